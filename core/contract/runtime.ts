@@ -1,0 +1,110 @@
+import type { Readable } from 'node:stream';
+
+export type ContainerState = 'running' | 'frozen' | 'stopped';
+
+export interface ContainerSummary {
+  readonly id: string; // the name, unique within its engine
+  readonly name: string;
+  readonly image: string; // '' when the engine knows none
+  readonly state: ContainerState;
+  readonly type: string; // id of the runtime plugin
+}
+
+/** What makes up a container, in neutral words, and the engine's own configuration verbatim. */
+export interface Description {
+  readonly arch: string; // as `uname -m`
+  readonly autostart: boolean;
+  readonly image: string;
+  readonly name: string;
+  readonly network: readonly { readonly name: string; readonly address?: string; readonly mac?: string }[];
+  readonly resource: Readonly<Record<string, number | string>>;
+  readonly type: string;
+  readonly volume: readonly VolumeDescription[];
+  readonly state: ContainerState;
+  /** The engine's own configuration: `format` names it (`lxc-config`, `docker-inspect`), `text` is the file as it was. */
+  readonly native: { readonly format: string; readonly text: string };
+  /** What does not belong to a backup, with the reason; never silently. */
+  readonly left_out: readonly { readonly path: string; readonly reason: string }[];
+}
+
+export interface VolumeDescription {
+  readonly name: string; // the source's name
+  readonly origin: 'new' | 'host';
+  readonly path: string; // on the host
+  readonly mountpoint: string; // in the container
+  readonly read_only: boolean;
+  /** Other containers that use it too. */
+  readonly shared_with: readonly string[];
+}
+
+/** A folder (or one file) that is backed up as one chain of tar levels. */
+export interface Source {
+  readonly name: string; // 'rootfs' or the volume's name: [a-zA-Z0-9._-]{1,128}
+  readonly origin: 'engine' | 'new' | 'host';
+  readonly kind: 'folder' | 'file';
+  readonly path: string; // absolute, on the host; what tar reads
+  /** Patterns relative to path, as GNU tar's --exclude with --anchored takes them, beginning with './'. */
+  readonly excludes: readonly string[];
+}
+
+export interface Image {
+  readonly digest: string; // the engine's id of it
+  /** All of the image, as the engine's loadImage takes it. */
+  open(signal: AbortSignal): Promise<Readable>;
+}
+
+export interface RestorePlan {
+  /** Name the container will have. */
+  readonly container: string;
+  /** replace: swap the one that holds the name; create: there is none. */
+  readonly action: 'create' | 'replace';
+  /** As it was described when it was backed up. */
+  readonly description: Description;
+  /** Names of the sources that the run holds, with their kind. */
+  readonly sources: readonly Pick<Source, 'name' | 'origin' | 'kind'>[];
+  readonly image?: { readonly digest: string };
+}
+
+export interface Conflict {
+  readonly code: string; // port_taken, address_taken, folder_taken, …
+  readonly what: string;
+  readonly fix: string;
+}
+
+/** A container in the making, beside whatever holds the name. Nothing of it is visible until commit. */
+export interface Draft {
+  /** Whether the engine lacks the plan's image, so that loadImage must be called before folders. */
+  readonly needsImage: boolean;
+  /** Takes what Image.open gave. */
+  loadImage(source: Readable): Promise<void>;
+  /** An empty folder to extract into, for each source of the plan. For kind 'file' the archive holds one entry
+   *  (the file's base name); the draft takes it from there. */
+  folders(): Promise<ReadonlyMap<string, string>>;
+  /** Swaps by rename; the container ends in the state the replaced one had (create: the state it was backed up in,
+   *  stopped when there are conflicts). On any failure the old one is back, unchanged, in its former state.
+   *  Removes what was replaced after success. */
+  commit(): Promise<{ readonly conflicts: readonly Conflict[] }>;
+  /** Leaves no trace. Safe after a failed commit. */
+  discard(): Promise<void>;
+}
+
+/** A container engine. Opened once per job; closed by `await using`. */
+export interface Runtime extends AsyncDisposable {
+  readonly supports: Readonly<{ pause: boolean; images: boolean }>;
+  /** @throws PluginError unavailable when the engine does not answer */
+  list(): AsyncIterable<ContainerSummary>;
+  /** @throws PluginError not_found */
+  describe(id: string): Promise<Description>;
+  /** @throws PluginError not_found, also for a volume that vanished, naming it */
+  sources(id: string): Promise<readonly Source[]>;
+  image(id: string): Promise<Image | undefined>;
+  /** Freezes a running container; a stopped one stays as it is. Disposing always resumes. */
+  pause(id: string): Promise<AsyncDisposable>;
+  /** Thaws; fine when it is not frozen. For leases that outlived their worker. */
+  resume(id: string): Promise<void>;
+  /** What committing the plan would run into. */
+  conflicts(plan: RestorePlan): Promise<readonly Conflict[]>;
+  draft(plan: RestorePlan, o: { signal: AbortSignal }): Promise<Draft>;
+  /** Removes leftovers of drafts that a crash left behind, and completes or reverts a half-done swap. */
+  recover(): Promise<void>;
+}

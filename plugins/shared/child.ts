@@ -1,0 +1,64 @@
+import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
+import { PluginError } from '../../core/contract/index.js';
+
+/** Starts a child that dies with the thread that started it, in the C locale and without a shell.
+ *  setpriv's signal fires when the spawning thread ends, so no child outlives its job. */
+export function startChild(command: string, args: readonly string[], options: SpawnOptions): ChildProcess {
+  return spawn('setpriv', ['--pdeathsig', 'KILL', '--', command, ...args], {
+    ...options,
+    shell: false,
+    env: { ...process.env, LC_ALL: 'C', ...options.env },
+  });
+}
+
+export interface ChildResult {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+const outputLimit = 1 << 20;
+
+/** Runs a child to its end and returns its exit code and output (the first MiB of each).
+ *  @throws PluginError aborted, failed (could not be started or was killed) */
+export async function childResult(
+  command: string,
+  args: readonly string[],
+  o: { signal?: AbortSignal; input?: string; cwd?: string } = {},
+): Promise<ChildResult> {
+  const child = startChild(command, args, { stdio: ['pipe', 'pipe', 'pipe'], ...(o.cwd === undefined ? {} : { cwd: o.cwd }) });
+  const texts = { stdout: '', stderr: '' };
+  for (const name of ['stdout', 'stderr'] as const) {
+    child[name]?.setEncoding('utf8').on('data', (chunk: string) => {
+      if (texts[name].length < outputLimit) texts[name] += chunk;
+    });
+  }
+  child.stdin?.on('error', () => undefined); // a child that reads nothing closes its input; its exit code tells
+  child.stdin?.end(o.input ?? '');
+  const abort = () => child.kill('SIGKILL');
+  o.signal?.addEventListener('abort', abort, { once: true });
+  if (o.signal?.aborted) abort();
+  try {
+    return await new Promise<ChildResult>((resolve, reject) => {
+      child.once('error', (cause) => reject(new PluginError('failed', `${command} could not be started`, { cause })));
+      child.once('close', (code, signal) => {
+        if (o.signal?.aborted) reject(new PluginError('aborted', `${command} was stopped`));
+        else if (code === null) reject(new PluginError('failed', `${command} was killed by ${signal}`));
+        else resolve({ code, ...texts });
+      });
+    });
+  } finally {
+    o.signal?.removeEventListener('abort', abort);
+  }
+}
+
+/** As childResult, but any exit code other than 0 is an error that carries what the child said. */
+export async function childOutput(
+  command: string,
+  args: readonly string[],
+  o: { signal?: AbortSignal; input?: string; cwd?: string } = {},
+): Promise<string> {
+  const result = await childResult(command, args, o);
+  if (result.code === 0) return result.stdout;
+  throw new PluginError('failed', `${command} ended with ${result.code}: ${result.stderr.trim() || result.stdout.trim()}`);
+}
