@@ -1,0 +1,162 @@
+/** What the API, the store and the scheduler say to each other about jobs. Imports nothing but types. */
+
+export type JobKind = 'backup' | 'restore';
+export type StateCode = 'init' | 'scheduled' | 'waiting' | 'running' | 'completed';
+
+/** `at` of a backup, as the client sent it (schemas/backup.json has the rules). */
+export interface At {
+  readonly repeat: 'daily' | 'weekly' | 'monthly' | 'oneshot';
+  readonly start?: number; // minutes 0–1439, else seconds of the day; oneshot: epoch seconds
+  readonly time?: string; // HH:MM, instead of start
+  readonly times?: number; // daily, 1–24
+  readonly days?: readonly number[];
+}
+
+export interface Place {
+  readonly target: 'local' | 'remote';
+  readonly path: string; // local: /<share>/<folder>
+  readonly profile?: number;
+}
+
+export interface BackupSpec {
+  readonly job_name: string;
+  readonly container_id: string;
+  readonly type: string;
+  readonly dest: Place;
+  readonly at: At;
+  readonly disable: boolean;
+  readonly retention: number;
+  readonly features: readonly ('compress' | 'pause')[];
+  readonly exclude?: readonly string[];
+}
+
+export interface RestoreSpec {
+  readonly job_name: string;
+  readonly container_id: string;
+  readonly type: string;
+  readonly src: Place & { readonly portfolio?: string };
+  readonly disable: boolean;
+}
+
+/** What became of the latest run; times are epoch milliseconds. */
+export interface JobState {
+  readonly code: StateCode;
+  readonly result?: 0 | -1 | -2;
+  readonly last_run?: number;
+  readonly next_run?: number;
+  readonly missed?: boolean;
+  readonly error?: { readonly code: string; readonly message: string };
+  readonly bytes?: number; // stored by the last run
+  readonly duration?: number; // ms
+  readonly pause_ms?: number;
+  readonly run?: string; // timestamp folder of the last complete run
+  readonly conflicts?: readonly { readonly code: string; readonly what: string; readonly fix: string }[];
+}
+
+export interface JobRecord<Spec> {
+  readonly id: number;
+  readonly spec: Spec;
+  readonly state: JobState;
+}
+export type BackupRecord = JobRecord<BackupSpec>;
+export type RestoreRecord = JobRecord<RestoreSpec>;
+
+export interface ProgressEvent {
+  readonly id: number;
+  readonly type: JobKind;
+  readonly progress: number; // -1 not known or ended, else 0–99
+}
+
+/** A kind's records, kept durably: every promise resolves after a synced write. Ids from 1, never reused. */
+export interface JobRecords<Spec> {
+  list(): Promise<JobRecord<Spec>[]>;
+  get(id: number): Promise<JobRecord<Spec> | undefined>;
+  create(spec: Spec, state: JobState): Promise<JobRecord<Spec>>;
+  put(record: JobRecord<Spec>): Promise<void>;
+  delete(id: number): Promise<void>;
+}
+
+/** A container that may be frozen. Kept durably before the pause; at start-up or expiry the container is resumed. */
+export interface Lease {
+  readonly runtime: string;
+  readonly container: string;
+  readonly until: number; // epoch ms
+}
+export interface LeaseRecords {
+  list(): Promise<Lease[]>;
+  put(lease: Lease): Promise<void>;
+  delete(runtime: string, container: string): Promise<void>;
+}
+
+/** What the worker needs to do one run; sent as workerData, holds no secret. */
+export interface RunOrder {
+  readonly kind: JobKind;
+  readonly id: number;
+  readonly backup?: BackupSpec;
+  readonly restore?: RestoreSpec;
+  readonly environment: WorkerEnvironment;
+  /** Backups only: a clock that ran backwards, so that levels cannot be trusted. */
+  readonly newBase?: boolean;
+}
+export interface WorkerEnvironment {
+  readonly stateFolder: string;
+  readonly pluginFolders: readonly string[];
+  readonly shares: Readonly<Record<string, string>>;
+  readonly runtimes: Readonly<Record<string, Readonly<Record<string, unknown>>>>; // plugin id → options
+  /** A differential larger than this part of its base makes a new base. */
+  readonly newBaseRatio: number;
+}
+
+/** Worker → scheduler. */
+export type WorkerMessage =
+  | { readonly type: 'progress'; readonly progress: number }
+  | { readonly type: 'lease'; readonly runtime: string; readonly container: string; readonly until: number }
+  | { readonly type: 'release'; readonly runtime: string; readonly container: string }
+  | {
+      readonly type: 'result';
+      readonly result: 0 | -1 | -2;
+      readonly error?: { readonly code: string; readonly message: string };
+      readonly bytes?: number;
+      readonly pause_ms?: number;
+      readonly run?: string;
+      readonly conflicts?: readonly { readonly code: string; readonly what: string; readonly fix: string }[];
+    };
+/** Scheduler → worker: `lease-kept` answers a lease message once it is durable; `stop` asks for an end within 5 s.
+ *  After its result the worker closes its port and ends by itself. */
+export type WorkerRequest = { readonly type: 'lease-kept' } | { readonly type: 'stop' };
+
+/** What the API may do with jobs. Errors are coded JobError. */
+export interface JobService {
+  readonly backups: Jobs<BackupSpec>;
+  readonly restores: Jobs<RestoreSpec>;
+  /** Progress of every running job. */
+  progress(): readonly ProgressEvent[];
+  progressOf(kind: JobKind, id: number): number | undefined;
+  /** Calls back at each change of any job's progress (its end is -1); returns a function that ends that. */
+  onProgress(listener: (event: ProgressEvent) => void): () => void;
+  /** When the job would next run after now, as its answer shows it. */
+  nextRun(at: At): number | undefined;
+}
+export interface Jobs<Spec> {
+  list(): Promise<JobRecord<Spec>[]>;
+  get(id: number): Promise<JobRecord<Spec> | undefined>;
+  /** The record as first answered (code `init`); the scheduler accepts it right after. */
+  create(spec: Spec): Promise<JobRecord<Spec>>;
+  update(id: number, spec: Spec): Promise<JobRecord<Spec>>;
+  /** @throws JobError busy while waiting or running */
+  delete(id: number): Promise<void>;
+  /** @throws JobError busy while waiting or running */
+  run(id: number): Promise<JobRecord<Spec>>;
+  /** Settles when the run has ended or, for a waiting one, left the queue; nothing to stop is fine. */
+  stop(id: number): Promise<JobRecord<Spec>>;
+}
+
+export class JobError extends Error {
+  override readonly name = 'JobError';
+  constructor(
+    readonly code: 'not_found' | 'busy' | 'past',
+    message: string,
+  ) {
+    super(message);
+  }
+}

@@ -1,0 +1,25 @@
+import type { PluginLog, PluginManifest, Runtime, Target } from '../contract/index.js';
+
+/** A discovered plugin, good or broken, as GET /plugin/ tells it. */
+export interface PluginReport {
+  readonly folder: string;
+  readonly id: string;
+  readonly kind?: 'target' | 'runtime';
+  readonly version?: string;
+  readonly title?: string;
+  readonly ok: boolean;
+  /** Why it was refused; absent when ok. */
+  readonly problem?: string;
+}
+
+export interface Plugins {
+  readonly reports: readonly PluginReport[];
+  /** @throws PluginError not_found (no such plugin), invalid (options fail its schema, with the pointer) */
+  openTarget(id: string, options: unknown, o: PluginOpening): Promise<Target>;
+  openRuntime(id: string, options: unknown, o: PluginOpening): Promise<Runtime>;
+  manifest(id: string): PluginManifest | undefined;
+}
+export interface PluginOpening {
+  readonly signal: AbortSignal;
+  readonly log: PluginLog;
+}
