@@ -1,0 +1,39 @@
+# Everything that is done with this project from a shell. `make` lists it.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+STATE ?= /var/lib/container-backup
+SHARE ?= backup=$(STATE)/share
+LISTEN ?= 127.0.0.1:8080
+
+.PHONY: help install build test demo run bench lint clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: ## Debian packages that are missing, then the locked npm packages
+	@scripts/install-packages
+	@scripts/install-modules
+
+build: ## compile to dist/
+	@scripts/build
+
+test: install build ## every suite; the last line counts assertions
+	@scripts/test
+
+demo: install build ## back up, change and restore an LXC and a Docker container
+	@node dist/demo/demo.js
+
+run: build ## serve (STATE=, SHARE=name=/folder, LISTEN=host:port)
+	@folder='$(SHARE)'; mkdir -p '$(STATE)' "$${folder#*=}"
+	@exec node dist/core/cli/main.js serve --state '$(STATE)' --listen '$(LISTEN)' --share '$(SHARE)'
+
+bench: build ## time and memory of backup and restore
+	@node dist/test/bench/bench.js
+
+lint: ## biome
+	@npx --no-install biome check
+
+clean: ## remove what build made
+	@rm -rf dist .tap

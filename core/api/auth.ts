@@ -1,0 +1,140 @@
+/** Who is asking: setup of the first admin, login, logout, and slowing down guesses. */
+import { createHash, timingSafeEqual } from 'node:crypto';
+import { readFile, rm } from 'node:fs/promises';
+import { parsed } from '../schemas.js';
+import type { Session } from '../store/index.js';
+import { localTime, serial } from './answer.js';
+import { type Call, type Route, signedIn, toBody } from './call.js';
+import type { ApiDeps } from './deps.js';
+import { ApiError } from './errors.js';
+
+// A working day: a client that polls logs in again at most daily, a stolen cookie dies overnight.
+const sessionMs = 12 * 3600_000;
+// Five wrong guesses a minute make an online search of even a weak password hopeless.
+const guesses = 5;
+const windowMs = 60_000;
+const remembered = 10_000;
+
+interface Throttle {
+  /** @throws ApiError too_many */
+  check(who: string): void;
+  failed(who: string): void;
+  passed(who: string): void;
+}
+
+function throttle(): Throttle {
+  const failures = new Map<string, { count: number; until: number }>();
+  const live = (who: string) => {
+    const entry = failures.get(who);
+    return entry !== undefined && entry.until > Date.now() ? entry : undefined;
+  };
+  return {
+    check(who) {
+      const entry = live(who);
+      if (entry === undefined || entry.count < guesses) return;
+      const seconds = Math.ceil((entry.until - Date.now()) / 1000);
+      throw new ApiError('too_many', `too many wrong tries; try again in ${seconds} s`, { headers: { 'Retry-After': String(seconds) } });
+    },
+    failed(who) {
+      const count = (live(who)?.count ?? 0) + 1;
+      const oldest = failures.keys().next().value;
+      if (failures.size >= remembered && oldest !== undefined) failures.delete(oldest);
+      failures.set(who, { count, until: Date.now() + windowMs });
+    },
+    passed: (who) => void failures.delete(who),
+  };
+}
+
+/** A form, as the family's clients send it, or JSON. */
+async function loginBody(call: Call): Promise<{ username: string; password: string }> {
+  const text = await call.text();
+  return parsed('login', text.trimStart().startsWith('{') ? toBody(text) : Object.fromEntries(new URLSearchParams(text)));
+}
+
+function shown(session: Session): object {
+  return { anonymous: false, isAdmin: session.isAdmin, logintime: localTime(session.created), username: session.username };
+}
+
+function sameCode(given: string, kept: string): boolean {
+  const digest = (text: string) => createHash('sha256').update(text).digest();
+  return kept !== '' && timingSafeEqual(digest(given), digest(kept));
+}
+
+async function setup(deps: ApiDeps, call: Call, slow: Throttle): Promise<object> {
+  const wanted = parsed<{ code: string; username: string; password: string }>('setup', toBody(await call.text()));
+  if (await deps.store.users.any()) throw new ApiError('conflict', 'there is an admin already; log in');
+  const who = `setup ${call.address}`;
+  slow.check(who);
+  const kept = await readFile(deps.setupCodeFile, 'utf8').catch(() => '');
+  if (!sameCode(wanted.code.trim(), kept.trim())) {
+    slow.failed(who);
+    throw new ApiError('forbidden', 'the code is not the one shown on the console');
+  }
+  if (!(await deps.store.users.createFirst(wanted.username, wanted.password))) {
+    throw new ApiError('conflict', 'there is an admin already; log in');
+  }
+  await rm(deps.setupCodeFile, { force: true });
+  deps.log('info', 'the first admin was made', { user: wanted.username });
+  return { isAdmin: true, username: wanted.username };
+}
+
+async function login(deps: ApiDeps, call: Call, slow: Throttle): Promise<object> {
+  const { username, password } = await loginBody(call);
+  const who = `${call.address} ${username}`;
+  slow.check(who);
+  // Counted before the slow check, so that parallel guesses can't slip through.
+  slow.failed(who);
+  const user = await deps.store.users.verify(username, password);
+  if (user === undefined) {
+    deps.log('warn', 'a login failed', { user: username, address: call.address });
+    throw new ApiError('unauthorized', 'wrong user name or password');
+  }
+  slow.passed(who);
+  const { token, session } = await deps.store.sessions.create(user, sessionMs);
+  call.cookie(token);
+  return shown(session);
+}
+
+async function logout(deps: ApiDeps, call: Call): Promise<object> {
+  const session = signedIn(call);
+  await deps.store.sessions.delete(session);
+  call.cookie(undefined);
+  return { anonymous: true, isAdmin: false, logintime: '', username: '' };
+}
+
+export function authRoutes(deps: ApiDeps): Route[] {
+  const slow = throttle();
+  const once = serial();
+  const refresh = async (call: Call) => shown(await deps.store.sessions.extend(signedIn(call), sessionMs));
+  return [
+    {
+      method: 'post',
+      path: '/setup',
+      access: 'open',
+      summary: 'Make the first admin',
+      schema: 'setup',
+      handle: (c) => once(() => setup(deps, c, slow)),
+    },
+    { method: 'post', path: '/login', access: 'open', summary: 'Log in', schema: 'login', handle: (c) => login(deps, c, slow) },
+    { method: 'get', path: '/login_refresh', access: 'user', summary: 'Keep the session', handle: refresh },
+    { method: 'put', path: '/logout', access: 'user', summary: 'Log out', handle: (c) => logout(deps, c) },
+  ];
+}
+
+/** @throws ApiError unauthorized, forbidden */
+export function checkAccess(route: Pick<Route, 'access'>, session: Session | undefined): void {
+  if (route.access === 'open') return;
+  if (session === undefined) throw new ApiError('unauthorized', 'log in first');
+  if (route.access === 'admin' && !session.isAdmin) throw new ApiError('forbidden', 'only an admin may do this');
+}
+
+/** A browser tells where a request comes from; curl doesn't and passes.
+ *  @throws ApiError forbidden for a change that another site makes the browser send */
+export function checkSite(method: string, host: string, header: (name: string) => string): void {
+  if (['GET', 'HEAD', 'OPTIONS'].includes(method)) return;
+  const origin = header('Origin');
+  const foreign = origin !== '' && (!URL.canParse(origin) || new URL(origin).host !== host);
+  if (foreign || header('Sec-Fetch-Site') === 'cross-site') {
+    throw new ApiError('forbidden', 'a page of another site may not change anything here');
+  }
+}

@@ -1,0 +1,122 @@
+/** Backup jobs. */
+import { isDeepStrictEqual } from 'node:util';
+import type { BackupRecord, BackupSpec, Place } from '../jobs/job.js';
+import { parsed } from '../schemas.js';
+import { checkMatch, serial, tagOf } from './answer.js';
+import { type Call, found, idOf, type Route, signedIn, specBody } from './call.js';
+import type { ApiDeps } from './deps.js';
+import { ApiError, wrong } from './errors.js';
+import { checkPlace, checkType, partsOf } from './places.js';
+import { stateShown } from './state.js';
+
+async function containerFound(deps: ApiDeps, spec: BackupSpec): Promise<boolean> {
+  // An engine that doesn't answer holds no container for now.
+  const there = await deps.listContainers(spec.type).catch(() => []);
+  return there.some((c) => c.type === spec.type && c.id === spec.container_id);
+}
+
+async function shown(deps: ApiDeps, record: BackupRecord, full: boolean): Promise<object> {
+  const extra = full ? { container_found: await containerFound(deps, record.spec) } : {};
+  return { id: record.id, ...record.spec, state: stateShown(deps.jobs, 'backup', record, full), ...extra };
+}
+
+function samePlace(a: Place, b: Place): boolean {
+  if (a.target !== b.target || a.profile !== b.profile) return false;
+  return partsOf(a.path, '/dest/path').join('/') === partsOf(b.path, '/dest/path').join('/');
+}
+
+/** Rules that a schema can't tell. */
+async function checkedSpec(deps: ApiDeps, value: unknown, old?: BackupRecord): Promise<BackupSpec> {
+  const raw = parsed<BackupSpec>('backup', value);
+  const spec = { ...raw, features: [...new Set(raw.features)] };
+  checkType(deps, spec.type, 'runtime');
+  await checkPlace(deps, spec.dest, 'dest');
+  // An unchanged one may have run already: an object got by GET can be sent back.
+  const planned = old === undefined || !isDeepStrictEqual(old.spec.at, spec.at);
+  if (planned && spec.at.repeat === 'oneshot' && (spec.at.start ?? 0) * 1000 <= Date.now()) {
+    throw wrong('/at/start', 'is in the past; give epoch seconds to come');
+  }
+  const twin = (await deps.jobs.backups.list()).find(
+    (b) => b.id !== old?.id && b.spec.job_name === spec.job_name && samePlace(b.spec.dest, spec.dest),
+  );
+  if (twin !== undefined)
+    throw new ApiError('conflict', `backup ${twin.id} keeps ${spec.job_name} at this destination already; take another job_name`);
+  return spec;
+}
+
+async function backup(deps: ApiDeps, call: Call): Promise<BackupRecord> {
+  const id = idOf(call);
+  return found(await deps.jobs.backups.get(id), `backup ${id}`);
+}
+
+async function change(deps: ApiDeps, call: Call): Promise<BackupRecord> {
+  const body = await specBody(call);
+  // Shown by ?view=full, so it may come back with the object.
+  const { container_found: _found, ...keys } = body;
+  const old = await backup(deps, call);
+  checkMatch(call, tagOf(old.id, old.spec));
+  return deps.jobs.backups.update(old.id, await checkedSpec(deps, { ...old.spec, ...keys }, old));
+}
+
+async function remove(deps: ApiDeps, call: Call): Promise<number[]> {
+  const { id, spec } = await backup(deps, call);
+  const purge = call.query.get('purge') === 'true';
+  if (purge && !signedIn(call).isAdmin) throw new ApiError('forbidden', 'only an admin may delete backups');
+  if (purge && deps.purgeBackups === undefined)
+    throw new ApiError('unsupported', 'purge is not available; delete the folder on the target');
+  // The job first: it refuses while it runs, and nothing writes there afterwards.
+  await deps.jobs.backups.delete(id);
+  if (purge) await deps.purgeBackups?.(spec);
+  return [id];
+}
+
+async function manifest(deps: ApiDeps, call: Call): Promise<object> {
+  const run = call.params['run'] ?? '';
+  return found(await deps.backupManifest((await backup(deps, call)).spec, run), `run ${run}`);
+}
+
+export function backupRoutes(deps: ApiDeps): Route[] {
+  const jobs = deps.jobs.backups;
+  const oneByOne = serial();
+  const tell = (call: Call, record: BackupRecord) => {
+    call.etag(tagOf(record.id, record.spec));
+    return shown(deps, record, call.full);
+  };
+  const create = async (call: Call) => {
+    const body = await specBody(call);
+    return oneByOne(async () => tell(call, await jobs.create(await checkedSpec(deps, body))));
+  };
+  const list = async (call: Call) => Promise.all((await jobs.list()).map((b) => shown(deps, b, call.full)));
+  const run = async (call: Call) => tell(call, await jobs.run((await backup(deps, call)).id));
+  const stop = async (call: Call) => tell(call, await jobs.stop((await backup(deps, call)).id));
+  const runs = async (call: Call) => deps.backupRuns((await backup(deps, call)).spec);
+  return [
+    { method: 'get', path: '/backup/', access: 'user', summary: 'List backup jobs', handle: list },
+    { method: 'post', path: '/backup/', access: 'admin', summary: 'Create a backup job', schema: 'backup', handle: create },
+    { method: 'put', path: '/backup/:id/run', access: 'admin', summary: 'Run it now', handle: run },
+    { method: 'put', path: '/backup/:id/stop', access: 'admin', summary: 'Stop it now', handle: stop },
+    { method: 'get', path: '/backup/:id/runs', access: 'user', summary: 'Its runs on the target', handle: runs },
+    { method: 'get', path: '/backup/:id/runs/:run', access: 'user', summary: 'The manifest of a run', handle: (c) => manifest(deps, c) },
+    {
+      method: 'get',
+      path: '/backup/:id',
+      access: 'user',
+      summary: 'Get a backup job',
+      handle: async (c) => tell(c, await backup(deps, c)),
+    },
+    {
+      method: 'put',
+      path: '/backup/:id',
+      access: 'admin',
+      summary: 'Modify a backup job',
+      handle: (c) => oneByOne(async () => tell(c, await change(deps, c))),
+    },
+    {
+      method: 'delete',
+      path: '/backup/:id',
+      access: 'admin',
+      summary: 'Delete a backup job',
+      handle: (c) => oneByOne(() => remove(deps, c)),
+    },
+  ];
+}

@@ -1,0 +1,78 @@
+/** A request as the routes see it, without the web framework. */
+import type { Session } from '../store/index.js';
+import { ApiError } from './errors.js';
+
+export type Body = Readonly<Record<string, unknown>>;
+
+export interface Call {
+  readonly params: Readonly<Record<string, string>>;
+  readonly query: URLSearchParams;
+  /** Still percent-encoded. */
+  readonly path: string;
+  /** `?view=full` */
+  readonly full: boolean;
+  readonly session: Session | undefined;
+  readonly address: string;
+  readonly ifMatch: string | undefined;
+  /** Aborted when the client has gone. */
+  readonly gone: AbortSignal;
+  text(): Promise<string>;
+  etag(tag: string): void;
+  /** undefined takes the cookie away. */
+  cookie(token: string | undefined): void;
+}
+
+export interface Route {
+  readonly method: 'get' | 'post' | 'put' | 'delete';
+  /** Below /api/v1 unless it begins with `//`. */
+  readonly path: string;
+  readonly summary: string;
+  readonly access: 'open' | 'user' | 'admin';
+  /** Of the body. */
+  readonly schema?: string;
+  handle(call: Call): unknown;
+}
+
+export function isBody(value: unknown): value is Body {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** JSON whatever the Content-Type says. */
+export async function jsonBody(call: Call): Promise<Body> {
+  return toBody(await call.text());
+}
+
+export function toBody(text: string): Body {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new ApiError('bad_request', 'the body must be JSON');
+  }
+  if (!isBody(value)) throw new ApiError('bad_request', 'the body must be a JSON object');
+  return value;
+}
+
+/** Without what is read-only, so that an object got by GET can be sent back. */
+export async function specBody(call: Call): Promise<Body> {
+  const { id: _id, state: _state, ...rest } = await jsonBody(call);
+  return rest;
+}
+
+/** @throws ApiError not_found: an id that isn't a positive integer names nothing */
+export function idOf(call: Call): number {
+  const text = call.params['id'] ?? '';
+  const id = Number(text);
+  if (!/^[1-9][0-9]*$/.test(text) || !Number.isSafeInteger(id)) throw new ApiError('not_found', `there is no id ${text}`);
+  return id;
+}
+
+export function found<T>(value: T | undefined, what: string): T {
+  if (value === undefined) throw new ApiError('not_found', `there is no ${what}`);
+  return value;
+}
+
+export function signedIn(call: Call): Session {
+  if (call.session === undefined) throw new ApiError('unauthorized', 'log in first');
+  return call.session;
+}

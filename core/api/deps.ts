@@ -1,0 +1,53 @@
+/** All that the API gets. It opens, runs and knows nothing else. */
+import type { ContainerSummary, PluginLog } from '../contract/index.js';
+import type { BackupSpec, JobService, RestoreSpec } from '../jobs/job.js';
+import type { PluginReport } from '../plugins/loaded.js';
+import type { Store, TargetRecord } from '../store/index.js';
+
+export interface Folder {
+  readonly name: string;
+  /** Whether the service may write there. */
+  readonly write: boolean;
+}
+
+export interface RemoteTargets {
+  /** Connects, authenticates, reaches `base`. Anything thrown counts as not alive. */
+  ping(target: TargetRecord, signal: AbortSignal): Promise<boolean>;
+  /** Folders below `path` ('' is the base).
+   *  @throws PluginError not_found for a missing folder only; unavailable when the target's plugin is absent */
+  dirs(target: TargetRecord, path: string, signal: AbortSignal): Promise<Folder[]>;
+  /** Writes, reads back and deletes a probe. @throws PluginError */
+  check?(target: TargetRecord, signal: AbortSignal): Promise<object>;
+}
+
+export interface ApiDeps {
+  readonly store: Store;
+  readonly jobs: JobService;
+  readonly plugins: {
+    readonly reports: readonly PluginReport[];
+    /** Names of the options that its schema marks secret; undefined: not known, and then no option is ever shown. */
+    secretOptions?(plugin: string): readonly string[] | undefined;
+  };
+  listContainers(type?: string): Promise<ContainerSummary[]>;
+  readonly localTarget: {
+    /** Share name → folder of the host. */
+    readonly shares: Readonly<Record<string, string>>;
+    /** Folders below a path of a share ('' is its top). @throws PluginError not_found, unavailable */
+    listShare(share: string, path: string): Promise<Folder[]>;
+  };
+  /** Absent while no target plugin can be opened: ping tells false, dirs 503. */
+  readonly remoteTargets?: RemoteTargets;
+  restorePlan(spec: RestoreSpec): Promise<object>;
+  /** The runs that the target holds for the job, newest first. */
+  backupRuns(spec: BackupSpec): Promise<object[]>;
+  /** The manifest of one of them. */
+  backupManifest(spec: BackupSpec, run: string): Promise<object | undefined>;
+  /** Deletes the job's backups from its target. */
+  purgeBackups?(spec: BackupSpec): Promise<void>;
+  systemInfo?(): Promise<object>;
+  /** Holds the one-time code of the first admin. */
+  readonly setupCodeFile: string;
+  readonly log: PluginLog;
+  /** Aborted when the service ends: held polls answer. */
+  readonly signal?: AbortSignal;
+}

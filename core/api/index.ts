@@ -1,0 +1,135 @@
+/** The REST API: one table of routes, one way out for answers and one for errors.
+ *  Only this file names Koa; everything else sees a Call. */
+import type { RequestListener } from 'node:http';
+import Router from '@koa/router';
+import Koa from 'koa';
+import type { Session } from '../store/index.js';
+import { sorted } from './answer.js';
+import { aroundRoutes } from './around.js';
+import { authRoutes, checkAccess, checkSite } from './auth.js';
+import { backupRoutes } from './backups.js';
+import type { Call, Route } from './call.js';
+import type { ApiDeps } from './deps.js';
+import { ApiError, known, plainBody, problemBody } from './errors.js';
+import { fullPath } from './openapi.js';
+import { progressFeed, progressRoutes } from './progress.js';
+import { restoreRoutes } from './restores.js';
+import { targetRoutes } from './targets.js';
+
+export type { ApiDeps, Folder, RemoteTargets } from './deps.js';
+
+const bodyLimit = 256 * 1024;
+const cookieName = 'session';
+
+async function textOf(ctx: Koa.Context): Promise<string> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of ctx.req) {
+    const buffer = Buffer.from(chunk);
+    bytes += buffer.length;
+    // The rest is not read: the connection ends with the answer.
+    if (bytes > bodyLimit)
+      throw new ApiError('too_large', `the body must be at most ${bodyLimit} bytes`, { headers: { Connection: 'close' } });
+    chunks.push(buffer);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+async function sessionOf(deps: ApiDeps, ctx: Koa.Context): Promise<Session | undefined> {
+  const bearer = /^Bearer +(\S+)$/i.exec(ctx.get('Authorization'))?.[1];
+  const token = bearer ?? ctx.cookies.get(cookieName);
+  return token === undefined ? undefined : deps.store.sessions.find(token);
+}
+
+function goneSignal(ctx: Koa.Context): AbortSignal {
+  const gone = new AbortController();
+  ctx.res.once('close', () => gone.abort());
+  return gone.signal;
+}
+
+function callOf(ctx: Koa.Context, params: Readonly<Record<string, string>>, session: Session | undefined): Call {
+  const query = new URLSearchParams(ctx.querystring);
+  return {
+    params,
+    query,
+    path: ctx.path,
+    full: query.get('view') === 'full',
+    session,
+    address: ctx.ip,
+    ifMatch: ctx.get('If-Match') || undefined,
+    gone: goneSignal(ctx),
+    text: () => textOf(ctx),
+    etag: (tag) => ctx.set('ETag', tag),
+    cookie: (token) => {
+      ctx.cookies.set(cookieName, token ?? null, { httpOnly: true, sameSite: 'strict', secure: ctx.secure, path: '/', overwrite: true });
+    },
+  };
+}
+
+function answer(ctx: Koa.Context, status: number, value: unknown, type = 'application/json'): void {
+  ctx.status = status;
+  ctx.type = type;
+  ctx.body = JSON.stringify(sorted(value));
+}
+
+/** The one way out for errors. */
+function refuse(deps: ApiDeps, ctx: Koa.Context, thrown: unknown): void {
+  const error = known(thrown) ?? new ApiError('internal', 'the service failed; its log says more');
+  if (error.code === 'internal') {
+    deps.log('error', 'a request failed', {
+      method: ctx.method,
+      path: ctx.path,
+      error: thrown instanceof Error ? thrown.stack : String(thrown),
+    });
+  }
+  ctx.set({ ...error.more.headers });
+  if (ctx.get('Accept').includes('application/problem+json')) answer(ctx, error.status, problemBody(error), 'application/problem+json');
+  else answer(ctx, error.status, plainBody(error));
+}
+
+/** @throws ApiError for a path or a method that no route has */
+function unmatched(ctx: Koa.Context, router: Router): never {
+  const methods = new Set(router.match(ctx.path, ctx.method).path.flatMap((layer) => layer.methods));
+  if (methods.size === 0) throw new ApiError('not_found', `there is nothing at ${ctx.path}`);
+  const allow = [...methods].sort().join(', ');
+  throw new ApiError('method_not_allowed', `${ctx.path} takes ${allow}`, { headers: { Allow: allow } });
+}
+
+function routerOf(deps: ApiDeps, routes: readonly Route[]): Router {
+  const router = new Router();
+  for (const route of routes) {
+    router[route.method](fullPath(route), async (ctx) => {
+      const session = await sessionOf(deps, ctx);
+      checkAccess(route, session);
+      answer(ctx, 200, await route.handle(callOf(ctx, ctx.params, session)));
+    });
+  }
+  return router;
+}
+
+export function createApi(deps: ApiDeps): RequestListener {
+  const all: Route[] = [
+    ...authRoutes(deps),
+    ...targetRoutes(deps),
+    // Before /backup/:id, which would take `progress` for an id.
+    ...progressRoutes(progressFeed(deps.jobs, deps.signal)),
+    ...backupRoutes(deps),
+    ...restoreRoutes(deps),
+    ...aroundRoutes(deps, () => all),
+  ];
+  const router = routerOf(deps, all);
+  const app = new Koa();
+  app.silent = true;
+  app.use(async (ctx, next) => {
+    ctx.set({ 'Cache-Control': 'no-store', 'X-Content-Type-Options': 'nosniff' });
+    try {
+      checkSite(ctx.method, ctx.host, (name) => ctx.get(name));
+      await next();
+      if (ctx.body === undefined || ctx.body === null) unmatched(ctx, router);
+    } catch (error) {
+      refuse(deps, ctx, error);
+    }
+  });
+  app.use(router.routes());
+  return app.callback();
+}

@@ -1,0 +1,49 @@
+/** The API's description, made from the route table and the schemas: it can't drift from either. */
+import { schemaText } from '../schemas.js';
+import type { Route } from './call.js';
+
+export const base = '/api/v1';
+
+/** The path as the server matches it: written without its last slash, the router takes it with and without. */
+export function fullPath(route: Pick<Route, 'path'>): string {
+  const path = route.path.startsWith('//') ? route.path.slice(1) : `${base}${route.path}`;
+  return path.replace(/\/$/, '');
+}
+
+function operation(route: Route): object {
+  const names = [...route.path.matchAll(/[:*](\w+)/g)].map((m) => m[1] ?? '');
+  const content =
+    route.schema === undefined ? undefined : { 'application/json': { schema: { $ref: `#/components/schemas/${route.schema}` } } };
+  return {
+    summary: route.summary,
+    security: route.access === 'open' ? [] : [{ cookie: [] }, { bearer: [] }],
+    parameters: names.map((name) => ({
+      name,
+      in: 'path',
+      required: true,
+      schema: name === 'id' ? { type: 'integer', minimum: 1 } : { type: 'string' },
+    })),
+    ...(content === undefined ? {} : { requestBody: { required: true, content } }),
+    responses: { 200: { description: 'done' }, default: { description: 'an error: {"error":{"code","message"}}' } },
+  };
+}
+
+export function openApi(routes: readonly Route[]): object {
+  const paths: Record<string, Record<string, object>> = {};
+  for (const route of routes) {
+    const path = fullPath(route)
+      .replace(/\{\/\*(\w+)\}/, '/{$1}')
+      .replace(/:(\w+)/g, '{$1}');
+    paths[path] = { ...paths[path], [route.method]: operation(route) };
+  }
+  const names = [...new Set(routes.flatMap((r) => (r.schema === undefined ? [] : [r.schema])))];
+  return {
+    openapi: '3.1.0',
+    info: { title: 'Container backup', version: '1' },
+    paths,
+    components: {
+      schemas: Object.fromEntries(names.map((name) => [name, schemaText(name)])),
+      securitySchemes: { cookie: { type: 'apiKey', in: 'cookie', name: 'session' }, bearer: { type: 'http', scheme: 'bearer' } },
+    },
+  };
+}

@@ -1,0 +1,79 @@
+/** Addresses and paths that a client may name. */
+import { BlockList, isIP } from 'node:net';
+import type { Place } from '../jobs/job.js';
+import type { ApiDeps } from './deps.js';
+import { ApiError, wrong } from './errors.js';
+
+// A target there is never a server of the user's: cloud metadata and broadcast tricks live in these ranges.
+const refused = new BlockList();
+refused.addSubnet('169.254.0.0', 16, 'ipv4');
+refused.addSubnet('224.0.0.0', 4, 'ipv4');
+refused.addAddress('255.255.255.255', 'ipv4');
+refused.addSubnet('fe80::', 10, 'ipv6');
+refused.addSubnet('ff00::', 8, 'ipv6');
+
+/** The host of `host`, `host:port` or `[v6]:port`. @throws ValidationError */
+export function hostOf(ipaddr: string): string {
+  const form = /^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_](?:[A-Za-z0-9._-]*))(?::([0-9]{1,5}))?$/.exec(ipaddr);
+  const port = form?.[2] === undefined ? 1 : Number(form[2]);
+  if (form?.[1] === undefined || port < 1 || port > 65535) throw wrong('/ipaddr', 'must be host, host:port or [v6]:port');
+  let canonical: string;
+  try {
+    // The URL parser brings 0xa9fe0101 and 2851995905 into the form that is compared.
+    canonical = new URL(`http://${form[1]}/`).hostname.replace(/^\[|\]$/g, '');
+  } catch {
+    throw wrong('/ipaddr', 'is not an address');
+  }
+  const family = isIP(canonical);
+  if (family !== 0 && refused.check(canonical, family === 6 ? 'ipv6' : 'ipv4')) {
+    throw wrong('/ipaddr', 'must not be a link-local or multicast address');
+  }
+  return form[1].replace(/^\[|\]$/g, '');
+}
+
+function badPart(part: string): boolean {
+  return part === '.' || part === '..' || part === '' || part.includes('\0');
+}
+
+/** Parts of a path of a job; slashes at either end don't count. @throws ValidationError */
+export function partsOf(path: string, pointer: string): string[] {
+  const inner = path.replace(/^\/|\/$/g, '');
+  const parts = inner === '' ? [] : inner.split('/');
+  if (parts.some(badPart)) throw wrong(pointer, "must not hold '.', '..' or empty parts");
+  return parts;
+}
+
+/** @throws ValidationError for a local path outside every share and for an unknown target */
+export async function checkPlace(deps: ApiDeps, place: Place, key: 'dest' | 'src'): Promise<void> {
+  const parts = partsOf(place.path, `/${key}/path`);
+  if (place.target === 'local') {
+    const share = parts[0];
+    if (place.path.startsWith('/') && share !== undefined && Object.hasOwn(deps.localTarget.shares, share)) return;
+    const names = Object.keys(deps.localTarget.shares).sort().join(', ');
+    throw wrong(`/${key}/path`, `must be /<share>/<folder> with one of the shares: ${names || 'none is configured'}`);
+  }
+  if (place.profile === undefined || (await deps.store.targets.get(place.profile)) === undefined) {
+    throw wrong(`/${key}/profile`, `there is no target ${place.profile}`);
+  }
+}
+
+/** @throws ValidationError unless a plugin of the kind has the id */
+export function checkType(deps: ApiDeps, type: string, kind: 'target' | 'runtime'): void {
+  const fits = deps.plugins.reports.filter((r) => (r.kind ?? kind) === kind).map((r) => r.id);
+  if (!fits.includes(type)) throw wrong('/type', `must be one of the ${kind} plugins: ${fits.join(', ') || 'none is installed'}`);
+}
+
+/** What stands after `/dirs`, decoded once, without slashes at its ends. @throws ApiError bad_request */
+export function dirsPath(path: string): string {
+  const raw = path.slice(path.indexOf('/dirs') + '/dirs'.length).replace(/^\//, '');
+  let decoded: string;
+  try {
+    decoded = decodeURIComponent(raw).replace(/\/$/, '');
+  } catch {
+    throw new ApiError('bad_request', 'the path is not well percent-encoded');
+  }
+  if (decoded !== '' && decoded.split('/').some(badPart)) {
+    throw new ApiError('bad_request', "the path must be relative and hold no '.', '..' or empty parts");
+  }
+  return decoded;
+}

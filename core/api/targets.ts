@@ -1,0 +1,178 @@
+/** Remote targets and the folders of any target. */
+import { constants } from 'node:fs';
+import { access } from 'node:fs/promises';
+import { parsed } from '../schemas.js';
+import type { TargetRecord, TargetSpec } from '../store/index.js';
+import { checkMatch, serial, tagOf } from './answer.js';
+import { type Call, found, idOf, isBody, type Route, specBody } from './call.js';
+import type { ApiDeps, Folder } from './deps.js';
+import { ApiError } from './errors.js';
+import { checkType, dirsPath, hostOf, partsOf } from './places.js';
+
+// Pinging is promised to end within 10 s.
+const pingMs = 9_500;
+const dirsMs = 30_000;
+
+/** Never the password; options only when it is known which of them are secret. */
+function shown(deps: ApiDeps, { id, spec }: TargetRecord): object {
+  const { password: _password, options, ...plain } = spec;
+  const secret = spec.type === undefined ? undefined : deps.plugins.secretOptions?.(spec.type);
+  if (options === undefined || secret === undefined) return { id, ...plain };
+  return { id, ...plain, options: Object.fromEntries(Object.entries(options).filter(([key]) => !secret.includes(key))) };
+}
+
+function checkedSpec(deps: ApiDeps, value: unknown): TargetSpec {
+  const spec = parsed<TargetSpec>('target', value);
+  hostOf(spec.ipaddr);
+  partsOf(spec.base, '/base');
+  if (spec.type !== undefined) checkType(deps, spec.type, 'target');
+  return spec;
+}
+
+async function jobsUsing(deps: ApiDeps, id: number): Promise<string[]> {
+  const backups = (await deps.jobs.backups.list()).filter((b) => b.spec.dest.profile === id);
+  // A restore that is over needs its target no more.
+  const restores = (await deps.jobs.restores.list()).filter((r) => r.spec.src.profile === id && r.state.code !== 'completed');
+  return [...backups.map((b) => `backup ${b.id} (${b.spec.job_name})`), ...restores.map((r) => `restore ${r.id} (${r.spec.job_name})`)];
+}
+
+function entries(folders: readonly Folder[]): object[] {
+  return folders
+    .filter((f) => !f.name.startsWith('.'))
+    .sort((a, b) => (a.name < b.name ? -1 : 1))
+    .map((f) => ({ is_dir: true, name: f.name, type: f.name.startsWith('container-backup@') ? 'b' : 'd', write: f.write }));
+}
+
+async function localDirs(deps: ApiDeps, path: string): Promise<object[]> {
+  const { shares, listShare } = deps.localTarget;
+  if (path !== '') {
+    const [share = '', ...rest] = path.split('/');
+    if (!Object.hasOwn(shares, share)) throw new ApiError('not_found', `there is no share ${share}`);
+    return entries(await listShare(share, rest.join('/')));
+  }
+  const tops = Object.entries(shares).map(async ([name, folder]) => {
+    const write = await access(folder, constants.W_OK).then(
+      () => true,
+      () => false,
+    );
+    return { name, write };
+  });
+  return entries(await Promise.all(tops));
+}
+
+async function remoteDirs(deps: ApiDeps, target: TargetRecord, call: Call): Promise<object[]> {
+  const path = dirsPath(call.path);
+  if (deps.remoteTargets === undefined) throw new ApiError('unavailable', hostOf(target.spec.ipaddr));
+  const signal = AbortSignal.any([call.gone, AbortSignal.timeout(dirsMs)]);
+  try {
+    return entries(await deps.remoteTargets.dirs(target, path, signal));
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined;
+    // A missing folder and a bad path are the client's; all else means that the server can't be used now.
+    if (code === 'not_found' || code === 'invalid') throw error;
+    deps.log('warn', 'listing folders of a target failed', { target: target.id, code: String(code) });
+    throw new ApiError('unavailable', hostOf(target.spec.ipaddr));
+  }
+}
+
+async function ping(deps: ApiDeps, target: TargetRecord, call: Call): Promise<object> {
+  if (deps.remoteTargets === undefined) return { alive: false };
+  const limit = AbortSignal.any([call.gone, AbortSignal.timeout(pingMs)]);
+  const late = new Promise<boolean>((resolve) => limit.addEventListener('abort', () => resolve(false), { once: true }));
+  return { alive: await Promise.race([deps.remoteTargets.ping(target, limit).catch(() => false), late]) };
+}
+
+async function check(deps: ApiDeps, target: TargetRecord, call: Call): Promise<object> {
+  if (deps.remoteTargets?.check === undefined) throw new ApiError('unavailable', hostOf(target.spec.ipaddr));
+  return deps.remoteTargets.check(target, AbortSignal.any([call.gone, AbortSignal.timeout(dirsMs)]));
+}
+
+async function change(deps: ApiDeps, call: Call): Promise<TargetRecord> {
+  const body = await specBody(call);
+  const old = await target(deps, call);
+  checkMatch(call, tagOf(old.id, old.spec));
+  // Options are merged too, so that confirming a host key doesn't drop a private key the client can't read back.
+  const options = isBody(body['options']) ? { options: { ...old.spec.options, ...body['options'] } } : {};
+  const record = { id: old.id, spec: checkedSpec(deps, { ...old.spec, ...body, ...options }) };
+  await deps.store.targets.put(record);
+  return record;
+}
+
+async function remove(deps: ApiDeps, call: Call): Promise<number[]> {
+  const { id } = await target(deps, call);
+  const users = await jobsUsing(deps, id);
+  if (users.length > 0) throw new ApiError('in_use', `target ${id} is used by ${users.join(', ')}; change or delete them first`);
+  await deps.store.targets.delete(id);
+  return [id];
+}
+
+async function target(deps: ApiDeps, call: Call): Promise<TargetRecord> {
+  const id = idOf(call);
+  return found(await deps.store.targets.get(id), `target ${id}`);
+}
+
+export function targetRoutes(deps: ApiDeps): Route[] {
+  const oneByOne = serial();
+  const tell = (call: Call, record: TargetRecord) => {
+    call.etag(tagOf(record.id, record.spec));
+    return shown(deps, record);
+  };
+  const create = async (call: Call) => {
+    const spec = checkedSpec(deps, await specBody(call));
+    return tell(call, await deps.store.targets.create(spec));
+  };
+  const list = async () => (await deps.store.targets.list()).map((t) => shown(deps, t));
+  return [
+    { method: 'get', path: '/target/', access: 'user', summary: 'List remote targets', handle: list },
+    { method: 'post', path: '/target/', access: 'admin', summary: 'Create a remote target', schema: 'target', handle: create },
+    {
+      method: 'get',
+      path: '/target/local/dirs{/*path}',
+      access: 'user',
+      summary: 'Shared folders',
+      handle: (c) => localDirs(deps, dirsPath(c.path)),
+    },
+    {
+      method: 'get',
+      path: '/target/:id/dirs{/*path}',
+      access: 'user',
+      summary: 'Folders and records',
+      handle: async (c) => remoteDirs(deps, await target(deps, c), c),
+    },
+    {
+      method: 'get',
+      path: '/target/:id/ping',
+      access: 'user',
+      summary: 'Test the connection',
+      handle: async (c) => ping(deps, await target(deps, c), c),
+    },
+    {
+      method: 'get',
+      path: '/target/:id/check',
+      access: 'user',
+      summary: 'Write and read back a probe',
+      handle: async (c) => check(deps, await target(deps, c), c),
+    },
+    {
+      method: 'get',
+      path: '/target/:id',
+      access: 'user',
+      summary: 'Get a remote target',
+      handle: async (c) => tell(c, await target(deps, c)),
+    },
+    {
+      method: 'put',
+      path: '/target/:id',
+      access: 'admin',
+      summary: 'Modify a remote target',
+      handle: (c) => oneByOne(async () => tell(c, await change(deps, c))),
+    },
+    {
+      method: 'delete',
+      path: '/target/:id',
+      access: 'admin',
+      summary: 'Delete a remote target',
+      handle: (c) => oneByOne(() => remove(deps, c)),
+    },
+  ];
+}

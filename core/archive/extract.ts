@@ -1,0 +1,65 @@
+import { pipeline } from 'node:stream/promises';
+import type { Readable } from 'node:stream';
+import { PluginError } from '../contract/index.js';
+import { archiveChild, childExit } from './child.js';
+import type { ArchiveEntry, StoredFile } from './manifest.js';
+import { Meter } from './meter.js';
+
+/** @throws PluginError damaged when what came is not what the manifest says */
+export function checkStored(meter: Meter, file: StoredFile): void {
+  if (meter.bytes === file.stored_bytes && meter.sha256 === file.sha256) return;
+  throw new PluginError(
+    'damaged',
+    `${file.path} is damaged: ${meter.bytes} bytes with SHA-256 ${meter.sha256}, the manifest says ${file.stored_bytes} with ${file.sha256}; choose another run`,
+  );
+}
+
+/** Feeds the stored bytes to a child and checks its exit code, the byte count and the hash; only then is it done. */
+async function fed(child: ReturnType<typeof archiveChild>, name: string, file: StoredFile, stored: Readable, signal: AbortSignal): Promise<void> {
+  let said = '';
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    if (said.length < 4096) said += text;
+  });
+  const exit = childExit(child, name, signal);
+  const meter = new Meter();
+  if (!child.stdin) throw new PluginError('failed', `${name} has no input`);
+  const moved = await Promise.allSettled([pipeline(stored, meter, child.stdin, { signal }), exit]);
+  const [flow, end] = moved;
+  if (signal.aborted) throw new PluginError('aborted', 'stopped', { cause: signal.reason });
+  if (end.status === 'rejected') throw end.reason;
+  if (end.value !== 0) {
+    if (flow.status === 'fulfilled') checkStored(meter, file);
+    const noSpace = said.includes('No space left on device');
+    throw new PluginError(noSpace ? 'no_space' : 'damaged', `extracting ${file.path} failed: ${said.trim().slice(0, 500)}`);
+  }
+  if (flow.status === 'rejected') throw flow.reason;
+  checkStored(meter, file);
+}
+
+/** Extracts one level into a folder. Levels of a source go in order; entries a level knows as gone are deleted. */
+export function extractLevel(archive: ArchiveEntry, kind: 'folder' | 'file', folder: string, stored: Readable, signal: AbortSignal): Promise<void> {
+  const child = archiveChild(
+    'tar',
+    [
+      '--extract',
+      '--file=-',
+      ...(archive.compression === 'zstd' ? ['--use-compress-program=zstd -q'] : []),
+      ...(kind === 'folder' ? ['--listed-incremental=/dev/null'] : []),
+      '--xattrs',
+      '--xattrs-include=*',
+      '--acls',
+      '--same-permissions',
+      '--same-owner',
+      '--numeric-owner',
+      `--directory=${folder}`,
+    ],
+    ['pipe', 'ignore', 'pipe'],
+  );
+  return fed(child, 'tar', archive, stored, signal);
+}
+
+/** Unpacks a zstd file (a snapshot of tar's) onto this machine. */
+export async function unpackFile(file: StoredFile, path: string, stored: Readable, signal: AbortSignal): Promise<void> {
+  const child = archiveChild('zstd', ['-d', '-q', '-f', '-o', path], ['pipe', 'ignore', 'pipe']);
+  await fed(child, 'zstd', file, stored, signal);
+}

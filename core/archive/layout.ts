@@ -1,0 +1,23 @@
+/** Names on a target. One record a job: `container-backup@<job_name>/`, one folder a run inside it. */
+
+export const recordPrefix = 'container-backup@';
+export const manifestName = 'manifest.json';
+export const metadataName = 'backup-metadata';
+const runPattern = /^\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2}$/;
+
+export type Compression = 'none' | 'zstd';
+
+export const recordFolder = (jobName: string): string => `${recordPrefix}${jobName}`;
+export const isRunName = (name: string): boolean => runPattern.test(name);
+
+/** UTC, without a colon, which SMB does not allow. */
+export function runName(time: number): string {
+  return new Date(time).toISOString().slice(0, 19).replace('T', '_').replaceAll(':', '-');
+}
+
+export function archiveName(stem: string, compression: Compression): string {
+  return compression === 'zstd' ? `${stem}.tar.zst` : `${stem}.tar`;
+}
+
+/** Whether a file at the top of a record is one that this format makes, so that it may be collected. */
+export const isBaseName = (name: string): boolean => /^image(-[0-9_-]+)?\.(tar|tar\.zst|snar\.zst)$/.test(name);

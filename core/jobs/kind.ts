@@ -1,0 +1,275 @@
+/** The jobs of one kind: their records, and each run from being due to its result. */
+import type { PluginLog } from '../contract/plugin.js';
+import { nextRun } from './calendar.js';
+import type { WallClock } from './clock.js';
+import { type At, JobError, type JobKind, type JobRecord, type JobRecords, type JobState, type Jobs, type RunOrder } from './job.js';
+import type { Launch, Run, RunResult } from './launcher.js';
+import type { ProgressBoard } from './progress.js';
+import type { Queue } from './queue.js';
+import { type JobEvent, stateAfter } from './states.js';
+
+interface AnySpec {
+  readonly container_id: string;
+  readonly type: string;
+  readonly disable: boolean;
+}
+export interface KindDeps<Spec extends AnySpec> {
+  readonly kind: JobKind;
+  readonly records: JobRecords<Spec>;
+  /** Undefined: the job has no calendar and runs once, at once. */
+  at(spec: Spec): At | undefined;
+  order(record: JobRecord<Spec>): RunOrder;
+  readonly queue: Queue;
+  readonly launch: Launch;
+  readonly clock: WallClock;
+  readonly progress: ProgressBoard;
+  readonly log: PluginLog;
+  /** A next run may have changed. */
+  changed(): void;
+}
+
+/** A run from the moment it waits to its end. */
+interface Slot {
+  readonly ended: Promise<void>;
+  readonly end: () => void;
+  run?: Run;
+  stop?: 'user' | 'shutdown';
+}
+
+const interrupted = { code: 'interrupted', message: 'the service ended during the run; run the job again' };
+
+export class JobsOfKind<Spec extends AnySpec> implements Jobs<Spec> {
+  readonly #d: KindDeps<Spec>;
+  readonly #slots = new Map<number, Slot>();
+  readonly #turns = new Map<number, Promise<unknown>>();
+
+  constructor(deps: KindDeps<Spec>) {
+    this.#d = deps;
+  }
+
+  list(): Promise<JobRecord<Spec>[]> {
+    return this.#d.records.list();
+  }
+  get(id: number): Promise<JobRecord<Spec> | undefined> {
+    return this.#d.records.get(id);
+  }
+  isActive(id: number): boolean {
+    return this.#slots.has(id);
+  }
+
+  async create(spec: Spec): Promise<JobRecord<Spec>> {
+    this.#refusePast(spec);
+    const record = await this.#d.records.create(spec, { code: 'init', ...this.#next(spec) });
+    // After the answer, which says init.
+    setImmediate(() => this.accept(record.id).catch((error: unknown) => this.#d.log('error', `${this.#key(record.id)}: ${error}`)));
+    return record;
+  }
+
+  /** Takes a new job on: a backup is scheduled, a restore starts unless it is disabled. */
+  async accept(id: number): Promise<void> {
+    const scheduled = await this.#inTurn(id, async () => {
+      const record = await this.get(id);
+      if (record?.state.code !== 'init') return true;
+      if (this.#d.at(record.spec) === undefined) return record.spec.disable;
+      await this.#put({ ...record, state: { ...record.state, code: stateAfter(record.state.code, 'accept') } });
+      return true;
+    });
+    if (scheduled) this.#d.changed();
+    else await this.enqueue(id, 'run');
+  }
+
+  update(id: number, spec: Spec): Promise<JobRecord<Spec>> {
+    return this.#inTurn(id, async () => {
+      const { spec: old, state } = await this.#found(id);
+      if (JSON.stringify(this.#d.at(old)) !== JSON.stringify(this.#d.at(spec))) this.#refusePast(spec);
+      const { next_run: _, ...rest } = state;
+      const next = this.#next(spec);
+      const code = next.next_run === undefined ? state.code : stateAfter(state.code, 'edit');
+      const record = await this.#put({ id, spec, state: { ...rest, ...next, code } });
+      this.#d.changed();
+      return record;
+    });
+  }
+
+  delete(id: number): Promise<void> {
+    return this.#inTurn(id, async () => {
+      await this.#found(id);
+      if (this.isActive(id)) throw new JobError('busy', `${this.#key(id)} waits or runs; stop it first`);
+      await this.#d.records.delete(id);
+      if (this.#d.kind === 'backup') await this.#d.clock.forget(id);
+    });
+  }
+
+  run(id: number): Promise<JobRecord<Spec>> {
+    return this.enqueue(id, 'run');
+  }
+
+  /** @throws JobError busy while waiting or running */
+  enqueue(id: number, event: 'due' | 'run', missed = false): Promise<JobRecord<Spec>> {
+    return this.#inTurn(id, async () => {
+      const { spec, state } = await this.#found(id);
+      if (this.isActive(id)) throw new JobError('busy', `${this.#key(id)} waits or runs already`);
+      const { missed: _, ...rest } = state;
+      // Waiting or running without a slot: the store failed as that run ended.
+      const from = state.code === 'waiting' || state.code === 'running' ? 'scheduled' : state.code;
+      const record = await this.#put({ id, spec, state: { ...rest, code: stateAfter(from, event), ...(missed && { missed }) } });
+      this.#slots.set(id, newSlot());
+      const container = `${spec.type}/${spec.container_id}`;
+      this.#d.queue.enter({ key: this.#key(id), container, start: () => this.#perform(id) });
+      return record;
+    });
+  }
+
+  async stop(id: number): Promise<JobRecord<Spec>> {
+    await this.#found(id);
+    await this.#inTurn(id, async () => undefined); // one that is just being queued
+    const slot = this.#slots.get(id);
+    if (slot) await this.#stopSlot(id, slot, 'user');
+    return this.#found(id);
+  }
+
+  /** Ends all runs for a shutdown; waiting jobs keep their state and are told apart at the next start. */
+  async close(): Promise<void> {
+    await Promise.all([...this.#slots].map(([id, slot]) => this.#stopSlot(id, slot, 'shutdown')));
+  }
+
+  /** After a crash: what waited or ran has failed; what was never accepted is. Settles when the records say so. */
+  async recover(): Promise<void> {
+    for (const { id, state } of await this.list()) {
+      if (state.code === 'init') await this.accept(id);
+      if (state.code !== 'waiting' && state.code !== 'running') continue;
+      await this.#finish(id, { type: 'result', result: -1, error: interrupted }, { keepDue: true });
+    }
+  }
+
+  async #stopSlot(id: number, slot: Slot, why: 'user' | 'shutdown'): Promise<void> {
+    slot.stop ??= why;
+    if (!this.#d.queue.leave(this.#key(id))) slot.run?.stop();
+    else {
+      // One that never began keeps its place in time over a shutdown: start-up finds it and runs what was due.
+      if (why === 'user') await this.#finish(id, { type: 'result', result: -2 });
+      this.#release(id, slot);
+    }
+    await slot.ended;
+  }
+
+  async #perform(id: number): Promise<void> {
+    const slot = this.#slots.get(id);
+    if (!slot) return;
+    const began = performance.now();
+    const epoch = this.#d.clock.epoch();
+    try {
+      const record = await this.#begin(id);
+      const result = slot.stop ? stopped(slot.stop) : await this.#launched(record, slot);
+      const final = slot.stop === 'shutdown' && result.result !== 0 ? stopped('shutdown') : result;
+      await this.#finish(id, final, { duration: Math.round(performance.now() - began) });
+      if (this.#d.kind === 'backup' && final.result === 0) await this.#d.clock.based(id, epoch);
+    } catch (error) {
+      this.#d.log('error', `${this.#key(id)}: ${error}`);
+      await this.#finish(id, { type: 'result', result: -1, error: { code: 'io', message: `${error}` } }).catch(() => undefined);
+    } finally {
+      this.#d.progress.end(this.#d.kind, id);
+      this.#release(id, slot);
+    }
+  }
+
+  #launched(record: JobRecord<Spec>, slot: Slot): Promise<RunResult> {
+    const { kind, progress } = this.#d;
+    slot.run = this.#d.launch(this.#d.order(record), (value) => progress.set(kind, record.id, value));
+    return slot.run.ended;
+  }
+
+  #begin(id: number): Promise<JobRecord<Spec>> {
+    return this.#inTurn(id, async () => {
+      const { spec, state } = await this.#found(id);
+      const { next_run: _, ...rest } = state;
+      await this.#d.clock.note();
+      const code = stateAfter(state.code, 'start');
+      this.#d.progress.begin(this.#d.kind, id);
+      return this.#put({ id, spec, state: { ...rest, code, last_run: this.#d.clock.now(), ...this.#next(spec) } });
+    });
+  }
+
+  /** Reads the record anew: the settings may have been changed during the run. `keepDue` leaves a time that is past to be run. */
+  #finish(id: number, { type: _, ...outcome }: RunResult, o: { duration?: number; keepDue?: true } = {}): Promise<JobRecord<Spec>> {
+    return this.#inTurn(id, async () => {
+      const { spec, state } = await this.#found(id);
+      const { last_run, next_run, missed, run } = state;
+      const kept = { ...(last_run !== undefined && { last_run }), ...(missed && { missed }), ...(run !== undefined && { run }) };
+      const next = o.keepDue && next_run !== undefined ? { next_run } : this.#next(spec);
+      const code = stateAfter(state.code, this.#ending(spec, next.next_run));
+      const ended: JobState = { ...kept, ...outcome, ...next, code, ...(o.duration !== undefined && { duration: o.duration }) };
+      return this.#put({ id, spec, state: ended });
+    });
+  }
+
+  /** A disabled job has no next run kept, yet may have a future. A missed oneshot still has one that is due. */
+  #ending(spec: Spec, kept: number | undefined): JobEvent {
+    const at = this.#d.at(spec);
+    if (at === undefined) return 'finish';
+    return kept !== undefined || nextRun(at, this.#d.clock.now()) !== undefined ? 'end' : 'finish';
+  }
+
+  #release(id: number, slot: Slot): void {
+    this.#slots.delete(id);
+    slot.end();
+    this.#d.changed();
+  }
+
+  #next(spec: Spec): { next_run?: number } {
+    const at = this.#d.at(spec);
+    const next = at && !spec.disable ? nextRun(at, this.#d.clock.now()) : undefined;
+    return next === undefined ? {} : { next_run: next };
+  }
+
+  #refusePast(spec: Spec): void {
+    const at = this.#d.at(spec);
+    if (at && nextRun(at, this.#d.clock.now()) === undefined) throw new JobError('past', 'at.start is in the past; give a time to come');
+  }
+
+  /** Next runs anew, after the clock was set back. */
+  async reschedule(): Promise<void> {
+    for (const { id, spec } of await this.list()) {
+      if (!spec.disable && this.#next(spec).next_run !== undefined) await this.update(id, spec);
+    }
+  }
+
+  #key(id: number): string {
+    return `${this.#d.kind}-${id}`;
+  }
+
+  async #found(id: number): Promise<JobRecord<Spec>> {
+    const record = await this.get(id);
+    if (!record) throw new JobError('not_found', `there is no ${this.#d.kind} ${id}`);
+    return record;
+  }
+
+  async #put(record: JobRecord<Spec>): Promise<JobRecord<Spec>> {
+    await this.#d.records.put(record);
+    return record;
+  }
+
+  /** Reads and writes of one record never interleave. */
+  #inTurn<T>(id: number, action: () => Promise<T>): Promise<T> {
+    const turn = (this.#turns.get(id) ?? Promise.resolve()).then(action);
+    const settled = turn.then(
+      () => undefined,
+      () => undefined,
+    );
+    this.#turns.set(id, settled);
+    void settled.then(() => this.#turns.get(id) === settled && this.#turns.delete(id));
+    return turn;
+  }
+}
+
+function newSlot(): Slot {
+  let end = () => {};
+  const ended = new Promise<void>((resolve) => {
+    end = resolve;
+  });
+  return { ended, end };
+}
+
+function stopped(why: 'user' | 'shutdown'): RunResult {
+  return why === 'user' ? { type: 'result', result: -2 } : { type: 'result', result: -1, error: interrupted };
+}

@@ -1,0 +1,158 @@
+/** Jobs as the API sees them: puts calendar, queue, workers, leases and clock together. */
+import { fileURLToPath } from 'node:url';
+import type { PluginLog } from '../contract/plugin.js';
+import { nextRun } from './calendar.js';
+import { openClock } from './clock.js';
+import {
+  type BackupSpec,
+  JobError,
+  type JobRecords,
+  type JobService,
+  type LeaseRecords,
+  type RestoreSpec,
+  type WorkerEnvironment,
+} from './job.js';
+import { JobsOfKind } from './kind.js';
+import { createLauncher } from './launcher.js';
+import { createLeases } from './leases.js';
+import { createProgressBoard } from './progress.js';
+import { createQueue } from './queue.js';
+import { createScheduler } from './scheduler.js';
+
+/** The longest sleep: wall time may be set meanwhile, and timers beyond 2^31 ms fire at once. */
+const longestSleep = 30_000;
+/** A run that starts later than this after its time was missed, by a suspend or a clock set forward. */
+const missedAfter = 60_000;
+
+export interface JobServiceDeps {
+  readonly backups: JobRecords<BackupSpec>;
+  readonly restores: JobRecords<RestoreSpec>;
+  readonly leases: LeaseRecords;
+  readonly environment: WorkerEnvironment;
+  /** `backup_concurrent`, read anew each time. */
+  concurrent(): Promise<number>;
+  /** Lets a container that may be frozen go on. @throws PluginError not_found is fine */
+  resume(runtime: string, container: string): Promise<void>;
+  clock(): number;
+  /** Keeps the latest wall time seen. */
+  readonly clockFile: string;
+  readonly log: PluginLog;
+  /** Absolute path of the compiled worker; for tests. */
+  readonly workerFile?: string;
+}
+export interface RunningJobService extends JobService {
+  start(): Promise<void>;
+  /** Stops running jobs, waits for them at most 8 s and a little. */
+  close(): Promise<void>;
+  counts(): { readonly waiting: number; readonly running: number; readonly workers: number; readonly workerJobs: number };
+}
+
+export async function createJobService(deps: JobServiceDeps): Promise<RunningJobService> {
+  const { log, environment } = deps;
+  const failed = (error: unknown) => log('error', `jobs: ${error}`);
+  const clock = await openClock(deps.clockFile, deps.clock);
+  const leases = createLeases({ records: deps.leases, resume: deps.resume, clock: deps.clock, log });
+  const scheduler = createScheduler(deps.workerFile ?? fileURLToPath(new URL('./worker.js', import.meta.url)));
+  const queue = createQueue(deps.concurrent, failed);
+  const progress = createProgressBoard(failed);
+  const common = { queue, launch: createLauncher({ scheduler, leases, log }), clock, progress, log, changed: () => alarm.wake() };
+  const backups = new JobsOfKind<BackupSpec>({
+    ...common,
+    kind: 'backup',
+    records: deps.backups,
+    at: (spec) => spec.at,
+    order: ({ id, spec }) => ({ kind: 'backup', id, backup: spec, environment, ...(clock.needsNewBase(id) && { newBase: true }) }),
+  });
+  const restores = new JobsOfKind<RestoreSpec>({
+    ...common,
+    kind: 'restore',
+    records: deps.restores,
+    at: () => undefined,
+    order: ({ id, spec }) => ({ kind: 'restore', id, restore: spec, environment }),
+  });
+  const alarm = createAlarm(async (startedAt) => {
+    if (await clock.look()) await backups.reschedule();
+    queue.pump(); // the limit may have been raised
+    return startDue(backups, deps.clock(), startedAt, failed);
+  }, failed);
+  return {
+    backups,
+    restores,
+    progress: () => progress.all(),
+    progressOf: (kind, id) => progress.of(kind, id),
+    onProgress: (listener) => progress.listen(listener),
+    nextRun: (at) => nextRun(at, deps.clock()),
+    start: async () => {
+      await leases.resumeAll();
+      await backups.recover();
+      await restores.recover();
+      alarm.start(deps.clock());
+    },
+    close: async () => {
+      queue.close();
+      await alarm.stop();
+      await Promise.all([backups.close(), restores.close()]);
+      leases.close();
+      await clock.note();
+    },
+    counts: () => ({ ...queue.counts(), workers: scheduler.held().workers, workerJobs: scheduler.held().jobs }),
+  };
+}
+
+/** Queues what is due, once however many times were missed; says how long nothing will be. */
+async function startDue(
+  backups: JobsOfKind<BackupSpec>,
+  now: number,
+  startedAt: number,
+  failed: (error: unknown) => void,
+): Promise<number> {
+  let next = now + longestSleep;
+  for (const { id, spec, state } of await backups.list()) {
+    if (state.next_run === undefined || spec.disable || backups.isActive(id)) continue;
+    if (state.next_run > now) next = Math.min(next, state.next_run);
+    else {
+      const missed = state.next_run < startedAt || now - state.next_run > missedAfter;
+      await backups.enqueue(id, 'due', missed).catch((error: unknown) => {
+        if (!(error instanceof JobError)) failed(error); // else a client has just run or deleted it
+      });
+    }
+  }
+  return next - now;
+}
+
+/** Calls `tick` again and again, after the time that it answers or when woken. */
+function createAlarm(tick: (startedAt: number) => Promise<number>, failed: (error: unknown) => void) {
+  let startedAt: number | undefined;
+  let timer: NodeJS.Timeout | undefined;
+  let ticking: Promise<void> | undefined;
+  let again = false;
+  const ring = async (since: number): Promise<void> => {
+    again = false;
+    const sleep = await tick(since).catch((error: unknown) => {
+      failed(error);
+      return longestSleep;
+    });
+    ticking = undefined;
+    if (startedAt === undefined) return;
+    if (again) wake();
+    else timer = setTimeout(wake, sleep);
+  };
+  const wake = () => {
+    if (startedAt === undefined) return;
+    again = true;
+    clearTimeout(timer);
+    ticking ??= ring(startedAt);
+  };
+  return {
+    wake,
+    start: (now: number) => {
+      startedAt = now;
+      wake();
+    },
+    stop: async () => {
+      startedAt = undefined;
+      clearTimeout(timer);
+      await ticking;
+    },
+  };
+}

@@ -1,0 +1,93 @@
+/** The only file that names ajv: checks values against the package's schemas/ folder, or against a plugin's own schema. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js';
+
+export interface Fault {
+  /** JSON pointer into the value. */
+  readonly pointer: string;
+  readonly reason: string;
+}
+
+export class ValidationError extends Error {
+  override readonly name = 'ValidationError';
+  constructor(readonly errors: readonly Fault[]) {
+    super(errors.map((e) => `${e.pointer || 'the value'} ${e.reason}`).join('; '));
+  }
+}
+
+// The same relative place from core/ and from dist/core/.
+const folder = new URL('../schemas/', import.meta.url);
+let loaded: Ajv2020 | undefined;
+
+function fresh(): Ajv2020 {
+  const ajv = new Ajv2020({ allErrors: true, useDefaults: true, strictTypes: false, strictRequired: false });
+  ajv.addKeyword({ keyword: 'x-secret', schemaType: 'boolean' });
+  return ajv;
+}
+
+function record(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function all(): Ajv2020 {
+  if (loaded !== undefined) return loaded;
+  const ajv = fresh();
+  for (const name of readdirSync(folder).filter((n) => n.endsWith('.json'))) {
+    ajv.addSchema(schemaText(name.slice(0, -'.json'.length)));
+  }
+  loaded = ajv;
+  return ajv;
+}
+
+/** A schema of the package as it is kept, for OpenAPI and forms. */
+export function schemaText(name: string): Record<string, unknown> {
+  const schema: unknown = JSON.parse(readFileSync(new URL(`${name}.json`, folder), 'utf8'));
+  if (!record(schema)) throw new Error(`schemas/${name}.json is not an object`);
+  return schema;
+}
+
+const escaped = (key: string) => key.replaceAll('~', '~0').replaceAll('/', '~1');
+
+/** In words for a person: where it is and what to change. */
+function fault(e: ErrorObject): Fault {
+  const at = (key: unknown) => `${e.instancePath}/${escaped(String(key))}`;
+  const here = e.instancePath;
+  switch (e.keyword) {
+    case 'required':
+      return { pointer: at(e.params['missingProperty']), reason: 'is required' };
+    case 'additionalProperties':
+      return { pointer: at(e.params['additionalProperty']), reason: 'is not a known key' };
+    case 'false schema':
+      return { pointer: here, reason: 'does not go with the other keys' };
+    case 'enum':
+      return { pointer: here, reason: `must be one of ${JSON.stringify(e.params['allowedValues'])}` };
+    case 'not':
+      return { pointer: here, reason: here.endsWith('/at') ? 'takes start or time, not both' : 'must not have this value' };
+    case 'pattern':
+      return { pointer: here, reason: 'holds a character or form that is not allowed' };
+    default:
+      return { pointer: here, reason: e.message ?? 'is wrong' };
+  }
+}
+
+function apply<T>(validate: ValidateFunction<T>, value: unknown): T {
+  // Defaults are filled into a copy: the caller's value stays as it is.
+  const copy: unknown = structuredClone(value);
+  if (validate(copy)) return copy;
+  const errors = (validate.errors ?? []).filter((e) => e.keyword !== 'if').map(fault);
+  throw new ValidationError(errors.filter((e, i) => errors.findIndex((o) => o.pointer === e.pointer && o.reason === e.reason) === i));
+}
+
+/** The value, with defaults, once it has passed schemas/<name>.json; `name#/$defs/part` takes a part of it.
+ *  @throws ValidationError */
+export function parsed<T>(schemaName: string, value: unknown): T {
+  const [name, part] = schemaName.split('#');
+  const validate = all().getSchema<T>(`urn:container-backup:${name}:v1${part === undefined ? '' : `#${part}`}`);
+  if (validate === undefined) throw new Error(`no schema ${schemaName}`);
+  return apply(validate, value);
+}
+
+/** The same for a schema that isn't the package's, such as a plugin's options. @throws ValidationError */
+export function checked<T>(schema: Record<string, unknown>, value: unknown): T {
+  return apply(fresh().compile<T>(schema), value);
+}

@@ -1,0 +1,63 @@
+/** Jobs and leases as they are kept. */
+import type { JobRecord, JobRecords, JobState, Lease, LeaseRecords } from '../jobs/job.js';
+import { parsed } from '../schemas.js';
+import type { Database } from './db.js';
+import { type Kind, records } from './records.js';
+
+function numberOf(value: unknown, what: string): number {
+  if (typeof value !== 'number') throw new Error(`damaged record: ${what} is not a number`);
+  return value;
+}
+function textOf(value: unknown, what: string): string {
+  if (typeof value !== 'string') throw new Error(`damaged record: ${what} is not a text`);
+  return value;
+}
+
+/** The schema of a kind's spec is the one its requests pass. */
+function jobKind<Spec>(name: 'backup' | 'restore'): Kind<JobRecord<Spec>> {
+  return {
+    name,
+    version: 1,
+    steps: {},
+    read: (f) => ({
+      id: numberOf(f['id'], 'id'),
+      spec: parsed<Spec>(name, f['spec']),
+      state: parsed<JobState>('backup#/$defs/state', f['state']),
+    }),
+    write: ({ id, spec, state }) => ({ id, spec, state }),
+  };
+}
+
+export function jobRecords<Spec>(db: Database, name: 'backup' | 'restore'): JobRecords<Spec> {
+  const kept = records(db, jobKind<Spec>(name));
+  return {
+    list: () => kept.list(),
+    get: (id) => kept.get(id),
+    create: (spec, state) => kept.create((id) => ({ id, spec, state })),
+    put: (record) => kept.put(record.id, record),
+    delete: (id) => kept.delete(id),
+  };
+}
+
+const leaseKind: Kind<Lease> = {
+  name: 'lease',
+  version: 1,
+  steps: {},
+  read: (f) => ({
+    runtime: textOf(f['runtime'], 'runtime'),
+    container: textOf(f['container'], 'container'),
+    until: numberOf(f['until'], 'until'),
+  }),
+  write: ({ runtime, container, until }) => ({ runtime, container, until }),
+};
+
+export function leaseRecords(db: Database): LeaseRecords {
+  const kept = records(db, leaseKind);
+  // A plugin id holds no slash, so that no two pairs share a key.
+  const key = (runtime: string, container: string) => `${runtime}/${container}`;
+  return {
+    list: () => kept.list(),
+    put: (lease) => kept.put(key(lease.runtime, lease.container), lease),
+    delete: (runtime, container) => kept.delete(key(runtime, container)),
+  };
+}

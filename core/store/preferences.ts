@@ -1,0 +1,33 @@
+/** What the user may tune. */
+import type { Database } from './db.js';
+import { type Kind, records } from './records.js';
+
+export interface Preferences {
+  /** Jobs that run at the same time. */
+  readonly backup_concurrent: number;
+}
+export interface PreferenceRecords {
+  get(): Promise<Preferences>;
+  put(preferences: Preferences): Promise<void>;
+}
+
+// Two keep a NAS's disks busy without starving what runs beside them.
+const defaults: Preferences = { backup_concurrent: 2 };
+
+const kind: Kind<Preferences> = {
+  name: 'preference',
+  version: 1,
+  steps: {},
+  read({ backup_concurrent }) {
+    return typeof backup_concurrent === 'number' ? { backup_concurrent } : defaults;
+  },
+  write: (preferences) => ({ ...preferences }),
+};
+
+export function preferenceRecords(db: Database): PreferenceRecords {
+  const kept = records(db, kind);
+  return {
+    get: async () => (await kept.get('all')) ?? defaults,
+    put: (preferences) => kept.put('all', preferences),
+  };
+}

@@ -1,0 +1,69 @@
+/** Versioned records: {v, …}. A record of an older version is brought up step by step when it is read. */
+import type { Change, Database } from './db.js';
+
+export type Fields = Readonly<Record<string, unknown>>;
+
+export interface Kind<T> {
+  readonly name: string;
+  readonly version: number;
+  /** steps[n] makes version n+1 from version n. */
+  readonly steps: Readonly<Record<number, (old: Fields) => Fields>>;
+  /** Checks what was read. @throws when it isn't a T */
+  read(fields: Fields): T;
+  write(value: T): Fields;
+}
+
+export interface Records<T> {
+  list(): Promise<T[]>;
+  get(key: number | string): Promise<T | undefined>;
+  put(key: number | string, value: T): Promise<void>;
+  /** Gives the next id, never used before, and keeps what is made for it in the same write. */
+  create(make: (id: number) => T): Promise<T>;
+  delete(key: number | string): Promise<void>;
+}
+
+export function isFields(value: unknown): value is Fields {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** What was stored, as the newest version has it. @throws for a record of a later version or a damaged one */
+export function upgraded<T>(kind: Kind<T>, stored: unknown): T {
+  if (!isFields(stored) || typeof stored['v'] !== 'number') throw new Error(`damaged ${kind.name} record`);
+  const { v: first, ...rest } = stored;
+  if (typeof first !== 'number' || first > kind.version) throw new Error(`${kind.name} record of a newer version; update the software`);
+  let fields: Fields = rest;
+  for (let v = first; v < kind.version; v++) {
+    const step = kind.steps[v];
+    if (step === undefined) throw new Error(`no step from version ${v} of a ${kind.name} record`);
+    fields = step(fields);
+  }
+  return kind.read(fields);
+}
+
+export function records<T>(db: Database, kind: Kind<T>): Records<T> {
+  // Padded so that key order is number order.
+  const keyOf = (key: number | string) => `${kind.name}/${typeof key === 'number' ? String(key).padStart(12, '0') : key}`;
+  const change = (key: number | string, value: T): Change => ({
+    type: 'put',
+    key: keyOf(key),
+    value: { v: kind.version, ...kind.write(value) },
+  });
+  const counter = `counter/${kind.name}`;
+  return {
+    list: async () => (await db.list(`${kind.name}/`)).map((stored) => upgraded(kind, stored)),
+    async get(key) {
+      const stored = await db.get(keyOf(key));
+      return stored === undefined ? undefined : upgraded(kind, stored);
+    },
+    put: (key, value) => db.write([change(key, value)]),
+    create: (make) =>
+      db.serial(async () => {
+        const kept = await db.get(counter);
+        const id = isFields(kept) && typeof kept['next'] === 'number' ? kept['next'] : 1;
+        const value = make(id);
+        await db.write([{ type: 'put', key: counter, value: { v: 1, next: id + 1 } }, change(id, value)]);
+        return value;
+      }),
+    delete: (key) => db.write([{ type: 'del', key: keyOf(key) }]),
+  };
+}

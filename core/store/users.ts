@@ -1,0 +1,111 @@
+/** Users and their sessions. Passwords are kept as Argon2 hashes, tokens as SHA-256 (they are random already). */
+import { createHash, randomBytes } from 'node:crypto';
+import { hash, verify } from '@node-rs/argon2';
+import type { Database } from './db.js';
+import { type Kind, records } from './records.js';
+
+export interface User {
+  readonly username: string;
+  readonly isAdmin: boolean;
+}
+export interface Session extends User {
+  /** Names the session without being able to open it. */
+  readonly key: string;
+  readonly created: number;
+  readonly expires: number;
+}
+
+export interface Users {
+  any(): Promise<boolean>;
+  /** False when there is a user already. */
+  createFirst(username: string, password: string): Promise<boolean>;
+  create(username: string, password: string, isAdmin: boolean): Promise<void>;
+  /** Takes as long for a name that nobody has. */
+  verify(username: string, password: string): Promise<User | undefined>;
+}
+export interface Sessions {
+  /** Returns the token, which is kept nowhere. */
+  create(user: User, lifetime: number): Promise<{ token: string; session: Session }>;
+  find(token: string): Promise<Session | undefined>;
+  extend(session: Session, lifetime: number): Promise<Session>;
+  delete(session: Session): Promise<void>;
+}
+
+interface KeptUser extends User {
+  readonly hash: string;
+}
+
+const userKind: Kind<KeptUser> = {
+  name: 'user',
+  version: 1,
+  steps: {},
+  read({ username, isAdmin, hash: kept }) {
+    if (typeof username !== 'string' || typeof isAdmin !== 'boolean' || typeof kept !== 'string') throw new Error('damaged user record');
+    return { username, isAdmin, hash: kept };
+  },
+  write: (user) => ({ ...user }),
+};
+
+const sessionKind: Kind<Session> = {
+  name: 'session',
+  version: 1,
+  steps: {},
+  read({ key, username, isAdmin, created, expires }) {
+    if (typeof key !== 'string' || typeof username !== 'string' || typeof isAdmin !== 'boolean') throw new Error('damaged session record');
+    if (typeof created !== 'number' || typeof expires !== 'number') throw new Error('damaged session record');
+    return { key, username, isAdmin, created, expires };
+  },
+  write: (session) => ({ ...session }),
+};
+
+export function users(db: Database): Users {
+  const kept = records(db, userKind);
+  const decoy = hash(randomBytes(16));
+  return {
+    any: async () => (await kept.list()).length > 0,
+    async createFirst(username, password) {
+      const made = await hash(password);
+      return db.serial(async () => {
+        if ((await kept.list()).length > 0) return false;
+        await kept.put(username, { username, isAdmin: true, hash: made });
+        return true;
+      });
+    },
+    create: async (username, password, isAdmin) => kept.put(username, { username, isAdmin, hash: await hash(password) }),
+    async verify(username, password) {
+      const user = await kept.get(username);
+      const right = await verify(user?.hash ?? (await decoy), password);
+      return user !== undefined && right ? { username: user.username, isAdmin: user.isAdmin } : undefined;
+    },
+  };
+}
+
+export function sessions(db: Database, now: () => number = Date.now): Sessions {
+  const kept = records(db, sessionKind);
+  const keyOf = (token: string) => createHash('sha256').update(token).digest('hex');
+  return {
+    async create(user, lifetime) {
+      for (const old of await kept.list()) if (old.expires <= now()) await kept.delete(old.key);
+      const token = randomBytes(32).toString('base64url');
+      const session = {
+        username: user.username,
+        isAdmin: user.isAdmin,
+        key: keyOf(token),
+        created: now(),
+        expires: now() + lifetime,
+      };
+      await kept.put(session.key, session);
+      return { token, session };
+    },
+    async find(token) {
+      const session = await kept.get(keyOf(token));
+      return session !== undefined && session.expires > now() ? session : undefined;
+    },
+    async extend(session, lifetime) {
+      const longer = { ...session, expires: now() + lifetime };
+      await kept.put(session.key, longer);
+      return longer;
+    },
+    delete: (session) => kept.delete(session.key),
+  };
+}

@@ -1,0 +1,129 @@
+/** The two containers of the demo: busybox in LXC, and busybox in a Docker daemon of its own. */
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import * as fs from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { part } from '../test/support/demo-client.js';
+
+const run = promisify(execFile);
+
+/** Two folders of a container that nothing in it touches, as the host sees them. */
+export interface Places {
+  readonly root: string;
+  readonly volume: string;
+}
+
+export interface Subject extends AsyncDisposable {
+  readonly type: 'lxc' | 'docker';
+  readonly name: string;
+  readonly clone: string;
+  /** Makes and starts the container. */
+  create(): Promise<void>;
+  /** @throws when there is no such container */
+  places(name: string): Promise<Places>;
+}
+
+export class LxcSubject implements Subject {
+  readonly type = 'lxc';
+  readonly name = 'demo-lxc';
+  readonly clone = 'demo-lxc-clone';
+  constructor(
+    readonly path: string,
+    private readonly volumes: string,
+  ) {}
+
+  async create(): Promise<void> {
+    const config = join(this.path, 'demo.conf');
+    const volume = join(this.volumes, 'lxc-volume');
+    await fs.mkdir(this.path, { recursive: true, mode: 0o755 });
+    await fs.mkdir(volume, { recursive: true });
+    await fs.writeFile(config, `lxc.net.0.type = empty\nlxc.mount.entry = ${volume} srv/volume none bind,create=dir 0 0\n`);
+    await run('lxc-create', ['-P', this.path, '-n', this.name, '-f', config, '-t', 'busybox']);
+    await fs.rm(config);
+    await run('lxc-start', ['-P', this.path, '-n', this.name, '-d']);
+  }
+
+  async places(name: string): Promise<Places> {
+    const config = await fs.readFile(join(this.path, name, 'config'), 'utf8');
+    const rootfs = /^\s*lxc\.rootfs\.path\s*=\s*(?:dir:)?(\S+)/m.exec(config)?.[1];
+    const volume = /^\s*lxc\.mount\.entry\s*=\s*(\S+)\s+\/?srv\/volume\s/m.exec(config)?.[1];
+    if (rootfs === undefined || volume === undefined) throw new Error(`${name}: its configuration names no root or volume`);
+    return { root: join(rootfs, 'data'), volume };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const name of [this.clone, this.name]) {
+      await run('lxc-unfreeze', ['-P', this.path, '-n', name]).catch(() => undefined);
+      await run('lxc-destroy', ['-P', this.path, '-n', name, '-f']).catch(() => undefined);
+    }
+  }
+}
+
+export class DockerSubject implements Subject {
+  readonly type = 'docker';
+  readonly name = 'demo-docker';
+  readonly clone = 'demo-docker-clone';
+  readonly socket: string;
+  private daemon: ChildProcess | undefined;
+  constructor(private readonly folder: string) {
+    this.socket = join(folder, 'docker.sock');
+  }
+
+  async create(): Promise<void> {
+    await this.startDaemon();
+    const image = join(this.folder, 'image');
+    await fs.mkdir(join(image, 'bin'), { recursive: true });
+    await fs.cp('/bin/busybox', join(image, 'bin/busybox'), { dereference: true });
+    await run('tar', ['-C', image, '-cf', `${image}.tar`, '.']);
+    await this.call('POST', '/images/create?fromSrc=-&repo=demo', ['-T', `${image}.tar`]);
+    const body = {
+      Image: 'demo',
+      Cmd: ['/bin/busybox', 'sleep', '100000'],
+      HostConfig: { NetworkMode: 'none', Mounts: [{ Type: 'volume', Source: 'demo-volume', Target: '/srv/volume' }] },
+    };
+    await this.call('POST', `/containers/create?name=${this.name}`, ['-H', 'Content-Type: application/json', '-d', JSON.stringify(body)]);
+    await this.call('POST', `/containers/${this.name}/start`);
+  }
+
+  private async startDaemon(): Promise<void> {
+    const at = (name: string) => join(this.folder, name);
+    await fs.mkdir(this.folder, { recursive: true });
+    const args = ['--host', `unix://${this.socket}`, '--data-root', at('data'), '--exec-root', at('exec'), '--pidfile', at('pid')];
+    const log = await fs.open(at('daemon.log'), 'w');
+    this.daemon = spawn('dockerd', [...args, '--bridge=none', '--iptables=false'], { stdio: ['ignore', log.fd, log.fd] });
+    this.daemon.on('error', () => undefined);
+    await log.close();
+    for (let i = 0; i < 150; i++) {
+      if (await this.call('GET', '/_ping').catch(() => undefined)) return;
+      await sleep(200);
+    }
+    throw new Error(`dockerd does not answer:\n${(await fs.readFile(at('daemon.log'), 'utf8')).slice(-2000)}`);
+  }
+
+  private async call(method: string, path: string, more: readonly string[] = []): Promise<string> {
+    const args = ['-sS', '--fail-with-body', '-m', '120', '--unix-socket', this.socket, '-X', method, ...more, `http://docker${path}`];
+    return (await run('curl', args, { maxBuffer: 1 << 26 })).stdout;
+  }
+
+  async places(name: string): Promise<Places> {
+    const inspect: unknown = JSON.parse(await this.call('GET', `/containers/${name}/json`));
+    const layers = part(part(inspect, 'GraphDriver'), 'Data');
+    const root = part(layers, part(part(inspect, 'State'), 'Running') === true ? 'MergedDir' : 'UpperDir');
+    const mounts = part(inspect, 'Mounts');
+    const mount: unknown = Array.isArray(mounts) ? mounts.find((one: unknown) => part(one, 'Destination') === '/srv/volume') : undefined;
+    const volume = part(mount, 'Source');
+    if (typeof root !== 'string' || typeof volume !== 'string') throw new Error(`${name}: inspect names no root or volume`);
+    return { root: join(root, 'data'), volume };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (!this.daemon || this.daemon.pid === undefined) return;
+    for (const name of [this.clone, this.name]) await this.call('DELETE', `/containers/${name}?force=true&v=true`).catch(() => undefined);
+    if (this.daemon.exitCode !== null) return;
+    const closed = once(this.daemon, 'exit');
+    this.daemon.kill('SIGTERM');
+    await Promise.race([closed, sleep(20_000, undefined, { ref: false })]);
+  }
+}

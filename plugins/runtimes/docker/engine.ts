@@ -1,0 +1,59 @@
+import { PluginError } from '../../../core/contract/index.js';
+import type { Client } from './client.js';
+import { type Inspect, readInspect } from './inspect.js';
+import { type Fields, fields, items, text } from './narrow.js';
+
+/** undefined instead of not_found. */
+export async function orAbsent<T>(call: Promise<T>): Promise<T | undefined> {
+  try {
+    return await call;
+  } catch (error) {
+    if (error instanceof PluginError && error.code === 'not_found') return undefined;
+    throw error;
+  }
+}
+
+const container = (ref: string, rest: string) => `/containers/${encodeURIComponent(ref)}${rest}`;
+
+/** The calls that more than one part needs, by name or id. */
+export const engine = {
+  inspectText(client: Client, ref: string): Promise<string> {
+    return client.text('GET', container(ref, '/json'));
+  },
+  async inspect(client: Client, ref: string): Promise<Inspect> {
+    return readInspect(await client.json('GET', container(ref, '/json')));
+  },
+  async containers(client: Client): Promise<readonly Fields[]> {
+    return items(await client.json('GET', '/containers/json?all=1')).map(fields);
+  },
+  async rename(client: Client, id: string, name: string): Promise<void> {
+    await client.json('POST', container(id, `/rename?name=${encodeURIComponent(name)}`));
+  },
+  async start(client: Client, id: string): Promise<void> {
+    await client.json('POST', container(id, '/start'));
+  },
+  /** Also thaws it, since the engine does not stop a paused one. Waits as long as the container asks for. */
+  async stop(client: Client, inspect: Inspect): Promise<void> {
+    if (inspect.state === 'frozen') await client.json('POST', container(inspect.id, '/unpause'));
+    await client.json('POST', container(inspect.id, '/stop'), { silence: 0 });
+  },
+  /** Keeps its named volumes; absent is fine. */
+  async remove(client: Client, id: string): Promise<void> {
+    await orAbsent(client.json('DELETE', container(id, '?force=1')));
+  },
+  async setRestart(client: Client, id: string, policy: unknown): Promise<void> {
+    await client.json('POST', container(id, '/update'), { body: { RestartPolicy: policy } });
+  },
+  /** The id of an image named by tag or id. */
+  async imageId(client: Client, ref: string): Promise<string | undefined> {
+    if (ref === '') return undefined;
+    return text(fields(await orAbsent(client.json('GET', `/images/${encodeURIComponent(ref)}/json`))).Id) || undefined;
+  },
+  /** Where a volume's files are. */
+  async volumePath(client: Client, name: string): Promise<string | undefined> {
+    return text(fields(await orAbsent(client.json('GET', `/volumes/${encodeURIComponent(name)}`))).Mountpoint) || undefined;
+  },
+  async createVolume(client: Client, name: string): Promise<string> {
+    return text(fields(await client.json('POST', '/volumes/create', { body: { Name: name } })).Mountpoint);
+  },
+};

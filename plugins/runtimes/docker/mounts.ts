@@ -1,0 +1,74 @@
+import { lstat, realpath, stat } from 'node:fs/promises';
+import { PluginError, type Source } from '../../../core/contract/index.js';
+import type { Inspect, Mount } from './inspect.js';
+
+export interface NamedMount extends Mount {
+  /** The source's name. */
+  readonly source_name: string;
+}
+
+const systemPath = /^\/($|(lib[^/]*|usr|bin|sbin|proc|sys|dev|run|var\/run)(\/|$))/;
+
+function sanitized(name: string): string {
+  const clean = name
+    .replace(/^\/+/, '')
+    .replace(/[^a-zA-Z0-9._-]+/g, '-')
+    .slice(0, 120);
+  return /^\.*$/.test(clean) ? `folder${clean.length}` : clean;
+}
+
+/** Gives each mount its source name. Depends on the inspect text alone: a restore on another machine finds the same names. */
+export function namedMounts(inspect: Inspect): readonly NamedMount[] {
+  const taken = new Set(['rootfs']);
+  return inspect.mounts.map((mount) => {
+    const base = sanitized(mount.volume || mount.source || mount.destination);
+    let name = base;
+    for (let n = 2; taken.has(name); n += 1) name = `${base}-${n}`;
+    taken.add(name);
+    return { ...mount, source_name: name };
+  });
+}
+
+export type Judged =
+  | { readonly mount: NamedMount; readonly leftOut: string }
+  | { readonly mount: NamedMount; readonly kind: 'folder' | 'file'; readonly path: string };
+
+/** Whether a mount belongs to a backup. @throws PluginError not_found when its place vanished */
+export async function judge(mount: NamedMount): Promise<Judged> {
+  if (mount.type === 'volume') return { mount, kind: 'folder', path: await present(mount, `Volume ${mount.volume}`) };
+  if (mount.type !== 'bind') return { mount, leftOut: `a ${mount.type || 'nameless'} mount keeps nothing` };
+  if (systemPath.test(mount.source)) return { mount, leftOut: 'a path of the host system' };
+  const path = await present(mount, `Folder ${mount.source}`);
+  if (systemPath.test(path)) return { mount, leftOut: 'leads to a path of the host system' }; // /etc/localtime → /usr/share
+  const found = await stat(path);
+  if (found.isDirectory()) return { mount, kind: 'folder', path };
+  if (found.isFile()) return { mount, kind: 'file', path };
+  return { mount, leftOut: found.isSocket() ? 'a socket' : 'neither a folder nor a file' };
+}
+
+async function present(mount: NamedMount, what: string): Promise<string> {
+  try {
+    return await realpath(mount.source);
+  } catch (cause) {
+    const message = `${what} (${mount.source || 'no path'}), mounted at ${mount.destination}, is not there`;
+    throw new PluginError('not_found', message, { cause });
+  }
+}
+
+/** The folder to read the container's own root from. @throws PluginError unsupported */
+export async function rootSource(inspect: Inspect): Promise<Source> {
+  const base = { name: 'rootfs', origin: 'engine', kind: 'folder' } as const;
+  const upper = inspect.layer.UpperDir;
+  if (typeof upper === 'string' && (await isFolder(upper))) return { ...base, path: upper, excludes: [] };
+  // The whole root instead of the layer: mounts must be named, since --one-file-system does not see binds of the same one.
+  const excludes = ['./proc', './sys', './dev', './run', ...inspect.mounts.map((mount) => `.${mount.destination}`)];
+  const merged = inspect.layer.MergedDir;
+  for (const path of [inspect.pid > 0 ? `/proc/${inspect.pid}/root/` : '', typeof merged === 'string' ? merged : '']) {
+    if (path !== '' && (await isFolder(path))) return { ...base, path, excludes };
+  }
+  throw new PluginError('unsupported', `Docker shows no folder of ${inspect.name}'s root: start the container or use the overlay2 driver`);
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  return (await lstat(path).catch(() => undefined))?.isDirectory() ?? false;
+}

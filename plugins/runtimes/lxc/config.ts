@@ -1,0 +1,90 @@
+import { randomBytes } from 'node:crypto';
+
+/** An assignment of an LXC configuration; `line` is its index. */
+export interface Setting {
+  readonly line: number;
+  readonly key: string;
+  readonly value: string;
+}
+
+/** A mount entry's fields, decoded. */
+export interface MountEntry {
+  readonly source: string;
+  readonly mountpoint: string;
+  readonly type: string;
+  readonly options: readonly string[];
+}
+
+const assignment = /^(\s*)([^\s#=]+)(\s*=[ \t]*)(.*?)(\s*)$/;
+
+/** All assignments in the order of the file; comments and empty lines are skipped. */
+export function settings(text: string): Setting[] {
+  return text.split('\n').flatMap((content, line) => {
+    const [, , key, , value] = assignment.exec(content) ?? [];
+    return key === undefined || value === undefined ? [] : [{ key, line, value }];
+  });
+}
+
+/** The value that LXC takes: the last one. */
+export function setting(text: string, key: string): string | undefined {
+  return settings(text).findLast((one) => one.key === key)?.value;
+}
+
+/** Replaces values; whatever `change` leaves equal stays byte for byte, comments and spaces too. */
+export function rewrite(text: string, change: (one: Setting) => string): string {
+  const lines = text.split('\n');
+  for (const one of settings(text)) {
+    const value = change(one);
+    const content = lines[one.line];
+    if (value === one.value || content === undefined) continue;
+    lines[one.line] = content.replace(assignment, (_all, indent: string, key: string, equals: string, _old: string, rest: string) =>
+      [indent, key, equals, value, rest].join(''),
+    );
+  }
+  return lines.join('\n');
+}
+
+/** fstab writes blanks as octal escapes. */
+function decode(field: string): string {
+  return field.replace(/\\([0-7]{3})/g, (_all, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)));
+}
+
+function encode(field: string): string {
+  return field.replace(/[\s\\]/g, (blank) => `\\${blank.charCodeAt(0).toString(8).padStart(3, '0')}`);
+}
+
+/** The fields of lxc.mount.entry's value; undefined when it has too few. */
+export function mountEntry(value: string): MountEntry | undefined {
+  const [source, mountpoint, type, options] = value.trim().split(/\s+/);
+  if (source === undefined || mountpoint === undefined || type === undefined) return undefined;
+  return { mountpoint: decode(mountpoint), options: (options ?? '').split(','), source: decode(source), type };
+}
+
+/** The value with another source folder; all other fields as they were written. */
+export function withMountSource(value: string, change: (source: string) => string): string {
+  const field = /^\s*\S+/.exec(value)?.[0];
+  if (field === undefined) return value;
+  const source = decode(field.trim());
+  const changed = change(source);
+  return changed === source ? value : encode(changed) + value.slice(field.length);
+}
+
+/** A root's backing: `dir` for a plain folder. */
+export function rootOf(text: string): { readonly backing: string; readonly path: string } | undefined {
+  const value = setting(text, 'lxc.rootfs.path');
+  if (value === undefined || value === '') return undefined;
+  const [, backing, path] = /^([a-z]+):(.*)$/.exec(value) ?? [undefined, 'dir', value];
+  return backing === undefined || path === undefined ? undefined : { backing, path };
+}
+
+/** Fixed addresses of its networks, without the prefix length. */
+export function addresses(text: string): string[] {
+  return settings(text)
+    .filter(({ key, value }) => /^lxc\.net\.\d+\.ipv[46]\.address$/.test(key) && value !== '')
+    .map(({ value }) => (value.split(/[/\s]/)[0] ?? value).toLowerCase());
+}
+
+/** A hardware address of the range that LXC uses. */
+export function newMac(): string {
+  return ['00', '16', '3e', ...[...randomBytes(3)].map((byte) => byte.toString(16).padStart(2, '0'))].join(':');
+}

@@ -1,0 +1,191 @@
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import {
+  type Conflict,
+  type ContainerSummary,
+  type Description,
+  type Draft,
+  PluginError,
+  type PluginLog,
+  type RestorePlan,
+  type Runtime,
+  type Source,
+} from '../../../core/contract/index.js';
+import { addresses, rootOf } from './config.js';
+import { descriptionOf } from './describe.js';
+import { clearDraft, LxcDraft, revertSwap } from './draft.js';
+import { draftPrefix, ownerAlive, readJournal } from './journal.js';
+import { layoutOf, volumePaths } from './layout.js';
+import { present, removeTree } from './swap.js';
+import { isName, Tools } from './tools.js';
+import { bindSources, mountsOf, within } from './volumes.js';
+
+/** The containers of one LXC path, by the lxc-* tools. */
+export class LxcRuntime implements Runtime {
+  readonly supports = { images: false, pause: true };
+  readonly #tools: Tools;
+  readonly #log: PluginLog;
+
+  constructor(path: string, log: PluginLog) {
+    this.#tools = new Tools(path);
+    this.#log = log;
+  }
+
+  async *list(): AsyncIterable<ContainerSummary> {
+    for (const name of await this.#names()) {
+      const state = await this.#tools.state(name).catch((error: unknown) => {
+        if (error instanceof PluginError && error.code === 'not_found') return undefined; // removed meanwhile
+        throw error;
+      });
+      if (state !== undefined) yield { id: name, image: '', name, state, type: 'lxc' };
+    }
+  }
+
+  async describe(id: string): Promise<Description> {
+    const text = await this.#tools.config(id);
+    const state = await this.#tools.state(id);
+    return descriptionOf(id, text, { own: this.#tools.folder(id), state, users: (path) => this.#users(path, id) });
+  }
+
+  async sources(id: string): Promise<readonly Source[]> {
+    const text = await this.#tools.config(id);
+    const { volumes } = await mountsOf(text, this.#tools.folder(id));
+    const sources = [await this.#root(id, text, volumes)];
+    for (const { name, origin, kind, path } of volumes) {
+      if (kind === undefined) throw new PluginError('not_found', `volume ${name} of ${id} is not there: ${path}`);
+      sources.push({ excludes: [], kind, name, origin, path });
+    }
+    return sources;
+  }
+
+  async image(id: string): Promise<undefined> {
+    await this.#tools.config(id);
+    return undefined;
+  }
+
+  async pause(id: string): Promise<AsyncDisposable> {
+    await this.#tools.config(id);
+    if ((await this.#tools.state(id)) === 'running') {
+      try {
+        await this.#tools.freeze(id);
+      } catch (error) {
+        await this.#tools.unfreeze(id); // it may be half frozen
+        throw error;
+      }
+    }
+    return { [Symbol.asyncDispose]: () => this.resume(id) };
+  }
+
+  async resume(id: string): Promise<void> {
+    // a lease may outlive its container
+    if (await present(join(this.#tools.folder(id), 'config'))) await this.#tools.unfreeze(id);
+  }
+
+  async conflicts(plan: RestorePlan): Promise<readonly Conflict[]> {
+    const folder = this.#tools.folder(plan.container);
+    const found = await this.#addressConflicts(plan);
+    if (plan.action === 'create' && (await present(folder))) {
+      found.push({ code: 'name_taken', fix: 'choose another name', what: plan.container });
+    }
+    for (const [volume, path] of await volumePaths(plan, folder)) {
+      const given = plan.sources.some(({ name }) => name === volume.name);
+      const users = given && plan.action === 'replace' ? await this.#users(path, plan.container) : [];
+      if (users.length > 0) found.push({ code: 'volume_shared', fix: `stop ${users.join(', ')} meanwhile`, what: path });
+      const taken = given && plan.action === 'create' && path !== volume.path && volume.origin === 'host' && (await present(path));
+      if (taken) found.push({ code: 'folder_taken', fix: 'move it away or choose another name', what: path });
+    }
+    return found;
+  }
+
+  async draft(plan: RestorePlan, o: { signal: AbortSignal }): Promise<Draft> {
+    const folder = this.#tools.folder(plan.container);
+    if (plan.description.native.format !== 'lxc-config') throw new PluginError('invalid', 'this is no backup of an LXC container');
+    if (plan.action === 'create' && (await present(folder)))
+      throw new PluginError('exists', `there is a container ${plan.container} already`);
+    const layout = await layoutOf(this.#tools, plan);
+    const conflicts = () => (plan.action === 'create' ? this.#addressConflicts(plan) : Promise.resolve([]));
+    const draft = new LxcDraft(this.#tools, plan, layout, { conflicts, log: this.#log, signal: o.signal });
+    try {
+      await draft.prepare();
+    } catch (error) {
+      await draft.discard();
+      throw error;
+    }
+    return draft;
+  }
+
+  async recover(): Promise<void> {
+    const errors: unknown[] = [];
+    for (const name of await readdir(this.#tools.path).catch(() => [])) {
+      if (!name.startsWith(draftPrefix)) continue;
+      try {
+        await this.#recoverDraft(join(this.#tools.path, name));
+      } catch (error) {
+        errors.push(error); // the others are still looked after
+      }
+    }
+    if (errors.length > 0) throw new PluginError('failed', errors.map(String).join('; '), { cause: errors[0] });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    // holds nothing open
+  }
+
+  async #recoverDraft(folder: string): Promise<void> {
+    const journal = await readJournal(folder);
+    if (journal === undefined) return removeTree(folder); // a journal comes before anything else
+    if (ownerAlive(journal.owner)) return;
+    this.#log('warn', `removing what a crash left of restoring ${journal.container}`, { phase: journal.phase });
+    if (journal.phase === 'swapping') await revertSwap(this.#tools, folder, journal);
+    await clearDraft(folder, journal.places, { old: journal.phase === 'committed' });
+  }
+
+  async #names(): Promise<string[]> {
+    const { path } = this.#tools;
+    const entries = await readdir(path).catch((cause: unknown) => {
+      throw new PluginError('unavailable', `the LXC path ${path} cannot be read`, { cause });
+    });
+    const names: string[] = [];
+    for (const name of entries.sort()) if (isName(name) && (await present(join(path, name, 'config')))) names.push(name);
+    return names;
+  }
+
+  /** Other containers that bind a path, or what holds it or lies in it. */
+  async #users(path: string, except: string): Promise<string[]> {
+    const users: string[] = [];
+    for (const name of await this.#names()) {
+      if (name === except) continue;
+      const sources = bindSources(await this.#tools.config(name));
+      if (sources.some((source) => within(source, path) || within(path, source))) users.push(name);
+    }
+    return users;
+  }
+
+  async #addressConflicts(plan: RestorePlan): Promise<Conflict[]> {
+    const wanted = addresses(plan.description.native.text);
+    const found: Conflict[] = [];
+    for (const name of await this.#names()) {
+      if (name === plan.container) continue;
+      const taken = addresses(await this.#tools.config(name)).filter((address) => wanted.includes(address));
+      for (const what of taken) found.push({ code: 'address_taken', fix: `${name} has this address; change it, then start`, what });
+    }
+    return found;
+  }
+
+  async #root(id: string, text: string, volumes: readonly { readonly mountpoint: string }[]): Promise<Source> {
+    const root = rootOf(text);
+    const common = { kind: 'folder', name: 'rootfs', origin: 'engine' } as const;
+    if (root?.backing === 'dir') {
+      const stats = await stat(root.path).catch(() => undefined);
+      if (!stats?.isDirectory()) throw new PluginError('not_found', `the root of ${id} is not there: ${root.path}`);
+      return { ...common, excludes: [], path: root.path };
+    }
+    const init = await this.#tools.init(id);
+    if (root === undefined || init === undefined) {
+      throw new PluginError('unsupported', `the root of ${id} (${root?.backing ?? 'none'}) is reachable only while it runs; start it`);
+    }
+    // seen from inside, where all mounts are in place
+    const inner = ['/proc', '/sys', '/dev', '/run', ...volumes.map(({ mountpoint }) => mountpoint)];
+    return { ...common, excludes: inner.map((mountpoint) => `.${mountpoint}/*`), path: `/proc/${init}/root` };
+  }
+}

@@ -1,0 +1,111 @@
+import { chmod, chown, lstat, mkdir, readdir, readFile, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { PluginError } from '../../../core/contract/index.js';
+import { childOutput } from '../../shared/child.js';
+import type { Place } from './journal.js';
+import { within } from './volumes.js';
+
+function isAbsent(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR');
+}
+
+/** Whether something is there; a symbolic link is something. */
+export async function present(path: string): Promise<boolean> {
+  try {
+    await lstat(path);
+    return true;
+  } catch (error) {
+    if (isAbsent(error)) return false;
+    throw error;
+  }
+}
+
+/** Mount points of this mount namespace. */
+export async function mountPoints(): Promise<string[]> {
+  const table = await readFile('/proc/self/mountinfo', 'utf8');
+  return table.split('\n').flatMap((line) => {
+    const field = line.split(' ')[4];
+    return field === undefined
+      ? []
+      : [field.replace(/\\([0-7]{3})/g, (_all, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)))];
+  });
+}
+
+/** What is mounted inside would move along and then be emptied with what is replaced.
+ *  @throws PluginError in_use */
+export async function refuseMountsBelow(path: string): Promise<void> {
+  const inner = (await mountPoints()).find((point) => point !== path && within(point, path));
+  if (inner !== undefined) throw new PluginError('in_use', `a file system is mounted at ${inner}; unmount it to replace ${path}`);
+}
+
+/** Removes a tree that holds no mount; absent is fine. */
+export async function removeTree(path: string): Promise<void> {
+  const inner = (await mountPoints()).find((point) => within(point, path));
+  if (inner !== undefined) throw new PluginError('in_use', `a file system is mounted at ${inner}; ${path} is not removed`);
+  await rm(path, { force: true, maxRetries: 3, recursive: true });
+}
+
+async function copyAttributes(from: string, to: string): Promise<void> {
+  const { uid, gid, mode } = await stat(from);
+  await chown(to, uid, gid);
+  await chmod(to, mode & 0o7777);
+}
+
+/** What an entry-wise swap leaves alone inside the mount point. */
+function kept(place: Place): string {
+  return basename(dirname(place.built));
+}
+
+async function applyEntries(place: Place): Promise<void> {
+  await mkdir(`${place.old}-making`);
+  await copyAttributes(place.final, `${place.old}-making`); // before it is called old: a revert gives them back
+  await rename(`${place.old}-making`, place.old);
+  for (const name of await readdir(place.final)) {
+    // lost+found belongs to the file system
+    if (name !== kept(place) && name !== 'lost+found') await rename(join(place.final, name), join(place.old, name));
+  }
+  for (const name of place.names) if (name !== 'lost+found') await rename(join(place.built, name), join(place.final, name));
+  await copyAttributes(place.built, place.final);
+}
+
+async function revertEntries(place: Place): Promise<void> {
+  if (!(await present(place.old))) return;
+  for (const name of place.names) {
+    const moved = join(place.final, name);
+    if (name !== 'lost+found' && !(await present(join(place.built, name))) && (await present(moved)))
+      await rename(moved, join(place.built, name));
+  }
+  for (const name of await readdir(place.old)) await rename(join(place.old, name), join(place.final, name));
+  await copyAttributes(place.old, place.final);
+}
+
+/** Puts what was built into its place and what was there aside. */
+export async function applyPlace(place: Place): Promise<void> {
+  if (place.mode === 'entries') return applyEntries(place);
+  if (!place.hadFinal && (await present(place.final))) throw new PluginError('exists', `${place.final} came up meanwhile`);
+  for (const parent of place.parents) await mkdir(parent, { recursive: true });
+  if (place.hadFinal) await rename(place.final, place.old);
+  await rename(place.built, place.final);
+}
+
+/** The way back from wherever applyPlace came to; what is found where tells how far that was. */
+export async function revertPlace(place: Place): Promise<void> {
+  if (place.mode === 'entries') return revertEntries(place);
+  const applied = !place.hadFinal || (await present(place.old));
+  if (applied && !(await present(place.built)) && (await present(place.final))) await rename(place.final, place.built);
+  if (place.hadFinal && (await present(place.old))) await rename(place.old, place.final);
+  for (const parent of place.parents.toReversed()) await rmdir(parent).catch(() => undefined); // others may use it by now
+}
+
+/** Removes the draft's side of a place; with `old` also what was replaced. */
+export async function clearPlace(place: Place, o: { old: boolean }): Promise<void> {
+  if (o.old) await removeTree(place.old);
+  for (const path of place.scratch) await removeTree(path);
+}
+
+/** Makes what was extracted durable before anything that exists is touched. */
+export async function syncPlaces(places: readonly Place[]): Promise<void> {
+  const built: string[] = [];
+  for (const place of places) if (await present(place.built)) built.push(place.built);
+  if (built.length > 0) await childOutput('sync', ['-f', '--', ...built]);
+}

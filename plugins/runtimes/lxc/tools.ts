@@ -1,0 +1,104 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type ContainerState, PluginError } from '../../../core/contract/index.js';
+import { type ChildResult, childResult } from '../../shared/child.js';
+
+const namePattern = /^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$/;
+
+/** Whether LXC and this plugin take it as a container's name; such a name never looks like an option. */
+export function isName(name: string): boolean {
+  return namePattern.test(name);
+}
+
+const stopSeconds = 30;
+const resumeTries = 5;
+/** An init that ends this soon after its start was not restored to a working container. */
+const settleMilliseconds = 250;
+
+/** The lxc-* tools for the containers of one path. */
+export class Tools {
+  constructor(readonly path: string) {}
+
+  /** The container's folder. @throws PluginError invalid */
+  folder(name: string): string {
+    if (!isName(name)) throw new PluginError('invalid', `${JSON.stringify(name)} is no container name`);
+    return join(this.path, name);
+  }
+
+  /** The container's configuration verbatim. @throws PluginError not_found */
+  async config(name: string): Promise<string> {
+    const file = join(this.folder(name), 'config');
+    try {
+      return await readFile(file, 'utf8');
+    } catch (cause) {
+      throw new PluginError('not_found', `there is no container ${name} in ${this.path}`, { cause });
+    }
+  }
+
+  async state(name: string): Promise<ContainerState> {
+    const { code, stdout, stderr } = await this.#run('lxc-info', name, ['-sH']);
+    if (code !== 0) throw new PluginError('not_found', `lxc-info does not know ${name}: ${stderr.trim()}`);
+    const word = stdout.trim();
+    if (word === 'STOPPED') return 'stopped';
+    // FREEZING and THAWED pass within milliseconds; whatever is not stopped holds its folders
+    return word === 'FROZEN' || word === 'FREEZING' ? 'frozen' : 'running';
+  }
+
+  /** Process id of the container's init on the host; undefined when it is stopped. */
+  async init(name: string): Promise<number | undefined> {
+    const pid = Number((await this.#run('lxc-info', name, ['-pH'])).stdout.trim());
+    return Number.isInteger(pid) && pid > 0 ? pid : undefined;
+  }
+
+  async start(name: string): Promise<void> {
+    await this.#must('lxc-start', name, ['-d']);
+    await sleep(settleMilliseconds);
+    if ((await this.state(name)) === 'stopped') throw new PluginError('failed', `${name} stopped right after its start`);
+  }
+
+  /** Ends it: politely, by force after the time limit. A stopped one stays as it is. */
+  async stop(name: string): Promise<void> {
+    await this.unfreeze(name); // a frozen init hears no signal
+    if ((await this.state(name)) === 'stopped') return;
+    await this.#run('lxc-stop', name, ['-t', String(stopSeconds)]);
+    if ((await this.state(name)) === 'stopped') return;
+    await this.#run('lxc-stop', name, ['-k']);
+    if ((await this.state(name)) !== 'stopped') throw new PluginError('failed', `${name} could not be stopped`);
+  }
+
+  async freeze(name: string): Promise<void> {
+    await this.#must('lxc-freeze', name, []);
+  }
+
+  /** Thaws, trying again: a container must never be left frozen. Fine when it is not. */
+  async unfreeze(name: string): Promise<void> {
+    let said = '';
+    for (let tried = 0; tried < resumeTries; tried++) {
+      if (tried > 0) await sleep(100 * 2 ** tried);
+      if ((await this.state(name)) !== 'frozen') return;
+      said = (await this.#run('lxc-unfreeze', name, [])).stderr.trim();
+    }
+    if ((await this.state(name)) === 'frozen') throw new PluginError('failed', `${name} stays frozen: ${said}`, { retryable: true });
+  }
+
+  /** Brings it from stopped or running into a state. */
+  async reach(name: string, wanted: ContainerState): Promise<void> {
+    if (wanted === 'stopped') return this.stop(name);
+    if ((await this.state(name)) === 'stopped') await this.start(name);
+    if (wanted === 'frozen') await this.freeze(name);
+  }
+
+  async #must(tool: string, name: string, args: readonly string[]): Promise<void> {
+    const { code, stdout, stderr } = await this.#run(tool, name, args);
+    if (code !== 0) throw new PluginError('failed', `${tool} of ${name} ended with ${code}: ${stderr.trim() || stdout.trim()}`);
+  }
+
+  async #run(tool: string, name: string, args: readonly string[]): Promise<ChildResult> {
+    this.folder(name);
+    // cwd: the monitor that lxc-start leaves behind must not hold a folder of ours
+    const result = await childResult(tool, ['-P', this.path, '-n', name, ...args], { cwd: '/' });
+    if (result.code === 127) throw new PluginError('unavailable', `${tool} is not installed on this appliance`);
+    return result;
+  }
+}

@@ -1,0 +1,108 @@
+import { realpath, stat } from 'node:fs/promises';
+import { join, normalize } from 'node:path';
+import type { Source, VolumeDescription } from '../../../core/contract/index.js';
+import { type MountEntry, mountEntry, rootOf, settings } from './config.js';
+
+/** A bind-mounted folder or file that belongs to a backup; kind is undefined when it vanished. */
+export interface Volume extends Omit<VolumeDescription, 'shared_with'> {
+  readonly kind: Source['kind'] | undefined;
+}
+
+export interface Mounts {
+  readonly volumes: readonly Volume[];
+  readonly left_out: readonly { readonly path: string; readonly reason: string }[];
+}
+
+const systemPath = /^\/(lib[^/]*|usr|bin|sbin|proc|sys|dev|run)(\/|$)/;
+
+/** Whether `path` is `folder` or lies in it. */
+export function within(path: string, folder: string): boolean {
+  return path === folder || path.startsWith(folder === '/' ? '/' : `${folder}/`);
+}
+
+/** Absolute in the container; LXC takes it relative to the root, or absolute on the host. */
+function mountpointOf(entry: MountEntry, root: string | undefined): string {
+  const inner = root !== undefined && within(entry.mountpoint, root) ? entry.mountpoint.slice(root.length) : entry.mountpoint;
+  return normalize(`/${inner}`).replace(/(?<=.)\/$/, '');
+}
+
+/** A source's name from its mount point, different from those that are taken. */
+function sourceName(mountpoint: string, taken: ReadonlySet<string>): string {
+  const plain = mountpoint
+    .replace(/^\/+/, '')
+    .replace(/[^a-zA-Z0-9._]+/g, '-')
+    .slice(0, 100);
+  const base = /^[.-]*$/.test(plain) ? 'volume' : plain;
+  for (let n = 1; ; n++) {
+    const name = n === 1 ? base : `${base}-${n}`;
+    if (!taken.has(name)) return name;
+  }
+}
+
+/** Why an entry is no volume by what the configuration says; undefined when it may be one. */
+function refusedByConfig(entry: MountEntry, own: string, root: string | undefined): string | undefined {
+  if (!entry.options.includes('bind') && !entry.options.includes('rbind')) return `a ${entry.type} mount, made anew at each start`;
+  if (!entry.source.startsWith('/')) return 'the source is not an absolute path';
+  const source = normalize(entry.source).replace(/(?<=.)\/$/, '');
+  if (root !== undefined && within(source, root)) return 'part of the root';
+  if (within(own, source)) return 'it holds the container itself';
+  if (!within(source, own) && systemPath.test(source)) return 'a system folder of the host';
+  return undefined;
+}
+
+/** What is found at the source: its kind, or why it is left out. */
+async function found(entry: MountEntry, own: string): Promise<{ kind?: Source['kind']; reason?: string }> {
+  try {
+    const real = await realpath(entry.source);
+    if (!within(entry.source, own) && systemPath.test(real)) return { reason: 'a system folder of the host' };
+    const stats = await stat(real);
+    if (stats.isDirectory()) return { kind: 'folder' };
+    return stats.isFile() ? { kind: 'file' } : { reason: 'a socket, pipe or device' };
+  } catch {
+    return entry.options.includes('optional') ? { reason: 'optional, and not there' } : {};
+  }
+}
+
+/** Sorts the mounts of a configuration into volumes and what is left out. `own` is the container's folder. */
+export async function mountsOf(text: string, own: string): Promise<Mounts> {
+  const root = rootOf(text)?.path;
+  const volumes: Volume[] = [];
+  const left_out: { path: string; reason: string }[] = [];
+  const taken = new Set(['rootfs', 'image', 'manifest']);
+  for (const { key, value } of settings(text)) {
+    if (key === 'lxc.mount.fstab') left_out.push({ path: value, reason: 'mounts named in this file are not followed' });
+    if (key === 'lxc.include' && !value.startsWith('/usr/'))
+      left_out.push({ path: value, reason: 'mounts named in this file are not followed' });
+    if (key !== 'lxc.mount.entry') continue;
+    const entry = mountEntry(value);
+    if (entry === undefined) continue;
+    const path = normalize(entry.source).replace(/(?<=.)\/$/, '');
+    const outer = volumes.find((volume) => within(path, volume.path));
+    const early = refusedByConfig(entry, own, root) ?? (outer && `part of the volume ${outer.name}`);
+    const { kind, reason = early } = early === undefined ? await found(entry, own) : {};
+    if (reason !== undefined) {
+      left_out.push({ path: entry.source, reason });
+      continue;
+    }
+    const mountpoint = mountpointOf(entry, root);
+    const name = sourceName(mountpoint, taken);
+    taken.add(name);
+    volumes.push({ kind, mountpoint, name, origin: within(path, own) ? 'new' : 'host', path, read_only: entry.options.includes('ro') });
+  }
+  return withoutNested(volumes, left_out);
+}
+
+/** A folder listed before the one that holds it would be stored, and swapped, twice. */
+function withoutNested(volumes: readonly Volume[], left_out: readonly { path: string; reason: string }[]): Mounts {
+  const outerOf = (inner: Volume) => volumes.find((outer) => outer !== inner && within(inner.path, outer.path));
+  const nested = volumes.filter(outerOf).map((inner) => ({ path: inner.path, reason: `part of the volume ${outerOf(inner)?.name}` }));
+  return { left_out: [...left_out, ...nested], volumes: volumes.filter((volume) => outerOf(volume) === undefined) };
+}
+
+/** Host paths that a configuration binds into its container. */
+export function bindSources(text: string): string[] {
+  return settings(text).flatMap(({ key, value }) => {
+    const entry = key === 'lxc.mount.entry' ? mountEntry(value) : undefined;
+    return entry?.source.startsWith('/') ? [normalize(join(entry.source, '.'))] : [];
+  });
+}

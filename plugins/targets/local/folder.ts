@@ -1,0 +1,127 @@
+import { constants, type FileHandle, mkdir, open, readlink, realpath, rmdir } from 'node:fs/promises';
+import { PluginError } from '../../../core/contract/index.js';
+import { errorCode } from './failure.js';
+import { markerName } from './marker.js';
+import { isPart } from './part.js';
+
+/** An open folder of the share. Names are looked up through its descriptor, which is what openat would do: a folder
+ *  that is swapped for a link meanwhile cannot lead a later call out of the share. */
+export class Folder implements AsyncDisposable {
+  private constructor(readonly handle: FileHandle) {}
+
+  /** @throws as fs.open */
+  static async open(path: string | Buffer, flags = 0): Promise<Folder> {
+    return new Folder(await open(path, constants.O_RDONLY | constants.O_DIRECTORY | flags));
+  }
+  /** The folder itself, as a path that always means this very folder. */
+  get path(): string {
+    return `/proc/self/fd/${this.handle.fd}`;
+  }
+  at(name: string): string {
+    return `${this.path}/${name}`;
+  }
+  /** Where it really lies, links resolved. */
+  real(): Promise<string> {
+    return readlink(this.path);
+  }
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.handle.close();
+  }
+}
+
+/** The parts of a path of the contract; none for ''. @throws PluginError invalid */
+export function splitPath(path: string): readonly string[] {
+  if (path === '') return [];
+  const parts = path.split('/');
+  for (const part of parts) {
+    if (part === '' || part === '.' || part === '..' || part.includes('\0'))
+      throw new PluginError('invalid', `path ${JSON.stringify(path)} must be relative, without empty parts, '.', '..' or NUL`);
+    if (part === markerName || isPart(part)) throw new PluginError('invalid', `${part} is a name that the share keeps for itself`);
+  }
+  return parts;
+}
+
+/** Opens the folder that `parts` name under the share's root; undefined when it, or a folder on the way, is absent
+ *  or not a folder. A link is followed only as long as it stays inside the share. @throws PluginError invalid */
+export async function openFolder(root: string, parts: readonly string[]): Promise<Folder | undefined> {
+  const top = await realpath(root);
+  let folder = await Folder.open(top);
+  for (const part of parts) {
+    try {
+      const next = await enter(folder, part, top);
+      await folder.handle.close();
+      folder = next;
+    } catch (error) {
+      await folder.handle.close();
+      if (['ENOENT', 'ENOTDIR'].includes(errorCode(error))) return undefined;
+      throw error;
+    }
+  }
+  return folder;
+}
+
+/** As openFolder, but makes what is missing, durably. `made` says how many of the last parts are new. */
+export async function makeFolder(root: string, parts: readonly string[]): Promise<{ folder: Folder; made: number }> {
+  const top = await realpath(root);
+  let folder = await Folder.open(top);
+  let made = 0;
+  for (const [depth, part] of parts.entries()) {
+    try {
+      const step = await enterOrMake(folder, part, top);
+      await folder.handle.close();
+      folder = step.folder;
+      made = step.made ? made + 1 : 0;
+    } catch (error) {
+      await folder.handle.close();
+      await unmakeFolders(root, parts.slice(0, depth), made);
+      throw error;
+    }
+  }
+  return { folder, made };
+}
+
+async function enterOrMake(folder: Folder, part: string, top: string): Promise<{ folder: Folder; made: boolean }> {
+  try {
+    return { folder: await enter(folder, part, top), made: false };
+  } catch (error) {
+    if (errorCode(error) !== 'ENOENT') throw error;
+  }
+  const made = await mkdir(folder.at(part), 0o755).then(
+    () => true,
+    (error) => {
+      if (errorCode(error) === 'EEXIST') return false; // another put was faster
+      throw error;
+    },
+  );
+  await folder.handle.sync();
+  try {
+    return { folder: await enter(folder, part, top), made };
+  } catch (error) {
+    // mkdir found a name that leads nowhere: only a dangling link does
+    if (!made && errorCode(error) === 'ENOENT') throw new PluginError('invalid', `${part} is a link that leads nowhere; remove it`);
+    throw error;
+  }
+}
+
+/** Opens a subfolder and only then asks where it lies: the answer holds for the opened folder, whatever changes. */
+async function enter(folder: Folder, part: string, top: string): Promise<Folder> {
+  const next = await Folder.open(folder.at(part));
+  const real = await next.real();
+  if (top === '/' || real === top || real.startsWith(`${top}/`)) return next;
+  await next.handle.close();
+  throw new PluginError('invalid', `${part} is a link that leads out of the share; remove it or use another folder`);
+}
+
+/** Removes the last `made` folders of `parts` as far as they are empty, for a put that failed. */
+export async function unmakeFolders(root: string, parts: readonly string[], made: number): Promise<void> {
+  for (let depth = parts.length; depth > parts.length - made; depth--) {
+    const name = parts[depth - 1];
+    await using parent = await openFolder(root, parts.slice(0, depth - 1));
+    if (parent === undefined || name === undefined) return;
+    try {
+      await rmdir(parent.at(name));
+    } catch {
+      return; // somebody else uses it by now
+    }
+  }
+}

@@ -1,0 +1,98 @@
+import { statfs } from 'node:fs/promises';
+import type { Readable } from 'node:stream';
+import { type Entry, type PluginContext, PluginError, type Target, type TargetPlugin } from '../../../core/contract/index.js';
+import { ioError } from './failure.js';
+import { splitPath } from './folder.js';
+import { type GetOptions, get } from './get.js';
+import { hasMarker, markerName } from './marker.js';
+import { put } from './put.js';
+import { list, remove, stat } from './tree.js';
+
+export interface LocalOptions {
+  readonly share: string;
+  readonly root: string;
+  readonly base?: string;
+}
+
+/** A folder of a share of this appliance. Every call looks for the share's marker first: a share that was unmounted
+ *  since must neither fill the disk underneath nor look like a place without backups. */
+class LocalTarget implements Target {
+  readonly supports = { range: true, freeSpace: true, atomicReplace: true, connections: 4 } as const;
+  readonly #base: readonly string[];
+
+  constructor(readonly context: PluginContext<LocalOptions>) {
+    this.#base = splitPath(context.options.base ?? '');
+  }
+  get #root(): string {
+    return this.context.options.root;
+  }
+  /** The parts of a path below the share's root. */
+  async #place(path: string): Promise<readonly string[]> {
+    const parts = splitPath(path);
+    await requireMounted(this.context.options);
+    return [...this.#base, ...parts];
+  }
+  async #file(path: string): Promise<readonly string[]> {
+    if (path === '') throw new PluginError('invalid', 'the top is no file; a path is needed');
+    return this.#place(path);
+  }
+  #signal(signal: AbortSignal): AbortSignal {
+    return AbortSignal.any([signal, this.context.signal]);
+  }
+  async put(path: string, source: Readable, o: { signal: AbortSignal; replace?: boolean }): Promise<{ bytes: number }> {
+    source.on('error', () => undefined); // it may fail while the share is looked at; reading it reports that
+    try {
+      return await put(this.#root, await this.#file(path), source, { signal: this.#signal(o.signal), replace: o.replace ?? false });
+    } catch (error) {
+      source.destroy();
+      throw error;
+    }
+  }
+  async get(path: string, o: GetOptions): Promise<Readable> {
+    return get(this.#root, await this.#file(path), { ...o, signal: this.#signal(o.signal) });
+  }
+  async stat(path: string): Promise<Entry | undefined> {
+    const parts = await this.#place(path);
+    return path === '' ? { name: '', folder: true, size: 0 } : stat(this.#root, parts);
+  }
+  async *list(path: string): AsyncGenerator<Entry> {
+    yield* list(this.#root, await this.#place(path), (name) =>
+      this.context.log('info', `removed ${name} from ${path || 'the top'}: a dead process left it unfinished`),
+    );
+  }
+  async remove(path: string): Promise<void> {
+    await remove(this.#root, await this.#file(path));
+  }
+  async space(): Promise<{ total: number; free: number }> {
+    await requireMounted(this.context.options);
+    return space(this.#root);
+  }
+  async [Symbol.asyncDispose](): Promise<void> {} // nothing is held between calls
+}
+
+/** @throws PluginError unavailable */
+async function requireMounted({ share, root }: LocalOptions): Promise<void> {
+  if (await hasMarker(root)) return;
+  const fix = 'mount it, or configure the share again if its folder is meant to be new';
+  throw new PluginError('unavailable', `share ${share} is not mounted: its marker ${root}/${markerName} is missing; ${fix}`, {
+    retryable: true,
+  });
+}
+
+async function space(root: string): Promise<{ total: number; free: number }> {
+  try {
+    const { blocks, bavail, bsize } = await statfs(root);
+    return { total: blocks * bsize, free: bavail * bsize };
+  } catch (error) {
+    throw ioError(error, root);
+  }
+}
+
+const plugin: TargetPlugin<LocalOptions> = {
+  async open(context) {
+    const target = new LocalTarget(context);
+    await requireMounted(context.options);
+    return target;
+  },
+};
+export default plugin;

@@ -1,0 +1,148 @@
+import { constants, type FileHandle, link, lstat, open, rename, unlink } from 'node:fs/promises';
+import type { Readable } from 'node:stream';
+import { PluginError } from '../../../core/contract/index.js';
+import { errorCode, ioError } from './failure.js';
+import { type Folder, makeFolder, unmakeFolders } from './folder.js';
+import { partName } from './part.js';
+
+/** So much may be written before the disk is asked to keep up: bounds dirty memory and how long the last sync takes. */
+const syncEvery = 64 << 20;
+
+export interface PutOptions {
+  readonly signal: AbortSignal;
+  readonly replace: boolean;
+}
+
+interface Draft {
+  readonly folder: Folder;
+  readonly made: number;
+  readonly temp: string;
+  readonly file: FileHandle;
+}
+
+/** Stores `source` as the file that `parts` name under `root`, or nothing. Whoever calls destroys the source when this
+ *  fails: that also ends what still reads it. @throws PluginError */
+export async function put(root: string, parts: readonly string[], source: Readable, o: PutOptions): Promise<{ bytes: number }> {
+  const name = parts.at(-1);
+  if (name === undefined) throw new PluginError('invalid', 'a file needs a name');
+  if (o.signal.aborted) throw abortError(parts);
+  const parents = parts.slice(0, -1);
+  const draft = await begin(root, parents);
+  try {
+    await refuseTaken(draft.folder, name, o.replace);
+    const bytes = await untilAborted(copy(source, draft.file, o.signal), o.signal, parts);
+    await commit(draft, name, o.replace);
+    await draft.file.close();
+    await draft.folder.handle.sync();
+    await draft.folder.handle.close();
+    return { bytes };
+  } catch (error) {
+    await undo(draft, root, parents);
+    throw ioError(error, parts.join('/'));
+  }
+}
+
+/** Opens the file in the making. Another put that fails may remove the folder that this one just found: try again. */
+async function begin(root: string, parents: readonly string[]): Promise<Draft> {
+  const temp = await partName();
+  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+  for (let tries = 5; ; tries--) {
+    let place: Awaited<ReturnType<typeof makeFolder>> | undefined;
+    try {
+      place = await makeFolder(root, parents);
+      return { ...place, temp, file: await open(place.folder.at(temp), flags, 0o644) };
+    } catch (error) {
+      await place?.folder.handle.close();
+      await unmakeFolders(root, parents, place?.made ?? 0);
+      if (errorCode(error) !== 'ENOENT' || tries === 0) throw ioError(error, parents.join('/') || 'the share');
+    }
+  }
+}
+
+async function refuseTaken(folder: Folder, name: string, replace: boolean): Promise<void> {
+  const there = await lstat(folder.at(name)).catch((error) => {
+    if (errorCode(error) === 'ENOENT') return undefined;
+    throw error;
+  });
+  if (there === undefined) return;
+  if (!replace) throw new PluginError('exists', `${name} is already there`);
+  if (there.isDirectory()) throw new PluginError('exists', `${name} is a folder; a file cannot replace it`);
+}
+
+/** Writes chunk by chunk: the next is asked for only when the last is written. */
+async function copy(source: Readable, file: FileHandle, signal: AbortSignal): Promise<number> {
+  let bytes = 0;
+  let synced = 0;
+  let syncing: Promise<void> = Promise.resolve();
+  for await (const chunk of readChunks(source)) {
+    for (let at = 0; at < chunk.length; ) {
+      if (signal.aborted) return bytes; // whoever waits has been told already
+      at += (await file.write(chunk, at, chunk.length - at)).bytesWritten;
+    }
+    bytes += chunk.length;
+    if (bytes - synced < syncEvery) continue;
+    synced = bytes;
+    await syncing;
+    syncing = file.datasync();
+    syncing.catch(() => undefined); // awaited a round later
+  }
+  await syncing;
+  if (!signal.aborted) await file.sync();
+  return bytes;
+}
+
+/** The source's bytes. What goes wrong in it is told apart from what goes wrong in writing. */
+async function* readChunks(source: Readable): AsyncGenerator<Uint8Array> {
+  const chunks = source[Symbol.asyncIterator]();
+  for (;;) {
+    const next: IteratorResult<unknown> = await chunks.next().catch((cause: unknown) => {
+      if (cause instanceof PluginError) throw cause;
+      throw new PluginError('failed', `what was to be stored could not be read to its end: ${String(cause)}`, { cause });
+    });
+    if (next.done) return;
+    if (typeof next.value === 'string') yield Buffer.from(next.value);
+    else if (next.value instanceof Uint8Array) yield next.value;
+    else throw new PluginError('invalid', 'only bytes can be stored');
+  }
+}
+
+/** Settles at once when aborted, even if the work never does: a source may stall for ever. */
+async function untilAborted<T>(work: Promise<T>, signal: AbortSignal, parts: readonly string[]): Promise<T> {
+  let abort: () => void = () => undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    abort = () => reject(abortError(parts));
+  });
+  signal.addEventListener('abort', abort, { once: true });
+  try {
+    if (signal.aborted) abort();
+    return await Promise.race([work, aborted]);
+  } finally {
+    signal.removeEventListener('abort', abort);
+  }
+}
+
+/** Gives the finished file its name. */
+async function commit({ folder, temp }: Draft, name: string, replace: boolean): Promise<void> {
+  if (replace) return rename(folder.at(temp), folder.at(name));
+  try {
+    await link(folder.at(temp), folder.at(name)); // unlike rename it never replaces what came meanwhile
+  } catch (error) {
+    if (errorCode(error) === 'EEXIST') throw error;
+    // a file system without hard links: look again, then rename
+    await refuseTaken(folder, name, false);
+    return rename(folder.at(temp), folder.at(name));
+  }
+  await unlink(folder.at(temp));
+}
+
+/** Leaves no trace. The file is closed without waiting: a write that hangs in it must not hold up whoever aborted. */
+async function undo(draft: Draft, root: string, parents: readonly string[]): Promise<void> {
+  await unlink(draft.folder.at(draft.temp)).catch(() => undefined);
+  draft.file.close().catch(() => undefined);
+  await draft.folder.handle.close().catch(() => undefined);
+  await unmakeFolders(root, parents, draft.made).catch(() => undefined);
+}
+
+export function abortError(parts: readonly string[]): PluginError {
+  return new PluginError('aborted', `${parts.join('/')}: stopped`);
+}

@@ -1,0 +1,84 @@
+import { constants, lstat, opendir, readdir, rmdir, unlink } from 'node:fs/promises';
+import { type Entry, PluginError } from '../../../core/contract/index.js';
+import { errorCode, ioError } from './failure.js';
+import { Folder, openFolder } from './folder.js';
+import { markerName } from './marker.js';
+import { isPart, isStale } from './part.js';
+
+/** What a name is; links are not followed and count as files. */
+async function look(folder: Folder, name: string): Promise<Entry | undefined> {
+  try {
+    const found = await lstat(folder.at(name));
+    return { name, folder: found.isDirectory(), size: found.isFile() ? found.size : 0 };
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/** @throws PluginError */
+export async function stat(root: string, parts: readonly string[]): Promise<Entry | undefined> {
+  const name = parts.at(-1);
+  if (name === undefined) return { name: '', folder: true, size: 0 };
+  try {
+    await using folder = await openFolder(root, parts.slice(0, -1));
+    return folder === undefined ? undefined : await look(folder, name);
+  } catch (error) {
+    throw ioError(error, parts.join('/'));
+  }
+}
+
+/** What a folder holds, without what is ours or unfinished. Files that a dead process left unfinished are removed. */
+export async function* list(root: string, parts: readonly string[], stale: (name: string) => void): AsyncGenerator<Entry> {
+  try {
+    await using folder = await openFolder(root, parts);
+    if (folder === undefined) return;
+    for await (const { name } of await opendir(folder.path)) {
+      if (name === markerName) continue;
+      if (isPart(name)) {
+        if (!(await isStale(name))) continue;
+        // on a place that may not be written the leftover stays, which harms no reader
+        await unlink(folder.at(name)).then(
+          () => stale(name),
+          () => undefined,
+        );
+        continue;
+      }
+      const entry = await look(folder, name); // gone meanwhile: not listed
+      if (entry !== undefined) yield entry;
+    }
+  } catch (error) {
+    throw ioError(error, parts.join('/') || 'the share');
+  }
+}
+
+/** Removes a file or a tree, durably. Links are removed, never followed. @throws PluginError */
+export async function remove(root: string, parts: readonly string[]): Promise<void> {
+  const name = parts.at(-1);
+  if (name === undefined) throw new PluginError('invalid', 'the top cannot be removed; name a file or folder in it');
+  try {
+    await using folder = await openFolder(root, parts.slice(0, -1));
+    if (folder === undefined) return;
+    await removeEntry(folder, name);
+    await folder.handle.sync();
+  } catch (error) {
+    throw ioError(error, parts.join('/'));
+  }
+}
+
+async function removeEntry(folder: Folder, name: string | Buffer): Promise<void> {
+  const path = Buffer.concat([Buffer.from(`${folder.path}/`), Buffer.from(name)]);
+  try {
+    if (!(await lstat(path)).isDirectory()) return await unlink(path);
+    await removeContents(path);
+    await rmdir(path);
+  } catch (error) {
+    if (errorCode(error) !== 'ENOENT') throw error;
+  }
+}
+
+/** Names are taken as bytes: one that is no valid text must not keep its folder from being removed. */
+async function removeContents(path: Buffer): Promise<void> {
+  await using folder = await Folder.open(path, constants.O_NOFOLLOW);
+  for (const name of await readdir(folder.path, { encoding: 'buffer' })) await removeEntry(folder, name);
+}

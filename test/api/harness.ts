@@ -1,0 +1,146 @@
+/** A real HTTP server over a real store; only the scheduler is replaced. */
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createApi } from '../../core/api/index.js';
+import { JobError, type JobRecords, type JobService, type Jobs, type ProgressEvent } from '../../core/jobs/job.js';
+import { openStore, type Store } from '../../core/store/index.js';
+
+/** Keeps records as the scheduler does, runs nothing. */
+function jobsOf<Spec>(kept: JobRecords<Spec>): Jobs<Spec> {
+  const must = async (id: number) => {
+    const record = await kept.get(id);
+    if (record === undefined) throw new JobError('not_found', `no job ${id}`);
+    return record;
+  };
+  return {
+    list: () => kept.list(),
+    get: (id) => kept.get(id),
+    create: (spec) => kept.create(spec, { code: 'init' }),
+    async update(id, spec) {
+      const record = { ...(await must(id)), spec };
+      await kept.put(record);
+      return record;
+    },
+    async delete(id) {
+      if ((await must(id)).state.code === 'running') throw new JobError('busy', `job ${id} runs`);
+      await kept.delete(id);
+    },
+    async run(id) {
+      const old = await must(id);
+      if (old.state.code === 'running') throw new JobError('busy', `job ${id} runs`);
+      const record = { ...old, state: { ...old.state, code: 'running' as const } };
+      await kept.put(record);
+      return record;
+    },
+    async stop(id) {
+      const old = await must(id);
+      if (old.state.code !== 'running') return old;
+      const record = { ...old, state: { ...old.state, code: 'scheduled' as const, result: -2 as const } };
+      await kept.put(record);
+      return record;
+    },
+  };
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly text: string;
+  readonly json: unknown;
+}
+export interface Harness {
+  readonly store: Store;
+  readonly folder: string;
+  readonly running: Map<number, ProgressEvent>;
+  tell(event: ProgressEvent): void;
+  /** With the cookie of the last login; the body goes out as curl -d sends it. */
+  ask(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>;
+  close(): Promise<void>;
+}
+
+export const nextRun = new Date(2030, 0, 2, 1, 0, 0).getTime();
+
+export async function start(): Promise<Harness> {
+  const folder = await mkdtemp(join(tmpdir(), 'api-'));
+  const share = join(folder, 'share');
+  await mkdir(share);
+  const setupCodeFile = join(folder, 'setup-code');
+  await writeFile(setupCodeFile, 'one-time-code\n');
+  const store = await openStore(join(folder, 'state'));
+  const running = new Map<number, ProgressEvent>();
+  const listeners = new Set<(event: ProgressEvent) => void>();
+  const jobs: JobService = {
+    backups: jobsOf(store.backups),
+    restores: jobsOf(store.restores),
+    progress: () => [...running.values()],
+    progressOf: (_kind, id) => running.get(id)?.progress,
+    onProgress(listener) {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
+    nextRun: (at) => (at.repeat === 'oneshot' ? undefined : nextRun),
+  };
+  const report = (id: string, kind: 'target' | 'runtime') => ({ folder: id, id, kind, ok: true });
+  const handler = createApi({
+    store,
+    jobs,
+    plugins: { reports: [report('lxc', 'runtime'), report('docker', 'runtime'), report('sftp', 'target')] },
+    listContainers: async () => [{ id: 'utest', name: 'utest', image: '', state: 'running', type: 'lxc' }],
+    localTarget: {
+      shares: { test: share },
+      listShare: async () => [
+        { name: 'b', write: true },
+        { name: '.hidden', write: true },
+        { name: 'container-backup@x', write: true },
+      ],
+    },
+    restorePlan: async (spec) => ({ action: 'create', container: spec.container_id }),
+    backupRuns: async () => [{ run: 'r1' }],
+    backupManifest: async (_spec, run) => (run === 'r1' ? { run } : undefined),
+    setupCodeFile,
+    log: () => undefined,
+  });
+  const server = createServer(handler);
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const address = server.address();
+  const port = typeof address === 'object' && address !== null ? address.port : 0;
+  let cookie = '';
+  return {
+    store,
+    folder,
+    running,
+    tell(event) {
+      if (event.progress === -1) running.delete(event.id);
+      else running.set(event.id, event);
+      for (const listener of listeners) listener(event);
+    },
+    async ask(method, path, body, headers = {}) {
+      const payload = body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) };
+      const answer = await fetch(`http://127.0.0.1:${port}${path}`, {
+        method,
+        headers: { cookie, 'content-type': 'application/x-www-form-urlencoded', ...headers },
+        ...payload,
+      });
+      const set = answer.headers.get('set-cookie')?.split(';')[0];
+      if (set !== undefined) cookie = set;
+      const text = await answer.text();
+      return { status: answer.status, headers: answer.headers, text, json: JSON.parse(text) };
+    },
+    async close() {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+      await store.close();
+      await rm(folder, { recursive: true });
+    },
+  };
+}
+
+/** As an admin. */
+export async function startIn(): Promise<Harness> {
+  const h = await start();
+  await h.store.users.createFirst('admin', 'correct horse');
+  await h.ask('POST', '/api/v1/login', 'username=admin&password=correct+horse');
+  return h;
+}

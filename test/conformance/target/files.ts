@@ -1,0 +1,164 @@
+import { Readable } from 'node:stream';
+import { type Bench, type Check, digest, entries, never, pattern, read, refused, store, supply } from './support.js';
+
+/** Files and folders when nothing goes wrong. */
+export const files: readonly Check[] = [
+  { title: 'bytes come back in order', run: order },
+  { title: 'many small and uneven chunks', run: uneven },
+  { title: 'an empty file', run: empty },
+  { title: 'exists without replace', run: exists },
+  { title: 'a reader sees the old or the new file, never a part', run: wholeOrNothing },
+  { title: 'ranges', run: ranges },
+  { title: 'folders are made and listed', run: folders },
+  { title: 'what is absent', run: absent },
+  { title: 'a tree is removed', run: tree },
+  { title: 'puts at the same time', run: concurrent },
+  { title: 'space', run: space },
+];
+
+async function order({ t, target, open, folder }: Bench): Promise<void> {
+  const size = 3 * (1 << 20) + 17;
+  t.same(await target.put(`${folder}/a`, supply(size).stream, { signal: never() }), { bytes: size });
+  t.same(await target.stat(`${folder}/a`), { name: 'a', folder: false, size });
+  await using other = await open();
+  t.ok((await read(await other.get(`${folder}/a`, { signal: never() }))).equals(pattern(size)), 'another connection reads the same bytes');
+}
+
+async function uneven({ t, target, folder }: Bench): Promise<void> {
+  const whole = pattern(300_000);
+  const pieces: Buffer[] = [];
+  for (let at = 0, size = 1; at < whole.length; at += size, size = ((size * 7) % 4099) + 1) pieces.push(whole.subarray(at, at + size));
+  await target.put(`${folder}/u`, Readable.from(pieces), { signal: never() });
+  t.ok((await read(await target.get(`${folder}/u`, { signal: never() }))).equals(whole));
+}
+
+async function empty({ t, target, folder }: Bench): Promise<void> {
+  t.same(await target.put(`${folder}/0`, Readable.from([]), { signal: never() }), { bytes: 0 });
+  t.same(await target.stat(`${folder}/0`), { name: '0', folder: false, size: 0 });
+  t.equal((await read(await target.get(`${folder}/0`, { signal: never() }))).length, 0);
+}
+
+async function exists({ t, target, folder }: Bench): Promise<void> {
+  await store(target, `${folder}/f`, 'one');
+  await refused(t, store(target, `${folder}/f`, 'two'), ['exists'], 'put over a file');
+  t.equal(String(await read(await target.get(`${folder}/f`, { signal: never() }))), 'one', 'the file is as it was');
+  await store(target, `${folder}/f`, 'three', true);
+  t.equal(String(await read(await target.get(`${folder}/f`, { signal: never() }))), 'three', 'replaced when told so');
+  await store(target, `${folder}/new`, 'x', true);
+  t.same(
+    (await entries(target, folder)).map(({ name }) => name),
+    ['f', 'new'],
+    'nothing else is left',
+  );
+}
+
+async function wholeOrNothing({ t, target, open, folder }: Bench): Promise<void> {
+  const size = 4 << 20;
+  const versions = [Buffer.alloc(size, 1), Buffer.alloc(size / 2, 2)];
+  const known = new Set(await Promise.all(versions.map((bytes) => digest(Readable.from([bytes])))));
+  await target.put(`${folder}/w`, Readable.from([versions[0]]), { signal: never() });
+  await using reader = await open();
+  let writing = true;
+  const writer = (async () => {
+    try {
+      for (let i = 1; i <= 10; i++) await target.put(`${folder}/w`, Readable.from([versions[i % 2]]), { signal: never(), replace: true });
+    } finally {
+      writing = false;
+    }
+  })();
+  let parts = 0;
+  let reads = 0;
+  // where replacing takes two steps, the file may be away for a moment; a part may never be seen
+  while (writing) {
+    const seen = await reader.get(`${folder}/w`, { signal: never() }).then(digest, () => undefined);
+    if (seen === undefined ? target.supports.atomicReplace : !known.has(seen)) parts++;
+    reads++;
+  }
+  await writer;
+  t.equal(parts, 0, `${reads} reads were whole`);
+}
+
+async function ranges({ t, target, folder }: Bench): Promise<void> {
+  const size = 1_000_003;
+  const whole = pattern(size);
+  await store(target, `${folder}/r`, whole);
+  if (!target.supports.range) return t.comment('no ranges');
+  const cases: readonly { offset?: number; length?: number }[] = [
+    { offset: 0, length: 1 },
+    { offset: 1, length: 70_000 },
+    { offset: 65_536, length: 65_536 },
+    { offset: size - 5 },
+    { length: 10 },
+    { offset: size - 5, length: 100 },
+    { offset: 10, length: 0 },
+    { offset: size },
+  ];
+  for (const o of cases) {
+    const { offset = 0, length = size } = o;
+    const bytes = await read(await target.get(`${folder}/r`, { signal: never(), ...o }));
+    t.ok(bytes.equals(whole.subarray(offset, offset + length)), JSON.stringify(o));
+  }
+}
+
+async function folders({ t, target, folder }: Bench): Promise<void> {
+  await store(target, `${folder}/a/b/c/deep`, 'deep');
+  await store(target, `${folder}/a/file`, 'file');
+  t.same(await entries(target, folder), [{ name: 'a', folder: true, size: 0 }]);
+  t.same(await entries(target, `${folder}/a`), [
+    { name: 'b', folder: true, size: 0 },
+    { name: 'file', folder: false, size: 4 },
+  ]);
+  t.same(await target.stat(`${folder}/a/b`), { name: 'b', folder: true, size: 0 });
+  t.ok(
+    (await entries(target, '')).some(({ name }) => name === folder),
+    "'' lists the top",
+  );
+  await refused(t, target.get(`${folder}/a`, { signal: never() }).then(read), [], 'a folder cannot be read');
+  for (let i = 0; i < 50; i++) await store(target, `${folder}/many/${i}`, 'x');
+  t.equal((await entries(target, `${folder}/many`)).length, 50);
+}
+
+async function absent({ t, target, folder }: Bench): Promise<void> {
+  t.equal(await target.stat(`${folder}/no`), undefined);
+  t.equal(await target.stat(`${folder}/no/deeper`), undefined);
+  t.same(await entries(target, `${folder}/no`), [], 'an absent folder is empty');
+  await target.remove(`${folder}/no`);
+  await target.remove(`${folder}/no/deeper`);
+  await refused(t, target.get(`${folder}/no`, { signal: never() }).then(read), ['not_found'], 'get');
+}
+
+async function tree({ t, target, folder }: Bench): Promise<void> {
+  for (const path of ['t/1', 't/a/2', 't/a/b/3', 't/-rf', 'keep']) await store(target, `${folder}/${path}`, path);
+  await target.remove(`${folder}/t/1`);
+  t.equal(await target.stat(`${folder}/t/1`), undefined, 'a file');
+  await target.remove(`${folder}/t`);
+  t.same(
+    (await entries(target, folder)).map(({ name }) => name),
+    ['keep'],
+    'a tree, and only that',
+  );
+}
+
+async function concurrent({ t, target, folder }: Bench): Promise<void> {
+  const sizes = [1, 2, 3, 4, 5, 6, 7, 8].map((i) => i * 200_000 + i);
+  await Promise.all(sizes.map((size) => target.put(`${folder}/x/y/${size}`, supply(size).stream, { signal: never() })));
+  const read1 = (size: number) => target.get(`${folder}/x/y/${size}`, { signal: never() }).then(read);
+  const all = await Promise.all(sizes.map(async (size) => (await read1(size)).equals(pattern(size))));
+  t.same(
+    all,
+    sizes.map(() => true),
+    'each has its own bytes',
+  );
+  const same = await Promise.allSettled([1, 2, 3].map((i) => store(target, `${folder}/same`, `${i}`)));
+  t.ok(
+    same.some(({ status }) => status === 'fulfilled'),
+    'one of several puts of a name wins',
+  );
+  t.equal((await entries(target, folder)).length, 2, 'the others leave nothing');
+}
+
+async function space({ t, target }: Bench): Promise<void> {
+  const space = await target.space();
+  if (space === undefined) t.notOk(target.supports.freeSpace, 'not known, and said so');
+  else t.ok(space.total > 0 && space.free >= 0 && space.free <= space.total, JSON.stringify(space));
+}

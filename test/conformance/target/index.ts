@@ -1,0 +1,48 @@
+/** What every target must do, told by tests. `targetConformance` registers them; the other files hold them by theme. */
+import { randomBytes } from 'node:crypto';
+import t from 'tap';
+import type { Target } from '../../../core/contract/index.js';
+import { faults } from './faults.js';
+import { files } from './files.js';
+import { large } from './large.js';
+import { names } from './names.js';
+import type { Bench, Check } from './support.js';
+
+export interface TargetConformance {
+  /** Stands in the tests' names. */
+  readonly name: string;
+  /** Opens the target anew; what it opens is disposed by the suite. All of them show the same place. */
+  open(): Promise<Target>;
+  /** Opens a place so small that 64 MiB do not fit. Without it, no_space is not tested. */
+  fill?(): Promise<Target>;
+  /** Runs after all tests. */
+  cleanup?(): Promise<void>;
+  /** Whether names may hold a newline; default true. */
+  readonly newline?: boolean;
+  /** Bytes of the large stream; default 256 MiB, 5 GB with TEST_LARGE set. */
+  readonly large?: number;
+}
+
+/** Registers the whole suite with tap. */
+export function targetConformance(o: TargetConformance): void {
+  if (o.cleanup !== undefined) t.teardown(() => o.cleanup?.());
+  const largeBytes = o.large ?? (process.env.TEST_LARGE ? 5e9 : 256 << 20);
+  const checks: Check[] = [...files, ...names({ newline: o.newline ?? true }), ...faults, ...large(largeBytes)];
+  for (const { title, run } of checks) {
+    t.test(`${o.name}: ${title}`, { timeout: 600_000 }, async (t) => {
+      await using target = await o.open();
+      const bench: Bench = { t, target, open: () => o.open(), folder: `conformance-${randomBytes(4).toString('hex')}` };
+      try {
+        await run(bench);
+      } finally {
+        await target.remove(bench.folder);
+      }
+    });
+  }
+  t.test(`${o.name}: a full place`, { skip: o.fill === undefined ? 'no small place given' : false }, async (t) => {
+    if (o.fill === undefined) return;
+    await using target = await o.fill();
+    const { noSpace } = await import('./faults.js');
+    await noSpace({ t, target });
+  });
+}

@@ -1,0 +1,59 @@
+/** How many run at once, and in which order. */
+import { setImmediate as turn } from 'node:timers/promises';
+import t from 'tap';
+import { createQueue } from '../../core/jobs/queue.js';
+
+function bench(t: { fail(message: string): unknown }, start: number) {
+  let limit = start;
+  const running = new Map<string, () => void>();
+  const queue = createQueue(
+    async () => limit,
+    (error) => t.fail(`${error}`),
+  );
+  const enter = (key: string, container = key) =>
+    queue.enter({ key, container, start: () => new Promise((resolve) => running.set(key, resolve)) });
+  const end = async (key: string) => {
+    running.get(key)?.();
+    running.delete(key);
+    await turn();
+  };
+  return { queue, running, enter, end, limit: (value: number) => (limit = value) };
+}
+
+t.test('no more than the limit, first come first served', async (t) => {
+  const { running, enter, end, queue, limit } = bench(t, 2);
+  for (const key of ['a', 'b', 'c', 'd']) enter(key);
+  await turn();
+  t.strictSame([...running.keys()], ['a', 'b']);
+  await end('b');
+  t.strictSame([...running.keys()], ['a', 'c']);
+  limit(3);
+  queue.pump();
+  await turn();
+  t.strictSame([...running.keys()], ['a', 'c', 'd'], 'a raised limit');
+});
+
+t.test('one run per container; others pass', async (t) => {
+  const { running, enter, end } = bench(t, 2);
+  enter('a', 'x');
+  enter('b', 'x');
+  enter('c', 'y');
+  await turn();
+  t.strictSame([...running.keys()], ['a', 'c']);
+  await end('a');
+  t.strictSame([...running.keys()], ['c', 'b']);
+});
+
+t.test('leaving and closing', async (t) => {
+  const { running, enter, end, queue } = bench(t, 1);
+  for (const key of ['a', 'b', 'c']) enter(key);
+  await turn();
+  t.equal(queue.leave('a'), false, 'it runs');
+  t.equal(queue.leave('b'), true);
+  await end('a');
+  t.strictSame([...running.keys()], ['c']);
+  enter('d');
+  queue.close();
+  await end('c');
+  t.strictSame(queue.counts(), { waiting: 1, running: 0 });
+});

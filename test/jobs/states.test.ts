@@ -1,0 +1,23 @@
+/** The table of states: what a job may do, and what it refuses. */
+import t from 'tap';
+import { JobError } from '../../core/jobs/job.js';
+import { nextState, stateAfter } from '../../core/jobs/states.js';
+
+t.test('a backup goes round, a oneshot ends', async (t) => {
+  t.equal(stateAfter('init', 'accept'), 'scheduled');
+  t.equal(stateAfter('scheduled', 'due'), 'waiting');
+  t.equal(stateAfter('waiting', 'start'), 'running');
+  t.equal(stateAfter('running', 'end'), 'scheduled');
+  t.equal(stateAfter('running', 'finish'), 'completed');
+  t.equal(stateAfter('waiting', 'finish'), 'completed', 'stopped before it began');
+  t.equal(stateAfter('completed', 'run'), 'waiting');
+  t.equal(stateAfter('completed', 'edit'), 'scheduled');
+});
+
+t.test('what cannot be', async (t) => {
+  for (const code of ['waiting', 'running'] as const) {
+    t.throws(() => stateAfter(code, 'run'), new JobError('busy', `the job is ${code}: run must wait until it has ended`));
+  }
+  t.equal(nextState('scheduled', 'start'), undefined, 'nothing runs without the queue');
+  t.equal(nextState('completed', 'end'), undefined);
+});

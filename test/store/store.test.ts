@@ -1,0 +1,80 @@
+/** What was acknowledged is there again, older records are brought up, secrets can't be read from the files. */
+import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t from 'tap';
+import { openStore } from '../../core/store/index.js';
+import { type Kind, upgraded } from '../../core/store/records.js';
+
+const spec = {
+  job_name: 'J',
+  container_id: 'c',
+  type: 'lxc',
+  dest: { target: 'local', path: '/test/b' },
+  at: { repeat: 'daily', start: 60 },
+  disable: false,
+  retention: 0,
+  features: [],
+} as const;
+
+t.test('records outlive a reopening, ids are never reused', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'store-'));
+  t.teardown(() => rm(folder, { recursive: true }));
+  const first = await openStore(folder);
+  const made = await Promise.all([1, 2, 3].map(() => first.backups.create(spec, { code: 'init' })));
+  t.strictSame(
+    made.map((r) => r.id),
+    [1, 2, 3],
+  );
+  await first.backups.delete(3);
+  await first.leases.put({ runtime: 'lxc', container: 'c', until: 5 });
+  await first.users.create('u', 'a secret password', true);
+  const { token } = await first.sessions.create({ username: 'u', isAdmin: true }, 60_000);
+  await first.targets.create({
+    name: 'n',
+    ipaddr: 'h',
+    username: 'u',
+    password: 'Tr0ub4dor',
+    desc: '',
+    base: '/',
+    encrypt: false,
+    options: { privateKey: 'KEYTEXT' },
+  });
+  await first.close();
+
+  const second = await openStore(folder);
+  t.strictSame(
+    (await second.backups.list()).map((r) => r.id),
+    [1, 2],
+  );
+  t.equal((await second.backups.create(spec, { code: 'init' })).id, 4);
+  t.strictSame(await second.leases.list(), [{ runtime: 'lxc', container: 'c', until: 5 }]);
+  t.match(await second.sessions.find(token), { username: 'u' });
+  t.match(await second.targets.get(1), { spec: { password: 'Tr0ub4dor', options: { privateKey: 'KEYTEXT' } } });
+  t.equal(await second.users.verify('u', 'wrong'), undefined);
+  t.match(await second.users.verify('u', 'a secret password'), { isAdmin: true });
+  await second.close();
+
+  const files = await readdir(join(folder, 'db'));
+  const bytes = Buffer.concat(await Promise.all(files.map((f) => readFile(join(folder, 'db', f)))));
+  for (const secret of ['Tr0ub4dor', 'KEYTEXT', 'a secret password', token]) t.notOk(bytes.includes(secret), secret.slice(0, 4));
+  t.equal((await stat(join(folder, 'secret.key'))).mode & 0o777, 0o600);
+});
+
+t.test('migration', async (t) => {
+  const kind: Kind<{ size: number }> = {
+    name: 'box',
+    version: 3,
+    steps: { 1: ({ width }) => ({ length: width }), 2: ({ length }) => ({ size: length }) },
+    read({ size }) {
+      if (typeof size !== 'number') throw new Error('damaged');
+      return { size };
+    },
+    write: (box) => ({ ...box }),
+  };
+  t.strictSame(upgraded(kind, { v: 1, width: 4 }), { size: 4 });
+  t.strictSame(upgraded(kind, { v: 3, size: 4 }), { size: 4 });
+  t.throws(() => upgraded(kind, { v: 4, size: 4 }), /newer version/);
+  t.throws(() => upgraded(kind, { v: 3 }), /damaged/);
+  t.throws(() => upgraded(kind, 'x'), /damaged/);
+});

@@ -1,0 +1,149 @@
+import { execFile } from 'node:child_process';
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import t, { type Test } from 'tap';
+import type { Target } from '../../core/contract/index.js';
+import local from '../../plugins/targets/local/index.js';
+import { hasMarker, markerName, markShare } from '../../plugins/targets/local/marker.js';
+import { partName } from '../../plugins/targets/local/part.js';
+import { targetConformance } from '../conformance/index.js';
+import { entries, never, read, refused, store, supply } from '../conformance/target/support.js';
+
+const run = promisify(execFile);
+
+const openAt = (root: string, base = ''): Promise<Target> =>
+  local.open({ log: () => undefined, signal: never(), stateFolder: root, options: { share: 'test', root, base } });
+
+async function newRoot(t: Pick<Test, 'teardown'>): Promise<string> {
+  const root = await mkdtemp(join(tmpdir(), 'local-target-'));
+  t.teardown(() => rm(root, { recursive: true, force: true }));
+  await markShare(root);
+  return root;
+}
+
+/** A small file system in memory, as a share. */
+async function mounted(t: Pick<Test, 'teardown'>, size: string): Promise<string> {
+  const root = await mkdtemp(join(tmpdir(), 'local-mount-'));
+  t.teardown(async () => {
+    await run('umount', ['-l', root]).catch(() => undefined);
+    await rm(root, { recursive: true, force: true });
+  });
+  await run('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', root]);
+  await markShare(root);
+  return root;
+}
+
+const suiteRoot = await newRoot(t);
+targetConformance({ name: 'local', open: () => openAt(suiteRoot, 'some/base'), fill: async () => openAt(await mounted(t, '8m')) });
+
+t.test('the suite leaves no file in the making', async (t) => {
+  const left = await readdir(suiteRoot, { recursive: true });
+  t.same(
+    left.filter((path) => path.endsWith('.part')),
+    [],
+  );
+});
+
+t.test('a share without its marker is not mounted', async (t) => {
+  const root = await newRoot(t);
+  t.ok(await hasMarker(root));
+  await markShare(root); // again: fine
+  const target = await openAt(root);
+  await store(target, 'a', 'a');
+  t.same(
+    (await entries(target, '')).map(({ name }) => name),
+    ['a'],
+    'the marker is not listed',
+  );
+  await rename(join(root, markerName), join(root, 'away'));
+  await refused(t, openAt(root), ['unavailable'], 'open');
+  await refused(t, store(target, 'b', 'b'), ['unavailable'], 'put of an open target');
+  await refused(t, entries(target, ''), ['unavailable'], 'list: a lost share must not look empty');
+  await refused(t, target.space(), ['unavailable'], 'space');
+  t.notOk((await readdir(root)).includes('b'), 'nothing was written');
+  await symlink('away', join(root, markerName));
+  t.notOk(await hasMarker(root), 'a link is no marker');
+  await refused(t, openAt(join(root, 'nowhere')), ['unavailable'], 'no root');
+});
+
+t.test('names that the share keeps for itself', async (t) => {
+  const target = await openAt(await newRoot(t));
+  await refused(t, target.remove(markerName), ['invalid'], 'the marker');
+  await refused(t, store(target, await partName(), 'x'), ['invalid'], 'a part');
+});
+
+t.test('links never lead out of the share', async (t) => {
+  const root = await newRoot(t);
+  const outside = await newRoot(t);
+  await writeFile(join(outside, 'secret'), 'secret');
+  const target = await openAt(root);
+  await mkdir(join(root, 'inside'));
+  await symlink(outside, join(root, 'out'));
+  await symlink(join(outside, 'secret'), join(root, 'leaf'));
+  await symlink('inside', join(root, 'in'));
+  await symlink('nowhere', join(root, 'dangling'));
+  await refused(t, store(target, 'out/x', 'x'), ['invalid', 'denied'], 'put');
+  await refused(t, store(target, 'out/new/x', 'x'), ['invalid', 'denied'], 'put in a new folder');
+  await refused(t, store(target, 'dangling/x', 'x'), ['invalid'], 'put below a dangling link');
+  await refused(t, target.get('out/secret', { signal: never() }), ['invalid', 'denied'], 'get');
+  await refused(t, target.get('leaf', { signal: never() }), ['invalid', 'denied'], 'get of a link');
+  await refused(t, entries(target, 'out'), ['invalid', 'denied'], 'list');
+  await refused(t, target.remove('out/secret'), ['invalid', 'denied'], 'remove');
+  await store(target, 'in/x', 'x');
+  t.equal(await readFile(join(root, 'inside/x'), 'utf8'), 'x', 'a link that stays inside is followed');
+  await store(target, 'leaf', 'new', true);
+  await symlink(outside, join(root, 'inside/out'));
+  await target.remove('inside');
+  await target.remove('out');
+  t.same((await readdir(outside)).sort(), [markerName, 'secret'].sort(), 'the outside is as it was');
+  t.equal(await readFile(join(outside, 'secret'), 'utf8'), 'secret');
+});
+
+t.test('what is no regular file does not hang', async (t) => {
+  const root = await newRoot(t);
+  const target = await openAt(root);
+  await run('mkfifo', [join(root, 'fifo')]);
+  await run('mknod', [join(root, 'device'), 'c', '1', '5']);
+  for (const name of ['fifo', 'device']) {
+    await refused(t, target.get(name, { signal: never() }).then(read), ['invalid'], `get ${name}`);
+    await refused(t, store(target, name, 'x'), ['exists'], `put ${name}`);
+    await store(target, name, 'x', true);
+    t.equal(String(await read(await target.get(name, { signal: never() }))), 'x', `${name} is replaced, not written to`);
+  }
+});
+
+t.test('a share that may not be written', async (t) => {
+  const root = await mounted(t, '8m');
+  await using target = await openAt(root);
+  await store(target, 'a', 'a');
+  await run('mount', ['-o', 'remount,ro', root]);
+  await refused(t, store(target, 'b', 'b'), ['read_only'], 'put');
+  await refused(t, store(target, 'new/b', 'b'), ['read_only'], 'put in a new folder');
+  await refused(t, target.remove('a'), ['read_only'], 'remove');
+  t.equal(String(await read(await target.get('a', { signal: never() }))), 'a', 'it can be read');
+});
+
+t.test('what a dead process left unfinished is collected', async (t) => {
+  const root = await newRoot(t);
+  const target = await openAt(root);
+  const ours = await partName();
+  const dead = ours.replace(`-${process.pid}-`, '-4194304-'); // above the highest id there can be
+  const reborn = ours.replace(/-(\d+)-(\d+)-/, '-$1-1-'); // our id, but another start
+  for (const name of [ours, dead, reborn]) await writeFile(join(root, name), 'part');
+  t.same(await entries(target, ''), [], 'none is listed');
+  t.same((await readdir(root)).sort(), [markerName, ours].sort(), 'only what is still being written stays');
+});
+
+t.test('a put that fails takes the folders it made away', async (t) => {
+  const root = await newRoot(t);
+  const target = await openAt(root);
+  await mkdir(join(root, 'there'));
+  await refused(t, target.put('there/a/b/c', supply(10, { end: 'fail' }).stream, { signal: never() }), ['failed'], 'put');
+  t.same(await readdir(join(root, 'there')), []);
+  const abort = new AbortController();
+  const stalled = target.put('there/d', supply(10, { end: 'stall', at: () => setImmediate(() => abort.abort()) }).stream, abort);
+  await refused(t, stalled, ['aborted'], 'aborted put');
+  t.same(await readdir(join(root, 'there')), [], 'nothing hidden stays either');
+});
