@@ -54,13 +54,13 @@ function fault(e: ErrorObject): Fault {
   const here = e.instancePath;
   switch (e.keyword) {
     case 'required':
-      return { pointer: at(e.params['missingProperty']), reason: 'is required' };
+      return { pointer: at(e.params.missingProperty), reason: 'is required' };
     case 'additionalProperties':
-      return { pointer: at(e.params['additionalProperty']), reason: 'is not a known key' };
+      return { pointer: at(e.params.additionalProperty), reason: 'is not a known key' };
     case 'false schema':
       return { pointer: here, reason: 'does not go with the other keys' };
     case 'enum':
-      return { pointer: here, reason: `must be one of ${JSON.stringify(e.params['allowedValues'])}` };
+      return { pointer: here, reason: `must be one of ${JSON.stringify(e.params.allowedValues)}` };
     case 'not':
       return { pointer: here, reason: here.endsWith('/at') ? 'takes start or time, not both' : 'must not have this value' };
     case 'pattern':
@@ -90,4 +90,9 @@ export function parsed<T>(schemaName: string, value: unknown): T {
 /** The same for a schema that isn't the package's, such as a plugin's options. @throws ValidationError */
 export function checked<T>(schema: Record<string, unknown>, value: unknown): T {
   return apply(fresh().compile<T>(schema), value);
+}
+
+/** @throws Error when it is no JSON Schema that can be used */
+export function compiles(schema: Record<string, unknown>): void {
+  fresh().compile(schema);
 }

@@ -9,15 +9,16 @@ import { openApi } from './openapi.js';
 const mostJobs = 16;
 
 async function system(deps: ApiDeps): Promise<object> {
-  if (deps.systemInfo !== undefined) return deps.systemInfo();
   const cores = cpus();
+  const engines = Object.entries(await deps.engineVersions());
+  const versions = Object.fromEntries(engines.map(([id, version]) => [`${id}_version`, version]));
   return {
     cpu_core: cores.length,
     cpu_thread: cores.length,
     hostname: hostname(),
     machine: machine(),
     processor: cores[0]?.model.trim() ?? arch(),
-    version: { docker_version: '', lxc_version: '', web: '' },
+    version: { docker_version: '', lxc_version: '', ...versions, web: '' },
   };
 }
 

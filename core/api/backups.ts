@@ -71,7 +71,7 @@ async function remove(deps: ApiDeps, call: Call): Promise<number[]> {
 }
 
 async function manifest(deps: ApiDeps, call: Call): Promise<object> {
-  const run = call.params['run'] ?? '';
+  const run = call.params.run ?? '';
   return found(await deps.backupManifest((await backup(deps, call)).spec, run), `run ${run}`);
 }
 

@@ -61,7 +61,7 @@ export async function specBody(call: Call): Promise<Body> {
 
 /** @throws ApiError not_found: an id that isn't a positive integer names nothing */
 export function idOf(call: Call): number {
-  const text = call.params['id'] ?? '';
+  const text = call.params.id ?? '';
   const id = Number(text);
   if (!/^[1-9][0-9]*$/.test(text) || !Number.isSafeInteger(id)) throw new ApiError('not_found', `there is no id ${text}`);
   return id;

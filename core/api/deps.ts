@@ -44,7 +44,8 @@ export interface ApiDeps {
   backupManifest(spec: BackupSpec, run: string): Promise<object | undefined>;
   /** Deletes the job's backups from its target. */
   purgeBackups?(spec: BackupSpec): Promise<void>;
-  systemInfo?(): Promise<object>;
+  /** Version of each engine by its plugin's id; '' for one that does not answer. */
+  engineVersions(): Promise<Readonly<Record<string, string>>>;
   /** Holds the one-time code of the first admin. */
   readonly setupCodeFile: string;
   readonly log: PluginLog;

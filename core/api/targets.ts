@@ -92,7 +92,7 @@ async function change(deps: ApiDeps, call: Call): Promise<TargetRecord> {
   const old = await target(deps, call);
   checkMatch(call, tagOf(old.id, old.spec));
   // Options are merged too, so that confirming a host key doesn't drop a private key the client can't read back.
-  const options = isBody(body['options']) ? { options: { ...old.spec.options, ...body['options'] } } : {};
+  const options = isBody(body.options) ? { options: { ...old.spec.options, ...body.options } } : {};
   const record = { id: old.id, spec: checkedSpec(deps, { ...old.spec, ...body, ...options }) };
   await deps.store.targets.put(record);
   return record;

@@ -41,3 +41,20 @@ export function checkedOutput(child: ChildProcess, ended: () => Promise<void>): 
   }
   return Readable.from(chunks(), { objectMode: false, highWaterMark: 1 << 20 });
 }
+
+/** Runs a child to its end and gives its exit code and the first 64 KiB of each output. @throws PluginError aborted, failed */
+export async function childOutcome(
+  command: string,
+  args: readonly string[],
+  signal: AbortSignal,
+): Promise<{ readonly code: number; readonly stdout: string; readonly stderr: string }> {
+  const child = archiveChild(command, args, ['ignore', 'pipe', 'pipe']);
+  const texts = { stdout: '', stderr: '' };
+  for (const name of ['stdout', 'stderr'] as const) {
+    child[name]?.setEncoding('utf8').on('data', (chunk: string) => {
+      if (texts[name].length < 65_536) texts[name] += chunk;
+    });
+  }
+  const code = await childExit(child, command, signal);
+  return { code, ...texts };
+}

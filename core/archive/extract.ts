@@ -1,5 +1,5 @@
-import { pipeline } from 'node:stream/promises';
 import type { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { PluginError } from '../contract/index.js';
 import { archiveChild, childExit } from './child.js';
 import type { ArchiveEntry, StoredFile } from './manifest.js';
@@ -15,7 +15,13 @@ export function checkStored(meter: Meter, file: StoredFile): void {
 }
 
 /** Feeds the stored bytes to a child and checks its exit code, the byte count and the hash; only then is it done. */
-async function fed(child: ReturnType<typeof archiveChild>, name: string, file: StoredFile, stored: Readable, signal: AbortSignal): Promise<void> {
+async function fed(
+  child: ReturnType<typeof archiveChild>,
+  name: string,
+  file: StoredFile,
+  stored: Readable,
+  signal: AbortSignal,
+): Promise<void> {
   let said = '';
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {
     if (said.length < 4096) said += text;
@@ -37,7 +43,13 @@ async function fed(child: ReturnType<typeof archiveChild>, name: string, file: S
 }
 
 /** Extracts one level into a folder. Levels of a source go in order; entries a level knows as gone are deleted. */
-export function extractLevel(archive: ArchiveEntry, kind: 'folder' | 'file', folder: string, stored: Readable, signal: AbortSignal): Promise<void> {
+export function extractLevel(
+  archive: ArchiveEntry,
+  kind: 'folder' | 'file',
+  folder: string,
+  stored: Readable,
+  signal: AbortSignal,
+): Promise<void> {
   const child = archiveChild(
     'tar',
     [

@@ -21,3 +21,6 @@ export function archiveName(stem: string, compression: Compression): string {
 
 /** Whether a file at the top of a record is one that this format makes, so that it may be collected. */
 export const isBaseName = (name: string): boolean => /^image(-[0-9_-]+)?\.(tar|tar\.zst|snar\.zst)$/.test(name);
+
+/** The path of an archive with another suffix: where its snapshot lies. */
+export const besideArchive = (archivePath: string, suffix: string): string => `${archivePath.replace(/\.tar(\.zst)?$/, '')}.${suffix}`;

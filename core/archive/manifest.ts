@@ -52,9 +52,7 @@ const safePath = (path: unknown): boolean =>
 
 function isStored(value: unknown): boolean {
   const file = object(value);
-  return (
-    file !== undefined && safePath(file.path) && Number.isInteger(file.stored_bytes) && /^[0-9a-f]{64}$/.test(String(file.sha256))
-  );
+  return file !== undefined && safePath(file.path) && Number.isInteger(file.stored_bytes) && /^[0-9a-f]{64}$/.test(String(file.sha256));
 }
 
 function isArchive(value: unknown): boolean {

@@ -91,6 +91,8 @@ export interface Draft {
 /** A container engine. Opened once per job; closed by `await using`. */
 export interface Runtime extends AsyncDisposable {
   readonly supports: Readonly<{ pause: boolean; images: boolean }>;
+  /** The engine's own version. @throws PluginError unavailable */
+  version(): Promise<string>;
   /** @throws PluginError unavailable when the engine does not answer */
   list(): AsyncIterable<ContainerSummary>;
   /** @throws PluginError not_found */

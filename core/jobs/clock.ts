@@ -2,8 +2,8 @@
  * Whether wall time can be trusted: levels rest on it, so that after a step backwards every backup needs a new base.
  * The latest time seen and an epoch (counted up at each step back) are kept durably in a small file.
  */
-import { open, readFile, rename } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { readFile } from 'node:fs/promises';
+import { durableFile } from '../durable.js';
 
 /** Slewing moves a clock by milliseconds between two looks; more than this is a step. */
 const tolerance = 1000;
@@ -94,14 +94,6 @@ function parse(text: string): Kept | undefined {
   }
 }
 
-async function store(file: string, { latest, epoch, bases }: Kept): Promise<void> {
-  const text = JSON.stringify({ version: 1, latest, epoch, bases: Object.fromEntries(bases) });
-  {
-    await using handle = await open(`${file}.new`, 'w', 0o600);
-    await handle.writeFile(text);
-    await handle.sync();
-  }
-  await rename(`${file}.new`, file);
-  await using folder = await open(dirname(file), 'r');
-  await folder.sync();
+function store(file: string, { latest, epoch, bases }: Kept): Promise<void> {
+  return durableFile(file, JSON.stringify({ version: 1, latest, epoch, bases: Object.fromEntries(bases) }));
 }

@@ -7,6 +7,7 @@ import { openDatabase } from './db.js';
 import { jobRecords, leaseRecords } from './jobs.js';
 import { type PreferenceRecords, preferenceRecords } from './preferences.js';
 import { openVault } from './secrets.js';
+import { type ShareRecords, shareRecords } from './shares.js';
 import { type TargetRecords, targetRecords } from './targets.js';
 import { type Sessions, sessions, type Users, users } from './users.js';
 
@@ -22,6 +23,7 @@ export interface Store {
   readonly users: Users;
   readonly sessions: Sessions;
   readonly preferences: PreferenceRecords;
+  readonly shares: ShareRecords;
   close(): Promise<void>;
 }
 
@@ -37,6 +39,7 @@ export async function openStore(stateFolder: string): Promise<Store> {
     users: users(db),
     sessions: sessions(db),
     preferences: preferenceRecords(db),
+    shares: shareRecords(db),
     close: () => db.close(),
   };
 }

@@ -20,9 +20,9 @@ function jobKind<Spec>(name: 'backup' | 'restore'): Kind<JobRecord<Spec>> {
     version: 1,
     steps: {},
     read: (f) => ({
-      id: numberOf(f['id'], 'id'),
-      spec: parsed<Spec>(name, f['spec']),
-      state: parsed<JobState>('backup#/$defs/state', f['state']),
+      id: numberOf(f.id, 'id'),
+      spec: parsed<Spec>(name, f.spec),
+      state: parsed<JobState>('backup#/$defs/state', f.state),
     }),
     write: ({ id, spec, state }) => ({ id, spec, state }),
   };
@@ -44,9 +44,9 @@ const leaseKind: Kind<Lease> = {
   version: 1,
   steps: {},
   read: (f) => ({
-    runtime: textOf(f['runtime'], 'runtime'),
-    container: textOf(f['container'], 'container'),
-    until: numberOf(f['until'], 'until'),
+    runtime: textOf(f.runtime, 'runtime'),
+    container: textOf(f.container, 'container'),
+    until: numberOf(f.until, 'until'),
   }),
   write: ({ runtime, container, until }) => ({ runtime, container, until }),
 };

@@ -28,7 +28,7 @@ export function isFields(value: unknown): value is Fields {
 
 /** What was stored, as the newest version has it. @throws for a record of a later version or a damaged one */
 export function upgraded<T>(kind: Kind<T>, stored: unknown): T {
-  if (!isFields(stored) || typeof stored['v'] !== 'number') throw new Error(`damaged ${kind.name} record`);
+  if (!isFields(stored) || typeof stored.v !== 'number') throw new Error(`damaged ${kind.name} record`);
   const { v: first, ...rest } = stored;
   if (typeof first !== 'number' || first > kind.version) throw new Error(`${kind.name} record of a newer version; update the software`);
   let fields: Fields = rest;
@@ -59,7 +59,7 @@ export function records<T>(db: Database, kind: Kind<T>): Records<T> {
     create: (make) =>
       db.serial(async () => {
         const kept = await db.get(counter);
-        const id = isFields(kept) && typeof kept['next'] === 'number' ? kept['next'] : 1;
+        const id = isFields(kept) && typeof kept.next === 'number' ? kept.next : 1;
         const value = make(id);
         await db.write([{ type: 'put', key: counter, value: { v: 1, next: id + 1 } }, change(id, value)]);
         return value;

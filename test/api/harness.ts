@@ -99,6 +99,7 @@ export async function start(): Promise<Harness> {
     restorePlan: async (spec) => ({ action: 'create', container: spec.container_id }),
     backupRuns: async () => [{ run: 'r1' }],
     backupManifest: async (_spec, run) => (run === 'r1' ? { run } : undefined),
+    engineVersions: async () => ({ lxc: '5.0.2' }),
     setupCodeFile,
     log: () => undefined,
   });

@@ -23,7 +23,7 @@ const rooms: readonly Room[] = [
   { of: /^core\/archive\//, may: [contract] },
   { of: /^core\/store\//, may: [contract, job, schemas] },
   { of: /^core\/plugins\//, may: [contract, schemas] },
-  { of: /^core\/jobs\//, may: [contract, schemas, /^core\/archive\//, /^core\/plugins\//, /^core\/log\.ts$/] },
+  { of: /^core\/jobs\//, may: [contract, schemas, /^core\/archive\//, /^core\/plugins\//, /^core\/(log|durable)\.ts$/] },
   { of: /^core\/api\//, may: [contract, job, schemas], types: [/^core\/store\//, /^core\/plugins\//] },
   { of: /^plugins\/shared\//, may: [contract] },
   { of: /^plugins\/(targets|runtimes)\/[^/]+\//, may: [contract, /^plugins\/shared\//] },

@@ -17,7 +17,7 @@ import { savedImage } from './images.js';
 import { checkName, isHidden } from './inspect.js';
 import { isAlive, readJournals } from './journal.js';
 import { judge, namedMounts, rootSource } from './mounts.js';
-import { text, texts } from './narrow.js';
+import { fields, text, texts } from './narrow.js';
 import { discardDraft, finishSwap, revertSwap } from './undo.js';
 
 const resumeTries = 6; // with doubling waits from 100 ms: 3 s, more than an engine's short hiccup
@@ -33,6 +33,10 @@ export class DockerRuntime implements Runtime {
 
   private get deps() {
     return { client: this.client, stateFolder: this.context.stateFolder };
+  }
+
+  async version(): Promise<string> {
+    return text(fields(await this.client.json('GET', '/version')).Version);
   }
 
   async *list(): AsyncIterable<ContainerSummary> {

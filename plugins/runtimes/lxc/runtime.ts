@@ -31,6 +31,10 @@ export class LxcRuntime implements Runtime {
     this.#log = log;
   }
 
+  version(): Promise<string> {
+    return this.#tools.version();
+  }
+
   async *list(): AsyncIterable<ContainerSummary> {
     for (const name of await this.#names()) {
       const state = await this.#tools.state(name).catch((error: unknown) => {

@@ -36,6 +36,13 @@ export class Tools {
     }
   }
 
+  /** @throws PluginError unavailable */
+  async version(): Promise<string> {
+    const { code, stdout } = await childResult('lxc-info', ['--version'], { cwd: '/' });
+    if (code !== 0) throw new PluginError('unavailable', 'lxc-info is not installed on this appliance');
+    return stdout.trim();
+  }
+
   async state(name: string): Promise<ContainerState> {
     const { code, stdout, stderr } = await this.#run('lxc-info', name, ['-sH']);
     if (code !== 0) throw new PluginError('not_found', `lxc-info does not know ${name}: ${stderr.trim()}`);

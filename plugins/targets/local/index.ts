@@ -4,7 +4,7 @@ import { type Entry, type PluginContext, PluginError, type Target, type TargetPl
 import { ioError } from './failure.js';
 import { splitPath } from './folder.js';
 import { type GetOptions, get } from './get.js';
-import { hasMarker, markerName } from './marker.js';
+import { hasMarker, markerName, markShare } from './marker.js';
 import { put } from './put.js';
 import { list, remove, stat } from './tree.js';
 
@@ -12,6 +12,8 @@ export interface LocalOptions {
   readonly share: string;
   readonly root: string;
   readonly base?: string;
+  /** The share is configured for the first time. */
+  readonly mark?: boolean;
 }
 
 /** A folder of a share of this appliance. Every call looks for the share's marker first: a share that was unmounted
@@ -91,6 +93,7 @@ async function space(root: string): Promise<{ total: number; free: number }> {
 const plugin: TargetPlugin<LocalOptions> = {
   async open(context) {
     const target = new LocalTarget(context);
+    if (context.options.mark) await markShare(context.options.root);
     await requireMounted(context.options);
     return target;
   },

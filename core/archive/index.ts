@@ -1,0 +1,10 @@
+/** The archive format: what lies on a target, how a level is packed and extracted, and how each byte is accounted for.
+ *  Knows the contract and nothing else of the project. */
+export { childOutcome } from './child.js';
+export * from './compress.js';
+export * from './extract.js';
+export * from './layout.js';
+export * from './manifest.js';
+export * from './meter.js';
+export * from './pack.js';
+export * from './record.js';

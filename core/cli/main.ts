@@ -1,0 +1,73 @@
+#!/usr/bin/env node
+/** The command `container-backup`. */
+import { parseArgs } from 'node:util';
+import { configKeys, configOf, flagName, UsageError } from '../config.js';
+import { startService } from '../index.js';
+
+/** SIGTERM is promised to end within 10 s; a run that does not stop is cut off before that, and cleaned up at the next start. */
+const endLimitMs = 9_500;
+
+function help(): string {
+  const lines = configKeys().map(({ key, description, fallback }) => {
+    const flag = `--${flagName(key)}`.padEnd(18);
+    return `  ${flag} ${description}${fallback === undefined ? '' : ` (${JSON.stringify(fallback)})`}`;
+  });
+  return [
+    'usage: container-backup serve [flags]',
+    '',
+    'Backs up, restores, clones and moves LXC and Docker containers; the REST API is below /api/v1.',
+    '',
+    `  ${'--config'.padEnd(18)} a JSON file with the keys below, written with _ instead of -`,
+    ...lines,
+    '',
+    '--share NAME=DIR may be given more than once. Each flag is also a variable: --lxc-path is CONTAINER_BACKUP_LXC_PATH.',
+    'While there is no user, a one-time code is printed and kept in <state>/setup-code; POST /api/v1/setup takes it.',
+  ].join('\n');
+}
+
+/** Flags by key. @throws UsageError */
+function flagsOf(args: readonly string[]): Record<string, string[]> {
+  const names = ['config', ...configKeys().map(({ key }) => flagName(key))];
+  const options = Object.fromEntries(names.map((name) => [name, { type: 'string', multiple: true } as const]));
+  try {
+    const { values } = parseArgs({ args: [...args], options, allowPositionals: false });
+    const given = Object.entries(values).flatMap(([name, value]) =>
+      Array.isArray(value) ? [[name.replaceAll('-', '_'), value.map(String)] as const] : [],
+    );
+    return Object.fromEntries(given);
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error));
+  }
+}
+
+async function serve(args: readonly string[]): Promise<void> {
+  const config = await configOf({ flags: flagsOf(args), environment: process.env });
+  const service = await startService(config);
+  console.log(`listening on ${service.address}`);
+  const code = await service.setupCode();
+  if (code !== undefined)
+    console.log(`setup code: ${code}\nPOST ${service.address}/api/v1/setup {"code", "username", "password"} makes the first admin`);
+  const end = () => {
+    setTimeout(() => process.exit(0), endLimitMs).unref();
+    service.close().then(
+      () => process.exit(0),
+      (error: unknown) => {
+        console.error(error);
+        process.exit(1);
+      },
+    );
+  };
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, end);
+}
+
+async function main([verb, ...rest]: readonly string[]): Promise<void> {
+  if (verb === undefined || verb === '--help' || verb === '-h' || verb === 'help' || rest.includes('--help')) console.log(help());
+  else if (verb === 'serve') await serve(rest);
+  else throw new UsageError(`there is no command ${verb}; container-backup --help lists them`);
+}
+
+main(process.argv.slice(2)).catch((error: unknown) => {
+  const usage = error instanceof UsageError;
+  console.error(usage ? error.message : error instanceof Error && error.message ? `container-backup: ${error.message}` : error);
+  process.exit(usage ? 2 : 1);
+});

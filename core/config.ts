@@ -1,0 +1,92 @@
+/** The configuration: flags over variables over the file over defaults, checked by schemas/config.json. */
+import { readFile } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { parsed, schemaText } from './schemas.js';
+
+export interface Config {
+  readonly state: string;
+  readonly listen: string;
+  readonly share: Readonly<Record<string, string>>;
+  readonly lxc_path: string;
+  readonly docker_socket: string;
+  readonly new_base_ratio: number;
+  readonly log_level: 'debug' | 'info' | 'warn' | 'error';
+}
+
+/** A message for the person who starts the service; exit code 2. */
+export class UsageError extends Error {
+  override readonly name = 'UsageError';
+}
+
+export interface ConfigSources {
+  /** Flags by key, as they were written; a share is NAME=DIR. */
+  readonly flags: Readonly<Record<string, readonly string[]>>;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+}
+
+type Values = Record<string, unknown>;
+
+function isValues(value: unknown): value is Values {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** Every key of the schema with its description, for the help and for the names of flags and variables. */
+export function configKeys(): { readonly key: string; readonly description: string; readonly fallback: unknown }[] {
+  const properties = schemaText('config').properties;
+  if (!isValues(properties)) return [];
+  return Object.entries(properties).map(([key, schema]) => ({
+    key,
+    description: isValues(schema) && typeof schema.description === 'string' ? schema.description : '',
+    fallback: isValues(schema) ? schema.default : undefined,
+  }));
+}
+
+export const flagName = (key: string): string => key.replaceAll('_', '-');
+const variableName = (key: string): string => `CONTAINER_BACKUP_${key.toUpperCase()}`;
+
+/** `NAME=DIR`, the folder made absolute. @throws UsageError */
+function shareOf(text: string): [string, string] {
+  const cut = text.indexOf('=');
+  if (cut < 1 || cut === text.length - 1) throw new UsageError(`a share is NAME=DIR, not ${JSON.stringify(text)}`);
+  return [text.slice(0, cut), resolve(text.slice(cut + 1))];
+}
+
+/** A value as it is written on a command line or in a variable, as the file would hold it. */
+function writtenValue(key: string, written: readonly string[]): unknown {
+  if (key === 'share') return Object.fromEntries(written.map(shareOf));
+  const last = written.at(-1) ?? '';
+  if (key === 'new_base_ratio') return Number(last);
+  return ['state', 'lxc_path', 'docker_socket'].includes(key) ? resolve(last) : last;
+}
+
+async function fileValues(path: string | undefined): Promise<Values> {
+  if (path === undefined || path === '') return {};
+  const text = await readFile(path, 'utf8').catch((error: unknown) => {
+    throw new UsageError(`the configuration file cannot be read: ${error instanceof Error ? error.message : error}`);
+  });
+  try {
+    const value: unknown = JSON.parse(text);
+    if (isValues(value)) return value;
+  } catch {
+    // told below
+  }
+  throw new UsageError(`${path} must hold a JSON object`);
+}
+
+/** @throws UsageError */
+export async function configOf({ flags, environment }: ConfigSources): Promise<Config> {
+  const file = flags.config?.at(-1) ?? environment[variableName('config')];
+  const values = await fileValues(file);
+  for (const { key } of configKeys()) {
+    // Several shares in one variable stand one a line or between commas.
+    const variable = environment[variableName(key)];
+    const written = flags[key] ?? (variable ? (key === 'share' ? variable.split(/[\n,]/).filter(Boolean) : [variable]) : undefined);
+    if (written !== undefined) values[key] = writtenValue(key, written);
+  }
+  try {
+    const config = parsed<Omit<Config, 'share'> & { readonly share?: Config['share'] }>('config', values);
+    return { ...config, share: config.share ?? { backup: `${config.state}/share` } };
+  } catch (error) {
+    throw new UsageError(`the configuration is wrong: ${error instanceof Error ? error.message : error}`);
+  }
+}

@@ -1,0 +1,170 @@
+/** The service: configuration in, a listening API out. The only file with side effects of its own. */
+import { randomBytes } from 'node:crypto';
+import { chmod, mkdir, readFile, rm, stat, symlink } from 'node:fs/promises';
+import { createServer, type Server } from 'node:http';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { createApi } from './api/index.js';
+import type { Config } from './config.js';
+import type { PluginLog } from './contract/index.js';
+import { durableFile } from './durable.js';
+import { type Engines, openEngines } from './engines.js';
+import type { WorkerEnvironment } from './jobs/job.js';
+import { createRecordReader } from './jobs/reader.js';
+import { createJobService, type RunningJobService } from './jobs/service.js';
+import { createLog } from './log.js';
+import { loadPlugins, type Plugins } from './plugins/index.js';
+import { markNewShares } from './shares.js';
+import { openStore, type Store } from './store/index.js';
+
+export interface Service {
+  /** http://HOST:PORT */
+  readonly address: string;
+  /** The one-time code of the first admin; undefined once there is one. */
+  setupCode(): Promise<string | undefined>;
+  /** Ends running jobs cleanly, then everything else. */
+  close(): Promise<void>;
+}
+
+// From dist/core/index.js: the built-in plugins beside it, and the package that plugins import the contract from.
+const pluginsFolder = fileURLToPath(new URL('../plugins/', import.meta.url));
+const packageFolder = fileURLToPath(new URL('../../', import.meta.url));
+
+/** @throws Error when the state folder is in use, a share is no folder or the address is taken */
+export async function startService(config: Config): Promise<Service> {
+  const log = createLog(config.log_level);
+  await mkdir(config.state, { recursive: true, mode: 0o700 });
+  await rm(join(config.state, 'work'), { recursive: true, force: true }); // of runs that a crash ended
+  const store = await openState(config.state);
+  const closing = new AbortController();
+  const opened: { close(): Promise<void> }[] = [store];
+  try {
+    const environment = environmentOf(config);
+    await linkPackage(config.state);
+    const plugins = await loadPlugins(environment.pluginFolders, config.state);
+    for (const { ok, folder, problem } of plugins.reports) if (!ok) log('warn', `plugin in ${folder} is refused: ${problem}`);
+    await markNewShares({ store, plugins, shares: config.share, stateFolder: config.state, log });
+    const engines = await openEngines(plugins, environment.runtimes, { signal: closing.signal, log });
+    opened.push(engines);
+    const jobs = await jobService({ store, environment, engines, log, config });
+    opened.push({ close: () => jobs.close() });
+    const server = createServer(apiOf({ config, store, plugins, environment, engines, jobs, log, signal: closing.signal }));
+    const address = await listening(server, config.listen);
+    opened.push({ close: () => stopServer(server) });
+    await makeSetupCode(store, config.state);
+    await engines.recover();
+    await jobs.start();
+    return { address, setupCode: () => setupCode(config.state), close: () => closeAll(closing, opened) };
+  } catch (error) {
+    await closeAll(closing, opened);
+    throw error;
+  }
+}
+
+async function openState(folder: string): Promise<Store> {
+  return openStore(folder).catch((error: unknown) => {
+    const cause = error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error);
+    if (/lock/i.test(cause))
+      throw new Error(`the state folder ${folder} is in use by another container-backup; stop it or take another --state`);
+    throw error;
+  });
+}
+
+function environmentOf({ state, share, lxc_path, docker_socket, new_base_ratio }: Config): WorkerEnvironment {
+  return {
+    stateFolder: state,
+    pluginFolders: [join(pluginsFolder, 'targets'), join(pluginsFolder, 'runtimes'), join(state, 'plugins')],
+    shares: share,
+    runtimes: { lxc: { path: lxc_path }, docker: { socket: docker_socket } },
+    newBaseRatio: new_base_ratio,
+  };
+}
+
+/** Plugins in the state folder import `container-backup/contract`: this is where Node finds it. */
+async function linkPackage(state: string): Promise<void> {
+  const modules = join(state, 'plugins', 'node_modules');
+  await mkdir(modules, { recursive: true });
+  const link = join(modules, 'container-backup');
+  await rm(link, { force: true });
+  await symlink(packageFolder, link);
+}
+
+interface Parts {
+  readonly config: Config;
+  readonly store: Store;
+  readonly environment: WorkerEnvironment;
+  readonly engines: Engines;
+  readonly log: PluginLog;
+}
+
+function jobService({ store, environment, engines, log, config }: Parts): Promise<RunningJobService> {
+  return createJobService({
+    backups: store.backups,
+    restores: store.restores,
+    leases: store.leases,
+    environment,
+    concurrent: async () => (await store.preferences.get()).backup_concurrent,
+    resume: (runtime, container) => engines.resume(runtime, container),
+    clock: () => Date.now(),
+    clockFile: join(config.state, 'clock.json'),
+    log,
+  });
+}
+
+function apiOf(parts: Parts & { readonly plugins: Plugins; readonly jobs: RunningJobService; readonly signal: AbortSignal }) {
+  const { config, store, plugins, environment, engines, jobs, log, signal } = parts;
+  const reader = createRecordReader({ plugins, environment, log, runtime: (id) => engines.runtime(id), signal });
+  return createApi({
+    store,
+    jobs,
+    plugins,
+    listContainers: (type) => engines.containers(type),
+    localTarget: { shares: config.share, listShare: (share, path) => reader.shareFolders(share, path) },
+    restorePlan: (spec) => reader.restorePlan(spec),
+    backupRuns: (spec) => reader.runs(spec),
+    backupManifest: (spec, run) => reader.manifest(spec, run),
+    purgeBackups: (spec) => reader.purge(spec),
+    engineVersions: () => engines.versions(),
+    setupCodeFile: join(config.state, 'setup-code'),
+    log,
+    signal,
+  });
+}
+
+async function listening(server: Server, listen: string): Promise<string> {
+  const cut = listen.lastIndexOf(':');
+  const host = listen.slice(0, cut);
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(Number(listen.slice(cut + 1)), host.replace(/^\[|\]$/g, ''), resolve);
+  });
+  const address = server.address();
+  return `http://${host}:${typeof address === 'object' && address !== null ? address.port : ''}`;
+}
+
+async function stopServer(server: Server): Promise<void> {
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+  server.closeIdleConnections();
+  const rest = setTimeout(() => server.closeAllConnections(), 1000); // held polls have answered by then
+  await closed;
+  clearTimeout(rest);
+}
+
+async function closeAll(closing: AbortController, opened: readonly { close(): Promise<void> }[]): Promise<void> {
+  closing.abort();
+  for (const one of opened.toReversed()) await one.close();
+}
+
+async function makeSetupCode(store: Store, state: string): Promise<void> {
+  const file = join(state, 'setup-code');
+  if (await store.users.any()) return rm(file, { force: true });
+  if (await stat(file).catch(() => undefined)) return chmod(file, 0o600);
+  await durableFile(file, `${randomBytes(9).toString('base64url')}\n`);
+}
+
+async function setupCode(state: string): Promise<string | undefined> {
+  return readFile(join(state, 'setup-code'), 'utf8').then(
+    (text) => text.trim(),
+    () => undefined,
+  );
+}

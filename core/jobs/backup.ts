@@ -1,0 +1,261 @@
+/** One backup run: what is read, in which passes, and the manifest that makes it exist. */
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import {
+  type ArchiveEntry,
+  collectGarbage,
+  imageSource,
+  type Manifest,
+  manifestName,
+  manifestText,
+  metadataName,
+  type RecordRuns,
+  recordFolder,
+  recordRuns,
+  removeRun,
+  runManifest,
+  runName,
+  unpackFile,
+} from '../archive/index.js';
+import { type Description, PluginError, type PluginLog, type Runtime, type Target } from '../contract/index.js';
+import { type Base, chosenBase } from './base.js';
+import { Estimate, sizeOf } from './estimate.js';
+import type { BackupSpec } from './job.js';
+import type { HeldLease } from './lease.js';
+import { firstPass, type PassWorld, secondPass, syncedReference, type Track } from './passes.js';
+import { runsToDelete } from './retention.js';
+import { type Selection, selection } from './selection.js';
+import { Storer } from './storing.js';
+
+export interface BackupWorld {
+  readonly id: number;
+  readonly spec: BackupSpec;
+  readonly runtime: Runtime;
+  readonly target: Target;
+  readonly workFolder: string;
+  readonly newBase: boolean;
+  readonly newBaseRatio: number;
+  readonly signal: AbortSignal;
+  readonly log: PluginLog;
+  progress(percent: number): void;
+  lease(): Promise<HeldLease>;
+}
+export interface BackupOutcome {
+  readonly run: string;
+  readonly bytes: number;
+  readonly pause_ms: number;
+}
+
+/** Runs it. On any failure nothing of the run is left on the target. @throws PluginError */
+export async function backupRun(world: BackupWorld): Promise<BackupOutcome> {
+  const { spec, target, runtime, signal } = world;
+  const record = recordFolder(spec.job_name);
+  const description = await runtime.describe(spec.container_id);
+  const chosen = selection(description, await runtime.sources(spec.container_id), spec.exclude ?? []);
+  const runs = await recordRuns(target, record, signal);
+  for (const { why } of runs.damaged) world.log('warn', why);
+  const gone = await collectGarbage(target, record, runs);
+  if (gone.length > 0) world.log('info', `removed leftovers of broken runs from ${record}`, { paths: gone });
+  const run = await freeRun(target, record);
+  const storer = new Storer(target, record, spec.features.includes('compress') ? 'zstd' : 'none', signal);
+  try {
+    return await new Run(world, { record, run, description, chosen, runs, storer }).go();
+  } catch (error) {
+    await storer.removeAll().catch((cause: unknown) => world.log('warn', `leftovers of ${run} stay until the next run: ${cause}`));
+    await target.remove(`${record}/${run}`).catch(() => undefined);
+    throw error;
+  }
+}
+
+/** A name that no run has, whatever the clock says. */
+async function freeRun(target: Target, record: string): Promise<string> {
+  for (let time = Date.now(); ; time += 1000) {
+    const run = runName(time);
+    if ((await target.stat(`${record}/${run}`)) === undefined) return run;
+  }
+}
+
+interface RunParts {
+  readonly record: string;
+  readonly run: string;
+  readonly description: Description;
+  readonly chosen: Selection;
+  readonly runs: RecordRuns;
+  readonly storer: Storer;
+}
+
+class Run {
+  readonly #started = new Date();
+  readonly #estimate: Estimate;
+  readonly #pass: PassWorld;
+  #pauseMs = 0;
+
+  constructor(
+    private readonly world: BackupWorld,
+    private readonly parts: RunParts,
+  ) {
+    this.#estimate = new Estimate(world.progress);
+    const { workFolder, signal, target } = world;
+    this.#pass = {
+      storer: parts.storer,
+      estimate: this.#estimate,
+      workFolder,
+      signal,
+      connections: Math.max(1, target.supports.connections),
+    };
+  }
+
+  async go(): Promise<BackupOutcome> {
+    const { storer, run, runs, record } = this.parts;
+    const image = await this.#image();
+    const tracks = await this.#tracks();
+    await this.#passes(tracks);
+    const manifest = this.#manifest([...(image ? [image.archive] : []), ...tracks.flatMap(({ archives }) => archives)], image?.digest);
+    await storer.file(`${run}/${manifestName}`, Readable.from([Buffer.from(manifestText(manifest))]));
+    const back = await runManifest(this.world.target, record, run, this.world.signal);
+    if (JSON.stringify(back) !== JSON.stringify(manifest))
+      throw new PluginError('damaged', `the manifest of ${run} does not read back as written`);
+    // The run exists now: what fails from here on is told in the log and done by the next run.
+    await this.#afterwards({ ...runs, complete: [manifest, ...runs.complete] }).catch((error: unknown) => {
+      this.world.log('warn', `retention of ${record} could not end: ${error}`);
+    });
+    return { run, bytes: storer.bytes, pause_ms: this.#pauseMs };
+  }
+
+  /** The engine's image, stored once for all runs that have it. */
+  async #image(): Promise<{ digest: string; archive: ArchiveEntry } | undefined> {
+    const { runtime, spec, signal } = this.world;
+    const image = runtime.supports.images ? await runtime.image(spec.container_id) : undefined;
+    if (image === undefined) return undefined;
+    for (const { image: kept, archives } of this.parts.runs.complete) {
+      const archive = archives.find(({ source }) => source === imageSource);
+      if (kept?.digest === image.digest && archive && (await this.#isThere(archive))) return { digest: image.digest, archive };
+    }
+    const path = this.parts.storer.freePath(await this.#topStem());
+    return { digest: image.digest, archive: await this.parts.storer.image(path, await image.open(signal)) };
+  }
+
+  async #topStem(): Promise<string> {
+    const { complete, damaged } = this.parts.runs;
+    const first = complete.length === 0 && damaged.length === 0;
+    return first ? 'image' : `image-${this.parts.run}`;
+  }
+
+  async #isThere({ path, stored_bytes }: { path: string; stored_bytes: number }): Promise<boolean> {
+    return (await this.world.target.stat(`${this.parts.record}/${path}`))?.size === stored_bytes;
+  }
+
+  async #tracks(): Promise<Track[]> {
+    const { run, chosen } = this.parts;
+    const tracks: Track[] = [];
+    for (const [index, source] of chosen.sources.entries()) {
+      const onTop = source.name === 'rootfs' && !this.world.runtime.supports.images;
+      const choice = chosenBase(this.parts.runs.complete, source, this.world.newBaseRatio);
+      const base = choice.base && !this.world.newBase ? await this.#usableBase(choice.base, index) : undefined;
+      const runStem = `${run}/${source.name}`;
+      tracks.push({ source, archives: [], runStem, baseStem: onTop ? await this.#topStem() : runStem, ...(base && { base }) });
+      this.#estimate.expect(source.name, base || choice.base === undefined ? choice.expected : undefined);
+      if (!base && choice.expected === undefined) this.#scan(tracks.at(-1));
+    }
+    return tracks;
+  }
+
+  #scan(track: Track | undefined): void {
+    if (track === undefined) return;
+    sizeOf(track.source, this.world.signal)
+      .then((size) => this.#estimate.expect(track.source.name, size))
+      .catch(() => undefined); // progress stays unknown
+  }
+
+  /** The base with its snapshot here, or undefined when the target has lost either. */
+  async #usableBase(archive: Base, index: number): Promise<Track['base']> {
+    const { target, workFolder, signal, log } = this.world;
+    const snapshot = join(workFolder, `${index}.base.snar`);
+    try {
+      if (!(await this.#isThere(archive))) throw new PluginError('damaged', `${archive.path} is not there as it was stored`);
+      await unpackFile(archive.snapshot, snapshot, await target.get(`${this.parts.record}/${archive.snapshot.path}`, { signal }), signal);
+      return { archive, snapshot };
+    } catch (error) {
+      if (!(error instanceof PluginError && ['damaged', 'not_found'].includes(error.code))) throw error;
+      log('warn', `a new base of ${archive.source} is made: ${error.message}`);
+      return undefined;
+    }
+  }
+
+  async #passes(tracks: readonly Track[]): Promise<void> {
+    const { spec, signal } = this.world;
+    const sources = tracks.map(({ source }) => source);
+    const shared = new Set(this.parts.description.volume.filter((volume) => volume.shared_with.length > 0).map(({ name }) => name));
+    const running = this.parts.description.state === 'running';
+    const twice = spec.features.includes('pause') && running;
+    const reference = await syncedReference(sources, signal);
+    const frozen = spec.features.includes('pause') && !running;
+    const folders = tracks.filter(({ source }) => source.kind === 'folder');
+    const files = tracks.filter(({ source }) => source.kind === 'file');
+    await firstPass(this.#pass, twice ? folders : tracks, { reference, frozen, shared });
+    if (!twice) return;
+    await this.#paused(async () => secondPass(this.#pass, folders, files, { reference: Date.now(), frozen: true, shared }));
+  }
+
+  /** Runs `read` while the container is frozen, and what it gives after the container goes on. */
+  async #paused(read: () => Promise<() => Promise<void>>): Promise<void> {
+    const { runtime, spec } = this.world;
+    let finish: () => Promise<void>;
+    {
+      await using lease = await this.world.lease();
+      const began = performance.now();
+      {
+        await using _pause = await runtime.pause(spec.container_id);
+        finish = await read();
+        if (lease.expired())
+          throw new PluginError('failed', `the pause of ${spec.container_id} took longer than its lease`, { retryable: true });
+      }
+      this.#pauseMs = Math.round(performance.now() - began);
+    }
+    await finish();
+  }
+
+  #manifest(archives: readonly ArchiveEntry[], digest: string | undefined): Manifest {
+    const { run, description, chosen } = this.parts;
+    return {
+      format: 1,
+      run,
+      job: { id: this.world.id, name: this.world.spec.job_name },
+      container: description,
+      sources: chosen.sources.map(({ name, origin, kind }) => ({ name, origin, kind })),
+      ...(digest !== undefined && { image: { digest } }),
+      features: this.world.spec.features,
+      started: this.#started.toISOString(),
+      ended: new Date().toISOString(),
+      pause_ms: this.#pauseMs,
+      result: 0,
+      left_out: chosen.left_out,
+      archives,
+    };
+  }
+
+  /** Retention, the cache of what the record holds, and the garbage that retention made. */
+  async #afterwards(all: RecordRuns): Promise<void> {
+    const { record } = this.parts;
+    const { target, spec } = this.world;
+    const names = all.complete.map(({ run }) => run);
+    const old = new Set(runsToDelete(names, spec.retention));
+    for (const run of old) await removeRun(target, record, run);
+    const kept = { ...all, complete: all.complete.filter(({ run }) => !old.has(run)) };
+    if (old.size > 0) await collectGarbage(target, record, kept);
+    await writeMetadata(target, record, kept.complete, this.world);
+  }
+}
+
+/** The record's cache, for people and for listings; the manifests are what counts. */
+async function writeMetadata(target: Target, record: string, runs: readonly Manifest[], { id, spec, signal }: BackupWorld): Promise<void> {
+  const [newest] = runs;
+  const listed = runs.map(({ run, started, ended, archives }) => ({
+    run,
+    started,
+    ended,
+    stored_bytes: archives.filter(({ path }) => path.startsWith(`${run}/`)).reduce((sum, archive) => sum + archive.stored_bytes, 0),
+  }));
+  const text = JSON.stringify({ format: 1, job: { id, name: spec.job_name }, container: newest?.container, runs: listed });
+  await target.put(`${record}/${metadataName}`, Readable.from([Buffer.from(text)]), { signal, replace: true });
+}

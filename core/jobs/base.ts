@@ -1,0 +1,29 @@
+/** Which level 0 a source's new level builds on. */
+import type { ArchiveEntry, Manifest } from '../archive/index.js';
+import type { Source } from '../contract/index.js';
+
+export type Base = ArchiveEntry & { readonly snapshot: NonNullable<ArchiveEntry['snapshot']> };
+
+export interface BaseChoice {
+  /** Undefined: a new base is made. */
+  readonly base?: Base;
+  /** Bytes that tar gave for the same kind of level last time; undefined when it never did. */
+  readonly expected?: number;
+}
+
+const hasSnapshot = (archive: ArchiveEntry): archive is Base => archive.snapshot !== undefined;
+
+/** @param runs complete runs, newest first
+ *  @param ratio a differential larger than this part of its base makes a new base */
+export function chosenBase(runs: readonly Manifest[], source: Pick<Source, 'name' | 'kind'>, ratio: number): BaseChoice {
+  const newest = runs[0];
+  const levels = newest?.archives.filter((archive) => archive.source === source.name) ?? [];
+  const base = levels.find((archive) => archive.level === 0);
+  if (base === undefined) return {};
+  const again = { expected: base.bytes };
+  const sameKind = newest?.sources.some(({ name, kind }) => name === source.name && kind === source.kind) ?? false;
+  if (source.kind === 'file' || !sameKind || !hasSnapshot(base)) return again;
+  const differential = levels.find((archive) => archive.level === 1);
+  if (differential !== undefined && differential.bytes > base.bytes * ratio) return again;
+  return { base, ...(differential !== undefined && { expected: differential.bytes }) };
+}

@@ -1,0 +1,40 @@
+/** The worker's side of a lease: no container is paused before the main thread has noted it durably. */
+import type { WorkerMessage } from './job.js';
+
+/** Long enough for a busy main thread to answer, short enough that a dead worker's container waits no minute. */
+const leaseMs = 30_000;
+const renewEvery = 10_000;
+
+export interface LeaseDesk {
+  post(message: WorkerMessage): void;
+  /** Resolves at the next `lease-kept`. Rejects when the run is stopped. */
+  kept(): Promise<void>;
+}
+
+export interface HeldLease extends AsyncDisposable {
+  /** Whether the container may have been resumed by the main thread meanwhile. */
+  expired(): boolean;
+}
+
+/** Takes the lease and keeps renewing it until it is disposed of. */
+export async function holdLease(desk: LeaseDesk, runtime: string, container: string): Promise<HeldLease> {
+  let until = 0;
+  let lost = false;
+  const take = async () => {
+    const next = Date.now() + leaseMs;
+    const kept = desk.kept();
+    desk.post({ type: 'lease', runtime, container, until: next });
+    await kept;
+    if (until !== 0 && Date.now() > until) lost = true;
+    until = next;
+  };
+  await take();
+  const renewal = setInterval(() => void take().catch(() => undefined), renewEvery);
+  return {
+    expired: () => lost || Date.now() > until,
+    async [Symbol.asyncDispose]() {
+      clearInterval(renewal);
+      desk.post({ type: 'release', runtime, container });
+    },
+  };
+}

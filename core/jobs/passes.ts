@@ -1,0 +1,110 @@
+/** The passes over a container's sources: one while it runs, and with `pause` a short one while it is frozen. */
+import { join } from 'node:path';
+import { type ArchiveEntry, besideArchive, childOutcome } from '../archive/index.js';
+import { PluginError, type Source } from '../contract/index.js';
+import type { Base } from './base.js';
+import type { Estimate } from './estimate.js';
+import type { Storer } from './storing.js';
+
+/** One source on its way through the passes. */
+export interface Track {
+  readonly source: Source;
+  readonly base?: { readonly archive: Base; readonly snapshot: string };
+  /** Name of a new level 0, without its suffix: of the record's top or of the run's folder. */
+  readonly baseStem: string;
+  readonly runStem: string;
+  /** In restore order. */
+  readonly archives: ArchiveEntry[];
+  /** Snapshot of the latest level that was packed. */
+  latest?: string;
+}
+
+export interface PassWorld {
+  readonly storer: Storer;
+  readonly estimate: Estimate;
+  /** For tar's snapshots; nothing else is kept there. */
+  readonly workFolder: string;
+  readonly signal: AbortSignal;
+  /** How many puts the target takes at a time. */
+  readonly connections: number;
+}
+
+/** Syncs the file systems of the sources and gives the time from which changes must be seen again. A store through
+ *  mmap into a page that is already dirty stamps nothing; into a page that was written back it does. */
+export async function syncedReference(sources: readonly Source[], signal: AbortSignal): Promise<number> {
+  const reference = Date.now();
+  const { code, stderr } = await childOutcome('sync', ['-f', '--', ...sources.map(({ path }) => path)], signal);
+  if (code !== 0) throw new PluginError('io', `the file systems could not be synced: ${stderr.trim()}`, { retryable: true });
+  return reference;
+}
+
+/** Whether a change while the container is still would be a fault: what others may write too is never still. */
+function isStill(source: Source, shared: ReadonlySet<string>): boolean {
+  return source.origin !== 'host' && !shared.has(source.name);
+}
+
+export interface PassOptions {
+  readonly reference: number;
+  /** The container is frozen or stopped for good. */
+  readonly frozen: boolean;
+  /** Sources that other containers use too. */
+  readonly shared: ReadonlySet<string>;
+}
+
+/** The first level of each source in this run: its base, or the differential since it. */
+export async function firstPass(world: PassWorld, tracks: readonly Track[], o: PassOptions): Promise<void> {
+  for (const [index, track] of tracks.entries()) {
+    const { source, base } = track;
+    const snapshot = join(world.workFolder, `${index}.first.snar`);
+    const path = world.storer.freePath(base ? track.runStem : track.baseStem);
+    const level = base ? 1 : 0;
+    const plan = {
+      source,
+      snapshot,
+      reference: o.reference,
+      still: o.frozen && isStill(source, o.shared),
+      ...(base && { since: base.snapshot }),
+    };
+    const { stored } = await world.storer.level(path, plan, level, (bytes) => world.estimate.did(source.name, bytes));
+    const archive = await stored;
+    if (base) track.archives.push(base.archive);
+    track.archives.push(source.kind === 'folder' && !base ? await withSnapshot(world, track, archive, snapshot) : archive);
+    track.latest = snapshot;
+  }
+}
+
+/** The snapshot lies beside the base, so that any appliance can go on from it. */
+async function withSnapshot(world: PassWorld, _track: Track, archive: ArchiveEntry, local: string): Promise<ArchiveEntry> {
+  return { ...archive, snapshot: await world.storer.snapshot(besideArchive(archive.path, 'snar.zst'), local) };
+}
+
+/** What changed since the first pass; single files, which have no levels, are read here for the first time.
+ *  Settles with the archives on their way as soon as all is read, so that the container goes on before they are durable. */
+export async function secondPass(
+  world: PassWorld,
+  tracks: readonly Track[],
+  files: readonly Track[],
+  o: PassOptions,
+): Promise<() => Promise<void>> {
+  const moving: { readonly track: Track; readonly stored: Promise<ArchiveEntry> }[] = [];
+  for (const [index, track] of [...tracks, ...files].entries()) {
+    const { source, latest } = track;
+    const snapshot = join(world.workFolder, `${index}.second.snar`);
+    const path = world.storer.freePath(track.runStem, latest === undefined ? '' : '.1');
+    const level = latest === undefined ? 0 : (track.archives.at(-1)?.level ?? 0) + 1;
+    const plan = {
+      source,
+      snapshot,
+      reference: o.reference,
+      still: isStill(source, o.shared),
+      ...(latest !== undefined && { since: latest }),
+    };
+    const { read, stored } = await world.storer.level(path, plan, level, () => undefined);
+    moving.push({ track, stored });
+    await read.catch(() => stored); // the put's own error says more
+    if (moving.length >= world.connections) await moving[moving.length - world.connections]?.stored;
+  }
+  return async () => {
+    for (const { track, stored } of moving) track.archives.push(await stored);
+  };
+}

@@ -1,0 +1,103 @@
+/** What the API shows of records on targets, and what a restore would do; reads only, but for purge. */
+import { constants } from 'node:fs';
+import { access } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Manifest, recordFolder, recordRuns, runManifest } from '../archive/index.js';
+import { PluginError, type PluginLog, type Runtime, type Target } from '../contract/index.js';
+import type { Plugins } from '../plugins/loaded.js';
+import type { BackupSpec, Place, RestoreSpec, WorkerEnvironment } from './job.js';
+import { openPlace } from './places.js';
+import { foundRun } from './records.js';
+import { restorePlan } from './restore.js';
+
+export interface RecordReader {
+  /** Complete and damaged runs, newest first. */
+  runs(spec: BackupSpec): Promise<object[]>;
+  manifest(spec: BackupSpec, run: string): Promise<object | undefined>;
+  restorePlan(spec: RestoreSpec): Promise<object>;
+  purge(spec: BackupSpec): Promise<void>;
+  /** Folders below a path of a share. @throws PluginError not_found */
+  shareFolders(share: string, path: string): Promise<{ readonly name: string; readonly write: boolean }[]>;
+}
+
+export interface ReaderDeps {
+  readonly plugins: Plugins;
+  readonly environment: WorkerEnvironment;
+  readonly log: PluginLog;
+  readonly signal: AbortSignal;
+  runtime(id: string): Runtime;
+}
+
+/** A client waits for the answer. */
+const answerMs = 30_000;
+
+const sizeOf = ({ archives }: Manifest) => archives.reduce((sum, { bytes }) => sum + bytes, 0);
+const storedOf = ({ archives }: Manifest) => archives.reduce((sum, { stored_bytes }) => sum + stored_bytes, 0);
+
+/** What the manifest tells of a run, in short. */
+function summary(manifest: Manifest): object {
+  const { run, started, ended, pause_ms, features, left_out } = manifest;
+  return { run, started, ended, pause_ms, features, left_out, ok: true, bytes: sizeOf(manifest), stored_bytes: storedOf(manifest) };
+}
+
+export function createRecordReader(deps: ReaderDeps): RecordReader {
+  const { plugins, environment, log } = deps;
+  const reading = async <T>(place: Place, action: (target: Target, signal: AbortSignal) => Promise<T>): Promise<T> => {
+    const signal = AbortSignal.any([deps.signal, AbortSignal.timeout(answerMs)]);
+    await using target = await openPlace(plugins, environment, place, { signal, log });
+    return action(target, signal);
+  };
+  return {
+    runs: ({ dest, job_name }) =>
+      reading(dest, async (target, signal) => {
+        const { complete, damaged } = await recordRuns(target, recordFolder(job_name), signal);
+        const all = [
+          ...complete.map((one) => ({ run: one.run, shown: summary(one) })),
+          ...damaged.map(({ run, why }) => ({ run, shown: { run, ok: false, problem: why } })),
+        ];
+        return all.sort((a, b) => (a.run < b.run ? 1 : -1)).map(({ shown }) => shown);
+      }),
+    manifest: ({ dest, job_name }, run) => reading(dest, (target, signal) => runManifest(target, recordFolder(job_name), run, signal)),
+    restorePlan: (spec) => reading(spec.src, (target, signal) => plannedRestore(target, deps.runtime(spec.type), spec, signal)),
+    purge: ({ dest, job_name }) => reading(dest, (target) => target.remove(recordFolder(job_name))),
+    shareFolders: (share, path) =>
+      reading({ target: 'local', path: `/${share}/` }, async (target) => {
+        if (path !== '' && !(await target.stat(path))?.folder)
+          throw new PluginError('not_found', `there is no folder ${path} on share ${share}`);
+        const names: string[] = [];
+        for await (const { name, folder } of target.list(path)) if (folder) names.push(name);
+        const root = environment.shares[share] ?? '';
+        return Promise.all(names.map(async (name) => ({ name, write: await mayWrite(join(root, path, name)) })));
+      }),
+  };
+}
+
+const mayWrite = (folder: string): Promise<boolean> =>
+  access(folder, constants.W_OK).then(
+    () => true,
+    () => false,
+  );
+
+async function plannedRestore(target: Target, runtime: Runtime, spec: RestoreSpec, signal: AbortSignal): Promise<object> {
+  const { record, manifest } = await foundRun(target, spec.src.portfolio, signal);
+  const plan = await restorePlan(runtime, spec, manifest);
+  const conflicts = await runtime.conflicts(plan);
+  const verb = plan.action === 'create' ? 'make' : 'build beside the old one';
+  return {
+    action: plan.action,
+    container: plan.container,
+    record,
+    run: manifest.run,
+    size: sizeOf(manifest),
+    space: sizeOf(manifest),
+    conflicts,
+    steps: [
+      `check the ${manifest.archives.length} archives of ${record}/${manifest.run}`,
+      ...(manifest.image ? [`load the image ${manifest.container.image || manifest.image.digest} if the engine lacks it`] : []),
+      `${verb}: ${manifest.sources.map(({ name }) => name).join(', ')}`,
+      plan.action === 'create'
+        ? `start ${plan.container} unless it was stopped or a conflict stands in the way`
+        : `swap it in by rename; ${plan.container} ends in the state it is in now`,
+    ],
+  };
+}

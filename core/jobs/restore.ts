@@ -1,0 +1,115 @@
+/** One restore: a run's archives, checked byte by byte, into a draft that is swapped in only when all of it is there. */
+import { pipeline, type Readable } from 'node:stream';
+import { type ArchiveEntry, checkStored, extractLevel, imageSource, type Manifest, Meter, zstdStream } from '../archive/index.js';
+import { type Conflict, type Draft, PluginError, type PluginLog, type RestorePlan, type Runtime, type Target } from '../contract/index.js';
+import type { RestoreSpec } from './job.js';
+import { type FoundRun, foundRun } from './records.js';
+
+export interface RestoreWorld {
+  readonly spec: RestoreSpec;
+  readonly runtime: Runtime;
+  readonly target: Target;
+  readonly signal: AbortSignal;
+  readonly log: PluginLog;
+  progress(percent: number): void;
+}
+export interface RestoreOutcome {
+  readonly run: string;
+  readonly bytes: number;
+  readonly conflicts: readonly Conflict[];
+}
+
+/** Conflicts that stand in the way of replacing a container: going on would damage another one. */
+const blocking = new Set(['volume_in_use', 'volume_shared']);
+
+async function exists(runtime: Runtime, container: string): Promise<boolean> {
+  for await (const { id } of runtime.list()) if (id === container) return true;
+  return false;
+}
+
+/** What restoring the run into the container means. @throws PluginError unsupported (a run of another engine) */
+export async function restorePlan(runtime: Runtime, spec: RestoreSpec, manifest: Manifest): Promise<RestorePlan> {
+  if (manifest.container.type !== spec.type) {
+    throw new PluginError(
+      'unsupported',
+      `this is a backup of a ${manifest.container.type} container; restore it with type ${manifest.container.type}`,
+    );
+  }
+  return {
+    container: spec.container_id,
+    action: (await exists(runtime, spec.container_id)) ? 'replace' : 'create',
+    description: manifest.container,
+    sources: manifest.sources,
+    ...(manifest.image && { image: manifest.image }),
+  };
+}
+
+/** Runs it. On any failure the container is as it was. @throws PluginError */
+export async function restoreRun(world: RestoreWorld): Promise<RestoreOutcome> {
+  const { runtime, target, spec, signal } = world;
+  await runtime.recover();
+  const found = await foundRun(target, spec.src.portfolio, signal);
+  const plan = await restorePlan(runtime, spec, found.manifest);
+  await refuseBlocking(runtime, plan);
+  await checkPieces(target, found);
+  const draft = await runtime.draft(plan, { signal });
+  try {
+    const bytes = await fillDraft(world, draft, found);
+    const { conflicts } = await draft.commit();
+    return { run: found.manifest.run, bytes, conflicts };
+  } catch (error) {
+    await draft.discard().catch((cause: unknown) => world.log('warn', `what was built of ${plan.container} is removed later: ${cause}`));
+    throw error;
+  }
+}
+
+async function refuseBlocking(runtime: Runtime, plan: RestorePlan): Promise<void> {
+  if (plan.action === 'create') return;
+  const [first] = (await runtime.conflicts(plan)).filter(({ code }) => blocking.has(code));
+  if (first) throw new PluginError('in_use', `${first.what}: ${first.fix}, then restore again`);
+}
+
+/** All pieces are there in their size before anything is built. @throws PluginError damaged */
+async function checkPieces(target: Target, { record, manifest }: FoundRun): Promise<void> {
+  for (const { path, stored_bytes } of manifest.archives) {
+    const there = await target.stat(`${record}/${path}`);
+    if (there?.size === stored_bytes) continue;
+    const what = there ? `has ${there.size} bytes instead of ${stored_bytes}` : 'is missing';
+    throw new PluginError('damaged', `${record}/${path} ${what}; restore from another run`);
+  }
+}
+
+/** Loads the image and extracts every level. @returns the stored bytes that were read */
+async function fillDraft(world: RestoreWorld, draft: Draft, { record, manifest }: FoundRun): Promise<number> {
+  const { target, signal } = world;
+  const total = manifest.archives.reduce((sum, { stored_bytes }) => sum + stored_bytes, 0);
+  let done = 0;
+  const open = async (archive: ArchiveEntry): Promise<Readable> => {
+    const stored = await target.get(`${record}/${archive.path}`, { signal });
+    stored.on('data', (chunk: Buffer) => {
+      done += chunk.length;
+      if (total > 0) world.progress(Math.min(99, Math.floor((done * 100) / total)));
+    });
+    return stored.pause();
+  };
+  const images = manifest.archives.filter(({ source }) => source === imageSource);
+  for (const archive of draft.needsImage ? images : []) await loadImage(draft, archive, await open(archive), signal);
+  const folders = await draft.folders();
+  for (const archive of manifest.archives) {
+    if (archive.source === imageSource) continue;
+    const folder = folders.get(archive.source);
+    const kind = manifest.sources.find(({ name }) => name === archive.source)?.kind;
+    if (folder === undefined || kind === undefined)
+      throw new PluginError('damaged', `the run holds ${archive.source}, which its container does not have`);
+    await extractLevel(archive, kind, folder, await open(archive), signal);
+  }
+  return done;
+}
+
+/** Only when the stored bytes have been checked is the image the engine's. */
+async function loadImage(draft: Draft, archive: ArchiveEntry, stored: Readable, signal: AbortSignal): Promise<void> {
+  const meter = new Meter();
+  pipeline(stored, meter, () => undefined);
+  await draft.loadImage(archive.compression === 'zstd' ? zstdStream(meter, 'decompress', signal) : meter);
+  checkStored(meter, archive);
+}

@@ -1,0 +1,94 @@
+/** Puts archives into a record: counted, hashed, checked, and taken back when the run fails. */
+import { createReadStream } from 'node:fs';
+import { pipeline, type Readable } from 'node:stream';
+import {
+  type ArchiveEntry,
+  archiveName,
+  type Compression,
+  type LevelPlan,
+  Meter,
+  packedLevel,
+  type StoredFile,
+  zstdStream,
+} from '../archive/index.js';
+import { PluginError, type Target } from '../contract/index.js';
+
+export interface StoredLevel {
+  /** tar has read all that it will: the container may go on. */
+  readonly read: Promise<void>;
+  /** The archive is durable on the target. */
+  readonly stored: Promise<ArchiveEntry>;
+}
+
+export class Storer {
+  readonly #made: string[] = [];
+  readonly #names = new Set<string>();
+  /** Bytes that this run stored. */
+  bytes = 0;
+
+  constructor(
+    private readonly target: Target,
+    private readonly record: string,
+    private readonly compression: Compression,
+    private readonly signal: AbortSignal,
+  ) {}
+
+  /** A path in the record that this run has not given yet; volumes may be named alike but for their case, which SMB does not tell apart. */
+  freePath(stem: string, suffix = ''): string {
+    for (let n = 1; ; n++) {
+      const path = archiveName(`${stem}${n === 1 ? '' : `-${n}`}${suffix}`, this.compression);
+      if (this.#names.has(path.toLowerCase())) continue;
+      this.#names.add(path.toLowerCase());
+      return path;
+    }
+  }
+
+  /** Stores what the stream gives, or nothing. */
+  async file(path: string, source: Readable): Promise<StoredFile> {
+    const meter = new Meter();
+    pipeline(source, meter, () => undefined); // its failure fails the meter, and so the put
+    this.#made.push(path);
+    const { bytes } = await this.target.put(`${this.record}/${path}`, meter, { signal: this.signal });
+    if (bytes !== meter.bytes) {
+      throw new PluginError('damaged', `the target took ${bytes} of the ${meter.bytes} bytes of ${path}`, { retryable: true });
+    }
+    this.bytes += bytes;
+    return { path, stored_bytes: bytes, sha256: meter.sha256 };
+  }
+
+  /** Packs a level and stores it. */
+  async level(path: string, plan: Omit<LevelPlan, 'compression'>, level: number, onBytes: (bytes: number) => void): Promise<StoredLevel> {
+    const { stream, report } = await packedLevel({ ...plan, compression: this.compression }, this.signal, onBytes);
+    const read = new Promise<void>((resolve, reject) => {
+      stream.once('end', resolve);
+      stream.once('error', reject);
+      stream.once('close', () => reject(new PluginError('failed', `${path} was not stored to its end`)));
+    });
+    read.catch(() => undefined); // whoever waits for `stored` is told too
+    const stored = this.file(path, stream).then((file) => {
+      onBytes(report.bytes);
+      return { source: plan.source.name, level, compression: this.compression, ...report, ...file };
+    });
+    stored.catch(() => undefined); // waited for after the pause
+    return { read, stored };
+  }
+
+  /** A snapshot file of tar's, compressed: 100,000 files are some MiB of names. */
+  async snapshot(path: string, local: string): Promise<StoredFile> {
+    return this.file(path, zstdStream(createReadStream(local), 'compress', this.signal));
+  }
+
+  /** What the engine saves of an image. */
+  async image(path: string, source: Readable): Promise<ArchiveEntry> {
+    const plain = new Meter();
+    pipeline(source, plain, () => undefined);
+    const stream = this.compression === 'zstd' ? zstdStream(plain, 'compress', this.signal) : plain;
+    const file = await this.file(path, stream);
+    return { source: '@image', level: 0, compression: this.compression, bytes: plain.bytes, entries: 0, ...file };
+  }
+
+  /** Takes back all that this run stored. */
+  async removeAll(): Promise<void> {
+    for (const path of this.#made.toReversed()) await this.target.remove(`${this.record}/${path}`);
+  }
+}

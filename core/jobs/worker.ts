@@ -1,0 +1,95 @@
+/** A run's thread: opens the plugins, does the run, says how it ended, and ends by closing its port. */
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { parentPort, workerData } from 'node:worker_threads';
+import { PluginError } from '../contract/index.js';
+import { createLog } from '../log.js';
+import { loadPlugins, type Plugins } from '../plugins/index.js';
+import { backupRun } from './backup.js';
+import type { BackupSpec, RestoreSpec, RunOrder, WorkerMessage, WorkerRequest } from './job.js';
+import { holdLease } from './lease.js';
+import { openPlace } from './places.js';
+import { restoreRun } from './restore.js';
+
+type Result = Extract<WorkerMessage, { type: 'result' }>;
+
+if (!parentPort) throw new Error('the worker is started by the scheduler');
+const port = parentPort;
+const post = (message: WorkerMessage) => port.postMessage(message);
+const stop = new AbortController();
+const log = createLog();
+
+const isOrder = (value: unknown): value is RunOrder =>
+  typeof value === 'object' && value !== null && 'kind' in value && 'environment' in value;
+const isRequest = (value: unknown): value is WorkerRequest => typeof value === 'object' && value !== null && 'type' in value;
+
+const wake = new EventTarget();
+port.on('message', (value: unknown) => {
+  if (!isRequest(value)) return;
+  if (value.type === 'stop') stop.abort();
+  else wake.dispatchEvent(new Event('kept'));
+});
+const desk = { post, kept: async () => void (await once(wake, 'kept', { signal: stop.signal })) };
+
+async function backup(order: RunOrder, spec: BackupSpec, plugins: Plugins): Promise<Result> {
+  const opening = { signal: stop.signal, log };
+  const { environment: env, id, newBase = false } = order;
+  await using runtime = await plugins.openRuntime(spec.type, env.runtimes[spec.type] ?? {}, opening);
+  await using target = await openPlace(plugins, env, spec.dest, opening);
+  const workFolder = join(env.stateFolder, 'work', `backup-${id}-${randomBytes(4).toString('hex')}`);
+  await mkdir(workFolder, { recursive: true, mode: 0o700 });
+  try {
+    const lease = () => holdLease(desk, spec.type, spec.container_id);
+    const progress = (value: number) => post({ type: 'progress', progress: value });
+    const { signal } = stop;
+    const done = await backupRun({
+      id,
+      spec,
+      runtime,
+      target,
+      workFolder,
+      newBase,
+      newBaseRatio: env.newBaseRatio,
+      signal,
+      log,
+      progress,
+      lease,
+    });
+    return { type: 'result', result: 0, ...done };
+  } finally {
+    await rm(workFolder, { recursive: true, force: true });
+  }
+}
+
+async function restore(order: RunOrder, spec: RestoreSpec, plugins: Plugins): Promise<Result> {
+  const opening = { signal: stop.signal, log };
+  const { environment: env } = order;
+  await using runtime = await plugins.openRuntime(spec.type, env.runtimes[spec.type] ?? {}, opening);
+  await using target = await openPlace(plugins, env, spec.src, opening);
+  const progress = (value: number) => post({ type: 'progress', progress: value });
+  const done = await restoreRun({ spec, runtime, target, signal: stop.signal, log, progress });
+  return { type: 'result', result: 0, ...done };
+}
+
+async function outcome(order: RunOrder): Promise<Result> {
+  const plugins = await loadPlugins(order.environment.pluginFolders, order.environment.stateFolder);
+  if (order.backup) return backup(order, order.backup, plugins);
+  if (order.restore) return restore(order, order.restore, plugins);
+  throw new PluginError('invalid', 'the order holds no job');
+}
+
+/** How a run that threw ended; a stop by the user is no failure. */
+function failure(error: unknown): Result {
+  if (stop.signal.aborted) return { type: 'result', result: -2 };
+  const code = error instanceof PluginError ? error.code : 'failed';
+  const message = error instanceof Error ? error.message : String(error);
+  if (!(error instanceof PluginError)) log('error', 'a run failed', { error: error instanceof Error ? (error.stack ?? message) : message });
+  return { type: 'result', result: -1, error: { code, message } };
+}
+
+const given: unknown = workerData.order;
+const result = isOrder(given) ? await outcome(given).catch(failure) : failure(new PluginError('invalid', 'the worker got no order'));
+post(result);
+port.close();
