@@ -1,0 +1,70 @@
+/** A whole appliance for a suite: containers, a share, and the service over them as its own process. */
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Test } from 'tap';
+import { DemoService, type ServiceOptions } from './demo-client.js';
+import { type Dockerd, startDockerd } from './dockerd.js';
+import { destroyLxc, makeLxcContainer, makeLxcPath, startLxc } from './lxc.js';
+
+export interface Appliance {
+  readonly folder: string;
+  /** The host's folder of share `test`. */
+  readonly share: string;
+  readonly lxcPath: string;
+  readonly stateFolder: string;
+  readonly service: DemoService;
+  /** Stops or kills what runs and starts the service anew on the same state. */
+  restart(o?: { readonly kill?: boolean; readonly stateFolder?: string }): Promise<void>;
+  /** A busybox container that is destroyed with the appliance; started unless it is told not to. */
+  lxc(name: string, o?: { readonly shifted?: boolean; readonly lines?: readonly string[]; readonly stopped?: boolean }): Promise<void>;
+  /** Has a container that a restore makes destroyed with the appliance. */
+  alsoDestroy(name: string): void;
+}
+
+type Owner = Pick<Test, 'teardown'>;
+
+export async function makeAppliance(t: Owner, o: Partial<ServiceOptions> & { readonly dockerd?: Dockerd } = {}): Promise<Appliance> {
+  const folder = await mkdtemp(join(tmpdir(), 'appliance-'));
+  const lxcPath = await makeLxcPath();
+  const share = join(folder, 'share');
+  const names = new Set<string>();
+  await mkdir(share);
+  const options = { quiet: true, shares: { test: share }, lxcPath, ...(o.dockerd && { dockerSocket: o.dockerd.socket }), ...o };
+  let stateFolder = join(folder, 'state');
+  let service = await DemoService.start({ ...options, stateFolder });
+  t.teardown(async () => {
+    await service[Symbol.asyncDispose]();
+    for (const name of names) await destroyLxc(lxcPath, name);
+    for (const path of [folder, lxcPath]) await rm(path, { recursive: true, force: true, maxRetries: 5 });
+  });
+  return {
+    folder,
+    share,
+    lxcPath,
+    get stateFolder() {
+      return stateFolder;
+    },
+    get service() {
+      return service;
+    },
+    async restart(how = {}) {
+      await (how.kill ? service.kill() : service[Symbol.asyncDispose]());
+      stateFolder = how.stateFolder ?? stateFolder;
+      service = await DemoService.start({ ...options, stateFolder });
+    },
+    async lxc(name, container = {}) {
+      names.add(name);
+      await makeLxcContainer(lxcPath, name, container);
+      if (!container.stopped) await startLxc(lxcPath, name);
+    },
+    alsoDestroy: (name) => void names.add(name),
+  };
+}
+
+/** A Docker engine that goes with the suite. */
+export async function ownDockerd(t: Owner): Promise<Dockerd> {
+  const dockerd = await startDockerd();
+  t.teardown(() => dockerd[Symbol.asyncDispose]());
+  return dockerd;
+}
