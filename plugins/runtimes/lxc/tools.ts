@@ -82,8 +82,8 @@ export class Tools {
   async unfreeze(name: string): Promise<void> {
     let said = '';
     for (let tried = 0; tried < resumeTries; tried++) {
-      if (tried > 0) await sleep(100 * 2 ** tried);
       if ((await this.state(name)) !== 'frozen') return;
+      if (tried > 0) await sleep(100 * 2 ** tried);
       said = (await this.#run('lxc-unfreeze', name, [])).stderr.trim();
     }
     if ((await this.state(name)) === 'frozen') throw new PluginError('failed', `${name} stays frozen: ${said}`, { retryable: true });
