@@ -10,6 +10,7 @@ export interface Config {
   readonly lxc_path: string;
   readonly docker_socket: string;
   readonly new_base_ratio: number;
+  readonly undo_hours: number;
   readonly log_level: 'debug' | 'info' | 'warn' | 'error';
 }
 
@@ -55,7 +56,7 @@ function shareOf(text: string): [string, string] {
 function writtenValue(key: string, written: readonly string[]): unknown {
   if (key === 'share') return Object.fromEntries(written.map(shareOf));
   const last = written.at(-1) ?? '';
-  if (key === 'new_base_ratio') return Number(last);
+  if (['new_base_ratio', 'undo_hours'].includes(key)) return Number(last);
   return ['state', 'lxc_path', 'docker_socket'].includes(key) ? resolve(last) : last;
 }
 

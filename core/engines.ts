@@ -9,7 +9,6 @@ export interface Engines {
   containers(type?: string): Promise<ContainerSummary[]>;
   /** By plugin id; '' for an engine that does not answer. */
   versions(): Promise<Readonly<Record<string, string>>>;
-  resume(runtime: string, container: string): Promise<void>;
   /** Ends what restores left half done when the service died. An engine that does not answer is told in the log. */
   recover(): Promise<void>;
   close(): Promise<void>;
@@ -75,7 +74,6 @@ function enginesOf(runtimes: ReadonlyMap<string, Runtime>, log: PluginLog): Engi
       const pairs = [...runtimes].map(async ([id, one]) => [id, await quietly(id, one.version(), '')] as const);
       return Object.fromEntries(await Promise.all(pairs));
     },
-    resume: (id, container) => runtime(id).resume(container),
     async recover() {
       for (const [id, one] of runtimes) {
         await one

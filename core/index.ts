@@ -17,6 +17,8 @@ import { loadPlugins, type Plugins } from './plugins/index.js';
 import { markNewShares } from './shares.js';
 import { openStore, type Store } from './store/index.js';
 
+const sweepEvery = 600_000;
+
 export interface Service {
   /** http://HOST:PORT */
   readonly address: string;
@@ -53,6 +55,8 @@ export async function startService(config: Config): Promise<Service> {
     opened.push({ close: () => stopServer(server) });
     await makeSetupCode(store, config.state);
     await engines.recover();
+    const sweep = setInterval(() => void engines.recover(), sweepEvery); // of undos whose time has passed
+    opened.push({ close: async () => clearInterval(sweep) });
     await jobs.start();
     return { address, setupCode: () => setupCode(config.state), close: () => closeAll(closing, opened) };
   } catch (error) {
@@ -70,13 +74,14 @@ async function openState(folder: string): Promise<Store> {
   });
 }
 
-function environmentOf({ state, share, lxc_path, docker_socket, new_base_ratio }: Config): WorkerEnvironment {
+function environmentOf({ state, share, lxc_path, docker_socket, new_base_ratio, undo_hours }: Config): WorkerEnvironment {
   return {
     stateFolder: state,
     pluginFolders: [join(pluginsFolder, 'targets'), join(pluginsFolder, 'runtimes'), join(state, 'plugins')],
     shares: share,
     runtimes: { lxc: { path: lxc_path }, docker: { socket: docker_socket } },
     newBaseRatio: new_base_ratio,
+    undoMs: undo_hours * 3_600_000,
   };
 }
 
@@ -104,7 +109,7 @@ function jobService({ store, environment, engines, log, config }: Parts): Promis
     leases: store.leases,
     environment,
     concurrent: async () => (await store.preferences.get()).backup_concurrent,
-    resume: (runtime, container) => engines.resume(runtime, container),
+    runtime: (id) => engines.runtime(id),
     clock: () => Date.now(),
     clockFile: join(config.state, 'clock.json'),
     log,

@@ -36,6 +36,7 @@ export function restoreRoutes(deps: ApiDeps): Route[] {
   const list = async (call: Call) => (await jobs.list()).map((r) => shown(deps, r, call.full));
   const run = async (call: Call) => tell(call, await jobs.run((await restore(deps, call)).id));
   const stop = async (call: Call) => tell(call, await jobs.stop((await restore(deps, call)).id));
+  const undo = async (call: Call, what: 'bring-back' | 'drop') => tell(call, await deps.jobs.undo((await restore(deps, call)).id, what));
   const remove = async (call: Call) => {
     const { id } = await restore(deps, call);
     await jobs.delete(id);
@@ -47,6 +48,20 @@ export function restoreRoutes(deps: ApiDeps): Route[] {
     { method: 'post', path: '/restore/plan', access: 'admin', summary: 'What a restore would do', schema: 'restore-plan', handle: plan },
     { method: 'put', path: '/restore/:id/run', access: 'admin', summary: 'Run it now', handle: run },
     { method: 'put', path: '/restore/:id/stop', access: 'admin', summary: 'Stop it now', handle: stop },
+    {
+      method: 'put',
+      path: '/restore/:id/undo',
+      access: 'admin',
+      summary: 'Bring back what it replaced',
+      handle: (c) => undo(c, 'bring-back'),
+    },
+    {
+      method: 'delete',
+      path: '/restore/:id/undo',
+      access: 'admin',
+      summary: 'Remove what it replaced for good',
+      handle: (c) => undo(c, 'drop'),
+    },
     {
       method: 'get',
       path: '/restore/:id',

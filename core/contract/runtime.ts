@@ -63,6 +63,8 @@ export interface RestorePlan {
   /** Names of the sources that the run holds, with their kind. */
   readonly sources: readonly Pick<Source, 'name' | 'origin' | 'kind'>[];
   readonly image?: { readonly digest: string };
+  /** replace: what is replaced is kept until then, epoch ms, so that undo can bring it back; without it, it goes at once. */
+  readonly undoUntil?: number;
 }
 
 export interface Conflict {
@@ -82,8 +84,8 @@ export interface Draft {
   folders(): Promise<ReadonlyMap<string, string>>;
   /** Swaps by rename; the container ends in the state the replaced one had (create: the state it was backed up in,
    *  stopped when there are conflicts). On any failure the old one is back, unchanged, in its former state.
-   *  Removes what was replaced after success. */
-  commit(): Promise<{ readonly conflicts: readonly Conflict[] }>;
+   *  What was replaced is kept as the plan says, and `undo` names it; it is removed otherwise. */
+  commit(): Promise<{ readonly conflicts: readonly Conflict[]; readonly undo?: string }>;
   /** Leaves no trace. Safe after a failed commit. */
   discard(): Promise<void>;
 }
@@ -107,6 +109,12 @@ export interface Runtime extends AsyncDisposable {
   /** What committing the plan would run into. */
   conflicts(plan: RestorePlan): Promise<readonly Conflict[]>;
   draft(plan: RestorePlan, o: { signal: AbortSignal }): Promise<Draft>;
-  /** Removes leftovers of drafts that a crash left behind, and completes or reverts a half-done swap. */
+  /** Brings back what a commit replaced, in its former state; what replaced it is gone.
+   *  @throws PluginError not_found: it was dropped, its time has passed, or its container was removed by hand */
+  undo(id: string): Promise<void>;
+  /** Removes what a commit kept; absent is fine. */
+  dropUndo(id: string): Promise<void>;
+  /** Removes leftovers of drafts that a crash left behind, completes or reverts a half-done swap, and removes what was
+   *  kept for an undo whose time has passed. */
   recover(): Promise<void>;
 }

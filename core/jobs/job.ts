@@ -51,6 +51,14 @@ export interface JobState {
   readonly pause_ms?: number;
   readonly run?: string; // timestamp folder of the last complete run
   readonly conflicts?: readonly { readonly code: string; readonly what: string; readonly fix: string }[];
+  /** What a restore replaced, as long as it is kept. */
+  readonly undo?: Undo;
+}
+
+/** `until`: epoch milliseconds. */
+export interface Undo {
+  readonly id: string;
+  readonly until: number;
 }
 
 export interface JobRecord<Spec> {
@@ -105,6 +113,8 @@ export interface WorkerEnvironment {
   readonly runtimes: Readonly<Record<string, Readonly<Record<string, unknown>>>>; // plugin id → options
   /** A differential larger than this part of its base makes a new base. */
   readonly newBaseRatio: number;
+  /** How long what a restore replaced is kept; 0 for not at all. */
+  readonly undoMs: number;
 }
 
 /** Worker → scheduler. */
@@ -120,6 +130,7 @@ export type WorkerMessage =
       readonly pause_ms?: number;
       readonly run?: string;
       readonly conflicts?: readonly { readonly code: string; readonly what: string; readonly fix: string }[];
+      readonly undo?: Undo;
     };
 /** Scheduler → worker: `lease-kept` answers a lease message once it is durable; `stop` asks for an end within 5 s.
  *  After its result the worker closes its port and ends by itself. */
@@ -129,6 +140,9 @@ export type WorkerRequest = { readonly type: 'lease-kept' } | { readonly type: '
 export interface JobService {
   readonly backups: Jobs<BackupSpec>;
   readonly restores: Jobs<RestoreSpec>;
+  /** Brings back what a restore replaced, or removes it for good. Waits until no job of that container runs.
+   *  @throws JobError not_found (nothing is kept), PluginError */
+  undo(restore: number, what: 'bring-back' | 'drop'): Promise<RestoreRecord>;
   /** Progress of every running job. */
   progress(): readonly ProgressEvent[];
   progressOf(kind: JobKind, id: number): number | undefined;

@@ -194,8 +194,13 @@ export class JobsOfKind<Spec extends AnySpec> implements Jobs<Spec> {
   #finish(id: number, { type: _, ...outcome }: RunResult, o: { duration?: number; keepDue?: true } = {}): Promise<JobRecord<Spec>> {
     return this.#inTurn(id, async () => {
       const { spec, state } = await this.#found(id);
-      const { last_run, next_run, missed, run } = state;
-      const kept = { ...(last_run !== undefined && { last_run }), ...(missed && { missed }), ...(run !== undefined && { run }) };
+      const { last_run, next_run, missed, run, undo } = state;
+      const kept = {
+        ...(last_run !== undefined && { last_run }),
+        ...(missed && { missed }),
+        ...(run !== undefined && { run }),
+        ...(undo && { undo }),
+      };
       const next = o.keepDue && next_run !== undefined ? { next_run } : this.#next(spec);
       const code = stateAfter(state.code, this.#ending(spec, next.next_run));
       const ended: JobState = { ...kept, ...outcome, ...next, code, ...(o.duration !== undefined && { duration: o.duration }) };

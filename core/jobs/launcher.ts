@@ -139,13 +139,14 @@ export function isWorkerMessage(value: unknown): value is WorkerMessage {
 }
 
 function isResult(f: Record<string, unknown>): boolean {
-  const { result, error, bytes, pause_ms, run, conflicts } = f;
+  const { result, error, bytes, pause_ms, run, conflicts, undo } = f;
   return (
     (result === 0 || result === -1 || result === -2) &&
     (error === undefined || hasTexts(error, ['code', 'message'])) &&
     (bytes === undefined || isNumber(bytes)) &&
     (pause_ms === undefined || isNumber(pause_ms)) &&
     (run === undefined || isText(run)) &&
+    (undo === undefined || hasTexts(undo, ['id'])) &&
     (conflicts === undefined || (Array.isArray(conflicts) && conflicts.every((c) => hasTexts(c, ['code', 'what', 'fix']))))
   );
 }

@@ -2,13 +2,15 @@
 import { pipeline, type Readable } from 'node:stream';
 import { type ArchiveEntry, checkStored, extractLevel, imageSource, type Manifest, Meter, zstdStream } from '../archive/index.js';
 import { type Conflict, type Draft, PluginError, type PluginLog, type RestorePlan, type Runtime, type Target } from '../contract/index.js';
-import type { RestoreSpec } from './job.js';
+import type { RestoreSpec, Undo } from './job.js';
 import { type FoundRun, foundRun } from './records.js';
 
 export interface RestoreWorld {
   readonly spec: RestoreSpec;
   readonly runtime: Runtime;
   readonly target: Target;
+  /** How long what is replaced is kept. */
+  readonly undoMs: number;
   readonly signal: AbortSignal;
   readonly log: PluginLog;
   progress(percent: number): void;
@@ -17,6 +19,7 @@ export interface RestoreOutcome {
   readonly run: string;
   readonly bytes: number;
   readonly conflicts: readonly Conflict[];
+  readonly undo?: Undo;
 }
 
 /** Conflicts that stand in the way of replacing a container: going on would damage another one. */
@@ -49,14 +52,15 @@ export async function restoreRun(world: RestoreWorld): Promise<RestoreOutcome> {
   const { runtime, target, spec, signal } = world;
   await runtime.recover();
   const found = await foundRun(target, spec.src.portfolio, signal);
-  const plan = await restorePlan(runtime, spec, found.manifest);
+  const until = Date.now() + world.undoMs;
+  const plan = { ...(await restorePlan(runtime, spec, found.manifest)), ...(world.undoMs > 0 && { undoUntil: until }) };
   await refuseBlocking(runtime, plan);
   await checkPieces(target, found);
   const draft = await runtime.draft(plan, { signal });
   try {
     const bytes = await fillDraft(world, draft, found);
-    const { conflicts } = await draft.commit();
-    return { run: found.manifest.run, bytes, conflicts };
+    const { conflicts, undo } = await draft.commit();
+    return { run: found.manifest.run, bytes, conflicts, ...(undo !== undefined && { undo: { id: undo, until } }) };
   } catch (error) {
     await draft.discard().catch((cause: unknown) => world.log('warn', `what was built of ${plan.container} is removed later: ${cause}`));
     throw error;

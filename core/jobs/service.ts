@@ -1,6 +1,7 @@
 /** Jobs as the API sees them: puts calendar, queue, workers, leases and clock together. */
 import { fileURLToPath } from 'node:url';
 import type { PluginLog } from '../contract/plugin.js';
+import type { Runtime } from '../contract/runtime.js';
 import { nextRun } from './calendar.js';
 import { openClock } from './clock.js';
 import {
@@ -9,6 +10,7 @@ import {
   type JobRecords,
   type JobService,
   type LeaseRecords,
+  type RestoreRecord,
   type RestoreSpec,
   type WorkerEnvironment,
 } from './job.js';
@@ -16,7 +18,7 @@ import { JobsOfKind } from './kind.js';
 import { createLauncher } from './launcher.js';
 import { createLeases } from './leases.js';
 import { createProgressBoard } from './progress.js';
-import { createQueue } from './queue.js';
+import { createQueue, type Queue } from './queue.js';
 import { createScheduler } from './scheduler.js';
 
 /** The longest sleep: wall time may be set meanwhile, and timers beyond 2^31 ms fire at once. */
@@ -31,8 +33,8 @@ export interface JobServiceDeps {
   readonly environment: WorkerEnvironment;
   /** `backup_concurrent`, read anew each time. */
   concurrent(): Promise<number>;
-  /** Lets a container that may be frozen go on. @throws PluginError not_found is fine */
-  resume(runtime: string, container: string): Promise<void>;
+  /** The engine, for what workers left to do: resuming and undoing. @throws PluginError not_found */
+  runtime(id: string): Pick<Runtime, 'resume' | 'undo' | 'dropUndo'>;
   clock(): number;
   /** Keeps the latest wall time seen. */
   readonly clockFile: string;
@@ -51,7 +53,12 @@ export async function createJobService(deps: JobServiceDeps): Promise<RunningJob
   const { log, environment } = deps;
   const failed = (error: unknown) => log('error', `jobs: ${error}`);
   const clock = await openClock(deps.clockFile, deps.clock);
-  const leases = createLeases({ records: deps.leases, resume: deps.resume, clock: deps.clock, log });
+  const leases = createLeases({
+    records: deps.leases,
+    resume: async (id, container) => deps.runtime(id).resume(container),
+    clock: deps.clock,
+    log,
+  });
   const scheduler = createScheduler(deps.workerFile ?? fileURLToPath(new URL('./worker.js', import.meta.url)));
   const queue = createQueue(deps.concurrent, failed);
   const progress = createProgressBoard(failed);
@@ -78,6 +85,7 @@ export async function createJobService(deps: JobServiceDeps): Promise<RunningJob
   return {
     backups,
     restores,
+    undo: (id, what) => undone({ restores: deps.restores, queue, runtime: deps.runtime }, id, what),
     progress: () => progress.all(),
     progressOf: (kind, id) => progress.of(kind, id),
     onProgress: (listener) => progress.listen(listener),
@@ -97,6 +105,35 @@ export async function createJobService(deps: JobServiceDeps): Promise<RunningJob
     },
     counts: () => ({ ...queue.counts(), workers: scheduler.held().workers, workerJobs: scheduler.held().jobs }),
   };
+}
+
+interface UndoDeps extends Pick<JobServiceDeps, 'restores' | 'runtime'> {
+  readonly queue: Queue;
+}
+
+/** In the queue as a run of the container is, so that neither backs up or restores what the other moves. */
+async function undone({ restores, queue, runtime }: UndoDeps, id: number, what: 'bring-back' | 'drop'): Promise<RestoreRecord> {
+  const { spec, state } = await found(restores, id);
+  const { undo } = state;
+  if (!undo) throw new JobError('not_found', `restore ${id} keeps nothing that could be brought back`);
+  await new Promise<void>((resolve, reject) => {
+    const start = async () => {
+      const engine = runtime(spec.type);
+      await (what === 'drop' ? engine.dropUndo(undo.id) : engine.undo(undo.id)).then(resolve, reject);
+    };
+    queue.enter({ key: `undo-${id}`, container: `${spec.type}/${spec.container_id}`, start });
+  });
+  const record = await found(restores, id);
+  const { undo: _gone, ...rest } = record.state;
+  const after = { ...record, state: rest };
+  await restores.put(after);
+  return after;
+}
+
+async function found(restores: JobRecords<RestoreSpec>, id: number): Promise<RestoreRecord> {
+  const record = await restores.get(id);
+  if (!record) throw new JobError('not_found', `there is no restore ${id}`);
+  return record;
 }
 
 /** Queues what is due, once however many times were missed; says how long nothing will be. */

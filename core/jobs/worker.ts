@@ -69,7 +69,7 @@ async function restore(order: RunOrder, spec: RestoreSpec, plugins: Plugins): Pr
   await using runtime = await plugins.openRuntime(spec.type, env.runtimes[spec.type] ?? {}, opening);
   await using target = await openPlace(plugins, env, spec.src, opening);
   const progress = (value: number) => post({ type: 'progress', progress: value });
-  const done = await restoreRun({ spec, runtime, target, signal: stop.signal, log, progress });
+  const done = await restoreRun({ spec, runtime, target, undoMs: env.undoMs, signal: stop.signal, log, progress });
   return { type: 'result', result: 0, ...done };
 }
 

@@ -21,7 +21,20 @@ function hasMethods(value: unknown, names: readonly string[]): boolean {
 }
 const isTarget = (value: unknown): value is Target => hasMethods(value, ['put', 'get', 'stat', 'list', 'remove', 'space']);
 const isRuntime = (value: unknown): value is Runtime =>
-  hasMethods(value, ['list', 'describe', 'sources', 'image', 'pause', 'resume', 'conflicts', 'draft', 'recover', 'version']);
+  hasMethods(value, [
+    'list',
+    'describe',
+    'sources',
+    'image',
+    'pause',
+    'resume',
+    'conflicts',
+    'draft',
+    'recover',
+    'undo',
+    'dropUndo',
+    'version',
+  ]);
 
 /** The module's open function. @throws PluginError failed */
 async function imported(plugin: FoundPlugin): Promise<Open> {

@@ -74,6 +74,9 @@ export async function start(): Promise<Harness> {
   const jobs: JobService = {
     backups: jobsOf(store.backups),
     restores: jobsOf(store.restores),
+    undo: async (id) => {
+      throw new JobError('not_found', `restore ${id} keeps nothing`);
+    },
     progress: () => [...running.values()],
     progressOf: (_kind, id) => running.get(id)?.progress,
     onProgress(listener) {

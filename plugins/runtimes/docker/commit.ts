@@ -5,11 +5,12 @@ import type { Inspect } from './inspect.js';
 import { type Journal, oldName, writeJournal } from './journal.js';
 import { fields, flag, text } from './narrow.js';
 import { preparePlace, swapIn } from './place.js';
-import { finishSwap, revertSwap, type UndoDeps } from './undo.js';
+import { dropUndosOf, finishSwap, revertSwap, type UndoDeps } from './undo.js';
 
 async function stopOld({ client }: UndoDeps, journal: Journal): Promise<void> {
   const old = await engine.inspect(client, journal.oldId);
   if (old.state !== 'stopped') await engine.stop(client, old);
+  await engine.setRestart(client, old.id, { Name: 'no' });
   await engine.rename(client, old.id, oldName(journal));
 }
 
@@ -21,6 +22,7 @@ async function noteOld({ client }: UndoDeps, journal: Journal): Promise<void> {
   }
   journal.oldId = old.id;
   journal.oldRunning = old.state !== 'stopped';
+  journal.oldRestart = old.host.RestartPolicy;
 }
 
 async function swap(deps: UndoDeps, journal: Journal, restart: unknown): Promise<void> {
@@ -40,9 +42,10 @@ export async function commitDraft(
   inspect: Inspect,
   journal: Journal,
   restart: unknown,
-): Promise<{ readonly conflicts: readonly Conflict[] }> {
+): Promise<{ readonly conflicts: readonly Conflict[]; readonly undo?: string }> {
   const replace = plan.action === 'replace';
   if (replace) await noteOld(deps, journal);
+  if (replace) await dropUndosOf(deps, plan.container); // only the latest replacement can be undone
   for (const place of journal.places) await preparePlace(place);
   const conflicts = replace ? [] : await startConflicts(deps.client, inspect, '');
   const start = replace ? journal.oldRunning : plan.description.state !== 'stopped' && conflicts.length === 0;
@@ -51,6 +54,7 @@ export async function commitDraft(
   try {
     await swap(deps, journal, restart);
     if (start) await engine.start(deps.client, journal.newId);
+    if (replace) journal.undoUntil = plan.undoUntil ?? 0;
     await writeJournal(deps.stateFolder, { ...journal, phase: 'done' });
   } catch (error) {
     await revertSwap(deps, journal).catch((cause: unknown) => {
@@ -60,6 +64,7 @@ export async function commitDraft(
     throw error;
   }
   journal.phase = 'done';
+  if (journal.undoUntil > 0) return { conflicts, undo: journal.rand };
   // What fails from here on is only litter: the container is restored, and recover ends the work by the journal.
   await finishSwap(deps, journal).catch(() => undefined);
   return { conflicts };

@@ -97,7 +97,7 @@ class DockerDraft implements Draft {
     return upper;
   }
 
-  async commit(): Promise<{ readonly conflicts: readonly Conflict[] }> {
+  async commit(): Promise<{ readonly conflicts: readonly Conflict[]; readonly undo?: string }> {
     this.check();
     if (this.journal.newId === '') throw new PluginError('invalid', 'Nothing was made yet: ask for the folders first');
     const result = await commitDraft(this.deps, this.plan, this.inspect, this.journal, this.restart);

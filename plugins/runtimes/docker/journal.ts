@@ -16,6 +16,10 @@ export interface Journal {
   newId: string;
   oldId: string;
   oldRunning: boolean;
+  /** Its restart policy, taken from it while it stands aside: an engine that starts would start it. */
+  oldRestart: unknown;
+  /** done: what was replaced is kept until then, epoch ms; 0 for not at all. */
+  undoUntil: number;
   volumes: string[]; // made for it
   networks: string[];
   image: string; // id of the image that it loaded
@@ -35,11 +39,26 @@ function startOf(task: string): string {
   }
 }
 
+/** The thread, since a job's worker may die while the process lives on. */
+export function ownerOfThisThread(): Journal['owner'] {
+  const task = readlinkSync('/proc/thread-self');
+  return { task, started: startOf(task) };
+}
+
 export function newJournal(container: string, rand: string): Journal {
-  const task = readlinkSync('/proc/thread-self'); // the thread, since a job's worker may die while the process lives on
-  const owner = { task, started: startOf(task) };
-  const made = { newId: '', oldId: '', oldRunning: false, volumes: [], networks: [], image: '', tags: [], places: [] };
-  return { rand, owner, container, phase: 'draft', ...made };
+  const made = {
+    newId: '',
+    oldId: '',
+    oldRunning: false,
+    oldRestart: undefined,
+    undoUntil: 0,
+    volumes: [],
+    networks: [],
+    image: '',
+    tags: [],
+    places: [],
+  };
+  return { rand, owner: ownerOfThisThread(), container, phase: 'draft', ...made };
 }
 
 /** Whether the thread that wrote it still runs; task and start time together are unique. */
@@ -89,6 +108,8 @@ function readJournal(content: string): Journal | undefined {
     newId: text(all.newId),
     oldId: text(all.oldId),
     oldRunning: flag(all.oldRunning),
+    oldRestart: all.oldRestart,
+    undoUntil: count(all.undoUntil),
     volumes: [...texts(all.volumes)],
     networks: [...texts(all.networks)],
     image: text(all.image),

@@ -18,7 +18,10 @@ import { checkName, isHidden } from './inspect.js';
 import { isAlive, readJournals } from './journal.js';
 import { judge, namedMounts, rootSource } from './mounts.js';
 import { fields, text, texts } from './narrow.js';
-import { discardDraft, finishSwap, revertSwap } from './undo.js';
+import { discardDraft, dropUndo, finishSwap, revertSwap, undoSwap } from './undo.js';
+
+/** A mount point holds what an undo keeps of it. */
+const undoExcludes = ['./.container-backup-*'] as const;
 
 const resumeTries = 6; // with doubling waits from 100 ms: 3 s, more than an engine's short hiccup
 
@@ -61,7 +64,7 @@ export class DockerRuntime implements Runtime {
       const judged = await judge(mount);
       if ('leftOut' in judged) continue; // describe tells it
       const origin = mount.type === 'volume' ? 'new' : 'host';
-      found.push({ name: mount.source_name, origin, kind: judged.kind, path: judged.path, excludes: [] });
+      found.push({ name: mount.source_name, origin, kind: judged.kind, path: judged.path, excludes: undoExcludes });
     }
     return found;
   }
@@ -109,9 +112,17 @@ export class DockerRuntime implements Runtime {
     return openDraft(this.deps, plan, o.signal);
   }
 
+  undo(id: string): Promise<void> {
+    return undoSwap(this.deps, id);
+  }
+
+  dropUndo(id: string): Promise<void> {
+    return dropUndo(this.deps, id);
+  }
+
   async recover(): Promise<void> {
     for (const journal of await readJournals(this.context.stateFolder)) {
-      if (isAlive(journal)) continue;
+      if (isAlive(journal) || (journal.phase === 'done' && journal.undoUntil >= Date.now())) continue;
       this.context.log('info', `Cleaning up after an interrupted restore of ${journal.container}`, { phase: journal.phase });
       if (journal.phase === 'done') await finishSwap(this.deps, journal);
       if (journal.phase === 'swap') await revertSwap(this.deps, journal);

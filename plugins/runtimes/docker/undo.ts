@@ -1,7 +1,8 @@
+import { PluginError } from '../../../core/contract/index.js';
 import type { Client } from './client.js';
 import { engine, orAbsent } from './engine.js';
 import { unloadImage } from './images.js';
-import { type Journal, oldName, removeJournal, temporaryName, writeJournal } from './journal.js';
+import { type Journal, oldName, ownerOfThisThread, readJournals, removeJournal, temporaryName, writeJournal } from './journal.js';
 import { clearPlace, swapBack } from './place.js';
 
 export interface UndoDeps {
@@ -18,6 +19,7 @@ export async function revertSwap({ client, stateFolder }: UndoDeps, journal: Jou
   for (const place of [...journal.places].reverse()) await swapBack(place);
   if (fresh?.name === journal.container) await engine.rename(client, journal.newId, temporaryName(journal));
   if (old?.name === oldName(journal)) await engine.rename(client, journal.oldId, journal.container);
+  if (old && journal.oldRestart !== undefined) await engine.setRestart(client, journal.oldId, journal.oldRestart);
   if (old && journal.oldRunning) await engine.start(client, journal.oldId); // fine when it runs
   journal.phase = 'draft';
   await writeJournal(stateFolder, journal);
@@ -38,4 +40,30 @@ export async function finishSwap({ client, stateFolder }: UndoDeps, journal: Jou
   if (journal.oldId !== '') await engine.remove(client, journal.oldId);
   for (const place of journal.places) await clearPlace(place, true);
   await removeJournal(stateFolder, journal);
+}
+
+const isKept = (journal: Journal) => journal.phase === 'done' && journal.undoUntil > 0;
+
+/** Only the latest replacement of a container can be undone. */
+export async function dropUndosOf(deps: UndoDeps, container: string): Promise<void> {
+  for (const journal of await readJournals(deps.stateFolder))
+    if (journal.container === container && isKept(journal)) await finishSwap(deps, journal);
+}
+
+/** Removes what a commit kept; absent is fine. */
+export async function dropUndo(deps: UndoDeps, id: string): Promise<void> {
+  for (const journal of await readJournals(deps.stateFolder)) if (journal.rand === id && isKept(journal)) await finishSwap(deps, journal);
+}
+
+/** Brings back what a commit replaced. @throws PluginError not_found */
+export async function undoSwap(deps: UndoDeps, id: string): Promise<void> {
+  const kept = (await readJournals(deps.stateFolder)).find((one) => one.rand === id && isKept(one));
+  if (!kept || kept.undoUntil < Date.now()) throw new PluginError('not_found', `what undo ${id} kept is gone`);
+  if (!(await orAbsent(engine.inspect(deps.client, kept.oldId)))) {
+    throw new PluginError('not_found', `the container that undo ${id} kept was removed by hand`);
+  }
+  const journal: Journal = { ...kept, phase: 'swap', owner: ownerOfThisThread() };
+  await writeJournal(deps.stateFolder, journal); // from here on a crash ends the way back, too
+  await revertSwap(deps, journal);
+  await discardDraft(deps, { ...journal, image: '', tags: [], networks: [] }); // image and networks stay: others may use them by now
 }

@@ -1,5 +1,5 @@
 import { chmod, lstat, mkdir, readdir, truncate, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import {
   type Conflict,
@@ -10,7 +10,7 @@ import {
   type RestorePlan,
 } from '../../../core/contract/index.js';
 import { setting } from './config.js';
-import { type Journal, ownerOfThisThread, type Place, writeJournal } from './journal.js';
+import { draftPrefix, type Journal, ownerOfThisThread, type Place, writeJournal } from './journal.js';
 import type { Layout } from './layout.js';
 import { applyPlace, clearPlace, present, refuseMountsBelow, removeTree, revertPlace, syncPlaces } from './swap.js';
 import type { Tools } from './tools.js';
@@ -42,7 +42,12 @@ export class LxcDraft implements Draft {
     readonly tools: Tools,
     readonly plan: RestorePlan,
     readonly layout: Layout,
-    readonly o: { readonly signal: AbortSignal; readonly log: PluginLog; conflicts(): Promise<readonly Conflict[]> },
+    readonly o: {
+      readonly signal: AbortSignal;
+      readonly log: PluginLog;
+      conflicts(): Promise<readonly Conflict[]>;
+      supersede(): Promise<void>;
+    },
   ) {
     this.#places = layout.places;
   }
@@ -67,10 +72,11 @@ export class LxcDraft implements Draft {
     return new Map([...this.layout.folders].filter(([name]) => given.includes(name)));
   }
 
-  async commit(): Promise<{ readonly conflicts: readonly Conflict[] }> {
+  async commit(): Promise<{ readonly conflicts: readonly Conflict[]; readonly undo?: string }> {
     if (this.#closed) throw new PluginError('failed', 'the draft is closed');
     await this.#check();
     const conflicts = await this.o.conflicts();
+    await this.o.supersede(); // its leftovers would be taken for files of the container
     await this.#finishFiles();
     const { action, container, description } = this.plan;
     this.#former = action === 'replace' ? await this.tools.state(container) : 'stopped';
@@ -84,6 +90,10 @@ export class LxcDraft implements Draft {
     } catch (error) {
       await this.#revert(error);
       throw error;
+    }
+    if (this.#undoUntil !== undefined) {
+      this.#closed = true;
+      return { conflicts, undo: basename(this.layout.folder).slice(draftPrefix.length) };
     }
     await this.#clear().catch((error: unknown) => this.o.log('warn', `what ${container} replaced is not removed yet: ${String(error)}`));
     return { conflicts };
@@ -134,7 +144,20 @@ export class LxcDraft implements Draft {
 
   #journal(phase: Journal['phase']): Journal {
     const { action, container } = this.plan;
-    return { action, container, former: this.#former, owner: ownerOfThisThread(), phase, places: this.#places };
+    const undoUntil = this.#undoUntil;
+    return {
+      action,
+      container,
+      former: this.#former,
+      owner: ownerOfThisThread(),
+      phase,
+      places: this.#places,
+      ...(undoUntil !== undefined && { undoUntil }),
+    };
+  }
+
+  get #undoUntil(): number | undefined {
+    return this.plan.action === 'replace' ? this.plan.undoUntil : undefined;
   }
 
   async #write(phase: Journal['phase']): Promise<void> {

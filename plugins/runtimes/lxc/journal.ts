@@ -25,6 +25,8 @@ export interface Journal {
   readonly former: ContainerState;
   readonly phase: 'building' | 'swapping' | 'committed';
   readonly places: readonly Place[];
+  /** committed: what was replaced is kept until then, epoch ms. */
+  readonly undoUntil?: number;
 }
 
 export const draftPrefix = '.container-backup-draft-';
@@ -96,6 +98,7 @@ function isJournal(value: unknown): value is Journal {
     ['create', 'replace'].includes(String(value.action)) &&
     ['running', 'frozen', 'stopped'].includes(String(value.former)) &&
     ['building', 'swapping', 'committed'].includes(String(value.phase));
+  if (value.undoUntil !== undefined && typeof value.undoUntil !== 'number') return false;
   return words && Array.isArray(value.places) && value.places.every(isPlace);
 }
 

@@ -14,11 +14,14 @@ import {
 import { addresses, rootOf } from './config.js';
 import { descriptionOf } from './describe.js';
 import { clearDraft, LxcDraft, revertSwap } from './draft.js';
-import { draftPrefix, ownerAlive, readJournal } from './journal.js';
+import { draftPrefix, ownerAlive, ownerOfThisThread, readJournal, writeJournal } from './journal.js';
 import { layoutOf, volumePaths } from './layout.js';
 import { present, removeTree } from './swap.js';
 import { isName, Tools } from './tools.js';
 import { bindSources, mountsOf, within } from './volumes.js';
+
+/** A mount point holds what an undo keeps of it. */
+const undoExcludes = ['./.container-backup-*'] as const;
 
 /** The containers of one LXC path, by the lxc-* tools. */
 export class LxcRuntime implements Runtime {
@@ -57,7 +60,7 @@ export class LxcRuntime implements Runtime {
     const sources = [await this.#root(id, text, volumes)];
     for (const { name, origin, kind, path } of volumes) {
       if (kind === undefined) throw new PluginError('not_found', `volume ${name} of ${id} is not there: ${path}`);
-      sources.push({ excludes: [], kind, name, origin, path });
+      sources.push({ excludes: undoExcludes, kind, name, origin, path });
     }
     return sources;
   }
@@ -108,7 +111,8 @@ export class LxcRuntime implements Runtime {
       throw new PluginError('exists', `there is a container ${plan.container} already`);
     const layout = await layoutOf(this.#tools, plan);
     const conflicts = () => (plan.action === 'create' ? this.#addressConflicts(plan) : Promise.resolve([]));
-    const draft = new LxcDraft(this.#tools, plan, layout, { conflicts, log: this.#log, signal: o.signal });
+    const supersede = () => this.#dropUndosOf(plan.container);
+    const draft = new LxcDraft(this.#tools, plan, layout, { conflicts, supersede, log: this.#log, signal: o.signal });
     try {
       await draft.prepare();
     } catch (error) {
@@ -135,10 +139,46 @@ export class LxcRuntime implements Runtime {
     // holds nothing open
   }
 
+  async undo(id: string): Promise<void> {
+    const folder = this.#undoFolder(id);
+    const journal = await readJournal(folder);
+    if (journal?.phase !== 'committed' || (journal.undoUntil ?? 0) < Date.now()) {
+      throw new PluginError('not_found', `what undo ${id} kept is gone`);
+    }
+    for (const { old, hadFinal } of journal.places) {
+      if (hadFinal && !(await present(old))) throw new PluginError('not_found', `${old}, which the undo needs, was removed by hand`);
+    }
+    // From here on a crash ends the way back, too: recover goes on with it.
+    await writeJournal(folder, { ...journal, phase: 'swapping', owner: ownerOfThisThread() });
+    await revertSwap(this.#tools, folder, journal);
+    await clearDraft(folder, journal.places, { old: false });
+  }
+
+  async dropUndo(id: string): Promise<void> {
+    const folder = this.#undoFolder(id);
+    const journal = await readJournal(folder);
+    if (journal?.phase === 'committed') await clearDraft(folder, journal.places, { old: true });
+  }
+
+  #undoFolder(id: string): string {
+    if (!/^[0-9a-f]{12}$/.test(id)) throw new PluginError('not_found', `there is no undo ${JSON.stringify(id)}`);
+    return join(this.#tools.path, `${draftPrefix}${id}`);
+  }
+
+  /** Only the latest replacement of a container can be undone. */
+  async #dropUndosOf(container: string): Promise<void> {
+    for (const name of await readdir(this.#tools.path)) {
+      if (!name.startsWith(draftPrefix)) continue;
+      const journal = await readJournal(join(this.#tools.path, name));
+      if (journal?.container === container && journal.phase === 'committed') await this.dropUndo(name.slice(draftPrefix.length));
+    }
+  }
+
   async #recoverDraft(folder: string): Promise<void> {
     const journal = await readJournal(folder);
     if (journal === undefined) return removeTree(folder); // a journal comes before anything else
     if (ownerAlive(journal.owner)) return;
+    if (journal.phase === 'committed' && (journal.undoUntil ?? 0) >= Date.now()) return;
     this.#log('warn', `removing what a crash left of restoring ${journal.container}`, { phase: journal.phase });
     if (journal.phase === 'swapping') await revertSwap(this.#tools, folder, journal);
     await clearDraft(folder, journal.places, { old: journal.phase === 'committed' });
@@ -182,7 +222,7 @@ export class LxcRuntime implements Runtime {
     if (root?.backing === 'dir') {
       const stats = await stat(root.path).catch(() => undefined);
       if (!stats?.isDirectory()) throw new PluginError('not_found', `the root of ${id} is not there: ${root.path}`);
-      return { ...common, excludes: [], path: root.path };
+      return { ...common, excludes: undoExcludes, path: root.path };
     }
     const init = await this.#tools.init(id);
     if (root === undefined || init === undefined) {

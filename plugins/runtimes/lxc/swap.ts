@@ -93,7 +93,10 @@ export async function revertPlace(place: Place): Promise<void> {
   if (place.mode === 'entries') return revertEntries(place);
   const applied = !place.hadFinal || (await present(place.old));
   if (applied && !(await present(place.built)) && (await present(place.final))) await rename(place.final, place.built);
-  if (place.hadFinal && (await present(place.old))) await rename(place.old, place.final);
+  if (place.hadFinal && (await present(place.old))) {
+    await mkdir(dirname(place.final), { recursive: true }); // somebody may have removed the container since
+    await rename(place.old, place.final);
+  }
   for (const parent of place.parents.toReversed()) await rmdir(parent).catch(() => undefined); // others may use it by now
 }
 

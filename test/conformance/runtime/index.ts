@@ -187,6 +187,40 @@ async function testReplace(t: Test, runtime: Runtime, saved: Saved, id: string):
   t.equal(await stateOf(runtime, id), 'running', 'runs again');
 }
 
+/** Replaces it, keeping what was there; gives the undo's id. */
+async function replaceKeeping(t: Test, runtime: Runtime, saved: Saved, id: string, undoUntil: number): Promise<string> {
+  const draft = await runtime.draft({ ...planOf(saved, id, 'replace'), undoUntil }, { signal: never });
+  await fill(draft, saved);
+  const { undo } = await draft.commit();
+  await draft.discard(); // nothing is left to discard
+  t.type(undo, 'string', 'the commit names what it keeps');
+  return undo ?? '';
+}
+
+async function testUndo(t: Test, runtime: Runtime, saved: Saved, id: string): Promise<void> {
+  const hour = 3_600_000;
+  const names = async () => (await readdir(newVolume(await runtime.sources(id)).path)).filter((name) => name.startsWith('before-'));
+  await writeFile(join(newVolume(await runtime.sources(id)).path, 'before-undo'), '');
+  const first = await replaceKeeping(t, runtime, saved, id, Date.now() + hour);
+  t.strictSame(await names(), [], 'replaced');
+  await runtime.recover();
+  await runtime.undo(first);
+  t.strictSame(await names(), ['before-undo'], 'brought back, and recover had left it alone');
+  t.equal(await stateOf(runtime, id), 'running', 'in its former state');
+  await rejectsWith(t, 'not_found', runtime.undo(first));
+  const second = await replaceKeeping(t, runtime, saved, id, Date.now() + hour);
+  const third = await replaceKeeping(t, runtime, saved, id, Date.now() + hour);
+  await rejectsWith(t, 'not_found', runtime.undo(second));
+  await runtime.dropUndo(third);
+  await runtime.dropUndo(third);
+  await rejectsWith(t, 'not_found', runtime.undo(third));
+  const fourth = await replaceKeeping(t, runtime, saved, id, Date.now() - 1);
+  await rejectsWith(t, 'not_found', runtime.undo(fourth));
+  await runtime.recover();
+  await rejectsWith(t, 'not_found', runtime.undo('../nonsense'));
+  t.equal(await stateOf(runtime, id), 'running', 'runs after all that');
+}
+
 async function testDiscard(t: Test, runtime: Runtime, saved: Saved, clone: string): Promise<void> {
   const draft = await runtime.draft(planOf(saved, clone, 'create'), { signal: never });
   const folders = [...(await draft.folders()).values()];
@@ -217,5 +251,6 @@ export function runtimeConformance(o: RuntimeConformance): void {
     await t.test('discard leaves no trace', (t) => testDiscard(t, runtime, saved, clone));
     await t.test('create', (t) => testClone(t, runtime, saved, clone));
     await t.test('replace', (t) => testReplace(t, runtime, saved, id));
+    await t.test('undo', (t) => testUndo(t, runtime, saved, id));
   });
 }

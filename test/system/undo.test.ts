@@ -1,0 +1,65 @@
+/** What a restore replaced can be brought back for a day, by the API. */
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import t from 'tap';
+import { makeAppliance } from '../support/appliance.js';
+import { part } from '../support/demo-client.js';
+
+const backup = {
+  job_name: 'u',
+  container_id: 'undone',
+  type: 'lxc',
+  dest: { target: 'local', path: '/test/u' },
+  at: { repeat: 'daily', start: 60 },
+};
+const restore = { job_name: 'r', container_id: 'undone', type: 'lxc', src: { target: 'local', path: '/test/u' } };
+
+t.test('a restore in place is undone, and what it kept can be dropped', async (t) => {
+  const appliance = await makeAppliance(t);
+  const { service, lxcPath } = appliance;
+  await appliance.lxc('undone');
+  const file = join(lxcPath, 'undone/volumes/data/file');
+  const job = await service.create('backup', backup);
+  await service.backUp(job);
+  await writeFile(file, 'worth keeping after all');
+  const id = await service.create('restore', restore);
+  const state = await service.ended('restore', id);
+  t.equal(await readFile(file, 'utf8'), 'data of undone\n', 'restored');
+  const until = Date.parse(String(part(part(state, 'undo'), 'until')));
+  t.ok(Math.abs(until - Date.now() - 86_400_000) < 60_000, 'kept for a day');
+
+  const undone = await service.ask('PUT', `/restore/${id}/undo?view=full`);
+  t.equal(undone.status, 200, undone.text);
+  t.equal(part(part(undone.json, 'state'), 'undo'), undefined);
+  t.equal(await readFile(file, 'utf8'), 'worth keeping after all', 'brought back');
+  t.equal((await service.ask('PUT', `/restore/${id}/undo`)).status, 404, 'only once');
+
+  await service.call('PUT', `/restore/${id}/run`);
+  await service.ended('restore', id);
+  t.equal((await service.ask('DELETE', `/restore/${id}/undo`)).status, 200);
+  t.equal((await service.ask('PUT', `/restore/${id}/undo`)).status, 404);
+  const left = (await readdir(lxcPath, { recursive: true })).filter((name) => name.includes('.container-backup'));
+  t.strictSame(left, [], 'nothing is kept any more');
+  const containers = await service.call('GET', '/container/?type=lxc');
+  t.match(containers, [{ id: 'undone', state: 'running' }]);
+});
+
+t.test('the undo outlives a restart, and one that was switched off keeps nothing', async (t) => {
+  const appliance = await makeAppliance(t);
+  await appliance.lxc('undone');
+  const file = join(appliance.lxcPath, 'undone/volumes/data/file');
+  await appliance.service.backUp(await appliance.service.create('backup', backup));
+  await writeFile(file, 'changed');
+  const id = await appliance.service.create('restore', restore);
+  await appliance.service.ended('restore', id);
+  await appliance.restart({ kill: true });
+  await appliance.service.call('PUT', `/restore/${id}/undo`);
+  t.equal(await readFile(file, 'utf8'), 'changed');
+
+  const plain = await makeAppliance(t, { flags: ['--undo-hours', '0'] });
+  await plain.lxc('undone');
+  await plain.service.backUp(await plain.service.create('backup', backup));
+  const other = await plain.service.create('restore', restore);
+  t.notOk(part(await plain.service.ended('restore', other), 'undo'));
+  t.strictSame((await readdir(plain.lxcPath)).sort(), ['undone']);
+});
