@@ -1,18 +1,10 @@
 /** The configuration: flags over variables over the file over defaults, checked by schemas/config.json. */
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { parsed, schemaText } from './schemas.js';
+import { parsed, type Shape, schemaText } from './schemas.js';
 
-export interface Config {
-  readonly state: string;
-  readonly listen: string;
-  readonly share: Readonly<Record<string, string>>;
-  readonly lxc_path: string;
-  readonly docker_socket: string;
-  readonly new_base_ratio: number;
-  readonly undo_hours: number;
-  readonly log_level: 'debug' | 'info' | 'warn' | 'error';
-}
+/** schemas/config.json, with at least one share. */
+export type Config = Shape<'config'> & { readonly share: Readonly<Record<string, string>> };
 
 /** A message for the person who starts the service; exit code 2. */
 export class UsageError extends Error {
@@ -85,7 +77,7 @@ export async function configOf({ flags, environment }: ConfigSources): Promise<C
     if (written !== undefined) values[key] = writtenValue(key, written);
   }
   try {
-    const config = parsed<Omit<Config, 'share'> & { readonly share?: Config['share'] }>('config', values);
+    const config = parsed('config', values);
     return { ...config, share: config.share ?? { backup: `${config.state}/share` } };
   } catch (error) {
     throw new UsageError(`the configuration is wrong: ${error instanceof Error ? error.message : error}`);

@@ -1,6 +1,7 @@
 /** The only file that names ajv: checks values against the package's schemas/ folder, or against a plugin's own schema. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js';
+import type { Shapes } from '../schemas/types/index.js';
 
 export interface Fault {
   /** JSON pointer into the value. */
@@ -78,11 +79,20 @@ function apply<T>(validate: ValidateFunction<T>, value: unknown): T {
   throw new ValidationError(errors.filter((e, i) => errors.findIndex((o) => o.pointer === e.pointer && o.reason === e.reason) === i));
 }
 
+/** What has passed a schema is not changed any more. */
+export type Frozen<T> = T extends readonly (infer Item)[]
+  ? readonly Frozen<Item>[]
+  : T extends object
+    ? { readonly [Key in keyof T]: Frozen<T[Key]> }
+    : T;
+/** The type that a schema of the package describes, defaults filled in; made from the schema itself. */
+export type Shape<Name extends keyof Shapes> = Frozen<Shapes[Name]>;
+
 /** The value, with defaults, once it has passed schemas/<name>.json; `name#/$defs/part` takes a part of it.
  *  @throws ValidationError */
-export function parsed<T>(schemaName: string, value: unknown): T {
+export function parsed<Name extends keyof Shapes>(schemaName: Name, value: unknown): Shape<Name> {
   const [name, part] = schemaName.split('#');
-  const validate = all().getSchema<T>(`urn:container-backup:${name}:v1${part === undefined ? '' : `#${part}`}`);
+  const validate = all().getSchema<Shape<Name>>(`urn:container-backup:${name}:v1${part === undefined ? '' : `#${part}`}`);
   if (validate === undefined) throw new Error(`no schema ${schemaName}`);
   return apply(validate, value);
 }

@@ -27,7 +27,7 @@ function samePlace(a: Place, b: Place): boolean {
 
 /** Rules that a schema can't tell. */
 async function checkedSpec(deps: ApiDeps, value: unknown, old?: BackupRecord): Promise<BackupSpec> {
-  const raw = parsed<BackupSpec>('backup', value);
+  const raw = parsed('backup', value);
   const spec = { ...raw, features: [...new Set(raw.features)] };
   checkType(deps, spec.type, 'runtime');
   await checkPlace(deps, spec.dest, 'dest');

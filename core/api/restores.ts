@@ -13,8 +13,8 @@ function shown(deps: ApiDeps, record: RestoreRecord, full: boolean): object {
   return { id: record.id, ...spec, ...(full ? { job_name } : {}), state: stateShown(deps.jobs, 'restore', record, full) };
 }
 
-async function checkedSpec(deps: ApiDeps, schema: string, value: unknown): Promise<RestoreSpec> {
-  const spec = parsed<RestoreSpec>(schema, value);
+async function checkedSpec(deps: ApiDeps, schema: 'restore' | 'restore-plan', value: unknown): Promise<RestoreSpec> {
+  const spec = parsed(schema, value);
   checkType(deps, spec.type, 'runtime');
   await checkPlace(deps, spec.src, 'src');
   return spec;

@@ -22,7 +22,7 @@ function shown(deps: ApiDeps, { id, spec }: TargetRecord): object {
 }
 
 function checkedSpec(deps: ApiDeps, value: unknown): TargetSpec {
-  const spec = parsed<TargetSpec>('target', value);
+  const spec = parsed('target', value);
   hostOf(spec.ipaddr);
   partsOf(spec.base, '/base');
   if (spec.type !== undefined) checkType(deps, spec.type, 'target');

@@ -1,65 +1,20 @@
 /** What the API, the store and the scheduler say to each other about jobs. Imports nothing but types. */
+import type { Shape } from '../schemas.js';
 
 export type JobKind = 'backup' | 'restore';
-export type StateCode = 'init' | 'scheduled' | 'waiting' | 'running' | 'completed';
 
-/** `at` of a backup, as the client sent it (schemas/backup.json has the rules). */
-export interface At {
-  readonly repeat: 'daily' | 'weekly' | 'monthly' | 'oneshot';
-  readonly start?: number; // minutes 0–1439, else seconds of the day; oneshot: epoch seconds
-  readonly time?: string; // HH:MM, instead of start
-  readonly times?: number; // daily, 1–24
-  readonly days?: readonly number[];
-}
-
-export interface Place {
-  readonly target: 'local' | 'remote';
-  readonly path: string; // local: /<share>/<folder>
-  readonly profile?: number;
-}
-
-export interface BackupSpec {
-  readonly job_name: string;
-  readonly container_id: string;
-  readonly type: string;
-  readonly dest: Place;
-  readonly at: At;
-  readonly disable: boolean;
-  readonly retention: number;
-  readonly features: readonly ('compress' | 'pause')[];
-  readonly exclude?: readonly string[];
-}
-
-export interface RestoreSpec {
-  readonly job_name: string;
-  readonly container_id: string;
-  readonly type: string;
-  readonly src: Place & { readonly portfolio?: string };
-  readonly disable: boolean;
-}
-
-/** What became of the latest run; times are epoch milliseconds. */
-export interface JobState {
-  readonly code: StateCode;
-  readonly result?: 0 | -1 | -2;
-  readonly last_run?: number;
-  readonly next_run?: number;
-  readonly missed?: boolean;
-  readonly error?: { readonly code: string; readonly message: string };
-  readonly bytes?: number; // stored by the last run
-  readonly duration?: number; // ms
-  readonly pause_ms?: number;
-  readonly run?: string; // timestamp folder of the last complete run
-  readonly conflicts?: readonly { readonly code: string; readonly what: string; readonly fix: string }[];
-  /** What a restore replaced, as long as it is kept. */
-  readonly undo?: Undo;
-}
-
-/** `until`: epoch milliseconds. */
-export interface Undo {
-  readonly id: string;
-  readonly until: number;
-}
+/** The jobs as their schemas have them, defaults filled in: schemas/backup.json and restore.json are the manual. */
+export type BackupSpec = Shape<'backup'>;
+export type RestoreSpec = Shape<'restore'>;
+/** When a backup runs. */
+export type At = BackupSpec['at'];
+/** Where a record lies; a local path is /<share>/<folder>. */
+export type Place = BackupSpec['dest'];
+/** What became of the latest run; times are epoch milliseconds. `bytes` were stored by it, `run` is its folder,
+ *  `undo` is what a restore replaced, as long as it is kept. */
+export type JobState = Shape<'backup#/$defs/state'>;
+export type StateCode = JobState['code'];
+export type Undo = NonNullable<JobState['undo']>;
 
 export interface JobRecord<Spec> {
   readonly id: number;

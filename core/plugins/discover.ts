@@ -25,7 +25,7 @@ function isObject(value: unknown): value is Record<string, unknown> {
 }
 
 async function found(folder: string): Promise<FoundPlugin> {
-  const manifest = parsed<PluginManifest>('plugin', await jsonFile(join(folder, 'plugin.json')));
+  const manifest = parsed('plugin', await jsonFile(join(folder, 'plugin.json')));
   const optionsSchema = await jsonFile(join(folder, 'options.schema.json'));
   if (!isObject(optionsSchema)) throw new Error('options.schema.json is not an object');
   compiles(optionsSchema);

@@ -32,8 +32,8 @@ export async function openStore(stateFolder: string): Promise<Store> {
   const vault = await openVault(stateFolder);
   const db = await openDatabase(join(stateFolder, 'db'));
   return {
-    backups: jobRecords<BackupSpec>(db, 'backup'),
-    restores: jobRecords<RestoreSpec>(db, 'restore'),
+    backups: jobRecords(db, 'backup'),
+    restores: jobRecords(db, 'restore'),
     leases: leaseRecords(db),
     targets: targetRecords(db, vault),
     users: users(db),

@@ -1,6 +1,6 @@
 /** Jobs and leases as they are kept. */
-import type { JobRecord, JobRecords, JobState, Lease, LeaseRecords } from '../jobs/job.js';
-import { parsed } from '../schemas.js';
+import type { JobKind, JobRecord, JobRecords, Lease, LeaseRecords } from '../jobs/job.js';
+import { parsed, type Shape } from '../schemas.js';
 import type { Database } from './db.js';
 import { type Kind, records } from './records.js';
 
@@ -14,22 +14,22 @@ function textOf(value: unknown, what: string): string {
 }
 
 /** The schema of a kind's spec is the one its requests pass. */
-function jobKind<Spec>(name: 'backup' | 'restore'): Kind<JobRecord<Spec>> {
+function jobKind<Name extends JobKind>(name: Name): Kind<JobRecord<Shape<Name>>> {
   return {
     name,
     version: 1,
     steps: {},
     read: (f) => ({
       id: numberOf(f.id, 'id'),
-      spec: parsed<Spec>(name, f.spec),
-      state: parsed<JobState>('backup#/$defs/state', f.state),
+      spec: parsed(name, f.spec),
+      state: parsed('backup#/$defs/state', f.state),
     }),
     write: ({ id, spec, state }) => ({ id, spec, state }),
   };
 }
 
-export function jobRecords<Spec>(db: Database, name: 'backup' | 'restore'): JobRecords<Spec> {
-  const kept = records(db, jobKind<Spec>(name));
+export function jobRecords<Name extends JobKind>(db: Database, name: Name): JobRecords<Shape<Name>> {
+  const kept = records(db, jobKind(name));
   return {
     list: () => kept.list(),
     get: (id) => kept.get(id),

@@ -1,20 +1,10 @@
 /** Remote targets. Password and plugin options are sealed; the rest is plain. */
-import { parsed } from '../schemas.js';
+import { parsed, type Shape } from '../schemas.js';
 import type { Database } from './db.js';
 import { type Kind, records } from './records.js';
 import type { Vault } from './secrets.js';
 
-export interface TargetSpec {
-  readonly name: string;
-  readonly ipaddr: string;
-  readonly username: string;
-  readonly password: string;
-  readonly desc: string;
-  readonly base: string;
-  readonly encrypt: boolean;
-  readonly type?: string;
-  readonly options?: Readonly<Record<string, unknown>>;
-}
+export type TargetSpec = Shape<'target'>;
 export interface TargetRecord {
   readonly id: number;
   /** With its secrets: never into an answer, a log or a worker message as it is. */
@@ -38,7 +28,7 @@ function targetKind(vault: Vault): Kind<TargetRecord> {
       const { id, sealed, ...plain } = f;
       if (typeof id !== 'number' || typeof sealed !== 'string') throw new Error('damaged target record');
       const secrets: unknown = JSON.parse(vault.unseal(sealed, `target/${id}`));
-      return { id, spec: parsed<TargetSpec>('target', { ...plain, ...(typeof secrets === 'object' ? secrets : {}) }) };
+      return { id, spec: parsed('target', { ...plain, ...(typeof secrets === 'object' ? secrets : {}) }) };
     },
     write({ id, spec }) {
       const { password, options, ...plain } = spec;
