@@ -17,7 +17,8 @@ import { loadPlugins, type Plugins } from './plugins/index.js';
 import { markNewShares } from './shares.js';
 import { openStore, type Store } from './store/index.js';
 
-const sweepEvery = 600_000;
+/** An engine that was away at start is looked after once it is back. */
+const sweepEvery = 60_000;
 
 export interface Service {
   /** http://HOST:PORT */

@@ -1,6 +1,6 @@
 /** What a client needs beside jobs: containers, the machine, plugins, preferences, health. */
 import { arch, cpus, hostname, machine } from 'node:os';
-import { type Call, jsonBody, type Route } from './call.js';
+import { type Call, jsonBody, type Route, route } from './call.js';
 import type { ApiDeps } from './deps.js';
 import { ApiError, wrong } from './errors.js';
 import { openApi } from './openapi.js';
@@ -46,13 +46,13 @@ function containers(deps: ApiDeps, call: Call): Promise<object[]> {
 
 export function aroundRoutes(deps: ApiDeps, all: () => readonly Route[]): Route[] {
   return [
-    { method: 'get', path: '/container/', access: 'user', summary: 'Containers of all runtimes', handle: (c) => containers(deps, c) },
-    { method: 'get', path: '/system/', access: 'user', summary: 'The machine', handle: () => system(deps) },
-    { method: 'get', path: '/plugin/', access: 'user', summary: 'Plugins, good and refused', handle: () => deps.plugins.reports },
-    { method: 'get', path: '/preference/', access: 'user', summary: 'Preferences', handle: () => deps.store.preferences.get() },
-    { method: 'put', path: '/preference/', access: 'admin', summary: 'Change preferences', handle: (c) => setPreferences(deps, c) },
-    { method: 'get', path: '/openapi.json', access: 'open', summary: 'This description', handle: () => openApi(all()) },
-    { method: 'get', path: '//healthz', access: 'open', summary: 'The process answers', handle: () => ({ alive: true }) },
-    { method: 'get', path: '//readyz', access: 'open', summary: 'Requests can be served', handle: () => ready(deps) },
+    route('get', '/container/', 'user', 'Containers of all runtimes', (c) => containers(deps, c)),
+    route('get', '/system/', 'user', 'The machine', () => system(deps)),
+    route('get', '/plugin/', 'user', 'Plugins, good and refused', () => deps.plugins.reports),
+    route('get', '/preference/', 'user', 'Preferences', () => deps.store.preferences.get()),
+    route('put', '/preference/', 'admin', 'Change preferences', (c) => setPreferences(deps, c)),
+    route('get', '/openapi.json', 'open', 'This description', () => openApi(all())),
+    route('get', '//healthz', 'open', 'The process answers', () => ({ alive: true })),
+    route('get', '//readyz', 'open', 'Requests can be served', () => ready(deps)),
   ];
 }

@@ -4,7 +4,7 @@ import { readFile, rm } from 'node:fs/promises';
 import { parsed } from '../schemas.js';
 import type { Session } from '../store/index.js';
 import { localTime, serial } from './answer.js';
-import { type Call, type Route, signedIn, toBody } from './call.js';
+import { type Call, type Route, route, signedIn, toBody } from './call.js';
 import type { ApiDeps } from './deps.js';
 import { ApiError } from './errors.js';
 
@@ -107,17 +107,10 @@ export function authRoutes(deps: ApiDeps): Route[] {
   const once = serial();
   const refresh = async (call: Call) => shown(await deps.store.sessions.extend(signedIn(call), sessionMs));
   return [
-    {
-      method: 'post',
-      path: '/setup',
-      access: 'open',
-      summary: 'Make the first admin',
-      schema: 'setup',
-      handle: (c) => once(() => setup(deps, c, slow)),
-    },
-    { method: 'post', path: '/login', access: 'open', summary: 'Log in', schema: 'login', handle: (c) => login(deps, c, slow) },
-    { method: 'get', path: '/login_refresh', access: 'user', summary: 'Keep the session', handle: refresh },
-    { method: 'put', path: '/logout', access: 'user', summary: 'Log out', handle: (c) => logout(deps, c) },
+    route('post', '/setup', 'open', 'Make the first admin', (c) => once(() => setup(deps, c, slow)), 'setup'),
+    route('post', '/login', 'open', 'Log in', (c) => login(deps, c, slow), 'login'),
+    route('get', '/login_refresh', 'user', 'Keep the session', refresh),
+    route('put', '/logout', 'user', 'Log out', (c) => logout(deps, c)),
   ];
 }
 

@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { BackupRecord, BackupSpec, Place } from '../jobs/job.js';
 import { parsed } from '../schemas.js';
 import { checkMatch, serial, tagOf } from './answer.js';
-import { type Call, found, idOf, type Route, signedIn, specBody } from './call.js';
+import { type Call, found, idOf, type Route, route, signedIn, specBody } from './call.js';
 import type { ApiDeps } from './deps.js';
 import { ApiError, wrong } from './errors.js';
 import { checkPlace, checkType, partsOf } from './places.js';
@@ -91,32 +91,14 @@ export function backupRoutes(deps: ApiDeps): Route[] {
   const stop = async (call: Call) => tell(call, await jobs.stop((await backup(deps, call)).id));
   const runs = async (call: Call) => deps.backupRuns((await backup(deps, call)).spec);
   return [
-    { method: 'get', path: '/backup/', access: 'user', summary: 'List backup jobs', handle: list },
-    { method: 'post', path: '/backup/', access: 'admin', summary: 'Create a backup job', schema: 'backup', handle: create },
-    { method: 'put', path: '/backup/:id/run', access: 'admin', summary: 'Run it now', handle: run },
-    { method: 'put', path: '/backup/:id/stop', access: 'admin', summary: 'Stop it now', handle: stop },
-    { method: 'get', path: '/backup/:id/runs', access: 'user', summary: 'Its runs on the target', handle: runs },
-    { method: 'get', path: '/backup/:id/runs/:run', access: 'user', summary: 'The manifest of a run', handle: (c) => manifest(deps, c) },
-    {
-      method: 'get',
-      path: '/backup/:id',
-      access: 'user',
-      summary: 'Get a backup job',
-      handle: async (c) => tell(c, await backup(deps, c)),
-    },
-    {
-      method: 'put',
-      path: '/backup/:id',
-      access: 'admin',
-      summary: 'Modify a backup job',
-      handle: (c) => oneByOne(async () => tell(c, await change(deps, c))),
-    },
-    {
-      method: 'delete',
-      path: '/backup/:id',
-      access: 'admin',
-      summary: 'Delete a backup job',
-      handle: (c) => oneByOne(() => remove(deps, c)),
-    },
+    route('get', '/backup/', 'user', 'List backup jobs', list),
+    route('post', '/backup/', 'admin', 'Create a backup job', create, 'backup'),
+    route('put', '/backup/:id/run', 'admin', 'Run it now', run),
+    route('put', '/backup/:id/stop', 'admin', 'Stop it now', stop),
+    route('get', '/backup/:id/runs', 'user', 'Its runs on the target', runs),
+    route('get', '/backup/:id/runs/:run', 'user', 'The manifest of a run', (c) => manifest(deps, c)),
+    route('get', '/backup/:id', 'user', 'Get a backup job', async (c) => tell(c, await backup(deps, c))),
+    route('put', '/backup/:id', 'admin', 'Modify a backup job', (c) => oneByOne(async () => tell(c, await change(deps, c)))),
+    route('delete', '/backup/:id', 'admin', 'Delete a backup job', (c) => oneByOne(() => remove(deps, c))),
   ];
 }

@@ -33,6 +33,18 @@ export interface Route {
   handle(call: Call): unknown;
 }
 
+/** A row of the route table. `access` user: whoever is logged in. */
+export function route(
+  method: Route['method'],
+  path: string,
+  access: Route['access'],
+  summary: string,
+  handle: Route['handle'],
+  schema?: string,
+): Route {
+  return { method, path, access, summary, handle, ...(schema !== undefined && { schema }) };
+}
+
 export function isBody(value: unknown): value is Body {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -2,7 +2,7 @@
 import type { RestoreRecord, RestoreSpec } from '../jobs/job.js';
 import { parsed } from '../schemas.js';
 import { tagOf } from './answer.js';
-import { type Call, found, idOf, type Route, specBody } from './call.js';
+import { type Call, found, idOf, type Route, route, specBody } from './call.js';
 import type { ApiDeps } from './deps.js';
 import { checkPlace, checkType } from './places.js';
 import { stateShown } from './state.js';
@@ -43,32 +43,14 @@ export function restoreRoutes(deps: ApiDeps): Route[] {
     return [id];
   };
   return [
-    { method: 'get', path: '/restore/', access: 'user', summary: 'List restore jobs', handle: list },
-    { method: 'post', path: '/restore/', access: 'admin', summary: 'Create a restore job', schema: 'restore', handle: create },
-    { method: 'post', path: '/restore/plan', access: 'admin', summary: 'What a restore would do', schema: 'restore-plan', handle: plan },
-    { method: 'put', path: '/restore/:id/run', access: 'admin', summary: 'Run it now', handle: run },
-    { method: 'put', path: '/restore/:id/stop', access: 'admin', summary: 'Stop it now', handle: stop },
-    {
-      method: 'put',
-      path: '/restore/:id/undo',
-      access: 'admin',
-      summary: 'Bring back what it replaced',
-      handle: (c) => undo(c, 'bring-back'),
-    },
-    {
-      method: 'delete',
-      path: '/restore/:id/undo',
-      access: 'admin',
-      summary: 'Remove what it replaced for good',
-      handle: (c) => undo(c, 'drop'),
-    },
-    {
-      method: 'get',
-      path: '/restore/:id',
-      access: 'user',
-      summary: 'Get a restore job',
-      handle: async (c) => tell(c, await restore(deps, c)),
-    },
-    { method: 'delete', path: '/restore/:id', access: 'admin', summary: 'Delete a restore job', handle: remove },
+    route('get', '/restore/', 'user', 'List restore jobs', list),
+    route('post', '/restore/', 'admin', 'Create a restore job', create, 'restore'),
+    route('post', '/restore/plan', 'admin', 'What a restore would do', plan, 'restore-plan'),
+    route('put', '/restore/:id/run', 'admin', 'Run it now', run),
+    route('put', '/restore/:id/stop', 'admin', 'Stop it now', stop),
+    route('put', '/restore/:id/undo', 'admin', 'Bring back what it replaced', (c) => undo(c, 'bring-back')),
+    route('delete', '/restore/:id/undo', 'admin', 'Remove what it replaced for good', (c) => undo(c, 'drop')),
+    route('get', '/restore/:id', 'user', 'Get a restore job', async (c) => tell(c, await restore(deps, c))),
+    route('delete', '/restore/:id', 'admin', 'Delete a restore job', remove),
   ];
 }

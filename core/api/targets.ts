@@ -4,7 +4,7 @@ import { access } from 'node:fs/promises';
 import { parsed } from '../schemas.js';
 import type { TargetRecord, TargetSpec } from '../store/index.js';
 import { checkMatch, serial, tagOf } from './answer.js';
-import { type Call, found, idOf, isBody, type Route, specBody } from './call.js';
+import { type Call, found, idOf, isBody, type Route, route, specBody } from './call.js';
 import type { ApiDeps, Folder } from './deps.js';
 import { ApiError } from './errors.js';
 import { checkType, dirsPath, hostOf, partsOf } from './places.js';
@@ -123,56 +123,14 @@ export function targetRoutes(deps: ApiDeps): Route[] {
   };
   const list = async () => (await deps.store.targets.list()).map((t) => shown(deps, t));
   return [
-    { method: 'get', path: '/target/', access: 'user', summary: 'List remote targets', handle: list },
-    { method: 'post', path: '/target/', access: 'admin', summary: 'Create a remote target', schema: 'target', handle: create },
-    {
-      method: 'get',
-      path: '/target/local/dirs{/*path}',
-      access: 'user',
-      summary: 'Shared folders',
-      handle: (c) => localDirs(deps, dirsPath(c.path)),
-    },
-    {
-      method: 'get',
-      path: '/target/:id/dirs{/*path}',
-      access: 'user',
-      summary: 'Folders and records',
-      handle: async (c) => remoteDirs(deps, await target(deps, c), c),
-    },
-    {
-      method: 'get',
-      path: '/target/:id/ping',
-      access: 'user',
-      summary: 'Test the connection',
-      handle: async (c) => ping(deps, await target(deps, c), c),
-    },
-    {
-      method: 'get',
-      path: '/target/:id/check',
-      access: 'user',
-      summary: 'Write and read back a probe',
-      handle: async (c) => check(deps, await target(deps, c), c),
-    },
-    {
-      method: 'get',
-      path: '/target/:id',
-      access: 'user',
-      summary: 'Get a remote target',
-      handle: async (c) => tell(c, await target(deps, c)),
-    },
-    {
-      method: 'put',
-      path: '/target/:id',
-      access: 'admin',
-      summary: 'Modify a remote target',
-      handle: (c) => oneByOne(async () => tell(c, await change(deps, c))),
-    },
-    {
-      method: 'delete',
-      path: '/target/:id',
-      access: 'admin',
-      summary: 'Delete a remote target',
-      handle: (c) => oneByOne(() => remove(deps, c)),
-    },
+    route('get', '/target/', 'user', 'List remote targets', list),
+    route('post', '/target/', 'admin', 'Create a remote target', create, 'target'),
+    route('get', '/target/local/dirs{/*path}', 'user', 'Shared folders', (c) => localDirs(deps, dirsPath(c.path))),
+    route('get', '/target/:id/dirs{/*path}', 'user', 'Folders and records', async (c) => remoteDirs(deps, await target(deps, c), c)),
+    route('get', '/target/:id/ping', 'user', 'Test the connection', async (c) => ping(deps, await target(deps, c), c)),
+    route('get', '/target/:id/check', 'user', 'Write and read back a probe', async (c) => check(deps, await target(deps, c), c)),
+    route('get', '/target/:id', 'user', 'Get a remote target', async (c) => tell(c, await target(deps, c))),
+    route('put', '/target/:id', 'admin', 'Modify a remote target', (c) => oneByOne(async () => tell(c, await change(deps, c)))),
+    route('delete', '/target/:id', 'admin', 'Delete a remote target', (c) => oneByOne(() => remove(deps, c))),
   ];
 }

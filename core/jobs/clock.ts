@@ -30,46 +30,69 @@ interface Kept {
 }
 
 export async function openClock(file: string, clock: () => number): Promise<WallClock> {
-  const kept = await load(file);
-  let wall = clock();
-  let monotonic = performance.now();
-  let noted = monotonic;
-  let turn = Promise.resolve();
-  const save = () => {
-    kept.latest = Math.max(kept.latest, clock());
-    noted = performance.now();
-    const saved = turn.then(() => store(file, kept));
-    turn = saved.catch(() => undefined);
-    return saved;
-  };
-  const steppedBack = async () => {
-    kept.epoch++;
-    kept.latest = clock();
-    await save();
-  };
-  if (wall < kept.latest) await steppedBack();
-  const look = async () => {
-    const step = clock() - wall - (performance.now() - monotonic);
-    wall = clock();
-    monotonic = performance.now();
-    if (step < -tolerance) await steppedBack();
-    else if (monotonic - noted > noteEvery) await save();
+  const opened = new KeptClock(file, clock, await load(file));
+  await opened.compare();
+  return opened;
+}
+
+class KeptClock implements WallClock {
+  #wall: number;
+  #monotonic = performance.now();
+  #noted = this.#monotonic;
+  #turn = Promise.resolve();
+
+  constructor(
+    private readonly file: string,
+    readonly now: () => number,
+    private readonly kept: Kept,
+  ) {
+    this.#wall = now();
+  }
+
+  /** With what was kept before this start. */
+  async compare(): Promise<void> {
+    if (this.#wall < this.kept.latest) await this.#steppedBack();
+  }
+
+  async look(): Promise<boolean> {
+    const step = this.now() - this.#wall - (performance.now() - this.#monotonic);
+    this.#wall = this.now();
+    this.#monotonic = performance.now();
+    if (step < -tolerance) await this.#steppedBack();
+    else if (this.#monotonic - this.#noted > noteEvery) await this.note();
     return step < -tolerance;
-  };
-  return {
-    now: clock,
-    look,
-    note: save,
-    needsNewBase: (id) => (kept.bases.get(id) ?? 0) < kept.epoch,
-    epoch: () => kept.epoch,
-    based: async (id, epoch) => {
-      kept.bases.set(id, epoch);
-      await save();
-    },
-    forget: async (id) => {
-      if (kept.bases.delete(id)) await save();
-    },
-  };
+  }
+
+  note(): Promise<void> {
+    this.kept.latest = Math.max(this.kept.latest, this.now());
+    this.#noted = performance.now();
+    const saved = this.#turn.then(() => store(this.file, this.kept));
+    this.#turn = saved.catch(() => undefined);
+    return saved;
+  }
+
+  needsNewBase(id: number): boolean {
+    return (this.kept.bases.get(id) ?? 0) < this.kept.epoch;
+  }
+
+  epoch(): number {
+    return this.kept.epoch;
+  }
+
+  async based(id: number, epoch: number): Promise<void> {
+    this.kept.bases.set(id, epoch);
+    await this.note();
+  }
+
+  async forget(id: number): Promise<void> {
+    if (this.kept.bases.delete(id)) await this.note();
+  }
+
+  async #steppedBack(): Promise<void> {
+    this.kept.epoch++;
+    this.kept.latest = this.now();
+    await this.note();
+  }
 }
 
 async function load(file: string): Promise<Kept> {

@@ -25,70 +25,77 @@ export interface LeaseDeps {
   readonly log: PluginLog;
 }
 
-export function createLeases({ records, resume, clock, log }: LeaseDeps): Leases {
-  const kept = new Map<string, Lease>();
-  const timers = new Map<string, NodeJS.Timeout>();
-  const turns = new Map<string, Promise<void>>();
-  const keyOf = (runtime: string, container: string) => `${runtime}/${container}`;
+export function createLeases(deps: LeaseDeps): Leases {
+  return new KeptLeases(deps);
+}
 
-  /** One thing at a time per container: a release must not overtake the lease that it ends. */
-  const inTurn = (key: string, action: () => Promise<void>): Promise<void> => {
-    const turn = (turns.get(key) ?? Promise.resolve()).then(action);
-    const settled = turn.catch(() => undefined).then(() => void (turns.get(key) === settled && turns.delete(key)));
-    turns.set(key, settled);
-    return turn;
-  };
-  const arm = (key: string, { runtime, container }: Lease, delay: number) => {
-    clearTimeout(timers.get(key));
-    const fire = () => void resumeNow(runtime, container);
-    timers.set(key, setTimeout(fire, Math.min(Math.max(delay, 0), longestTimer)));
-  };
-  const drop = async (key: string, runtime: string, container: string) => {
-    clearTimeout(timers.get(key));
-    timers.delete(key);
-    await records.delete(runtime, container);
-    kept.delete(key);
-  };
-  const resumeNow = (runtime: string, container: string) =>
-    inTurn(keyOf(runtime, container), async () => {
-      const key = keyOf(runtime, container);
-      const lease = kept.get(key);
+const keyOf = ({ runtime, container }: Pick<Lease, 'runtime' | 'container'>) => `${runtime}/${container}`;
+
+class KeptLeases implements Leases {
+  readonly #kept = new Map<string, Lease>();
+  readonly #timers = new Map<string, NodeJS.Timeout>();
+  readonly #turns = new Map<string, Promise<void>>();
+  constructor(private readonly deps: LeaseDeps) {}
+
+  keep(lease: Lease): Promise<void> {
+    return this.#inTurn(keyOf(lease), async () => {
+      await this.deps.records.put(lease);
+      this.#kept.set(keyOf(lease), lease);
+      this.#arm(lease, lease.until - this.deps.clock());
+    });
+  }
+
+  release(runtime: string, container: string): Promise<void> {
+    const lease = { runtime, container };
+    return this.#inTurn(keyOf(lease), () => this.#drop(lease));
+  }
+
+  resume(runtime: string, container: string): Promise<void> {
+    return this.#inTurn(keyOf({ runtime, container }), async () => {
+      const lease = this.#kept.get(keyOf({ runtime, container }));
       if (!lease) return;
       try {
-        await resume(runtime, container).catch(gone);
-        await drop(key, runtime, container);
+        await this.deps.resume(runtime, container).catch(gone);
+        await this.#drop(lease);
       } catch (error) {
-        log('error', `${container} could not be resumed; trying again in ${retryAfter / 1000} s`, {
-          runtime,
-          container,
-          error: `${error}`,
-        });
-        arm(key, lease, retryAfter);
+        const detail = { runtime, container, error: `${error}` };
+        this.deps.log('error', `${container} could not be resumed; trying again in ${retryAfter / 1000} s`, detail);
+        this.#arm(lease, retryAfter);
       }
     });
-  const keep = (lease: Lease) => {
-    const key = keyOf(lease.runtime, lease.container);
-    return inTurn(key, async () => {
-      await records.put(lease);
-      kept.set(key, lease);
-      arm(key, lease, lease.until - clock());
-    });
-  };
-  const resumeAll = async () => {
-    const all = await records.list();
-    for (const lease of all) kept.set(keyOf(lease.runtime, lease.container), lease);
-    await Promise.all(all.map(({ runtime, container }) => resumeNow(runtime, container)));
-  };
-  return {
-    keep,
-    release: (runtime, container) => inTurn(keyOf(runtime, container), () => drop(keyOf(runtime, container), runtime, container)),
-    resume: resumeNow,
-    resumeAll,
-    close: () => {
-      for (const timer of timers.values()) clearTimeout(timer);
-      timers.clear();
-    },
-  };
+  }
+
+  async resumeAll(): Promise<void> {
+    const all = await this.deps.records.list();
+    for (const lease of all) this.#kept.set(keyOf(lease), lease);
+    await Promise.all(all.map(({ runtime, container }) => this.resume(runtime, container)));
+  }
+
+  close(): void {
+    for (const timer of this.#timers.values()) clearTimeout(timer);
+    this.#timers.clear();
+  }
+
+  /** One thing at a time per container: a release must not overtake the lease that it ends. */
+  #inTurn(key: string, action: () => Promise<void>): Promise<void> {
+    const turn = (this.#turns.get(key) ?? Promise.resolve()).then(action);
+    const settled = turn.catch(() => undefined).then(() => void (this.#turns.get(key) === settled && this.#turns.delete(key)));
+    this.#turns.set(key, settled);
+    return turn;
+  }
+
+  #arm(lease: Lease, delay: number): void {
+    clearTimeout(this.#timers.get(keyOf(lease)));
+    const fire = () => void this.resume(lease.runtime, lease.container);
+    this.#timers.set(keyOf(lease), setTimeout(fire, Math.min(Math.max(delay, 0), longestTimer)));
+  }
+
+  async #drop(lease: Pick<Lease, 'runtime' | 'container'>): Promise<void> {
+    clearTimeout(this.#timers.get(keyOf(lease)));
+    this.#timers.delete(keyOf(lease));
+    await this.deps.records.delete(lease.runtime, lease.container);
+    this.#kept.delete(keyOf(lease));
+  }
 }
 
 /** A container that is no longer there cannot be frozen. */

@@ -20,48 +20,62 @@ export interface Queue {
 }
 
 export function createQueue(limit: () => Promise<number>, failed: (error: unknown) => void): Queue {
-  const waiting: QueueEntry[] = [];
-  const busy = new Set<string>();
-  let running = 0;
-  let closed = false;
-  let turn = Promise.resolve(); // the limit is read asynchronously: one look at a time
+  return new FairQueue(limit, failed);
+}
 
-  const start = (entry: QueueEntry) => {
-    waiting.splice(waiting.indexOf(entry), 1);
-    busy.add(entry.container);
-    running++;
-    const ended = () => {
-      busy.delete(entry.container);
-      running--;
-      pump();
-    };
-    entry.start().catch(failed).finally(ended);
-  };
-  const look = async () => {
-    const most = Math.max(1, await limit());
-    while (!closed && running < most) {
-      const next = waiting.find(({ container }) => !busy.has(container));
+class FairQueue implements Queue {
+  readonly #waiting: QueueEntry[] = [];
+  readonly #busy = new Set<string>();
+  #running = 0;
+  #closed = false;
+  #turn = Promise.resolve(); // the limit is read asynchronously: one look at a time
+
+  constructor(
+    private readonly limit: () => Promise<number>,
+    private readonly failed: (error: unknown) => void,
+  ) {}
+
+  enter(entry: QueueEntry): void {
+    this.#waiting.push(entry);
+    this.pump();
+  }
+
+  leave(key: string): boolean {
+    const at = this.#waiting.findIndex((entry) => entry.key === key);
+    if (at >= 0) this.#waiting.splice(at, 1);
+    return at >= 0;
+  }
+
+  pump(): void {
+    this.#turn = this.#turn.then(() => this.#look()).catch(this.failed);
+  }
+
+  close(): void {
+    this.#closed = true;
+  }
+
+  counts() {
+    return { waiting: this.#waiting.length, running: this.#running };
+  }
+
+  async #look(): Promise<void> {
+    const most = Math.max(1, await this.limit());
+    while (!this.#closed && this.#running < most) {
+      const next = this.#waiting.find(({ container }) => !this.#busy.has(container));
       if (!next) return;
-      start(next);
+      this.#start(next);
     }
-  };
-  const pump = () => {
-    turn = turn.then(look).catch(failed);
-  };
-  return {
-    enter: (entry) => {
-      waiting.push(entry);
-      pump();
-    },
-    leave: (key) => {
-      const at = waiting.findIndex((entry) => entry.key === key);
-      if (at >= 0) waiting.splice(at, 1);
-      return at >= 0;
-    },
-    pump,
-    close: () => {
-      closed = true;
-    },
-    counts: () => ({ waiting: waiting.length, running }),
-  };
+  }
+
+  #start(entry: QueueEntry): void {
+    this.leave(entry.key);
+    this.#busy.add(entry.container);
+    this.#running++;
+    const ended = () => {
+      this.#busy.delete(entry.container);
+      this.#running--;
+      this.pump();
+    };
+    entry.start().catch(this.failed).finally(ended);
+  }
 }

@@ -14,7 +14,7 @@ import {
   type RestoreSpec,
   type WorkerEnvironment,
 } from './job.js';
-import { JobsOfKind } from './kind.js';
+import { JobsOfKind, type KindDeps } from './kind.js';
 import { createLauncher } from './launcher.js';
 import { createLeases } from './leases.js';
 import { createProgressBoard } from './progress.js';
@@ -50,33 +50,16 @@ export interface RunningJobService extends JobService {
 }
 
 export async function createJobService(deps: JobServiceDeps): Promise<RunningJobService> {
-  const { log, environment } = deps;
+  const { log } = deps;
   const failed = (error: unknown) => log('error', `jobs: ${error}`);
   const clock = await openClock(deps.clockFile, deps.clock);
-  const leases = createLeases({
-    records: deps.leases,
-    resume: async (id, container) => deps.runtime(id).resume(container),
-    clock: deps.clock,
-    log,
-  });
+  const resume = async (id: string, container: string) => deps.runtime(id).resume(container);
+  const leases = createLeases({ records: deps.leases, resume, clock: deps.clock, log });
   const scheduler = createScheduler(deps.workerFile ?? fileURLToPath(new URL('./worker.js', import.meta.url)));
   const queue = createQueue(deps.concurrent, failed);
   const progress = createProgressBoard(failed);
-  const common = { queue, launch: createLauncher({ scheduler, leases, log }), clock, progress, log, changed: () => alarm.wake() };
-  const backups = new JobsOfKind<BackupSpec>({
-    ...common,
-    kind: 'backup',
-    records: deps.backups,
-    at: (spec) => spec.at,
-    order: ({ id, spec }) => ({ kind: 'backup', id, backup: spec, environment, ...(clock.needsNewBase(id) && { newBase: true }) }),
-  });
-  const restores = new JobsOfKind<RestoreSpec>({
-    ...common,
-    kind: 'restore',
-    records: deps.restores,
-    at: () => undefined,
-    order: ({ id, spec }) => ({ kind: 'restore', id, restore: spec, environment }),
-  });
+  const launch = createLauncher({ scheduler, leases, log });
+  const { backups, restores } = jobKinds(deps, { queue, launch, clock, progress, log, changed: () => alarm.wake() });
   const alarm = createAlarm(async (startedAt) => {
     if (await clock.look()) await backups.reschedule();
     queue.pump(); // the limit may have been raised
@@ -92,8 +75,7 @@ export async function createJobService(deps: JobServiceDeps): Promise<RunningJob
     nextRun: (at) => nextRun(at, deps.clock()),
     start: async () => {
       await leases.resumeAll();
-      await backups.recover();
-      await restores.recover();
+      for (const kind of [backups, restores]) await kind.recover();
       alarm.start(deps.clock());
     },
     close: async () => {
@@ -104,6 +86,28 @@ export async function createJobService(deps: JobServiceDeps): Promise<RunningJob
       await clock.note();
     },
     counts: () => ({ ...queue.counts(), workers: scheduler.held().workers, workerJobs: scheduler.held().jobs }),
+  };
+}
+
+type Common = Omit<KindDeps<BackupSpec>, 'kind' | 'records' | 'at' | 'order'>;
+
+function jobKinds({ backups, restores, environment }: JobServiceDeps, common: Common) {
+  const { clock } = common;
+  return {
+    backups: new JobsOfKind<BackupSpec>({
+      ...common,
+      kind: 'backup',
+      records: backups,
+      at: (spec) => spec.at,
+      order: ({ id, spec }) => ({ kind: 'backup', id, backup: spec, environment, ...(clock.needsNewBase(id) && { newBase: true }) }),
+    }),
+    restores: new JobsOfKind<RestoreSpec>({
+      ...common,
+      kind: 'restore',
+      records: restores,
+      at: () => undefined,
+      order: ({ id, spec }) => ({ kind: 'restore', id, restore: spec, environment }),
+    }),
   };
 }
 

@@ -62,16 +62,12 @@ export interface Harness {
 
 export const nextRun = new Date(2030, 0, 2, 1, 0, 0).getTime();
 
-export async function start(): Promise<Harness> {
-  const folder = await mkdtemp(join(tmpdir(), 'api-'));
-  const share = join(folder, 'share');
-  await mkdir(share);
-  const setupCodeFile = join(folder, 'setup-code');
-  await writeFile(setupCodeFile, 'one-time-code\n');
-  const store = await openStore(join(folder, 'state'));
-  const running = new Map<number, ProgressEvent>();
-  const listeners = new Set<(event: ProgressEvent) => void>();
-  const jobs: JobService = {
+const report = (id: string, kind: 'target' | 'runtime') => ({ folder: id, id, kind, ok: true });
+
+type Listener = (event: ProgressEvent) => void;
+
+function jobService(store: Store, running: ReadonlyMap<number, ProgressEvent>, listeners: Set<Listener>): JobService {
+  return {
     backups: jobsOf(store.backups),
     restores: jobsOf(store.restores),
     undo: async (id) => {
@@ -85,8 +81,17 @@ export async function start(): Promise<Harness> {
     },
     nextRun: (at) => (at.repeat === 'oneshot' ? undefined : nextRun),
   };
-  const report = (id: string, kind: 'target' | 'runtime') => ({ folder: id, id, kind, ok: true });
-  const handler = createApi({
+}
+
+interface HandlerParts {
+  readonly store: Store;
+  readonly jobs: JobService;
+  readonly share: string;
+  readonly setupCodeFile: string;
+}
+
+function handlerOf({ store, jobs, share, setupCodeFile }: HandlerParts) {
+  return createApi({
     store,
     jobs,
     plugins: { reports: [report('lxc', 'runtime'), report('docker', 'runtime'), report('sftp', 'target')] },
@@ -106,11 +111,40 @@ export async function start(): Promise<Harness> {
     setupCodeFile,
     log: () => undefined,
   });
+}
+
+/** Keeps the cookie of the last login. */
+function client(port: number): Harness['ask'] {
+  let cookie = '';
+  return async (method, path, body, headers = {}) => {
+    const payload = body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) };
+    const answer = await fetch(`http://127.0.0.1:${port}${path}`, {
+      method,
+      headers: { cookie, 'content-type': 'application/x-www-form-urlencoded', ...headers },
+      ...payload,
+    });
+    const set = answer.headers.get('set-cookie')?.split(';')[0];
+    if (set !== undefined) cookie = set;
+    const text = await answer.text();
+    return { status: answer.status, headers: answer.headers, text, json: JSON.parse(text) };
+  };
+}
+
+export async function start(): Promise<Harness> {
+  const folder = await mkdtemp(join(tmpdir(), 'api-'));
+  const share = join(folder, 'share');
+  await mkdir(share);
+  const setupCodeFile = join(folder, 'setup-code');
+  await writeFile(setupCodeFile, 'one-time-code\n');
+  const store = await openStore(join(folder, 'state'));
+  const running = new Map<number, ProgressEvent>();
+  const listeners = new Set<(event: ProgressEvent) => void>();
+  const jobs = jobService(store, running, listeners);
+  const handler = handlerOf({ store, jobs, share, setupCodeFile });
   const server = createServer(handler);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const address = server.address();
   const port = typeof address === 'object' && address !== null ? address.port : 0;
-  let cookie = '';
   return {
     store,
     folder,
@@ -120,18 +154,7 @@ export async function start(): Promise<Harness> {
       else running.set(event.id, event);
       for (const listener of listeners) listener(event);
     },
-    async ask(method, path, body, headers = {}) {
-      const payload = body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) };
-      const answer = await fetch(`http://127.0.0.1:${port}${path}`, {
-        method,
-        headers: { cookie, 'content-type': 'application/x-www-form-urlencoded', ...headers },
-        ...payload,
-      });
-      const set = answer.headers.get('set-cookie')?.split(';')[0];
-      if (set !== undefined) cookie = set;
-      const text = await answer.text();
-      return { status: answer.status, headers: answer.headers, text, json: JSON.parse(text) };
-    },
+    ask: client(port),
     async close() {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
