@@ -106,7 +106,8 @@ export interface Runtime extends AsyncDisposable {
   pause(id: string): Promise<AsyncDisposable>;
   /** Thaws; fine when it is not frozen. For leases that outlived their worker. */
   resume(id: string): Promise<void>;
-  /** What committing the plan would run into. */
+  /** What committing the plan would run into. `volume_in_use`: a running container uses what would be replaced, and the
+   *  restore is refused; all others are told and leave a new container stopped, or need nothing. */
   conflicts(plan: RestorePlan): Promise<readonly Conflict[]>;
   draft(plan: RestorePlan, o: { signal: AbortSignal }): Promise<Draft>;
   /** Brings back what a commit replaced, in its former state; what replaced it is gone.

@@ -22,8 +22,8 @@ export interface RestoreOutcome {
   readonly undo?: Undo;
 }
 
-/** Conflicts that stand in the way of replacing a container: going on would damage another one. */
-const blocking = new Set(['volume_in_use', 'volume_shared']);
+/** The conflict that stands in the way of replacing a container: going on would damage another one that runs. */
+const blocking = 'volume_in_use';
 
 async function exists(runtime: Runtime, container: string): Promise<boolean> {
   for await (const { id } of runtime.list()) if (id === container) return true;
@@ -69,7 +69,7 @@ export async function restoreRun(world: RestoreWorld): Promise<RestoreOutcome> {
 
 async function refuseBlocking(runtime: Runtime, plan: RestorePlan): Promise<void> {
   if (plan.action === 'create') return;
-  const [first] = (await runtime.conflicts(plan)).filter(({ code }) => blocking.has(code));
+  const [first] = (await runtime.conflicts(plan)).filter(({ code }) => code === blocking);
   if (first) throw new PluginError('in_use', `${first.what}: ${first.fix}, then restore again`);
 }
 

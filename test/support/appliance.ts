@@ -63,8 +63,8 @@ export async function makeAppliance(t: Owner, o: Partial<ServiceOptions> & { rea
 }
 
 /** A Docker engine that goes with the suite. */
-export async function ownDockerd(t: Owner): Promise<Dockerd> {
-  const dockerd = await startDockerd();
+export async function ownDockerd(t: Owner, flags: readonly string[] = []): Promise<Dockerd> {
+  const dockerd = await startDockerd(flags);
   t.teardown(() => dockerd[Symbol.asyncDispose]());
   return dockerd;
 }

@@ -64,12 +64,12 @@ async function unmountBelow(folder: string): Promise<void> {
 }
 
 /** Starts an engine in a folder of its own. Without the default bridge, so that engines don't clash; user networks work. */
-export async function startDockerd(): Promise<Dockerd> {
+export async function startDockerd(more: readonly string[] = []): Promise<Dockerd> {
   const folder = await mkdtemp('/tmp/dockerd-'); // short: a socket's path has 107 characters at most
   const socket = `${folder}/s`;
   const log = await open(`${folder}/log`, 'w');
   const places = ['--host', `unix://${socket}`, '--data-root', `${folder}/d`, '--exec-root', `${folder}/e`, '--pidfile', `${folder}/p`];
-  const args = ['--pdeathsig', 'TERM', '--', 'dockerd', ...places, '--bridge=none', '--iptables=false', '--ip6tables=false'];
+  const args = ['--pdeathsig', 'TERM', '--', 'dockerd', ...places, '--bridge=none', '--iptables=false', '--ip6tables=false', ...more];
   const child = spawn('setpriv', args, { stdio: ['ignore', log.fd, log.fd] });
   const ended = once(child, 'exit');
   await log.close();

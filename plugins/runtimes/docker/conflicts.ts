@@ -2,8 +2,8 @@ import { readFile } from 'node:fs/promises';
 import type { Conflict, RestorePlan } from '../../../core/contract/index.js';
 import type { Client } from './client.js';
 import { engine } from './engine.js';
-import { type Inspect, readNative } from './inspect.js';
-import { count, fields, items, text, texts } from './narrow.js';
+import { type Inspect, isHidden, listedState, readNative } from './inspect.js';
+import { count, type Fields, fields, items, text, texts } from './narrow.js';
 import { networkAddresses } from './networks.js';
 import { userNetworks } from './recipe.js';
 
@@ -75,6 +75,20 @@ export async function startConflicts(client: Client, inspect: Inspect, replaced:
   return found;
 }
 
+/** Running containers that use a volume stand in the way of replacing it; stopped ones are only named. */
+function volumeConflicts(containers: readonly Fields[], inspect: Inspect, container: string): Conflict[] {
+  const places = new Set(inspect.mounts.map((mount) => mount.source));
+  return containers.flatMap((other) => {
+    const name = (texts(other.Names)[0] ?? '').slice(1);
+    const sources = items(other.Mounts).map((mount) => text(fields(mount).Source));
+    const shared = sources.find((source) => source !== '' && places.has(source));
+    if (name === container || isHidden(name) || shared === undefined) return [];
+    const what = `${name} uses ${shared} too`;
+    if (listedState(other.State) !== 'stopped') return [{ code: 'volume_in_use', what, fix: `Stop ${name} first` }];
+    return [{ code: 'volume_shared', what, fix: `${name} will find the restored files; nothing needs to be done` }];
+  });
+}
+
 /** All that committing the plan would run into. */
 export async function planConflicts(client: Client, plan: RestorePlan): Promise<readonly Conflict[]> {
   const inspect = readNative(plan.description.native);
@@ -89,15 +103,7 @@ export async function planConflicts(client: Client, plan: RestorePlan): Promise<
   }
   const replaced = plan.action === 'replace' ? plan.container : '';
   if (plan.action === 'replace') {
-    const places = new Set(inspect.mounts.map((mount) => mount.source));
-    for (const other of containers) {
-      const name = (texts(other.Names)[0] ?? '').slice(1);
-      const shared = items(other.Mounts)
-        .map((mount) => text(fields(mount).Source))
-        .find((source) => source !== '' && places.has(source));
-      if (name === plan.container || text(other.State) !== 'running' || shared === undefined) continue;
-      found.push({ code: 'volume_in_use', what: `${name} uses ${shared} too`, fix: `Stop ${name} first` });
-    }
+    found.push(...volumeConflicts(containers, inspect, plan.container));
   }
   return [...found, ...(await startConflicts(client, inspect, replaced))];
 }

@@ -1,4 +1,4 @@
-import type { ContainerState, Description, VolumeDescription } from '../../../core/contract/index.js';
+import type { Description, VolumeDescription } from '../../../core/contract/index.js';
 import type { Client } from './client.js';
 import { engine } from './engine.js';
 import { type Inspect, isHidden, readInspect } from './inspect.js';
@@ -84,11 +84,4 @@ export async function describe(client: Client, name: string): Promise<Descriptio
     native: { format: 'docker-inspect', text: native },
     left_out: leftOut,
   };
-}
-
-const states: Readonly<Record<string, ContainerState>> = { running: 'running', restarting: 'running', paused: 'frozen' };
-
-/** The state that a row of the engine's list tells. */
-export function listedState(value: unknown): ContainerState {
-  return states[text(value)] ?? 'stopped';
 }

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { readdir, rm } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { type Conflict, type Draft, PluginError, type RestorePlan } from '../../../core/contract/index.js';
+import { childOutput } from '../../shared/child.js';
 import { commitDraft } from './commit.js';
 import { engine } from './engine.js';
 import { imageReference, loadImage } from './images.js';
@@ -13,11 +14,13 @@ import { ensureNetworks } from './networks.js';
 import { makeStage, type Place, stage } from './place.js';
 import { recipe } from './recipe.js';
 import { discardDraft, revertSwap, type UndoDeps } from './undo.js';
+import { hideImage, isWholeRoot } from './whole-root.js';
 
 /** One container in the making. What it makes is in the journal before it exists. */
 class DockerDraft implements Draft {
   private ended = false;
   private restart: unknown;
+  private layer: { readonly upper: string; readonly lower: readonly string[] } | undefined;
   private made: Promise<ReadonlyMap<string, string>> | undefined;
 
   constructor(
@@ -92,14 +95,20 @@ class DockerDraft implements Draft {
     for (const [network, EndpointConfig] of connect) {
       await client.json('POST', `/networks/${encodeURIComponent(network)}/connect`, { body: { Container: journal.newId, EndpointConfig } });
     }
-    const upper = text((await engine.inspect(client, journal.newId)).layer.UpperDir);
+    const { layer } = await engine.inspect(client, journal.newId);
+    const upper = text(layer.UpperDir);
+    this.layer = { upper, lower: text(layer.LowerDir).split(':').filter(Boolean) };
     if (upper === '') throw new PluginError('unsupported', 'This Docker keeps no folder a layer: use the overlay2 driver');
     return upper;
   }
 
   async commit(): Promise<{ readonly conflicts: readonly Conflict[]; readonly undo?: string }> {
     this.check();
-    if (this.journal.newId === '') throw new PluginError('invalid', 'Nothing was made yet: ask for the folders first');
+    if (this.journal.newId === '' || !this.layer) throw new PluginError('invalid', 'Nothing was made yet: ask for the folders first');
+    const { upper, lower } = this.layer;
+    if (isWholeRoot(this.inspect) && this.plan.sources.some(({ name }) => name === 'rootfs')) await hideImage(upper, lower, this.inspect);
+    // Durable before anything that exists is touched.
+    await childOutput('sync', ['-f', '--', upper, ...this.journal.places.map(stage)]);
     const result = await commitDraft(this.deps, this.plan, this.inspect, this.journal, this.restart);
     this.ended = true;
     return result;

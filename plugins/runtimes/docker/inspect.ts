@@ -40,6 +40,13 @@ export function readState(value: unknown): ContainerState {
   return flag(state.Running) ? 'running' : 'stopped';
 }
 
+const states: Readonly<Record<string, ContainerState>> = { running: 'running', restarting: 'running', paused: 'frozen' };
+
+/** The state that a row of the engine's list tells. */
+export function listedState(value: unknown): ContainerState {
+  return states[text(value)] ?? 'stopped';
+}
+
 /** @throws PluginError damaged, when it is not an inspect answer */
 export function readInspect(answer: unknown): Inspect {
   const all = fields(answer);

@@ -10,11 +10,11 @@ import {
 } from '../../../core/contract/index.js';
 import { type Client, createClient } from './client.js';
 import { planConflicts } from './conflicts.js';
-import { describe, listedState } from './describe.js';
+import { describe } from './describe.js';
 import { openDraft } from './draft.js';
 import { engine, orAbsent } from './engine.js';
 import { savedImage } from './images.js';
-import { checkName, isHidden } from './inspect.js';
+import { checkName, isHidden, listedState } from './inspect.js';
 import { isAlive, readJournals } from './journal.js';
 import { judge, namedMounts, rootSource } from './mounts.js';
 import { fields, text, texts } from './narrow.js';

@@ -96,8 +96,7 @@ export class LxcRuntime implements Runtime {
     }
     for (const [volume, path] of await volumePaths(plan, folder)) {
       const given = plan.sources.some(({ name }) => name === volume.name);
-      const users = given && plan.action === 'replace' ? await this.#users(path, plan.container) : [];
-      if (users.length > 0) found.push({ code: 'volume_shared', fix: `stop ${users.join(', ')} meanwhile`, what: path });
+      if (given && plan.action === 'replace') found.push(...(await this.#sharing(path, plan.container)));
       const taken = given && plan.action === 'create' && path !== volume.path && volume.origin === 'host' && (await present(path));
       if (taken) found.push({ code: 'folder_taken', fix: 'move it away or choose another name', what: path });
     }
@@ -203,6 +202,18 @@ export class LxcRuntime implements Runtime {
       if (sources.some((source) => within(source, path) || within(path, source))) users.push(name);
     }
     return users;
+  }
+
+  /** Running containers that use a volume stand in the way of replacing it; stopped ones are only named. */
+  async #sharing(path: string, container: string): Promise<Conflict[]> {
+    const found: Conflict[] = [];
+    for (const name of await this.#users(path, container)) {
+      const what = `${name} uses ${path} too`;
+      const stopped = (await this.#tools.state(name)) === 'stopped';
+      if (stopped) found.push({ code: 'volume_shared', what, fix: `${name} will find the restored files; nothing needs to be done` });
+      else found.push({ code: 'volume_in_use', what, fix: `stop ${name} first` });
+    }
+    return found;
   }
 
   async #addressConflicts(plan: RestorePlan): Promise<Conflict[]> {

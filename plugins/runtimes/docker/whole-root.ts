@@ -1,0 +1,25 @@
+import { readdir } from 'node:fs/promises';
+import { childOutput } from '../../shared/child.js';
+import type { Inspect } from './inspect.js';
+import { text } from './narrow.js';
+
+/** Whether a backup of it holds the whole root instead of the writable layer: the engine named no layer then. */
+export const isWholeRoot = (inspect: Inspect): boolean => text(inspect.layer.UpperDir) === '';
+
+/** What rootSource leaves out of a whole root, by first-level name. */
+const notRead = new Set(['proc', 'sys', 'dev', 'run']);
+
+/** Makes a layer that holds a whole root hide the image's files, so that what had been deleted does not come back:
+ *  overlayfs' own marks, a 0/0 character device for a name and `trusted.overlay.opaque` for a folder
+ *  (Documentation/filesystems/overlayfs.rst, "whiteouts and opaque directories"). */
+export async function hideImage(upper: string, lowerFolders: readonly string[], inspect: Inspect): Promise<void> {
+  const kept = new Set([...notRead, ...inspect.mounts.map(({ destination }) => destination.split('/')[1] ?? '')]);
+  const own = await readdir(upper, { withFileTypes: true });
+  const present = new Set(own.map(({ name }) => name));
+  const below = (await Promise.all(lowerFolders.map((folder) => readdir(folder)))).flat();
+  for (const name of new Set(below)) {
+    if (!present.has(name) && !kept.has(name)) await childOutput('mknod', [`${upper}/${name}`, 'c', '0', '0']);
+  }
+  const folders = own.filter((entry) => entry.isDirectory()).map(({ name }) => `${upper}/${name}`);
+  if (folders.length > 0) await childOutput('setfattr', ['-n', 'trusted.overlay.opaque', '-v', 'y', '--', ...folders]);
+}
