@@ -21,7 +21,7 @@ const folder = new URL('../schemas/', import.meta.url);
 let loaded: Ajv2020 | undefined;
 
 function fresh(): Ajv2020 {
-  const ajv = new Ajv2020({ allErrors: true, useDefaults: true, strictTypes: false, strictRequired: false });
+  const ajv = new Ajv2020({ allErrors: true, verbose: true, useDefaults: true, strictTypes: false, strictRequired: false });
   ajv.addKeyword({ keyword: 'x-secret', schemaType: 'boolean' });
   return ajv;
 }
@@ -49,6 +49,13 @@ export function schemaText(name: string): Record<string, unknown> {
 
 const escaped = (key: string) => key.replaceAll('~', '~0').replaceAll('/', '~1');
 
+/** What the schema says the value is. The value itself, which may be a secret, is never told. */
+function described(e: ErrorObject): string | undefined {
+  const schema: unknown = e.parentSchema;
+  const text = record(schema) ? schema.description : undefined;
+  return typeof text === 'string' ? `must be: ${text}` : undefined;
+}
+
 /** In words for a person: where it is and what to change. */
 function fault(e: ErrorObject): Fault {
   const at = (key: unknown) => `${e.instancePath}/${escaped(String(key))}`;
@@ -65,7 +72,7 @@ function fault(e: ErrorObject): Fault {
     case 'not':
       return { pointer: here, reason: here.endsWith('/at') ? 'takes start or time, not both' : 'must not have this value' };
     case 'pattern':
-      return { pointer: here, reason: 'holds a character or form that is not allowed' };
+      return { pointer: here, reason: described(e) ?? 'holds a character or form that is not allowed' };
     default:
       return { pointer: here, reason: e.message ?? 'is wrong' };
   }

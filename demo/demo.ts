@@ -34,11 +34,14 @@ function addRow(what: string, state: Body, differing?: readonly string[]): void 
   found += differing?.length ?? 0;
 }
 
-type Trees = Readonly<Record<keyof Places, Map<string, Snapshot>>>;
-const treesOf = async (places: Places): Promise<Trees> => ({
-  root: await snapshotOf(places.root),
-  volume: await snapshotOf(places.volume),
-});
+type Trees = Readonly<Record<'root' | 'volume', Map<string, Snapshot>>>;
+
+/** All of the root and of the volume, but for what the container's own start writes. */
+async function treesOf(subject: Subject, container: string): Promise<Trees> {
+  const { root, volume } = await subject.places(container);
+  const kept = [...(await snapshotOf(root))].filter(([name]) => !subject.written.test(name));
+  return { root: new Map(kept), volume: await snapshotOf(volume) };
+}
 
 function compare(before: Trees, after: Trees): string[] {
   return [
@@ -48,23 +51,25 @@ function compare(before: Trees, after: Trees): string[] {
 }
 
 async function backUp(service: DemoService, subject: Subject, job: number, what: string): Promise<void> {
+  say(`${subject.type}: ${what} …`);
   await service.call('PUT', `/backup/${job}/run`);
   addRow(`${subject.type}: ${what}`, await service.ended('backup', job));
   say(`${subject.type}: ${what} done`);
 }
 
 async function restore(service: DemoService, subject: Subject, container: string, what: string, before: Trees): Promise<void> {
+  say(`${subject.type}: ${what} …`);
   const src = { target: 'local', path: `/test/${subject.type}`, portfolio: subject.name };
   const id = await service.create('restore', { job_name: `${what} ${container}`, container_id: container, type: subject.type, src });
   const state = await service.ended('restore', id);
-  const differing = compare(before, await treesOf(await subject.places(container)));
+  const differing = compare(before, await treesOf(subject, container));
   say(`${subject.type}: ${what} done, ${differing.length} differences`);
   addRow(`${subject.type}: ${what}`, state, differing);
 }
 
 /** What a careless hand does to a container. */
 async function harm(places: Places): Promise<void> {
-  for (const folder of [places.root, places.volume]) {
+  for (const folder of [places.data, places.volume]) {
     await fs.rm(join(folder, 'many'), { recursive: true });
     await fs.writeFile(join(folder, 'setuid'), 'overwritten');
     await fs.writeFile(join(folder, 'rubbish'), 'was never there');
@@ -73,9 +78,9 @@ async function harm(places: Places): Promise<void> {
 
 async function show(service: DemoService, subject: Subject): Promise<void> {
   const places = await subject.places(subject.name);
-  for (const folder of [places.root, places.volume]) await makeNastyTree(folder);
-  const entries = (await snapshotOf(places.root)).size;
-  say(`${subject.type}: ${subject.name} runs, with ${entries} hard entries in its root and in its volume`);
+  for (const folder of [places.data, places.volume]) await makeNastyTree(folder);
+  const { root, volume } = await treesOf(subject, subject.name);
+  say(`${subject.type}: ${subject.name} runs, with ${root.size + volume.size} entries, many of them hard to keep`);
   const job = await service.create('backup', {
     job_name: subject.name,
     container_id: subject.name,
@@ -85,8 +90,8 @@ async function show(service: DemoService, subject: Subject): Promise<void> {
     features: ['compress', 'pause'],
   });
   await backUp(service, subject, job, 'first backup');
-  for (const folder of [places.root, places.volume]) await changeTree(folder);
-  const before = await treesOf(places);
+  for (const folder of [places.data, places.volume]) await changeTree(folder);
+  const before = await treesOf(subject, subject.name);
   await backUp(service, subject, job, 'second backup, after changes');
   await harm(places);
   await restore(service, subject, subject.name, 'restored in place', before);

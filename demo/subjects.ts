@@ -9,16 +9,21 @@ import { part } from '../test/support/demo-client.js';
 
 const run = promisify(execFile);
 
-/** Two folders of a container that nothing in it touches, as the host sees them. */
+/** Folders of a container as the host sees them. */
 export interface Places {
+  /** All of its root. */
   readonly root: string;
   readonly volume: string;
+  /** A folder of its root that nothing in it touches. */
+  readonly data: string;
 }
 
 export interface Subject extends AsyncDisposable {
   readonly type: 'lxc' | 'docker';
   readonly name: string;
   readonly clone: string;
+  /** Entries of its root that its own start writes. */
+  readonly written: RegExp;
   /** Makes and starts the container. */
   create(): Promise<void>;
   /** @throws when there is no such container */
@@ -29,6 +34,7 @@ export class LxcSubject implements Subject {
   readonly type = 'lxc';
   readonly name = 'demo-lxc';
   readonly clone = 'demo-lxc-clone';
+  readonly written = /^(|var\/log\/messages|var\/run\/.*)$/; // '' is the root itself: lxc-start makes dev in it
   constructor(
     readonly path: string,
     private readonly volumes: string,
@@ -50,7 +56,7 @@ export class LxcSubject implements Subject {
     const rootfs = /^\s*lxc\.rootfs\.path\s*=\s*(?:dir:)?(\S+)/m.exec(config)?.[1];
     const volume = /^\s*lxc\.mount\.entry\s*=\s*(\S+)\s+\/?srv\/volume\s/m.exec(config)?.[1];
     if (rootfs === undefined || volume === undefined) throw new Error(`${name}: its configuration names no root or volume`);
-    return { root: join(rootfs, 'data'), volume };
+    return { root: rootfs, data: join(rootfs, 'data'), volume };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -65,6 +71,7 @@ export class DockerSubject implements Subject {
   readonly type = 'docker';
   readonly name = 'demo-docker';
   readonly clone = 'demo-docker-clone';
+  readonly written = /^(|\.dockerenv|(dev|proc|sys)(\/.*)?|etc|etc\/(hosts|hostname|resolv\.conf|mtab))$/; // the engine makes these mount points
   readonly socket: string;
   private daemon: ChildProcess | undefined;
   constructor(private readonly folder: string) {
@@ -76,6 +83,7 @@ export class DockerSubject implements Subject {
     const image = join(this.folder, 'image');
     await fs.mkdir(join(image, 'bin'), { recursive: true });
     await fs.cp('/bin/busybox', join(image, 'bin/busybox'), { dereference: true });
+    await fs.writeFile(join(image, 'deleted'), 'a file of the image that the container has deleted');
     await run('tar', ['-C', image, '-cf', `${image}.tar`, '.']);
     await this.call('POST', '/images/create?fromSrc=-&repo=demo', ['-T', `${image}.tar`]);
     const body = {
@@ -85,6 +93,7 @@ export class DockerSubject implements Subject {
     };
     await this.call('POST', `/containers/create?name=${this.name}`, ['-H', 'Content-Type: application/json', '-d', JSON.stringify(body)]);
     await this.call('POST', `/containers/${this.name}/start`);
+    await fs.rm(join((await this.places(this.name)).root, 'deleted'));
   }
 
   private async startDaemon(): Promise<void> {
@@ -115,7 +124,7 @@ export class DockerSubject implements Subject {
     const mount: unknown = Array.isArray(mounts) ? mounts.find((one: unknown) => part(one, 'Destination') === '/srv/volume') : undefined;
     const volume = part(mount, 'Source');
     if (typeof root !== 'string' || typeof volume !== 'string') throw new Error(`${name}: inspect names no root or volume`);
-    return { root: join(root, 'data'), volume };
+    return { root, data: join(root, 'data'), volume };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
