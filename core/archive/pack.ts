@@ -107,13 +107,18 @@ function tarArguments(plan: LevelPlan): string[] {
   ];
 }
 
-/** The level as a stream of stored bytes, and tar's totals, which hold after the stream's end. The stream fails
- *  with `failed` when tar does, so that nothing half-read is ever put away. `onBytes` is told how far tar is. */
-export async function packedLevel(
-  plan: LevelPlan,
-  signal: AbortSignal,
-  onBytes: (bytes: number) => void,
-): Promise<{ stream: Readable; report: TarReport }> {
+export interface PackedLevel {
+  /** The stored bytes. Fails with `failed` when tar does, so that nothing half-read is ever put away. */
+  readonly stream: Readable;
+  /** tar's totals; they hold after the stream's end. */
+  readonly report: TarReport;
+  /** tar has ended well: nothing is read of the source any more. A target that takes its time is not waited for, as
+   *  long as what is left fits the stream's buffer of 1 MiB. */
+  readonly read: Promise<void>;
+}
+
+/** Packs a level. `onBytes` is told how far tar is. */
+export async function packedLevel(plan: LevelPlan, signal: AbortSignal, onBytes: (bytes: number) => void): Promise<PackedLevel> {
   if (plan.since !== undefined) await copyFile(plan.since, plan.snapshot);
   const child = archiveChild('tar', tarArguments(plan), ['ignore', 'pipe', 'pipe']);
   const messages = new TarMessages(plan.still, onBytes);
@@ -127,8 +132,21 @@ export async function packedLevel(
       throw new PluginError('failed', `reading ${plan.source.name} (${plan.source.path}) failed: ${said}`);
     }
     if (plan.source.kind === 'folder') await setReference(plan.snapshot, plan.reference);
+    stream.emit(readEvent);
   });
-  return { stream, report: messages.report };
+  return { stream, report: messages.report, read: readOf(stream, plan.source.path) };
+}
+
+const readEvent = 'container-backup:read';
+
+function readOf(stream: Readable, path: string): Promise<void> {
+  const read = new Promise<void>((resolve, reject) => {
+    stream.once(readEvent, resolve);
+    stream.once('error', reject);
+    stream.once('close', () => reject(new PluginError('failed', `${path} was not read to its end`)));
+  });
+  read.catch(() => undefined); // whoever takes the stream is told too
+  return read;
 }
 
 /** The snapshot file (GNU tar manual, "Format of the Incremental Snapshot Files", version 2) begins with a line that

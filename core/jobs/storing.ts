@@ -58,13 +58,7 @@ export class Storer {
 
   /** Packs a level and stores it. */
   async level(path: string, plan: Omit<LevelPlan, 'compression'>, level: number, onBytes: (bytes: number) => void): Promise<StoredLevel> {
-    const { stream, report } = await packedLevel({ ...plan, compression: this.compression }, this.signal, onBytes);
-    const read = new Promise<void>((resolve, reject) => {
-      stream.once('end', resolve);
-      stream.once('error', reject);
-      stream.once('close', () => reject(new PluginError('failed', `${path} was not stored to its end`)));
-    });
-    read.catch(() => undefined); // whoever waits for `stored` is told too
+    const { stream, report, read } = await packedLevel({ ...plan, compression: this.compression }, this.signal, onBytes);
     const stored = this.file(path, stream).then((file) => {
       onBytes(report.bytes);
       return { source: plan.source.name, level, compression: this.compression, ...report, ...file };
