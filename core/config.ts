@@ -49,7 +49,8 @@ function writtenValue(key: string, written: readonly string[]): unknown {
   if (key === 'share') return Object.fromEntries(written.map(shareOf));
   const last = written.at(-1) ?? '';
   if (['new_base_ratio', 'undo_hours'].includes(key)) return Number(last);
-  return ['state', 'lxc_path', 'docker_socket'].includes(key) ? resolve(last) : last;
+  // An empty one must not become the current folder; the schema refuses it.
+  return ['state', 'lxc_path', 'docker_socket'].includes(key) && last !== '' ? resolve(last) : last;
 }
 
 async function fileValues(path: string | undefined): Promise<Values> {

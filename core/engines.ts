@@ -44,6 +44,7 @@ export async function openEngines(
       runtimes.set(id, await plugins.openRuntime(id, options[id] ?? {}, o));
     } catch (error) {
       o.log('warn', `runtime ${id} cannot be opened: ${error}`);
+      plugins.refuse(id, error instanceof Error ? error.message : String(error));
     }
   }
   return enginesOf(runtimes, o.log);

@@ -37,8 +37,8 @@ const packageFolder = fileURLToPath(new URL('../../', import.meta.url));
 export async function startService(config: Config): Promise<Service> {
   const log = createLog(config.log_level);
   await mkdir(config.state, { recursive: true, mode: 0o700 });
-  await rm(join(config.state, 'work'), { recursive: true, force: true }); // of runs that a crash ended
   const store = await openState(config.state);
+  await rm(join(config.state, 'work'), { recursive: true, force: true }); // of runs that a crash ended; only once the state is ours
   const closing = new AbortController();
   const opened: { close(): Promise<void> }[] = [store];
   try {

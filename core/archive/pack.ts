@@ -3,10 +3,11 @@ import { basename, dirname } from 'node:path';
 import type { Readable } from 'node:stream';
 import { PluginError, type Source } from '../contract/index.js';
 import { archiveChild, checkedOutput, childExit } from './child.js';
+import { zstdFlags } from './compress.js';
 import type { Compression } from './layout.js';
 
-/** zstd's level 3 is its default: 292–332 MB/s a core; the compressor sits behind tar on a kernel pipe. */
-const compressor = 'zstd -3 -T0 -q';
+/** The compressor sits behind tar on a kernel pipe. */
+const compressor = `zstd ${zstdFlags.join(' ')}`;
 /** A tar record is 10 KiB; a checkpoint is told every 2048 of them. */
 const checkpointRecords = 2048;
 const recordBytes = 10240;

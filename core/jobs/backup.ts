@@ -210,6 +210,7 @@ class Run {
         if (lease.expired())
           throw new PluginError('failed', `the pause of ${spec.container_id} took longer than its lease`, { retryable: true });
       }
+      lease.release(); // only here: whoever could not resume it leaves that to the main thread
       this.#pauseMs = Math.round(performance.now() - began);
     }
     await finish();

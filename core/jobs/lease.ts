@@ -14,9 +14,11 @@ export interface LeaseDesk {
 export interface HeldLease extends AsyncDisposable {
   /** Whether the container may have been resumed by the main thread meanwhile. */
   expired(): boolean;
+  /** Tells that the container goes on. Without it the main thread resumes it when the run has ended. */
+  release(): void;
 }
 
-/** Takes the lease and keeps renewing it until it is disposed of. */
+/** Takes the lease and keeps renewing it until it is disposed of, which does not release it: the pause may not have ended. */
 export async function holdLease(desk: LeaseDesk, runtime: string, container: string): Promise<HeldLease> {
   let until = 0;
   let lost = false;
@@ -32,9 +34,7 @@ export async function holdLease(desk: LeaseDesk, runtime: string, container: str
   const renewal = setInterval(() => void take().catch(() => undefined), renewEvery);
   return {
     expired: () => lost || Date.now() > until,
-    async [Symbol.asyncDispose]() {
-      clearInterval(renewal);
-      desk.post({ type: 'release', runtime, container });
-    },
+    release: () => desk.post({ type: 'release', runtime, container }),
+    [Symbol.asyncDispose]: async () => clearInterval(renewal),
   };
 }

@@ -70,12 +70,21 @@ function secretNames({ optionsSchema }: FoundPlugin): string[] {
 
 class LoadedPlugins implements Plugins {
   readonly #opens = new Map<string, Promise<Open>>();
+  #reports: readonly PluginReport[];
   constructor(
     private readonly plugins: ReadonlyMap<string, FoundPlugin>,
-    readonly reports: readonly PluginReport[],
+    reports: readonly PluginReport[],
     private readonly stateFolder: string,
-  ) {}
+  ) {
+    this.#reports = reports;
+  }
 
+  get reports() {
+    return this.#reports;
+  }
+  refuse(id: string, problem: string) {
+    this.#reports = this.#reports.map((one) => (one.ok && one.id === id ? { ...one, ok: false, problem } : one));
+  }
   manifest(id: string) {
     return this.plugins.get(id)?.manifest;
   }

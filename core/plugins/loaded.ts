@@ -15,6 +15,8 @@ export interface PluginReport {
 
 export interface Plugins {
   readonly reports: readonly PluginReport[];
+  /** Has a plugin whose code cannot be used reported as broken from now on. */
+  refuse(id: string, problem: string): void;
   /** Imports the plugin's code at the first call, and opens it.
    *  @throws PluginError not_found (no such plugin), invalid (options fail its schema, with the pointer),
    *  failed (its module cannot be imported or is no plugin), and what its `open` throws */

@@ -44,12 +44,17 @@ export class Tools {
   }
 
   async state(name: string): Promise<ContainerState> {
+    const word = await this.#word(name);
+    if (word === 'STOPPED') return 'stopped';
+    // THAWED passes within milliseconds; whatever is not stopped holds its folders
+    return word === 'FROZEN' || word === 'FREEZING' ? 'frozen' : 'running';
+  }
+
+  /** LXC's own word for the state. */
+  async #word(name: string): Promise<string> {
     const { code, stdout, stderr } = await this.#run('lxc-info', name, ['-sH']);
     if (code !== 0) throw new PluginError('not_found', `lxc-info does not know ${name}: ${stderr.trim()}`);
-    const word = stdout.trim();
-    if (word === 'STOPPED') return 'stopped';
-    // FREEZING and THAWED pass within milliseconds; whatever is not stopped holds its folders
-    return word === 'FROZEN' || word === 'FREEZING' ? 'frozen' : 'running';
+    return stdout.trim();
   }
 
   /** Process id of the container's init on the host; undefined when it is stopped. */
@@ -82,9 +87,17 @@ export class Tools {
   async unfreeze(name: string): Promise<void> {
     let said = '';
     for (let tried = 0; tried < resumeTries; tried++) {
-      if ((await this.state(name)) !== 'frozen') return;
-      if (tried > 0) await sleep(100 * 2 ** tried);
-      said = (await this.#run('lxc-unfreeze', name, [])).stderr.trim();
+      if (tried > 1) await sleep(100 * 2 ** tried);
+      try {
+        const word = await this.#word(name);
+        if (word !== 'FROZEN' && word !== 'FREEZING') return;
+        // What a killed lxc-freeze leaves; lxc-unfreeze takes it for running, so the freeze is ended first.
+        if (word === 'FREEZING') await this.#run('lxc-freeze', name, []);
+        said = (await this.#run('lxc-unfreeze', name, [])).stderr.trim();
+      } catch (error) {
+        if (error instanceof PluginError && error.code === 'not_found') throw error;
+        said = String(error); // a tool that was killed or could not be started: no reason to give up
+      }
     }
     if ((await this.state(name)) === 'frozen') throw new PluginError('failed', `${name} stays frozen: ${said}`, { retryable: true });
   }
