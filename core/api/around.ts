@@ -25,7 +25,7 @@ async function system(deps: ApiDeps): Promise<object> {
 async function setPreferences(deps: ApiDeps, call: Call): Promise<object> {
   const { backup_concurrent, ...unknown } = await jsonBody(call);
   const [extra] = Object.keys(unknown);
-  if (extra !== undefined) throw wrong(`/${extra}`, 'is not a known key');
+  if (extra !== undefined) throw wrong(`/${extra.replaceAll('~', '~0').replaceAll('/', '~1')}`, 'is not a known key');
   const fits = typeof backup_concurrent === 'number' && Number.isInteger(backup_concurrent);
   if (!fits || backup_concurrent < 1 || backup_concurrent > mostJobs) throw wrong('/backup_concurrent', `must be 1 to ${mostJobs}`);
   await deps.store.preferences.put({ backup_concurrent });

@@ -54,6 +54,19 @@ export async function jsonBody(call: Call): Promise<Body> {
   return toBody(await call.text());
 }
 
+// Far beyond any body of ours. What walks a value, as a copy does, would run out of stack on one of many thousands.
+const deepest = 32;
+
+function tooDeep(value: unknown): boolean {
+  let level: unknown[] = [value];
+  for (let depth = 0; depth < deepest; depth++) {
+    level = level.flatMap((one) => (typeof one === 'object' && one !== null ? Object.values(one) : []));
+    if (level.length === 0) return false;
+  }
+  return true;
+}
+
+/** @throws ApiError bad_request */
 export function toBody(text: string): Body {
   let value: unknown;
   try {
@@ -62,6 +75,7 @@ export function toBody(text: string): Body {
     throw new ApiError('bad_request', 'the body must be JSON');
   }
   if (!isBody(value)) throw new ApiError('bad_request', 'the body must be a JSON object');
+  if (tooDeep(value)) throw new ApiError('bad_request', `the body must not be nested deeper than ${deepest} levels`);
   return value;
 }
 

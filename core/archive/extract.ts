@@ -1,4 +1,4 @@
-import type { Readable } from 'node:stream';
+import { type Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { PluginError } from '../contract/index.js';
 import { archiveChild, childExit } from './child.js';
@@ -12,6 +12,30 @@ export function checkStored(meter: Meter, file: StoredFile): void {
     'damaged',
     `${file.path} is damaged: ${meter.bytes} bytes with SHA-256 ${meter.sha256}, the manifest says ${file.stored_bytes} with ${file.sha256}; choose another run`,
   );
+}
+
+/** Takes all that comes, and gives it to the child as long as that listens: tar ends at the archive's end without
+ *  waiting for the end of its input, which is no failure. */
+function intoChild(stdin: Writable): Writable {
+  stdin.on('error', () => undefined); // a child that ended early: its exit code tells
+  return new Writable({
+    write(chunk: Buffer, _encoding, done) {
+      if (stdin.destroyed || stdin.write(chunk)) return done();
+      const go = () => {
+        stdin.off('drain', go).off('close', go);
+        done();
+      };
+      stdin.on('drain', go).on('close', go);
+    },
+    final(done) {
+      stdin.end();
+      done();
+    },
+    destroy(error, done) {
+      stdin.destroy();
+      done(error);
+    },
+  });
 }
 
 /** Feeds the stored bytes to a child and checks its exit code, the byte count and the hash; only then is it done. */
@@ -29,16 +53,25 @@ async function fed(
   const exit = childExit(child, name, signal);
   const meter = new Meter();
   if (!child.stdin) throw new PluginError('failed', `${name} has no input`);
-  const moved = await Promise.allSettled([pipeline(stored, meter, child.stdin, { signal }), exit]);
-  const [flow, end] = moved;
+  const failed = new AbortController();
+  exit.then(
+    (code) => code !== 0 && failed.abort(),
+    () => failed.abort(),
+  );
+  let broken: unknown; // of the source, before the child had ended
+  const flow = pipeline(stored, meter, intoChild(child.stdin), { signal: AbortSignal.any([signal, failed.signal]) });
+  flow.catch((error: unknown) => {
+    if (!failed.signal.aborted) broken = error;
+  });
+  const [moved, end] = await Promise.allSettled([flow, exit]);
   if (signal.aborted) throw new PluginError('aborted', 'stopped', { cause: signal.reason });
+  if (broken !== undefined) throw broken;
   if (end.status === 'rejected') throw end.reason;
   if (end.value !== 0) {
-    if (flow.status === 'fulfilled') checkStored(meter, file);
+    if (moved.status === 'fulfilled') checkStored(meter, file);
     const noSpace = said.includes('No space left on device');
     throw new PluginError(noSpace ? 'no_space' : 'damaged', `extracting ${file.path} failed: ${said.trim().slice(0, 500)}`);
   }
-  if (flow.status === 'rejected') throw flow.reason;
   checkStored(meter, file);
 }
 

@@ -16,16 +16,21 @@ export interface ArchiveEntry extends StoredFile {
   readonly compression: Compression;
   readonly bytes: number; // before compression
   readonly entries: number;
+  /** Some file has names that are not in this level: links that lead out of the source, or to what is excluded. */
+  readonly outside_links?: true;
   /** GNU tar's snapshot of this level, zstd; only where later runs build on it. */
   readonly snapshot?: StoredFile;
 }
+
+/** `excludes`: what levels on this base must leave out, too. */
+export type StoredSource = Pick<Source, 'name' | 'origin' | 'kind'> & { readonly excludes?: readonly string[] };
 
 export interface Manifest {
   readonly format: 1;
   readonly run: string;
   readonly job: { readonly id: number; readonly name: string };
   readonly container: Description;
-  readonly sources: readonly Pick<Source, 'name' | 'origin' | 'kind'>[];
+  readonly sources: readonly StoredSource[];
   readonly image?: { readonly digest: string };
   readonly features: readonly string[];
   readonly started: string; // RFC 3339

@@ -1,10 +1,11 @@
-import { copyFile, readFile, writeFile } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import type { Readable } from 'node:stream';
 import { PluginError, type Source } from '../contract/index.js';
 import { archiveChild, checkedOutput, childExit } from './child.js';
 import { zstdFlags } from './compress.js';
 import type { Compression } from './layout.js';
+import { copySnapshot, setReference } from './snapshot.js';
 
 /** The compressor sits behind tar on a kernel pipe. */
 const compressor = `zstd ${zstdFlags.join(' ')}`;
@@ -28,6 +29,8 @@ export interface LevelPlan {
 export interface TarReport {
   bytes: number; // of the tar stream before compression
   entries: number;
+  /** A file has names that are not in this level. */
+  outside_links?: true;
 }
 
 const harmless = [
@@ -74,6 +77,7 @@ class TarMessages {
     const total = /^Total bytes written: (\d+)/.exec(line.replace(/^tar: /, ''));
     const checkpoint = /^tar: checkpoint (\d+)/.exec(line);
     if (total) this.report.bytes = Number(total[1]);
+    else if (line.startsWith('tar: Missing links to ')) this.report.outside_links = true;
     else if (checkpoint) this.onBytes(Number(checkpoint[1]) * recordBytes);
     else if (line !== '' && ![...harmless, ...(this.still ? [] : live)].some((pattern) => pattern.test(line))) {
       if (this.problems.length < 20) this.problems.push(line);
@@ -98,7 +102,7 @@ function tarArguments(plan: LevelPlan): string[] {
     `--checkpoint=${checkpointRecords}`,
     '--checkpoint-action=echo=checkpoint %u',
     ...(compression === 'zstd' ? [`--use-compress-program=${compressor}`] : []),
-    ...(source.kind === 'folder' ? ['--no-check-device', `--listed-incremental=${plan.snapshot}`] : []),
+    ...(source.kind === 'folder' ? ['--check-links', '--no-check-device', `--listed-incremental=${plan.snapshot}`] : []),
     '--anchored',
     ...source.excludes.map((pattern) => `--exclude=${pattern}`),
     '--no-anchored',
@@ -120,7 +124,8 @@ export interface PackedLevel {
 
 /** Packs a level. `onBytes` is told how far tar is. */
 export async function packedLevel(plan: LevelPlan, signal: AbortSignal, onBytes: (bytes: number) => void): Promise<PackedLevel> {
-  if (plan.since !== undefined) await copyFile(plan.since, plan.snapshot);
+  // tar would go on from one that is there
+  await (plan.since === undefined ? rm(plan.snapshot, { force: true }) : copySnapshot(plan.since, plan.snapshot));
   const child = archiveChild('tar', tarArguments(plan), ['ignore', 'pipe', 'pipe']);
   const messages = new TarMessages(plan.still, onBytes);
   child.stderr?.setEncoding('utf8').on('data', (text: string) => messages.take(text));
@@ -148,16 +153,4 @@ function readOf(stream: Readable, path: string): Promise<void> {
   });
   read.catch(() => undefined); // whoever takes the stream is told too
   return read;
-}
-
-/** The snapshot file (GNU tar manual, "Format of the Incremental Snapshot Files", version 2) begins with a line that
- *  names tar, then the time in seconds, NUL. It is moved to a second before the reference: the kernel stamps ctime
- *  with a coarse clock, and what was written between the sync and tar's start must be seen by the next level. */
-async function setReference(snapshot: string, reference: number): Promise<void> {
-  const data = await readFile(snapshot);
-  const start = data.indexOf('\n') + 1;
-  const end = data.indexOf(0, start);
-  if (start === 0 || end < 0) throw new PluginError('failed', `tar left no usable snapshot file for the next level`);
-  const seconds = Buffer.from(String(Math.floor(reference / 1000) - 1));
-  await writeFile(snapshot, Buffer.concat([data.subarray(0, start), seconds, data.subarray(end)]));
 }

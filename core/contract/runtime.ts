@@ -102,7 +102,7 @@ export interface Runtime extends AsyncDisposable {
   /** @throws PluginError not_found, also for a volume that vanished, naming it */
   sources(id: string): Promise<readonly Source[]>;
   image(id: string): Promise<Image | undefined>;
-  /** Freezes a running container; a stopped one stays as it is. Disposing always resumes. */
+  /** Freezes a running container, and disposing always resumes it; a stopped one, or one that its owner froze, stays as it is. */
   pause(id: string): Promise<AsyncDisposable>;
   /** Thaws; fine when it is not frozen. For leases that outlived their worker. */
   resume(id: string): Promise<void>;

@@ -183,17 +183,20 @@ class Run {
   }
 
   async #passes(tracks: readonly Track[]): Promise<void> {
-    const { spec, signal } = this.world;
+    const { spec, runtime, signal } = this.world;
     const sources = tracks.map(({ source }) => source);
     const shared = new Set(this.parts.description.volume.filter((volume) => volume.shared_with.length > 0).map(({ name }) => name));
     const running = this.parts.description.state === 'running';
-    const twice = spec.features.includes('pause') && running;
+    const pausing = spec.features.includes('pause');
     const reference = await syncedReference(sources, signal);
-    const frozen = spec.features.includes('pause') && !running;
+    const frozen = pausing && !running;
     const folders = tracks.filter(({ source }) => source.kind === 'folder');
     const files = tracks.filter(({ source }) => source.kind === 'file');
-    await firstPass(this.#pass, twice ? folders : tracks, { reference, frozen, shared });
-    if (!twice) return;
+    await firstPass(this.#pass, pausing ? folders : tracks, { reference, frozen, shared });
+    if (!pausing) return;
+    // Its owner may have started or thawed it since it was described: then the first pass holds no single moment.
+    const runs = running || (await runtime.describe(spec.container_id)).state === 'running';
+    if (!runs) return firstPass(this.#pass, files, { reference, frozen, shared });
     await this.#paused(async () => secondPass(this.#pass, folders, files, { reference: Date.now(), frozen: true, shared }));
   }
 
@@ -223,7 +226,7 @@ class Run {
       run,
       job: { id: this.world.id, name: this.world.spec.job_name },
       container: description,
-      sources: chosen.sources.map(({ name, origin, kind }) => ({ name, origin, kind })),
+      sources: chosen.sources.map(({ name, origin, kind, excludes }) => ({ name, origin, kind, ...(excludes.length > 0 && { excludes }) })),
       ...(digest !== undefined && { image: { digest } }),
       features: this.world.spec.features,
       started: this.#started.toISOString(),

@@ -13,16 +13,20 @@ export interface BaseChoice {
 
 const hasSnapshot = (archive: ArchiveEntry): archive is Base => archive.snapshot !== undefined;
 
+const sameTexts = (a: readonly string[], b: readonly string[]): boolean => JSON.stringify(a.toSorted()) === JSON.stringify(b.toSorted());
+
 /** @param runs complete runs, newest first
  *  @param ratio a differential larger than this part of its base makes a new base */
-export function chosenBase(runs: readonly Manifest[], source: Pick<Source, 'name' | 'kind'>, ratio: number): BaseChoice {
+export function chosenBase(runs: readonly Manifest[], source: Pick<Source, 'name' | 'kind' | 'excludes'>, ratio: number): BaseChoice {
   const newest = runs[0];
   const levels = newest?.archives.filter((archive) => archive.source === source.name) ?? [];
   const base = levels.find((archive) => archive.level === 0);
   if (base === undefined) return {};
   const again = { expected: base.bytes };
-  const sameKind = newest?.sources.some(({ name, kind }) => name === source.name && kind === source.kind) ?? false;
-  if (source.kind === 'file' || !sameKind || !hasSnapshot(base)) return again;
+  const before = newest?.sources.find(({ name }) => name === source.name);
+  // What was excluded has not changed since, so no level would hold it; what is excluded now is in the base.
+  const same = before?.kind === source.kind && sameTexts(before.excludes ?? [], source.excludes);
+  if (source.kind === 'file' || !same || !hasSnapshot(base)) return again;
   const differential = levels.find((archive) => archive.level === 1);
   if (differential !== undefined && differential.bytes > base.bytes * ratio) return again;
   return { base, ...(differential !== undefined && { expected: differential.bytes }) };

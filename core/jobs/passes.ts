@@ -9,7 +9,7 @@ import type { Storer } from './storing.js';
 /** One source on its way through the passes. */
 export interface Track {
   readonly source: Source;
-  readonly base?: { readonly archive: Base; readonly snapshot: string };
+  base?: { readonly archive: Base; readonly snapshot: string };
   /** Name of a new level 0, without its suffix: of the record's top or of the run's folder. */
   readonly baseStem: string;
   readonly runStem: string;
@@ -54,23 +54,36 @@ export interface PassOptions {
 /** The first level of each source in this run: its base, or the differential since it. */
 export async function firstPass(world: PassWorld, tracks: readonly Track[], o: PassOptions): Promise<void> {
   for (const [index, track] of tracks.entries()) {
-    const { source, base } = track;
-    const snapshot = join(world.workFolder, `${index}.first.snar`);
-    const path = world.storer.freePath(base ? track.runStem : track.baseStem);
-    const level = base ? 1 : 0;
-    const plan = {
-      source,
-      snapshot,
-      reference: o.reference,
-      still: o.frozen && isStill(source, o.shared),
-      ...(base && { since: base.snapshot }),
-    };
-    const { stored } = await world.storer.level(path, plan, level, (bytes) => world.estimate.did(source.name, bytes));
-    const archive = await stored;
-    if (base) track.archives.push(base.archive);
-    track.archives.push(source.kind === 'folder' && !base ? await withSnapshot(world, track, archive, snapshot) : archive);
-    track.latest = snapshot;
+    if (await firstLevel(world, track, index, o)) continue;
+    delete track.base;
+    await firstLevel(world, track, index, o);
   }
+}
+
+/** @returns false when the base cannot be gone on from: a folder that was renamed is stored anew, and its files would
+ *  no longer be one with their hard links elsewhere. */
+async function firstLevel(world: PassWorld, track: Track, index: number, o: PassOptions): Promise<boolean> {
+  const { source, base } = track;
+  const snapshot = join(world.workFolder, `${index}.first.snar`);
+  const path = world.storer.freePath(base ? track.runStem : track.baseStem);
+  const level = base ? 1 : 0;
+  const plan = {
+    source,
+    snapshot,
+    reference: o.reference,
+    still: o.frozen && isStill(source, o.shared),
+    ...(base && { since: base.snapshot }),
+  };
+  const { stored } = await world.storer.level(path, plan, level, (bytes) => world.estimate.did(source.name, bytes));
+  const archive = await stored;
+  if (base && archive.outside_links && !base.archive.outside_links) {
+    await world.storer.drop(path);
+    return false;
+  }
+  if (base) track.archives.push(base.archive);
+  track.archives.push(source.kind === 'folder' && !base ? await withSnapshot(world, track, archive, snapshot) : archive);
+  track.latest = snapshot;
+  return true;
 }
 
 /** The snapshot lies beside the base, so that any appliance can go on from it. */

@@ -67,6 +67,12 @@ export class Storer {
     return { read, stored };
   }
 
+  /** Takes back one that turned out to be of no use. */
+  async drop(path: string): Promise<void> {
+    await this.target.remove(`${this.record}/${path}`);
+    this.#names.delete(path.toLowerCase());
+  }
+
   /** A snapshot file of tar's, compressed: 100,000 files are some MiB of names. */
   async snapshot(path: string, local: string): Promise<StoredFile> {
     return this.file(path, zstdStream(createReadStream(local), 'compress', this.signal));

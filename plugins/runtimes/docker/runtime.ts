@@ -76,9 +76,9 @@ export class DockerRuntime implements Runtime {
 
   async pause(id: string): Promise<AsyncDisposable> {
     const inspect = await engine.inspect(this.client, checkName(id));
-    if (inspect.state === 'running') await this.client.json('POST', `/containers/${inspect.id}/pause`);
-    const stopped = inspect.state === 'stopped';
-    return { [Symbol.asyncDispose]: async () => (stopped ? undefined : this.resumeSurely(inspect.id)) };
+    const running = inspect.state === 'running';
+    if (running) await this.client.json('POST', `/containers/${inspect.id}/pause`);
+    return { [Symbol.asyncDispose]: async () => (running ? this.resumeSurely(inspect.id) : undefined) }; // its owner's pause stays
   }
 
   private async resumeSurely(id: string): Promise<void> {

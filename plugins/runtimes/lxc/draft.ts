@@ -133,9 +133,9 @@ export class LxcDraft implements Draft {
   }
 
   async #finishFiles(): Promise<void> {
-    const { action } = this.plan;
+    const { container, description } = this.plan;
     const root = this.layout.folders.get('rootfs');
-    if (action === 'create' && root !== undefined) await emptyMachineId(root);
+    if (container !== description.name && root !== undefined) await emptyMachineId(root);
     await syncPlaces(this.#places);
     this.#places = await Promise.all(
       this.#places.map(async (place) => (place.mode === 'entries' ? { ...place, names: await readdir(place.built) } : place)),

@@ -60,7 +60,7 @@ export function newConfig(plan: RestorePlan, root: string, paths: ReadonlyMap<Vo
   return rewrite(plan.description.native.text, ({ key, value }) => {
     if (key === 'lxc.rootfs.path') return rootOf(`${key} = ${value}`)?.path === root ? value : `dir:${root}`;
     if (key === 'lxc.uts.name' && renamed) return plan.container;
-    if (plan.action === 'create' && /^lxc\.net\.\d+\.hwaddr$/.test(key)) return newMac();
+    if (renamed && /^lxc\.net\.\d+\.hwaddr$/.test(key)) return newMac();
     return key === 'lxc.mount.entry' ? withMountSource(value, moved) : value;
   });
 }

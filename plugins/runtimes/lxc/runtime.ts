@@ -72,13 +72,12 @@ export class LxcRuntime implements Runtime {
 
   async pause(id: string): Promise<AsyncDisposable> {
     await this.#tools.config(id);
-    if ((await this.#tools.state(id)) === 'running') {
-      try {
-        await this.#tools.freeze(id);
-      } catch (error) {
-        await this.#tools.unfreeze(id); // it may be half frozen
-        throw error;
-      }
+    if ((await this.#tools.state(id)) !== 'running') return { [Symbol.asyncDispose]: async () => undefined }; // its owner's freeze stays
+    try {
+      await this.#tools.freeze(id);
+    } catch (error) {
+      await this.#tools.unfreeze(id); // it may be half frozen
+      throw error;
     }
     return { [Symbol.asyncDispose]: () => this.resume(id) };
   }

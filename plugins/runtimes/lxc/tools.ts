@@ -13,6 +13,9 @@ export function isName(name: string): boolean {
 
 const stopSeconds = 30;
 const resumeTries = 5;
+/** Milliseconds until an lxc-freeze that has not ended is begun anew; doubled each time, for slow machines. */
+const freezePatience = 25;
+const freezeTries = 8;
 /** An init that ends this soon after its start was not restored to a working container. */
 const settleMilliseconds = 250;
 
@@ -79,7 +82,17 @@ export class Tools {
     if ((await this.state(name)) !== 'stopped') throw new PluginError('failed', `${name} could not be stopped`);
   }
 
+  /** With cgroup v1, lxc-freeze looks at once whether all stands still and then only after a whole second, which the
+   *  container would stand frozen for nothing; one that is begun anew looks at once. */
   async freeze(name: string): Promise<void> {
+    for (let tried = 0; tried < freezeTries; tried++) {
+      const patience = AbortSignal.timeout(freezePatience * 2 ** tried);
+      try {
+        return await this.#must('lxc-freeze', name, [], patience);
+      } catch (error) {
+        if (!patience.aborted) throw error;
+      }
+    }
     await this.#must('lxc-freeze', name, []);
   }
 
@@ -92,7 +105,7 @@ export class Tools {
         const word = await this.#word(name);
         if (word !== 'FROZEN' && word !== 'FREEZING') return;
         // What a killed lxc-freeze leaves; lxc-unfreeze takes it for running, so the freeze is ended first.
-        if (word === 'FREEZING') await this.#run('lxc-freeze', name, []);
+        if (word === 'FREEZING') await this.freeze(name);
         said = (await this.#run('lxc-unfreeze', name, [])).stderr.trim();
       } catch (error) {
         if (error instanceof PluginError && error.code === 'not_found') throw error;
@@ -109,15 +122,15 @@ export class Tools {
     if (wanted === 'frozen') await this.freeze(name);
   }
 
-  async #must(tool: string, name: string, args: readonly string[]): Promise<void> {
-    const { code, stdout, stderr } = await this.#run(tool, name, args);
+  async #must(tool: string, name: string, args: readonly string[], signal?: AbortSignal): Promise<void> {
+    const { code, stdout, stderr } = await this.#run(tool, name, args, signal);
     if (code !== 0) throw new PluginError('failed', `${tool} of ${name} ended with ${code}: ${stderr.trim() || stdout.trim()}`);
   }
 
-  async #run(tool: string, name: string, args: readonly string[]): Promise<ChildResult> {
+  async #run(tool: string, name: string, args: readonly string[], signal?: AbortSignal): Promise<ChildResult> {
     this.folder(name);
     // cwd: the monitor that lxc-start leaves behind must not hold a folder of ours
-    const result = await childResult(tool, ['-P', this.path, '-n', name, ...args], { cwd: '/' });
+    const result = await childResult(tool, ['-P', this.path, '-n', name, ...args], { cwd: '/', ...(signal && { signal }) });
     if (result.code === 127) throw new PluginError('unavailable', `${tool} is not installed on this appliance`);
     return result;
   }
