@@ -7,6 +7,8 @@ import { partName } from './part.js';
 
 /** So much may be written before the disk is asked to keep up: bounds dirty memory and how long the last sync takes. */
 const syncEvery = 64 << 20;
+/** A pipe gives 64 KiB at a time; so much is written by one call. */
+const writeSize = 1 << 20;
 
 export interface PutOptions {
   readonly signal: AbortSignal;
@@ -69,17 +71,44 @@ async function refuseTaken(folder: Folder, name: string, replace: boolean): Prom
   if (there.isDirectory()) throw new PluginError('exists', `${name} is a folder; a file cannot replace it`);
 }
 
-/** Writes chunk by chunk: the next is asked for only when the last is written. */
+/** Writes all of the chunks, whatever the system takes at a time. */
+async function writeAll(file: FileHandle, chunks: readonly Uint8Array[]): Promise<void> {
+  let rest = chunks.filter(({ length }) => length > 0);
+  while (rest.length > 0) {
+    let { bytesWritten } = await file.writev(rest);
+    const left: Uint8Array[] = [];
+    for (const chunk of rest) {
+      if (bytesWritten < chunk.length) left.push(chunk.subarray(bytesWritten));
+      bytesWritten = Math.max(0, bytesWritten - chunk.length);
+    }
+    rest = left;
+  }
+}
+
+/** Gathers chunks to calls of a MiB: the next is asked for only when the last is written. */
+async function* gathered(source: Readable): AsyncGenerator<Uint8Array[]> {
+  let chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of readChunks(source)) {
+    chunks.push(chunk);
+    size += chunk.length;
+    if (size < writeSize) continue;
+    yield chunks;
+    chunks = [];
+    size = 0;
+  }
+  if (size > 0) yield chunks;
+}
+
+/** Writes what the source gives, as it gives it. */
 async function copy(source: Readable, file: FileHandle, signal: AbortSignal): Promise<number> {
   let bytes = 0;
   let synced = 0;
   let syncing: Promise<void> = Promise.resolve();
-  for await (const chunk of readChunks(source)) {
-    for (let at = 0; at < chunk.length; ) {
-      if (signal.aborted) return bytes; // whoever waits has been told already
-      at += (await file.write(chunk, at, chunk.length - at)).bytesWritten;
-    }
-    bytes += chunk.length;
+  for await (const chunks of gathered(source)) {
+    if (signal.aborted) return bytes; // whoever waits has been told already
+    await writeAll(file, chunks);
+    bytes += chunks.reduce((sum, { length }) => sum + length, 0);
     if (bytes - synced < syncEvery) continue;
     synced = bytes;
     await syncing;
