@@ -87,7 +87,12 @@ export function backupRoutes(deps: ApiDeps): Route[] {
     return oneByOne(async () => tell(call, await jobs.create(await checkedSpec(deps, body))));
   };
   const list = async (call: Call) => Promise.all((await jobs.list()).map((b) => shown(deps, b, call.full)));
-  const run = async (call: Call) => tell(call, await jobs.run((await backup(deps, call)).id));
+  // As captured: the job as it was when it was told to run. `?view=full` shows it as it is now.
+  const run = async (call: Call) => {
+    const before = await backup(deps, call);
+    const now = await jobs.run(before.id);
+    return tell(call, call.full ? now : before);
+  };
   const stop = async (call: Call) => tell(call, await jobs.stop((await backup(deps, call)).id));
   const runs = async (call: Call) => deps.backupRuns((await backup(deps, call)).spec);
   return [

@@ -69,8 +69,9 @@ async function fed(
   if (end.status === 'rejected') throw end.reason;
   if (end.value !== 0) {
     if (moved.status === 'fulfilled') checkStored(meter, file);
-    const noSpace = said.includes('No space left on device');
-    throw new PluginError(noSpace ? 'no_space' : 'damaged', `extracting ${file.path} failed: ${said.trim().slice(0, 500)}`);
+    if (/No space left on device|: Wrote only \d+ of \d+ bytes/.test(said))
+      throw new PluginError('no_space', `there is no space to extract ${file.path}: free some where containers and volumes lie`);
+    throw new PluginError('damaged', `extracting ${file.path} failed: ${said.trim().slice(0, 500)}`);
   }
   checkStored(meter, file);
 }

@@ -15,9 +15,16 @@ export function runName(time: number): string {
   return new Date(time).toISOString().slice(0, 19).replace('T', '_').replaceAll(':', '-');
 }
 
+/** The time that a run's name tells. */
+export const runTime = (name: string): number => Date.parse(`${name.slice(0, 10)}T${name.slice(11).replaceAll('-', ':')}Z`);
+
 export function archiveName(stem: string, compression: Compression): string {
   return compression === 'zstd' ? `${stem}.tar.zst` : `${stem}.tar`;
 }
+
+/** Whether a file in a run's folder is one that this format makes, whole or, by its temporary name, in part. */
+export const isRunFile = (name: string): boolean =>
+  name === manifestName || /\.(tar|tar\.zst|snar\.zst|part)$/.test(name) || name.startsWith('.');
 
 /** Whether a file at the top of a record is one that this format makes, so that it may be collected. */
 export const isBaseName = (name: string): boolean => /^image(-[0-9_-]+)?\.(tar|tar\.zst|snar\.zst)$/.test(name);

@@ -89,13 +89,21 @@ function isManifest(value: unknown): value is Manifest {
   );
 }
 
+function parsedJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
 /** @throws PluginError damaged: cut, altered, or of an unknown format */
 export function parsedManifest(text: string, where: string): Manifest {
   const [body = '', hash] = text.split('\n');
   if (createHash('sha256').update(body).digest('hex') !== hash) {
     throw new PluginError('damaged', `${where} is damaged: its own hash does not hold; restore from another run`);
   }
-  const value: unknown = JSON.parse(body);
+  const value = parsedJson(body);
   if (!isManifest(value)) throw new PluginError('damaged', `${where} is not a manifest of format 1; update the appliance`);
   return value;
 }

@@ -57,6 +57,8 @@ const live = [
 class TarMessages {
   readonly report: TarReport = { bytes: 0, entries: 0 };
   readonly problems: string[] = [];
+  /** It told of something that a live pass may meet, which explains an exit code of 1 or 2. */
+  excused = false;
   #rest = '';
   constructor(
     readonly still: boolean,
@@ -79,9 +81,8 @@ class TarMessages {
     if (total) this.report.bytes = Number(total[1]);
     else if (line.startsWith('tar: Missing links to ')) this.report.outside_links = true;
     else if (checkpoint) this.onBytes(Number(checkpoint[1]) * recordBytes);
-    else if (line !== '' && ![...harmless, ...(this.still ? [] : live)].some((pattern) => pattern.test(line))) {
-      if (this.problems.length < 20) this.problems.push(line);
-    }
+    else if (!this.still && live.some((pattern) => pattern.test(line))) this.excused = true;
+    else if (line !== '' && !harmless.some((pattern) => pattern.test(line)) && this.problems.length < 20) this.problems.push(line);
   }
 }
 
@@ -132,7 +133,7 @@ export async function packedLevel(plan: LevelPlan, signal: AbortSignal, onBytes:
   const exit = childExit(child, 'tar', signal);
   const stream = checkedOutput(child, async () => {
     const code = await exit;
-    const tolerated = messages.problems.length === 0 && (code === 0 || !plan.still);
+    const tolerated = messages.problems.length === 0 && (code === 0 || (messages.excused && code <= 2));
     if (!tolerated) {
       const said = messages.problems.join('; ') || `exit code ${code}`;
       throw new PluginError('failed', `reading ${plan.source.name} (${plan.source.path}) failed: ${said}`);

@@ -1,6 +1,6 @@
 /** A record on a target: its runs, what they need, and what nothing needs. */
-import { PluginError, type Target } from '../contract/index.js';
-import { isBaseName, isRunName, manifestName } from './layout.js';
+import { type Entry, PluginError, type Target } from '../contract/index.js';
+import { isBaseName, isRunFile, isRunName, manifestName } from './layout.js';
 import { type Manifest, parsedManifest } from './manifest.js';
 
 /** A manifest names a few files a source; this is far beyond any, and keeps memory bounded whatever lies there. */
@@ -63,43 +63,35 @@ function neededPaths(runs: readonly Manifest[]): Set<string> {
   ]);
 }
 
+async function entriesOf(target: Target, folder: string): Promise<Entry[]> {
+  const entries: Entry[] = [];
+  for await (const entry of target.list(folder)) entries.push(entry);
+  return entries;
+}
+
 /** Removes what no run of the record needs: leftovers of runs that were broken off or given up. Only names that this
- *  format makes are touched. @returns the paths that went */
+ *  format makes are touched, and nothing at all when there is a run that is not known or not understood: what it needs
+ *  cannot be told. @returns the paths that went */
 export async function collectGarbage(target: Target, record: string, runs: RecordRuns): Promise<string[]> {
   if (runs.damaged.length > 0) return [];
   const needed = neededPaths(runs.complete);
-  const gone: string[] = [];
-  const drop = async (path: string) => {
-    await target.remove(`${record}/${path}`);
-    gone.push(path);
-  };
-  const entries = [];
-  for await (const entry of target.list(record)) entries.push(entry);
-  for (const { name, folder } of entries) {
-    if (!folder && isBaseName(name) && !needed.has(name)) await drop(name);
-    if (!folder || !isRunName(name)) continue;
-    const used = [...needed].some((path) => path.startsWith(`${name}/`));
-    if (!used) await drop(name);
-    else
-      await dropUnneeded(
-        target,
-        `${record}/${name}`,
-        (file) => needed.has(`${name}/${file}`),
-        (file) => drop(`${name}/${file}`),
-      );
+  const entries = await entriesOf(target, record);
+  const folders = new Map<string, Entry[]>();
+  for (const { name, folder } of entries) if (folder && isRunName(name)) folders.set(name, await entriesOf(target, `${record}/${name}`));
+  for (const [run, files] of folders) {
+    if (files.some(({ name }) => name === manifestName) && !needed.has(`${run}/${manifestName}`)) return [];
   }
+  const bases = entries.filter(({ name, folder }) => !folder && isBaseName(name) && !needed.has(name)).map(({ name }) => name);
+  const gone = [...bases, ...[...folders].flatMap(([run, files]) => garbageOf(run, files, needed))];
+  for (const path of gone) await target.remove(`${record}/${path}`);
   return gone;
 }
 
-async function dropUnneeded(
-  target: Target,
-  folder: string,
-  isNeeded: (file: string) => boolean,
-  drop: (file: string) => Promise<void>,
-): Promise<void> {
-  const files: string[] = [];
-  for await (const entry of target.list(folder)) if (!entry.folder && !isNeeded(entry.name)) files.push(entry.name);
-  for (const file of files) await drop(file);
+/** The run's folder as a whole, when nothing in it is needed or another's; else its files that are neither. */
+function garbageOf(run: string, files: readonly Entry[], needed: ReadonlySet<string>): string[] {
+  const unneeded = files.filter(({ name, folder }) => !folder && isRunFile(name) && !needed.has(`${run}/${name}`));
+  const isUsed = [...needed].some((path) => path.startsWith(`${run}/`));
+  return !isUsed && unneeded.length === files.length ? [run] : unneeded.map(({ name }) => `${run}/${name}`);
 }
 
 /** Gives a run up: its manifest first, so that it never exists in part. What it alone needed is garbage then. */

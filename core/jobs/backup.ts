@@ -15,6 +15,7 @@ import {
   removeRun,
   runManifest,
   runName,
+  runTime,
   unpackFile,
 } from '../archive/index.js';
 import { type Description, PluginError, type PluginLog, type Runtime, type Target } from '../contract/index.js';
@@ -56,7 +57,7 @@ export async function backupRun(world: BackupWorld): Promise<BackupOutcome> {
   for (const { why } of runs.damaged) world.log('warn', why);
   const gone = await collectGarbage(target, record, runs);
   if (gone.length > 0) world.log('info', `removed leftovers of broken runs from ${record}`, { paths: gone });
-  const run = await freeRun(target, record);
+  const run = await freeRun(target, record, runs);
   const storer = new Storer(target, record, spec.features.includes('compress') ? 'zstd' : 'none', signal);
   try {
     return await new Run(world, { record, run, description, chosen, runs, storer }).go();
@@ -67,9 +68,10 @@ export async function backupRun(world: BackupWorld): Promise<BackupOutcome> {
   }
 }
 
-/** A name that no run has, whatever the clock says. */
-async function freeRun(target: Target, record: string): Promise<string> {
-  for (let time = Date.now(); ; time += 1000) {
+/** A name that no run has, and after all that there are, whatever the clock says: what comes last by name is the newest. */
+async function freeRun(target: Target, record: string, { complete, damaged }: RecordRuns): Promise<string> {
+  const latest = [...complete, ...damaged].map(({ run }) => runTime(run));
+  for (let time = Math.max(Date.now(), ...latest.map((one) => one + 1000)); ; time += 1000) {
     const run = runName(time);
     if ((await target.stat(`${record}/${run}`)) === undefined) return run;
   }

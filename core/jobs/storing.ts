@@ -21,8 +21,11 @@ export interface StoredLevel {
 }
 
 export class Storer {
-  readonly #made: string[] = [];
+  readonly #made = new Set<string>();
   readonly #names = new Set<string>();
+  readonly #moving = new Set<Promise<unknown>>();
+  readonly #given = new AbortController();
+  private readonly signal: AbortSignal;
   /** Bytes that this run stored. */
   bytes = 0;
 
@@ -30,8 +33,10 @@ export class Storer {
     private readonly target: Target,
     private readonly record: string,
     private readonly compression: Compression,
-    private readonly signal: AbortSignal,
-  ) {}
+    signal: AbortSignal,
+  ) {
+    this.signal = AbortSignal.any([signal, this.#given.signal]);
+  }
 
   /** A path in the record that this run has not given yet; volumes may be named alike but for their case, which SMB does not tell apart. */
   freePath(stem: string, suffix = ''): string {
@@ -45,12 +50,25 @@ export class Storer {
 
   /** Stores what the stream gives, or nothing. */
   async file(path: string, source: Readable): Promise<StoredFile> {
+    const put = this.#put(path, source);
+    this.#moving.add(put);
+    try {
+      return await put;
+    } finally {
+      this.#moving.delete(put);
+    }
+  }
+
+  async #put(path: string, source: Readable): Promise<StoredFile> {
     const meter = new Meter();
     pipeline(source, meter, () => undefined); // its failure fails the meter, and so the put
-    this.#made.push(path);
-    const { bytes } = await this.target.put(`${this.record}/${path}`, meter, { signal: this.signal });
-    if (bytes !== meter.bytes) {
-      throw new PluginError('damaged', `the target took ${bytes} of the ${meter.bytes} bytes of ${path}`, { retryable: true });
+    this.#made.add(path);
+    const { bytes } = await this.target.put(`${this.record}/${path}`, meter, { signal: this.signal }).catch((error: unknown) => {
+      if (error instanceof PluginError && error.code === 'exists') this.#made.delete(path); // another's, and not ours to take back
+      throw error;
+    });
+    if (!meter.readableEnded || bytes !== meter.bytes) {
+      throw new PluginError('damaged', `the target took ${bytes} bytes of ${path}, which are not all of it`, { retryable: true });
     }
     this.bytes += bytes;
     return { path, stored_bytes: bytes, sha256: meter.sha256 };
@@ -87,8 +105,10 @@ export class Storer {
     return { source: '@image', level: 0, compression: this.compression, bytes: plain.bytes, entries: 0, ...file };
   }
 
-  /** Takes back all that this run stored. */
+  /** Ends what is still on its way and takes back all that this run stored. */
   async removeAll(): Promise<void> {
-    for (const path of this.#made.toReversed()) await this.target.remove(`${this.record}/${path}`);
+    this.#given.abort();
+    await Promise.allSettled(this.#moving);
+    for (const path of [...this.#made].reverse()) await this.target.remove(`${this.record}/${path}`);
   }
 }

@@ -1,9 +1,10 @@
 import type { Description, VolumeDescription } from '../../../core/contract/index.js';
 import type { Client } from './client.js';
-import { engine } from './engine.js';
+import { engine, orAbsent } from './engine.js';
 import { type Inspect, isHidden, readInspect } from './inspect.js';
 import { judge, namedMounts } from './mounts.js';
 import { count, type Fields, fields, items, text, texts } from './narrow.js';
+import { userNetworks } from './recipe.js';
 
 const resourceNames = [
   'Memory',
@@ -65,12 +66,25 @@ async function volumes(inspect: Inspect, shared: ReadonlyMap<string, readonly st
   return { volume, leftOut };
 }
 
+/** What `docker inspect` shows of the container with its networks and volumes: their labels and options are lost with
+ *  the engine otherwise, and a network that was internal would come back open. */
+async function besideText(client: Client, inspect: Inspect): Promise<string[]> {
+  const names = inspect.mounts.filter(({ type }) => type === 'volume').map(({ volume }) => `/volumes/${encodeURIComponent(volume)}`);
+  const paths = [...[...userNetworks(inspect).keys()].map((name) => `/networks/${encodeURIComponent(name)}`), ...names];
+  const found = await Promise.all(paths.map((path) => orAbsent(client.json('GET', path))));
+  return found.flatMap((one) => {
+    const { Containers: _members, ...rest } = fields(one); // whoever is in the network at the moment
+    return one === undefined ? [] : [JSON.stringify(rest)];
+  });
+}
+
 /** @throws PluginError not_found */
 export async function describe(client: Client, name: string): Promise<Description> {
   const native = await engine.inspectText(client, name);
   const inspect = readInspect(JSON.parse(native));
   const [shared, info] = await Promise.all([users(client, inspect.id), client.json('GET', '/info')]);
   const { volume, leftOut } = await volumes(inspect, shared);
+  const beside = await besideText(client, inspect);
   return {
     arch: text(fields(info).Architecture),
     autostart: ['always', 'unless-stopped'].includes(text(fields(inspect.host.RestartPolicy).Name)),
@@ -81,7 +95,7 @@ export async function describe(client: Client, name: string): Promise<Descriptio
     type: 'docker',
     volume,
     state: inspect.state,
-    native: { format: 'docker-inspect', text: native },
+    native: { format: 'docker-inspect', text: beside.length === 0 ? native : `[${[native.trimEnd(), ...beside].join(',\n')}]` },
     left_out: leftOut,
   };
 }

@@ -53,7 +53,11 @@ export const engine = {
   async volumePath(client: Client, name: string): Promise<string | undefined> {
     return text(fields(await orAbsent(client.json('GET', `/volumes/${encodeURIComponent(name)}`))).Mountpoint) || undefined;
   },
-  async createVolume(client: Client, name: string): Promise<string> {
-    return text(fields(await client.json('POST', '/volumes/create', { body: { Name: name } })).Mountpoint);
+  async createVolume(client: Client, name: string, labels: Fields = {}): Promise<string> {
+    return text(
+      fields(
+        await client.json('POST', '/volumes/create', { body: { Name: name, ...(Object.keys(labels).length > 0 && { Labels: labels }) } }),
+      ).Mountpoint,
+    );
   },
 };

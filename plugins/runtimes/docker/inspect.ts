@@ -21,6 +21,8 @@ export interface Inspect {
   readonly config: Fields;
   readonly host: Fields;
   readonly networks: Fields;
+  /** Its networks and volumes, where the text tells them too. */
+  readonly beside: readonly Fields[];
 }
 
 function readMount(value: unknown): Mount {
@@ -48,7 +50,7 @@ export function listedState(value: unknown): ContainerState {
 }
 
 /** @throws PluginError damaged, when it is not an inspect answer */
-export function readInspect(answer: unknown): Inspect {
+export function readInspect(answer: unknown, beside: readonly unknown[] = []): Inspect {
   const all = fields(answer);
   const name = text(all.Name).replace(/^\//, '');
   if (text(all.Id) === '' || name === '') throw new PluginError('damaged', 'This is not what docker inspect gives');
@@ -63,6 +65,7 @@ export function readInspect(answer: unknown): Inspect {
     config: fields(all.Config),
     host: fields(all.HostConfig),
     networks: fields(fields(all.NetworkSettings).Networks),
+    beside: beside.map(fields),
   };
 }
 
@@ -71,7 +74,8 @@ export function readNative(native: { readonly format: string; readonly text: str
   if (native.format !== 'docker-inspect') throw new PluginError('unsupported', `Docker cannot build a container from ${native.format}`);
   try {
     const parsed: unknown = JSON.parse(native.text);
-    return readInspect(Array.isArray(parsed) ? parsed[0] : parsed); // the command prints a list, the API an object
+    const [own, ...beside] = Array.isArray(parsed) ? items(parsed) : [parsed]; // the command prints a list, the API an object
+    return readInspect(own, beside);
   } catch (cause) {
     if (cause instanceof PluginError) throw cause;
     throw new PluginError('damaged', 'The stored docker inspect text is not JSON', { cause });

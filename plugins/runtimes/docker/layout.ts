@@ -4,6 +4,7 @@ import type { Client } from './client.js';
 import { engine } from './engine.js';
 import type { Inspect } from './inspect.js';
 import { type NamedMount, namedMounts } from './mounts.js';
+import { type Fields, fields, text } from './narrow.js';
 import { type Place, planPlace } from './place.js';
 
 interface Made {
@@ -48,11 +49,17 @@ async function hostPath(plan: RestorePlan, path: string): Promise<string> {
   return firstFree(`${path}.${plan.container}`, isTaken);
 }
 
-async function placeVolume(client: Client, name: string, rand: string, made: Made): Promise<Place> {
+/** Labels are kept: compose takes a volume without its own for somebody else's. Options are not: they may lead to a
+ *  server's folder, which must not be filled anew. */
+function labelsOf(inspect: Inspect, volume: string): Fields {
+  return fields(inspect.beside.find((one) => text(one.Name) === volume && one.Mountpoint !== undefined)?.Labels);
+}
+
+async function placeVolume(client: Client, name: string, labels: Fields, rand: string, made: Made): Promise<Place> {
   const path = await engine.volumePath(client, name);
   if (path !== undefined) return planPlace(path, 'folder', rand);
   await made.volume(name);
-  const live = await engine.createVolume(client, name);
+  const live = await engine.createVolume(client, name, labels);
   return { mode: 'direct', live, rand, had: false, names: [], madeParent: '' };
 }
 
@@ -66,10 +73,10 @@ export async function layOut(client: Client, plan: RestorePlan, inspect: Inspect
     if (mount.type === 'volume') {
       const name = await volumeName(client, plan, mount.volume);
       sources.set(mount.destination, name);
-      if (kind !== undefined) places.set(mount.source_name, await placeVolume(client, name, rand, made));
+      if (kind !== undefined) places.set(mount.source_name, await placeVolume(client, name, labelsOf(inspect, mount.volume), rand, made));
       else if ((await engine.volumePath(client, name)) === undefined) {
         await made.volume(name);
-        await engine.createVolume(client, name);
+        await engine.createVolume(client, name, labelsOf(inspect, mount.volume));
       }
     }
     if (mount.type !== 'bind' || kind === undefined) return; // not backed up: mounted as it was

@@ -1,3 +1,4 @@
+import { PluginError } from '../../../core/contract/index.js';
 import type { Client } from './client.js';
 import { orAbsent } from './engine.js';
 import type { Inspect } from './inspect.js';
@@ -16,15 +17,31 @@ export function subnetOf(endpoint: Fields): string | undefined {
   return `${asAddress(Math.floor(asNumber(fixed) / size) * size)}/${prefix}`;
 }
 
+/** Makes the network as the text tells it, else a plain bridge. */
+async function createNetwork(client: Client, name: string, endpoint: Fields, told: Fields): Promise<void> {
+  const { Driver = 'bridge', Internal = false, Attachable = false, EnableIPv6 = false, Options = {}, Labels = {}, IPAM } = told;
+  const common = { Name: name, CheckDuplicate: true, Driver, Internal, Attachable, EnableIPv6, Options, Labels };
+  const Subnet = subnetOf(endpoint);
+  const Gateway = text(endpoint.Gateway);
+  const needed = Subnet === undefined ? undefined : { Config: [{ Subnet, ...(Gateway && { Gateway }) }] };
+  const create = (ipam: unknown) =>
+    client.json('POST', '/networks/create', { body: { ...common, ...(ipam !== undefined && { IPAM: ipam }) } });
+  try {
+    await create(IPAM ?? needed);
+  } catch (error) {
+    // Its range is used by another network of this machine: a range of the engine's choice will do unless an address is fixed.
+    if (IPAM === undefined || !(error instanceof PluginError && /overlap/i.test(error.message))) throw error;
+    await create(needed);
+  }
+}
+
 /** Makes the user's networks that are missing, each told to `made` before it exists. */
 export async function ensureNetworks(client: Client, inspect: Inspect, made: (name: string) => Promise<void>): Promise<void> {
   for (const [name, endpoint] of userNetworks(inspect)) {
     if ((await orAbsent(client.json('GET', `/networks/${encodeURIComponent(name)}`))) !== undefined) continue;
     await made(name);
-    const Subnet = subnetOf(endpoint);
-    const Gateway = text(endpoint.Gateway);
-    const IPAM = Subnet === undefined ? undefined : { Config: [{ Subnet, ...(Gateway && { Gateway }) }] };
-    await client.json('POST', '/networks/create', { body: { Name: name, CheckDuplicate: true, Driver: 'bridge', ...(IPAM && { IPAM }) } });
+    const told = inspect.beside.find((one) => text(one.Name) === name && one.IPAM !== undefined);
+    await createNetwork(client, name, endpoint, told ?? {});
   }
 }
 

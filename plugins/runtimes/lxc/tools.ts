@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ContainerState, PluginError } from '../../../core/contract/index.js';
@@ -29,12 +29,16 @@ export class Tools {
     return join(this.path, name);
   }
 
-  /** The container's configuration verbatim. @throws PluginError not_found */
+  /** The container's configuration verbatim. @throws PluginError not_found, unavailable (the path itself is gone) */
   async config(name: string): Promise<string> {
     const file = join(this.folder(name), 'config');
     try {
       return await readFile(file, 'utf8');
     } catch (cause) {
+      await stat(this.path).catch(() => {
+        const message = `the LXC path ${this.path} cannot be read; mount it or correct lxc_path`;
+        throw new PluginError('unavailable', message, { cause, retryable: true });
+      });
       throw new PluginError('not_found', `there is no container ${name} in ${this.path}`, { cause });
     }
   }

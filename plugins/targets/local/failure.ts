@@ -27,6 +27,19 @@ export function errorCode(error: unknown): string {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
 }
 
+const fixes: Partial<Readonly<Record<PluginErrorCode, string>>> = {
+  no_space: 'free some space there or lower the retention',
+  read_only: 'mount it so that it may be written',
+  denied: 'give the service the right to write there',
+};
+
+/** Says which share it was, a path alone fits any, and what to do. */
+export function onShare(error: unknown, share: string): unknown {
+  const fix = error instanceof PluginError ? fixes[error.code] : undefined;
+  if (!(error instanceof PluginError) || fix === undefined) return error;
+  return new PluginError(error.code, `share ${share}: ${error.message}; ${fix}`, { retryable: error.retryable, cause: error });
+}
+
 /** The coded form of what a file system call threw; a PluginError stays as it is. */
 export function ioError(cause: unknown, what: string): PluginError {
   if (cause instanceof PluginError) return cause;

@@ -1,7 +1,7 @@
 import { statfs } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { type Entry, type PluginContext, PluginError, type Target, type TargetPlugin } from '../../../core/contract/index.js';
-import { ioError } from './failure.js';
+import { ioError, onShare } from './failure.js';
 import { splitPath } from './folder.js';
 import { type GetOptions, get } from './get.js';
 import { hasMarker, markerName, markShare } from './marker.js';
@@ -47,7 +47,7 @@ class LocalTarget implements Target {
       return await put(this.#root, await this.#file(path), source, { signal: this.#signal(o.signal), replace: o.replace ?? false });
     } catch (error) {
       source.destroy();
-      throw error;
+      throw onShare(error, this.context.options.share);
     }
   }
   async get(path: string, o: GetOptions): Promise<Readable> {
@@ -63,7 +63,10 @@ class LocalTarget implements Target {
     );
   }
   async remove(path: string): Promise<void> {
-    await remove(this.#root, await this.#file(path));
+    const parts = await this.#file(path);
+    await remove(this.#root, parts).catch((error: unknown) => {
+      throw onShare(error, this.context.options.share);
+    });
   }
   async space(): Promise<{ total: number; free: number }> {
     await requireMounted(this.context.options);
