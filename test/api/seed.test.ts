@@ -65,7 +65,7 @@ t.test('backups', async (t) => {
   t.strictSame((await h.ask('GET', '/api/v1/backup/progress')).json, []);
   t.equal((await h.ask('DELETE', '/api/v1/target/1')).status, 409);
   t.equal((await h.ask('POST', '/api/v1/backup/', { ...localBody, dest: { ...local.dest, path: '/test/backup/' } })).status, 409);
-  t.match((await h.ask('PUT', '/api/v1/backup/1/run')).json, { id: 1, state: { code: 'running', progress: -1 } });
+  t.match((await h.ask('PUT', '/api/v1/backup/1/run?view=full')).json, { id: 1, state: { code: 'running', progress: -1 } });
   t.equal((await h.ask('PUT', '/api/v1/backup/1/run')).status, 409);
   t.equal((await h.ask('DELETE', '/api/v1/backup/1')).status, 409);
   t.match((await h.ask('PUT', '/api/v1/backup/1/stop')).json, { state: { code: 'scheduled', result: -2 } });
