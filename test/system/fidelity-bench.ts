@@ -85,7 +85,7 @@ export async function restore(service: DemoService, wish: RestoreWish): Promise<
 }
 
 export function restorePlan(service: DemoService, wish: RestoreWish): Promise<unknown> {
-  return service.call('POST', '/restore/plan', restoreBody(wish));
+  return service.call('POST', '/restore/plan', { job_name: 'plan', ...restoreBody(wish) });
 }
 
 /** The manifest's archives of a source, as `level path`. */

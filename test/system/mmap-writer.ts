@@ -1,0 +1,64 @@
+/** A file that changes only through a shared mapping. Its pages are numbered in turn, for ever, so that all of it
+ *  follows from the latest number: a page that is older than that shows a torn or stale copy. */
+import { randomFillSync } from 'node:crypto';
+
+const page = 4096;
+/** Random filler makes the paused pass long enough to be looked at from outside: it must be read, and hardly shrinks. */
+const pages = 16_384;
+
+/** Each page's first word, then its last. A store into a page that is dirty already stamps no time on the file. */
+export const mmapWriter = `
+import mmap, os
+words = memoryview(mmap.mmap(os.open('/data/mapped', os.O_RDWR), 0)).cast('Q')
+number = 0
+while True:
+    for first in range(0, len(words), ${page / 8}):
+        number += 1
+        words[first] = number
+        words[first + ${page / 8 - 1}] = number
+`;
+
+/** The file as it is before the first store. */
+export function blankMapped(): Buffer {
+  const blank = randomFillSync(Buffer.alloc(page * pages));
+  for (let n = 0; n < pages; n++) {
+    blank.writeBigUInt64LE(0n, n * page);
+    blank.writeBigUInt64LE(0n, (n + 1) * page - 8);
+  }
+  return blank;
+}
+
+/** The latest number in the file. */
+export function latest(content: Buffer): bigint {
+  let found = 0n;
+  for (let n = 0; n + page <= content.length; n += page) {
+    const value = content.readBigUInt64LE(n);
+    if (value > found) found = value;
+  }
+  return found;
+}
+
+/** The file at the moment when store `number` had been made, or only its first half. */
+export function momentOf(blank: Buffer, number: bigint, half: boolean): Buffer {
+  const content = Buffer.from(blank);
+  const all = BigInt(pages);
+  for (let n = 0n; n < all; n++) {
+    if (number <= n) break;
+    const value = number - ((number - 1n - n) % all);
+    const before = value > all ? value - all : 0n;
+    content.writeBigUInt64LE(value, Number(n) * page);
+    content.writeBigUInt64LE(half && value === number ? before : value, (Number(n) + 1) * page - 8);
+  }
+  return content;
+}
+
+/** What is in the content that no single moment could have left there, byte for byte; undefined when nothing is. */
+export function tornBy(blank: Buffer, content: Buffer): string | undefined {
+  if (content.length !== blank.length) return `${content.length} bytes instead of ${blank.length}`;
+  const number = latest(content);
+  if ([false, true].some((half) => momentOf(blank, number, half).equals(content))) return undefined;
+  const expected = momentOf(blank, number, false);
+  const isWrong = (n: number) => expected.compare(content, n * page, (n + 1) * page, n * page, (n + 1) * page) !== 0;
+  const wrong = Array.from({ length: pages }, (_, n) => n).filter(isWrong);
+  return `${wrong.length} of ${pages} pages are not of moment ${number}, page ${wrong[0]} the first`;
+}

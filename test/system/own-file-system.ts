@@ -1,0 +1,16 @@
+import { execFile } from 'node:child_process';
+import { truncate, writeFile } from 'node:fs/promises';
+import { promisify } from 'node:util';
+import type { Test } from 'tap';
+
+const run = promisify(execFile);
+
+/** Mounts an empty ext4 at a folder, in a new file `image`: whatever else is synced on this machine, its pages are not
+ *  written back by that. */
+export async function ownFileSystem(t: Pick<Test, 'teardown'>, image: string, folder: string, bytes: number): Promise<void> {
+  await writeFile(image, '');
+  await truncate(image, bytes);
+  await run('mkfs.ext4', ['-q', '-F', '-m', '0', image]);
+  await run('mount', ['-o', 'loop', image, folder]);
+  t.teardown(() => run('umount', ['-l', folder])); // lazily: a container that goes later may still hold it
+}

@@ -1,0 +1,39 @@
+/** The processes below one, by walking /proc. Read synchronously, so that what is told is of one moment. */
+import { readdirSync, readFileSync } from 'node:fs';
+
+export interface Process {
+  readonly pid: number;
+  readonly parent: number;
+  /** The command's name: 15 characters of it. */
+  readonly name: string;
+}
+
+/** Processes end while they are looked at: what is gone counts as empty. */
+function textOf(path: string): string {
+  try {
+    return readFileSync(path, 'latin1');
+  } catch {
+    return '';
+  }
+}
+
+function allProcesses(): Process[] {
+  return readdirSync('/proc').flatMap((entry) => {
+    if (!/^\d+$/.test(entry)) return [];
+    // the name stands in parentheses and may hold anything, a parenthesis too
+    const [, name, state, parent] = /^\d+ \((.*)\) (\S) (\d+) /s.exec(textOf(`/proc/${entry}/stat`)) ?? [];
+    return name === undefined || state === 'Z' ? [] : [{ pid: Number(entry), parent: Number(parent), name }];
+  });
+}
+
+/** Children, their children and so on; not the process itself. A daemon that left its parent is no descendant. */
+export function descendants(pid: number): Process[] {
+  const all = allProcesses();
+  const below = (one: number): Process[] => all.filter(({ parent }) => parent === one).flatMap((child) => [child, ...below(child.pid)]);
+  return below(pid);
+}
+
+/** Proportional set size in bytes: private pages, and of each shared page this process's part. Page cache is not in it. */
+export function proportionalBytes(pid: number): number {
+  return Number(/^Pss:\s+(\d+) kB$/m.exec(textOf(`/proc/${pid}/smaps_rollup`))?.[1] ?? 0) * 1024;
+}
