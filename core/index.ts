@@ -55,6 +55,7 @@ export async function startService(config: Config): Promise<Service> {
     const address = await listening(server, config.listen);
     opened.push({ close: () => stopServer(server) });
     await makeSetupCode(store, config.state);
+    await jobs.resumeLeases(); // first: what was frozen must not wait for a half-done restore to be taken back
     await engines.recover();
     const sweep = setInterval(() => void engines.recover(), sweepEvery); // of undos whose time has passed
     opened.push({ close: async () => clearInterval(sweep) });

@@ -43,6 +43,9 @@ export interface JobServiceDeps {
   readonly workerFile?: string;
 }
 export interface RunningJobService extends JobService {
+  /** Lets everything go on that may have been frozen when the service died. */
+  resumeLeases(): Promise<void>;
+  /** Takes the jobs on, after resumeLeases. */
   start(): Promise<void>;
   /** Stops running jobs, waits for them at most 8 s and a little. */
   close(): Promise<void>;
@@ -73,8 +76,8 @@ export async function createJobService(deps: JobServiceDeps): Promise<RunningJob
     progressOf: (kind, id) => progress.of(kind, id),
     onProgress: (listener) => progress.listen(listener),
     nextRun: (at) => nextRun(at, deps.clock()),
+    resumeLeases: () => leases.resumeAll(),
     start: async () => {
-      await leases.resumeAll();
       for (const kind of [backups, restores]) await kind.recover();
       alarm.start(deps.clock());
     },

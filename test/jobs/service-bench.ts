@@ -65,6 +65,7 @@ export async function bench(t: { teardown(end: () => unknown): void }) {
       workerFile: fileURLToPath(new URL('./sample-worker.js', import.meta.url)),
     });
     t.teardown(() => service.close());
+    await service.resumeLeases();
     await service.start();
     return service;
   };

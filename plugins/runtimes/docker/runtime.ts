@@ -18,7 +18,7 @@ import { checkName, isHidden, listedState } from './inspect.js';
 import { isAlive, readJournals } from './journal.js';
 import { judge, namedMounts, rootSource } from './mounts.js';
 import { fields, text, texts } from './narrow.js';
-import { discardDraft, dropUndo, finishSwap, revertSwap, undoSwap } from './undo.js';
+import { dropUndo, takeOver, undoSwap } from './undo.js';
 
 /** A mount point holds what an undo keeps of it. */
 const undoExcludes = ['./.container-backup-*'] as const;
@@ -124,9 +124,7 @@ export class DockerRuntime implements Runtime {
     for (const journal of await readJournals(this.context.stateFolder)) {
       if (isAlive(journal) || (journal.phase === 'done' && journal.undoUntil >= Date.now())) continue;
       this.context.log('info', `Cleaning up after an interrupted restore of ${journal.container}`, { phase: journal.phase });
-      if (journal.phase === 'done') await finishSwap(this.deps, journal);
-      if (journal.phase === 'swap') await revertSwap(this.deps, journal);
-      if (journal.phase === 'draft') await discardDraft(this.deps, journal);
+      await takeOver(this.deps, journal);
     }
   }
 

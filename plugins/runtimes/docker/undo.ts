@@ -67,3 +67,18 @@ export async function undoSwap(deps: UndoDeps, id: string): Promise<void> {
   await revertSwap(deps, journal);
   await discardDraft(deps, { ...journal, image: '', tags: [], networks: [] }); // image and networks stay: others may use them by now
 }
+
+/** Ends what a dead draft left: goes back, or removes what was replaced. It is claimed first: main and a worker may both
+ *  look after it. */
+export async function takeOver(deps: UndoDeps, dead: Journal): Promise<void> {
+  const journal: Journal = { ...dead, owner: ownerOfThisThread() };
+  await writeJournal(deps.stateFolder, journal);
+  try {
+    if (journal.phase === 'done') return await finishSwap(deps, journal);
+    if (journal.phase === 'swap') await revertSwap(deps, journal);
+    await discardDraft(deps, journal);
+  } catch (error) {
+    await writeJournal(deps.stateFolder, { ...journal, owner: { task: '', started: '' } }).catch(() => undefined); // for the next look
+    throw error;
+  }
+}

@@ -178,8 +178,16 @@ export class LxcRuntime implements Runtime {
     if (ownerAlive(journal.owner)) return;
     if (journal.phase === 'committed' && (journal.undoUntil ?? 0) >= Date.now()) return;
     this.#log('warn', `removing what a crash left of restoring ${journal.container}`, { phase: journal.phase });
-    if (journal.phase === 'swapping') await revertSwap(this.#tools, folder, journal);
-    await clearDraft(folder, journal.places, { old: journal.phase === 'committed' });
+    // Claimed first: main and a worker may both look after what a crash left.
+    const claimed = { ...journal, owner: ownerOfThisThread() };
+    await writeJournal(folder, claimed);
+    try {
+      if (journal.phase === 'swapping') await revertSwap(this.#tools, folder, claimed);
+      await clearDraft(folder, journal.places, { old: journal.phase === 'committed' });
+    } catch (error) {
+      await writeJournal(folder, { ...claimed, owner: '' }).catch(() => undefined); // for the next look
+      throw error;
+    }
   }
 
   async #names(): Promise<string[]> {
