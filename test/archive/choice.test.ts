@@ -1,0 +1,135 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import t from 'tap';
+import { type Base, chosenBase } from '../../core/jobs/base.js';
+import { Estimate, sizeOf } from '../../core/jobs/estimate.js';
+import { selection } from '../../core/jobs/selection.js';
+import { archive, folderSource, manifest, never, snapshot, temporary } from '../system/archive-samples.js';
+
+const base = { ...archive('image.tar.zst', { bytes: 1000 }), snapshot: snapshot('image.snar.zst') } satisfies Base;
+const rootfs = folderSource('/r', { name: 'rootfs', origin: 'engine' });
+const level = (bytes: number, n = 1) => archive(`run/rootfs.${n}.tar.zst`, { level: n, bytes });
+const runs = (...archives: Parameters<typeof level>[]) => [
+  manifest('2026-11-02_00-00-00', { archives: [base, ...archives.map((one) => level(...one))] }),
+];
+
+t.test('a level builds on the base of the newest run', async (t) => {
+  t.same(chosenBase([], rootfs, 0.5), {}, 'the first run makes one');
+  t.same(chosenBase(runs(), rootfs, 0.5), { base });
+  t.same(chosenBase(runs([100]), rootfs, 0.5), { base, expected: 100 }, 'and is expected to be as large as the last');
+  const older = manifest('2026-11-01_00-00-00', { archives: [archive('older.tar.zst')] });
+  t.same(chosenBase([...runs(), older], rootfs, 0.5), { base });
+});
+
+t.test('a new base is made when the differential passes its part of the base', async (t) => {
+  t.same(chosenBase(runs([500]), rootfs, 0.5), { base, expected: 500 }, 'at half of it, not yet');
+  t.same(chosenBase(runs([501]), rootfs, 0.5), { expected: 1000 });
+  t.same(chosenBase(runs([100], [900, 2]), rootfs, 0.5), { base, expected: 100 }, 'a paused tail does not count');
+  t.same(chosenBase(runs([1]), rootfs, 0), { expected: 1000 });
+  t.same(chosenBase(runs([999]), rootfs, 1), { base, expected: 999 });
+});
+
+t.test('what cannot be built on is made anew', async (t) => {
+  const { snapshot: _, ...bare } = base;
+  t.same(chosenBase([manifest('r', { archives: [bare] })], rootfs, 0.5), { expected: 1000 }, 'without its snapshot');
+  t.same(chosenBase(runs(), { ...rootfs, name: 'data' }, 0.5), {}, 'a volume that is new');
+  t.same(chosenBase(runs(), { ...rootfs, kind: 'file' }, 0.5), { expected: 1000 }, 'a file has no levels');
+  const file = manifest('r', { archives: [base], sources: [{ name: 'rootfs', origin: 'host', kind: 'file' }] });
+  t.same(chosenBase([file], rootfs, 0.5), { expected: 1000 }, 'a folder that was a file');
+  t.same(chosenBase([manifest('r', { archives: [level(5)] })], rootfs, 0.5), {}, 'a level without a base');
+});
+
+t.test('a base of other excludes is not built on', async (t) => {
+  const excluding = (excludes?: readonly string[]) => [
+    manifest('r', { archives: [base], sources: [{ name: 'rootfs', origin: 'engine', kind: 'folder', ...(excludes && { excludes }) }] }),
+  ];
+  const now = (excludes: readonly string[]) => ({ ...rootfs, excludes });
+  t.same(chosenBase(excluding(['./a']), now(['./a']), 0.5), { base });
+  t.same(chosenBase(excluding(['./a', './b']), now(['./b', './a']), 0.5), { base }, 'in whatever order');
+  t.same(chosenBase(excluding(['./a']), now([]), 0.5), { expected: 1000 }, 'one taken back');
+  t.same(chosenBase(excluding(), now(['./a']), 0.5), { expected: 1000 }, 'one added');
+  t.same(chosenBase(excluding(['./a']), now(['./b']), 0.5), { expected: 1000 }, 'another');
+});
+
+t.test('an exclude takes a volume or a part of a source out, and says so', async (t) => {
+  const description = { ...manifest('r').container, left_out: [{ path: '/sock', reason: 'a socket' }] };
+  const sources = [rootfs, folderSource('/d'), folderSource('/h', { name: 'host', origin: 'host' })];
+  t.same(selection(description, sources, []), { sources, left_out: description.left_out });
+  const chosen = selection(description, sources, ['volume:data', 'rootfs:/var/cache/*', 'rootfs:tmp', 'host:///deep//x']);
+  t.same(chosen.sources, [
+    { ...rootfs, excludes: ['./var/cache/*', './tmp'] },
+    { ...sources[2], excludes: ['./deep//x'] },
+  ]);
+  t.same(
+    chosen.left_out.map(({ path }) => path),
+    ['/sock', '/d', 'rootfs:/var/cache/*', 'rootfs:tmp', 'host:///deep//x'],
+  );
+  t.ok(chosen.left_out.every(({ reason }) => reason !== ''));
+  const own = [{ ...rootfs, excludes: ['./proc'] }];
+  t.same(selection(description, own, ['rootfs:/a']).sources[0]?.excludes, ['./proc', './a'], 'beside what the engine excludes');
+});
+
+t.test('an exclude that names nothing is refused', async (t) => {
+  const { container } = manifest('r');
+  for (const one of ['volume:absent', 'absent:/x', 'volume:rootfs', 'rootfs', 'volume:', ''])
+    t.throws(
+      () => selection(container, [rootfs, folderSource('/d')], [one]),
+      { code: 'invalid', message: /its sources are: rootfs, data/ },
+      one,
+    );
+  t.throws(
+    () => selection(container, [folderSource('/d')], ['volume:data', 'data:/x']),
+    { code: 'invalid' },
+    'a part of what is out already',
+  );
+});
+
+t.test('progress never goes backwards and never reaches 100 before the end', async (t) => {
+  for (let seed = 1; seed <= 200; seed++) {
+    let random = seed;
+    const next = (below: number) => {
+      random = (random * 48_271) % 2_147_483_647;
+      return random % below;
+    };
+    const told: number[] = [];
+    const estimate = new Estimate((percent) => told.push(percent));
+    const parts = Array.from({ length: 1 + next(4) }, (_, index) => ({
+      name: `part-${index}`,
+      size: next(1000),
+      done: 0,
+      late: next(2) === 0,
+    }));
+    for (const { name, size, late } of parts) estimate.expect(name, late ? undefined : size);
+    for (let step = 0; step < 60; step++) {
+      const part = parts[next(parts.length)];
+      if (!part) continue;
+      if (part.late && next(4) === 0) estimate.expect(part.name, part.size);
+      part.done += next(200); // more than was expected, in the end
+      estimate.did(part.name, part.done);
+    }
+    const wrong = told.filter((percent, index) => percent < (told[index - 1] ?? 0) || percent > 99 || !Number.isInteger(percent));
+    if (wrong.length > 0) t.fail(`seed ${seed}: ${told.join()}`);
+  }
+  t.pass('200 runs of random parts');
+});
+
+t.test('progress is not told before all sizes are known', async (t) => {
+  const told: number[] = [];
+  const estimate = new Estimate((percent) => told.push(percent));
+  estimate.expect('a', 100);
+  estimate.expect('b', undefined);
+  estimate.did('a', 50);
+  t.same(told, []);
+  estimate.expect('b', 100);
+  estimate.did('a', 60);
+  estimate.did('b', 400);
+  t.same(told, [30, 80]);
+});
+
+t.test('the size of a source is told without what is excluded', async (t) => {
+  const folder = await temporary(t);
+  await mkdir(`${folder}/cache`);
+  for (const name of ['a', 'cache/b']) await writeFile(`${folder}/${name}`, Buffer.alloc(1_000_000, 'x'));
+  const all = (await sizeOf(folderSource(folder), never)) ?? 0;
+  t.ok(all >= 2_000_000 && all < 2_100_000, `${all} bytes`);
+  t.equal(await sizeOf(folderSource(`${folder}/absent`), never), undefined);
+});

@@ -1,0 +1,172 @@
+import { randomBytes } from 'node:crypto';
+import { mkdir, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { buffer } from 'node:stream/consumers';
+import { setTimeout as sleep } from 'node:timers/promises';
+import t, { type Test } from 'tap';
+import { packedLevel } from '../../core/archive/index.js';
+import { codeOf, folderSource, never, temporary } from '../system/archive-samples.js';
+
+/** Puts a tar of the test's own before the real one, for the time of `action`. */
+async function withTar<T>(t: Test, script: string, action: () => Promise<T>): Promise<T> {
+  const folder = await temporary(t);
+  await writeFile(join(folder, 'tar'), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+  const { PATH } = process.env;
+  process.env.PATH = `${folder}:${PATH}`;
+  try {
+    return await action();
+  } finally {
+    process.env.PATH = PATH;
+  }
+}
+
+const say = (...lines: readonly string[]): string => lines.map((line) => `echo "${line}" >&2`).join('\n');
+const given = say('tar: Exiting with failure status due to previous errors');
+
+/** How tar may end, and whether its level counts, live and still. */
+const endings: readonly { title: string; script: string; live: boolean; still: boolean }[] = [
+  { title: 'well', script: 'echo level', live: true, still: true },
+  { title: 'with a changed file', script: `${say('tar: ./f: file changed as we read it')}\nexit 1`, live: true, still: false },
+  { title: 'with a vanished file', script: `${say('tar: ./f: File removed before we read it')}\nexit 1`, live: true, still: false },
+  {
+    title: 'with a shrunk file',
+    script: `${say('tar: ./f: File shrank by 5 bytes; padding with zeros')}\nexit 1`,
+    live: true,
+    still: false,
+  },
+  {
+    title: 'with a file that vanished earlier',
+    script: `${say('tar: ./f: Cannot stat: No such file or directory')}\n${given}\nexit 2`,
+    live: true,
+    still: false,
+  },
+  {
+    title: 'with a file that may not be read',
+    script: `${say('tar: ./f: Cannot open: Permission denied')}\n${given}\nexit 2`,
+    live: false,
+    still: false,
+  },
+  {
+    title: 'with a disk that fails',
+    script: `${say('tar: ./f: Read error at byte 0, while reading 512 bytes: Input/output error')}\n${given}\nexit 1`,
+    live: false,
+    still: false,
+  },
+  {
+    title: 'with one that vanished and one that fails',
+    script: `${say('tar: ./f: File removed before we read it', 'tar: ./g: Cannot open: Input/output error')}\n${given}\nexit 2`,
+    live: false,
+    still: false,
+  },
+  { title: 'well, but with words nobody knows', script: say('tar: ./f: something new'), live: false, still: false },
+  { title: 'with 1 and no word', script: 'echo level; exit 1', live: false, still: false },
+  { title: 'with 2 and no word', script: 'echo level; exit 2', live: false, still: false },
+  {
+    title: 'with an exit code of its own',
+    script: `${say('tar: ./f: File removed before we read it')}\nexit 3`,
+    live: false,
+    still: false,
+  },
+  { title: 'killed', script: 'echo level; kill -9 $$', live: false, still: false },
+  {
+    title: 'killed while it says that a file changed',
+    script: `${say('tar: ./f: file changed as we read it')}\nkill -9 $$`,
+    live: false,
+    still: false,
+  },
+];
+
+t.test('a level counts only when tar ended as it may', async (t) => {
+  const folder = await temporary(t);
+  for (const { title, script, ...expected } of endings) {
+    for (const still of [false, true]) {
+      const source = folderSource(join(folder, 'file'), { kind: 'file' }); // has no snapshot file, which this tar would not write
+      const plan = { source, compression: 'none', snapshot: join(folder, 'snar'), reference: Date.now(), still } as const;
+      const code = await withTar(t, script, async () =>
+        codeOf(packedLevel(plan, never, () => undefined).then(({ stream }) => buffer(stream))),
+      );
+      t.equal(code, expected[still ? 'still' : 'live'] ? 'fine' : 'failed', `tar ends ${title}, ${still ? 'still' : 'live'}`);
+    }
+  }
+});
+
+/** Reads a source whose reader stops after the first bytes, lets `meanwhile` happen, and reads on. */
+async function packedAround(t: Test, still: boolean, meanwhile: (folder: string) => Promise<void>): Promise<string> {
+  const folder = join(await temporary(t), 'source');
+  await mkdir(folder);
+  await writeFile(join(folder, 'a-large'), randomBytes(8 << 20));
+  for (const name of ['goes', 'shrinks', 'stays']) await writeFile(join(folder, name), Buffer.alloc(100_000, name));
+  const plan = { source: folderSource(folder), compression: 'none', snapshot: `${folder}.snar`, reference: Date.now(), still } as const;
+  return codeOf(
+    packedLevel(plan, never, () => undefined).then(async ({ stream }) => {
+      const chunks = stream[Symbol.asyncIterator]();
+      await chunks.next();
+      await sleep(100); // tar has filled its pipe and waits
+      await meanwhile(folder);
+      while (!(await chunks.next()).done);
+    }),
+  );
+}
+
+t.test('what changes while tar reads is fine in a live pass, and a failure when nothing may change', async (t) => {
+  const changes: Readonly<Record<string, (folder: string) => Promise<void>>> = {
+    'a file goes': (folder) => rm(join(folder, 'goes')),
+    'a file shrinks': (folder) => truncate(join(folder, 'a-large'), 7 << 20),
+    'a file is written to': (folder) => writeFile(join(folder, 'a-large'), 'x', { flag: 'a' }),
+  };
+  for (const [title, change] of Object.entries(changes)) {
+    t.equal(await packedAround(t, false, change), 'fine', `${title}, live`);
+    t.equal(await packedAround(t, true, change), 'failed', `${title}, still`);
+  }
+  t.equal(await packedAround(t, true, async () => undefined), 'fine', 'nothing, still');
+});
+
+/** The processes that this one has started and that still run the command. */
+async function childrenNamed(name: string): Promise<number[]> {
+  const threads = await readdir('/proc/self/task');
+  const lists = await Promise.all(threads.map((id) => readFile(`/proc/self/task/${id}/children`, 'utf8').catch(() => '')));
+  const found: number[] = [];
+  for (const pid of lists.join(' ').split(' ').filter(Boolean).map(Number))
+    if ((await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '')).trim() === name) found.push(pid);
+  return found;
+}
+
+t.test('a tar that is killed while it reads, and a reader that goes', async (t) => {
+  const killed = packedAround(t, false, async () => {
+    for (const pid of await childrenNamed('tar')) process.kill(pid, 'SIGKILL');
+  });
+  t.equal(await killed, 'failed');
+  const folder = await temporary(t);
+  await writeFile(join(folder, 'large'), randomBytes(8 << 20));
+  const plan = {
+    source: folderSource(folder),
+    compression: 'zstd',
+    snapshot: `${folder}/../s-${process.pid}`,
+    reference: 0,
+    still: true,
+  } as const;
+  t.teardown(() => rm(plan.snapshot, { force: true }));
+  const { stream } = await packedLevel(plan, never, () => undefined);
+  await stream[Symbol.asyncIterator]().next();
+  stream.destroy();
+  await sleep(300);
+  t.same(await childrenNamed('tar'), [], 'no tar is left behind');
+  const abort = new AbortController();
+  const aborted = packedLevel(plan, abort.signal, () => undefined).then(({ stream }) => buffer(stream));
+  abort.abort();
+  t.equal(await codeOf(aborted), 'aborted');
+});
+
+t.test('a folder that is not there, and a compressor that fails', async (t) => {
+  const folder = await temporary(t);
+  const plan = { compression: 'none', snapshot: join(folder, 's'), reference: Date.now(), still: false } as const;
+  const absent = packedLevel({ ...plan, source: folderSource(join(folder, 'absent')) }, never, () => undefined);
+  t.equal(await codeOf(absent.then(({ stream }) => buffer(stream))), 'failed');
+  await mkdir(join(folder, 'bin'));
+  await writeFile(join(folder, 'bin/zstd'), '#!/bin/sh\nhead -c 100; exit 1\n', { mode: 0o755 });
+  const { PATH } = process.env;
+  process.env.PATH = `${join(folder, 'bin')}:${PATH}`;
+  const broken = packedLevel({ ...plan, compression: 'zstd', source: folderSource(folder) }, never, () => undefined);
+  t.equal(await codeOf(broken.then(({ stream }) => buffer(stream))), 'failed');
+  process.env.PATH = PATH;
+});

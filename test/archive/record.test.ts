@@ -1,0 +1,166 @@
+import t, { type Test } from 'tap';
+import { collectGarbage, manifestText, recordRuns, removeRun } from '../../core/archive/index.js';
+import type { Target } from '../../core/contract/index.js';
+import { foundRun } from '../../core/jobs/records.js';
+import { archive, filesOf, manifest, never, put, putRun, sealed, snapshot, someTarget } from '../system/archive-samples.js';
+
+const record = 'container-backup@web';
+const [one, two, three] = ['2026-11-01_00-00-00', '2026-11-02_00-00-00', '2026-11-03_00-00-00'] as const;
+const base = archive('image.tar.zst', { snapshot: snapshot('image.snar.zst') });
+const volume = archive(`${one}/data.tar.zst`, { source: 'data', snapshot: snapshot(`${one}/data.snar.zst`) });
+
+/** A run that builds on the base of the record and on the volume's in the first run. */
+const onBase = (run: string) =>
+  manifest(run, {
+    archives: [base, archive(`${run}/rootfs.tar.zst`, { level: 1 }), volume, archive(`${run}/data.tar.zst`, { source: 'data', level: 1 })],
+  });
+
+/** Three runs that share bases. */
+async function threeRuns(t: Test): Promise<Target> {
+  const { target } = await someTarget(t);
+  await putRun(target, record, manifest(one, { archives: [base, volume] }));
+  for (const run of [two, three]) await putRun(target, record, onBase(run));
+  return target;
+}
+
+const collect = async (target: Target) => collectGarbage(target, record, await recordRuns(target, record, never));
+
+t.test('runs are told newest first, and only those with a whole manifest', async (t) => {
+  const target = await threeRuns(t);
+  await put(target, `${record}/2026-11-04_00-00-00/rootfs.tar.zst`, 'no manifest yet');
+  await put(target, `${record}/notes/manifest.json`, 'not a run');
+  await put(target, `${record}/2026-11-05_00-00-00`, 'a file');
+  const { complete, damaged } = await recordRuns(target, record, never);
+  t.same([complete.map(({ run }) => run), damaged], [[three, two, one], []]);
+  t.same(await recordRuns(target, 'container-backup@absent', never), { complete: [], damaged: [] });
+});
+
+t.test("a manifest under another run's name is damaged", async (t) => {
+  const target = await threeRuns(t);
+  await put(target, `${record}/2026-11-04_00-00-00/manifest.json`, manifestText(onBase(three)));
+  t.match((await recordRuns(target, record, never)).damaged, [{ run: '2026-11-04_00-00-00', why: /renamed/ }]);
+});
+
+t.test('nothing that a run needs is collected', async (t) => {
+  const target = await threeRuns(t);
+  const before = await filesOf(target, record);
+  t.same(await collect(target), []);
+  t.same(await filesOf(target, record), before);
+  for (const run of [one, two]) await removeRun(target, record, run);
+  await collect(target);
+  const kept = [
+    base.path,
+    'image.snar.zst',
+    volume.path,
+    `${one}/data.snar.zst`,
+    ...['rootfs.tar.zst', 'data.tar.zst', 'manifest.json'].map((f) => `${three}/${f}`),
+  ];
+  t.same(await filesOf(target, record), kept.sort(), 'the bases of runs that are gone stay while a run needs them');
+  await removeRun(target, record, three);
+  await collect(target);
+  t.same(await filesOf(target, record), [], 'and go with the last');
+});
+
+t.test('leftovers of broken runs are collected', async (t) => {
+  const target = await threeRuns(t);
+  const before = await filesOf(target, record);
+  const rubbish = ['image-2026-11-04_00-00-00.tar.zst', 'image-2026-11-04_00-00-00.snar.zst', '2026-11-04_00-00-00/rootfs.tar.zst'];
+  for (const path of [...rubbish, `${two}/rootfs.1.tar.zst`, `${one}/rootfs.snar.zst`]) await put(target, `${record}/${path}`, 'left');
+  t.equal((await collect(target)).length, 5);
+  t.same(await filesOf(target, record), before);
+});
+
+t.test('files of others stay, wherever they lie', async (t) => {
+  const target = await threeRuns(t);
+  const foreign = [
+    'backup-metadata',
+    'README.txt',
+    'image.iso',
+    'image-of-mine.tar',
+    'notes/manifest.json',
+    '2026-11/x.tar',
+    `${two}/note.txt`,
+    `${two}/mine/x.tar`,
+  ];
+  for (const path of [...foreign, '2026-11-04_00-00-00/of-somebody.txt']) await put(target, `${record}/${path}`, 'mine');
+  await put(target, 'container-backup@other/image.tar.zst', 'another record');
+  await put(target, 'photos/2026-11-04_00-00-00/image.tar', 'no record');
+  await put(target, `${record}/2026-11-04_00-00-00/rootfs.tar.zst`, 'left');
+  const before = await filesOf(target, '');
+  await collect(target);
+  t.same(
+    await filesOf(target, ''),
+    before.filter((path) => path !== `${record}/2026-11-04_00-00-00/rootfs.tar.zst`),
+  );
+});
+
+t.test('while a manifest cannot be read, nothing is collected', async (t) => {
+  const text = manifestText(onBase(three));
+  const cases = {
+    cut: text.slice(0, 100),
+    empty: '',
+    altered: text.replace('"pause_ms":12', '"pause_ms":13'),
+    'of a newer format': sealed(JSON.stringify({ ...onBase(three), format: 2 })),
+    'no JSON': sealed('x'),
+  };
+  for (const [name, content] of Object.entries(cases)) {
+    const target = await threeRuns(t);
+    await put(target, `${record}/${three}/manifest.json`, content);
+    await removeRun(target, record, two);
+    const before = await filesOf(target, record);
+    t.same(await collect(target), [], name);
+    t.same(await filesOf(target, record), before, `${name}: every file is there`);
+    t.match((await recordRuns(target, record, never)).damaged, [{ run: three }], `${name}: and it is told`);
+  }
+});
+
+t.test('a run that was not known yet when the record was read is no rubbish', async (t) => {
+  const target = await threeRuns(t);
+  const runs = await recordRuns(target, record, never);
+  await putRun(target, record, onBase('2026-11-04_00-00-00'));
+  const before = await filesOf(target, record);
+  for (const known of [runs, { complete: [], damaged: [] }]) t.same(await collectGarbage(target, record, known), []);
+  t.same(await filesOf(target, record), before);
+});
+
+t.test('a run is found by every name that a client may call it', async (t) => {
+  const { target } = await someTarget(t);
+  const other = 'container-backup@7'; // its name is the other's job id
+  for (const run of [one, two]) await putRun(target, record, manifest(run, { job: { id: 3, name: 'web' } }));
+  await putRun(target, other, manifest(three, { job: { id: 9, name: '7' } }));
+  const found = async (portfolio?: string) => {
+    const hit = await foundRun(target, portfolio, never);
+    return `${hit.record}/${hit.manifest.run}`;
+  };
+  const forms = {
+    web: two,
+    '3': two,
+    'container-backup@web': two,
+    [`web/${one}`]: one,
+    [`3/${one}`]: one,
+    [`${record}/${one}`]: one,
+    [one]: one,
+  };
+  for (const [portfolio, run] of Object.entries(forms)) t.equal(await found(portfolio), `${record}/${run}`, portfolio);
+  for (const portfolio of ['7', '9', three]) t.equal(await found(portfolio), `${other}/${three}`, `${portfolio}: a name wins over an id`);
+  for (const portfolio of ['absent', '8', 'web/2026-01-01_00-00-00', '2026-01-01_00-00-00', 'we', 'web/', `${record}/x`])
+    await t.rejects(
+      found(portfolio),
+      { code: 'not_found', message: /records with runs here: container-backup@7, container-backup@web/ },
+      portfolio,
+    );
+  await t.rejects(found(), { code: 'conflict', message: /container-backup@7, container-backup@web/ }, 'none named, and there are two');
+  await target.remove(other);
+  t.equal(await found(), `${record}/${two}`, 'none named, and there is one');
+});
+
+t.test('a newest run that is damaged is told, never passed over', async (t) => {
+  const target = await threeRuns(t);
+  await put(target, `${record}/${three}/manifest.json`, 'damaged');
+  await t.rejects(foundRun(target, 'web', never), { code: 'damaged', message: new RegExp(`such as ${two}$`) });
+  await t.rejects(foundRun(target, `web/${three}`, never), { code: 'damaged' });
+  t.equal((await foundRun(target, `web/${two}`, never)).manifest.run, two, 'an older one can be named');
+  await put(target, `${record}/${one}/manifest.json`, 'damaged');
+  await put(target, `${record}/${three}/manifest.json`, manifestText(onBase(three)));
+  t.equal((await foundRun(target, 'web', never)).manifest.run, three, 'an older one that is damaged does not matter');
+});
