@@ -30,6 +30,7 @@ run: build ## serve (STATE=, SHARE=name=/folder, LISTEN=host:port)
 	@exec node dist/core/cli/main.js serve --state '$(STATE)' --listen '$(LISTEN)' --share '$(SHARE)'
 
 bench: build ## time and memory of backup and restore
+	@scripts/install-bench-packages
 	@node dist/test/bench/bench.js
 
 lint: ## biome

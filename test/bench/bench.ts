@@ -1,0 +1,142 @@
+/** `make bench`: the service beside what people use instead, on the same container, in turns. Writes docs/performance.md. */
+import { mkdir, rm, stat, statfs, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { type Contender, measured, syncedToDisk } from './contender.js';
+import { Figures, type Phase, phases } from './figures.js';
+import { thisMachine } from './machine.js';
+import { peers } from './peers.js';
+import { reportText } from './report.js';
+import { ServiceContender } from './service.js';
+import { BenchSubject, type Contents, contentsOf } from './subject.js';
+import { verdicts } from './targets.js';
+
+const folder = process.env.BENCH_FOLDER ?? '/var/tmp/container-backup-bench';
+const lxcPath = join(folder, 'lxc');
+const work = join(folder, 'work');
+const rounds = Math.max(1, Number(process.env.BENCH_ROUNDS ?? 3));
+const documentFile = fileURLToPath(new URL('../../../docs/performance.md', import.meta.url));
+/** The container and a round's backups, and what each round restores. */
+const neededBytes = (rounds + 1) * 8e9;
+/** ext4 without a journal passes over inodes freed in the last six minutes when it makes files, and searches for long: a restore
+ *  after a large deletion took two to three times as long. So nothing that was restored is removed before the end, which is noted. */
+const restAfterRemovalMs = 6 * 60_000;
+
+const say = (text: string): void => console.log(text);
+const stopped = new AbortController();
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stopped.abort(new Error(`stopped by ${signal}`)));
+
+class Bench {
+  readonly figures = new Figures();
+  readonly #contents = new Map<'full' | 'changed', { readonly root: Contents; readonly data: Contents }>();
+  changed = 0;
+
+  constructor(
+    private readonly subject: BenchSubject,
+    private readonly contenders: readonly Contender[],
+  ) {}
+
+  get original(): { readonly root: Contents; readonly data: Contents } {
+    const found = this.#contents.get('full');
+    if (!found) throw new Error('nothing was measured');
+    return found;
+  }
+
+  async round(round: number): Promise<void> {
+    for (const contender of this.contenders) await contender.begin(round);
+    await this.#look('full');
+    const turn = this.contenders.map((_, at) => this.contenders[(at + round - 1) % this.contenders.length]);
+    for (const phase of phases) {
+      if (phase === 'changed') this.changed = await this.subject.change(round);
+      if (phase === 'changed') await this.#look('changed');
+      if (phase === 'restore') await restAfterRemoval();
+      for (const contender of turn) if (contender) await this.#step(contender, phase, round);
+    }
+  }
+
+  async #step(contender: Contender, phase: Phase, round: number): Promise<void> {
+    stopped.signal.throwIfAborted();
+    const one = await measured(contender, phase, round);
+    this.figures.add(one);
+    const written = phase === 'restore' ? '' : `  ${(one.written / 1e6).toFixed(2)} MB written`;
+    const times = `${one.seconds.toFixed(2).padStart(6)} s  ${one.durable.toFixed(2).padStart(6)} s until on disk  ${one.processor.toFixed(1)} s processor`;
+    say(
+      `${round}  ${phase.padEnd(9)}  ${contender.name.padEnd(16)}  ${times}  ${(one.peak / 2 ** 20).toFixed(0).padStart(4)} MiB${written}`,
+    );
+    if (phase === 'restore') await this.#check(contender);
+  }
+
+  async #look(state: 'full' | 'changed'): Promise<void> {
+    this.#contents.set(state, { root: await contentsOf(this.subject.root), data: await contentsOf(this.subject.data) });
+    await this.subject.warm();
+  }
+
+  /** A restore that brought back something else has not been measured. A copy's name and machine id are its own. */
+  async #check(contender: Contender): Promise<void> {
+    const wanted = this.#contents.get(contender.restoresLatest ? 'changed' : 'full');
+    const [root, data] = [...(await Promise.all(this.subject.parts.map((part) => contentsOf(join(contender.restored, part)))))];
+    if (root?.entries !== wanted?.root.entries || data?.hash !== wanted?.data.hash) {
+      const found = JSON.stringify({ wanted, found: { root, data } });
+      throw new Error(`${contender.name} did not restore what was there: ${found}`);
+    }
+  }
+}
+
+const removedFile = join(folder, 'removed');
+
+/** Waits only when the bench is run twice in a row. */
+async function restAfterRemoval(): Promise<void> {
+  const removed = await stat(removedFile).catch(() => undefined);
+  const left = (removed?.mtimeMs ?? 0) + restAfterRemovalMs - Date.now();
+  if (left <= 0) return;
+  say(`waiting ${(left / 1000).toFixed(0)} s: what the run before removed still slows the making of files`);
+  await sleep(left, undefined, { signal: stopped.signal });
+}
+
+/** Also what a run that was killed left. */
+async function removeWork(): Promise<void> {
+  const copies = await new BenchSubject(lxcPath, say).removeCopies();
+  if (!copies && !(await stat(work).catch(() => undefined))) return;
+  await rm(work, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
+  await syncedToDisk(folder);
+  await writeFile(removedFile, '');
+}
+
+async function refuseUnfit(): Promise<void> {
+  if (process.getuid?.() !== 0) throw new Error('this needs root: it makes containers');
+  await mkdir(folder, { recursive: true });
+  const { bavail, bsize } = await statfs(folder);
+  if (bavail * bsize < neededBytes)
+    throw new Error(`${folder} has ${(bavail * bsize) / 1e9} GB free, ${neededBytes / 1e9} are needed: BENCH_FOLDER=`);
+}
+
+async function bench(): Promise<void> {
+  const began = performance.now();
+  await using subject = new BenchSubject(lxcPath, say);
+  await subject.start(rounds);
+  const machine = await thisMachine(folder);
+  await using service = await ServiceContender.open(subject, work, stopped.signal);
+  const places = { subject: subject.folder, parts: subject.parts, work };
+  const contenders = [service, ...(await peers(places, stopped.signal))];
+  const run = new Bench(subject, contenders);
+  for (let round = 1; round <= rounds; round++) await run.round(round);
+  const { figures, changed, original } = run;
+  for (const { what, wanted, measured, met } of verdicts(figures))
+    say(`${met ? 'met   ' : 'MISSED'}  ${what}: ${measured}, wanted ${wanted}`);
+  await writeFile(documentFile, reportText({ date: new Date(), machine, rounds, ...original, changed, contenders, figures }));
+  say(`docs/performance.md is written; ${((performance.now() - began) / 60_000).toFixed(1)} min`);
+}
+
+try {
+  await refuseUnfit();
+  await removeWork();
+  await mkdir(work);
+  await bench();
+} catch (error) {
+  const told: unknown = stopped.signal.aborted ? stopped.signal.reason : error;
+  console.error(told instanceof Error ? told.message : told);
+  process.exitCode = 1;
+} finally {
+  await removeWork();
+}

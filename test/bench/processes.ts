@@ -1,0 +1,106 @@
+/** Memory and processor time of a process with all its descendants, and what the rest of the machine is busy with. */
+import { execFileSync } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+const everyMs = 50;
+const setting = (name: string): number => Number(execFileSync('getconf', [name], { encoding: 'utf8' }));
+const pageBytes = setting('PAGESIZE');
+const ticks = setting('CLK_TCK');
+
+/** Processes end while they are looked at: what is gone counts as empty. */
+function textOf(path: string): string {
+  try {
+    return readFileSync(path, 'latin1');
+  } catch {
+    return '';
+  }
+}
+
+/** Name and numbers of /proc/<pid>/stat; the first number is the fourth field of proc(5). */
+function statOf(pid: number | 'self'): { readonly name: string; readonly numbers: readonly number[] } {
+  const [, name = '', rest = ''] = /^\d+ \((.*)\) \S (.*)/s.exec(textOf(`/proc/${pid}/stat`)) ?? [];
+  return { name, numbers: rest.split(' ').map(Number) };
+}
+const field = (stat: ReturnType<typeof statOf>, place: number): number => stat.numbers[place - 4] ?? 0;
+
+/** Children are listed by the thread that started them. */
+function childrenOf(pid: number): number[] {
+  let threads: string[];
+  try {
+    threads = readdirSync(`/proc/${pid}/task`);
+  } catch {
+    return [];
+  }
+  return threads.flatMap((thread) => textOf(`/proc/${pid}/task/${thread}/children`).split(' ').filter(Boolean).map(Number));
+}
+
+export interface Resident {
+  readonly name: string;
+  readonly bytes: number;
+}
+
+function residents(pid: number): Resident[] {
+  const stat = statOf(pid);
+  return [{ name: stat.name, bytes: field(stat, 24) * pageBytes }, ...childrenOf(pid).flatMap(residents)];
+}
+
+/** Resident memory of the tree, sampled until it is ended. Pages that its processes share are counted for each of them, so the
+ *  sum is never too low. Read synchronously: a sample is of one moment, and takes less than a millisecond. */
+export class MemoryWatch implements Disposable {
+  #peak = 0;
+  #atPeak: readonly Resident[] = [];
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(private readonly pid: number) {
+    this.#sample();
+    this.#timer = setInterval(() => this.#sample(), everyMs);
+  }
+
+  #sample(): void {
+    const now = residents(this.pid);
+    const sum = now.reduce((bytes, one) => bytes + one.bytes, 0);
+    if (sum <= this.#peak) return;
+    this.#peak = sum;
+    this.#atPeak = now;
+  }
+
+  get peak(): number {
+    return this.#peak;
+  }
+
+  /** Which processes made the peak, the largest first. */
+  get atPeak(): readonly Resident[] {
+    return this.#atPeak.toSorted((a, b) => b.bytes - a.bytes);
+  }
+
+  [Symbol.dispose](): void {
+    clearInterval(this.#timer);
+  }
+}
+
+/** Processor seconds of all children of this process that have ended, and of theirs. */
+export function endedChildrenSeconds(): number {
+  const stat = statOf('self');
+  return (field(stat, 16) + field(stat, 17)) / ticks;
+}
+
+/** Processor seconds of a process and of its descendants that have ended. */
+export function processorSeconds(pid: number): number {
+  const stat = statOf(pid);
+  return [14, 15, 16, 17].reduce((sum, place) => sum + field(stat, place), 0) / ticks;
+}
+
+/** How busy the machine is while nothing is measured: 0 to 1 of all its cores. */
+export async function foreignLoad(): Promise<number> {
+  const look = () => {
+    const [all = ''] = textOf('/proc/stat').split('\n');
+    const numbers = all.split(/\s+/).slice(1, 9).map(Number);
+    const idle = (numbers[3] ?? 0) + (numbers[4] ?? 0);
+    return { idle, total: numbers.reduce((sum, one) => sum + one, 0) };
+  };
+  const before = look();
+  await sleep(250);
+  const after = look();
+  return 1 - (after.idle - before.idle) / Math.max(1, after.total - before.total);
+}

@@ -1,0 +1,116 @@
+/** docs/performance.md, as it is written anew by each complete run. */
+import { type Figures, type Phase, phases, type Spread, spreadOf } from './figures.js';
+import type { Machine } from './machine.js';
+import { filesPerFolder, folderCount } from './small-files.js';
+import type { Contents } from './subject.js';
+import { ours, type Verdict, verdicts } from './targets.js';
+
+export interface Report {
+  readonly date: Date;
+  readonly machine: Machine;
+  readonly rounds: number;
+  readonly root: Contents;
+  readonly data: Contents;
+  /** How many small files a round changed. */
+  readonly changed: number;
+  readonly contenders: readonly { readonly name: string; readonly version: string; readonly commands: readonly string[] }[];
+  readonly figures: Figures;
+}
+
+const titles: Readonly<Record<Phase, string>> = {
+  full: 'Full backup',
+  unchanged: 'Second run, nothing changed',
+  changed: 'Run after 1 % of the small files changed',
+  restore: 'Restore into a new container or folder',
+};
+
+const seconds = ({ median, least, most }: Spread): string => `${median.toFixed(2)} (${least.toFixed(2)}–${most.toFixed(2)})`;
+const megabytes = (bytes: number): string => (bytes < 1e5 ? (bytes / 1e6).toPrecision(1) : (bytes / 1e6).toFixed(bytes < 1e7 ? 2 : 0));
+const mebibytes = (bytes: number): string => (bytes / 2 ** 20).toFixed(0);
+const row = (cells: readonly string[]): string => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
+const table = (head: readonly string[], rows: readonly (readonly string[])[]): string =>
+  [row(head), row(head.map(() => '---')), ...rows.map(row)].join('\n');
+
+function phaseTable(report: Report, phase: Phase): string {
+  const { figures, root, data, contenders } = report;
+  const rows = contenders.map(({ name }) => {
+    const time = figures.spread(name, phase, 'seconds');
+    const rate = phase === 'full' || phase === 'restore' ? ((root.bytes + data.bytes) / 1e6 / time.median).toFixed(0) : '';
+    const written = phase === 'restore' ? '' : megabytes(figures.spread(name, phase, 'written').median);
+    const processor = figures.spread(name, phase, 'processor').median.toFixed(1);
+    const peak = mebibytes(figures.largest(name, phase).peak);
+    return [name, seconds(time), seconds(figures.spread(name, phase, 'durable')), rate, processor, written, peak];
+  });
+  return table(['', 's', 's until on disk', 'MB/s', 'processor s', 'MB written', 'peak MiB'], rows);
+}
+
+/** Ours alone: what the job says, beside what a client waits. */
+function ownTimes({ figures }: Report): string {
+  const rows = phases.map((phase) => [
+    titles[phase],
+    seconds(spreadOf(figures.of(ours, phase).map((one) => one.own ?? Number.NaN))),
+    seconds(figures.spread(ours, phase, 'seconds')),
+  ]);
+  return table(['', 'job’s own duration, s', 'from request to end, s'], rows);
+}
+
+/** Where the service's memory goes when it needs the most. */
+function peakText({ figures }: Report): string {
+  const { atPeak, peak, phase } = figures.largest(ours);
+  const names = new Map<string, number>();
+  for (const { name, bytes } of atPeak) names.set(name, (names.get(name) ?? 0) + bytes);
+  const parts = [...names].map(([name, bytes]) => `${name} ${mebibytes(bytes)}`);
+  return `The service’s peak of ${mebibytes(peak)} MiB was in: ${titles[phase].toLowerCase()}. It was made of ${parts.join(', ')}.`;
+}
+
+const verdictTable = (all: readonly Verdict[]): string =>
+  table(
+    ['', 'wanted', 'measured', 'until on disk', ''],
+    all.map(({ what, wanted, measured, durable, met }) => [what, wanted, measured, durable, met ? 'met' : '**missed**']),
+  );
+
+function machineTable({ machine, contenders }: Report): string {
+  return table(
+    ['', ''],
+    [
+      ['processor', `${machine.processor}, ${machine.cores} cores`],
+      ['memory', `${machine.memoryGiB.toFixed(1)} GiB`],
+      ['system', `${machine.system}, Linux ${machine.kernel}`],
+      ['file system', machine.disk],
+      ...contenders.map(({ name, version }) => [name, version]),
+    ],
+  );
+}
+
+const percent = (part: number): string => `${(part * 100).toFixed(0)} %`;
+const method = ({ rounds, root, data, changed, figures }: Report): string => `## What was measured
+One running LXC container: a Debian root file system of ${root.entries} entries and ${megabytes(root.bytes)} MB, and a volume of ${folderCount * filesPerFolder} files of 1 to 4 KiB in ${folderCount} folders, ${megabytes(data.bytes)} MB, half of them compressible. Between the second run and the third ${changed} of these files got a new content and length.
+
+- ${rounds} ${rounds === 1 ? 'round' : 'rounds'}. In each, every tool makes its first backup, then every tool its second, and so on; who goes first moves on by one each round. A figure is the median, in brackets the least and the most. A ratio compares within a round, and above 1 ours is faster.
+- Everything is read once before, so all of it comes from the page cache. The file system is synced before each step, so nobody pays for those before. All destinations and restored folders are on this one file system. Just before the steps something else kept ${percent(figures.foreign().median)} of the machine busy (median; at most ${percent(figures.foreign().most)}): the nearer to 0, the more the figures can be trusted.
+- Times are wall times from the start of the command, or from the API request, to its end. **Until on disk** adds a \`sync -f\` of the file system after it. By themselves: container-backup syncs each archive and its folder before it calls it stored, and what it restored before it swaps it in, so it has little left to sync; restic and borg sync their repositories in a backup and nothing in a restore; \`tar | zstd\` syncs nothing. Bare times therefore favour \`tar | zstd\`, and everybody else in a restore.
+- container-backup also hashes what it stores with SHA-256, reads its manifest back, and checks every hash in a restore. \`tar | zstd\` does none of this. restic encrypts, borg is told not to.
+- \`tar | zstd\` restores the full archive alone, all others the state after the changes, which for container-backup is an archive and a level on top. Second and third runs of tar are levels by \`--listed-incremental\`, whose snapshot file is made before, untimed.
+- **MB written** are the bytes of files that are new or were replaced at the destination. MB/s are bytes of files read or restored, not of archives.
+- **Processor s** are the seconds of user and system time of all its processes; they tell more than the clock where something else was running.
+- **Peak MiB** is the resident memory of the process and all its descendants, summed every 50 ms; for container-backup that is the whole service. Shared pages count once for each process, so the sum is never too low.
+- After each restore, names, types, modes, owners, sizes and times of the small files must be those of the original, and the root must have as many entries.
+`;
+
+export function reportText(report: Report): string {
+  const all = verdicts(report.figures);
+  const missed = all.filter(({ met }) => !met).length;
+  const commands = report.contenders.flatMap(({ name, commands }) => [`# ${name}`, ...commands]);
+  return [
+    '# Performance',
+    `Written by \`make bench\` on ${report.date.toISOString().slice(0, 16).replace('T', ' ')} UTC. Not edited by hand: run it again instead.\n`,
+    machineTable(report),
+    `\n## Targets\n${missed === 0 ? `All ${all.length} met.` : `${all.length - missed} of ${all.length} met, ${missed} missed.`} Speeds are times as fast as the other; the bare ratio decides.\n`,
+    verdictTable(all),
+    ...phases.map((phase) => `\n## ${titles[phase]}\n${phaseTable(report, phase)}`),
+    `\n${peakText(report)}\n`,
+    `## The job’s own time\n${ownTimes(report)}\n`,
+    method(report),
+    `## Commands\nIn the container’s folder, with \`PARTS="rootfs volumes/data"\`:\n\`\`\`sh\n${commands.join('\n')}\n\`\`\`\n`,
+  ].join('\n');
+}

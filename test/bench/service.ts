@@ -1,0 +1,107 @@
+/** The service as one of those that are measured: through its API, as any client drives it. */
+import { execFile } from 'node:child_process';
+import { mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { DemoService, isBody, part } from '../support/demo-client.js';
+import type { Contender, Running } from './contender.js';
+import type { Phase } from './figures.js';
+import { processorSeconds } from './processes.js';
+import type { BenchSubject } from './subject.js';
+
+const run = promisify(execFile);
+const limitMs = 300_000;
+
+export class ServiceContender implements Contender, AsyncDisposable {
+  readonly name = 'container-backup';
+  readonly commands = [
+    'POST /api/v1/backup {"type":"lxc","dest":{"target":"local",…},"features":["compress"],…}',
+    'PUT /api/v1/backup/:id/run',
+    'POST /api/v1/restore {"type":"lxc","container_id":"bench-restored-1",…}',
+  ];
+  readonly restoresLatest = true;
+  #job = 0;
+  #round = 0;
+
+  private constructor(
+    private readonly service: DemoService,
+    private readonly subject: BenchSubject,
+    readonly destination: string,
+    readonly version: string,
+    private readonly signal: AbortSignal,
+  ) {}
+
+  get restored(): string {
+    return join(this.subject.lxcPath, this.#clone(this.#round));
+  }
+
+  #clone(round: number): string {
+    return `${this.subject.name}-restored-${round}`;
+  }
+
+  static async open(subject: BenchSubject, work: string, signal: AbortSignal): Promise<ServiceContender> {
+    const share = join(work, 'share');
+    await mkdir(share, { recursive: true });
+    const { stdout } = await run('git', ['describe', '--always', '--dirty']).catch(() => ({ stdout: 'of no known commit' }));
+    const service = await DemoService.start({ stateFolder: join(work, 'state'), shares: { bench: share }, lxcPath: subject.lxcPath });
+    return new ServiceContender(service, subject, share, `${stdout.trim()}, Node.js ${process.version}`, signal);
+  }
+
+  /** A job of its own in a folder of its own, so that each round begins with a full backup. */
+  async begin(round: number): Promise<void> {
+    await rm(join(this.destination, `round-${this.#round}`), { recursive: true, force: true });
+    this.#round = round;
+    this.#job = await this.service.create('backup', {
+      job_name: `round-${round}`,
+      container_id: this.subject.name,
+      type: 'lxc',
+      dest: { target: 'local', path: `/bench/round-${round}` },
+      at: { repeat: 'daily', time: '00:00' },
+      disable: true, // it runs when it is told to
+      features: ['compress'],
+    });
+  }
+
+  async prepare(_phase: Phase): Promise<void> {}
+
+  async start(phase: Phase): Promise<Running> {
+    const pid = this.service.child.pid;
+    if (pid === undefined) throw new Error('the service did not start');
+    const ended = phase === 'restore' ? this.#restore() : this.#backUp();
+    ended.catch(() => undefined); // whoever measures it waits a moment later
+    return { pid, ended };
+  }
+
+  processor(): number {
+    return processorSeconds(this.service.child.pid ?? 0);
+  }
+
+  async #backUp(): Promise<{ own: number }> {
+    await this.service.call('PUT', `/backup/${this.#job}/run`);
+    return this.#ended('backup', this.#job);
+  }
+
+  async #restore(): Promise<{ own: number }> {
+    const src = { target: 'local', path: `/bench/round-${this.#round}`, portfolio: `round-${this.#round}` };
+    const id = await this.service.create('restore', { job_name: 'restore', container_id: this.#clone(this.#round), type: 'lxc', src });
+    return this.#ended('restore', id);
+  }
+
+  /** Asks often enough to be no more than 2 % late, and seldom enough not to be what is measured. */
+  async #ended(kind: 'backup' | 'restore', id: number): Promise<{ own: number }> {
+    const began = performance.now();
+    for (let passed = 0; passed < limitMs; passed = performance.now() - began) {
+      await sleep(Math.min(100, Math.max(10, passed / 50)), undefined, { signal: this.signal });
+      const state = part(await this.service.call('GET', `/${kind}/${id}?view=full`), 'state');
+      if (!isBody(state) || ['init', 'waiting', 'running'].includes(String(state.code)) || state.result === undefined) continue;
+      if (state.result !== 0) throw new Error(`${kind} ${id} failed: ${JSON.stringify(state)}`);
+      return { own: Number(state.duration) / 1000 };
+    }
+    throw new Error(`${kind} ${id} did not end in ${limitMs / 1000} s`);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.service[Symbol.asyncDispose]();
+  }
+}

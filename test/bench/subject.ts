@@ -1,0 +1,144 @@
+/** The container that everybody backs up: a real Debian root of about 1 GiB, and a volume of 100,000 small files. */
+import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { chmod, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { destroyLxc, lxc, stopLxc } from '../support/lxc.js';
+import { changeSmallFiles, filesPerFolder, folderCount, makeSmallFiles } from './small-files.js';
+
+const run = promisify(execFile);
+
+/** About 1 GiB when installed: a compiler and a debugger, languages, a database and a web server, as containers have them. */
+const packages = [
+  ...['build-essential', 'cmake', 'curl', 'gdb', 'git', 'less', 'locales', 'man-db', 'manpages-dev', 'mariadb-server'],
+  ...['nginx-light', 'openssh-server', 'php-cli', 'python3-dev', 'python3-numpy', 'rsync', 'ruby', 'sqlite3', 'vim'],
+];
+/** Counted up when the small files are made otherwise. */
+const smallFilesVersion = 1;
+
+/** What a restored folder must hold. */
+export interface Contents {
+  readonly entries: number;
+  readonly bytes: number;
+  /** Over names, types, modes, owners, sizes and times; bytes of the files are the business of other suites. */
+  readonly hash: string;
+}
+
+export async function contentsOf(folder: string): Promise<Contents> {
+  const format = '%P\\t%y\\t%m\\t%U:%G\\t%s\\t%T@\\n';
+  const { stdout } = await run('find', [folder, '-mindepth', '1', '-printf', format], { maxBuffer: 1 << 28 });
+  const lines = stdout.trimEnd().split('\n').sort();
+  let bytes = 0;
+  const hash = createHash('sha256');
+  for (const line of lines) {
+    const [name = '', type = '', mode = '', owner = '', size = '', time = ''] = line.split('\t');
+    const isFile = type === 'f';
+    if (isFile) bytes += Number(size);
+    hash.update([name, type, mode, owner, isFile ? size : '', isFile ? time : ''].join('\t'));
+  }
+  return { entries: lines.length, bytes, hash: hash.digest('hex') };
+}
+
+/** Packages from the machine's own Debian sources, through its own proxy if it has one. */
+async function makeRoot(folder: string, log: string): Promise<void> {
+  const { stdout: about } = await run('sh', ['-c', '. /etc/os-release; echo "$VERSION_CODENAME"']);
+  const format = 'deb $(REPO_URI) $(RELEASE) $(COMPONENT)';
+  const { stdout: found } = await run('apt-get', ['indextargets', '--format', format, 'Created-By: Packages', 'Origin: Debian']);
+  const sources = [...new Set(found.split('\n').filter(Boolean))].sort().join('\n');
+  if (sources === '') throw new Error('apt knows no Debian source: apt-get update first');
+  const { stdout: settings } = await run('apt-config', ['dump']);
+  const proxies = settings.split('\n').filter((line) => /^Acquire::https?::Proxy /i.test(line));
+  await writeFile(`${folder}.list`, `${sources}\n`);
+  const options = [
+    '--variant=minbase',
+    `--include=${packages.join(',')}`,
+    `--logfile=${log}`,
+    ...proxies.map((line) => `--aptopt=${line}`),
+  ];
+  try {
+    await run('mmdebstrap', [...options, about.trim(), folder, `${folder}.list`], { maxBuffer: 1 << 28 });
+  } catch (cause) {
+    throw new Error(`mmdebstrap failed; ${log} says why`, { cause });
+  } finally {
+    await rm(`${folder}.list`, { force: true });
+  }
+}
+
+/** Makes `folder` once: again only when its recipe is another one. `make` gets a new folder, which is taken when it is whole. */
+async function cached(folder: string, recipe: string, make: (fresh: string) => Promise<void>): Promise<void> {
+  if ((await readFile(`${folder}.recipe`, 'utf8').catch(() => '')) === recipe) return;
+  const fresh = `${folder}.new`;
+  for (const old of [`${folder}.recipe`, folder, fresh]) await rm(old, { recursive: true, force: true });
+  await make(fresh);
+  await rename(fresh, folder);
+  await writeFile(`${folder}.recipe`, recipe);
+}
+
+export class BenchSubject implements AsyncDisposable {
+  readonly name = 'bench';
+  /** Names below `folder` of what belongs to the container. */
+  readonly parts = ['rootfs', 'volumes/data'] as const;
+  readonly folder: string;
+  readonly root: string;
+  readonly data: string;
+
+  constructor(
+    readonly lxcPath: string,
+    private readonly say: (text: string) => void,
+  ) {
+    this.folder = join(lxcPath, this.name);
+    this.root = join(this.folder, this.parts[0]);
+    this.data = join(this.folder, this.parts[1]);
+  }
+
+  /** Makes what is missing, brings the small files into their first state, and starts the container. */
+  async start(rounds: number): Promise<void> {
+    await stopLxc(this.lxcPath, this.name); // of a run that was killed
+    await mkdir(join(this.folder, 'volumes'), { recursive: true });
+    await chmod(this.lxcPath, 0o755);
+    await cached(this.root, packages.join(' '), (fresh) => {
+      this.say('making the root file system; it is kept for the next time, and takes about a minute');
+      return makeRoot(fresh, join(this.lxcPath, '..', 'mmdebstrap.log'));
+    });
+    await cached(this.data, `${folderCount} ${filesPerFolder} ${smallFilesVersion}`, (fresh) => {
+      this.say(`making ${folderCount * filesPerFolder} small files`);
+      return makeSmallFiles(fresh);
+    });
+    for (let round = 1; round <= rounds; round++) await changeSmallFiles(this.data, round, 0);
+    await writeFile(join(this.folder, 'config'), this.#config());
+    await lxc('start', this.lxcPath, this.name);
+  }
+
+  /** It runs, and does nothing: the figures are those of the tools. */
+  #config(): string {
+    const lines = [
+      `lxc.rootfs.path = dir:${this.root}`,
+      `lxc.uts.name = ${this.name}`,
+      'lxc.net.0.type = empty',
+      'lxc.init.cmd = /bin/sleep infinity',
+      `lxc.mount.entry = ${this.data} srv/data none bind,create=dir 0 0`,
+    ];
+    return `${lines.join('\n')}\n`;
+  }
+
+  /** Reads all of it, so that everybody finds it in the page cache. */
+  async warm(): Promise<void> {
+    await run('sh', ['-c', 'tar -cf - -- "$@" | cat >/dev/null', 'sh', ...this.parts], { cwd: this.folder });
+  }
+
+  change(round: number): Promise<number> {
+    return changeSmallFiles(this.data, round, round);
+  }
+
+  /** Removes whatever else is in the LXC path: what was restored, or half of it. @returns whether there was anything */
+  async removeCopies(): Promise<boolean> {
+    const others = (await readdir(this.lxcPath).catch(() => [])).filter((name) => name !== this.name);
+    for (const name of others) await destroyLxc(this.lxcPath, name);
+    return others.length > 0;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await stopLxc(this.lxcPath, this.name);
+  }
+}
