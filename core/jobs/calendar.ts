@@ -2,7 +2,7 @@
 import type { At } from './job.js';
 
 const daySeconds = 86_400;
-/** Below this `start` counts minutes after 00:00, from it on seconds (shared/api.md: the live server counted minutes). */
+/** Below this `start` counts minutes after 00:00, from it on seconds (the captured answers show that the live server counted minutes). */
 const minutesBelow = 1440;
 /** Enough days to meet every weekday and every clamped day of a month, whatever day it is now. */
 const daysAhead = 64;

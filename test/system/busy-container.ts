@@ -69,6 +69,18 @@ export function lxcEngine(a: Appliance): Engine {
   };
 }
 
+/** Whatever a draft or swap would leave in the engine, in its folders and in its journals. */
+async function dockerLeftovers(a: Appliance, dockerd: Dockerd): Promise<string[]> {
+  const { client } = dockerd;
+  const all = async (path: string, key: string, list: (answer: unknown) => readonly unknown[]): Promise<string[]> =>
+    list(await client.json('GET', path)).map((one) => JSON.stringify(fields(one)[key]));
+  const containers = await all('/containers/json?all=1', 'Names', items);
+  const volumes = await all('/volumes', 'Name', (answer) => items(fields(answer).Volumes));
+  const named = [...containers, ...volumes].filter((name) => name.includes('container-backup'));
+  const journals = await namesBelow(join(a.stateFolder, 'plugin-state', 'docker')).catch(() => []);
+  return [...named, ...journals, ...(await namesBelow(join(dockerd.folder, 'd/volumes'))), ...(await namesBelow(join(a.folder, 'hosts')))];
+}
+
 export function dockerEngine(a: Appliance, dockerd: Dockerd): Engine {
   const { client } = dockerd;
   const inspect = async (name: string) => fields(await client.json('GET', `/containers/${name}/json`).catch(() => undefined));
@@ -76,8 +88,6 @@ export function dockerEngine(a: Appliance, dockerd: Dockerd): Engine {
     const mount = items((await inspect(name)).Mounts).find((one) => fields(one).Destination === destination);
     return text(fields(mount).Source);
   };
-  const all = async (path: string, key: string, list: (answer: unknown) => readonly unknown[]): Promise<string[]> =>
-    list(await client.json('GET', path)).map((one) => JSON.stringify(fields(one)[key]));
   return {
     type: 'docker',
     async state(name) {
@@ -98,18 +108,7 @@ export function dockerEngine(a: Appliance, dockerd: Dockerd): Engine {
       await dockerd.removeContainer(name);
       if (host !== '') await rm(host, { recursive: true, force: true });
     },
-    async leftovers() {
-      const containers = await all('/containers/json?all=1', 'Names', items);
-      const volumes = await all('/volumes', 'Name', (answer) => items(fields(answer).Volumes));
-      const named = [...containers, ...volumes].filter((name) => name.includes('container-backup'));
-      const journals = await namesBelow(join(a.stateFolder, 'plugin-state', 'docker')).catch(() => []);
-      return [
-        ...named,
-        ...journals,
-        ...(await namesBelow(join(dockerd.folder, 'd/volumes'))),
-        ...(await namesBelow(join(a.folder, 'hosts'))),
-      ];
-    },
+    leftovers: () => dockerLeftovers(a, dockerd),
   };
 }
 
