@@ -101,6 +101,8 @@ export async function secondPass(
 ): Promise<() => Promise<void>> {
   const moving: { readonly track: Track; readonly stored: Promise<ArchiveEntry> }[] = [];
   for (const [index, track] of [...tracks, ...files].entries()) {
+    // Before the next, not after the last: the container goes on before that one is durable.
+    if (moving.length >= world.connections) await moving[moving.length - world.connections]?.stored;
     const { source, latest } = track;
     const snapshot = join(world.workFolder, `${index}.second.snar`);
     const path = world.storer.freePath(track.runStem, latest === undefined ? '' : '.1');
@@ -115,7 +117,6 @@ export async function secondPass(
     const { read, stored } = await world.storer.level(path, plan, level, () => undefined);
     moving.push({ track, stored });
     await read.catch(() => stored); // the put's own error says more
-    if (moving.length >= world.connections) await moving[moving.length - world.connections]?.stored;
   }
   return async () => {
     for (const { track, stored } of moving) track.archives.push(await stored);
