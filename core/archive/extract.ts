@@ -53,9 +53,10 @@ async function fed(
   const exit = childExit(child, name, signal);
   const meter = new Meter();
   if (!child.stdin) throw new PluginError('failed', `${name} has no input`);
+  const outOfSpace = () => /No space left on device|: Wrote only \d+ of \d+ bytes/.test(said);
   const failed = new AbortController();
   exit.then(
-    (code) => code !== 0 && failed.abort(),
+    (code) => code !== 0 && outOfSpace() && failed.abort(), // else the rest is read too: was it the archive's fault?
     () => failed.abort(),
   );
   let broken: unknown; // of the source, before the child had ended
@@ -63,15 +64,15 @@ async function fed(
   flow.catch((error: unknown) => {
     if (!failed.signal.aborted) broken = error;
   });
-  const [moved, end] = await Promise.allSettled([flow, exit]);
+  const [, end] = await Promise.allSettled([flow, exit]);
   if (signal.aborted) throw new PluginError('aborted', 'stopped', { cause: signal.reason });
   if (broken !== undefined) throw broken;
   if (end.status === 'rejected') throw end.reason;
   if (end.value !== 0) {
-    if (moved.status === 'fulfilled') checkStored(meter, file);
-    if (/No space left on device|: Wrote only \d+ of \d+ bytes/.test(said))
+    if (outOfSpace())
       throw new PluginError('no_space', `there is no space to extract ${file.path}: free some where containers and volumes lie`);
-    throw new PluginError('damaged', `extracting ${file.path} failed: ${said.trim().slice(0, 500)}`);
+    checkStored(meter, file);
+    throw new PluginError('failed', `${file.path} is whole and could not be extracted: ${said.trim().slice(0, 500)}`);
   }
   checkStored(meter, file);
 }

@@ -52,13 +52,16 @@ export async function copySnapshot(since: string, snapshot: string): Promise<voi
   await writeFile(snapshot, withoutDevices(await readFile(since)));
 }
 
-/** Moves its time to a second before the reference: the kernel stamps ctime with a coarse clock, and what was written
- *  between the sync and tar's start must be seen by the next level. */
+/** Moves its time to exactly a second before the reference: the kernel stamps ctime with a coarse clock, and what was
+ *  written between the sync and tar's start must be seen by the next level. Both fields of the time are written: tar's own
+ *  nanoseconds, left beside other seconds, would shrink the second to nothing or make two of it. */
 export async function setReference(snapshot: string, reference: number): Promise<void> {
   const data = await readFile(snapshot);
   const start = data.indexOf('\n') + 1;
-  const end = data.indexOf(0, start);
-  if (start === 0 || end < 0) throw new PluginError('failed', 'tar left no usable snapshot file for the next level');
-  const seconds = Buffer.from(String(Math.floor(reference / 1000) - 1));
-  await writeFile(snapshot, Buffer.concat([data.subarray(0, start), seconds, data.subarray(end)]));
+  const seconds = start === 0 ? -1 : data.indexOf(0, start);
+  const end = seconds < 0 ? -1 : data.indexOf(0, seconds + 1);
+  if (end < 0) throw new PluginError('failed', 'tar left no usable snapshot file for the next level');
+  const from = Math.floor(reference) - 1000;
+  const time = Buffer.from(`${Math.floor(from / 1000)}\0${(from % 1000) * 1_000_000}`);
+  await writeFile(snapshot, Buffer.concat([data.subarray(0, start), time, data.subarray(end)]));
 }
