@@ -46,8 +46,8 @@ export function lxcEngine(a: Appliance): Engine {
   };
   const state = async (name: string): Promise<State> => {
     if (!(await stat(join(a.lxcPath, name, 'config')).catch(() => undefined))) return 'absent';
-    const word = await lxc('info', a.lxcPath, name, '-sH');
-    if (word === 'STOPPED') return 'stopped';
+    const word = await lxc('info', a.lxcPath, name, '-sH').catch(() => 'ABSENT'); // a swap takes its configuration away for a moment
+    if (word === 'STOPPED' || word === 'ABSENT') return word === 'STOPPED' ? 'stopped' : 'absent';
     return word === 'FROZEN' || word === 'FREEZING' ? 'frozen' : 'running';
   };
   return {

@@ -10,7 +10,7 @@ import type { Dockerd } from '../support/dockerd.js';
 import { lxc } from '../support/lxc.js';
 import { boundMount, mountedTmpfs, movedAway, type WayBack } from './fault-ways.js';
 import type { Watched } from './untouched.js';
-import { backupBody, list, restoreBody } from './wishes.js';
+import { backupBody, list, restoreBody, settledBackup } from './wishes.js';
 
 export type Make = () => Promise<WayBack>;
 
@@ -56,7 +56,10 @@ export interface Bed extends Places {
   readonly socketGone: Make;
 }
 
-export const endlessLoop = { Image: 'sample:1', Cmd: ['/bin/sh', '-c', 'while :; do sleep 1; done'] } as const;
+export const endlessLoop = {
+  Image: 'sample:1',
+  Cmd: ['/bin/sh', '-c', "trap 'exit 0' TERM; while :; do sleep 1 & wait $!; done"],
+} as const;
 
 async function makeDockerContainer(dockerd: Dockerd, host: string): Promise<void> {
   await mkdir(host);
@@ -114,7 +117,7 @@ export async function under({ a }: Bed, make: Make, kind: 'backup' | 'restore', 
   const back = await make();
   try {
     await a.service.call('PUT', `/${kind}/${id}/run`);
-    return await a.service.settled(kind, id);
+    return await (kind === 'backup' ? settledBackup(a.service, id) : a.service.settled(kind, id));
   } finally {
     await back();
     await a.service.call('DELETE', `/${kind}/${id}`);

@@ -45,6 +45,7 @@ export function damageFaults(bed: Bed, { older, newer, docker }: Records): reado
   return [
     ['one byte of an archive', () => flippedByte(plain(`${older}/data.tar`)), from('Plain'), 'damaged', /data\.tar is damaged/, another],
     ['one byte of a compressed archive', () => flippedByte(base), from('Zstd'), 'damaged', /image\.tar\.zst/, another],
+    ['the first byte of a base', () => flippedByte(plain('image.tar'), 0), from('Plain'), 'damaged', /image\.tar is damaged/, another],
     [
       'the last byte of a base',
       () => flippedByte(plain('image.tar'), 0.9999999),

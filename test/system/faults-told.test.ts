@@ -11,7 +11,7 @@ import { endlessLoop, local, makeBed, nothing, under } from './fault-bed.js';
 import { backupFaults, brokenManifests, damageFaults, type Fault, from, inRecord, restoreFaults } from './fault-tables.js';
 import { flippedByte, mountedTmpfs, readOnly } from './fault-ways.js';
 import { failedWith, lookAt, unchanged } from './untouched.js';
-import { backedUp, ranAgain, restoreBody, restored } from './wishes.js';
+import { backedUp, ranAgain, restoreBody, restored, settledBackup } from './wishes.js';
 
 const bed = await makeBed(t);
 const { a, at, own, volume, dockerd, lxcWatched, dockerWatched } = bed;
@@ -48,7 +48,7 @@ t.test('a share without space: the run that does not fit is gone, the one before
   await utimes(random, 1, 1); // so that the next level holds all of it again
   const before = await lookAt(lxcWatched);
   await a.service.call('PUT', `/backup/${id}/run`);
-  failedWith(t, await a.service.settled('backup', id), 'no_space', [/share small/, /Tight/, /free/]);
+  failedWith(t, await settledBackup(a.service, id), 'no_space', [/share small/, /Tight/, /free/]);
   await unchanged(t, lxcWatched, before);
   t.match(await a.service.call('GET', `/backup/${id}/runs`), [{ run, ok: true }]);
 });

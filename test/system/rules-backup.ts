@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Appliance } from '../support/appliance.js';
 import { isBody, part } from '../support/demo-client.js';
 import type { Rules } from './rules.js';
-import { allIn, backedUp, backupBody, idOf, list, ranAgain, stateOf } from './wishes.js';
+import { accepted, allIn, backedUp, backupBody, idOf, list, ranAgain, settledBackup, stateOf } from './wishes.js';
 
 const recordsIn = async (a: Appliance, folder: string) => (await allIn(join(a.share, folder))).filter((path) => !path.includes('/'));
 
@@ -52,6 +52,7 @@ export const backupRules: Rules = {
     const job = await make({ id: 77, state: { code: 'completed', result: -1 } });
     t.not(idOf(job), 77);
     t.match(part(job, 'state'), { code: 'init' });
+    await accepted(a.service, idOf(job));
     const got = await a.service.call('GET', `/backup/${idOf(job)}?view=full`);
     t.match(await ask('PUT', `/backup/${idOf(job)}`, isBody(got) ? { ...got, state: { code: 'running' }, id: 5 } : {}), {
       status: 200,
@@ -63,8 +64,9 @@ export const backupRules: Rules = {
   'a disabled job keeps its code, has no next run, and runs when it is told to': async (t, { a, make, drop }) => {
     const job = await make({ container_id: 'small', disable: true });
     t.strictSame(part(job, 'state'), { code: 'init' });
+    await accepted(a.service, idOf(job));
     t.strictSame(await stateOf(a.service, 'backup', idOf(job)), { code: 'scheduled' });
-    await a.service.backUp(idOf(job));
+    await ranAgain(a.service, idOf(job));
     t.match(Object.keys(await stateOf(a.service, 'backup', idOf(job))), ['code', 'last_run', 'result']);
     t.match(part(await a.service.call('PUT', `/backup/${idOf(job)}`, { disable: false }), 'state'), {
       code: 'scheduled',
@@ -132,7 +134,7 @@ export const backupRules: Rules = {
     await rename(volume, `${volume}-away`);
     for (let failed = 0; failed < 2; failed++) {
       await a.service.call('PUT', `/backup/${id}/run`);
-      t.match(await a.service.settled('backup', id), { result: -1 });
+      t.match(await settledBackup(a.service, id), { result: -1 });
     }
     await rename(`${volume}-away`, volume);
     const names = async () => list(await a.service.call('GET', `/backup/${id}/runs`)).map((one) => part(one, 'run'));

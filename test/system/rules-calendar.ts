@@ -2,7 +2,7 @@
 import type { Appliance } from '../support/appliance.js';
 import { type Body, isBody, part } from '../support/demo-client.js';
 import type { Rules } from './rules.js';
-import { backupBody, idOf, stateOf } from './wishes.js';
+import { backupBody, endedBackup, idOf, stateOf } from './wishes.js';
 import { zone } from './zone.js';
 
 const day = 86_400_000;
@@ -95,7 +95,7 @@ export const calendarRules: Rules = {
     const start = Math.floor(Date.now() / 1000) + 3;
     const job = await make({ at: { repeat: 'oneshot', start } });
     t.match(job, { state: { code: 'init', next_run: written(start * 1000) } });
-    await a.service.ended('backup', idOf(job));
+    await endedBackup(a.service, idOf(job));
     const state = await stateOf(a.service, 'backup', idOf(job), '?view=full');
     t.match(state, { code: 'completed', result: 0 });
     t.notOk('next_run' in state, 'it has no other run');

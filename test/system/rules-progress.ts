@@ -6,7 +6,7 @@ import { part } from '../support/demo-client.js';
 import type { Curl } from './curl.js';
 import { heldChild } from './held-run.js';
 import type { Rules } from './rules.js';
-import { list, restoreBody } from './wishes.js';
+import { endedBackup, list, ranAgain, restoreBody } from './wishes.js';
 
 async function poll(curl: Curl, seconds?: number): Promise<{ told: readonly unknown[]; ms: number }> {
   const began = performance.now();
@@ -64,7 +64,7 @@ export const progressRules: Rules = {
       [...new Set(values.slice(0, -1))].sort((x, y) => x - y),
       `it only grows: ${values.join()}`,
     );
-    await a.service.ended('backup', id);
+    await endedBackup(a.service, id);
     t.strictSame((await poll(curl, 1)).told, [], 'and nothing is told twice');
     await drop(id, '?purge=true');
   },
@@ -72,7 +72,7 @@ export const progressRules: Rules = {
   'a run between two polls is told, and to every session': async (t, { a, curl, create, drop }) => {
     await caughtUp(a, curl);
     const id = await create({ container_id: 'small' });
-    await a.service.backUp(id);
+    await ranAgain(a.service, id);
     const end = [{ id, progress: -1, type: 'backup' }];
     t.strictSame((await poll(curl, 1)).told, end);
     t.strictSame((await poll(curl, 1)).told, [], 'once');
@@ -89,10 +89,10 @@ export const progressRules: Rules = {
     await sleep(700);
     while ((await poll(curl, 1)).told.length > 0);
     const small = await create({ container_id: 'small', job_name: 'Beside' });
-    await a.service.backUp(small);
+    await ranAgain(a.service, small);
     t.strictSame((await poll(curl, 10)).told, [{ id: small, progress: -1, type: 'backup' }], 'the one that stands still is not among them');
     child.release();
-    await a.service.ended('backup', id);
+    await endedBackup(a.service, id);
     await caughtUp(a, curl);
     a.alsoDestroy('progress-clone');
     const src = { target: 'local', path: '/test/jobs', portfolio: 'Beside' };

@@ -7,7 +7,7 @@ import { part } from '../support/demo-client.js';
 import { lxc } from '../support/lxc.js';
 import { heldChild } from './held-run.js';
 import type { Rules } from './rules.js';
-import { allIn, backedUp, backupBody, idOf, list, stateOf } from './wishes.js';
+import { accepted, allIn, backedUp, endedBackup, list, stateOf } from './wishes.js';
 
 const stopLimit = 5000;
 
@@ -33,7 +33,7 @@ export const queueRules: Rules = {
       json: { job_name: 'Renamed', state: { code: 'running' } },
     });
     child.release();
-    t.match(await a.service.ended('backup', id), { result: 0 });
+    t.match(await endedBackup(a.service, id), { result: 0 });
     const records = (await allIn(join(a.share, 'jobs'))).filter((path) => path.startsWith('container-backup@'));
     t.ok(records.some((path) => path.startsWith('container-backup@Busy/')));
     t.notOk(
@@ -59,7 +59,7 @@ export const queueRules: Rules = {
     const child = await held;
     await run(a, same);
     await run(a, small);
-    t.match(await a.service.ended('backup', small), { result: 0 });
+    t.match(await endedBackup(a.service, small), { result: 0 });
     t.same(await codes(), ['running', 'waiting', 'scheduled', 'scheduled']);
     await a.service.call('PUT', '/preference/', { backup_concurrent: 1 });
     await run(a, small);
@@ -74,7 +74,7 @@ export const queueRules: Rules = {
       t.same(Object.keys(Object(stopped)), ['code', 'next_run', 'result'], 'one that never began has no last run');
     }
     child.release();
-    for (const id of [first, small]) t.match(await a.service.ended('backup', id), { result: 0 });
+    for (const id of [first, small]) t.match(await endedBackup(a.service, id), { result: 0 });
     await a.service.call('PUT', '/preference/', { backup_concurrent: 2 });
     for (const id of [first, same, small, other]) await drop(id, '?purge=true');
   },
@@ -96,14 +96,14 @@ export const queueRules: Rules = {
     await drop(id, '?purge=true');
   },
 
-  'where nothing is to be stopped, nothing changes': async (t, { a, ask, drop }) => {
+  'where nothing is to be stopped, nothing changes': async (t, { a, ask, create, drop }) => {
     const { id } = await backedUp(a.service, { container_id: 'small' });
     const before = await a.service.call('GET', `/backup/${id}?view=full`);
     t.strictSame(await a.service.call('PUT', `/backup/${id}/stop`), await a.service.call('GET', `/backup/${id}`));
     t.strictSame(await a.service.call('GET', `/backup/${id}?view=full`), before);
     t.equal(list(await a.service.call('GET', `/backup/${id}/runs`)).length, 1);
     await drop(id, '?purge=true');
-    const never = idOf(await a.service.call('POST', '/backup', backupBody({})));
+    const never = await accepted(a.service, await create());
     t.match(await ask('PUT', `/backup/${never}/stop`), { status: 200, json: { state: { code: 'scheduled' } } });
     await drop(never);
   },

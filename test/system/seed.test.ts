@@ -16,7 +16,7 @@ import { progressRules } from './rules-progress.js';
 import { queueRules } from './rules-queue.js';
 import { restoreRules } from './rules-restore.js';
 import { targetRules } from './rules-target.js';
-import { allIn, stateOf } from './wishes.js';
+import { accepted, allIn, endedBackup, stateOf } from './wishes.js';
 import { zone } from './zone.js';
 
 const a = await makeAppliance(t, { environment: { TZ: zone.name } });
@@ -41,6 +41,7 @@ t.test('the captured conversation, request by request', async (t) => {
   await t.test('backups are made and scheduled', async (t) => {
     await say(t, 'POST /backup/');
     await say(t, 'POST /backup/');
+    for (const id of [1, 2]) await accepted(a.service, id);
     await say(t, 'GET /backup/');
     await say(t, 'GET /backup/1');
     await say(t, 'GET /backup/progress');
@@ -51,7 +52,7 @@ t.test('the captured conversation, request by request', async (t) => {
     const before = Date.now();
     await say(t, 'PUT /backup/1/run');
     t.match((await state()).code, /^(waiting|running)$/, 'and is on its way when the answer is there');
-    const { run } = await a.service.ended('backup', 1);
+    const { run } = await endedBackup(a.service, 1);
     t.match(await state(), { code: 'scheduled', result: 0, last_run: /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$/, next_run: / 01:00:00$/ });
     const { last_run_at } = await stateOf(a.service, 'backup', 1, '?view=full');
     t.ok(Date.parse(String(last_run_at)) >= before - 1 && Date.parse(String(last_run_at)) <= Date.now(), 'last_run is its start');

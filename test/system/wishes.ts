@@ -1,6 +1,7 @@
 /** Good request bodies of every kind, and what of an appliance the suites look at. */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type Body, type DemoService, isBody, part } from '../support/demo-client.js';
 
 let made = 0;
@@ -41,14 +42,35 @@ export async function stateOf(service: DemoService, kind: 'backup' | 'restore', 
   return state;
 }
 
+/** Waits until the scheduler has taken a new backup job on, which it does right after the answer. */
+export async function accepted(service: DemoService, id: number): Promise<number> {
+  while ((await stateOf(service, 'backup', id)).code === 'init') await sleep(20);
+  return id;
+}
+
 /** Makes a backup job and runs it to its good end: the job and the run. */
 export async function backedUp(service: DemoService, more: Body = {}): Promise<{ readonly id: number; readonly run: string }> {
   const id = await service.create('backup', backupBody(more));
   return { id, run: await ranAgain(service, id) };
 }
 
+/** Waits until no run of a backup job goes on any more: its state in full. Asked briefly until then: each question in full has the
+ *  engines list all their containers, which slows down what is waited for. */
+export async function settledBackup(service: DemoService, id: number): Promise<Body> {
+  while (['init', 'waiting', 'running'].includes(String((await stateOf(service, 'backup', id)).code))) await sleep(50);
+  return service.settled('backup', id);
+}
+
+/** As settledBackup. @throws Error when the run failed */
+export async function endedBackup(service: DemoService, id: number): Promise<Body> {
+  await settledBackup(service, id);
+  return service.ended('backup', id);
+}
+
+/** Runs it now. @throws Error when the run failed */
 export async function ranAgain(service: DemoService, id: number): Promise<string> {
-  return String((await service.backUp(id)).run);
+  await service.call('PUT', `/backup/${id}/run`);
+  return String((await endedBackup(service, id)).run);
 }
 
 /** Restores and waits for the end, good or bad: the state in full. */
