@@ -1,5 +1,5 @@
 /** What a restore replaced can be brought back for a day, by the API. */
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import { makeAppliance } from '../support/appliance.js';
@@ -62,4 +62,27 @@ t.test('the undo outlives a restart, and one that was switched off keeps nothing
   const other = await plain.service.create('restore', restore);
   t.notOk(part(await plain.service.ended('restore', other), 'undo'));
   t.strictSame((await readdir(plain.lxcPath)).sort(), ['undone']);
+});
+
+t.test('a restore that fails leaves the undo of the one before it', async (t) => {
+  const appliance = await makeAppliance(t);
+  const { service, lxcPath } = appliance;
+  await appliance.lxc('undone');
+  const file = join(lxcPath, 'undone/volumes/data/file');
+  const init = join(lxcPath, 'undone/rootfs/sbin/init');
+  const job = await service.create('backup', backup);
+  const { run } = await service.backUp(job);
+  await writeFile(file, 'worth keeping after all');
+  const id = await service.create('restore', { ...restore, src: { ...restore.src, portfolio: `u/${run}` } });
+  await service.ended('restore', id);
+
+  await rename(init, `${init}-away`); // what runs goes on; what is backed up now cannot start
+  await service.backUp(job);
+  await rename(`${init}-away`, init);
+  const failing = await service.create('restore', { ...restore, job_name: 'fails' });
+  t.match(await service.settled('restore', failing), { result: -1, error: { code: 'failed' } });
+  t.match(await service.call('GET', '/container/?type=lxc'), [{ id: 'undone', state: 'running' }], 'the container is back');
+
+  t.equal((await service.ask('PUT', `/restore/${id}/undo`)).status, 200);
+  t.equal(await readFile(file, 'utf8'), 'worth keeping after all');
 });

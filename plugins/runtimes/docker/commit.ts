@@ -45,7 +45,6 @@ export async function commitDraft(
 ): Promise<{ readonly conflicts: readonly Conflict[]; readonly undo?: string }> {
   const replace = plan.action === 'replace';
   if (replace) await noteOld(deps, journal);
-  if (replace) await dropUndosOf(deps, plan.container); // only the latest replacement can be undone
   for (const place of journal.places) await preparePlace(place);
   const conflicts = replace ? [] : await startConflicts(deps.client, inspect, '');
   const start = replace ? journal.oldRunning : plan.description.state !== 'stopped' && conflicts.length === 0;
@@ -64,6 +63,8 @@ export async function commitDraft(
     throw error;
   }
   journal.phase = 'done';
+  // Only now: a restore that fails must not cost the undo of the one before.
+  if (replace) await dropUndosOf(deps, journal).catch(() => undefined);
   if (journal.undoUntil > 0) return { conflicts, undo: journal.rand };
   // What fails from here on is only litter: the container is restored, and recover ends the work by the journal.
   await finishSwap(deps, journal).catch(() => undefined);

@@ -85,12 +85,9 @@ async function moveAll(from: string, to: string, names: readonly string[]): Prom
 export async function swapIn(place: Place): Promise<void> {
   if (place.mode === 'direct') return;
   if (place.mode === 'entries') {
-    const own = basename(root(place));
-    await moveAll(
-      place.live,
-      oldOf(place),
-      (await readdir(place.live)).filter((name) => name !== own),
-    );
+    // Left alone: this draft's own folder, and those of older undos.
+    const names = (await readdir(place.live)).filter((name) => !name.startsWith('.container-backup-'));
+    await moveAll(place.live, oldOf(place), names);
     await moveAll(stage(place), place.live, place.names);
     const { mode, uid, gid } = await lstat(stage(place));
     await chown(place.live, uid, gid);

@@ -45,9 +45,10 @@ export async function finishSwap({ client, stateFolder }: UndoDeps, journal: Jou
 const isKept = (journal: Journal) => journal.phase === 'done' && journal.undoUntil > 0;
 
 /** Only the latest replacement of a container can be undone. */
-export async function dropUndosOf(deps: UndoDeps, container: string): Promise<void> {
-  for (const journal of await readJournals(deps.stateFolder))
-    if (journal.container === container && isKept(journal)) await finishSwap(deps, journal);
+export async function dropUndosOf(deps: UndoDeps, latest: Journal): Promise<void> {
+  for (const journal of await readJournals(deps.stateFolder)) {
+    if (journal.rand !== latest.rand && journal.container === latest.container && isKept(journal)) await finishSwap(deps, journal);
+  }
 }
 
 /** Removes what a commit kept; absent is fine. */

@@ -46,7 +46,7 @@ export class LxcDraft implements Draft {
       readonly signal: AbortSignal;
       readonly log: PluginLog;
       conflicts(): Promise<readonly Conflict[]>;
-      supersede(): Promise<void>;
+      supersede(own: string): Promise<void>;
     },
   ) {
     this.#places = layout.places;
@@ -76,7 +76,6 @@ export class LxcDraft implements Draft {
     if (this.#closed) throw new PluginError('failed', 'the draft is closed');
     await this.#check();
     const conflicts = await this.o.conflicts();
-    await this.o.supersede(); // its leftovers would be taken for files of the container
     await this.#finishFiles();
     const { action, container, description } = this.plan;
     this.#former = action === 'replace' ? await this.tools.state(container) : 'stopped';
@@ -91,6 +90,10 @@ export class LxcDraft implements Draft {
       await this.#revert(error);
       throw error;
     }
+    // Only now: a restore that fails must not cost the undo of the one before.
+    await this.o
+      .supersede(basename(this.layout.folder))
+      .catch((error: unknown) => this.o.log('warn', `an older undo stays: ${String(error)}`));
     if (this.#undoUntil !== undefined) {
       this.#closed = true;
       return { conflicts, undo: basename(this.layout.folder).slice(draftPrefix.length) };

@@ -109,7 +109,7 @@ export class LxcRuntime implements Runtime {
       throw new PluginError('exists', `there is a container ${plan.container} already`);
     const layout = await layoutOf(this.#tools, plan);
     const conflicts = () => (plan.action === 'create' ? this.#addressConflicts(plan) : Promise.resolve([]));
-    const supersede = () => this.#dropUndosOf(plan.container);
+    const supersede = (own: string) => this.#dropUndosOf(plan.container, own);
     const draft = new LxcDraft(this.#tools, plan, layout, { conflicts, supersede, log: this.#log, signal: o.signal });
     try {
       await draft.prepare();
@@ -164,9 +164,9 @@ export class LxcRuntime implements Runtime {
   }
 
   /** Only the latest replacement of a container can be undone. */
-  async #dropUndosOf(container: string): Promise<void> {
+  async #dropUndosOf(container: string, except: string): Promise<void> {
     for (const name of await readdir(this.#tools.path)) {
-      if (!name.startsWith(draftPrefix)) continue;
+      if (!name.startsWith(draftPrefix) || name === except) continue;
       const journal = await readJournal(join(this.#tools.path, name));
       if (journal?.container === container && journal.phase === 'committed') await this.dropUndo(name.slice(draftPrefix.length));
     }

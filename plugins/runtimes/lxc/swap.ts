@@ -1,5 +1,5 @@
 import { chmod, chown, lstat, mkdir, readdir, readFile, rename, rm, rmdir, stat } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { PluginError } from '../../../core/contract/index.js';
 import { childOutput } from '../../shared/child.js';
 import type { Place } from './journal.js';
@@ -51,20 +51,18 @@ async function copyAttributes(from: string, to: string): Promise<void> {
   await chmod(to, mode & 0o7777);
 }
 
-/** What an entry-wise swap leaves alone inside the mount point. */
-function kept(place: Place): string {
-  return basename(dirname(place.built));
-}
+/** What an entry-wise swap leaves alone inside the mount point: its own folder, those of older undos, and lost+found,
+ *  which belongs to the file system. */
+const isLeftAlone = (name: string) => name.startsWith('.container-backup-') || name === 'lost+found';
 
 async function applyEntries(place: Place): Promise<void> {
   await mkdir(`${place.old}-making`);
   await copyAttributes(place.final, `${place.old}-making`); // before it is called old: a revert gives them back
   await rename(`${place.old}-making`, place.old);
   for (const name of await readdir(place.final)) {
-    // lost+found belongs to the file system
-    if (name !== kept(place) && name !== 'lost+found') await rename(join(place.final, name), join(place.old, name));
+    if (!isLeftAlone(name)) await rename(join(place.final, name), join(place.old, name));
   }
-  for (const name of place.names) if (name !== 'lost+found') await rename(join(place.built, name), join(place.final, name));
+  for (const name of place.names) if (!isLeftAlone(name)) await rename(join(place.built, name), join(place.final, name));
   await copyAttributes(place.built, place.final);
 }
 
@@ -72,7 +70,7 @@ async function revertEntries(place: Place): Promise<void> {
   if (!(await present(place.old))) return;
   for (const name of place.names) {
     const moved = join(place.final, name);
-    if (name !== 'lost+found' && !(await present(join(place.built, name))) && (await present(moved)))
+    if (!isLeftAlone(name) && !(await present(join(place.built, name))) && (await present(moved)))
       await rename(moved, join(place.built, name));
   }
   for (const name of await readdir(place.old)) await rename(join(place.old, name), join(place.final, name));

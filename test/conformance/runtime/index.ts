@@ -197,6 +197,16 @@ async function replaceKeeping(t: Test, runtime: Runtime, saved: Saved, id: strin
   return undo ?? '';
 }
 
+/** A replacement whose commit is stopped. */
+async function givenUp(runtime: Runtime, saved: Saved, id: string): Promise<void> {
+  const stop = new AbortController();
+  const draft = await runtime.draft({ ...planOf(saved, id, 'replace'), undoUntil: Date.now() + 3_600_000 }, { signal: stop.signal });
+  await fill(draft, saved);
+  stop.abort();
+  await draft.commit().catch(() => undefined);
+  await draft.discard();
+}
+
 async function testUndo(t: Test, runtime: Runtime, saved: Saved, id: string): Promise<void> {
   const hour = 3_600_000;
   const names = async () => (await readdir(newVolume(await runtime.sources(id)).path)).filter((name) => name.startsWith('before-'));
@@ -209,8 +219,12 @@ async function testUndo(t: Test, runtime: Runtime, saved: Saved, id: string): Pr
   t.equal(await stateOf(runtime, id), 'running', 'in its former state');
   await rejectsWith(t, 'not_found', runtime.undo(first));
   const second = await replaceKeeping(t, runtime, saved, id, Date.now() + hour);
+  await givenUp(runtime, saved, id);
+  await runtime.undo(second);
+  t.strictSame(await names(), ['before-undo'], 'a later replacement that comes to nothing does not cost the undo');
+  const again = await replaceKeeping(t, runtime, saved, id, Date.now() + hour);
   const third = await replaceKeeping(t, runtime, saved, id, Date.now() + hour);
-  await rejectsWith(t, 'not_found', runtime.undo(second));
+  await rejectsWith(t, 'not_found', runtime.undo(again));
   await runtime.dropUndo(third);
   await runtime.dropUndo(third);
   await rejectsWith(t, 'not_found', runtime.undo(third));
