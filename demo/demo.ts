@@ -2,7 +2,7 @@
 import * as fs from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Body, DemoService } from '../test/support/demo-client.js';
+import { type Body, DemoService, notSoon } from '../test/support/demo-client.js';
 import { differences, type Snapshot, snapshotOf } from '../test/support/fidelity.js';
 import { changeTree, makeNastyTree } from '../test/support/nasty-tree.js';
 import { DockerSubject, LxcSubject, type Places, type Subject } from './subjects.js';
@@ -86,7 +86,7 @@ async function show(service: DemoService, subject: Subject): Promise<void> {
     container_id: subject.name,
     type: subject.type,
     dest: { target: 'local', path: `/test/${subject.type}` },
-    at: { repeat: 'daily', start: 60 },
+    at: notSoon(),
     features: ['compress', 'pause'],
   });
   await backUp(service, subject, job, 'first backup');

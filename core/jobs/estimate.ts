@@ -4,7 +4,7 @@ import type { Source } from '../contract/index.js';
 
 /** Allocated bytes of a folder or file, as du counts them; undefined when they cannot be told. Sparse files count as tar reads them. */
 export async function sizeOf(source: Source, signal: AbortSignal): Promise<number | undefined> {
-  const { code, stdout } = await childOutcome('du', ['-s', '-x', '--block-size=1', '--', source.path], signal);
+  const { code, stdout } = await childOutcome('nice', ['-n', '19', 'du', '-s', '-x', '--block-size=1', '--', source.path], signal);
   const size = Number(stdout.split('\t')[0]);
   // Exit 1 is told for a file that vanished meanwhile: an estimate need not be exact.
   return (code === 0 || code === 1) && size > 0 ? size : undefined;

@@ -51,13 +51,27 @@ export interface PassOptions {
   readonly shared: ReadonlySet<string>;
 }
 
-/** The first level of each source in this run: its base, or the differential since it. */
+/** So many sources are read at a time: one of many small files waits for the disk and for tar, and leaves a core idle that
+ *  another's compressor can use. Each costs the memory of a compressor. */
+const sourcesAtOnce = 2;
+
+/** The first level of each source in this run: its base, or the differential since it. When one fails no other is begun. */
 export async function firstPass(world: PassWorld, tracks: readonly Track[], o: PassOptions): Promise<void> {
-  for (const [index, track] of tracks.entries()) {
-    if (await firstLevel(world, track, index, o)) continue;
-    delete track.base;
-    await firstLevel(world, track, index, o);
-  }
+  const waiting = [...tracks.entries()];
+  const reader = async (): Promise<void> => {
+    for (let next = waiting.shift(); next; next = waiting.shift()) await firstLevels(world, next[1], next[0], o);
+  };
+  const readers = Array.from({ length: Math.min(sourcesAtOnce, world.connections) }, reader);
+  await Promise.all(readers).catch((error: unknown) => {
+    waiting.length = 0;
+    throw error;
+  });
+}
+
+async function firstLevels(world: PassWorld, track: Track, index: number, o: PassOptions): Promise<void> {
+  if (await firstLevel(world, track, index, o)) return;
+  delete track.base;
+  await firstLevel(world, track, index, o);
 }
 
 /** @returns false when the base cannot be gone on from: a folder that was renamed is stored anew, and its files would

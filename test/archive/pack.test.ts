@@ -7,10 +7,12 @@ import t, { type Test } from 'tap';
 import { packedLevel } from '../../core/archive/index.js';
 import { codeOf, folderSource, never, temporary } from '../system/archive-samples.js';
 
-/** Puts a tar of the test's own before the real one, for the time of `action`. */
+const emptyList = 'for one; do case $one in --index-file=*) : >"${one#*=}" ;; esac; done';
+
+/** Puts a tar of the test's own before the real one, for the time of `action`; it lists nothing. */
 async function withTar<T>(t: Test, script: string, action: () => Promise<T>): Promise<T> {
   const folder = await temporary(t);
-  await writeFile(join(folder, 'tar'), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+  await writeFile(join(folder, 'tar'), `#!/bin/sh\n${emptyList}\n${script}\n`, { mode: 0o755 });
   const { PATH } = process.env;
   process.env.PATH = `${folder}:${PATH}`;
   try {

@@ -4,7 +4,7 @@ import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { DemoService, isBody, part } from '../support/demo-client.js';
+import { DemoService, hasEnded, notSoon, part } from '../support/demo-client.js';
 import type { Contender, Running } from './contender.js';
 import type { Phase } from './figures.js';
 import { processorSeconds } from './processes.js';
@@ -57,7 +57,7 @@ export class ServiceContender implements Contender, AsyncDisposable {
       container_id: this.subject.name,
       type: 'lxc',
       dest: { target: 'local', path: `/bench/round-${round}` },
-      at: { repeat: 'daily', time: '00:00' },
+      at: notSoon(),
       disable: true, // it runs when it is told to
       features: ['compress'],
     });
@@ -93,10 +93,9 @@ export class ServiceContender implements Contender, AsyncDisposable {
     const began = performance.now();
     for (let passed = 0; passed < limitMs; passed = performance.now() - began) {
       await sleep(Math.min(100, Math.max(10, passed / 50)), undefined, { signal: this.signal });
-      const state = part(await this.service.call('GET', `/${kind}/${id}?view=full`), 'state');
-      if (!isBody(state) || ['init', 'waiting', 'running'].includes(String(state.code)) || state.result === undefined) continue;
-      if (state.result !== 0) throw new Error(`${kind} ${id} failed: ${JSON.stringify(state)}`);
-      return { own: Number(state.duration) / 1000 };
+      if (!hasEnded(part(await this.service.call('GET', `/${kind}/${id}`), 'state'))) continue;
+      const { duration } = await this.service.ended(kind, id);
+      return { own: Number(duration) / 1000 };
     }
     throw new Error(`${kind} ${id} did not end in ${limitMs / 1000} s`);
   }

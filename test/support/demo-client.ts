@@ -24,6 +24,17 @@ export type Body = Readonly<Record<string, unknown>>;
 export const isBody = (value: unknown): value is Body => typeof value === 'object' && value !== null && !Array.isArray(value);
 export const part = (value: unknown, key: string): unknown => (isBody(value) ? value[key] : undefined);
 
+/** Whether a job's state is that of a run that is over. */
+export function hasEnded(state: unknown): state is Body {
+  return isBody(state) && !['init', 'waiting', 'running'].includes(String(state.code)) && state.result !== undefined;
+}
+
+/** A time of day that is half a day away: a job made with it runs only when it is told to. */
+export function notSoon(): { readonly repeat: 'daily'; readonly start: number } {
+  const now = new Date();
+  return { repeat: 'daily', start: (now.getHours() * 60 + now.getMinutes() + 720) % 1440 };
+}
+
 export interface Answer {
   readonly status: number;
   readonly headers: Headers;
@@ -117,9 +128,11 @@ export class DemoService implements AsyncDisposable {
   async settled(kind: 'backup' | 'restore', id: number, limitMs = 300_000): Promise<Body> {
     const until = Date.now() + limitMs;
     while (Date.now() < until) {
-      const state = part(await this.call('GET', `/${kind}/${id}?view=full`), 'state');
-      const busy = ['init', 'waiting', 'running'].includes(String(part(state, 'code')));
-      if (!busy && isBody(state) && state.result !== undefined) return state;
+      if (hasEnded(part(await this.call('GET', `/${kind}/${id}`), 'state'))) {
+        // the light answer may be older than what is asked for now
+        const state = part(await this.call('GET', `/${kind}/${id}?view=full`), 'state');
+        if (hasEnded(state)) return state;
+      }
       await sleep(50);
     }
     throw new Error(`${kind} ${id} did not end in ${limitMs / 1000} s`);

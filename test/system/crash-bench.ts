@@ -1,7 +1,7 @@
 /** Starts a run, kills the service or one of its children in the middle of it, and brings the service back. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Appliance } from '../support/appliance.js';
-import { type Body, type DemoService, part } from '../support/demo-client.js';
+import { type Body, type DemoService, notSoon, part } from '../support/demo-client.js';
 import type { BusyContainer, Engine, State } from './busy-container.js';
 import type { Ledger } from './crash-ledger.js';
 import type { Random } from './crash-random.js';
@@ -172,7 +172,7 @@ export function backupBody({ engine, name }: BusyContainer, retention: number): 
     container_id: name,
     type: engine.type,
     dest: { target: 'local', path: '/test/crash' },
-    at: { repeat: 'daily', start: 60 },
+    at: notSoon(),
     features: ['compress', 'pause'],
     retention,
   };

@@ -1,6 +1,6 @@
 /** A client that goes on creating and deleting while the service dies under it, and keeps what was acknowledged. */
 import { isDeepStrictEqual } from 'node:util';
-import { type Body, type DemoService, isBody } from '../support/demo-client.js';
+import { type Body, type DemoService, isBody, notSoon } from '../support/demo-client.js';
 
 type Kind = 'backup' | 'target';
 
@@ -27,7 +27,7 @@ export class Ledger {
     const name = `ledger-${++this.#count}`;
     if (kind === 'target') return { name, ipaddr: '192.0.2.1', username: 'someone', password: 'secret', desc: name, base: '/base' };
     const dest = { target: 'local', path: '/test/ledger' };
-    return { job_name: name, container_id: this.container, type: 'lxc', dest, at: { repeat: 'daily', start: 60 }, disable: true };
+    return { job_name: name, container_id: this.container, type: 'lxc', dest, at: notSoon(), disable: true };
   }
 
   /** Keeps writing until the service does not answer any more or `end` is called; settles then. */

@@ -13,6 +13,7 @@ import lxcPlugin from '../../plugins/runtimes/lxc/index.js';
 import { childOutput } from '../../plugins/shared/child.js';
 import local from '../../plugins/targets/local/index.js';
 import { markShare } from '../../plugins/targets/local/marker.js';
+import { notSoon } from '../support/demo-client.js';
 import { destroyLxc, lxc, makeLxcContainer, startLxc } from '../support/lxc.js';
 
 const name = 'victim';
@@ -55,7 +56,7 @@ const spec = {
   container_id: name,
   type: 'lxc',
   dest: { target: 'local', path: '/test' },
-  at: { repeat: 'daily', start: 0 },
+  at: notSoon(),
   disable: false,
   retention: keptRuns,
   features: ['compress', 'pause'],

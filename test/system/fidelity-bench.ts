@@ -1,7 +1,7 @@
 /** What the fidelity suites ask of a service, and how they look at what a restore brought back. */
 import { basename, dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Body, type DemoService, part } from '../support/demo-client.js';
+import { type Body, type DemoService, notSoon, part } from '../support/demo-client.js';
 import { differences, type Snapshot, snapshotOf } from '../support/fidelity.js';
 
 export type Tree = ReadonlyMap<string, Snapshot>;
@@ -50,7 +50,7 @@ export function makeJob(service: DemoService, { name, container, type, ...more }
     container_id: container,
     type,
     dest: { target: 'local', path: '/test/backups' },
-    at: { repeat: 'daily', start: 60 },
+    at: notSoon(),
     ...more,
   });
 }

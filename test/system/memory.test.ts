@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import { type Appliance, makeAppliance } from '../support/appliance.js';
-import { type Body, isBody, part } from '../support/demo-client.js';
+import { type Body, isBody, notSoon, part } from '../support/demo-client.js';
 import { startLxc } from '../support/lxc.js';
 import { MemoryWatch } from './memory-watch.js';
 import { isWhole, reflinkedFolder } from './reflinked.js';
@@ -43,7 +43,7 @@ function newJob(a: Appliance, type: string, container: string, features: readonl
     container_id: container,
     type,
     dest: { target: 'local', path: '/test/large' },
-    at: { repeat: 'daily', start: 60 },
+    at: notSoon(),
     features,
   });
 }

@@ -2,7 +2,7 @@ import { mkdir, readdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { type Appliance, makeAppliance } from '../support/appliance.js';
-import { part } from '../support/demo-client.js';
+import { notSoon, part } from '../support/demo-client.js';
 import { startProcess } from './service-process.js';
 
 interface Plugin {
@@ -140,7 +140,7 @@ t.test('a job of a plugin whose code fails says so', async (t) => {
     container_id: 'only',
     type: 'import-throws',
     dest: { target: 'local', path: '/test/x' },
-    at: { repeat: 'daily', start: 60 },
+    at: notSoon(),
   };
   const { status, json } = await a.service.ask('POST', '/backup', body);
   if (status !== 200) {

@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Appliance } from '../support/appliance.js';
-import { type Body, part } from '../support/demo-client.js';
+import { type Body, notSoon, part } from '../support/demo-client.js';
 import { destroyLxc } from '../support/lxc.js';
 
 export interface Archive {
@@ -36,7 +36,7 @@ export function newJob(appliance: Appliance, container: string, record: string, 
     container_id: container,
     type: 'lxc',
     dest: { target: 'local', path: `/test${parent(record)}` },
-    at: { repeat: 'daily', start: 60 },
+    at: notSoon(),
     features,
   });
 }

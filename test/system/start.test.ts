@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { makeAppliance } from '../support/appliance.js';
-import { part } from '../support/demo-client.js';
+import { notSoon, part } from '../support/demo-client.js';
 import { runToEnd, startProcess } from './service-process.js';
 
 async function newFolder(t: Test): Promise<string> {
@@ -213,7 +213,7 @@ t.test('an engine that is absent is told and stops nothing', async (t) => {
       container_id: 'one',
       type,
       dest: { target: 'local', path: '/test/x' },
-      at: { repeat: 'daily', start: 60 },
+      at: notSoon(),
     });
     t.match(await a.service.call('GET', `/backup/${id}?view=full`), { container_found: false });
     await a.service.call('PUT', `/backup/${id}/run`);
