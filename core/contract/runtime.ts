@@ -1,4 +1,5 @@
 import type { Readable } from 'node:stream';
+import type { Remap } from './remap.js';
 
 export type ContainerState = 'running' | 'frozen' | 'stopped';
 
@@ -63,6 +64,7 @@ export interface RestorePlan {
   /** Names of the sources that the run holds, with their kind. */
   readonly sources: readonly Pick<Source, 'name' | 'origin' | 'kind'>[];
   readonly image?: { readonly digest: string };
+  readonly remap?: Remap;
   /** replace: what is replaced is kept until then, epoch ms, so that undo can bring it back; without it, it goes at once. */
   readonly undoUntil?: number;
 }

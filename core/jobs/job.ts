@@ -6,6 +6,10 @@ export type JobKind = 'backup' | 'restore';
 /** The jobs as their schemas have them, defaults filled in: schemas/backup.json and restore.json are the manual. */
 export type BackupSpec = Shape<'backup'>;
 export type RestoreSpec = Shape<'restore'>;
+/** Name of the container that a job is about: what it backs up, or what a restore makes. */
+export function containerOf(spec: { readonly container_id: string; readonly remap?: { readonly name?: string } }): string {
+  return spec.remap?.name ?? spec.container_id;
+}
 /** When a backup runs. */
 export type At = BackupSpec['at'];
 /** Where a record lies; a local path is /<share>/<folder>. */

@@ -2,7 +2,17 @@
 import type { PluginLog } from '../contract/plugin.js';
 import { nextRun } from './calendar.js';
 import type { WallClock } from './clock.js';
-import { type At, JobError, type JobKind, type JobRecord, type JobRecords, type JobState, type Jobs, type RunOrder } from './job.js';
+import {
+  type At,
+  containerOf,
+  JobError,
+  type JobKind,
+  type JobRecord,
+  type JobRecords,
+  type JobState,
+  type Jobs,
+  type RunOrder,
+} from './job.js';
 import type { Launch, Run, RunResult } from './launcher.js';
 import type { ProgressBoard } from './progress.js';
 import type { Queue } from './queue.js';
@@ -10,6 +20,7 @@ import { type JobEvent, stateAfter } from './states.js';
 
 interface AnySpec {
   readonly container_id: string;
+  readonly remap?: { readonly name?: string };
   readonly type: string;
   readonly disable: boolean;
 }
@@ -114,7 +125,7 @@ export class JobsOfKind<Spec extends AnySpec> implements Jobs<Spec> {
       const from = state.code === 'waiting' || state.code === 'running' ? 'scheduled' : state.code;
       const record = await this.#put({ id, spec, state: { ...rest, code: stateAfter(from, event), ...(missed && { missed }) } });
       this.#slots.set(id, newSlot());
-      const container = `${spec.type}/${spec.container_id}`;
+      const container = `${spec.type}/${containerOf(spec)}`;
       this.#d.queue.enter({ key: this.#key(id), container, start: () => this.#perform(id) });
       return record;
     });

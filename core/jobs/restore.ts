@@ -2,7 +2,7 @@
 import { pipeline, type Readable } from 'node:stream';
 import { type ArchiveEntry, checkStored, extractLevel, imageSource, type Manifest, Meter, zstdStream } from '../archive/index.js';
 import { type Conflict, type Draft, PluginError, type PluginLog, type RestorePlan, type Runtime, type Target } from '../contract/index.js';
-import type { RestoreSpec, Undo } from './job.js';
+import { containerOf, type RestoreSpec, type Undo } from './job.js';
 import { type FoundRun, foundRun } from './records.js';
 
 export interface RestoreWorld {
@@ -38,12 +38,15 @@ export async function restorePlan(runtime: Runtime, spec: RestoreSpec, manifest:
       `this is a backup of a ${manifest.container.type} container; restore it with type ${manifest.container.type}`,
     );
   }
+  const container = containerOf(spec);
+  const { name: _, ...remap } = spec.remap ?? {};
   return {
-    container: spec.container_id,
-    action: (await exists(runtime, spec.container_id)) ? 'replace' : 'create',
+    container,
+    action: (await exists(runtime, container)) ? 'replace' : 'create',
     description: manifest.container,
     sources: manifest.sources,
     ...(manifest.image && { image: manifest.image }),
+    ...(Object.keys(remap).length > 0 && { remap }),
   };
 }
 

@@ -6,6 +6,7 @@ import { nextRun } from './calendar.js';
 import { openClock } from './clock.js';
 import {
   type BackupSpec,
+  containerOf,
   JobError,
   type JobRecords,
   type JobService,
@@ -128,7 +129,7 @@ async function undone({ restores, queue, runtime }: UndoDeps, id: number, what: 
       const engine = runtime(spec.type);
       await (what === 'drop' ? engine.dropUndo(undo.id) : engine.undo(undo.id)).then(resolve, reject);
     };
-    queue.enter({ key: `undo-${id}`, container: `${spec.type}/${spec.container_id}`, start });
+    queue.enter({ key: `undo-${id}`, container: `${spec.type}/${containerOf(spec)}`, start });
   });
   const record = await found(restores, id);
   const { undo: _gone, ...rest } = record.state;

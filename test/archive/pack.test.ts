@@ -7,7 +7,7 @@ import t, { type Test } from 'tap';
 import { packedLevel } from '../../core/archive/index.js';
 import { codeOf, folderSource, never, temporary } from '../system/archive-samples.js';
 
-const emptyList = 'for one; do case $one in --index-file=*) : >"${one#*=}" ;; esac; done';
+const emptyList = 'for one; do case $one in --index-file=*) : >"$(echo "$one" | cut -d= -f2-)" ;; esac; done';
 
 /** Puts a tar of the test's own before the real one, for the time of `action`; it lists nothing. */
 async function withTar<T>(t: Test, script: string, action: () => Promise<T>): Promise<T> {

@@ -1,7 +1,5 @@
 /** Docker: every setting of a container outlasts a restore in place, as a clone, without its image, and on another engine. */
-import { once } from 'node:events';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import t from 'tap';
 import { type Fields, fields, items, text, texts } from '../../plugins/runtimes/docker/narrow.js';
@@ -9,6 +7,7 @@ import { makeAppliance, ownDockerd } from '../support/appliance.js';
 import { part } from '../support/demo-client.js';
 import type { Dockerd } from '../support/dockerd.js';
 import { backUp, makeJob, restore, restorePlan } from './fidelity-bench.js';
+import { freePort } from './free-port.js';
 
 const docker = await ownDockerd(t);
 // What an undo keeps would hold on to the volumes that are to be lost below.
@@ -16,17 +15,6 @@ const a = await makeAppliance(t, { dockerd: docker, flags: ['--undo-hours', '0']
 const of = (what: string) => join(a.folder, what);
 const imageId = await docker.sampleImage('sample:1');
 await docker.client.json('POST', '/images/sample:1/tag?repo=registry.example:5000/team/sample&tag=stable');
-
-/** A port that nobody has. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  if (typeof address !== 'object' || address === null) throw new Error('no port');
-  return address.port;
-}
 
 const config = {
   Image: 'sample:1',

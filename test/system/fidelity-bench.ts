@@ -70,12 +70,14 @@ export interface RestoreWish {
   readonly portfolio: string;
   readonly container: string;
   readonly type: 'lxc' | 'docker';
+  readonly remap?: Body;
 }
 
-const restoreBody = ({ portfolio, container, type }: RestoreWish): Body => ({
+const restoreBody = ({ portfolio, container, type, remap }: RestoreWish): Body => ({
   container_id: container,
   type,
   src: { target: 'local', path: '/test/backups', portfolio },
+  ...(remap && { remap }),
 });
 
 /** Restores and waits for it: the state in full. @throws Error when the run failed */

@@ -2,10 +2,12 @@ import { readFile } from 'node:fs/promises';
 import type { Conflict, RestorePlan } from '../../../core/contract/index.js';
 import type { Client } from './client.js';
 import { engine } from './engine.js';
-import { type Inspect, isHidden, listedState, readNative } from './inspect.js';
+import { type Inspect, isHidden, listedState } from './inspect.js';
+import { namedMounts } from './mounts.js';
 import { count, type Fields, fields, items, text, texts } from './narrow.js';
 import { networkAddresses } from './networks.js';
 import { userNetworks } from './recipe.js';
+import { plannedInspect } from './remap.js';
 
 interface Port {
   readonly protocol: string;
@@ -76,8 +78,9 @@ export async function startConflicts(client: Client, inspect: Inspect, replaced:
 }
 
 /** Running containers that use a volume stand in the way of replacing it; stopped ones are only named. */
-function volumeConflicts(containers: readonly Fields[], inspect: Inspect, container: string): Conflict[] {
-  const places = new Set(inspect.mounts.map((mount) => mount.source));
+function volumeConflicts(containers: readonly Fields[], inspect: Inspect, { container, remap }: RestorePlan): Conflict[] {
+  const staying = namedMounts(inspect).filter((mount) => remap?.volumes?.[mount.source_name] === undefined);
+  const places = new Set(staying.map((mount) => mount.source));
   return containers.flatMap((other) => {
     const name = (texts(other.Names)[0] ?? '').slice(1);
     const sources = items(other.Mounts).map((mount) => text(fields(mount).Source));
@@ -91,7 +94,7 @@ function volumeConflicts(containers: readonly Fields[], inspect: Inspect, contai
 
 /** All that committing the plan would run into. */
 export async function planConflicts(client: Client, plan: RestorePlan): Promise<readonly Conflict[]> {
-  const inspect = readNative(plan.description.native);
+  const inspect = plannedInspect(plan);
   const containers = await engine.containers(client);
   const present = containers.some((container) => texts(container.Names).includes(`/${plan.container}`));
   const found: Conflict[] = [];
@@ -103,7 +106,7 @@ export async function planConflicts(client: Client, plan: RestorePlan): Promise<
   }
   const replaced = plan.action === 'replace' ? plan.container : '';
   if (plan.action === 'replace') {
-    found.push(...volumeConflicts(containers, inspect, plan.container));
+    found.push(...volumeConflicts(containers, inspect, plan));
   }
   return [...found, ...(await startConflicts(client, inspect, replaced))];
 }

@@ -6,13 +6,14 @@ import { childOutput } from '../../shared/child.js';
 import { commitDraft } from './commit.js';
 import { engine } from './engine.js';
 import { imageReference, loadImage } from './images.js';
-import { checkName, type Inspect, readNative } from './inspect.js';
+import { checkName, type Inspect } from './inspect.js';
 import { type Journal, newJournal, temporaryName, writeJournal } from './journal.js';
 import { layOut } from './layout.js';
 import { fields, text } from './narrow.js';
 import { ensureNetworks } from './networks.js';
 import { makeStage, type Place, stage } from './place.js';
 import { recipe } from './recipe.js';
+import { plannedInspect } from './remap.js';
 import { discardDraft, revertSwap, type UndoDeps } from './undo.js';
 import { hideImage, isWholeRoot } from './whole-root.js';
 
@@ -130,7 +131,7 @@ async function emptyDirect(place: Place): Promise<void> {
 /** Checks the plan against the engine and opens its journal. @throws PluginError */
 export async function openDraft(deps: UndoDeps, plan: RestorePlan, signal: AbortSignal): Promise<Draft> {
   checkName(plan.container);
-  const inspect = readNative(plan.description.native);
+  const inspect = plannedInspect(plan);
   const holder = (await engine.containers(deps.client)).some((one) => JSON.stringify(one.Names ?? []).includes(`"/${plan.container}"`));
   if (plan.action === 'create' && holder) throw new PluginError('exists', `A container named ${plan.container} exists: replace it`);
   if (plan.action === 'replace' && !holder) throw new PluginError('not_found', `There is no container named ${plan.container}`);

@@ -1,5 +1,5 @@
-import { readdir } from 'node:fs/promises';
-import type { RestorePlan } from '../../../core/contract/index.js';
+import { PluginError, type RestorePlan } from '../../../core/contract/index.js';
+import { isTaken, newPlace } from '../../shared/remap.js';
 import type { Client } from './client.js';
 import { engine } from './engine.js';
 import type { Inspect } from './inspect.js';
@@ -19,16 +19,10 @@ export interface Layout {
   readonly sources: ReadonlyMap<string, string>;
 }
 
+const volumePattern = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
+
 /** Whether the plan makes another container than the one that was backed up; it then shares no volume with it. */
 const isClone = (plan: RestorePlan) => plan.container !== plan.description.name;
-
-async function isTaken(path: string): Promise<boolean> {
-  try {
-    return (await readdir(path)).length > 0;
-  } catch (error) {
-    return !(error instanceof Error && 'code' in error && error.code === 'ENOENT'); // a file is taken, too
-  }
-}
 
 async function firstFree(base: string, taken: (name: string) => Promise<boolean>): Promise<string> {
   let name = base;
@@ -36,14 +30,22 @@ async function firstFree(base: string, taken: (name: string) => Promise<boolean>
   return name;
 }
 
-async function volumeName(client: Client, plan: RestorePlan, volume: string): Promise<string> {
+async function volumeName(client: Client, plan: RestorePlan, { volume, source_name }: NamedMount): Promise<string> {
   const taken = async (name: string) => (await engine.volumePath(client, name)) !== undefined;
+  const other = plan.remap?.volumes?.[source_name];
+  if (other !== undefined) {
+    if (!volumePattern.test(other)) throw new PluginError('invalid', `remap.volumes: ${other} is no name of a Docker volume`);
+    if (await taken(other)) throw new PluginError('exists', `remap.volumes: there is a volume ${other} already; give another name`);
+    return other;
+  }
   if (plan.action === 'replace') return isClone(plan) ? `${volume}-${plan.container}` : volume;
   if (!isClone(plan) && !(await taken(volume))) return volume;
   return firstFree(`${volume}-${plan.container}`, taken);
 }
 
-async function hostPath(plan: RestorePlan, path: string): Promise<string> {
+async function hostPath(plan: RestorePlan, { source: path, source_name }: NamedMount): Promise<string> {
+  const other = plan.remap?.volumes?.[source_name];
+  if (other !== undefined) return newPlace(source_name, other);
   if (plan.action === 'replace' && !isClone(plan)) return path;
   if (!(await isTaken(path))) return path;
   return firstFree(`${path}.${plan.container}`, isTaken);
@@ -63,6 +65,12 @@ async function placeVolume(client: Client, name: string, labels: Fields, rand: s
   return { mode: 'direct', live, rand, had: false, names: [], madeParent: '' };
 }
 
+/** @throws PluginError invalid when the remap moves what the run does not hold */
+function refuseMove(plan: RestorePlan, { source_name, type }: NamedMount): void {
+  if (type === 'volume' || plan.remap?.volumes?.[source_name] === undefined) return;
+  throw new PluginError('invalid', `remap.volumes: ${source_name} is not part of the backup and is mounted as it was`);
+}
+
 /** Decides where each mount of the new container lies, and makes the volumes. Each is told to `made` before it exists. */
 export async function layOut(client: Client, plan: RestorePlan, inspect: Inspect, rand: string, made: Made): Promise<Layout> {
   const wanted = new Map(plan.sources.map((source) => [source.name, source.kind]));
@@ -71,7 +79,7 @@ export async function layOut(client: Client, plan: RestorePlan, inspect: Inspect
   const one = async (mount: NamedMount): Promise<void> => {
     const kind = wanted.get(mount.source_name);
     if (mount.type === 'volume') {
-      const name = await volumeName(client, plan, mount.volume);
+      const name = await volumeName(client, plan, mount);
       sources.set(mount.destination, name);
       if (kind !== undefined) places.set(mount.source_name, await placeVolume(client, name, labelsOf(inspect, mount.volume), rand, made));
       else if ((await engine.volumePath(client, name)) === undefined) {
@@ -79,8 +87,8 @@ export async function layOut(client: Client, plan: RestorePlan, inspect: Inspect
         await engine.createVolume(client, name, labelsOf(inspect, mount.volume));
       }
     }
-    if (mount.type !== 'bind' || kind === undefined) return; // not backed up: mounted as it was
-    const path = await hostPath(plan, mount.source);
+    if (mount.type !== 'bind' || kind === undefined) return refuseMove(plan, mount); // not backed up: mounted as it was
+    const path = await hostPath(plan, mount);
     if (path !== mount.source) sources.set(mount.destination, path);
     places.set(mount.source_name, await planPlace(path, kind, rand));
   };

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { readdir, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join, normalize } from 'node:path';
 import { PluginError, type RestorePlan, type VolumeDescription } from '../../../core/contract/index.js';
+import { newPlace } from '../../shared/remap.js';
 import { newMac, rewrite, rootOf, withMountSource } from './config.js';
 import { draftPrefix, type Place } from './journal.js';
 import { mountPoints, present } from './swap.js';
@@ -34,12 +35,14 @@ async function isFilled(path: string): Promise<boolean> {
   return !(await stat(path)).isDirectory() || (await readdir(path)).length > 0;
 }
 
-/** Where each volume of the plan goes on this appliance. @throws PluginError exists */
+/** Where each volume of the plan goes on this appliance. @throws PluginError exists, invalid */
 export async function volumePaths(plan: RestorePlan, folder: string): Promise<Map<VolumeDescription, string>> {
   const given = new Set(plan.sources.map(({ name }) => name));
   const paths = new Map<VolumeDescription, string>();
   for (const volume of plan.description.volume) {
-    if (volume.origin === 'new') {
+    const other = plan.remap?.volumes?.[volume.name];
+    if (other !== undefined) paths.set(volume, await newPlace(volume.name, other));
+    else if (volume.origin === 'new') {
       const path = normalize(join(folder, innerPath(plan, volume)));
       if (path === folder || !within(path, folder)) throw new PluginError('invalid', `volume ${volume.name} leads out of the container`);
       paths.set(volume, path);
@@ -57,10 +60,11 @@ export function newConfig(plan: RestorePlan, root: string, paths: ReadonlyMap<Vo
     return source;
   };
   const renamed = plan.container !== plan.description.name;
+  const newMacs = plan.remap?.mac === undefined ? renamed : plan.remap.mac === 'new';
   return rewrite(plan.description.native.text, ({ key, value }) => {
     if (key === 'lxc.rootfs.path') return rootOf(`${key} = ${value}`)?.path === root ? value : `dir:${root}`;
     if (key === 'lxc.uts.name' && renamed) return plan.container;
-    if (renamed && /^lxc\.net\.\d+\.hwaddr$/.test(key)) return newMac();
+    if (newMacs && /^lxc\.net\.\d+\.hwaddr$/.test(key)) return newMac();
     return key === 'lxc.mount.entry' ? withMountSource(value, moved) : value;
   });
 }

@@ -16,6 +16,7 @@ import { descriptionOf } from './describe.js';
 import { clearDraft, LxcDraft, revertSwap } from './draft.js';
 import { draftPrefix, ownerAlive, ownerOfThisThread, readJournal, writeJournal } from './journal.js';
 import { layoutOf, volumePaths } from './layout.js';
+import { remapped } from './remap.js';
 import { present, removeTree } from './swap.js';
 import { isName, Tools } from './tools.js';
 import { bindSources, mountsOf, within } from './volumes.js';
@@ -87,23 +88,25 @@ export class LxcRuntime implements Runtime {
     if (await present(join(this.#tools.folder(id), 'config'))) await this.#tools.unfreeze(id);
   }
 
-  async conflicts(plan: RestorePlan): Promise<readonly Conflict[]> {
+  async conflicts(given: RestorePlan): Promise<readonly Conflict[]> {
+    const plan = remapped(given);
     const folder = this.#tools.folder(plan.container);
     const found = await this.#addressConflicts(plan);
     if (plan.action === 'create' && (await present(folder))) {
       found.push({ code: 'name_taken', fix: 'choose another name', what: plan.container });
     }
     for (const [volume, path] of await volumePaths(plan, folder)) {
-      const given = plan.sources.some(({ name }) => name === volume.name);
-      if (given && plan.action === 'replace') found.push(...(await this.#sharing(path, plan.container)));
-      const taken = given && plan.action === 'create' && path !== volume.path && volume.origin === 'host' && (await present(path));
+      const held = plan.sources.some(({ name }) => name === volume.name);
+      if (held && plan.action === 'replace') found.push(...(await this.#sharing(path, plan.container)));
+      const taken = held && plan.action === 'create' && path !== volume.path && volume.origin === 'host' && (await present(path));
       if (taken) found.push({ code: 'folder_taken', fix: 'move it away or choose another name', what: path });
     }
     return found;
   }
 
-  async draft(plan: RestorePlan, o: { signal: AbortSignal }): Promise<Draft> {
-    const folder = this.#tools.folder(plan.container);
+  async draft(given: RestorePlan, o: { signal: AbortSignal }): Promise<Draft> {
+    const folder = this.#tools.folder(given.container);
+    const plan = remapped(given);
     if (plan.description.native.format !== 'lxc-config') throw new PluginError('invalid', 'this is no backup of an LXC container');
     if (plan.action === 'create' && (await present(folder)))
       throw new PluginError('exists', `there is a container ${plan.container} already`);

@@ -1,0 +1,79 @@
+/** A plan's remap, made of the inspect text before anything is asked of the engine. */
+import { PluginError, type Remap, type RestorePlan } from '../../../core/contract/index.js';
+import { checkAddress, checkVolumes, requireKnown } from '../../shared/remap.js';
+import { type Inspect, readNative } from './inspect.js';
+import { namedMounts } from './mounts.js';
+import { type Fields, fields, items, text } from './narrow.js';
+
+/** The host port that a binding asks for, as a remap may name it. */
+function portNames(inside: string, binding: Fields): readonly string[] {
+  const port = text(binding.HostPort);
+  const protocol = inside.split('/')[1] ?? 'tcp';
+  return port === '' ? [] : [`${port}/${protocol}`, ...(protocol === 'tcp' ? [port] : [])];
+}
+
+function withPorts(inspect: Inspect, ports: NonNullable<Remap['ports']>): Inspect {
+  const bindings = Object.entries(fields(inspect.host.PortBindings)).map(([inside, list]) => ({ inside, list: items(list).map(fields) }));
+  requireKnown(
+    'ports',
+    ports,
+    bindings.flatMap(({ inside, list }) => list.flatMap((one) => portNames(inside, one))),
+  );
+  const moved = bindings.map(({ inside, list }) => [
+    inside,
+    list.map((one) => {
+      const port = portNames(inside, one)
+        .map((name) => ports[name])
+        .find((to) => to !== undefined);
+      return port === undefined ? one : { ...one, HostPort: port === 0 ? '' : String(port) };
+    }),
+  ]);
+  return { ...inspect, host: { ...inspect.host, PortBindings: Object.fromEntries(moved) } };
+}
+
+/** A fixed address belongs to its network: another network gets one only when it is told. */
+function movedEndpoint(endpoint: Fields, { to, address }: { readonly to?: string; readonly address?: string }): Fields {
+  if (address === undefined && to === undefined) return endpoint;
+  const { IPAMConfig, IPPrefixLen: _length, Gateway: _gateway, ...rest } = endpoint;
+  if (address === undefined) return { ...rest, IPAMConfig: null };
+  const config = to === undefined ? fields(IPAMConfig) : {};
+  const asked = address.includes(':') ? { IPv6Address: address } : { IPv4Address: address };
+  return { ...(to === undefined ? endpoint : rest), IPAMConfig: { ...config, ...asked } };
+}
+
+function withNetworks(inspect: Inspect, network: NonNullable<Remap['network']>): Inspect {
+  requireKnown('network', network, Object.keys(inspect.networks));
+  for (const { address } of Object.values(network)) checkAddress(address);
+  const moved = Object.entries(inspect.networks).map(([name, value]) => {
+    const change = network[name];
+    return [change?.to ?? name, change ? movedEndpoint(fields(value), change) : value] as const;
+  });
+  const names = moved.map(([name]) => name);
+  const twice = names.find((name, at) => names.indexOf(name) !== at);
+  if (twice !== undefined) throw new PluginError('invalid', `remap.network would put the container into ${twice} twice`);
+  const mode = text(inspect.host.NetworkMode);
+  const main = mode === 'default' ? 'bridge' : mode;
+  const NetworkMode = network[main]?.to ?? mode;
+  return { ...inspect, networks: Object.fromEntries(moved), host: { ...inspect.host, NetworkMode } };
+}
+
+/** A hardware address that its owner chose goes with the container, not with its clones. */
+function withMac(inspect: Inspect, plan: RestorePlan): Inspect {
+  const isClone = plan.container !== plan.description.name;
+  const keeps = plan.remap?.mac === undefined ? !isClone : plan.remap.mac === 'keep';
+  if (keeps) return inspect;
+  const { MacAddress: _mac, ...config } = inspect.config;
+  return { ...inspect, config };
+}
+
+/** The plan's inspect text with what its remap changes; volumes are moved when they are laid out. @throws PluginError invalid */
+export function plannedInspect(plan: RestorePlan): Inspect {
+  const { remap = {} } = plan;
+  const inspect = withMac(readNative(plan.description.native), plan);
+  checkVolumes(
+    remap.volumes,
+    namedMounts(inspect).map((mount) => mount.source_name),
+  );
+  const ported = remap.ports ? withPorts(inspect, remap.ports) : inspect;
+  return remap.network ? withNetworks(ported, remap.network) : ported;
+}
