@@ -7,6 +7,8 @@ export interface Remap {
   readonly mac?: 'new' | 'keep';
   /** Volume by its source's name to a folder of the host or an engine's volume, which must be free. */
   readonly volumes?: Readonly<Record<string, string>>;
+  /** Ranges of ids, as LXC's own `lxc.idmap` has them; none: not idmapped. The files of all sources go with it. */
+  readonly ids?: readonly string[];
   /** Network by its name to another one, whose address is the engine's choice unless it is given here. */
   readonly network?: Readonly<Record<string, { readonly to?: string; readonly address?: string }>>;
 }

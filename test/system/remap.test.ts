@@ -1,11 +1,12 @@
 /** A restore that makes things otherwise than they were backed up: the fixes that a plan's conflicts ask for. */
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { fields, items, text } from '../../plugins/runtimes/docker/narrow.js';
 import { childOutput } from '../../plugins/shared/child.js';
 import { makeAppliance, ownDockerd } from '../support/appliance.js';
 import { type Body, part } from '../support/demo-client.js';
+import { startLxc } from '../support/lxc.js';
 import { backUp, makeJob, restore, restorePlan } from './fidelity-bench.js';
 import { freePort } from './free-port.js';
 
@@ -107,7 +108,13 @@ async function stateOf(type: string, name: string): Promise<unknown> {
   return part(found, 'state');
 }
 
-async function refused(t: Test, remap: Body, code: string, said: RegExp, wish: typeof web | typeof box = web): Promise<void> {
+async function refused(
+  t: Test,
+  remap: Body,
+  code: string,
+  said: RegExp,
+  wish: { readonly portfolio: string; readonly type: string } = web,
+): Promise<void> {
   const id = await a.service.create('restore', {
     job_name: 'refused',
     container_id: 'refused',
@@ -122,6 +129,7 @@ async function refused(t: Test, remap: Body, code: string, said: RegExp, wish: t
 const box = { portfolio: 'box', container: 'box', type: 'lxc' } as const;
 
 t.test('Docker: what the container does not have, and what is taken, is refused and named', async (t) => {
+  await refused(t, { ids: [] }, 'unsupported', /whole engine/);
   await refused(t, { ports: { '81': 82 } }, 'invalid', /names 81, which the container does not have/);
   await refused(t, { network: { nothing: { to: 'other' } } }, 'invalid', /names nothing.*it has front/);
   await refused(t, { network: { front: { address: '10.1.2.3.4' } } }, 'invalid', /no IP address/);
@@ -130,7 +138,78 @@ t.test('Docker: what the container does not have, and what is taken, is refused 
   await refused(t, { volumes: { [confSource]: '/etc/cron.d' } }, 'invalid', /outside the system's own/);
   await refused(t, { volumes: { [confSource]: `${conf}/../x` } }, 'invalid', /outside the system's own/);
   t.equal(await stateOf('docker', 'refused'), undefined);
+  const asked = {
+    job_name: 'x',
+    container_id: 'refused',
+    type: 'docker',
+    src: { target: 'local', path: '/test/backups', portfolio: 'web' },
+  };
+  const plan = await a.service.ask('POST', '/restore/plan', { ...asked, remap: { ports: { '81': 82 } } });
+  t.match(plan, { status: 400, text: /names 81, which the container does not have/ }, 'a plan says so too');
+  for (const remap of [
+    { ports: { web: 1 } },
+    { ports: { '80': 70_000 } },
+    { mac: 'any' },
+    { network: { front: {} } },
+    { ids: ['0 1'] },
+    { x: 1 },
+  ]) {
+    const { status, text } = await a.service.ask('POST', '/restore', { ...asked, remap });
+    t.match({ status, text }, { status: 400, text: /\/remap/ }, JSON.stringify(remap));
+  }
 });
+
+/** Owners, ACLs and capabilities as seen from inside, at an id that the container's root has. */
+async function insideOf(root: string, first: number): Promise<string[]> {
+  const lines = async (...command: [string, ...string[]]) => (await childOutput(command[0], command.slice(1), { cwd: root })).split('\n');
+  const own = (text: string) => String(Number(text) - first);
+  const owners = await lines('find', '.', '-printf', '%p %U %G %m %n\\n');
+  const acls = await lines('getfacl', '-R', '-P', '-n', '--skip-base', '.');
+  const capabilities = await lines('getfattr', '-R', '-h', '-d', '-m', 'security', '-e', 'hex', '.');
+  return [
+    ...owners.map((line) => line.replace(/ (\d+) (\d+) (\d+ \d+)$/, (_, uid, gid, rest) => ` ${own(uid)} ${own(gid)} ${rest}`)),
+    ...acls
+      .filter((line) => !/^# (owner|group)/.test(line))
+      .map((line) => line.replace(/(user|group):(\d+):/, (_, kind, id) => `${kind}:${own(id)}:`)),
+    ...capabilities.map((line) => line.replace(/(?<=0x01)000003([0-9a-f]{32})[0-9a-f]{8}$/, '000002$1')),
+  ].sort();
+}
+
+t.test('LXC: a container comes back idmapped otherwise, and its files with it', async (t) => {
+  await a.lxc('shifted', { shifted: true, stopped: true });
+  for (const name of ['moved', 'plain', 'again']) a.alsoDestroy(name);
+  const root = join(a.lxcPath, 'shifted/rootfs');
+  const make = [
+    'mkdir home; echo a >home/a; ln home/a home/b; ln -s a home/link; cp bin/busybox home/tool; echo x >"home/odd  ü\\n"',
+    'chown -hR 100000:100000 home; chown -h 100033:100044 home/a home/link "home/odd  ü\\n"; chmod 4755 home/tool; chmod 2775 home; mknod home/null c 1 3; chown 100000:100005 home/null',
+    'setfacl -m u:100007:rw,g:100008:r home/a; setfacl -d -m u:100009:rwx home; cp bin/busybox home/able; chown 100000:100000 home/able; setcap -n 100000 cap_net_raw+ep home/able',
+  ];
+  await childOutput('sh', ['-ec', make.join('\n')], { cwd: root });
+  await startLxc(a.lxcPath, 'shifted');
+  await backUp(a.service, await makeJob(a.service, { name: 'shifted', container: 'shifted', type: 'lxc' }));
+  const inside = await insideOf(root, 100_000);
+  const wish = { portfolio: 'shifted', type: 'lxc' } as const;
+  const ids = ['u 0 120000 40000', 'g 0 120000 40000'];
+
+  await restore(a.service, { ...wish, container: 'moved', remap: { ids } });
+  t.same(differing(inside, await insideOf(join(a.lxcPath, 'moved/rootfs'), 120_000)), []);
+  t.equal(await stateOf('lxc', 'moved'), 'running');
+  await restore(a.service, { ...wish, container: 'plain', remap: { ids: [] } });
+  t.same(differing(inside, await insideOf(join(a.lxcPath, 'plain/rootfs'), 0)), []);
+  t.equal(await stateOf('lxc', 'plain'), 'running');
+
+  await backUp(a.service, await makeJob(a.service, { name: 'plain', container: 'plain', type: 'lxc' }));
+  await restore(a.service, { portfolio: 'plain', type: 'lxc', container: 'again', remap: { ids } });
+  t.same(differing(inside, await insideOf(join(a.lxcPath, 'again/rootfs'), 120_000)), [], 'and from not idmapped to idmapped');
+  t.equal((await stat(join(a.lxcPath, 'again/volumes/data/file'))).uid, 120_000, 'its volume too');
+  const narrow = { ids: ['u 0 120000 33', 'g 0 120000 33'] };
+  await refused(t, narrow, 'invalid', /no place for (user|group) (33|44)/, { ...wish });
+});
+
+const differing = (wanted: readonly string[], found: readonly string[]): string[] => [
+  ...wanted.filter((line) => !found.includes(line)).map((line) => `- ${line}`),
+  ...found.filter((line) => !wanted.includes(line)).map((line) => `+ ${line}`),
+];
 
 const links = ['cbremap0', 'cbremap1'] as const;
 

@@ -69,6 +69,7 @@ function withMac(inspect: Inspect, plan: RestorePlan): Inspect {
 /** The plan's inspect text with what its remap changes; volumes are moved when they are laid out. @throws PluginError invalid */
 export function plannedInspect(plan: RestorePlan): Inspect {
   const { remap = {} } = plan;
+  if (remap.ids !== undefined) throw new PluginError('unsupported', "remap.ids: Docker's ids are set for the whole engine; leave it out");
   const inspect = withMac(readNative(plan.description.native), plan);
   checkVolumes(
     remap.volumes,

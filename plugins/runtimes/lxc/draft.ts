@@ -10,6 +10,7 @@ import {
   type RestorePlan,
 } from '../../../core/contract/index.js';
 import { setting } from './config.js';
+import { type IdShift, shiftTree } from './ids.js';
 import { draftPrefix, type Journal, ownerOfThisThread, type Place, writeJournal } from './journal.js';
 import type { Layout } from './layout.js';
 import { applyPlace, clearPlace, present, refuseMountsBelow, removeTree, revertPlace, syncPlaces } from './swap.js';
@@ -45,6 +46,8 @@ export class LxcDraft implements Draft {
     readonly o: {
       readonly signal: AbortSignal;
       readonly log: PluginLog;
+      /** Other ids than those of the backup. */
+      readonly shift?: IdShift;
       conflicts(): Promise<readonly Conflict[]>;
       supersede(own: string): Promise<void>;
     },
@@ -139,6 +142,8 @@ export class LxcDraft implements Draft {
     const { container, description } = this.plan;
     const root = this.layout.folders.get('rootfs');
     if (container !== description.name && root !== undefined) await emptyMachineId(root);
+    const { shift, signal } = this.o;
+    if (shift) for (const folder of this.layout.folders.values()) await shiftTree(folder, shift, signal);
     await syncPlaces(this.#places);
     this.#places = await Promise.all(
       this.#places.map(async (place) => (place.mode === 'entries' ? { ...place, names: await readdir(place.built) } : place)),

@@ -2,6 +2,7 @@
 import { PluginError, type Remap, type RestorePlan } from '../../../core/contract/index.js';
 import { checkAddress, checkVolumes, requireKnown } from '../../shared/remap.js';
 import { rewrite, settings } from './config.js';
+import { withIds } from './ids.js';
 
 const ofNetwork = /^lxc\.net\.(\d+)\.(.+)$/;
 
@@ -61,7 +62,8 @@ export function remapped(plan: RestorePlan): RestorePlan {
     description.volume.map(({ name }) => name),
   );
   if (remap.network) requireAddressLines(description.native.text, remap.network);
-  const text = remap.network ? withNetworks(description.native.text, remap.network) : description.native.text;
+  const moved = remap.network ? withNetworks(description.native.text, remap.network) : description.native.text;
+  const text = remap.ids ? withIds(moved, remap.ids) : moved;
   const volume = description.volume.map((one) => (remap.volumes?.[one.name] === undefined ? one : { ...one, origin: 'host' as const }));
   return { ...plan, description: { ...description, volume, native: { ...description.native, text } } };
 }

@@ -14,6 +14,7 @@ import {
 import { addresses, rootOf } from './config.js';
 import { descriptionOf } from './describe.js';
 import { clearDraft, LxcDraft, revertSwap } from './draft.js';
+import { idShift } from './ids.js';
 import { draftPrefix, ownerAlive, ownerOfThisThread, readJournal, writeJournal } from './journal.js';
 import { layoutOf, volumePaths } from './layout.js';
 import { remapped } from './remap.js';
@@ -113,7 +114,9 @@ export class LxcRuntime implements Runtime {
     const layout = await layoutOf(this.#tools, plan);
     const conflicts = () => (plan.action === 'create' ? this.#addressConflicts(plan) : Promise.resolve([]));
     const supersede = (own: string) => this.#dropUndosOf(plan.container, own);
-    const draft = new LxcDraft(this.#tools, plan, layout, { conflicts, supersede, log: this.#log, signal: o.signal });
+    const ids = plan.remap?.ids;
+    const shift = ids && { shift: idShift(given.description.native.text, ids) };
+    const draft = new LxcDraft(this.#tools, plan, layout, { conflicts, supersede, log: this.#log, signal: o.signal, ...shift });
     try {
       await draft.prepare();
     } catch (error) {

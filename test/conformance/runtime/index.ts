@@ -159,6 +159,26 @@ async function testClone(t: Test, runtime: Runtime, saved: Saved, clone: string)
   await rejectsWith(t, 'exists', creating(runtime, planOf(saved, clone, 'create')));
 }
 
+/** What a remap asks for is done or refused, never passed over. */
+async function testRemap(t: Test, runtime: Runtime, saved: Saved, clone: string): Promise<void> {
+  const unknown: readonly NonNullable<RestorePlan['remap']>[] = [
+    { volumes: { 'no-such-volume': '/var/tmp/no-such-place' } },
+    { network: { 'no-such-network': { to: 'other' } } },
+    { ports: { '65000': 65001 } },
+  ];
+  for (const remap of unknown) {
+    const plan = { ...planOf(saved, clone, 'create'), remap };
+    for (const ask of [creating(runtime, plan), runtime.conflicts(plan)]) {
+      const code = await ask.then(
+        () => 'done',
+        (error: unknown) => (error instanceof PluginError ? error.code : String(error)),
+      );
+      t.ok(['invalid', 'unsupported'].includes(code), `${JSON.stringify(remap)}: ${code}`);
+    }
+  }
+  t.equal(await stateOf(runtime, clone), undefined, 'and nothing is made');
+}
+
 /** draft may refuse at once or at commit; a draft that came to be is discarded. */
 async function creating(runtime: Runtime, plan: RestorePlan): Promise<void> {
   const draft = await runtime.draft(plan, { signal: never });
@@ -263,6 +283,7 @@ export function runtimeConformance(o: RuntimeConformance): void {
     const saved = await save(runtime, id);
     t.teardown(() => rm(saved.archives, { force: true, recursive: true }));
     await t.test('discard leaves no trace', (t) => testDiscard(t, runtime, saved, clone));
+    await t.test('remap', (t) => testRemap(t, runtime, saved, clone));
     await t.test('create', (t) => testClone(t, runtime, saved, clone));
     await t.test('replace', (t) => testReplace(t, runtime, saved, id));
     await t.test('undo', (t) => testUndo(t, runtime, saved, id));

@@ -1,0 +1,162 @@
+/** Gives restored files to other ids: a container that is idmapped otherwise than it was backed up. Owners, the ids in
+ *  ACLs and the root id of file capabilities all move. */
+import { once } from 'node:events';
+import { chmod, lchown, lstat, readdir } from 'node:fs/promises';
+import { createInterface } from 'node:readline';
+import { finished } from 'node:stream/promises';
+import { PluginError } from '../../../core/contract/index.js';
+import { startChild } from '../../shared/child.js';
+import { settings } from './config.js';
+
+/** A line of lxc.idmap: so many ids from `inside` on are those from `host` on. */
+interface Range {
+  readonly kinds: 'u' | 'g' | 'b';
+  readonly inside: number;
+  readonly host: number;
+  readonly count: number;
+}
+
+/** What becomes of an id of the host. */
+export interface IdShift {
+  uid(id: number): number;
+  gid(id: number): number;
+}
+
+const pattern = /^([ugb])\s+(\d+)\s+(\d+)\s+(\d+)$/;
+const everything: readonly Range[] = [{ kinds: 'b', inside: 0, host: 0, count: 2 ** 32 }];
+
+/** @throws PluginError invalid */
+function rangesOf(lines: readonly string[]): readonly Range[] {
+  if (lines.length === 0) return everything; // not idmapped
+  return lines.map((line) => {
+    const [, kinds, inside, host, count] = pattern.exec(line.trim()) ?? [];
+    if (kinds !== 'u' && kinds !== 'g' && kinds !== 'b')
+      throw new PluginError('invalid', `remap.ids: "${line}" is not as lxc.idmap has it`);
+    return { kinds, inside: Number(inside), host: Number(host), count: Number(count) };
+  });
+}
+
+function shifted(kind: 'u' | 'g', id: number, from: readonly Range[], to: readonly Range[]): number {
+  const fits = ({ kinds }: Range) => kinds === 'b' || kinds === kind;
+  const old = from.find((range) => fits(range) && id >= range.host && id < range.host + range.count);
+  if (old === undefined) return id; // nobody's inside, as it was
+  const inside = id - old.host + old.inside;
+  const fresh = to.find((range) => fits(range) && inside >= range.inside && inside < range.inside + range.count);
+  if (fresh) return inside - fresh.inside + fresh.host;
+  throw new PluginError('invalid', `remap.ids has no place for ${kind === 'u' ? 'user' : 'group'} ${inside} of the container`);
+}
+
+/** The shift from what a configuration says to the lines of a remap. @throws PluginError invalid */
+export function idShift(text: string, lines: readonly string[]): IdShift {
+  const from = rangesOf(settings(text).flatMap(({ key, value }) => (key === 'lxc.idmap' ? [value] : [])));
+  const to = rangesOf(lines);
+  return { uid: (id) => shifted('u', id, from, to), gid: (id) => shifted('g', id, from, to) };
+}
+
+/** The configuration with these lines of lxc.idmap and no others. */
+export function withIds(text: string, lines: readonly string[]): string {
+  const old = new Set(settings(text).flatMap(({ key, line }) => (key === 'lxc.idmap' ? [line] : [])));
+  const kept = text.split('\n').filter((_, line) => !old.has(line));
+  while (kept.at(-1) === '') kept.pop();
+  return `${[...kept, ...lines.map((line) => `lxc.idmap = ${line.trim()}`)].join('\n')}\n`;
+}
+
+/** Everything below and including a folder, names as bytes. Links are not followed. */
+async function* entriesOf(path: Buffer): AsyncGenerator<Buffer> {
+  yield path;
+  if (!(await lstat(path)).isDirectory()) return;
+  for (const name of await readdir(path, { encoding: 'buffer' })) yield* entriesOf(Buffer.concat([path, Buffer.from('/'), name]));
+}
+
+async function shiftOwners(folder: string, shift: IdShift, signal: AbortSignal): Promise<void> {
+  const linked = new Set<number>();
+  for await (const path of entriesOf(Buffer.from(folder))) {
+    if (signal.aborted) throw new PluginError('aborted', 'the restore was stopped');
+    const { uid, gid, mode, nlink, ino } = await lstat(path);
+    const isFolder = (mode & 0o170000) === 0o040000;
+    if (!isFolder && nlink > 1 && linked.has(ino)) continue;
+    if (!isFolder && nlink > 1) linked.add(ino);
+    await lchown(path, shift.uid(uid), shift.gid(gid));
+    if ((mode & 0o6000) !== 0) await chmod(path, mode & 0o7777); // chown takes setuid and setgid away
+  }
+}
+
+/** What one tool tells of a tree, changed line by line, to another one that sets it. */
+async function carried(
+  read: readonly string[],
+  change: (line: string) => string | undefined,
+  write: readonly string[],
+): Promise<() => Promise<void>> {
+  const lines: string[] = [];
+  const reader = startChild(read[0] ?? '', read.slice(1), { stdio: ['ignore', 'pipe', 'pipe'] });
+  await told(reader, async () => {
+    if (!reader.stdout) return;
+    for await (const line of createInterface({ input: reader.stdout.setEncoding('latin1') })) {
+      const changed = change(line);
+      if (changed !== undefined) lines.push(`${changed}\n`);
+    }
+  });
+  return async () => {
+    if (!lines.some((line) => line !== '\n' && !line.startsWith('# file: '))) return;
+    const writer = startChild(write[0] ?? '', write.slice(1), { stdio: ['pipe', 'ignore', 'pipe'] });
+    await told(writer, async () => {
+      if (!writer.stdin) return;
+      writer.stdin.end(Buffer.from(lines.join(''), 'latin1'));
+      await finished(writer.stdin);
+    });
+  };
+}
+
+/** Ends well only when the child does. @throws PluginError failed */
+async function told(child: ReturnType<typeof startChild>, work: () => Promise<void>): Promise<void> {
+  let said = '';
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    said = (said + text).slice(-500);
+  });
+  const closed = once(child, 'close');
+  const [done, end] = await Promise.allSettled([work(), closed]);
+  const name = child.spawnargs.slice(4).join(' ').slice(0, 80);
+  if (end.status === 'rejected') throw new PluginError('failed', `${name} could not be started`, { cause: end.reason });
+  if (end.value[0] !== 0) throw new PluginError('failed', `${name} ended with ${end.value[0]}: ${said.trim()}`);
+  if (done.status === 'rejected') throw done.reason;
+}
+
+/** An ACL's line with another id. Whose file it is is left out, and so set by nobody; without its flags setfacl would take
+ *  setuid and setgid away. */
+export function shiftedAcl(line: string, shift: IdShift): string | undefined {
+  if (line.startsWith('# file: ') || line.startsWith('# flags: ') || line === '') return line;
+  if (line.startsWith('#')) return undefined;
+  return line.replace(/^((?:default:)?(user|group)):(\d+):/, (_all, head: string, kind: string, id: string) => {
+    return `${head}:${kind === 'user' ? shift.uid(Number(id)) : shift.gid(Number(id))}:`;
+  });
+}
+
+/** Value of security.capability (include/uapi/linux/capability.h): revision 2 has 20 bytes; revision 3 has four more, the
+ *  id of the user namespace's root, for which alone it holds. */
+export function shiftedCapability(line: string, shift: IdShift): string {
+  const [, hex] = /^security\.capability=0x([0-9a-f]+)$/i.exec(line) ?? [];
+  if (hex === undefined) return line;
+  const value = Buffer.from(hex, 'hex');
+  const root = shift.uid(value.length >= 24 ? value.readUInt32LE(20) : 0);
+  const fresh = Buffer.alloc(root === 0 ? 20 : 24);
+  value.copy(fresh, 0, 0, 20);
+  fresh[3] = root === 0 ? 2 : 3;
+  if (root !== 0) fresh.writeUInt32LE(root, 20);
+  return `security.capability=0x${fresh.toString('hex')}`;
+}
+
+/** Shifts a whole tree, once. @throws PluginError invalid, failed, aborted */
+export async function shiftTree(folder: string, shift: IdShift, signal: AbortSignal): Promise<void> {
+  const acls = await carried(['getfacl', '-R', '-P', '-n', '-p', '--skip-base', '--', folder], (line) => shiftedAcl(line, shift), [
+    'setfacl',
+    '--restore=-',
+  ]);
+  const capabilities = await carried(
+    ['getfattr', '-R', '-P', '-h', '--absolute-names', '-d', '-m', '^security\\.capability$', '-e', 'hex', '--', folder],
+    (line) => shiftedCapability(line, shift),
+    ['setfattr', '-h', '--restore=-'],
+  );
+  await shiftOwners(folder, shift, signal); // takes capabilities away
+  await acls();
+  await capabilities();
+}
