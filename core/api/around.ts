@@ -29,6 +29,7 @@ async function setPreferences(deps: ApiDeps, call: Call): Promise<object> {
   const fits = typeof backup_concurrent === 'number' && Number.isInteger(backup_concurrent);
   if (!fits || backup_concurrent < 1 || backup_concurrent > mostJobs) throw wrong('/backup_concurrent', `must be 1 to ${mostJobs}`);
   await deps.store.preferences.put({ backup_concurrent });
+  deps.jobs.limitChanged();
   return { backup_concurrent };
 }
 

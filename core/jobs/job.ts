@@ -102,6 +102,8 @@ export interface JobService {
   /** Brings back what a restore replaced, or removes it for good. Waits until no job of that container runs.
    *  @throws JobError not_found (nothing is kept), PluginError */
   undo(restore: number, what: 'bring-back' | 'drop'): Promise<RestoreRecord>;
+  /** `backup_concurrent` was set anew: what waits may start now. */
+  limitChanged(): void;
   /** Progress of every running job. */
   progress(): readonly ProgressEvent[];
   progressOf(kind: JobKind, id: number): number | undefined;

@@ -66,13 +66,13 @@ export async function createJobService(deps: JobServiceDeps): Promise<RunningJob
   const { backups, restores } = jobKinds(deps, { queue, launch, clock, progress, log, changed: () => alarm.wake() });
   const alarm = createAlarm(async (startedAt) => {
     if (await clock.look()) await backups.reschedule();
-    queue.pump(); // the limit may have been raised
     return startDue(backups, deps.clock(), startedAt, failed);
   }, failed);
   return {
     backups,
     restores,
     undo: (id, what) => undone({ restores: deps.restores, queue, runtime: deps.runtime }, id, what),
+    limitChanged: () => queue.pump(),
     progress: () => progress.all(),
     progressOf: (kind, id) => progress.of(kind, id),
     onProgress: (listener) => progress.listen(listener),

@@ -70,6 +70,7 @@ function jobService(store: Store, running: ReadonlyMap<number, ProgressEvent>, l
   return {
     backups: jobsOf(store.backups),
     restores: jobsOf(store.restores),
+    limitChanged: () => undefined,
     undo: async (id) => {
       throw new JobError('not_found', `restore ${id} keeps nothing`);
     },

@@ -73,9 +73,13 @@ export const queueRules: Rules = {
       t.match(stopped, { code: 'scheduled', result: -2, next_run: / 01:00:00$/ });
       t.same(Object.keys(Object(stopped)), ['code', 'next_run', 'result'], 'one that never began has no last run');
     }
-    child.release();
-    for (const id of [first, small]) t.match(await endedBackup(a.service, id), { result: 0 });
+    const raised = Date.now();
     await a.service.call('PUT', '/preference/', { backup_concurrent: 2 });
+    t.match(await endedBackup(a.service, small), { result: 0 });
+    t.equal(await codeOf(a, first), 'running');
+    t.ok(Date.now() - raised < 15_000, 'a limit that is raised counts at once');
+    child.release();
+    t.match(await endedBackup(a.service, first), { result: 0 });
     for (const id of [first, same, small, other]) await drop(id, '?purge=true');
   },
 
