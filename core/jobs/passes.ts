@@ -5,6 +5,7 @@ import { PluginError, type Source } from '../contract/index.js';
 import type { Base } from './base.js';
 import type { Estimate } from './estimate.js';
 import type { Storer } from './storing.js';
+import { allInTurns, sourcesAtOnce } from './turns.js';
 
 /** One source on its way through the passes. */
 export interface Track {
@@ -51,21 +52,14 @@ export interface PassOptions {
   readonly shared: ReadonlySet<string>;
 }
 
-/** So many sources are read at a time: one of many small files waits for the disk and for tar, and leaves a core idle that
- *  another's compressor can use. Each costs the memory of a compressor. */
-const sourcesAtOnce = 2;
-
-/** The first level of each source in this run: its base, or the differential since it. When one fails no other is begun. */
+/** The first level of each source in this run: its base, or the differential since it. */
 export async function firstPass(world: PassWorld, tracks: readonly Track[], o: PassOptions): Promise<void> {
-  const waiting = [...tracks.entries()];
-  const reader = async (): Promise<void> => {
-    for (let next = waiting.shift(); next; next = waiting.shift()) await firstLevels(world, next[1], next[0], o);
-  };
-  const readers = Array.from({ length: Math.min(sourcesAtOnce, world.connections) }, reader);
-  await Promise.all(readers).catch((error: unknown) => {
-    waiting.length = 0;
-    throw error;
-  });
+  await allInTurns(
+    [...tracks.entries()],
+    Math.min(sourcesAtOnce, world.connections),
+    ([index, track]) => firstLevels(world, track, index, o),
+    () => world.storer.giveUp(),
+  );
 }
 
 async function firstLevels(world: PassWorld, track: Track, index: number, o: PassOptions): Promise<void> {

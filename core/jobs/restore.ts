@@ -1,9 +1,19 @@
 /** One restore: a run's archives, checked byte by byte, into a draft that is swapped in only when all of it is there. */
 import { pipeline, type Readable } from 'node:stream';
 import { type ArchiveEntry, checkStored, extractLevel, imageSource, type Manifest, Meter, zstdStream } from '../archive/index.js';
-import { type Conflict, type Draft, PluginError, type PluginLog, type RestorePlan, type Runtime, type Target } from '../contract/index.js';
+import {
+  type Conflict,
+  type Draft,
+  PluginError,
+  type PluginLog,
+  type RestorePlan,
+  type Runtime,
+  type Source,
+  type Target,
+} from '../contract/index.js';
 import { containerOf, type RestoreSpec, type Undo } from './job.js';
 import { type FoundRun, foundRun } from './records.js';
+import { allInTurns, sourcesAtOnce } from './turns.js';
 
 export interface RestoreWorld {
   readonly spec: RestoreSpec;
@@ -86,9 +96,11 @@ async function checkPieces(target: Target, { record, manifest }: FoundRun): Prom
   }
 }
 
-/** Loads the image and extracts every level. @returns the stored bytes that were read */
+/** Loads the image and extracts every level, those of a source in their order. @returns the stored bytes that were read */
 async function fillDraft(world: RestoreWorld, draft: Draft, { record, manifest }: FoundRun): Promise<number> {
-  const { target, signal } = world;
+  const { target } = world;
+  const given = new AbortController();
+  const signal = AbortSignal.any([world.signal, given.signal]);
   const total = manifest.archives.reduce((sum, { stored_bytes }) => sum + stored_bytes, 0);
   let done = 0;
   const open = async (archive: ArchiveEntry): Promise<Readable> => {
@@ -102,15 +114,23 @@ async function fillDraft(world: RestoreWorld, draft: Draft, { record, manifest }
   const images = manifest.archives.filter(({ source }) => source === imageSource);
   for (const archive of draft.needsImage ? images : []) await loadImage(draft, archive, await open(archive), signal);
   const folders = await draft.folders();
-  for (const archive of manifest.archives) {
-    if (archive.source === imageSource) continue;
-    const folder = folders.get(archive.source);
-    const kind = manifest.sources.find(({ name }) => name === archive.source)?.kind;
-    if (folder === undefined || kind === undefined)
-      throw new PluginError('damaged', `the run holds ${archive.source}, which its container does not have`);
-    await extractLevel(archive, kind, folder, await open(archive), signal);
-  }
+  const extract = async (source: Pick<Source, 'name' | 'kind'>): Promise<void> => {
+    for (const archive of manifest.archives.filter((one) => one.source === source.name)) {
+      await extractLevel(archive, source.kind, folders.get(source.name) ?? '', await open(archive), signal);
+    }
+  };
+  const atOnce = Math.max(1, Math.min(sourcesAtOnce, target.supports.connections));
+  await allInTurns(sourcesToFill(manifest, folders), atOnce, extract, () => given.abort());
   return done;
+}
+
+/** @throws PluginError damaged when an archive belongs to nothing of the container */
+function sourcesToFill({ archives, sources }: Manifest, folders: ReadonlyMap<string, string>): Manifest['sources'] {
+  const stray = archives.find(
+    ({ source }) => source !== imageSource && !(folders.has(source) && sources.some(({ name }) => name === source)),
+  );
+  if (stray) throw new PluginError('damaged', `the run holds ${stray.source}, which its container does not have`);
+  return sources;
 }
 
 /** Only when the stored bytes have been checked is the image the engine's. */

@@ -105,9 +105,14 @@ export class Storer {
     return { source: '@image', level: 0, compression: this.compression, bytes: plain.bytes, entries: 0, ...file };
   }
 
+  /** Ends what is still on its way. */
+  giveUp(): void {
+    this.#given.abort();
+  }
+
   /** Ends what is still on its way and takes back all that this run stored. */
   async removeAll(): Promise<void> {
-    this.#given.abort();
+    this.giveUp();
     await Promise.allSettled(this.#moving);
     for (const path of [...this.#made].reverse()) await this.target.remove(`${this.record}/${path}`);
   }
