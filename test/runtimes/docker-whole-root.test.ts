@@ -20,6 +20,11 @@ async function opened(docker: Dockerd): Promise<Runtime> {
 t.test('from a vfs engine to an overlay2 engine', async (t) => {
   const from = await ownDockerd(t, ['--storage-driver=vfs']);
   const to = await ownDockerd(t);
+  const isIn = (name: string) => (path: string) =>
+    to.exec(name, `test -e ${path}`).then(
+      () => true,
+      () => false,
+    );
   await from.sampleImage('sample:1');
   const HostConfig = { NetworkMode: 'none', Mounts: [{ Type: 'volume', Source: 'vol', Target: '/data/deep' }] };
   await from.run('whole', { Image: 'sample:1', Cmd: ['/bin/sleep', '1000'], StopSignal: 'SIGKILL', HostConfig });
@@ -39,14 +44,22 @@ t.test('from a vfs engine to an overlay2 engine', async (t) => {
   await fill(draft, saved);
   t.strictSame((await draft.commit()).conflicts, []);
   t.equal(await stateOf(target, 'whole'), 'running');
-  const is = (path: string) =>
-    to.exec('whole', `test -e ${path}`).then(
-      () => true,
-      () => false,
-    );
-  const found = await Promise.all(['/made/here', '/data/deep/file', '/bin/sh', '/proc/1', '/seed', '/bin/true'].map(is));
+  const found = await Promise.all(['/made/here', '/data/deep/file', '/bin/sh', '/proc/1', '/seed', '/bin/true'].map(isIn('whole')));
   t.strictSame(found, [true, true, true, true, false, false], 'what was made is there, what was deleted is not');
 
   await from.client.json('POST', '/containers/whole/stop');
-  await t.rejects(source.sources('whole'), { code: 'unsupported' }, 'a stopped one shows no root, and that is told');
+  const stopped = await save(source, 'whole');
+  t.match(stopped.sources[0]?.path, /\/vfs\/dir\/[0-9a-f]{64}$/, 'a stopped one is read from the folder of the engine');
+  const twin = await target.draft(planOf(stopped, 'twin', 'create'), { signal });
+  await fill(twin, stopped);
+  await twin.commit();
+  t.equal(await stateOf(target, 'twin'), 'stopped');
+  await to.client.json('POST', '/containers/twin/start');
+  t.strictSame(await Promise.all(['/made/here', '/data/deep/file', '/bin/sh', '/seed', '/bin/true'].map(isIn('twin'))), [
+    true,
+    true,
+    true,
+    false,
+    false,
+  ]);
 });

@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { PluginError } from '../../../core/contract/index.js';
 import type { Client } from './client.js';
 import { type Inspect, readInspect } from './inspect.js';
@@ -48,6 +49,14 @@ export const engine = {
   async imageId(client: Client, ref: string): Promise<string | undefined> {
     if (ref === '') return undefined;
     return text(fields(await orAbsent(client.json('GET', `/images/${encodeURIComponent(ref)}/json`))).Id) || undefined;
+  },
+  /** Folder that the vfs driver keeps a container's whole root in, running or not: the engine names it nowhere but in its
+   *  own state, `image/vfs/layerdb/mounts/<container>/mount-id` (moby, layer/filestore.go). undefined for other drivers. */
+  async vfsRoot(client: Client, id: string): Promise<string | undefined> {
+    const { Driver, DockerRootDir } = fields(await client.json('GET', '/info'));
+    if (Driver !== 'vfs' || text(DockerRootDir) === '') return undefined;
+    const mount = await readFile(`${text(DockerRootDir)}/image/vfs/layerdb/mounts/${id}/mount-id`, 'utf8').catch(() => '');
+    return /^[0-9a-f]{64}$/.test(mount) ? `${text(DockerRootDir)}/vfs/dir/${mount}` : undefined;
   },
   /** Where a volume's files are. */
   async volumePath(client: Client, name: string): Promise<string | undefined> {

@@ -55,15 +55,16 @@ async function present(mount: NamedMount, what: string): Promise<string> {
   }
 }
 
-/** The folder to read the container's own root from. @throws PluginError unsupported */
-export async function rootSource(inspect: Inspect): Promise<Source> {
+/** The folder to read the container's own root from. `whole` finds one where the engine names none. @throws PluginError unsupported */
+export async function rootSource(inspect: Inspect, whole: () => Promise<string | undefined>): Promise<Source> {
   const base = { name: 'rootfs', origin: 'engine', kind: 'folder' } as const;
   const upper = inspect.layer.UpperDir;
   if (typeof upper === 'string' && (await isFolder(upper))) return { ...base, path: upper, excludes: [] };
   // The whole root instead of the layer: mounts must be named, since --one-file-system does not see binds of the same one.
   const excludes = ['./proc', './sys', './dev', './run', ...inspect.mounts.map((mount) => `.${mount.destination}`)];
   const merged = inspect.layer.MergedDir;
-  for (const path of [inspect.pid > 0 ? `/proc/${inspect.pid}/root/` : '', typeof merged === 'string' ? merged : '']) {
+  const named = [inspect.pid > 0 ? `/proc/${inspect.pid}/root/` : '', typeof merged === 'string' ? merged : ''];
+  for (const path of [...named, (await whole()) ?? '']) {
     if (path !== '' && (await isFolder(path))) return { ...base, path, excludes };
   }
   throw new PluginError('unsupported', `Docker shows no folder of ${inspect.name}'s root: start the container or use the overlay2 driver`);

@@ -59,7 +59,7 @@ export class DockerRuntime implements Runtime {
 
   async sources(id: string): Promise<readonly Source[]> {
     const inspect = await engine.inspect(this.client, checkName(id));
-    const found: Source[] = [await rootSource(inspect)];
+    const found: Source[] = [await rootSource(inspect, () => engine.vfsRoot(this.client, inspect.id))];
     for (const mount of namedMounts(inspect)) {
       const judged = await judge(mount);
       if ('leftOut' in judged) continue; // describe tells it
