@@ -63,3 +63,33 @@ t.test('from a vfs engine to an overlay2 engine', async (t) => {
     false,
   ]);
 });
+
+t.test('on a vfs engine, in place', async (t) => {
+  const docker = await ownDockerd(t, ['--storage-driver=vfs']);
+  await docker.sampleImage('sample:1');
+  const HostConfig = { NetworkMode: 'none', Mounts: [{ Type: 'volume', Source: 'vol', Target: '/data/deep' }] };
+  await docker.run('own', { Image: 'sample:1', Cmd: ['/bin/sleep', '1000'], StopSignal: 'SIGKILL', HostConfig });
+  await docker.exec('own', 'echo v > /data/deep/file; echo a > /made; rm -r /seed; rm /bin/true');
+  await using runtime = await opened(docker);
+  const saved = await save(runtime, 'own');
+  await docker.exec('own', 'rm /made /data/deep/file; echo later > /later');
+  const draft = await runtime.draft(planOf(saved, 'own', 'replace'), { signal });
+  await fill(draft, saved);
+  await draft.commit();
+  t.equal(await stateOf(runtime, 'own'), 'running');
+  await docker.exec('own', 'read a < /made && [ $a = a ] && read v < /data/deep/file && [ $v = v ]');
+  for (const gone of ['/later', '/seed', '/bin/true']) await docker.exec('own', `[ ! -e ${gone} ]`);
+  t.pass('as it was saved');
+
+  const from = await ownDockerd(t);
+  await from.sampleImage('sample:1');
+  await from.run('layered', { Image: 'sample:1', Cmd: ['/bin/sleep', '1000'], StopSignal: 'SIGKILL', HostConfig: { NetworkMode: 'none' } });
+  await using layered = await opened(from);
+  const changes = await save(layered, 'layered');
+  const other = await runtime.draft(planOf(changes, 'layered', 'create'), { signal });
+  const image = await layered.image('layered');
+  if (other.needsImage && image) await other.loadImage(await image.open(signal));
+  await t.rejects(fill(other, changes), { code: 'unsupported' }, 'changes to an image cannot become a whole root, and that is told');
+  await other.discard();
+  t.equal(await stateOf(runtime, 'layered'), undefined);
+});

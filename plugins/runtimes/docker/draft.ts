@@ -15,7 +15,7 @@ import { makeStage, type Place, stage } from './place.js';
 import { recipe } from './recipe.js';
 import { plannedInspect } from './remap.js';
 import { discardDraft, revertSwap, type UndoDeps } from './undo.js';
-import { hideImage, isWholeRoot } from './whole-root.js';
+import { emptyWholeRoot, hideImage, isWholeRoot } from './whole-root.js';
 
 /** One container in the making. What it makes is in the journal before it exists. */
 class DockerDraft implements Draft {
@@ -96,11 +96,10 @@ class DockerDraft implements Draft {
     for (const [network, EndpointConfig] of connect) {
       await client.json('POST', `/networks/${encodeURIComponent(network)}/connect`, { body: { Container: journal.newId, EndpointConfig } });
     }
-    const { layer } = await engine.inspect(client, journal.newId);
-    const upper = text(layer.UpperDir);
-    this.layer = { upper, lower: text(layer.LowerDir).split(':').filter(Boolean) };
-    if (upper === '') throw new PluginError('unsupported', 'This Docker keeps no folder a layer: use the overlay2 driver');
-    return upper;
+    const { id, layer } = await engine.inspect(client, journal.newId);
+    this.layer = { upper: text(layer.UpperDir), lower: text(layer.LowerDir).split(':').filter(Boolean) };
+    if (this.layer.upper === '') this.layer = { upper: await emptyWholeRoot(client, id, inspect), lower: [] };
+    return this.layer.upper;
   }
 
   async commit(): Promise<{ readonly conflicts: readonly Conflict[]; readonly undo?: string }> {

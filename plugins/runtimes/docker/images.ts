@@ -11,9 +11,13 @@ export async function savedImage(client: Client, id: string): Promise<Image> {
   return { digest: id, open: (signal) => client.stream('GET', `/images/get?${query}`, { signal, silence: 0 }) };
 }
 
+/** What engines list as the tag of an image that has none. */
+const noTag = '<none>:<none>';
+
 async function tagOwners(client: Client): Promise<ReadonlyMap<string, string>> {
   const images = items(await client.json('GET', '/images/json')).map(fields);
-  return new Map(images.flatMap((image) => texts(image.RepoTags).map((tag) => [tag, text(image.Id)] as const)));
+  const pairs = images.flatMap((image) => texts(image.RepoTags).map((tag) => [tag, text(image.Id)] as const));
+  return new Map(pairs.filter(([tag]) => tag !== noTag));
 }
 
 async function tagImage(client: Client, id: string, tag: string): Promise<void> {
