@@ -56,7 +56,7 @@ export interface PassOptions {
 export async function firstPass(world: PassWorld, tracks: readonly Track[], o: PassOptions): Promise<void> {
   await allInTurns(
     [...tracks.entries()],
-    Math.min(sourcesAtOnce, world.connections),
+    sourcesAtOnce(world.connections),
     ([index, track]) => firstLevels(world, track, index, o),
     () => world.storer.giveUp(),
   );

@@ -119,8 +119,7 @@ async function fillDraft(world: RestoreWorld, draft: Draft, { record, manifest }
       await extractLevel(archive, source.kind, folders.get(source.name) ?? '', await open(archive), signal);
     }
   };
-  const atOnce = Math.max(1, Math.min(sourcesAtOnce, target.supports.connections));
-  await allInTurns(sourcesToFill(manifest, folders), atOnce, extract, () => given.abort());
+  await allInTurns(sourcesToFill(manifest, folders), sourcesAtOnce(target.supports.connections), extract, () => given.abort());
   return done;
 }
 

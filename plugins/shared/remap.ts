@@ -1,8 +1,8 @@
 /** Checks that both runtimes make of a remap. */
-import { lstat, readdir } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { isAbsolute, normalize } from 'node:path';
-import { PluginError, type Remap } from '../../core/contract/index.js';
+import { PluginError, type Remap, type RestorePlan } from '../../core/contract/index.js';
+import { isTaken } from './places.js';
 
 /** Names that a remap changes must be the container's. @throws PluginError invalid */
 export function requireKnown(what: keyof Remap, asked: object | undefined, known: readonly string[]): void {
@@ -13,11 +13,18 @@ export function requireKnown(what: keyof Remap, asked: object | undefined, known
   }
 }
 
+/** The first that is there twice. */
+export const repeated = (names: readonly string[]): string | undefined => names.find((name, at) => names.indexOf(name) !== at);
+
+/** Whether the container gets hardware addresses of its own: a clone does, unless the remap says otherwise. */
+export function hasNewMacs({ container, description, remap }: RestorePlan): boolean {
+  return remap?.mac === undefined ? container !== description.name : remap.mac === 'new';
+}
+
 /** Volumes that move are the container's, and each has a place of its own. @throws PluginError invalid */
 export function checkVolumes(volumes: Remap['volumes'], known: readonly string[]): void {
   requireKnown('volumes', volumes, known);
-  const places = Object.values(volumes ?? {});
-  const twice = places.find((place, at) => places.indexOf(place) !== at);
+  const twice = repeated(Object.values(volumes ?? {}));
   if (twice !== undefined) throw new PluginError('invalid', `remap.volumes sends two volumes to ${twice}`);
 }
 
@@ -28,12 +35,6 @@ export function checkAddress(address: string | undefined): void {
 }
 
 const systemPath = /^\/($|(lib[^/]*|usr|bin|sbin|etc|boot|proc|sys|dev|run|var\/run)(\/|$))/;
-
-/** Whether something is there that a restore must not write into. */
-export async function isTaken(path: string): Promise<boolean> {
-  const there = await lstat(path).catch(() => undefined);
-  return there !== undefined && !(there.isDirectory() && (await readdir(path)).length === 0);
-}
 
 /** The folder that a volume is moved to, in its normal form. @throws PluginError invalid, exists */
 export async function newPlace(volume: string, path: string): Promise<string> {

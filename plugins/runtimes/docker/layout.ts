@@ -1,5 +1,6 @@
 import { PluginError, type RestorePlan } from '../../../core/contract/index.js';
-import { isTaken, newPlace } from '../../shared/remap.js';
+import { isTaken } from '../../shared/places.js';
+import { newPlace } from '../../shared/remap.js';
 import type { Client } from './client.js';
 import { engine } from './engine.js';
 import type { Inspect } from './inspect.js';

@@ -1,6 +1,6 @@
 /** A plan's remap, made of the inspect text before anything is asked of the engine. */
 import { PluginError, type Remap, type RestorePlan } from '../../../core/contract/index.js';
-import { checkAddress, checkVolumes, requireKnown } from '../../shared/remap.js';
+import { checkAddress, checkVolumes, hasNewMacs, repeated, requireKnown } from '../../shared/remap.js';
 import { type Inspect, readNative } from './inspect.js';
 import { namedMounts } from './mounts.js';
 import { type Fields, fields, items, text } from './narrow.js';
@@ -48,8 +48,7 @@ function withNetworks(inspect: Inspect, network: NonNullable<Remap['network']>):
     const change = network[name];
     return [change?.to ?? name, change ? movedEndpoint(fields(value), change) : value] as const;
   });
-  const names = moved.map(([name]) => name);
-  const twice = names.find((name, at) => names.indexOf(name) !== at);
+  const twice = repeated(moved.map(([name]) => name));
   if (twice !== undefined) throw new PluginError('invalid', `remap.network would put the container into ${twice} twice`);
   const mode = text(inspect.host.NetworkMode);
   const main = mode === 'default' ? 'bridge' : mode;
@@ -59,9 +58,7 @@ function withNetworks(inspect: Inspect, network: NonNullable<Remap['network']>):
 
 /** A hardware address that its owner chose goes with the container, not with its clones. */
 function withMac(inspect: Inspect, plan: RestorePlan): Inspect {
-  const isClone = plan.container !== plan.description.name;
-  const keeps = plan.remap?.mac === undefined ? !isClone : plan.remap.mac === 'keep';
-  if (keeps) return inspect;
+  if (!hasNewMacs(plan)) return inspect;
   const { MacAddress: _mac, ...config } = inspect.config;
   return { ...inspect, config };
 }

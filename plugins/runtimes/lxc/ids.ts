@@ -1,6 +1,7 @@
 /** Gives restored files to other ids: a container that is idmapped otherwise than it was backed up. Owners, the ids in
  *  ACLs and the root id of file capabilities all move. */
 import { once } from 'node:events';
+import type { Stats } from 'node:fs';
 import { chmod, lchown, lstat, readdir } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { finished } from 'node:stream/promises';
@@ -62,20 +63,20 @@ export function withIds(text: string, lines: readonly string[]): string {
 }
 
 /** Everything below and including a folder, names as bytes. Links are not followed. */
-async function* entriesOf(path: Buffer): AsyncGenerator<Buffer> {
-  yield path;
-  if (!(await lstat(path)).isDirectory()) return;
+async function* entriesOf(path: Buffer): AsyncGenerator<{ readonly path: Buffer; readonly stats: Stats }> {
+  const stats = await lstat(path);
+  yield { path, stats };
+  if (!stats.isDirectory()) return;
   for (const name of await readdir(path, { encoding: 'buffer' })) yield* entriesOf(Buffer.concat([path, Buffer.from('/'), name]));
 }
 
 async function shiftOwners(folder: string, shift: IdShift, signal: AbortSignal): Promise<void> {
   const linked = new Set<number>();
-  for await (const path of entriesOf(Buffer.from(folder))) {
+  for await (const { path, stats } of entriesOf(Buffer.from(folder))) {
     if (signal.aborted) throw new PluginError('aborted', 'the restore was stopped');
-    const { uid, gid, mode, nlink, ino } = await lstat(path);
-    const isFolder = (mode & 0o170000) === 0o040000;
-    if (!isFolder && nlink > 1 && linked.has(ino)) continue;
-    if (!isFolder && nlink > 1) linked.add(ino);
+    const { uid, gid, mode, nlink, ino } = stats;
+    if (linked.has(ino)) continue;
+    if (!stats.isDirectory() && nlink > 1) linked.add(ino);
     await lchown(path, shift.uid(uid), shift.gid(gid));
     if ((mode & 0o6000) !== 0) await chmod(path, mode & 0o7777); // chown takes setuid and setgid away
   }
@@ -97,7 +98,7 @@ async function carried(
     }
   });
   return async () => {
-    if (!lines.some((line) => line !== '\n' && !line.startsWith('# file: '))) return;
+    if (lines.length === 0) return; // files that have nothing of it are not told
     const writer = startChild(write[0] ?? '', write.slice(1), { stdio: ['pipe', 'ignore', 'pipe'] });
     await told(writer, async () => {
       if (!writer.stdin) return;

@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { readdir, realpath, stat } from 'node:fs/promises';
+import { realpath } from 'node:fs/promises';
 import { basename, dirname, join, normalize } from 'node:path';
 import { PluginError, type RestorePlan, type VolumeDescription } from '../../../core/contract/index.js';
-import { newPlace } from '../../shared/remap.js';
+import { isTaken } from '../../shared/places.js';
+import { hasNewMacs, newPlace } from '../../shared/remap.js';
 import { newMac, rewrite, rootOf, withMountSource } from './config.js';
 import { draftPrefix, type Place } from './journal.js';
 import { mountPoints, present } from './swap.js';
@@ -30,11 +31,6 @@ function innerPath(plan: RestorePlan, volume: VolumeDescription): string {
   return at < 0 ? join('volumes', volume.name) : volume.path.slice(at + mark.length);
 }
 
-async function isFilled(path: string): Promise<boolean> {
-  if (!(await present(path))) return false;
-  return !(await stat(path)).isDirectory() || (await readdir(path)).length > 0;
-}
-
 /** Where each volume of the plan goes on this appliance. @throws PluginError exists, invalid */
 export async function volumePaths(plan: RestorePlan, folder: string): Promise<Map<VolumeDescription, string>> {
   const given = new Set(plan.sources.map(({ name }) => name));
@@ -46,7 +42,7 @@ export async function volumePaths(plan: RestorePlan, folder: string): Promise<Ma
       const path = normalize(join(folder, innerPath(plan, volume)));
       if (path === folder || !within(path, folder)) throw new PluginError('invalid', `volume ${volume.name} leads out of the container`);
       paths.set(volume, path);
-    } else if (plan.action === 'replace' || !given.has(volume.name) || !(await isFilled(volume.path))) {
+    } else if (plan.action === 'replace' || !given.has(volume.name) || !(await isTaken(volume.path))) {
       paths.set(volume, volume.path); // a host folder that is not restored is shared with the original
     } else paths.set(volume, `${volume.path}.${plan.container}`);
   }
@@ -60,7 +56,7 @@ export function newConfig(plan: RestorePlan, root: string, paths: ReadonlyMap<Vo
     return source;
   };
   const renamed = plan.container !== plan.description.name;
-  const newMacs = plan.remap?.mac === undefined ? renamed : plan.remap.mac === 'new';
+  const newMacs = hasNewMacs(plan);
   return rewrite(plan.description.native.text, ({ key, value }) => {
     if (key === 'lxc.rootfs.path') return rootOf(`${key} = ${value}`)?.path === root ? value : `dir:${root}`;
     if (key === 'lxc.uts.name' && renamed) return plan.container;
@@ -117,7 +113,7 @@ async function createLayout(tools: Tools, plan: RestorePlan, random: string): Pr
       places.unshift({ ...whole, built: join(own, basename(volume.path)), final: inner, old: join(folder, `old-${volume.name}`) });
     } else if (inner !== undefined) folders.set(volume.name, inner);
     else {
-      if (await isFilled(path)) throw new PluginError('exists', `${path} is there and not empty; move it away`);
+      if (await isTaken(path)) throw new PluginError('exists', `${path} is there and not empty; move it away`);
       const beside = await besidePlace(path, random, source.kind === 'file' ? basename(volume.path) : undefined);
       places.push(beside.place);
       folders.set(volume.name, beside.folder);
