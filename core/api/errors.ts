@@ -23,6 +23,7 @@ const table = {
   no_space: [507, true],
   read_only: [409, false],
   denied: [502, false],
+  untrusted: [502, false],
   invalid: [400, false],
   exists: [409, false],
   damaged: [502, false],

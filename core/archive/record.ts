@@ -63,9 +63,10 @@ function neededPaths(runs: readonly Manifest[]): Set<string> {
   ]);
 }
 
+/** Also what is unfinished: a record has one writer, which asks before it begins. */
 async function entriesOf(target: Target, folder: string): Promise<Entry[]> {
   const entries: Entry[] = [];
-  for await (const entry of target.list(folder)) entries.push(entry);
+  for await (const entry of target.list(folder, { unfinished: true })) entries.push(entry);
   return entries;
 }
 
@@ -81,7 +82,8 @@ export async function collectGarbage(target: Target, record: string, runs: Recor
   for (const [run, files] of folders) {
     if (files.some(({ name }) => name === manifestName) && !needed.has(`${run}/${manifestName}`)) return [];
   }
-  const bases = entries.filter(({ name, folder }) => !folder && isBaseName(name) && !needed.has(name)).map(({ name }) => name);
+  const isBase = ({ name, folder, unfinished }: Entry) => unfinished || (!folder && isBaseName(name) && !needed.has(name));
+  const bases = entries.filter(isBase).map(({ name }) => name);
   const gone = [...bases, ...[...folders].flatMap(([run, files]) => garbageOf(run, files, needed))];
   for (const path of gone) await target.remove(`${record}/${path}`);
   return gone;
@@ -89,7 +91,8 @@ export async function collectGarbage(target: Target, record: string, runs: Recor
 
 /** The run's folder as a whole, when nothing in it is needed or another's; else its files that are neither. */
 function garbageOf(run: string, files: readonly Entry[], needed: ReadonlySet<string>): string[] {
-  const unneeded = files.filter(({ name, folder }) => !folder && isRunFile(name) && !needed.has(`${run}/${name}`));
+  const isUnneeded = ({ name, folder, unfinished }: Entry) => unfinished || (!folder && isRunFile(name) && !needed.has(`${run}/${name}`));
+  const unneeded = files.filter(isUnneeded);
   const isUsed = [...needed].some((path) => path.startsWith(`${run}/`));
   return !isUsed && unneeded.length === files.length ? [run] : unneeded.map(({ name }) => `${run}/${name}`);
 }

@@ -5,6 +5,7 @@ export const pluginErrorCodes = [
   'no_space', // the place is full
   'read_only', // the place may not be written
   'denied', // wrong credentials or missing right
+  'untrusted', // the server is not the one that was there before: its key has changed
   'invalid', // a path, name or option that cannot be used
   'exists', // something is already there
   'conflict', // another container or operation stands in the way

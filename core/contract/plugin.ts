@@ -25,7 +25,16 @@ export interface PluginContext<Options = unknown> {
 
 /** What `main` exports as default. `open` costs nothing that dispose does not give back. */
 export interface TargetPlugin<Options = unknown> {
+  /** A target on another machine gets these options where its schema names them, beside its own: host, port (absent: the
+   *  protocol's own), username, password, base (the folder below which its paths lie, '' for the top), encrypt.
+   *  @throws PluginError unavailable (retryable), denied, untrusted, not_found (the share or folder that base names) */
   open(context: PluginContext<Options>): Promise<Target>;
+  /** For a target whose type was not said: whether the server there is of this plugin's kind. Nothing is sent that could
+   *  give a secret away. Throws nothing: a server that does not answer is none. */
+  readonly detection?: { readonly port: number; answers(host: string, port: number, signal: AbortSignal): Promise<boolean> };
+  /** At first contact: what the server shows of itself, as options to be kept, so that another one in its place is noticed.
+   *  @throws PluginError unavailable */
+  pin?(context: PluginContext<Options>): Promise<Readonly<Record<string, unknown>>>;
 }
 export interface RuntimePlugin<Options = unknown> {
   open(context: PluginContext<Options>): Promise<Runtime>;

@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream';
-import { type Entry, PluginError, type Target } from '../../core/contract/index.js';
+import { type Entry, PluginError, type Stored, type Target } from '../../core/contract/index.js';
 
 /** What fails, when and how. `call`: the nth call of the operation, from 1, as it begins. `byte`: in every put or get
  *  that comes so far. error and no_space: a coded error. stall: nothing moves until the signal is aborted or the
@@ -45,7 +45,7 @@ class FaultyTarget implements Target {
     const fail = () => (this.fault.kind === 'stall' ? aborted(signal) : Promise.reject(faultError(this.fault)));
     return Readable.from(cut(source, byte, fail, this.fault.kind), { objectMode: false });
   }
-  async put(path: string, source: Readable, o: { signal: AbortSignal; replace?: boolean }): Promise<{ bytes: number }> {
+  async put(path: string, source: Readable, o: { signal: AbortSignal; replace?: boolean }): Promise<Stored> {
     const byte = this.#byte('put');
     if (byte === undefined) return this.target.put(path, source, o);
     source.on('error', () => undefined);
@@ -67,8 +67,8 @@ class FaultyTarget implements Target {
   async stat(path: string): Promise<Entry | undefined> {
     return (await this.#short('stat')) ? undefined : this.target.stat(path);
   }
-  async *list(path: string): AsyncGenerator<Entry> {
-    if (!(await this.#short('list'))) yield* this.target.list(path);
+  async *list(path: string, o: { unfinished?: boolean } = {}): AsyncGenerator<Entry> {
+    if (!(await this.#short('list'))) yield* this.target.list(path, o);
   }
   async remove(path: string): Promise<void> {
     if (!(await this.#short('remove'))) await this.target.remove(path);

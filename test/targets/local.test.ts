@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import t, { type Test } from 'tap';
-import type { Target } from '../../core/contract/index.js';
+import type { Entry, Target } from '../../core/contract/index.js';
+import { partName } from '../../plugins/shared/paths.js';
 import local from '../../plugins/targets/local/index.js';
 import { hasMarker, markerName, markShare } from '../../plugins/targets/local/marker.js';
-import { partName } from '../../plugins/targets/local/part.js';
 import { targetConformance } from '../conformance/index.js';
 import { entries, never, read, refused, store, supply } from '../conformance/target/support.js';
 
@@ -71,7 +71,7 @@ t.test('a share without its marker is not mounted', async (t) => {
 t.test('names that the share keeps for itself', async (t) => {
   const target = await openAt(await newRoot(t));
   await refused(t, target.remove(markerName), ['invalid'], 'the marker');
-  await refused(t, store(target, await partName(), 'x'), ['invalid'], 'a part');
+  await refused(t, store(target, partName(), 'x'), ['invalid'], 'a part');
 });
 
 t.test('links never lead out of the share', async (t) => {
@@ -125,15 +125,17 @@ t.test('a share that may not be written', async (t) => {
   t.equal(String(await read(await target.get('a', { signal: never() }))), 'a', 'it can be read');
 });
 
-t.test('what a dead process left unfinished is collected', async (t) => {
+t.test('what a dead process left unfinished is listed to whoever asks, and can be removed', async (t) => {
   const root = await newRoot(t);
   const target = await openAt(root);
-  const ours = await partName();
-  const dead = ours.replace(`-${process.pid}-`, '-4194304-'); // above the highest id there can be
-  const reborn = ours.replace(/-(\d+)-(\d+)-/, '-$1-1-'); // our id, but another start
-  for (const name of [ours, dead, reborn]) await writeFile(join(root, name), 'part');
-  t.same(await entries(target, ''), [], 'none is listed');
-  t.same((await readdir(root)).sort(), [markerName, ours].sort(), 'only what is still being written stays');
+  const part = partName();
+  await writeFile(join(root, part), 'part');
+  t.same(await entries(target, ''), [], 'a reader sees nothing');
+  const found: Entry[] = [];
+  for await (const entry of target.list('', { unfinished: true })) found.push(entry);
+  t.same(found, [{ name: part, folder: false, size: 4, unfinished: true }]);
+  await target.remove(part);
+  t.same(await readdir(root), [markerName]);
 });
 
 t.test('a put that fails takes the folders it made away', async (t) => {

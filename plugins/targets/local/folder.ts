@@ -1,8 +1,8 @@
 import { constants, type FileHandle, mkdir, open, readlink, realpath, rmdir } from 'node:fs/promises';
 import { PluginError } from '../../../core/contract/index.js';
+import { pathParts } from '../../shared/paths.js';
 import { errorCode } from './failure.js';
 import { markerName } from './marker.js';
-import { isPart } from './part.js';
 
 /** An open folder of the share. Names are looked up through its descriptor, which is what openat would do: a folder
  *  that is swapped for a link meanwhile cannot lead a later call out of the share. */
@@ -29,15 +29,10 @@ export class Folder implements AsyncDisposable {
   }
 }
 
-/** The parts of a path of the contract; none for ''. @throws PluginError invalid */
+/** The parts of a path of the contract. @throws PluginError invalid */
 export function splitPath(path: string): readonly string[] {
-  if (path === '') return [];
-  const parts = path.split('/');
-  for (const part of parts) {
-    if (part === '' || part === '.' || part === '..' || part.includes('\0'))
-      throw new PluginError('invalid', `path ${JSON.stringify(path)} must be relative, without empty parts, '.', '..' or NUL`);
-    if (part === markerName || isPart(part)) throw new PluginError('invalid', `${part} is a name that the share keeps for itself`);
-  }
+  const parts = pathParts(path);
+  if (parts.includes(markerName)) throw new PluginError('invalid', `${markerName} is a name that the share keeps for itself`);
   return parts;
 }
 

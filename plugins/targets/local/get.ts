@@ -1,9 +1,9 @@
 import { constants, type FileHandle, lstat, open } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { PluginError } from '../../../core/contract/index.js';
+import { abortError } from '../../shared/source.js';
 import { ioError } from './failure.js';
 import { openFolder } from './folder.js';
-import { abortError } from './put.js';
 
 const chunk = 256 << 10;
 
@@ -17,7 +17,7 @@ export interface GetOptions {
 export async function get(root: string, parts: readonly string[], o: GetOptions): Promise<Readable> {
   const { offset = 0, length = Number.POSITIVE_INFINITY } = o;
   if (!(offset >= 0 && length >= 0)) throw new PluginError('invalid', 'offset and length must not be negative');
-  if (o.signal.aborted) throw abortError(parts);
+  if (o.signal.aborted) throw abortError(parts.join('/'));
   return reader(await openFile(root, parts), parts, { signal: o.signal, offset, length });
 }
 
@@ -42,7 +42,7 @@ async function openFile(root: string, parts: readonly string[]): Promise<FileHan
 function reader(file: FileHandle, parts: readonly string[], o: Required<GetOptions>): Readable {
   let position = o.offset;
   const end = o.offset + o.length;
-  const abort = () => stream.destroy(abortError(parts));
+  const abort = () => stream.destroy(abortError(parts.join('/')));
   const stream = new Readable({
     highWaterMark: chunk,
     async read() {

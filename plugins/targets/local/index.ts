@@ -1,6 +1,7 @@
 import { statfs } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { type Entry, type PluginContext, PluginError, type Target, type TargetPlugin } from '../../../core/contract/index.js';
+import { fileParts } from '../../shared/paths.js';
 import { ioError, onShare } from './failure.js';
 import { splitPath } from './folder.js';
 import { type GetOptions, get } from './get.js';
@@ -35,7 +36,7 @@ class LocalTarget implements Target {
     return [...this.#base, ...parts];
   }
   async #file(path: string): Promise<readonly string[]> {
-    if (path === '') throw new PluginError('invalid', 'the top is no file; a path is needed');
+    fileParts(path);
     return this.#place(path);
   }
   #signal(signal: AbortSignal): AbortSignal {
@@ -57,13 +58,11 @@ class LocalTarget implements Target {
     const parts = await this.#place(path);
     return path === '' ? { name: '', folder: true, size: 0 } : stat(this.#root, parts);
   }
-  async *list(path: string): AsyncGenerator<Entry> {
-    yield* list(this.#root, await this.#place(path), (name) =>
-      this.context.log('info', `removed ${name} from ${path || 'the top'}: a dead process left it unfinished`),
-    );
+  async *list(path: string, o: { unfinished?: boolean } = {}): AsyncGenerator<Entry> {
+    yield* list(this.#root, await this.#place(path), o);
   }
   async remove(path: string): Promise<void> {
-    const parts = await this.#file(path);
+    const parts = await this.#place(path);
     await remove(this.#root, parts).catch((error: unknown) => {
       throw onShare(error, this.context.options.share);
     });

@@ -1,9 +1,10 @@
 import { constants, type FileHandle, link, lstat, open, rename, unlink } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { PluginError } from '../../../core/contract/index.js';
+import { partName } from '../../shared/paths.js';
+import { abortError, gatheredChunks, untilAborted } from '../../shared/source.js';
 import { errorCode, ioError } from './failure.js';
 import { type Folder, makeFolder, unmakeFolders } from './folder.js';
-import { partName } from './part.js';
 
 /** So much may be written before the disk is asked to keep up: bounds dirty memory and how long the last sync takes. */
 const syncEvery = 64 << 20;
@@ -27,12 +28,12 @@ interface Draft {
 export async function put(root: string, parts: readonly string[], source: Readable, o: PutOptions): Promise<{ bytes: number }> {
   const name = parts.at(-1);
   if (name === undefined) throw new PluginError('invalid', 'a file needs a name');
-  if (o.signal.aborted) throw abortError(parts);
+  if (o.signal.aborted) throw abortError(parts.join('/'));
   const parents = parts.slice(0, -1);
   const draft = await begin(root, parents);
   try {
     await refuseTaken(draft.folder, name, o.replace);
-    const bytes = await untilAborted(copy(source, draft.file, o.signal), o.signal, parts);
+    const bytes = await untilAborted(copy(source, draft.file, o.signal), o.signal, parts.join('/'));
     await commit(draft, name, o.replace);
     await draft.file.close();
     await draft.folder.handle.sync();
@@ -46,7 +47,7 @@ export async function put(root: string, parts: readonly string[], source: Readab
 
 /** Opens the file in the making. Another put that fails may remove the folder that this one just found: try again. */
 async function begin(root: string, parents: readonly string[]): Promise<Draft> {
-  const temp = await partName();
+  const temp = partName();
   const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
   for (let tries = 5; ; tries--) {
     let place: Awaited<ReturnType<typeof makeFolder>> | undefined;
@@ -85,27 +86,12 @@ async function writeAll(file: FileHandle, chunks: readonly Uint8Array[]): Promis
   }
 }
 
-/** Gathers chunks to calls of a MiB: the next is asked for only when the last is written. */
-async function* gathered(source: Readable): AsyncGenerator<Uint8Array[]> {
-  let chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of readChunks(source)) {
-    chunks.push(chunk);
-    size += chunk.length;
-    if (size < writeSize) continue;
-    yield chunks;
-    chunks = [];
-    size = 0;
-  }
-  if (size > 0) yield chunks;
-}
-
 /** Writes what the source gives, as it gives it. */
 async function copy(source: Readable, file: FileHandle, signal: AbortSignal): Promise<number> {
   let bytes = 0;
   let synced = 0;
   let syncing: Promise<void> = Promise.resolve();
-  for await (const chunks of gathered(source)) {
+  for await (const chunks of gatheredChunks(source, writeSize)) {
     if (signal.aborted) return bytes; // whoever waits has been told already
     await writeAll(file, chunks);
     bytes += chunks.reduce((sum, { length }) => sum + length, 0);
@@ -118,36 +104,6 @@ async function copy(source: Readable, file: FileHandle, signal: AbortSignal): Pr
   await syncing;
   if (!signal.aborted) await file.sync();
   return bytes;
-}
-
-/** The source's bytes. What goes wrong in it is told apart from what goes wrong in writing. */
-async function* readChunks(source: Readable): AsyncGenerator<Uint8Array> {
-  const chunks = source[Symbol.asyncIterator]();
-  for (;;) {
-    const next: IteratorResult<unknown> = await chunks.next().catch((cause: unknown) => {
-      if (cause instanceof PluginError) throw cause;
-      throw new PluginError('failed', `what was to be stored could not be read to its end: ${String(cause)}`, { cause });
-    });
-    if (next.done) return;
-    if (typeof next.value === 'string') yield Buffer.from(next.value);
-    else if (next.value instanceof Uint8Array) yield next.value;
-    else throw new PluginError('invalid', 'only bytes can be stored');
-  }
-}
-
-/** Settles at once when aborted, even if the work never does: a source may stall for ever. */
-async function untilAborted<T>(work: Promise<T>, signal: AbortSignal, parts: readonly string[]): Promise<T> {
-  let abort: () => void = () => undefined;
-  const aborted = new Promise<never>((_, reject) => {
-    abort = () => reject(abortError(parts));
-  });
-  signal.addEventListener('abort', abort, { once: true });
-  try {
-    if (signal.aborted) abort();
-    return await Promise.race([work, aborted]);
-  } finally {
-    signal.removeEventListener('abort', abort);
-  }
 }
 
 /** Gives the finished file its name. */
@@ -170,8 +126,4 @@ async function undo(draft: Draft, root: string, parents: readonly string[]): Pro
   draft.file.close().catch(() => undefined);
   await draft.folder.handle.close().catch(() => undefined);
   await unmakeFolders(root, parents, draft.made).catch(() => undefined);
-}
-
-export function abortError(parts: readonly string[]): PluginError {
-  return new PluginError('aborted', `${parts.join('/')}: stopped`);
 }

@@ -1,9 +1,9 @@
 import { constants, lstat, opendir, readdir, rmdir, unlink } from 'node:fs/promises';
 import { type Entry, PluginError } from '../../../core/contract/index.js';
+import { isPart } from '../../shared/paths.js';
 import { errorCode, ioError } from './failure.js';
 import { Folder, openFolder } from './folder.js';
 import { markerName } from './marker.js';
-import { isPart, isStale } from './part.js';
 
 /** What a name is; links are not followed and count as files. */
 async function look(folder: Folder, name: string): Promise<Entry | undefined> {
@@ -28,24 +28,16 @@ export async function stat(root: string, parts: readonly string[]): Promise<Entr
   }
 }
 
-/** What a folder holds, without what is ours or unfinished. Files that a dead process left unfinished are removed. */
-export async function* list(root: string, parts: readonly string[], stale: (name: string) => void): AsyncGenerator<Entry> {
+/** What a folder holds, without what is ours; what is unfinished only when that is asked for. */
+export async function* list(root: string, parts: readonly string[], o: { unfinished?: boolean }): AsyncGenerator<Entry> {
   try {
     await using folder = await openFolder(root, parts);
     if (folder === undefined) return;
     for await (const { name } of await opendir(folder.path)) {
       if (name === markerName) continue;
-      if (isPart(name)) {
-        if (!(await isStale(name))) continue;
-        // on a place that may not be written the leftover stays, which harms no reader
-        await unlink(folder.at(name)).then(
-          () => stale(name),
-          () => undefined,
-        );
-        continue;
-      }
+      if (isPart(name) && !o.unfinished) continue;
       const entry = await look(folder, name); // gone meanwhile: not listed
-      if (entry !== undefined) yield entry;
+      if (entry !== undefined) yield isPart(name) ? { ...entry, unfinished: true } : entry;
     }
   } catch (error) {
     throw ioError(error, parts.join('/') || 'the share');

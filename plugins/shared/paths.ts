@@ -1,0 +1,29 @@
+import { randomBytes } from 'node:crypto';
+import { PluginError } from '../../core/contract/index.js';
+
+/** The parts of a path of the contract; none for ''. @throws PluginError invalid */
+export function pathParts(path: string): readonly string[] {
+  if (path === '') return [];
+  const parts = path.split('/');
+  for (const part of parts) {
+    if (part === '' || part === '.' || part === '..' || part.includes('\0'))
+      throw new PluginError('invalid', `path ${JSON.stringify(path)} must be relative, without empty parts, '.', '..' or NUL`);
+  }
+  return parts;
+}
+
+/** As pathParts, for a file that is to be stored: it needs a name, and none that unfinished files have. @throws PluginError invalid */
+export function fileParts(path: string): readonly string[] {
+  const parts = pathParts(path);
+  if (parts.length === 0) throw new PluginError('invalid', 'the top is no file; a path is needed');
+  const taken = parts.find(isPart);
+  if (taken !== undefined) throw new PluginError('invalid', `${taken} is a name that unfinished files have`);
+  return parts;
+}
+
+/** A new name for a file in the making, beside the one that it will be. Hidden, and the same on every kind of target, so
+ *  that what one left another knows. */
+export const partName = (): string => `.container-backup-${randomBytes(8).toString('hex')}.part`;
+
+/** Whether a name is that of a file in the making. */
+export const isPart = (name: string): boolean => /^\.container-backup-[0-9a-f]{16}\.part$/.test(name);
