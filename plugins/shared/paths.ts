@@ -21,6 +21,11 @@ export function fileParts(path: string): readonly string[] {
   return parts;
 }
 
+/** @throws PluginError invalid for the top, which is never removed */
+export function refuseTop(path: string): void {
+  if (path === '') throw new PluginError('invalid', 'the top cannot be removed; name a file or folder in it');
+}
+
 /** A new name for a file in the making, beside the one that it will be. Hidden, and the same on every kind of target, so
  *  that what one left another knows. */
 export const partName = (): string => `.container-backup-${randomBytes(8).toString('hex')}.part`;

@@ -1,7 +1,7 @@
 import { statfs } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { type Entry, type PluginContext, PluginError, type Target, type TargetPlugin } from '../../../core/contract/index.js';
-import { fileParts } from '../../shared/paths.js';
+import { fileParts, refuseTop } from '../../shared/paths.js';
 import { ioError, onShare } from './failure.js';
 import { splitPath } from './folder.js';
 import { type GetOptions, get } from './get.js';
