@@ -62,6 +62,7 @@ class LocalTarget implements Target {
     yield* list(this.#root, await this.#place(path), o);
   }
   async remove(path: string): Promise<void> {
+    refuseTop(path);
     const parts = await this.#place(path);
     await remove(this.#root, parts).catch((error: unknown) => {
       throw onShare(error, this.context.options.share);
