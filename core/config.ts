@@ -48,7 +48,7 @@ function shareOf(text: string): [string, string] {
 function writtenValue(key: string, written: readonly string[]): unknown {
   if (key === 'share') return Object.fromEntries(written.map(shareOf));
   const last = written.at(-1) ?? '';
-  if (['new_base_ratio', 'undo_hours'].includes(key)) return Number(last);
+  if (['new_base_ratio', 'undo_hours', 'stall_seconds'].includes(key)) return Number(last);
   // An empty one must not become the current folder; the schema refuses it.
   return ['state', 'lxc_path', 'docker_socket'].includes(key) && last !== '' ? resolve(last) : last;
 }

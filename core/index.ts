@@ -11,9 +11,11 @@ import { durableFile } from './durable.js';
 import { type Engines, openEngines } from './engines.js';
 import type { WorkerEnvironment } from './jobs/job.js';
 import { createRecordReader } from './jobs/reader.js';
+import { checkTargetOptions } from './jobs/remote.js';
 import { createJobService, type RunningJobService } from './jobs/service.js';
 import { createLog } from './log.js';
 import { loadPlugins, type Plugins } from './plugins/index.js';
+import { remoteTargets, targetDesk } from './remotes.js';
 import { markNewShares } from './shares.js';
 import { openStore, type Store } from './store/index.js';
 
@@ -76,7 +78,7 @@ async function openState(folder: string): Promise<Store> {
   });
 }
 
-function environmentOf({ state, share, lxc_path, docker_socket, new_base_ratio, undo_hours }: Config): WorkerEnvironment {
+function environmentOf({ state, share, lxc_path, docker_socket, new_base_ratio, undo_hours, stall_seconds }: Config): WorkerEnvironment {
   return {
     stateFolder: state,
     pluginFolders: [join(pluginsFolder, 'targets'), join(pluginsFolder, 'runtimes'), join(state, 'plugins')],
@@ -84,6 +86,7 @@ function environmentOf({ state, share, lxc_path, docker_socket, new_base_ratio, 
     runtimes: { lxc: { path: lxc_path }, docker: { socket: docker_socket } },
     newBaseRatio: new_base_ratio,
     undoMs: undo_hours * 3_600_000,
+    stallMs: stall_seconds * 1000,
   };
 }
 
@@ -110,6 +113,7 @@ function jobService({ store, environment, engines, log, config }: Parts): Promis
     restores: store.restores,
     leases: store.leases,
     environment,
+    targets: targetDesk(store),
     concurrent: async () => (await store.preferences.get()).backup_concurrent,
     runtime: (id) => engines.runtime(id),
     clock: () => Date.now(),
@@ -120,13 +124,27 @@ function jobService({ store, environment, engines, log, config }: Parts): Promis
 
 function apiOf(parts: Parts & { readonly plugins: Plugins; readonly jobs: RunningJobService; readonly signal: AbortSignal }) {
   const { config, store, plugins, environment, engines, jobs, log, signal } = parts;
-  const reader = createRecordReader({ plugins, environment, log, runtime: (id) => engines.runtime(id), signal });
+  const reader = createRecordReader({
+    plugins,
+    environment,
+    targets: targetDesk(store),
+    log,
+    runtime: (id) => engines.runtime(id),
+    signal,
+  });
   return createApi({
     store,
     jobs,
-    plugins,
+    plugins: {
+      get reports() {
+        return plugins.reports;
+      },
+      secretOptions: (plugin) => plugins.secretOptions(plugin),
+      checkTarget: (plugin, spec) => checkTargetOptions(plugins, plugin, spec),
+    },
     listContainers: (type) => engines.containers(type),
     localTarget: { shares: config.share, listShare: (share, path) => reader.shareFolders(share, path) },
+    remoteTargets: remoteTargets({ store, plugins, log }),
     restorePlan: (spec) => reader.restorePlan(spec),
     backupRuns: (spec) => reader.runs(spec),
     backupManifest: (spec, run) => reader.manifest(spec, run),

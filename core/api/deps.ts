@@ -2,7 +2,7 @@
 import type { ContainerSummary, PluginLog } from '../contract/index.js';
 import type { BackupSpec, JobService, RestoreSpec } from '../jobs/job.js';
 import type { PluginReport } from '../plugins/loaded.js';
-import type { Store, TargetRecord } from '../store/index.js';
+import type { Store, TargetRecord, TargetSpec } from '../store/index.js';
 
 export interface Folder {
   readonly name: string;
@@ -16,8 +16,8 @@ export interface RemoteTargets {
   /** Folders below `path` ('' is the base).
    *  @throws PluginError not_found for a missing folder only; unavailable when the target's plugin is absent */
   dirs(target: TargetRecord, path: string, signal: AbortSignal): Promise<Folder[]>;
-  /** Writes, reads back and deletes a probe. @throws PluginError */
-  check?(target: TargetRecord, signal: AbortSignal): Promise<object>;
+  /** Writes, reads back and deletes a probe. What is wrong is told in the answer. */
+  check(target: TargetRecord, signal: AbortSignal): Promise<object>;
 }
 
 export interface ApiDeps {
@@ -27,6 +27,8 @@ export interface ApiDeps {
     readonly reports: readonly PluginReport[];
     /** Names of the options that its schema marks secret; undefined: not known, and then no option is ever shown. */
     secretOptions?(plugin: string): readonly string[] | undefined;
+    /** What a plugin's schema has against a target of its type. @throws ValidationError with pointers into the target */
+    checkTarget?(plugin: string, spec: TargetSpec): void;
   };
   listContainers(type?: string): Promise<ContainerSummary[]>;
   readonly localTarget: {
@@ -35,8 +37,7 @@ export interface ApiDeps {
     /** Folders below a path of a share ('' is its top). @throws PluginError not_found, unavailable */
     listShare(share: string, path: string): Promise<Folder[]>;
   };
-  /** Absent while no target plugin can be opened: ping tells false, dirs 503. */
-  readonly remoteTargets?: RemoteTargets;
+  readonly remoteTargets: RemoteTargets;
   restorePlan(spec: RestoreSpec): Promise<object>;
   /** The runs that the target holds for the job, newest first. */
   backupRuns(spec: BackupSpec): Promise<object[]>;

@@ -1,5 +1,6 @@
 /** Addresses and paths that a client may name. */
 import { BlockList, isIP } from 'node:net';
+import { addressOf } from '../address.js';
 import type { Place } from '../jobs/job.js';
 import type { ApiDeps } from './deps.js';
 import { ApiError, wrong } from './errors.js';
@@ -14,13 +15,12 @@ refused.addSubnet('ff00::', 8, 'ipv6');
 
 /** The host of `host`, `host:port` or `[v6]:port`. @throws ValidationError */
 export function hostOf(ipaddr: string): string {
-  const form = /^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_](?:[A-Za-z0-9._-]*))(?::([0-9]{1,5}))?$/.exec(ipaddr);
-  const port = form?.[2] === undefined ? 1 : Number(form[2]);
-  if (form?.[1] === undefined || port < 1 || port > 65535) throw wrong('/ipaddr', 'must be host, host:port or [v6]:port');
+  const host = addressOf(ipaddr)?.host;
+  if (host === undefined) throw wrong('/ipaddr', 'must be host, host:port or [v6]:port');
   let canonical: string;
   try {
     // The URL parser brings 0xa9fe0101 and 2851995905 into the form that is compared.
-    canonical = new URL(`http://${form[1]}/`).hostname.replace(/^\[|\]$/g, '');
+    canonical = new URL(`http://${host.includes(':') ? `[${host}]` : host}/`).hostname.replace(/^\[|\]$/g, '');
   } catch {
     throw wrong('/ipaddr', 'is not an address');
   }
@@ -28,7 +28,7 @@ export function hostOf(ipaddr: string): string {
   if (family !== 0 && refused.check(canonical, family === 6 ? 'ipv6' : 'ipv4')) {
     throw wrong('/ipaddr', 'must not be a link-local or multicast address');
   }
-  return form[1].replace(/^\[|\]$/g, '');
+  return host;
 }
 
 function badPart(part: string): boolean {

@@ -13,19 +13,25 @@ import { checkType, dirsPath, hostOf, partsOf } from './places.js';
 const pingMs = 9_500;
 const dirsMs = 30_000;
 
-/** Never the password; options only when it is known which of them are secret. */
-function shown(deps: ApiDeps, { id, spec }: TargetRecord): object {
-  const { password: _password, options, ...plain } = spec;
-  const secret = spec.type === undefined ? undefined : deps.plugins.secretOptions?.(spec.type);
-  if (options === undefined || secret === undefined) return { id, ...plain };
-  return { id, ...plain, options: Object.fromEntries(Object.entries(options).filter(([key]) => !secret.includes(key))) };
+/** Never the password; options only when it is known which of them are secret. In full, also what the first contact showed. */
+function shown(deps: ApiDeps, { id, spec, found }: TargetRecord, full: boolean): object {
+  const { password: _password, options: own, ...plain } = spec;
+  const contact = full && found?.ipaddr === spec.ipaddr ? found : undefined;
+  const type = spec.type ?? contact?.type;
+  const options = contact === undefined ? own : { ...contact.options, ...own };
+  const typed = { id, ...plain, ...(type !== undefined && { type }) };
+  const secret = type === undefined ? undefined : deps.plugins.secretOptions?.(type);
+  if (options === undefined || secret === undefined) return typed;
+  return { ...typed, options: Object.fromEntries(Object.entries(options).filter(([key]) => !secret.includes(key))) };
 }
 
 function checkedSpec(deps: ApiDeps, value: unknown): TargetSpec {
   const spec = parsed('target', value);
   hostOf(spec.ipaddr);
   partsOf(spec.base, '/base');
-  if (spec.type !== undefined) checkType(deps, spec.type, 'target');
+  if (spec.type === undefined) return spec;
+  checkType(deps, spec.type, 'target');
+  deps.plugins.checkTarget?.(spec.type, spec);
   return spec;
 }
 
@@ -62,7 +68,6 @@ async function localDirs(deps: ApiDeps, path: string): Promise<object[]> {
 
 async function remoteDirs(deps: ApiDeps, target: TargetRecord, call: Call): Promise<object[]> {
   const path = dirsPath(call.path);
-  if (deps.remoteTargets === undefined) throw new ApiError('unavailable', hostOf(target.spec.ipaddr));
   const signal = AbortSignal.any([call.gone, AbortSignal.timeout(dirsMs)]);
   try {
     return entries(await deps.remoteTargets.dirs(target, path, signal));
@@ -70,20 +75,18 @@ async function remoteDirs(deps: ApiDeps, target: TargetRecord, call: Call): Prom
     const code = error instanceof Error && 'code' in error ? error.code : undefined;
     // A missing folder and a bad path are the client's; all else means that the server can't be used now.
     if (code === 'not_found' || code === 'invalid') throw error;
-    deps.log('warn', 'listing folders of a target failed', { target: target.id, code: String(code) });
+    deps.log('warn', 'listing folders of a target failed', { target: target.id, code: String(code), why: String(error) });
     throw new ApiError('unavailable', hostOf(target.spec.ipaddr));
   }
 }
 
 async function ping(deps: ApiDeps, target: TargetRecord, call: Call): Promise<object> {
-  if (deps.remoteTargets === undefined) return { alive: false };
   const limit = AbortSignal.any([call.gone, AbortSignal.timeout(pingMs)]);
   const late = new Promise<boolean>((resolve) => limit.addEventListener('abort', () => resolve(false), { once: true }));
   return { alive: await Promise.race([deps.remoteTargets.ping(target, limit).catch(() => false), late]) };
 }
 
 async function check(deps: ApiDeps, target: TargetRecord, call: Call): Promise<object> {
-  if (deps.remoteTargets?.check === undefined) throw new ApiError('unavailable', hostOf(target.spec.ipaddr));
   return deps.remoteTargets.check(target, AbortSignal.any([call.gone, AbortSignal.timeout(dirsMs)]));
 }
 
@@ -93,8 +96,11 @@ async function change(deps: ApiDeps, call: Call): Promise<TargetRecord> {
   checkMatch(call, tagOf(old.id, old.spec));
   // Options are merged too, so that confirming a host key doesn't drop a private key the client can't read back.
   const options = isBody(body.options) ? { options: { ...old.spec.options, ...body.options } } : {};
-  const record = { id: old.id, spec: checkedSpec(deps, { ...old.spec, ...body, ...options }) };
+  const spec = checkedSpec(deps, { ...old.spec, ...body, ...options });
+  // Another address may be another server: what was found is found anew.
+  const record = { id: old.id, spec, ...(old.found?.ipaddr === spec.ipaddr && { found: old.found }) };
   await deps.store.targets.put(record);
+  deps.jobs.targetChanged(record.id);
   return record;
 }
 
@@ -115,13 +121,13 @@ export function targetRoutes(deps: ApiDeps): Route[] {
   const oneByOne = serial();
   const tell = (call: Call, record: TargetRecord) => {
     call.etag(tagOf(record.id, record.spec));
-    return shown(deps, record);
+    return shown(deps, record, call.full);
   };
   const create = async (call: Call) => {
     const spec = checkedSpec(deps, await specBody(call));
     return tell(call, await deps.store.targets.create(spec));
   };
-  const list = async () => (await deps.store.targets.list()).map((t) => shown(deps, t));
+  const list = async (call: Call) => (await deps.store.targets.list()).map((t) => shown(deps, t, call.full));
   return [
     route('get', '/target/', 'user', 'List remote targets', list),
     route('post', '/target/', 'admin', 'Create a remote target', create, 'target'),

@@ -7,6 +7,8 @@ export interface StoredFile {
   readonly path: string; // relative to the record
   readonly stored_bytes: number;
   readonly sha256: string;
+  /** Some targets keep a large file as several in this folder of the record: joined in the order of their names they are it. */
+  readonly pieces?: { readonly folder: string; readonly count: number };
 }
 
 /** One tar level. Levels of a source are extracted in the order of `archives`. */
@@ -57,7 +59,10 @@ const safePath = (path: unknown): boolean =>
 
 function isStored(value: unknown): boolean {
   const file = object(value);
-  return file !== undefined && safePath(file.path) && Number.isInteger(file.stored_bytes) && /^[0-9a-f]{64}$/.test(String(file.sha256));
+  if (file === undefined || !safePath(file.path) || !Number.isInteger(file.stored_bytes)) return false;
+  const pieces = object(file.pieces);
+  const piecesFit = file.pieces === undefined || (safePath(pieces?.folder) && Number.isInteger(pieces?.count));
+  return piecesFit && /^[0-9a-f]{64}$/.test(String(file.sha256));
 }
 
 function isArchive(value: unknown): boolean {

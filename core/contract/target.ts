@@ -30,7 +30,7 @@ export interface Target extends AsyncDisposable {
    *  connections: how many puts and gets at a time are worth while. */
   readonly supports: Readonly<{ range: boolean; freeSpace: boolean; atomicReplace: boolean; connections: number }>;
   /** What the server says of itself, for a person: "SSH-2.0-OpenSSH_9.2". */
-  readonly server?: string;
+  readonly server?: string | undefined;
   /** Stores all of `source` under `path`, or nothing: a reader never sees a part. Makes parent folders.
    *  Abort or source error: leaves no trace, settles within 5 s. Resolves after the data is durable.
    *  A connection that breaks: goes on where it can be proven that nothing is lost, else fails with a retryable error.

@@ -23,7 +23,7 @@ import { type Base, chosenBase } from './base.js';
 import { Estimate, sizeOf } from './estimate.js';
 import type { BackupSpec } from './job.js';
 import type { HeldLease } from './lease.js';
-import { firstPass, type PassWorld, secondPass, syncedReference, type Track } from './passes.js';
+import { dropMoving, firstPass, type Moving, type PassWorld, secondPass, syncedReference, type Track } from './passes.js';
 import { runsToDelete } from './retention.js';
 import { type Selection, selection } from './selection.js';
 import { Storer } from './storing.js';
@@ -58,7 +58,7 @@ export async function backupRun(world: BackupWorld): Promise<BackupOutcome> {
   const gone = await collectGarbage(target, record, runs);
   if (gone.length > 0) world.log('info', `removed leftovers of broken runs from ${record}`, { paths: gone });
   const run = await freeRun(target, record, runs);
-  const storer = new Storer(target, record, spec.features.includes('compress') ? 'zstd' : 'none', signal);
+  const storer = new Storer(target, record, spec.features.includes('compress') ? 'zstd' : 'none', signal, world.log);
   try {
     return await new Run(world, { record, run, description, chosen, runs, storer }).go();
   } catch (error) {
@@ -113,7 +113,7 @@ class Run {
     const tracks = await this.#tracks();
     await this.#passes(tracks);
     const manifest = this.#manifest([...(image ? [image.archive] : []), ...tracks.flatMap(({ archives }) => archives)], image?.digest);
-    await storer.file(`${run}/${manifestName}`, Readable.from([Buffer.from(manifestText(manifest))]));
+    await storer.smallFile(`${run}/${manifestName}`, () => Readable.from([Buffer.from(manifestText(manifest))]));
     const back = await runManifest(this.world.target, record, run, this.world.signal);
     if (JSON.stringify(back) !== JSON.stringify(manifest))
       throw new PluginError('damaged', `the manifest of ${run} does not read back as written`);
@@ -134,7 +134,7 @@ class Run {
       if (kept?.digest === image.digest && archive && (await this.#isThere(archive))) return { digest: image.digest, archive };
     }
     const path = this.parts.storer.freePath(await this.#topStem());
-    return { digest: image.digest, archive: await this.parts.storer.image(path, await image.open(signal)) };
+    return { digest: image.digest, archive: await this.parts.storer.image(path, () => image.open(signal)) };
   }
 
   async #topStem(): Promise<string> {

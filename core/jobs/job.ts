@@ -55,13 +55,41 @@ export interface LeaseRecords {
   delete(runtime: string, container: string): Promise<void>;
 }
 
-/** What the worker needs to do one run; sent as workerData, holds no secret. */
+/** What the first contact with a target showed: its kind, and what is to be the same at the next. */
+export interface FoundTarget {
+  readonly ipaddr: string;
+  /** Id of the plugin. */
+  readonly type: string;
+  readonly options: Readonly<Record<string, unknown>>;
+}
+/** undefined when the value is none. */
+export function foundTarget(value: unknown): FoundTarget | undefined {
+  if (typeof value !== 'object' || value === null) return undefined;
+  const { ipaddr, type, options }: Record<string, unknown> = { ...value };
+  if (typeof ipaddr !== 'string' || typeof type !== 'string' || typeof options !== 'object' || options === null) return undefined;
+  return { ipaddr, type, options: { ...options } };
+}
+
+/** A remote target as a worker gets it. */
+export interface RemoteOrder {
+  readonly id: number;
+  /** The record with its secrets, sealed under the appliance's key for `orderPurpose`. */
+  readonly sealed: string;
+  /** Files at a time that are this run's part. */
+  readonly connections?: number;
+  /** Bytes per second that are this run's part; 0 for no limit. */
+  readonly bandwidth: number;
+}
+export const orderPurpose = (target: number): string => `order/target/${target}`;
+
+/** What the worker needs to do one run; sent as workerData, holds no secret that can be read. */
 export interface RunOrder {
   readonly kind: JobKind;
   readonly id: number;
   readonly backup?: BackupSpec;
   readonly restore?: RestoreSpec;
   readonly environment: WorkerEnvironment;
+  readonly remote?: RemoteOrder;
   /** Backups only: a clock that ran backwards, so that levels cannot be trusted. */
   readonly newBase?: boolean;
 }
@@ -74,6 +102,8 @@ export interface WorkerEnvironment {
   readonly newBaseRatio: number;
   /** How long what a restore replaced is kept; 0 for not at all. */
   readonly undoMs: number;
+  /** How long a target may move nothing before it is given up. */
+  readonly stallMs: number;
 }
 
 /** Worker → scheduler. */
@@ -81,6 +111,7 @@ export type WorkerMessage =
   | { readonly type: 'progress'; readonly progress: number }
   | { readonly type: 'lease'; readonly runtime: string; readonly container: string; readonly until: number }
   | { readonly type: 'release'; readonly runtime: string; readonly container: string }
+  | { readonly type: 'found'; readonly target: number; readonly found: FoundTarget }
   | {
       readonly type: 'result';
       readonly result: 0 | -1 | -2;
@@ -91,9 +122,13 @@ export type WorkerMessage =
       readonly conflicts?: readonly { readonly code: string; readonly what: string; readonly fix: string }[];
       readonly undo?: Undo;
     };
-/** Scheduler → worker: `lease-kept` answers a lease message once it is durable; `stop` asks for an end within 5 s.
+/** Scheduler → worker: `lease-kept` answers a lease message once it is durable; `stop` asks for an end within 5 s;
+ *  `bandwidth` is the part of the target's that is the run's from now on.
  *  After its result the worker closes its port and ends by itself. */
-export type WorkerRequest = { readonly type: 'lease-kept' } | { readonly type: 'stop' };
+export type WorkerRequest =
+  | { readonly type: 'lease-kept' }
+  | { readonly type: 'stop' }
+  | { readonly type: 'bandwidth'; readonly bytesPerSecond: number };
 
 /** What the API may do with jobs. Errors are coded JobError. */
 export interface JobService {
@@ -104,6 +139,8 @@ export interface JobService {
   undo(restore: number, what: 'bring-back' | 'drop'): Promise<RestoreRecord>;
   /** `backup_concurrent` was set anew: what waits may start now. */
   limitChanged(): void;
+  /** The limits of a target were set anew: runs that use it are told. */
+  targetChanged(target: number): void;
   /** Progress of every running job. */
   progress(): readonly ProgressEvent[];
   progressOf(kind: JobKind, id: number): number | undefined;

@@ -1,5 +1,6 @@
 /** The jobs of one kind: their records, and each run from being due to its result. */
-import type { PluginLog } from '../contract/plugin.js';
+import { PluginError, type PluginLog } from '../contract/index.js';
+import type { BandwidthShares } from './bandwidths.js';
 import { nextRun } from './calendar.js';
 import type { WallClock } from './clock.js';
 import {
@@ -15,7 +16,7 @@ import {
 } from './job.js';
 import type { Launch, Run, RunResult } from './launcher.js';
 import type { ProgressBoard } from './progress.js';
-import type { Queue } from './queue.js';
+import type { Queue, QueueEntry } from './queue.js';
 import { type JobEvent, stateAfter } from './states.js';
 
 interface AnySpec {
@@ -29,7 +30,11 @@ export interface KindDeps<Spec extends AnySpec> {
   readonly records: JobRecords<Spec>;
   /** Undefined: the job has no calendar and runs once, at once. */
   at(spec: Spec): At | undefined;
-  order(record: JobRecord<Spec>): RunOrder;
+  /** @throws PluginError not_found: its target is gone */
+  order(record: JobRecord<Spec>): Promise<RunOrder>;
+  /** The place of a job's runs, when not any number may use it at a time. */
+  place(spec: Spec): Promise<QueueEntry['place']>;
+  readonly bandwidths: BandwidthShares;
   readonly queue: Queue;
   readonly launch: Launch;
   readonly clock: WallClock;
@@ -126,7 +131,8 @@ export class JobsOfKind<Spec extends AnySpec> implements Jobs<Spec> {
       const record = await this.#put({ id, spec, state: { ...rest, code: stateAfter(from, event), ...(missed && { missed }) } });
       this.#slots.set(id, newSlot());
       const container = `${spec.type}/${containerOf(spec)}`;
-      this.#d.queue.enter({ key: this.#key(id), container, start: () => this.#perform(id) });
+      const place = await this.#d.place(spec).catch(() => undefined); // a store that fails is told by the run
+      this.#d.queue.enter({ key: this.#key(id), container, ...(place && { place }), start: () => this.#perform(id) });
       return record;
     });
   }
@@ -177,17 +183,21 @@ export class JobsOfKind<Spec extends AnySpec> implements Jobs<Spec> {
       if (this.#d.kind === 'backup' && final.result === 0) await this.#d.clock.based(id, epoch);
     } catch (error) {
       this.#d.log('error', `${this.#key(id)}: ${error}`);
-      await this.#finish(id, { type: 'result', result: -1, error: { code: 'io', message: `${error}` } }).catch(() => undefined);
+      await this.#finish(id, { type: 'result', result: -1, error: told(error) }).catch(() => undefined);
     } finally {
       this.#d.progress.end(this.#d.kind, id);
       this.#release(id, slot);
     }
   }
 
-  #launched(record: JobRecord<Spec>, slot: Slot): Promise<RunResult> {
-    const { kind, progress } = this.#d;
-    slot.run = this.#d.launch(this.#d.order(record), (value) => progress.set(kind, record.id, value));
-    return slot.run.ended;
+  async #launched(record: JobRecord<Spec>, slot: Slot): Promise<RunResult> {
+    const { kind, progress, bandwidths } = this.#d;
+    const order = await this.#d.order(record);
+    if (slot.stop) return stopped(slot.stop);
+    const run = this.#d.launch(order, (value) => progress.set(kind, record.id, value));
+    slot.run = run;
+    const leave = order.remote && bandwidths.join(order.remote.id, (bytesPerSecond) => run.throttle(bytesPerSecond));
+    return run.ended.finally(() => leave?.());
   }
 
   #begin(id: number): Promise<JobRecord<Spec>> {
@@ -276,6 +286,10 @@ export class JobsOfKind<Spec extends AnySpec> implements Jobs<Spec> {
     void settled.then(() => this.#turns.get(id) === settled && this.#turns.delete(id));
     return turn;
   }
+}
+
+function told(error: unknown): { readonly code: string; readonly message: string } {
+  return error instanceof PluginError ? { code: error.code, message: error.message } : { code: 'io', message: `${error}` };
 }
 
 function newSlot(): Slot {

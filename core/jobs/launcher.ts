@@ -1,6 +1,6 @@
 /** One run in a worker thread: its messages in, lease and stop answers out, one result whatever happens. */
 import type { PluginLog } from '../contract/plugin.js';
-import type { RunOrder, WorkerMessage, WorkerRequest } from './job.js';
+import { type FoundTarget, foundTarget, type RunOrder, type WorkerMessage, type WorkerRequest } from './job.js';
 import type { Leases } from './leases.js';
 import type { Scheduler, StartedWorker } from './scheduler.js';
 
@@ -14,10 +14,14 @@ export interface Run {
   /** Never rejects; the worker is gone and its containers are resumed. */
   readonly ended: Promise<RunResult>;
   stop(): void;
+  /** Its part of its target's bandwidth. */
+  throttle(bytesPerSecond: number): void;
 }
 export interface LauncherDeps {
   readonly scheduler: Scheduler;
   readonly leases: Leases;
+  /** What a worker found at first contact with a target. */
+  found(target: number, found: FoundTarget): Promise<void>;
   readonly log: PluginLog;
 }
 export type Launch = (order: RunOrder, onProgress: (progress: number) => void) => Run;
@@ -25,7 +29,7 @@ export type Launch = (order: RunOrder, onProgress: (progress: number) => void) =
 export function createLauncher(deps: LauncherDeps): Launch {
   return (order, onProgress) => {
     const run = new WorkerRun(deps, order, onProgress);
-    return { ended: run.go(), stop: () => run.stop() };
+    return { ended: run.go(), stop: () => run.stop(), throttle: (bytesPerSecond) => run.throttle(bytesPerSecond) };
   };
 }
 
@@ -67,6 +71,10 @@ class WorkerRun {
     this.#killAfter(stopLimit);
   }
 
+  throttle(bytesPerSecond: number): void {
+    this.#post({ type: 'bandwidth', bytesPerSecond });
+  }
+
   async #launch(exit: () => void): Promise<void> {
     const error = (cause: unknown) => {
       this.#failure ??= cause instanceof Error ? cause.message : String(cause);
@@ -103,6 +111,8 @@ class WorkerRun {
       this.#onProgress(value.progress);
     } else if (value.type === 'lease') {
       this.#keep(value).catch((error: unknown) => this.#refuse(error));
+    } else if (value.type === 'found') {
+      this.#deps.found(value.target, value.found).catch((error: unknown) => this.#deps.log('warn', `${this.#label}: ${error}`));
     } else if (value.type === 'release') {
       this.#release(value).catch((error: unknown) => this.#deps.log('warn', `${this.#label}: ${error}`));
     } else {
@@ -135,6 +145,7 @@ export function isWorkerMessage(value: unknown): value is WorkerMessage {
   if (f.type === 'progress') return isNumber(f.progress);
   if (f.type === 'lease') return isText(f.runtime) && isText(f.container) && isNumber(f.until);
   if (f.type === 'release') return isText(f.runtime) && isText(f.container);
+  if (f.type === 'found') return isNumber(f.target) && foundTarget(f.found) !== undefined;
   return f.type === 'result' && isResult(f);
 }
 

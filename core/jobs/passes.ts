@@ -82,8 +82,10 @@ async function firstLevel(world: PassWorld, track: Track, index: number, o: Pass
     still: o.frozen && isStill(source, o.shared),
     ...(base && { since: base.snapshot }),
   };
-  const { stored } = await world.storer.level(path, plan, level, (bytes) => world.estimate.did(source.name, bytes));
-  const archive = await stored;
+  const archive = await world.storer.startedOver(source.name, async () => {
+    const { stored } = await world.storer.level(path, plan, level, (bytes) => world.estimate.did(source.name, bytes));
+    return stored;
+  });
   if (base && archive.outside_links && !base.archive.outside_links) {
     await world.storer.drop(path);
     return false;
@@ -99,34 +101,53 @@ async function withSnapshot(world: PassWorld, _track: Track, archive: ArchiveEnt
   return { ...archive, snapshot: await world.storer.snapshot(besideArchive(archive.path, 'snar.zst'), local) };
 }
 
+/** An archive of the second pass on its way. */
+export interface Moving {
+  readonly track: Track;
+  readonly path: string;
+  readonly stored: Promise<ArchiveEntry>;
+}
+
 /** What changed since the first pass; single files, which have no levels, are read here for the first time.
- *  Settles with the archives on their way as soon as all is read, so that the container goes on before they are durable. */
+ *  Settles with the archives on their way as soon as all is read, so that the container goes on before they are durable.
+ *  `moving` is told what was begun: when the pass fails, dropMoving takes it back, once the container goes on. */
 export async function secondPass(
   world: PassWorld,
   tracks: readonly Track[],
   files: readonly Track[],
   o: PassOptions,
+  moving: Moving[],
 ): Promise<() => Promise<void>> {
-  const moving: { readonly track: Track; readonly stored: Promise<ArchiveEntry> }[] = [];
   for (const [index, track] of [...tracks, ...files].entries()) {
     // Before the next, not after the last: the container goes on before that one is durable.
     if (moving.length >= world.connections) await moving[moving.length - world.connections]?.stored;
-    const { source, latest } = track;
-    const snapshot = join(world.workFolder, `${index}.second.snar`);
-    const path = world.storer.freePath(track.runStem, latest === undefined ? '' : '.1');
-    const level = latest === undefined ? 0 : (track.archives.at(-1)?.level ?? 0) + 1;
-    const plan = {
-      source,
-      snapshot,
-      reference: o.reference,
-      still: isStill(source, o.shared),
-      ...(latest !== undefined && { since: latest }),
-    };
-    const { read, stored } = await world.storer.level(path, plan, level, () => undefined);
-    moving.push({ track, stored });
-    await read.catch(() => stored); // the put's own error says more
+    await secondLevel(world, track, index, o, moving);
   }
   return async () => {
-    for (const { track, stored } of moving) track.archives.push(await stored);
+    const archives = await Promise.all(moving.map(({ stored }) => stored));
+    for (const [index, archive] of archives.entries()) moving[index]?.track.archives.push(archive);
   };
+}
+
+async function secondLevel(world: PassWorld, track: Track, index: number, o: PassOptions, moving: Moving[]): Promise<void> {
+  const { source, latest } = track;
+  const snapshot = join(world.workFolder, `${index}.second.snar`);
+  const path = world.storer.freePath(track.runStem, latest === undefined ? '' : '.1');
+  const level = latest === undefined ? 0 : (track.archives.at(-1)?.level ?? 0) + 1;
+  const plan = {
+    source,
+    snapshot,
+    reference: o.reference,
+    still: isStill(source, o.shared),
+    ...(latest !== undefined && { since: latest }),
+  };
+  const { read, stored } = await world.storer.level(path, plan, level, () => undefined);
+  moving.push({ track, path, stored });
+  await read.catch(() => stored); // the put's own error says more
+}
+
+/** What cannot be taken back, because the target is away, is no part of the run and is collected by the next one. */
+export async function dropMoving(world: PassWorld, moving: readonly Moving[]): Promise<void> {
+  await Promise.allSettled(moving.map(({ stored }) => stored));
+  for (const { path } of moving) await world.storer.drop(path).catch(() => undefined);
 }

@@ -4,6 +4,8 @@ export interface QueueEntry {
   readonly key: string;
   /** Runs with the same container wait for each other; later ones for other containers may pass. */
   readonly container: string;
+  /** At most so many runs at a time use this place. */
+  readonly place?: { readonly key: string; readonly most: number };
   /** Runs to its end; must not reject. */
   start(): Promise<void>;
 }
@@ -26,6 +28,7 @@ export function createQueue(limit: () => Promise<number>, failed: (error: unknow
 class FairQueue implements Queue {
   readonly #waiting: QueueEntry[] = [];
   readonly #busy = new Set<string>();
+  readonly #places: string[] = []; // one a run
   #running = 0;
   #closed = false;
   #turn = Promise.resolve(); // the limit is read asynchronously: one look at a time
@@ -61,18 +64,25 @@ class FairQueue implements Queue {
   async #look(): Promise<void> {
     const most = Math.max(1, await this.limit());
     while (!this.#closed && this.#running < most) {
-      const next = this.#waiting.find(({ container }) => !this.#busy.has(container));
+      const next = this.#waiting.find((entry) => this.#mayStart(entry));
       if (!next) return;
       this.#start(next);
     }
   }
 
+  #mayStart({ container, place }: QueueEntry): boolean {
+    if (this.#busy.has(container)) return false;
+    return place === undefined || this.#places.filter((key) => key === place.key).length < place.most;
+  }
+
   #start(entry: QueueEntry): void {
     this.leave(entry.key);
     this.#busy.add(entry.container);
+    if (entry.place) this.#places.push(entry.place.key);
     this.#running++;
     const ended = () => {
       this.#busy.delete(entry.container);
+      if (entry.place) this.#places.splice(this.#places.indexOf(entry.place.key), 1);
       this.#running--;
       this.pump();
     };

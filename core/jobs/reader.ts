@@ -6,9 +6,10 @@ import { type Manifest, recordFolder, recordRuns, runManifest } from '../archive
 import { PluginError, type PluginLog, type Runtime, type Target } from '../contract/index.js';
 import type { Plugins } from '../plugins/loaded.js';
 import type { BackupSpec, Place, RestoreSpec, WorkerEnvironment } from './job.js';
-import { openPlace } from './places.js';
+import { openPlace, type PlaceOpening } from './places.js';
 import { foundRun } from './records.js';
 import { restorePlan } from './restore.js';
+import type { TargetDesk } from './service.js';
 
 export interface RecordReader {
   /** Complete and damaged runs, newest first. */
@@ -23,6 +24,7 @@ export interface RecordReader {
 export interface ReaderDeps {
   readonly plugins: Plugins;
   readonly environment: WorkerEnvironment;
+  readonly targets: TargetDesk;
   readonly log: PluginLog;
   readonly signal: AbortSignal;
   runtime(id: string): Runtime;
@@ -44,7 +46,10 @@ export function createRecordReader(deps: ReaderDeps): RecordReader {
   const { plugins, environment, log } = deps;
   const reading = async <T>(place: Place, action: (target: Target, signal: AbortSignal) => Promise<T>): Promise<T> => {
     const signal = AbortSignal.any([deps.signal, AbortSignal.timeout(answerMs)]);
-    await using target = await openPlace(plugins, environment, place, { signal, log });
+    const remote = place.profile === undefined ? undefined : await deps.targets.get(place.profile);
+    const found: PlaceOpening['found'] = (id, what) =>
+      void deps.targets.found(id, what).catch((error) => log('warn', `target ${id}: ${error}`));
+    await using target = await openPlace(plugins, environment, place, { signal, log, found, ...(remote && { remote }) });
     return action(target, signal);
   };
   return {

@@ -2,11 +2,13 @@
 import { fileURLToPath } from 'node:url';
 import type { PluginLog } from '../contract/plugin.js';
 import type { Runtime } from '../contract/runtime.js';
+import { BandwidthShares } from './bandwidths.js';
 import { nextRun } from './calendar.js';
 import { openClock } from './clock.js';
 import {
   type BackupSpec,
   containerOf,
+  type FoundTarget,
   JobError,
   type JobRecords,
   type JobService,
@@ -18,8 +20,10 @@ import {
 import { JobsOfKind, type KindDeps } from './kind.js';
 import { createLauncher } from './launcher.js';
 import { createLeases } from './leases.js';
+import { RemoteOrders } from './orders.js';
 import { createProgressBoard } from './progress.js';
 import { createQueue, type Queue } from './queue.js';
+import type { RemoteTarget } from './remote.js';
 import { createScheduler } from './scheduler.js';
 
 /** The longest sleep: wall time may be set meanwhile, and timers beyond 2^31 ms fire at once. */
@@ -27,11 +31,20 @@ const longestSleep = 30_000;
 /** A run that starts later than this after its time was missed, by a suspend or a clock set forward. */
 const missedAfter = 60_000;
 
+/** What the main thread knows of remote targets. */
+export interface TargetDesk {
+  /** undefined when it is gone. */
+  get(target: number): Promise<RemoteTarget | undefined>;
+  /** For a worker of this appliance to open. */
+  seal(text: string, purpose: string): string;
+  found(target: number, found: FoundTarget): Promise<void>;
+}
 export interface JobServiceDeps {
   readonly backups: JobRecords<BackupSpec>;
   readonly restores: JobRecords<RestoreSpec>;
   readonly leases: LeaseRecords;
   readonly environment: WorkerEnvironment;
+  readonly targets: TargetDesk;
   /** `backup_concurrent`, read anew each time. */
   concurrent(): Promise<number>;
   /** The engine, for what workers left to do: resuming and undoing. @throws PluginError not_found */
@@ -62,8 +75,9 @@ export async function createJobService(deps: JobServiceDeps): Promise<RunningJob
   const scheduler = createScheduler(deps.workerFile ?? fileURLToPath(new URL('./worker.js', import.meta.url)));
   const queue = createQueue(deps.concurrent, failed);
   const progress = createProgressBoard(failed);
-  const launch = createLauncher({ scheduler, leases, log });
-  const { backups, restores } = jobKinds(deps, { queue, launch, clock, progress, log, changed: () => alarm.wake() });
+  const launch = createLauncher({ scheduler, leases, found: (target, found) => deps.targets.found(target, found), log });
+  const bandwidths = new BandwidthShares(async (target) => (await deps.targets.get(target))?.spec.bandwidth_limit ?? 0);
+  const { backups, restores } = jobKinds(deps, { queue, launch, bandwidths, clock, progress, log, changed: () => alarm.wake() });
   const alarm = createAlarm(async (startedAt) => {
     if (await clock.look()) await backups.reschedule();
     return startDue(backups, deps.clock(), startedAt, failed);
@@ -73,6 +87,7 @@ export async function createJobService(deps: JobServiceDeps): Promise<RunningJob
     restores,
     undo: (id, what) => undone({ restores: deps.restores, queue, runtime: deps.runtime }, id, what),
     limitChanged: () => queue.pump(),
+    targetChanged: (target) => void bandwidths.changed(target),
     progress: () => progress.all(),
     progressOf: (kind, id) => progress.of(kind, id),
     onProgress: (listener) => progress.listen(listener),
@@ -93,24 +108,32 @@ export async function createJobService(deps: JobServiceDeps): Promise<RunningJob
   };
 }
 
-type Common = Omit<KindDeps<BackupSpec>, 'kind' | 'records' | 'at' | 'order'>;
+type Common = Omit<KindDeps<BackupSpec>, 'kind' | 'records' | 'at' | 'order' | 'place'>;
 
-function jobKinds({ backups, restores, environment }: JobServiceDeps, common: Common) {
+function jobKinds(deps: JobServiceDeps, common: Common) {
+  const { backups, restores, environment } = deps;
   const { clock } = common;
+  const orders = new RemoteOrders(deps, common.bandwidths);
   return {
     backups: new JobsOfKind<BackupSpec>({
       ...common,
       kind: 'backup',
       records: backups,
       at: (spec) => spec.at,
-      order: ({ id, spec }) => ({ kind: 'backup', id, backup: spec, environment, ...(clock.needsNewBase(id) && { newBase: true }) }),
+      place: ({ dest }) => orders.place(dest),
+      order: async ({ id, spec }) => ({
+        ...{ kind: 'backup', id, backup: spec, environment },
+        ...(await orders.of(spec.dest)),
+        ...(clock.needsNewBase(id) && { newBase: true }),
+      }),
     }),
     restores: new JobsOfKind<RestoreSpec>({
       ...common,
       kind: 'restore',
       records: restores,
       at: () => undefined,
-      order: ({ id, spec }) => ({ kind: 'restore', id, restore: spec, environment }),
+      place: ({ src }) => orders.place(src),
+      order: async ({ id, spec }) => ({ kind: 'restore', id, restore: spec, environment, ...(await orders.of(spec.src)) }),
     }),
   };
 }

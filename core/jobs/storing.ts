@@ -11,7 +11,8 @@ import {
   type StoredFile,
   zstdStream,
 } from '../archive/index.js';
-import { PluginError, type Target } from '../contract/index.js';
+import { PluginError, type PluginLog, type Target } from '../contract/index.js';
+import { longWaits, retried } from '../policy/index.js';
 
 export interface StoredLevel {
   /** tar has read all that it will: the container may go on. */
@@ -34,6 +35,7 @@ export class Storer {
     private readonly record: string,
     private readonly compression: Compression,
     signal: AbortSignal,
+    private readonly log: PluginLog,
   ) {
     this.signal = AbortSignal.any([signal, this.#given.signal]);
   }
@@ -62,16 +64,19 @@ export class Storer {
   async #put(path: string, source: Readable): Promise<StoredFile> {
     const meter = new Meter();
     pipeline(source, meter, () => undefined); // its failure fails the meter, and so the put
+    // A try before may have stored it without our learning so: a connection that breaks at the last answer.
+    if (this.#made.has(path)) await this.target.remove(`${this.record}/${path}`);
     this.#made.add(path);
-    const { bytes } = await this.target.put(`${this.record}/${path}`, meter, { signal: this.signal }).catch((error: unknown) => {
+    const { bytes, pieces } = await this.target.put(`${this.record}/${path}`, meter, { signal: this.signal }).catch((error: unknown) => {
       if (error instanceof PluginError && error.code === 'exists') this.#made.delete(path); // another's, and not ours to take back
       throw error;
     });
     if (!meter.readableEnded || bytes !== meter.bytes) {
-      throw new PluginError('damaged', `the target took ${bytes} bytes of ${path}, which are not all of it`, { retryable: true });
+      throw new PluginError('damaged', `the target took ${bytes} bytes of ${path}, which are not all of it`);
     }
     this.bytes += bytes;
-    return { path, stored_bytes: bytes, sha256: meter.sha256 };
+    const inRecord = pieces && { folder: pieces.folder.slice(this.record.length + 1), count: pieces.count };
+    return { path, stored_bytes: bytes, sha256: meter.sha256, ...(inRecord && { pieces: inRecord }) };
   }
 
   /** Packs a level and stores it. */
@@ -85,24 +90,39 @@ export class Storer {
     return { read, stored };
   }
 
+  /** Does what reads and stores something, and does it again from the start when the target broke off: what could not go on
+   *  where it was is read anew. */
+  startedOver<T>(what: string, work: () => Promise<T>): Promise<T> {
+    const again = (error: PluginError, ms: number) => this.log('warn', `${what} starts over in ${ms} ms: ${error.message}`);
+    return retried(work, { waits: longWaits, signal: this.signal, again });
+  }
+
+  /** A small file, made anew for each try. */
+  smallFile(path: string, source: () => Readable): Promise<StoredFile> {
+    return this.startedOver(path, () => this.file(path, source()));
+  }
+
   /** Takes back one that turned out to be of no use. */
   async drop(path: string): Promise<void> {
     await this.target.remove(`${this.record}/${path}`);
+    this.#made.delete(path);
     this.#names.delete(path.toLowerCase());
   }
 
   /** A snapshot file of tar's, compressed: 100,000 files are some MiB of names. */
   async snapshot(path: string, local: string): Promise<StoredFile> {
-    return this.file(path, zstdStream(createReadStream(local), 'compress', this.signal));
+    return this.smallFile(path, () => zstdStream(createReadStream(local), 'compress', this.signal));
   }
 
   /** What the engine saves of an image. */
-  async image(path: string, source: Readable): Promise<ArchiveEntry> {
-    const plain = new Meter();
-    pipeline(source, plain, () => undefined);
-    const stream = this.compression === 'zstd' ? zstdStream(plain, 'compress', this.signal) : plain;
-    const file = await this.file(path, stream);
-    return { source: '@image', level: 0, compression: this.compression, bytes: plain.bytes, entries: 0, ...file };
+  image(path: string, open: () => Promise<Readable>): Promise<ArchiveEntry> {
+    return this.startedOver('the image', async () => {
+      const plain = new Meter();
+      pipeline(await open(), plain, () => undefined);
+      const stream = this.compression === 'zstd' ? zstdStream(plain, 'compress', this.signal) : plain;
+      const file = await this.file(path, stream);
+      return { source: '@image', level: 0, compression: this.compression, bytes: plain.bytes, entries: 0, ...file };
+    });
   }
 
   /** Ends what is still on its way. */

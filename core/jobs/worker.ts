@@ -7,10 +7,13 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { PluginError } from '../contract/index.js';
 import { createLog } from '../log.js';
 import { loadPlugins, type Plugins } from '../plugins/index.js';
+import { Bandwidth } from '../policy/index.js';
+import { openVault } from '../secrets.js';
 import { backupRun } from './backup.js';
-import type { BackupSpec, RestoreSpec, RunOrder, WorkerMessage, WorkerRequest } from './job.js';
+import { type BackupSpec, orderPurpose, type RestoreSpec, type RunOrder, type WorkerMessage, type WorkerRequest } from './job.js';
 import { holdLease } from './lease.js';
-import { openPlace } from './places.js';
+import { openPlace, type PlaceOpening } from './places.js';
+import { parsedRemote } from './remote.js';
 import { restoreRun } from './restore.js';
 
 type Result = Extract<WorkerMessage, { type: 'result' }>;
@@ -19,6 +22,7 @@ if (!parentPort) throw new Error('the worker is started by the scheduler');
 const port = parentPort;
 const post = (message: WorkerMessage) => port.postMessage(message);
 const stop = new AbortController();
+const bandwidth = new Bandwidth();
 const log = createLog();
 
 const isOrder = (value: unknown): value is RunOrder =>
@@ -29,15 +33,27 @@ const wake = new EventTarget();
 port.on('message', (value: unknown) => {
   if (!isRequest(value)) return;
   if (value.type === 'stop') stop.abort();
+  else if (value.type === 'bandwidth') bandwidth.set(value.bytesPerSecond);
   else wake.dispatchEvent(new Event('kept'));
 });
 const desk = { post, kept: async () => void (await once(wake, 'kept', { signal: stop.signal })) };
+
+/** What opening the order's place takes. @throws PluginError denied when it was sealed for another appliance */
+async function placeOpening({ remote, environment }: RunOrder): Promise<PlaceOpening> {
+  const found: PlaceOpening['found'] = (target, what) => post({ type: 'found', target, found: what });
+  if (remote === undefined) return { signal: stop.signal, log };
+  bandwidth.set(remote.bandwidth);
+  const vault = await openVault(environment.stateFolder);
+  const record = parsedRemote(vault.unseal(remote.sealed, orderPurpose(remote.id)));
+  const { connections } = remote;
+  return { signal: stop.signal, log, remote: record, bandwidth, found, ...(connections !== undefined && { connections }) };
+}
 
 async function backup(order: RunOrder, spec: BackupSpec, plugins: Plugins): Promise<Result> {
   const opening = { signal: stop.signal, log };
   const { environment: env, id, newBase = false } = order;
   await using runtime = await plugins.openRuntime(spec.type, env.runtimes[spec.type] ?? {}, opening);
-  await using target = await openPlace(plugins, env, spec.dest, opening);
+  await using target = await openPlace(plugins, env, spec.dest, await placeOpening(order));
   const workFolder = join(env.stateFolder, 'work', `backup-${id}-${randomBytes(4).toString('hex')}`);
   await mkdir(workFolder, { recursive: true, mode: 0o700 });
   try {
@@ -67,7 +83,7 @@ async function restore(order: RunOrder, spec: RestoreSpec, plugins: Plugins): Pr
   const opening = { signal: stop.signal, log };
   const { environment: env } = order;
   await using runtime = await plugins.openRuntime(spec.type, env.runtimes[spec.type] ?? {}, opening);
-  await using target = await openPlace(plugins, env, spec.src, opening);
+  await using target = await openPlace(plugins, env, spec.src, await placeOpening(order));
   const progress = (value: number) => post({ type: 'progress', progress: value });
   const done = await restoreRun({ spec, runtime, target, undoMs: env.undoMs, signal: stop.signal, log, progress });
   return { type: 'result', result: 0, ...done };

@@ -1,12 +1,18 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { type PluginContext, PluginError, type Runtime, type Target } from '../contract/index.js';
+import { type PluginContext, PluginError, type Runtime, type Target, type TargetPlugin } from '../contract/index.js';
 import { checked, ValidationError } from '../schemas.js';
 import { discoverPlugins, type FoundPlugin } from './discover.js';
-import type { PluginOpening, PluginReport, Plugins } from './loaded.js';
+import type { Detection, PluginOpening, PluginReport, Plugins } from './loaded.js';
 
 type Open = (context: PluginContext) => Promise<unknown>;
+/** What a plugin's module gives: what is not there is undefined. */
+interface Exported {
+  readonly open: Open;
+  readonly pin: Open | undefined;
+  readonly detection: TargetPlugin['detection'] | undefined;
+}
 
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null;
@@ -36,8 +42,11 @@ const isRuntime = (value: unknown): value is Runtime =>
     'version',
   ]);
 
-/** The module's open function. @throws PluginError failed */
-async function imported(plugin: FoundPlugin): Promise<Open> {
+const isDetection = (value: unknown): value is NonNullable<TargetPlugin['detection']> =>
+  isObject(value) && typeof value.port === 'number' && typeof value.answers === 'function';
+
+/** @throws PluginError failed */
+async function imported(plugin: FoundPlugin): Promise<Exported> {
   const { id } = plugin.manifest;
   let module: unknown;
   try {
@@ -48,7 +57,8 @@ async function imported(plugin: FoundPlugin): Promise<Open> {
   const exported = isObject(module) ? module.default : undefined;
   const open = isObject(exported) ? exported.open : undefined;
   if (!isOpen(open)) throw new PluginError('failed', `plugin ${id} has no default export with an open function`);
-  return open;
+  const { pin, detection } = isObject(exported) ? exported : {};
+  return { open, pin: isOpen(pin) ? pin : undefined, detection: isDetection(detection) ? detection : undefined };
 }
 
 /** @throws PluginError invalid */
@@ -62,14 +72,18 @@ function checkedOptions(plugin: FoundPlugin, options: unknown): unknown {
   }
 }
 
-function secretNames({ optionsSchema }: FoundPlugin): string[] {
-  const properties = optionsSchema.properties;
-  if (!isObject(properties)) return [];
-  return Object.entries(properties).flatMap(([name, schema]) => (isObject(schema) && schema['x-secret'] === true ? [name] : []));
+function propertiesOf({ optionsSchema }: FoundPlugin): Record<string, unknown> | undefined {
+  return isObject(optionsSchema.properties) ? optionsSchema.properties : undefined;
+}
+
+function secretNames(plugin: FoundPlugin): string[] {
+  return Object.entries(propertiesOf(plugin) ?? {}).flatMap(([name, schema]) =>
+    isObject(schema) && schema['x-secret'] === true ? [name] : [],
+  );
 }
 
 class LoadedPlugins implements Plugins {
-  readonly #opens = new Map<string, Promise<Open>>();
+  readonly #modules = new Map<string, Promise<Exported>>();
   #reports: readonly PluginReport[];
   constructor(
     private readonly plugins: ReadonlyMap<string, FoundPlugin>,
@@ -103,16 +117,53 @@ class LoadedPlugins implements Plugins {
     return opened;
   }
 
-  async #open(id: string, kind: 'target' | 'runtime', options: unknown, o: PluginOpening): Promise<unknown> {
+  optionNames(id: string) {
+    const plugin = this.plugins.get(id);
+    const properties = plugin && propertiesOf(plugin);
+    return properties && Object.keys(properties);
+  }
+  checkOptions(id: string, options: unknown): void {
+    const plugin = this.plugins.get(id);
+    if (plugin) checked(plugin.optionsSchema, options);
+  }
+  async detections(): Promise<readonly Detection[]> {
+    const found: Detection[] = [];
+    for (const plugin of this.plugins.values()) {
+      if (plugin.manifest.kind !== 'target') continue;
+      const { detection } = await this.#module(plugin).catch(() => ({ detection: undefined })); // told when it is used
+      if (detection) found.push({ id: plugin.manifest.id, port: detection.port, answers: detection.answers.bind(detection) });
+    }
+    return found.sort((a, b) => a.port - b.port);
+  }
+  async pinned(id: string, options: unknown, o: PluginOpening): Promise<Readonly<Record<string, unknown>>> {
+    const plugin = this.#plugin(id, 'target');
+    const { pin } = await this.#module(plugin);
+    if (pin === undefined) return {};
+    const kept = await pin(await this.#context(plugin, options, o));
+    return isObject(kept) ? kept : {};
+  }
+
+  #plugin(id: string, kind: 'target' | 'runtime'): FoundPlugin {
     const plugin = this.plugins.get(id);
     if (plugin?.manifest.kind !== kind) throw new PluginError('not_found', `there is no ${kind} plugin ${id}; install it`);
+    return plugin;
+  }
+  #module(plugin: FoundPlugin): Promise<Exported> {
+    const { id } = plugin.manifest;
+    const module = this.#modules.get(id) ?? imported(plugin);
+    this.#modules.set(id, module);
+    return module;
+  }
+  async #context(plugin: FoundPlugin, options: unknown, o: PluginOpening): Promise<PluginContext> {
     const good = checkedOptions(plugin, options);
-    const opening = this.#opens.get(id) ?? imported(plugin);
-    this.#opens.set(id, opening);
-    const open = await opening;
-    const stateFolder = join(this.stateFolder, 'plugin-state', id);
+    const stateFolder = join(this.stateFolder, 'plugin-state', plugin.manifest.id);
     await mkdir(stateFolder, { recursive: true, mode: 0o700 });
-    return open({ log: o.log, signal: o.signal, stateFolder, options: good });
+    return { log: o.log, signal: o.signal, stateFolder, options: good };
+  }
+  async #open(id: string, kind: 'target' | 'runtime', options: unknown, o: PluginOpening): Promise<unknown> {
+    const plugin = this.#plugin(id, kind);
+    const context = await this.#context(plugin, options, o);
+    return (await this.#module(plugin)).open(context);
   }
 }
 

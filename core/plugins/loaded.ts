@@ -1,4 +1,4 @@
-import type { PluginLog, PluginManifest, Runtime, Target } from '../contract/index.js';
+import type { PluginLog, PluginManifest, Runtime, Target, TargetPlugin } from '../contract/index.js';
 
 /** A discovered plugin, good or broken, as GET /plugin/ tells it. */
 export interface PluginReport {
@@ -25,7 +25,16 @@ export interface Plugins {
   manifest(id: string): PluginManifest | undefined;
   /** Names of the options that its schema marks `x-secret`; undefined when there is no such plugin. */
   secretOptions(id: string): readonly string[] | undefined;
+  /** Names of all its options; undefined when there is no such plugin, or its schema names none and takes any. */
+  optionNames(id: string): readonly string[] | undefined;
+  /** @throws ValidationError with pointers into the options; nothing when there is no such plugin */
+  checkOptions(id: string, options: unknown): void;
+  /** The target plugins that can tell whether a server is of their kind, the lower port first. */
+  detections(): Promise<readonly Detection[]>;
+  /** What the server shows of itself, to be kept; nothing from a plugin that pins nothing. */
+  pinned(id: string, options: unknown, o: PluginOpening): Promise<Readonly<Record<string, unknown>>>;
 }
+export type Detection = { readonly id: string } & NonNullable<TargetPlugin['detection']>;
 export interface PluginOpening {
   readonly signal: AbortSignal;
   readonly log: PluginLog;

@@ -3,10 +3,10 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { BackupSpec, JobRecords, LeaseRecords, RestoreSpec } from '../jobs/job.js';
+import { openVault } from '../secrets.js';
 import { openDatabase } from './db.js';
 import { jobRecords, leaseRecords } from './jobs.js';
 import { type PreferenceRecords, preferenceRecords } from './preferences.js';
-import { openVault } from './secrets.js';
 import { type ShareRecords, shareRecords } from './shares.js';
 import { type TargetRecords, targetRecords } from './targets.js';
 import { type Sessions, sessions, type Users, users } from './users.js';
@@ -24,6 +24,8 @@ export interface Store {
   readonly sessions: Sessions;
   readonly preferences: PreferenceRecords;
   readonly shares: ShareRecords;
+  /** Seals a text under the appliance's key; whoever has the state folder opens it for the same purpose. */
+  seal(text: string, purpose: string): string;
   close(): Promise<void>;
 }
 
@@ -40,6 +42,7 @@ export async function openStore(stateFolder: string): Promise<Store> {
     sessions: sessions(db),
     preferences: preferenceRecords(db),
     shares: shareRecords(db),
+    seal: (text, purpose) => vault.seal(text, purpose),
     close: () => db.close(),
   };
 }

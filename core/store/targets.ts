@@ -1,14 +1,17 @@
 /** Remote targets. Password and plugin options are sealed; the rest is plain. */
+import { type FoundTarget, foundTarget } from '../jobs/job.js';
 import { parsed, type Shape } from '../schemas.js';
+import type { Vault } from '../secrets.js';
 import type { Database } from './db.js';
 import { type Kind, records } from './records.js';
-import type { Vault } from './secrets.js';
 
 export type TargetSpec = Shape<'target'>;
 export interface TargetRecord {
   readonly id: number;
   /** With its secrets: never into an answer, a log or a worker message as it is. */
   readonly spec: TargetSpec;
+  /** What the first contact showed, as long as the address is the same. */
+  readonly found?: FoundTarget;
 }
 
 export interface TargetRecords {
@@ -25,14 +28,15 @@ function targetKind(vault: Vault): Kind<TargetRecord> {
     version: 1,
     steps: {},
     read(f) {
-      const { id, sealed, ...plain } = f;
+      const { id, sealed, found, ...plain } = f;
       if (typeof id !== 'number' || typeof sealed !== 'string') throw new Error('damaged target record');
       const secrets: unknown = JSON.parse(vault.unseal(sealed, `target/${id}`));
-      return { id, spec: parsed('target', { ...plain, ...(typeof secrets === 'object' ? secrets : {}) }) };
+      const known = foundTarget(found);
+      return { id, spec: parsed('target', { ...plain, ...(typeof secrets === 'object' ? secrets : {}) }), ...(known && { found: known }) };
     },
-    write({ id, spec }) {
+    write({ id, spec, found }) {
       const { password, options, ...plain } = spec;
-      return { id, ...plain, sealed: vault.seal(JSON.stringify({ password, options }), `target/${id}`) };
+      return { id, ...plain, ...(found && { found }), sealed: vault.seal(JSON.stringify({ password, options }), `target/${id}`) };
     },
   };
 }

@@ -4,6 +4,7 @@ import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createApi } from '../../core/api/index.js';
+import { PluginError } from '../../core/contract/index.js';
 import { JobError, type JobRecords, type JobService, type Jobs, type ProgressEvent } from '../../core/jobs/job.js';
 import { openStore, type Store } from '../../core/store/index.js';
 
@@ -71,6 +72,7 @@ function jobService(store: Store, running: ReadonlyMap<number, ProgressEvent>, l
     backups: jobsOf(store.backups),
     restores: jobsOf(store.restores),
     limitChanged: () => undefined,
+    targetChanged: () => undefined,
     undo: async (id) => {
       throw new JobError('not_found', `restore ${id} keeps nothing`);
     },
@@ -104,6 +106,13 @@ function handlerOf({ store, jobs, share, setupCodeFile }: HandlerParts) {
         { name: '.hidden', write: true },
         { name: 'container-backup@x', write: true },
       ],
+    },
+    remoteTargets: {
+      ping: async () => false,
+      dirs: async () => {
+        throw new PluginError('unavailable', 'nothing answers', { retryable: true });
+      },
+      check: async () => ({ alive: false }),
     },
     restorePlan: async (spec) => ({ action: 'create', container: spec.container_id }),
     backupRuns: async () => [{ run: 'r1' }],

@@ -21,10 +21,14 @@ const schemas = /^core\/schemas\.ts$/;
 const rooms: readonly Room[] = [
   { of: /^core\/contract\//, may: [] },
   { of: /^core\/archive\//, may: [contract] },
-  { of: /^core\/store\//, may: [contract, job, schemas] },
+  { of: /^core\/store\//, may: [contract, job, schemas, /^core\/secrets\.ts$/] },
   { of: /^core\/plugins\//, may: [contract, schemas] },
-  { of: /^core\/jobs\//, may: [contract, schemas, /^core\/archive\//, /^core\/plugins\//, /^core\/(log|durable)\.ts$/] },
-  { of: /^core\/api\//, may: [contract, job, schemas], types: [/^core\/store\//, /^core\/plugins\//] },
+  { of: /^core\/policy\//, may: [contract] },
+  {
+    of: /^core\/jobs\//,
+    may: [contract, schemas, /^core\/archive\//, /^core\/plugins\//, /^core\/policy\//, /^core\/(log|durable|secrets|address)\.ts$/],
+  },
+  { of: /^core\/api\//, may: [contract, job, schemas, /^core\/address\.ts$/], types: [/^core\/store\//, /^core\/plugins\//] },
   { of: /^plugins\/shared\//, may: [contract] },
   { of: /^plugins\/(targets|runtimes)\/[^/]+\//, may: [contract, /^plugins\/shared\//] },
 ];
@@ -33,6 +37,7 @@ const packages: Readonly<Record<string, RegExp>> = {
   bree: /^core\/jobs\/scheduler\.ts$/,
   'classic-level': /^core\/store\/db\.ts$/,
   ajv: /^core\/schemas\.ts$/,
+  ssh2: /^plugins\/shared\/ssh[^/]*\.ts$/,
   koa: /^core\/api\//,
   '@koa/router': /^core\/api\//,
 };

@@ -1,0 +1,205 @@
+/** What holds for every target, whoever wrote it: tries again, keeps to a bandwidth and to a number of connections, and
+ *  gives up on what does not move. */
+import { pipeline, Readable } from 'node:stream';
+import { type Entry, PluginError, type PluginLog, type Stored, type Target } from '../contract/index.js';
+import type { Bandwidth } from './bandwidth.js';
+import { beforeNextTry, briefWaits, type Patience, retried } from './retry.js';
+import { Slots } from './slots.js';
+import { answeredInTime, stallError, WatchedSource } from './stall.js';
+
+export interface Policy {
+  /** As messages call the target. */
+  readonly name: string;
+  readonly bandwidth: Bandwidth;
+  /** Puts and gets at a time, when it is fewer than the target takes. */
+  readonly connections?: number;
+  /** How long nothing may move. */
+  readonly stallMs: number;
+  readonly signal: AbortSignal;
+  readonly log: PluginLog;
+  /** Waits between tries; for tests. */
+  readonly waits?: readonly number[];
+}
+
+/** How long a put that was given up may take to leave no trace, by the contract, and a little. */
+const settleMs = 6_000;
+/** A tree is many steps, each of which may take its time. */
+const treeLimit = 10;
+
+/** The target under the policy. Disposing disposes the target. */
+export function governed(target: Target, policy: Policy): Target {
+  return new GovernedTarget(target, policy);
+}
+
+interface GetOptions {
+  readonly signal: AbortSignal;
+  readonly offset?: number;
+  readonly length?: number;
+}
+
+class GovernedTarget implements Target {
+  readonly supports: Target['supports'];
+  readonly #slots: Slots;
+
+  constructor(
+    private readonly target: Target,
+    private readonly policy: Policy,
+  ) {
+    const connections = Math.max(1, Math.min(target.supports.connections, policy.connections ?? Number.POSITIVE_INFINITY));
+    this.supports = { ...target.supports, connections };
+    this.#slots = new Slots(connections);
+  }
+  get server(): string | undefined {
+    return this.target.server;
+  }
+
+  #patience(what: string, signal = this.policy.signal): Patience {
+    const again = (error: PluginError, ms: number) =>
+      this.policy.log('info', `${this.policy.name}: ${what} is tried again in ${ms} ms: ${error.message}`);
+    return { waits: this.policy.waits ?? briefWaits, signal, again };
+  }
+  #call<T>(what: string, work: () => Promise<T>, ms = this.policy.stallMs): Promise<T> {
+    return retried(() => answeredInTime(work(), ms, `${this.policy.name}, ${what}`), this.#patience(what));
+  }
+
+  /** Not tried again: the source is gone. Whoever can read it anew starts over. */
+  async put(path: string, source: Readable, o: { signal: AbortSignal; replace?: boolean }): Promise<Stored> {
+    source.on('error', () => undefined); // while it waits for its turn; reading reports it
+    const free = await this.#slot(o.signal, source);
+    try {
+      return await this.#watchedPut(path, source, o);
+    } finally {
+      free();
+    }
+  }
+  async #slot(signal: AbortSignal, source?: Readable): Promise<() => void> {
+    return this.#slots.take(signal).catch((cause: unknown) => {
+      source?.destroy();
+      throw new PluginError('aborted', 'stopped', { cause });
+    });
+  }
+  async #watchedPut(path: string, source: Readable, o: { signal: AbortSignal; replace?: boolean }): Promise<Stored> {
+    const { stallMs, bandwidth, name } = this.policy;
+    const given = new AbortController();
+    const signal = AbortSignal.any([o.signal, given.signal]);
+    let late: (error: PluginError) => void = () => undefined;
+    const tooLate = new Promise<never>((_, reject) => {
+      late = reject;
+    });
+    tooLate.catch(() => undefined);
+    let stall: PluginError | undefined;
+    let timer: NodeJS.Timeout | undefined;
+    const stalled = () => {
+      if (stall !== undefined) return;
+      const error = stallError(`${name}, storing ${path}`, stallMs);
+      stall = error;
+      given.abort();
+      timer = setTimeout(() => late(error), settleMs);
+    };
+    const watched = new WatchedSource({ bandwidth, signal, stallMs, stalled });
+    pipeline(source, watched, () => undefined); // each tells the other; the target sees what came of it
+    watched.on('error', () => undefined);
+    try {
+      return await Promise.race([this.target.put(path, watched, { ...o, signal }), tooLate]);
+    } catch (error) {
+      watched.destroy();
+      throw stall ?? error;
+    } finally {
+      watched.unwatch();
+      clearTimeout(timer);
+    }
+  }
+
+  /** Goes on from where a connection broke: whoever reads checks the whole against its hash. */
+  async get(path: string, o: GetOptions): Promise<Readable> {
+    const { policy } = this;
+    const free = await this.#slot(o.signal);
+    const closed = new AbortController();
+    const signal = AbortSignal.any([o.signal, closed.signal]);
+    try {
+      const first = await this.#opened(path, { ...o, signal });
+      const stream = Readable.from(this.#chunks(path, { ...o, signal }, first), { objectMode: false, highWaterMark: 1 << 20 });
+      stream.on('error', () => undefined); // an abort before anybody reads must not end the process; reading reports it
+      const abort = () => stream.destroy(new PluginError('aborted', `${path}: stopped`));
+      o.signal.addEventListener('abort', abort, { once: true });
+      stream.once('close', () => {
+        o.signal.removeEventListener('abort', abort);
+        closed.abort();
+        first.destroy();
+        free();
+      });
+      if (o.signal.aborted) abort();
+      return stream;
+    } catch (error) {
+      free();
+      throw policy.signal.aborted && !(error instanceof PluginError) ? new PluginError('aborted', 'stopped') : error;
+    }
+  }
+  #opened(path: string, o: GetOptions): Promise<Readable> {
+    const open = () => answeredInTime(this.target.get(path, o), this.policy.stallMs, `${this.policy.name}, reading ${path}`);
+    return retried(open, this.#patience(`reading ${path}`, o.signal));
+  }
+  async *#chunks(path: string, o: GetOptions, first: Readable): AsyncGenerator<Uint8Array> {
+    const { offset = 0, length } = o;
+    let given = 0;
+    let failed = 0;
+    for (let stream = first; ; ) {
+      try {
+        for await (const chunk of this.#inTime(stream, path)) {
+          await this.policy.bandwidth.take(chunk.length, o.signal);
+          given += chunk.length;
+          failed = 0;
+          yield chunk;
+        }
+        return;
+      } catch (error) {
+        stream.destroy();
+        await beforeNextTry(error, ++failed, this.#patience(`reading ${path} from byte ${offset + given}`, o.signal));
+        stream = await this.#opened(path, { ...o, offset: offset + given, ...(length !== undefined && { length: length - given }) });
+      }
+    }
+  }
+  /** Only the time in which somebody waits for a chunk counts. */
+  async *#inTime(stream: Readable, path: string): AsyncGenerator<Uint8Array> {
+    const chunks: AsyncIterator<Uint8Array> = stream[Symbol.asyncIterator]();
+    for (;;) {
+      const next = await answeredInTime(chunks.next(), this.policy.stallMs, `${this.policy.name}, reading ${path}`);
+      if (next.done) return;
+      yield next.value;
+    }
+  }
+
+  stat(path: string): Promise<Entry | undefined> {
+    return this.#call(`looking at ${path || 'the top'}`, () => this.target.stat(path));
+  }
+  /** Begins anew when it is cut off, and passes over what it has told already. */
+  async *list(path: string, o: { unfinished?: boolean } = {}): AsyncGenerator<Entry> {
+    const told = new Set<string>();
+    const what = `listing ${path || 'the top'}`;
+    for (let failed = 1; ; failed++) {
+      try {
+        const entries = this.target.list(path, o)[Symbol.asyncIterator]();
+        for (;;) {
+          const next = await answeredInTime(entries.next(), this.policy.stallMs, `${this.policy.name}, ${what}`);
+          if (next.done) return;
+          if (told.has(next.value.name)) continue;
+          told.add(next.value.name);
+          yield next.value;
+        }
+      } catch (error) {
+        await beforeNextTry(error, failed, this.#patience(what));
+      }
+    }
+  }
+  remove(path: string): Promise<void> {
+    return this.#call(`removing ${path}`, () => this.target.remove(path), treeLimit * this.policy.stallMs);
+  }
+  space(): Promise<{ total: number; free: number } | undefined> {
+    return this.#call('asking for free space', () => this.target.space());
+  }
+  async [Symbol.asyncDispose](): Promise<void> {
+    await answeredInTime(Promise.resolve(this.target[Symbol.asyncDispose]()), settleMs, this.policy.name).catch((error: unknown) => {
+      this.policy.log('warn', `closing the target failed: ${error}`);
+    });
+  }
+}

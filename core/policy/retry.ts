@@ -1,0 +1,43 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { PluginError } from '../contract/index.js';
+
+export interface Patience {
+  /** Waits before each further try, in ms; as many as there are, so often it is tried again. */
+  readonly waits: readonly number[];
+  readonly signal: AbortSignal;
+  /** Told before each wait. */
+  again?(error: PluginError, ms: number): void;
+}
+
+/** A short answer that did not come: the connection may have been cut for a moment, or a server is being restarted. */
+export const briefWaits: readonly number[] = [500, 2_000, 5_000, 10_000];
+/** An archive that has to start over: a link that was cut, or a server that starts anew, has a minute to be back. */
+export const longWaits: readonly number[] = [2_000, 15_000, 45_000];
+
+/** Half of it is chance, so that jobs that were cut off together do not come back together. */
+const jittered = (ms: number): number => Math.round(ms * (0.5 + Math.random() / 2));
+
+/** Whether trying again may help without anybody changing anything. */
+export const isRetryable = (error: unknown): error is PluginError => error instanceof PluginError && error.retryable;
+
+/** Waits before the try that comes after `failed` failures. @throws the error when it may not or need not be tried again */
+export async function beforeNextTry(error: unknown, failed: number, o: Patience): Promise<void> {
+  const wait = o.waits[failed - 1];
+  if (!isRetryable(error) || wait === undefined || o.signal.aborted) throw error;
+  const ms = jittered(wait);
+  o.again?.(error, ms);
+  await sleep(ms, undefined, { signal: o.signal }).catch(() => {
+    throw new PluginError('aborted', 'stopped', { cause: error });
+  });
+}
+
+/** Does it, and again when it fails with a retryable error. @throws the last error */
+export async function retried<T>(work: () => Promise<T>, o: Patience): Promise<T> {
+  for (let failed = 1; ; failed++) {
+    try {
+      return await work();
+    } catch (error) {
+      await beforeNextTry(error, failed, o);
+    }
+  }
+}

@@ -1,0 +1,72 @@
+import { Transform, type TransformCallback } from 'node:stream';
+import { PluginError } from '../contract/index.js';
+import type { Bandwidth } from './bandwidth.js';
+
+/** How exactly the limit is kept, as a part of it. */
+const looksPerLimit = 10;
+
+export function stallError(what: string, ms: number): PluginError {
+  return new PluginError('stalled', `${what}: nothing moved for ${Math.round(ms / 1000)} s; look after the server and the network`, {
+    retryable: true,
+  });
+}
+
+/** The answer of something that takes no signal, or `stalled` when it does not come in time. */
+export async function answeredInTime<T>(answer: Promise<T>, ms: number, what: string): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(stallError(what, ms)), ms);
+  });
+  try {
+    return await Promise.race([answer, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+export interface WatchOptions {
+  readonly bandwidth: Bandwidth;
+  readonly signal: AbortSignal;
+  readonly stallMs: number;
+  /** Nothing was taken for so long. */
+  stalled(): void;
+}
+
+/** Between a source and a target that puts it away: keeps the bandwidth, and sees when the target takes no more. A source
+ *  that gives nothing is no stall: tar may look for long at what has not changed. */
+export class WatchedSource extends Transform {
+  #moved = performance.now();
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(private readonly o: WatchOptions) {
+    super({ highWaterMark: 1 << 20 });
+    this.#timer = setInterval(() => this.#look(), Math.max(10, o.stallMs / looksPerLimit)).unref();
+  }
+
+  #look(): void {
+    const targetsTurn = this.readableLength > 0 || this.readableEnded;
+    if (!targetsTurn) this.#moved = performance.now();
+    else if (performance.now() - this.#moved >= this.o.stallMs) this.o.stalled();
+  }
+  override _read(size: number): void {
+    this.#moved = performance.now();
+    super._read(size);
+  }
+  override _transform(chunk: Buffer, _encoding: BufferEncoding, done: TransformCallback): void {
+    this.o.bandwidth.take(chunk.length, this.o.signal).then(
+      () => {
+        this.#moved = performance.now();
+        done(null, chunk);
+      },
+      (cause: unknown) => done(new PluginError('aborted', 'stopped', { cause })),
+    );
+  }
+  /** The put is over, one way or the other. */
+  unwatch(): void {
+    clearInterval(this.#timer);
+  }
+  override _destroy(error: Error | null, done: (error: Error | null) => void): void {
+    if (error) this.unwatch(); // a source that is at its end is destroyed too, while the target still has to finish
+    done(error);
+  }
+}
