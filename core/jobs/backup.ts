@@ -199,7 +199,15 @@ class Run {
     // Its owner may have started or thawed it since it was described: then the first pass holds no single moment.
     const runs = running || (await runtime.describe(spec.container_id)).state === 'running';
     if (!runs) return firstPass(this.#pass, files, { reference, frozen, shared });
-    await this.#paused(async () => secondPass(this.#pass, folders, files, { reference: Date.now(), frozen: true, shared }));
+    // All of it starts over, not one archive: what is read in a pause is of a single moment.
+    return this.parts.storer.startedOver('the pass in the pause', async () => {
+      const moving: Moving[] = [];
+      const second = () => secondPass(this.#pass, folders, files, { reference: Date.now(), frozen: true, shared }, moving);
+      await this.#paused(second).catch(async (error: unknown) => {
+        await dropMoving(this.#pass, moving);
+        throw error;
+      });
+    });
   }
 
   /** Runs `read` while the container is frozen, and what it gives after the container goes on. */

@@ -1,5 +1,5 @@
 /** The jobs of one kind: their records, and each run from being due to its result. */
-import { PluginError, type PluginLog } from '../contract/index.js';
+import type { PluginLog } from '../contract/plugin.js';
 import type { BandwidthShares } from './bandwidths.js';
 import { nextRun } from './calendar.js';
 import type { WallClock } from './clock.js';
@@ -14,9 +14,10 @@ import {
   type Jobs,
   type RunOrder,
 } from './job.js';
-import type { Launch, Run, RunResult } from './launcher.js';
+import type { Launch, RunResult } from './launcher.js';
 import type { ProgressBoard } from './progress.js';
 import type { Queue, QueueEntry } from './queue.js';
+import { interrupted, newSlot, type Slot, stopped, told } from './slot.js';
 import { type JobEvent, stateAfter } from './states.js';
 
 interface AnySpec {
@@ -43,16 +44,6 @@ export interface KindDeps<Spec extends AnySpec> {
   /** A next run may have changed. */
   changed(): void;
 }
-
-/** A run from the moment it waits to its end. */
-interface Slot {
-  readonly ended: Promise<void>;
-  readonly end: () => void;
-  run?: Run;
-  stop?: 'user' | 'shutdown';
-}
-
-const interrupted = { code: 'interrupted', message: 'the service ended during the run; run the job again' };
 
 export class JobsOfKind<Spec extends AnySpec> implements Jobs<Spec> {
   readonly #d: KindDeps<Spec>;
@@ -286,20 +277,4 @@ export class JobsOfKind<Spec extends AnySpec> implements Jobs<Spec> {
     void settled.then(() => this.#turns.get(id) === settled && this.#turns.delete(id));
     return turn;
   }
-}
-
-function told(error: unknown): { readonly code: string; readonly message: string } {
-  return error instanceof PluginError ? { code: error.code, message: error.message } : { code: 'io', message: `${error}` };
-}
-
-function newSlot(): Slot {
-  let end = () => {};
-  const ended = new Promise<void>((resolve) => {
-    end = resolve;
-  });
-  return { ended, end };
-}
-
-function stopped(why: 'user' | 'shutdown'): RunResult {
-  return why === 'user' ? { type: 'result', result: -2 } : { type: 'result', result: -1, error: interrupted };
 }

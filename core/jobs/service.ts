@@ -19,7 +19,7 @@ import {
 } from './job.js';
 import { JobsOfKind, type KindDeps } from './kind.js';
 import { createLauncher } from './launcher.js';
-import { createLeases } from './leases.js';
+import { createLeases, type Leases } from './leases.js';
 import { RemoteOrders } from './orders.js';
 import { createProgressBoard } from './progress.js';
 import { createQueue, type Queue } from './queue.js';
@@ -70,8 +70,7 @@ export async function createJobService(deps: JobServiceDeps): Promise<RunningJob
   const { log } = deps;
   const failed = (error: unknown) => log('error', `jobs: ${error}`);
   const clock = await openClock(deps.clockFile, deps.clock);
-  const resume = async (id: string, container: string) => deps.runtime(id).resume(container);
-  const leases = createLeases({ records: deps.leases, resume, clock: deps.clock, log });
+  const leases = leasesOf(deps);
   const scheduler = createScheduler(deps.workerFile ?? fileURLToPath(new URL('./worker.js', import.meta.url)));
   const queue = createQueue(deps.concurrent, failed);
   const progress = createProgressBoard(failed);
@@ -106,6 +105,10 @@ export async function createJobService(deps: JobServiceDeps): Promise<RunningJob
     },
     counts: () => ({ ...queue.counts(), workers: scheduler.held().workers, workerJobs: scheduler.held().jobs }),
   };
+}
+
+function leasesOf({ leases, clock, log, runtime }: JobServiceDeps): Leases {
+  return createLeases({ records: leases, resume: async (id, container) => runtime(id).resume(container), clock, log });
 }
 
 type Common = Omit<KindDeps<BackupSpec>, 'kind' | 'records' | 'at' | 'order' | 'place'>;

@@ -37,7 +37,7 @@ const packages: Readonly<Record<string, RegExp>> = {
   bree: /^core\/jobs\/scheduler\.ts$/,
   'classic-level': /^core\/store\/db\.ts$/,
   ajv: /^core\/schemas\.ts$/,
-  ssh2: /^plugins\/shared\/ssh[^/]*\.ts$/,
+  ssh2: /^plugins\/(shared\/ssh[^/]*|targets\/sftp\/[^/]+)\.ts$/,
   koa: /^core\/api\//,
   '@koa/router': /^core\/api\//,
 };
