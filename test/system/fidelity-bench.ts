@@ -35,6 +35,14 @@ export function allDifferences(before: Trees, after: Trees, expected: readonly R
   return found.filter((line) => !expected.some((pattern) => pattern.test(line)));
 }
 
+/** Where a job keeps its record; without, in the share. */
+export interface PlaceWish {
+  readonly target: 'local' | 'remote';
+  readonly path: string;
+  readonly profile?: number;
+}
+const inShare: PlaceWish = { target: 'local', path: '/test/backups' };
+
 export interface JobWish {
   readonly name: string;
   readonly container: string;
@@ -42,14 +50,15 @@ export interface JobWish {
   readonly features?: readonly string[];
   readonly retention?: number;
   readonly exclude?: readonly string[];
+  readonly place?: PlaceWish;
 }
 
-export function makeJob(service: DemoService, { name, container, type, ...more }: JobWish): Promise<number> {
+export function makeJob(service: DemoService, { name, container, type, place = inShare, ...more }: JobWish): Promise<number> {
   return service.create('backup', {
     job_name: name,
     container_id: container,
     type,
-    dest: { target: 'local', path: '/test/backups' },
+    dest: place,
     at: notSoon(),
     ...more,
   });
@@ -71,12 +80,13 @@ export interface RestoreWish {
   readonly container: string;
   readonly type: 'lxc' | 'docker';
   readonly remap?: Body;
+  readonly place?: PlaceWish;
 }
 
-const restoreBody = ({ portfolio, container, type, remap }: RestoreWish): Body => ({
+const restoreBody = ({ portfolio, container, type, remap, place = inShare }: RestoreWish): Body => ({
   container_id: container,
   type,
-  src: { target: 'local', path: '/test/backups', portfolio },
+  src: { ...place, portfolio },
   ...(remap && { remap }),
 });
 

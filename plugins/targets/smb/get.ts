@@ -1,0 +1,130 @@
+import type { ChildProcess } from 'node:child_process';
+import { Readable } from 'node:stream';
+import { PluginError } from '../../../core/contract/index.js';
+import { abortError } from '../../shared/source.js';
+import { connectError, isConnectError, transferError } from './failure.js';
+import { quoted } from './names.js';
+import { look, type Place, shown } from './tree.js';
+
+export interface GetOptions {
+  readonly signal: AbortSignal;
+  readonly offset?: number;
+  readonly length?: number;
+}
+
+/** smbclient's own limit for an answer while data flows, in seconds: a disk of a NAS may have to spin up. */
+export const dataTime = 20;
+
+/** The bytes of a regular file. smbclient begins at the start of the file: what lies before `offset` is read and dropped.
+ *  @throws PluginError not_found, invalid */
+export async function get(place: Place, o: GetOptions): Promise<Readable> {
+  const { offset = 0, length = Number.POSITIVE_INFINITY } = o;
+  if (!(offset >= 0 && length >= 0)) throw new PluginError('invalid', 'offset and length must not be negative');
+  const path = shown(place.parts);
+  if (o.signal.aborted) throw abortError(path);
+  const there = await look(place);
+  if (there === undefined) throw new PluginError('not_found', `${path} is not there`);
+  if (there.folder) throw new PluginError('invalid', `${path} is a folder, not a file`);
+  if (o.signal.aborted) throw abortError(path);
+  return new Download(place, o.signal, new Window(offset, offset + length));
+}
+
+/** What of the file is wanted. */
+class Window {
+  #position = 0;
+  constructor(
+    readonly start: number,
+    readonly end: number,
+  ) {}
+  get position(): number {
+    return this.#position;
+  }
+  get passed(): boolean {
+    return this.#position >= this.end;
+  }
+  /** The part of the next bytes of the file that lies in the window. */
+  cut(bytes: Buffer): Buffer {
+    const from = this.#position;
+    this.#position += bytes.length;
+    return bytes.subarray(Math.max(0, this.start - from), Math.max(0, this.end - from));
+  }
+}
+
+/** What one smbclient reads from the server. The command goes by stdin, since a `;` in a name would end it in an argument.
+ *  All but the bytes of the file goes to stderr. */
+class Download extends Readable {
+  #child: ChildProcess | undefined;
+  #said = '';
+  #tries = 25;
+  #abort = () => this.destroy(abortError(shown(this.place.parts)));
+
+  constructor(
+    readonly place: Place,
+    readonly signal: AbortSignal,
+    readonly window: Window,
+  ) {
+    super({ highWaterMark: 1 << 20 });
+    this.on('error', () => undefined); // an abort before anybody reads must not end the process; reading reports it
+    signal.addEventListener('abort', this.#abort, { once: true });
+    this.#start();
+  }
+  #start(): void {
+    const { session, parts } = this.place;
+    const child = session.login.start([session.login.service(session.share)], { timeout: dataTime });
+    child.once('error', (cause) => this.destroy(new PluginError('failed', 'smbclient could not be started', { cause })));
+    child.once('close', () => this.#closed());
+    child.stdout?.on('data', (bytes: Buffer) => this.#take(bytes));
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      if (this.#said.length < 1 << 16) this.#said += text;
+    });
+    child.stdin?.on('error', () => undefined); // 'close' tells
+    child.stdin?.end(`get ${quoted(parts)} -\n`);
+    this.#child = child;
+  }
+  #take(bytes: Buffer): void {
+    const piece = this.window.cut(bytes);
+    if (this.destroyed || this.readableEnded) return;
+    const full = piece.length > 0 && !this.push(piece);
+    if (this.window.passed) this.#finish();
+    else if (full) this.#child?.stdout?.pause();
+  }
+  #finish(): void {
+    this.push(null);
+    this.#end();
+  }
+  #closed(): void {
+    if (this.destroyed) return;
+    const error = this.window.passed ? undefined : incomplete(this.#said, this.window.position, this.place);
+    // while another file takes its place it cannot be opened for a moment
+    if (error === undefined) this.#finish();
+    else if (error.code !== 'in_use' || this.window.position > 0 || this.#tries-- === 0) this.destroy(error);
+    else setTimeout(() => this.#again(), 100);
+  }
+  #again(): void {
+    if (this.destroyed) return;
+    this.#said = '';
+    this.#start();
+  }
+  #end(): void {
+    this.#child?.kill('SIGKILL');
+    this.#child?.stdout?.resume(); // else its end is never seen
+  }
+  override _read(): void {
+    this.#child?.stdout?.resume();
+  }
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    this.signal.removeEventListener('abort', this.#abort);
+    this.#end();
+    done(error);
+  }
+}
+
+/** smbclient ends with 0 whatever happened to a command from stdin. Only what it says when it is done proves that all was
+ *  given: the size that the file had when it was opened. */
+function incomplete(said: string, bytes: number, { session, parts }: Place): PluginError | undefined {
+  const peer = session.login.peer(session.share);
+  const done = /^getting file .* of size (\d+) as - \(/m.exec(said);
+  if (done !== null && Number(done[1]) === bytes) return undefined;
+  if (isConnectError(said)) return connectError(said, peer);
+  return transferError(said, `${shown(parts)} ended after ${bytes} bytes`, peer);
+}

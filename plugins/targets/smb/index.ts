@@ -1,0 +1,136 @@
+import type { Readable } from 'node:stream';
+import { type Entry, type PluginContext, PluginError, type Target, type TargetPlugin } from '../../../core/contract/index.js';
+import { fileParts, pathParts, refuseTop } from '../../shared/paths.js';
+import { untilAborted } from '../../shared/source.js';
+import { type Probed, probe } from './detect.js';
+import { type GetOptions, get } from './get.js';
+import { Login, type SmbOptions } from './login.js';
+import { checkNames } from './names.js';
+import { put } from './put.js';
+import { Session } from './session.js';
+import { shares } from './shares.js';
+import { children, look, type Place, remove, space } from './tree.js';
+
+export type { SmbOptions } from './login.js';
+
+/** A folder on an SMB server, through Samba's smbclient: nothing is mounted. One smbclient for each share answers
+ *  questions, each put and get has one of its own. Only SMB 2 and 3 are spoken, every message is signed, and guests are
+ *  never used. */
+class SmbTarget implements Target {
+  readonly supports;
+  /** The dialect that it chooses when it is offered all. */
+  server?: string;
+  readonly #base: readonly string[];
+  readonly #sessions = new Map<string, Session>();
+
+  constructor(
+    readonly context: PluginContext<SmbOptions>,
+    readonly login: Login,
+  ) {
+    this.#base = pathParts(context.options.base ?? '');
+    checkNames(this.#base);
+    this.supports = { range: false, freeSpace: this.#base.length > 0, atomicReplace: true, connections: 3 } as const;
+  }
+  /** Tells what is wrong with server, user or share. */
+  async connect(probing: Promise<Probed>): Promise<void> {
+    const [share] = this.#base;
+    if (share === undefined) await shares(this.login);
+    else await this.#session(share).connect();
+    const probed = await probing;
+    if (probed.kind === 'smb' && probed.dialect !== undefined) this.server = probed.dialect;
+  }
+  #session(share: string): Session {
+    const session = this.#sessions.get(share) ?? new Session(this.login, share);
+    this.#sessions.set(share, session);
+    return session;
+  }
+  /** Where a path lies; undefined when it is the list of shares. @throws PluginError invalid */
+  #find(path: string): Place | undefined {
+    const [share, ...parts] = [...this.#base, ...pathParts(path)];
+    checkNames(share === undefined ? [] : [share, ...parts]);
+    return share === undefined ? undefined : { session: this.#session(share), parts };
+  }
+  #file(path: string): Place {
+    fileParts(path);
+    const place = this.#find(path);
+    if (place === undefined || place.parts.length === 0)
+      throw new PluginError('invalid', `${path}: its first part is the share; name a file in it, as ${path}/name`);
+    return place;
+  }
+  /** Where the share is a part of the path, an absent one is a path that leads nowhere. Else it is an error. */
+  #inShare<T>(work: () => Promise<T>, absent: T): Promise<T> {
+    return work().catch((error: unknown) => {
+      if (this.#base.length === 0 && error instanceof PluginError && error.code === 'not_found') return absent;
+      throw error;
+    });
+  }
+  #signal(signal: AbortSignal): AbortSignal {
+    return AbortSignal.any([signal, this.context.signal]);
+  }
+  async put(path: string, source: Readable, o: { signal: AbortSignal; replace?: boolean }): Promise<{ bytes: number }> {
+    source.on('error', () => undefined); // it may fail while the share is looked at; reading it reports that
+    try {
+      return await put(this.#file(path), source, { signal: this.#signal(o.signal), replace: o.replace ?? false });
+    } catch (error) {
+      source.destroy();
+      throw error;
+    }
+  }
+  async get(path: string, o: GetOptions): Promise<Readable> {
+    return get(this.#file(path), { ...o, signal: this.#signal(o.signal) });
+  }
+  async stat(path: string): Promise<Entry | undefined> {
+    const place = this.#find(path);
+    if (place === undefined) return { name: '', folder: true, size: 0 };
+    if (path === '') return look({ ...place, parts: [] }); // it is made when something is put
+    const there = await this.#inShare(() => look(place), undefined);
+    return there === undefined ? undefined : { ...there, name: pathParts(path).at(-1) ?? '' };
+  }
+  async *list(path: string, o: { unfinished?: boolean } = {}): AsyncGenerator<Entry> {
+    const place = this.#find(path);
+    const found = place === undefined ? await shares(this.login) : await this.#inShare(() => children(place), []);
+    for (const entry of found) if (!entry.unfinished || o.unfinished) yield entry;
+  }
+  async remove(path: string): Promise<void> {
+    refuseTop(path);
+    const place = this.#find(path);
+    if (place === undefined || place.parts.length === 0)
+      throw new PluginError('invalid', `${path} is a share; only what is in it can be removed`);
+    await this.#inShare(() => remove(place), undefined);
+  }
+  async space(): Promise<{ total: number; free: number } | undefined> {
+    const place = this.#find('');
+    return place === undefined ? undefined : space(place);
+  }
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const session of this.#sessions.values()) session.close();
+    await this.login[Symbol.asyncDispose]();
+  }
+}
+
+async function open(context: PluginContext<SmbOptions>): Promise<Target> {
+  const { host, port = 445 } = context.options;
+  const login = await Login.open(context.options, context.stateFolder);
+  const stop = new AbortController();
+  const probing = probe(host, port, AbortSignal.any([context.signal, stop.signal]));
+  let target: SmbTarget | undefined;
+  try {
+    target = new SmbTarget(context, login);
+    await untilAborted(target.connect(probing), context.signal, `SMB server ${host}`);
+    return target;
+  } catch (error) {
+    await (target ?? login)[Symbol.asyncDispose]();
+    const lost = error instanceof PluginError && error.code === 'unavailable';
+    if (!lost || (await probing).kind !== 'other') throw error;
+    const fix = 'allow that there, or correct host and port';
+    throw new PluginError('unsupported', `what listens at port ${port} of ${host} does not speak SMB 2 or 3; ${fix}`, { cause: error });
+  } finally {
+    stop.abort();
+  }
+}
+
+const plugin: TargetPlugin<SmbOptions> = {
+  open,
+  detection: { port: 445, answers: async (host, port, signal) => (await probe(host, port, signal)).kind === 'smb' },
+};
+export default plugin;

@@ -1,0 +1,27 @@
+import { PluginError } from '../../../core/contract/index.js';
+
+/** A line to smbclient holds two paths at most and must stay under 8 KiB: the rest of a longer one would be a command of its own. */
+const longestPath = 3_800;
+
+// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what must not pass
+const never = /[\u0000-\u001f\u007f"*:<>?|\\]/;
+
+/** Refuses names that SMB cannot keep, before anything is sent. It also makes every name safe in a command: none can end
+ *  the quotes around it or match other names. @throws PluginError invalid */
+export function checkNames(parts: readonly string[]): void {
+  for (const part of parts) {
+    const shown = JSON.stringify(part);
+    if (never.test(part)) throw new PluginError('invalid', `${shown}: SMB names hold none of " * : < > ? | \\ and no control characters`);
+    if (part.endsWith(' ')) throw new PluginError('invalid', `${shown}: SMB names do not end in a space`);
+    if (/\p{Surrogate}/u.test(part)) throw new PluginError('invalid', `${shown} is no valid text`);
+  }
+  if (Buffer.byteLength(parts.join('\\')) > longestPath)
+    throw new PluginError('invalid', `a path on an SMB share may have ${longestPath} bytes at most, with its base`);
+}
+
+/** Some servers, Samba as it is delivered too, keep a name that ends in a dot under another name. */
+export const endsInDot = (name: string): boolean => name.endsWith('.');
+
+/** The path as smbclient takes it, in quotes. Only for parts that have passed checkNames. */
+export const quoted = (parts: readonly string[]): string => `"${sharePath(parts)}"`;
+export const sharePath = (parts: readonly string[]): string => `\\${parts.join('\\')}`;

@@ -1,0 +1,223 @@
+import type { ChildProcess } from 'node:child_process';
+import type { Readable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { PluginError } from '../../../core/contract/index.js';
+import { partName } from '../../shared/paths.js';
+import { abortError, gatheredChunks, untilAborted } from '../../shared/source.js';
+import { connectError, isAbsent, isConnectError, shareError, statusIn, transferError, unavailable } from './failure.js';
+import { dataTime } from './get.js';
+import { endsInDot, quoted, sharePath } from './names.js';
+import { look, makeFolder, type Place, removeFile, shown, unlessInUse, unmakeFolder, writeFailed } from './tree.js';
+
+const writeSize = 1 << 20;
+/** Whoever aborts waits for so long at most: the contract says 5 s. */
+const patience = 4_000;
+
+export interface PutOptions {
+  readonly signal: AbortSignal;
+  readonly replace: boolean;
+}
+
+/** A file in the making. */
+interface Draft {
+  readonly place: Place;
+  readonly part: Place;
+  readonly folder: Place;
+  readonly made: number;
+}
+
+/** Stores `source` as the file `place`, or nothing. smbclient has no command that has the server flush a file: what is
+ *  stored has left the server's program, and is on its disk when its operating system next writes back (Samba's
+ *  `sync always = yes` does so at once). Whoever calls destroys the source when this fails. @throws PluginError */
+export async function put(place: Place, source: Readable, o: PutOptions): Promise<{ bytes: number }> {
+  const path = shown(place.parts);
+  if (o.signal.aborted) throw abortError(path);
+  const draft = await begin(place, o);
+  let time = patience;
+  try {
+    const bytes = await send(draft, source, o.signal);
+    time = patience / 2; // the other half may be gone when the name is not given
+    await patiently(commit(draft, bytes, o), o.signal, path);
+    return { bytes };
+  } catch (error) {
+    await within(time, undo(draft));
+    throw error;
+  }
+}
+
+/** Waits for what takes things back, but not for ever: it goes on by itself. */
+async function within(time: number, work: Promise<unknown>): Promise<void> {
+  await Promise.race([work.catch(() => undefined), sleep(time, undefined, { ref: false })]);
+}
+
+/** All that comes before the source is touched. */
+async function begin(place: Place, o: PutOptions): Promise<Draft> {
+  const starting = prepare(place, o);
+  try {
+    return await untilAborted(starting, o.signal, shown(place.parts));
+  } catch (error) {
+    await within(patience, starting.then(undo));
+    throw error;
+  }
+}
+
+/** The name is free, the folder is there, and the part is in it. */
+async function prepare(place: Place, { replace, signal }: PutOptions): Promise<Draft> {
+  const { session, parts } = place;
+  await refuseTaken(place, replace);
+  const folder = { session, parts: parts.slice(0, -1) };
+  const part = { session, parts: [...folder.parts, partName()] };
+  // another put that fails may remove the folder that this one has just found: try again
+  for (let tries = 5; ; tries--) {
+    if (signal.aborted) throw abortError(shown(parts));
+    const draft = { place, part, folder, made: await makeFolder(folder) };
+    try {
+      // a first part, whatever is in it: it keeps the folder, and tells whether anything may be written
+      const { status } = await session.run(`put /proc/self/fd/3 ${quoted(part.parts)}`);
+      if (status === undefined) {
+        if (parts.some(endsInDot)) await requireDots(place);
+        return draft;
+      }
+      if (!isAbsent(status) || tries === 0) throw await writeFailed(place, status);
+      await undo(draft).catch(() => undefined);
+    } catch (error) {
+      await within(patience, undo(draft));
+      throw error;
+    }
+  }
+}
+
+async function refuseTaken(place: Place, replace: boolean): Promise<void> {
+  const there = await look(place);
+  if (there === undefined || (replace && !there.folder)) return;
+  const why = there.folder ? 'is a folder; a file cannot replace it' : 'is already there';
+  throw new PluginError('exists', `${shown(place.parts)} ${why}`);
+}
+
+/** Tries whether this server keeps a name that ends in a dot. @throws PluginError invalid */
+async function requireDots({ session, parts }: Place): Promise<void> {
+  const name = `${partName()}.`;
+  const trial = { session, parts: [...parts.slice(0, -1), name] };
+  await session.run(`mkdir ${quoted(trial.parts)}`);
+  const kept = (await look(trial))?.name === name;
+  await unmakeFolder(trial, 1);
+  if (!kept) throw new PluginError('invalid', `${shown(parts)}: this server does not keep names that end in a dot`);
+}
+
+/** Lets smbclient write what the source gives. @throws PluginError */
+async function send({ place, part, folder }: Draft, source: Readable, signal: AbortSignal): Promise<number> {
+  const { session } = part;
+  const path = shown(place.parts);
+  const args = [session.login.service(session.share), '-D', sharePath(folder.parts), '-c', `put - ${part.parts.at(-1)}`];
+  const child = session.login.start(args, { timeout: dataTime });
+  try {
+    const ended = end(child, place);
+    const dead = ended.then(() => {
+      throw unavailable(session.login.peer(session.share), 'smbclient ended too early');
+    });
+    // one that ends by itself before it has all has failed, whatever its source does
+    const sent = Promise.race([feed(child, source, ended), dead]);
+    const bytes = await untilAborted(sent, signal, path);
+    child.stdin?.end();
+    await untilAborted(ended, signal, path);
+    return bytes;
+  } finally {
+    child.kill('SIGKILL'); // of one that has ended there is nothing to kill
+  }
+}
+
+/** Waits for its end. @throws PluginError when it did not succeed, or says of anything that it failed */
+function end(child: ChildProcess, { session, parts }: Place): Promise<void> {
+  let said = '';
+  const peer = session.login.peer(session.share);
+  for (const stream of [child.stdout, child.stderr]) {
+    stream?.setEncoding('utf8').on('data', (text: string) => {
+      if (said.length < 1 << 16) said += text;
+    });
+  }
+  child.stdin?.on('error', () => undefined);
+  const ended = new Promise<void>((resolve, reject) => {
+    child.once('error', (cause) => reject(new PluginError('failed', 'smbclient could not be started', { cause })));
+    child.once('close', (code) => {
+      if (code === 0 && statusIn(said) === undefined) resolve();
+      else reject(isConnectError(said) ? connectError(said, peer) : transferError(said, shown(parts), peer));
+    });
+  });
+  ended.catch(() => undefined); // asked for later, or by nobody
+  return ended;
+}
+
+/** Gathers what comes while the last is being written. @returns the bytes that the source had */
+async function feed(child: ChildProcess, source: Readable, ended: Promise<void>): Promise<number> {
+  let bytes = 0;
+  let writing: Promise<void> = Promise.resolve();
+  for await (const chunks of gatheredChunks(source, writeSize)) {
+    await writing;
+    writing = writeAll(child, chunks).catch(() => ended); // why it did not take them it says itself
+    writing.catch(() => undefined);
+    bytes += chunks.reduce((sum, { length }) => sum + length, 0);
+  }
+  await writing;
+  return bytes;
+}
+
+function writeAll(child: ChildProcess, chunks: readonly Uint8Array[]): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const { stdin } = child;
+    if (stdin === null || stdin.destroyed) return reject(new Error('closed'));
+    stdin.cork();
+    for (const [i, chunk] of chunks.entries()) {
+      if (i < chunks.length - 1) stdin.write(chunk);
+      else stdin.write(chunk, (error) => (error ? reject(error) : resolve()));
+    }
+    stdin.uncork();
+  });
+}
+
+/** Gives the finished file its name. @throws PluginError */
+async function commit({ place, part }: Draft, bytes: number, { replace, signal }: PutOptions): Promise<void> {
+  const there = await look(part);
+  if (there?.size !== bytes) {
+    const text = `${shown(place.parts)}: the server has ${there?.size ?? 'none'} of ${bytes} bytes; try again`;
+    throw new PluginError('damaged', text, { retryable: true });
+  }
+  if (signal.aborted) throw abortError(shown(place.parts));
+  await unlessInUse(() => rename(part, place, bytes, replace));
+}
+
+async function rename(part: Place, place: Place, bytes: number, replace: boolean): Promise<void> {
+  const command = `rename ${quoted(part.parts)} ${quoted(place.parts)}${replace ? ' -f' : ''}`;
+  const { status } = await part.session.run(command, { once: true }).catch(async (error: unknown) => {
+    // whether it was done is not known: where the part is tells
+    if (await look(part)) return part.session.run(command, { once: true });
+    if ((await look(place))?.size === bytes) return { status: undefined };
+    throw error;
+  });
+  if (status === undefined) return;
+  // the part could be written: what is denied now is the name, and Windows says so of a file that is open
+  const code = replace && status === 'ACCESS_DENIED' ? 'in_use' : undefined;
+  throw shareError(status, shown(place.parts), place.session.login.peer(place.session.share), code);
+}
+
+/** What gives a file its name is not left half way: an abort waits for it, but not for ever. */
+async function patiently(work: Promise<void>, signal: AbortSignal, path: string): Promise<void> {
+  const late = new AbortController();
+  let timer: NodeJS.Timeout | undefined;
+  const abort = () => {
+    timer = setTimeout(() => late.abort(), patience / 2);
+  };
+  signal.addEventListener('abort', abort, { once: true });
+  try {
+    if (signal.aborted) abort();
+    await untilAborted(work, late.signal, path);
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener('abort', abort);
+  }
+}
+
+/** Leaves no trace. */
+async function undo({ part, folder, made }: Draft): Promise<void> {
+  await removeFile(part);
+  await unmakeFolder(folder, made);
+}

@@ -1,0 +1,127 @@
+import { chmod, mkdir, open, readdir, utimes, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import t from 'tap';
+import { entries, never, pattern, read, refused, store } from '../conformance/target/support.js';
+import { openSmb, Smbd, stateFolder } from '../support/smbd.js';
+
+const state = await stateFolder(t);
+const smbd = await Smbd.start();
+t.teardown(() => smbd[Symbol.asyncDispose]());
+
+t.test('names are kept to the letter', async (t) => {
+  await using target = await openSmb(smbd, state, { base: "data/ba;se  of 'mine'/ü" });
+  const names = [
+    '  two  spaces',
+    'a;del b',
+    "it's",
+    '日本 📦',
+    'NT_STATUS_DISK_FULL',
+    'x      A      7  Wed Nov 25 07',
+    '!id',
+    '%s%n',
+    '-f',
+    '[a]',
+    'n'.repeat(240),
+  ];
+  for (const name of names) {
+    await store(target, name, name);
+    t.same(await target.stat(name), { name, folder: false, size: Buffer.byteLength(name) });
+    t.equal(String(await read(await target.get(name, { signal: never() }))), name);
+  }
+  const sorted = [...names].sort();
+  t.same((await entries(target, '')).map(({ name }) => name).sort(), sorted, 'listed');
+  t.same((await readdir(join(smbd.folder, "ba;se  of 'mine'/ü"))).sort(), sorted, 'as they are on the server');
+  for (const name of names) await target.remove(name);
+  t.same(await entries(target, ''), []);
+});
+
+t.test('names that SMB cannot keep are refused', async (t) => {
+  await using target = await openSmb(smbd, state);
+  const bad = [
+    'a"b',
+    'a*',
+    'a:b',
+    'a<b',
+    'a>b',
+    'a?',
+    'a|b',
+    'a\\b',
+    'a\nls',
+    'a\rb',
+    'a\tb',
+    'end ',
+    'end /x',
+    '\ud800',
+    'x/'.repeat(2500).slice(0, -1),
+  ];
+  for (const path of bad) {
+    await refused(t, store(target, path, 'x'), ['invalid'], `put ${JSON.stringify(path.slice(0, 20))}`);
+    await refused(t, target.stat(path), ['invalid'], 'stat');
+    await refused(t, target.remove(path), ['invalid'], 'remove');
+  }
+  t.same(await readdir(smbd.folder).then((names) => names.filter((name) => !name.startsWith('ba;'))), []);
+});
+
+t.test('a dot at the end, on a server that would keep another name', async (t) => {
+  await using target = await openSmb(smbd, state);
+  for (const path of ['dots/end.', 'dots/...', 'dots/folder./file']) await refused(t, store(target, path, 'x'), ['invalid'], path);
+  t.notOk((await readdir(smbd.folder)).includes('dots'), 'nothing is left');
+});
+
+t.test('a large folder, large files and old dates are listed', async (t) => {
+  await using target = await openSmb(smbd, state);
+  const folder = join(smbd.folder, 'listed');
+  await mkdir(folder);
+  await chmod(folder, 0o777);
+  await writeFile(join(folder, 'old'), 'x');
+  await utimes(join(folder, 'old'), 0, 0);
+  const sparse = await open(join(folder, 'large'), 'w');
+  await sparse.truncate(3e12);
+  await sparse.close();
+  for (let i = 0; i < 2000; i++) await writeFile(join(folder, `${i}`), '');
+  const found = await entries(target, 'listed');
+  t.equal(found.length, 2002);
+  t.same(
+    found.filter(({ size }) => size > 0),
+    [
+      { name: 'large', folder: false, size: 3e12 },
+      { name: 'old', folder: false, size: 1 },
+    ],
+  );
+  await target.remove('listed');
+  t.equal(await target.stat('listed'), undefined);
+});
+
+t.test('from an offset', async (t) => {
+  await using target = await openSmb(smbd, state);
+  const size = 5_000_003;
+  const whole = pattern(size);
+  await target.put('range', Readable.from([whole]), { signal: never() });
+  for (const [offset, length] of [
+    [0, 0],
+    [0, 1],
+    [1, 70_000],
+    [3_000_000, 2_000_003],
+    [size - 5, 100],
+    [10, 0],
+    [size, 5],
+  ] as const) {
+    const bytes = await read(await target.get('range', { signal: never(), offset, length }));
+    t.ok(bytes.equals(whole.subarray(offset, offset + length)), `${offset} + ${length}`);
+  }
+  await refused(t, target.get('range', { signal: never(), offset: -1 }), ['invalid'], 'negative');
+  await refused(t, target.get('absent/range', { signal: never() }), ['not_found'], 'absent');
+  await refused(t, store(target, 'range/below', 'x'), ['invalid'], 'a file as a folder');
+  t.same(await entries(target, 'range'), [], 'a file holds nothing');
+});
+
+t.test('a folder that the user may not write', async (t) => {
+  await using target = await openSmb(smbd, state);
+  await mkdir(join(smbd.folder, 'foreign'));
+  await mkdir(join(smbd.folder, 'closed'));
+  await chmod(join(smbd.folder, 'closed'), 0o700);
+  await refused(t, store(target, 'foreign/x', 'x'), ['read_only'], 'readable');
+  await refused(t, store(target, 'closed/x', 'x'), ['denied'], 'not readable');
+  await refused(t, entries(target, 'closed'), ['denied'], 'list');
+});
