@@ -103,6 +103,7 @@ class GovernedTarget implements Target {
       return await Promise.race([this.target.put(path, watched, { ...o, signal }), tooLate]);
     } catch (error) {
       watched.destroy();
+      source.destroy();
       throw stall ?? error;
     } finally {
       watched.unwatch();

@@ -40,7 +40,7 @@ export class WatchedSource extends Transform {
 
   constructor(private readonly o: WatchOptions) {
     super({ highWaterMark: 1 << 20 });
-    this.#timer = setInterval(() => this.#look(), Math.max(10, o.stallMs / looksPerLimit)).unref();
+    this.#timer = setInterval(() => this.#look(), Math.max(10, o.stallMs / looksPerLimit));
   }
 
   #look(): void {

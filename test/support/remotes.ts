@@ -68,7 +68,11 @@ async function sshBed(t: Owner, kind: 'sftp' | 'rsync'): Promise<RemoteBed> {
   if (kind === 'sftp') return { ...controls, body: { ...common, base: '/~' }, root: join(home, 'back ups/all') };
   await mkdir(join(folder, 'jail'), { recursive: true });
   const { privateKey } = await server.newKey('ed25519');
-  return { ...controls, body: { ...common, password: '', type: 'rsync', options: { privateKey } }, root: join(folder, 'jail/back ups/all') };
+  return {
+    ...controls,
+    body: { ...common, password: '', type: 'rsync', options: { privateKey } },
+    root: join(folder, 'jail/back ups/all'),
+  };
 }
 
 /** Started; stopped, with all that it keeps, at the end of the test. */

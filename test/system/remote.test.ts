@@ -23,7 +23,10 @@ async function lookedAt(t: Test, a: Appliance, bed: RemoteBed, profile: number):
   t.same(await a.service.call('GET', `/target/${profile}/ping`), { alive: true }, 'it is alive');
   const check = await a.service.call('GET', `/target/${profile}/check`);
   t.match(check, { alive: true, type: bed.kind, writable: true, problems: [] }, `check: ${JSON.stringify(check)}`);
-  t.notOk('type' in Object(bed.body) !== 'type' in Object(await a.service.call('GET', `/target/${profile}`)), 'the answer has the keys of the request');
+  t.notOk(
+    'type' in Object(bed.body) !== 'type' in Object(await a.service.call('GET', `/target/${profile}`)),
+    'the answer has the keys of the request',
+  );
   const full = await a.service.call('GET', `/target/${profile}?view=full`);
   t.equal(part(full, 'type'), bed.kind, 'in full: what it was found to be');
   if (bed.kind !== 'smb') t.match(part(part(full, 'options'), 'hostKey'), /^SHA256:/, 'and its pinned key');
@@ -40,7 +43,12 @@ interface Kept {
   readonly docker: Trees;
 }
 
-async function backedUp(t: Test, a: Appliance, bed: RemoteBed, docker: Dockerd): Promise<Kept & { forget(): Promise<void>; now(): Promise<Kept> }> {
+async function backedUp(
+  t: Test,
+  a: Appliance,
+  bed: RemoteBed,
+  docker: Dockerd,
+): Promise<Kept & { forget(): Promise<void>; now(): Promise<Kept> }> {
   const name = `of-${bed.kind}`;
   const lxc = await makeLxcSubject(a, name);
   const engine = await makeDockerSubject(docker, a.folder, name + '-docker');
@@ -70,7 +78,8 @@ async function backedUp(t: Test, a: Appliance, bed: RemoteBed, docker: Dockerd):
       const places = [...Object.values(await lxc.places()), ...Object.values(await engine.places())];
       await destroyLxc(a.lxcPath, name);
       await docker.removeContainer(engine.name);
-      for (const path of places.filter((one) => one.startsWith(a.folder))) await rm(path.replace(/:file$/, ''), { recursive: true, force: true });
+      for (const path of places.filter((one) => one.startsWith(a.folder)))
+        await rm(path.replace(/:file$/, ''), { recursive: true, force: true });
     },
   };
 }
