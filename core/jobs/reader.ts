@@ -50,7 +50,7 @@ export function createRecordReader(deps: ReaderDeps): RecordReader {
     const found: PlaceOpening['found'] = (id, what) =>
       void deps.targets.found(id, what).catch((error) => log('warn', `target ${id}: ${error}`));
     await using target = await openPlace(plugins, environment, place, { signal, log, found, ...(remote && { remote }) });
-    return action(target, signal);
+    return await action(target, signal); // while it is open: without await it would be closed first
   };
   return {
     runs: ({ dest, job_name }) =>

@@ -1,0 +1,165 @@
+/** One run of rsync, whose way to the server is a channel of our own SSH connection. */
+import type { ChildProcess } from 'node:child_process';
+import { Duplex } from 'node:stream';
+import { PluginError } from '../../../core/contract/index.js';
+import { startChild } from '../../shared/child.js';
+import { abortError } from '../../shared/source.js';
+import type { Remote, RemoteEnd } from './remote.js';
+
+/** What rsync starts in place of ssh. It tells us the command that the server is to run, as a count and so many arguments,
+ *  and then only passes bytes between rsync and us: rsync leaves the descriptors from 3 on open to it. The second `cat`
+ *  becomes the process that rsync waits for; it ends with the channel. */
+const bridge = `sh -c 'printf "%s\\0" "$#" "$@" >&3; exec 6<&0; cat <&6 >&5 4<&- & exec cat <&4 5>&- 6<&-' bridge`;
+
+/** How long the server may take to end what has lost its other side. */
+const farewell = 1_000;
+const textLimit = 64 << 10;
+const listLimit = 256 << 20;
+
+export interface RunOptions {
+  readonly signal: AbortSignal;
+  /** Starts the command on the server. */
+  readonly open: (command: string) => Promise<Remote>;
+  /** What rsync reads from its standard input. */
+  readonly input?: string | undefined;
+  /** Ends the run, which then counts as done. */
+  readonly enough?: AbortSignal | undefined;
+  /** So many bytes of the server are taken, and no more. */
+  readonly limit?: number | undefined;
+}
+
+/** How a run ended. */
+export interface Ended {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+  /** Of the command on the server; undefined when it has not come to that. */
+  readonly remote: RemoteEnd | undefined;
+}
+
+/** Runs rsync to its end, with `server:` as the name of the other side. When it is stopped it waits a moment for the server
+ *  to end its part, so that what is done next meets nothing half done. @throws PluginError aborted, failed, and what `open` throws */
+export async function runRsync(args: readonly string[], o: RunOptions): Promise<Ended> {
+  if (o.signal.aborted) throw abortError('rsync');
+  // what the environment may say of these is not ours
+  const env = { RSYNC_OLD_ARGS: '0', RSYNC_PROTECT_ARGS: '0', RSYNC_ICONV: undefined, RSYNC_CHECKSUM_LIST: undefined };
+  const child = startChild('rsync', ['-8', '--blocking-io', '-e', bridge, ...args], {
+    env,
+    stdio: ['pipe', 'pipe', 'pipe', 'pipe', 'pipe', 'pipe'],
+  });
+  const kill = (): void => {
+    child.kill('SIGKILL');
+  };
+  const stops = [o.signal, ...(o.enough === undefined ? [] : [o.enough])];
+  for (const signal of stops) signal.addEventListener('abort', kill, { once: true });
+  try {
+    return await follow(child, o);
+  } finally {
+    kill();
+    for (const descriptor of [0, 3, 4, 5]) child.stdio[descriptor]?.destroy();
+    for (const signal of stops) signal.removeEventListener('abort', kill);
+  }
+}
+
+async function follow(child: ChildProcess, o: RunOptions): Promise<Ended> {
+  const said = { stdout: '', stderr: '' };
+  collect(child, said);
+  const ended = endOf(child);
+  child.stdin?.on('error', () => undefined); // one that reads nothing closes its input; its exit code tells
+  child.stdin?.end(o.input ?? '');
+  const command = await Promise.race([commandOf(pipeAt(child, 3)), ended.then(() => undefined)]);
+  const remote = command === undefined ? undefined : await o.open(command);
+  if (remote !== undefined) join(child, remote, o.limit);
+  const code = await ended;
+  const remoteEnd = remote === undefined ? undefined : await partWith(remote);
+  await closed(child);
+  if (o.signal.aborted) throw abortError('rsync');
+  return { code: o.enough?.aborted ? 0 : code, ...said, remote: remoteEnd };
+}
+
+function collect(child: ChildProcess, said: { stdout: string; stderr: string }): void {
+  const limits = { stdout: listLimit, stderr: textLimit };
+  for (const name of ['stdout', 'stderr'] as const) {
+    child[name]?.setEncoding('utf8').on('data', (text: string) => {
+      if (said[name].length < limits[name]) said[name] += text;
+    });
+  }
+}
+
+function endOf(child: ChildProcess): Promise<number> {
+  const ended = new Promise<number>((resolve, reject) => {
+    child.once('error', (cause) => reject(new PluginError('failed', 'rsync could not be started on this appliance', { cause })));
+    child.once('exit', (code) => resolve(code ?? 20));
+  });
+  ended.catch(() => undefined); // awaited later
+  return ended;
+}
+
+function pipeAt(child: ChildProcess, descriptor: number): Duplex {
+  const pipe: unknown = child.stdio[descriptor];
+  if (!(pipe instanceof Duplex)) throw new PluginError('failed', 'rsync could not be started on this appliance');
+  return pipe;
+}
+
+/** The command that rsync would have ssh run. It has escaped the arguments for a shell; ssh only joins them. */
+function commandOf(pipe: Duplex): Promise<string> {
+  return new Promise((resolve) => {
+    let text = '';
+    pipe.setEncoding('utf8').on('error', () => undefined);
+    pipe.on('data', (chunk: string) => {
+      text += chunk;
+      const [count, , ...command] = text.split('\0'); // the first argument is the name of the host
+      if (command.length >= Number(count)) resolve(command.slice(0, Number(count) - 1).join(' '));
+    });
+  });
+}
+
+/** Passes bytes both ways, no faster than they are taken. */
+function join(child: ChildProcess, { channel, ended }: Remote, limit: number | undefined): void {
+  const down = pipeAt(child, 4);
+  const up = pipeAt(child, 5);
+  for (const pipe of [down, up]) pipe.on('error', () => undefined); // that one side is gone shows in how the other ends
+  up.pipe(channel);
+  channel.pipe(down);
+  // rsync goes on as long as anybody seems to take what it writes
+  ended.then(() => up.destroy());
+  child.once('exit', () => {
+    channel.unpipe(down);
+    channel.resume();
+    down.destroy();
+  });
+  if (limit === undefined) return;
+  let taken = 0;
+  channel.on('data', (chunk: Uint8Array) => {
+    taken += chunk.length;
+    if (taken < limit) return;
+    channel.unpipe(down);
+    channel.pause();
+  });
+}
+
+/** Waits for the end of the command on the server, but not for ever. */
+async function partWith(remote: Remote): Promise<RemoteEnd> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<RemoteEnd>((resolve) => {
+    timer = setTimeout(() => resolve({ code: undefined, text: '' }), farewell);
+  });
+  try {
+    return await Promise.race([remote.ended, late]);
+  } finally {
+    clearTimeout(timer);
+    remote.channel.destroy();
+  }
+}
+
+/** Its output has been read to the end. What it started may hold it open: not for long. */
+async function closed(child: ChildProcess): Promise<void> {
+  const streams = [child.stdout, child.stderr];
+  const timer = setTimeout(() => {
+    for (const stream of streams) stream?.destroy();
+  }, farewell);
+  await Promise.all(
+    streams.map((stream) => (stream === null || stream.closed ? undefined : new Promise((done) => stream.once('close', done)))),
+  );
+  clearTimeout(timer);
+}

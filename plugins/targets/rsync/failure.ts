@@ -1,0 +1,116 @@
+import { PluginError, type PluginErrorCode } from '../../../core/contract/index.js';
+import type { Ended } from './child.js';
+
+/** What was tried: where, and with what, as messages say it. */
+export interface Trial {
+  /** "host:port" */
+  readonly place: string;
+  readonly what: string;
+}
+
+interface Rule {
+  readonly says: RegExp;
+  readonly code: PluginErrorCode;
+  readonly fix: string;
+}
+
+const missing: Rule = { says: /No such file or directory/i, code: 'not_found', fix: 'look whether it was removed meanwhile' };
+
+/** What rsync, rrsync and shells say, in the order in which it is looked for: the first cause before what follows from it. */
+const rules: readonly Rule[] = [
+  { says: /No space left on device|Disk quota exceeded/i, code: 'no_space', fix: 'free some space there or lower the retention' },
+  {
+    says: /Read-only file system|sending to read-only server/i,
+    code: 'read_only',
+    fix: 'let the place be written: mount it so, or take -ro from the rrsync command',
+  },
+  {
+    says: /option .*delete.* has been disabled/i,
+    code: 'denied',
+    fix: 'take -no-del from the rrsync command there, or backups cannot be removed',
+  },
+  { says: /reading from write-only server/i, code: 'denied', fix: 'take -wo from the rrsync command there' },
+  {
+    says: /rsync: (command )?not found|rsync: No such file|exec.*rsync.*No such file|rsync.*is not recognized/i,
+    code: 'unsupported',
+    fix: 'install rsync on the server, or take another type of target',
+  },
+  {
+    says: /is your shell clean|protocol version mismatch|protocol incompatibility/i,
+    code: 'unsupported',
+    fix: 'let the login run rsync and print nothing of its own: look at its shell profile and at a forced command',
+  },
+  { says: /failed to set up|Restricted directory does not exist/i, code: 'not_found', fix: 'make the folder that rrsync is restricted to' },
+  { says: /File name too long|overlong|over-long/i, code: 'invalid', fix: 'take a shorter name' },
+  {
+    says: /Invalid argument \(22\)|Invalid or incomplete multibyte/i,
+    code: 'invalid',
+    fix: 'take a name that the file system there can keep',
+  },
+  { says: /could not make way for|Is a directory \(21\)/i, code: 'exists', fix: 'a folder is in the way; take another name' },
+  { says: /Not a directory \(20\)|File exists \(17\)/i, code: 'invalid', fix: 'a file is where a folder is needed; take another path' },
+  {
+    says: /Permission denied|Operation not permitted/i,
+    code: 'denied',
+    fix: 'give the login the right to that folder, or correct base',
+  },
+  missing,
+];
+
+const ruleFor = (text: string): Rule | undefined => rules.find(({ says }) => says.test(text));
+
+const unknownOption = /unknown option|invalid rsync-command syntax or options/i;
+/** Exit codes of rsync for a connection that is over, and the one of our own for a killed child. */
+const lostCodes: ReadonlySet<number> = new Set([10, 12, 20, 30, 35, 255]);
+
+const textOf = ({ stderr, remote }: Ended): string => `${remote?.text ?? ''}\n${stderr}`;
+
+/** The first line that says something. */
+function reason(text: string): string {
+  const lines = text.split('\n').map((line) => line.trim());
+  const line = lines.find((line) => line !== '' && !/^(rsync error|cat):/.test(line)) ?? lines.find((line) => line !== '');
+  return (line ?? 'no reason was given').slice(0, 300);
+}
+
+/** Whether the server's rsync, or rrsync, does not know an option. */
+export const lacksOption = (ended: Ended): boolean => unknownOption.test(textOf(ended));
+
+/** Whether rrsync, which lets one rsync into its folder at a time unless it was told -no-lock, had another there. */
+export const isLocked = (ended: Ended): boolean => /Another instance of rrsync/i.test(textOf(ended));
+
+/** Whether what was asked for is just not there. */
+export const isMissing = (ended: Ended): boolean => ruleFor(textOf(ended)) === missing;
+
+/** What a run that did not end with 0 means. */
+export function rsyncError(ended: Ended, { place, what }: Trial): PluginError {
+  const text = textOf(ended);
+  const where = `${place}: ${what}`;
+  if (isLocked(ended))
+    return new PluginError('unavailable', `${where}: another rsync is in the folder of its rrsync; -no-lock there lets in several`, {
+      retryable: true,
+    });
+  const rule = ruleFor(text);
+  if (rule !== undefined) return new PluginError(rule.code, `${where}: ${reason(relevant(text, rule.says))}; ${rule.fix}`);
+  if (ended.remote === undefined)
+    return new PluginError('failed', `rsync could not be run on this appliance: ${reason(text)}; install rsync 3.2 or newer`);
+  if (ended.remote.code === 127)
+    return new PluginError('unsupported', `${where}: the server cannot run rsync (${reason(text)}); install rsync there`);
+  if (unknownOption.test(text))
+    return new PluginError('unsupported', `${where}: the server's rsync is too old (${reason(text)}); update it to 3.1 or newer`);
+  if (ended.remote.code === undefined || (lostCodes.has(ended.code) && ended.remote.code === ended.code))
+    return new PluginError('unavailable', `${where}: the connection was lost (${reason(text)}); check the server and the network`, {
+      retryable: true,
+    });
+  if (lostCodes.has(ended.code)) {
+    const fix = 'let the login run rsync: look at its shell and at a forced command';
+    return new PluginError('unsupported', `${where}: the server ended rsync with ${ended.remote.code} (${reason(text)}); ${fix}`);
+  }
+  return new PluginError('failed', `${where}: rsync ended with ${ended.code} (${reason(text)}); see the server's log`);
+}
+
+/** The line that a rule went by, before the others. */
+function relevant(text: string, says: RegExp): string {
+  const lines = text.split('\n');
+  const found = lines.filter((line) => says.test(line));
+  return [...found, ...lines].join('\n');
+}

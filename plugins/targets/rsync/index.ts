@@ -1,0 +1,112 @@
+import type { Readable } from 'node:stream';
+import { type Entry, type PluginContext, PluginError, type Stored, type Target, type TargetPlugin } from '../../../core/contract/index.js';
+import { fileParts, pathParts, refuseTop } from '../../shared/paths.js';
+import { untilAborted } from '../../shared/source.js';
+import { hostKeyOf, type SshOptions } from '../../shared/ssh.js';
+import { type GetOptions, get } from './get.js';
+import { suffix } from './pieces.js';
+import { Place } from './place.js';
+import { put } from './put.js';
+import { rootOf } from './rules.js';
+import { Session } from './session.js';
+import { Stage } from './stage.js';
+import { remove, stat } from './tree.js';
+
+export interface RsyncOptions extends SshOptions {
+  /** Folder on the server: a/b is /a/b, ~/a lies in the login's home folder. */
+  readonly base?: string;
+  /** Accepted as for other targets; SSH always encrypts. */
+  readonly encrypt?: boolean;
+  /** A larger file is kept in pieces of so many MiB. Default 32. */
+  readonly pieceMiB?: number;
+}
+
+/** So long a path, with the folder that it lies in, is taken by every system and by rsync's rules. */
+const longestPath = 3_000;
+const goodbye = 2_000;
+
+/** A folder on a server that has rsync. Files are sent and read through rsync alone, over one SSH connection: a key that is
+ *  restricted to rsync by an rrsync jail is enough. rsync takes only files whose size is known, so that what is stored
+ *  passes through this appliance in pieces, two at a time; a file that is larger than one piece stays in pieces on the
+ *  server (see pieces.ts). */
+class RsyncTarget implements Target {
+  readonly supports = { range: true, freeSpace: false, atomicReplace: true, connections: 3 } as const;
+  readonly #pieceBytes: number;
+
+  constructor(
+    readonly context: PluginContext<RsyncOptions>,
+    readonly place: Place,
+    readonly server: string,
+  ) {
+    this.#pieceBytes = (context.options.pieceMiB ?? 32) << 20;
+  }
+  #signal(signal?: AbortSignal): AbortSignal {
+    return signal === undefined ? this.context.signal : AbortSignal.any([signal, this.context.signal]);
+  }
+  async put(path: string, source: Readable, o: { signal: AbortSignal; replace?: boolean }): Promise<Stored> {
+    source.on('error', () => undefined); // it may fail while the server is asked; reading it reports that
+    try {
+      const parts = fileParts(path);
+      const taken = parts.find((part) => part.endsWith(suffix));
+      if (taken !== undefined) throw new PluginError('invalid', `${taken}: names that end in ${suffix} are those of files in pieces`);
+      const options = { signal: this.#signal(o.signal), replace: o.replace ?? false, pieceBytes: this.#pieceBytes };
+      return await put(this.place, checked(parts), source, options);
+    } catch (error) {
+      source.destroy();
+      throw error;
+    }
+  }
+  async get(path: string, o: GetOptions): Promise<Readable> {
+    return get(this.place, checked(fileParts(path)), { ...o, signal: this.#signal(o.signal), pieceBytes: this.#pieceBytes });
+  }
+  async stat(path: string): Promise<Entry | undefined> {
+    return stat(this.place, checked(pathParts(path)), this.#signal());
+  }
+  async *list(path: string, o: { unfinished?: boolean } = {}): AsyncGenerator<Entry> {
+    const found = await this.place.children(checked(pathParts(path)), this.#signal());
+    for (const entry of found) if (!entry.unfinished || o.unfinished) yield entry;
+  }
+  async remove(path: string): Promise<void> {
+    refuseTop(path);
+    await remove(this.place, checked(pathParts(path)), this.#signal());
+  }
+  async space(): Promise<undefined> {
+    return undefined; // rsync has no way to ask
+  }
+  async [Symbol.asyncDispose](): Promise<void> {
+    const late = AbortSignal.timeout(goodbye);
+    await untilAborted(this.place.unprepare(late), late, 'goodbye').catch(() => undefined);
+    await this.place.session.close();
+    await this.place.stage[Symbol.asyncDispose]();
+  }
+}
+
+/** @throws PluginError invalid */
+function checked(parts: readonly string[]): readonly string[] {
+  if (Buffer.byteLength(parts.join('/')) <= longestPath) return parts;
+  throw new PluginError('invalid', `a path of more than ${longestPath} bytes cannot be used; take shorter names`);
+}
+
+async function open(context: PluginContext<RsyncOptions>): Promise<Target> {
+  const { options, signal } = context;
+  const root = rootOf(pathParts(options.base ?? ''));
+  const stage = await Stage.open(context.stateFolder);
+  const session = new Session(options, context.log, signal);
+  try {
+    const place = new Place(session, stage, root);
+    await untilAborted(place.probe(signal), signal, session.place);
+    return new RsyncTarget(context, place, session.banner ?? '');
+  } catch (error) {
+    await session.close();
+    await stage[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+const plugin: TargetPlugin<RsyncOptions> = {
+  open,
+  async pin({ options, signal }) {
+    return { hostKey: await hostKeyOf(options.host, options.port ?? 22, signal) };
+  },
+};
+export default plugin;

@@ -1,0 +1,217 @@
+import { mkdir } from 'node:fs/promises';
+import { type Entry, PluginError } from '../../../core/contract/index.js';
+import { isPart, partName } from '../../shared/paths.js';
+import type { Ended } from './child.js';
+import { isMissing } from './failure.js';
+import { anyMarker, anyPiece, PieceFolder, suffix } from './pieces.js';
+import { above, type Item, itemsIn, pattern } from './rules.js';
+import type { Call, Session } from './session.js';
+import type { Stage } from './stage.js';
+
+/** What is under a path. */
+export interface Found {
+  /** What has the very name. */
+  readonly plain: Item | undefined;
+  /** The folder `<path>.pieces`, if it is there. */
+  readonly pieces: PieceFolder | undefined;
+  /** How many of the folders on the way are there. */
+  readonly depth: number;
+  /** A folder on the way that is a file. */
+  readonly blocked: string | undefined;
+}
+
+export interface PushOptions extends Pick<Call, 'signal' | 'again'> {
+  /** Written where it belongs, not beside it and then renamed. */
+  readonly inplace?: boolean;
+  /** One that is there stays, and nothing is sent. */
+  readonly keep?: boolean;
+}
+
+export interface PullOptions extends Omit<Call, 'what' | 'input'> {
+  /** Only what comes after so many bytes. */
+  readonly from?: number;
+}
+
+export interface Pushed {
+  /** Nothing is sent of a file that is there, and to be kept. */
+  readonly sent: boolean;
+  readonly tries: number;
+}
+
+/** A folder on a server, and what rsync can do there. */
+export class Place {
+  /** Where rsync writes files before they get their names: a leftover in it is told from a file by where it lies. */
+  readonly temp = partName();
+  #ready: Promise<void> | undefined;
+
+  constructor(
+    readonly session: Session,
+    readonly stage: Stage,
+    /** As rsync's argument, with a slash at its end. */
+    readonly root: string,
+  ) {}
+
+  get #remote(): string {
+    return `server:${this.root}`;
+  }
+
+  /** Whether the server is there, lets the login in and has rsync; that the folder is not there yet is fine. @throws PluginError */
+  async probe(signal: AbortSignal): Promise<void> {
+    const { session } = this;
+    const args = ['-d', '--list-only', '--filter=- *', '--', this.#remote];
+    await session.once(args, { signal, what: `looking into ${this.root}`, fine: isMissing });
+  }
+
+  /** What the rules let through, by path. Undefined when the place itself is not there. @throws PluginError */
+  async items(rules: readonly string[], o: Pick<Call, 'signal' | 'what'>, folder = ''): Promise<Map<string, Item> | undefined> {
+    const filters = [...rules.map((rule) => `--filter=${rule}`), '--filter=- *'];
+    // what may not be read, or vanished meanwhile, is a matter of what is missing in the answer
+    const fine = (ended: Ended): boolean => isMissing(ended) || [23, 24].includes(ended.code);
+    const ended = await this.session.call(['-r', '--list-only', '--no-h', ...filters, '--', this.#remote], { ...o, fine });
+    const items = itemsIn(ended.stdout);
+    if (ended.code === 0 || (items.has('.') && !isShut(ended.stderr, folder, items))) return items;
+    if (isMissing(ended)) return undefined;
+    throw this.session.failed(ended, o.what);
+  }
+
+  /** What is under a path. With `sizes` also each of its pieces. @throws PluginError */
+  async look(parts: readonly string[], signal: AbortSignal, o: { sizes?: boolean } = {}): Promise<Found> {
+    const path = parts.join('/');
+    const rules: string[] = [];
+    for (let depth = 1; depth < parts.length; depth++) {
+      const folder = parts.slice(0, depth);
+      rules.push(`+ ${pattern(folder)}`, `+ ${pattern(folder, `${suffix}/`)}`, `+ ${pattern(folder, `${suffix}/${anyMarker}`)}`);
+    }
+    rules.push(`+ ${pattern(parts)}`, `+ ${pattern(parts, `${suffix}/`)}`, `+ ${pattern(parts, `${suffix}/${o.sizes ? '*' : anyMarker}`)}`);
+    const items = (await this.items(rules, { signal, what: `looking for ${path}` })) ?? new Map<string, Item>();
+    const folders = parts.slice(0, -1).map((_, i) => parts.slice(0, i + 1).join('/'));
+    const depth = folders.findIndex((folder) => items.get(folder)?.kind !== 'folder');
+    const blocked = folders.find((folder) => items.get(folder)?.kind === 'file' || piecesOf(items, folder)?.whole !== undefined);
+    return { plain: items.get(path), pieces: piecesOf(items, path), depth: depth < 0 ? folders.length : depth, blocked };
+  }
+
+  /** What a folder holds. @throws PluginError */
+  async children(parts: readonly string[], signal: AbortSignal): Promise<Entry[]> {
+    const path = parts.join('/');
+    const here = parts.length === 0 ? [] : [`+ ${pattern(parts, '/')}`];
+    const rules = [
+      ...above(parts).map((folder) => `+ ${folder}`),
+      ...here,
+      `- ${pattern(parts, `/*${suffix}/${anyPiece}`)}`,
+      `+ ${pattern(parts, '/*')}`,
+      `+ ${pattern(parts, `/*${suffix}/*`)}`,
+    ];
+    const items = (await this.items(rules, { signal, what: `listing ${path || 'the top'}` }, path)) ?? new Map<string, Item>();
+    return entriesIn(items, parts).filter(({ name }) => parts.length > 0 || name !== this.temp);
+  }
+
+  /** Stores files of the folder `tree` under the same paths. @throws PluginError */
+  async push(tree: string, paths: readonly string[], o: PushOptions): Promise<Pushed> {
+    const what = `storing ${paths.join(', ')}`;
+    const way = o.inplace ? ['--inplace'] : [`--temp-dir=${this.#tempArgument}`];
+    const keep = o.keep ? ['--ignore-existing'] : [];
+    const args = ['-IW', '--fsync', '--no-implied-dirs', '--chmod=F666', '--files-from=-', '--from0', '--out-format=%n', ...way, ...keep];
+    const input = paths.map(listed).join('');
+    for (let left = 4; ; left--) {
+      await this.#prepare(o.signal);
+      try {
+        const { stdout, tries } = await this.session.call([...args, '--', `${tree}/`, this.#remote], { ...o, what, input });
+        return { sent: stdout.trim() !== '', tries };
+      } catch (error) {
+        // whoever sweeps up, or takes back what failed, may have removed the folder that this needs
+        if (!(error instanceof PluginError) || error.code !== 'not_found' || left === 0) throw error;
+        this.#ready = undefined;
+      }
+    }
+  }
+  /** rsync takes a relative one from the place, rrsync from the top of its jail: an absolute one suits both. */
+  get #tempArgument(): string {
+    return this.root.startsWith('/') ? `${this.root}${this.temp}` : this.temp;
+  }
+
+  /** The place is there, and in it the folder for what is being written. */
+  #prepare(signal: AbortSignal): Promise<void> {
+    const ready = this.#ready ?? this.#make(signal);
+    this.#ready = ready;
+    ready.catch(() => {
+      if (this.#ready === ready) this.#ready = undefined;
+    });
+    return ready;
+  }
+  async #make(signal: AbortSignal): Promise<void> {
+    const there = (await this.items([], { signal, what: 'looking for the place' })) !== undefined;
+    // a place that is there may be reached through links, which rsync would not follow on the way
+    const way = there ? [] : this.root.split('/').filter((part) => part !== '' && part !== '.');
+    await using tree = await this.stage.folder([...way, this.temp]);
+    const top = this.root.startsWith('/') ? '/' : './';
+    const args = ['--no-implied-dirs', '--files-from=-', '--from0', '--', `${tree.path}/`, there ? this.#remote : `server:${top}`];
+    const input = listed([...way, this.temp].join('/'));
+    await this.session.call(args, { signal, what: `making ${this.root}`, input });
+  }
+  /** Removes what prepare has made for the time being. */
+  async unprepare(signal: AbortSignal): Promise<void> {
+    if (this.#ready === undefined) return;
+    await this.#ready.catch(() => undefined);
+    this.#ready = undefined;
+    await this.remove([], [pattern([this.temp]), pattern([this.temp], '/**')], signal);
+  }
+
+  /** Removes what the patterns name, all of it below the folder `parts`, and nothing else; a folder that is not empty then
+   *  stays, as does what `kept` names. Absent is fine. @throws PluginError */
+  async remove(parts: readonly string[], patterns: readonly string[], signal: AbortSignal, kept: readonly string[] = []): Promise<void> {
+    await using tree = await this.stage.folder(parts);
+    const rules = [...kept.map((text) => `P ${text}`), ...patterns.map((text) => `R ${text}`), 'P *'];
+    const filters = rules.map((rule) => `--filter=${rule}`);
+    const args = ['-r', '--delete', '--existing', '--omit-dir-times', ...filters, '--', `${tree.path}/`, this.#remote];
+    await this.session.call(args, { signal, what: `removing from ${parts.join('/') || 'the top'}`, fine: isMissing });
+  }
+
+  /** Reads a file into the folder `into`, under its last name. @throws PluginError not_found */
+  async pull(path: string, into: string, o: PullOptions): Promise<void> {
+    const way = o.from === undefined ? ['-IW', '--inplace'] : ['-I', '--append'];
+    const args = [...way, '--files-from=-', '--from0', '--no-relative', '--chmod=F600', '--', this.#remote, `${into}/`];
+    await mkdir(into, { recursive: true, mode: 0o700 });
+    await this.session.call(args, { ...o, what: `reading ${path}`, input: listed(path) });
+  }
+}
+
+/** As a line of a list of files; one that begins with # would be a comment. */
+const listed = (path: string): string => `./${path}\0`;
+
+/** Whether the very folder that was asked for may not be read, and not only one in it. */
+function isShut(stderr: string, folder: string, items: ReadonlyMap<string, Item>): boolean {
+  const shut = [...stderr.matchAll(/opendir "(.*)" failed/g)].map(([, path = '']) => path);
+  return folder === '' ? shut.length > 0 && items.size === 1 : shut.some((path) => path.endsWith(`/${folder}`));
+}
+
+/** The folder of pieces of a path. */
+function piecesOf(items: ReadonlyMap<string, Item>, path: string): PieceFolder | undefined {
+  const top = `${path}${suffix}`;
+  if (items.get(top)?.kind !== 'folder') return undefined;
+  const folder = new PieceFolder();
+  for (const [name, item] of items) if (name.startsWith(`${top}/`)) folder.add(name.slice(top.length + 1), item);
+  return folder;
+}
+
+function entriesIn(items: ReadonlyMap<string, Item>, parts: readonly string[]): Entry[] {
+  const top = parts.length === 0 ? '' : `${parts.join('/')}/`;
+  const entries: Entry[] = [];
+  const folders = new Map<string, PieceFolder>();
+  for (const [path, item] of items) {
+    if (path === '.' || !path.startsWith(top)) continue;
+    const [name = '', below] = path.slice(top.length).split('/');
+    if (below !== undefined) {
+      folders.get(name)?.add(below, item);
+      continue;
+    }
+    if (name.endsWith(suffix) && item.kind === 'folder') folders.set(name, new PieceFolder());
+    else entries.push({ name, folder: item.kind === 'folder', size: item.size, ...(isPart(name) ? { unfinished: true } : {}) });
+  }
+  const plain = new Set(entries.map(({ name }) => name));
+  for (const [folder, held] of folders) {
+    const name = folder.slice(0, -suffix.length);
+    if (held.whole === undefined) entries.push({ name: folder, folder: true, size: 0, ...(held.ours ? { unfinished: true } : {}) });
+    else if (!plain.has(name)) entries.push({ name, folder: false, size: held.whole.bytes });
+  }
+  return entries;
+}

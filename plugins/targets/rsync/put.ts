@@ -1,0 +1,239 @@
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
+import type { Readable } from 'node:stream';
+import { PluginError, type Stored } from '../../../core/contract/index.js';
+import { abortError, untilAborted } from '../../shared/source.js';
+import { lastGeneration, markerName, ofGeneration, pieceName, suffix, tooMany } from './pieces.js';
+import type { Found, Place } from './place.js';
+import { pattern } from './rules.js';
+import { type Piece, stagedPieces, stageError } from './staging.js';
+import { removePieces } from './tree.js';
+
+/** Whoever aborts waits for 5 s at most, by the contract: this for what is about to be finished, the other to take back. */
+const finishing = 1_000;
+const undoing = 2_700;
+
+export interface PutOptions {
+  readonly signal: AbortSignal;
+  readonly replace: boolean;
+  readonly pieceBytes: number;
+}
+
+/** Stores `source`, or nothing: whole when it is no larger than a piece, else in pieces. Whoever calls destroys the source
+ *  when this fails; that also ends what still reads it. @throws PluginError */
+export async function put(place: Place, parts: readonly string[], source: Readable, o: PutOptions): Promise<Stored> {
+  if (o.signal.aborted) throw abortError(parts.join('/'));
+  const before = await place.look(parts, o.signal, { sizes: true });
+  refuseTaken(parts, before, o.replace);
+  await using folder = await place.stage.folder();
+  const pieces = stagedPieces(source, folder.path, o.pieceBytes);
+  const work = new Put(place, parts, folder.path, before, o);
+  try {
+    const first = await untilAborted(next(pieces), o.signal, parts.join('/'));
+    if (first === undefined) throw new PluginError('failed', 'the source gave nothing');
+    return first.last ? await work.whole(first) : await work.inPieces(first, pieces);
+  } finally {
+    work.place.session.rest();
+  }
+}
+
+async function next(pieces: AsyncGenerator<Piece>): Promise<Piece | undefined> {
+  const { value, done } = await pieces.next();
+  return done ? undefined : value;
+}
+
+/** @throws PluginError exists, invalid */
+function refuseTaken(parts: readonly string[], { plain, pieces, blocked }: Found, replace: boolean): void {
+  const path = parts.join('/');
+  if (blocked !== undefined) throw new PluginError('invalid', `${blocked} is a file; nothing can be stored below it`);
+  if (plain?.kind === 'folder') throw new PluginError('exists', `${path} is a folder; a file cannot replace it`);
+  if (!replace && (plain !== undefined || pieces?.whole !== undefined)) throw new PluginError('exists', `${path} is already there`);
+}
+
+/** One put, once its first piece is on this appliance. */
+class Put {
+  readonly #path: string;
+  /** Where the staged files get the paths that they will have. */
+  readonly #tree: string;
+  readonly #generation: number;
+  readonly #stop = new AbortController();
+  readonly #signal: AbortSignal;
+  readonly #sending = new Set<Promise<void>>();
+  #bytes = 0;
+  #count = 0;
+  #marked = false;
+
+  constructor(
+    readonly place: Place,
+    readonly parts: readonly string[],
+    readonly stage: string,
+    readonly before: Found,
+    readonly o: PutOptions,
+  ) {
+    this.#path = parts.join('/');
+    this.#tree = `${stage}/tree`;
+    this.#signal = AbortSignal.any([o.signal, this.#stop.signal]);
+    // two appliances that store under one name at a time are not to write each other's pieces
+    this.#generation = (before.pieces?.highest ?? 0) + 1 + Math.floor(Math.random() * 16);
+  }
+  get #folder(): string {
+    return `${this.#path}${suffix}`;
+  }
+
+  /** One file: rsync writes it elsewhere in the place and renames it. */
+  async whole(piece: Piece): Promise<Stored> {
+    const keep = !this.o.replace;
+    await this.#move(piece.file, this.#path);
+    try {
+      const push = (signal: AbortSignal) => this.place.push(this.#tree, [this.#path], { signal, keep });
+      const { sent, tries } = await this.#finish(push);
+      // one whose connection broke may have done it all, and then there is nothing to be sent any more
+      if (!sent && !(tries > 1 && (await this.#stands(piece.bytes, this.o.signal))))
+        throw new PluginError('exists', `${this.#path} is already there`);
+    } catch (error) {
+      if (!(await within(undoing, (signal) => this.#takeBack(error, piece.bytes, signal)))) throw error;
+    }
+    if (this.before.pieces?.whole !== undefined) await this.#tidy(removePieces(this.place, this.parts, this.o.signal));
+    return { bytes: piece.bytes };
+  }
+  async #stands(bytes: number, signal: AbortSignal): Promise<boolean> {
+    return (await this.place.look(this.parts, signal)).plain?.size === bytes;
+  }
+  /** @returns whether there is nothing to take back, since it was stored before it was stopped */
+  async #takeBack(error: unknown, bytes: number, signal: AbortSignal): Promise<boolean> {
+    const stopped = error instanceof PluginError && ['aborted', 'unavailable'].includes(error.code);
+    if (stopped && this.before.plain === undefined && (await this.#stands(bytes, signal))) return true;
+    await this.#undo(signal);
+    return false;
+  }
+
+  /** As pieces, and then the marker that makes a file of them. */
+  async inPieces(first: Piece, pieces: AsyncGenerator<Piece>): Promise<Stored> {
+    if (this.#generation > lastGeneration) {
+      const fix = 'remove it first, or take another name';
+      throw new PluginError('unsupported', `${this.#path} was replaced too often; ${fix}`);
+    }
+    try {
+      await this.#sendAll(first, pieces);
+      await this.#check();
+      await this.#commit();
+    } catch (error) {
+      this.#stop.abort();
+      await Promise.allSettled(this.#sending); // the server is to end its part before it is removed
+      await within(undoing, (signal) => this.#undo(signal));
+      throw error;
+    }
+    return { bytes: this.#bytes, pieces: { folder: this.#folder, count: this.#count } };
+  }
+
+  /** No more than two pieces are on this appliance: each is sent as soon as it is filled, so that what one waits for at its
+   *  end, the server's disk above all, is the time of the next. */
+  async #sendAll(first: Piece, pieces: AsyncGenerator<Piece>): Promise<void> {
+    for (let piece: Piece | undefined = first; piece !== undefined; ) {
+      const sending: Promise<void> = this.#send(piece).finally(() => this.#sending.delete(sending));
+      sending.catch(() => undefined); // told below
+      this.#sending.add(sending);
+      const all = Promise.all(this.#sending);
+      if (piece.last) {
+        await untilAborted(all, this.o.signal, this.#path);
+        return;
+      }
+      if (this.#sending.size > 1) await untilAborted(Promise.race(this.#sending), this.o.signal, this.#path);
+      const filling = next(pieces);
+      piece = await untilAborted(Promise.race([filling, all.then(() => filling)]), this.o.signal, this.#path);
+    }
+  }
+
+  async #send({ file, number, bytes, last }: Piece): Promise<void> {
+    if (tooMany(number)) throw new PluginError('unsupported', `${this.#path} has too many pieces; set a larger options.pieceMiB`);
+    const path = `${this.#folder}/${pieceName(this.#generation, number)}`;
+    await this.#move(file, path);
+    await this.place.push(this.#tree, [path], { signal: this.#signal, inplace: true, again: !last });
+    await rm(`${this.#tree}/${path}`);
+    this.#bytes += bytes;
+    this.#count = Math.max(this.#count, number);
+  }
+
+  async #move(file: string, path: string): Promise<void> {
+    try {
+      await mkdir(`${this.#tree}/${path}`.slice(0, -(path.length - path.lastIndexOf('/'))), { recursive: true });
+      await rename(file, `${this.#tree}/${path}`);
+    } catch (cause) {
+      throw stageError(file, cause);
+    }
+  }
+
+  /** All pieces are there in their size, and the name is still free. @throws PluginError damaged, exists */
+  async #check(): Promise<void> {
+    const { replace, signal, pieceBytes } = this.o;
+    const now = await this.place.look(this.parts, signal, { sizes: true });
+    refuseTaken(this.parts, now, replace);
+    for (let number = 1; number <= this.#count; number++) {
+      const size = number < this.#count ? pieceBytes : this.#bytes - pieceBytes * (this.#count - 1);
+      const there = now.pieces?.size(this.#generation, number);
+      if (there === size) continue;
+      const text = `${this.#folder}: the server has ${there ?? 'none'} of the ${size} bytes of piece ${number}; try again`;
+      throw new PluginError('damaged', text, { retryable: true });
+    }
+  }
+
+  /** The marker makes a file of the pieces; what it replaces goes. */
+  async #commit(): Promise<void> {
+    const marker = markerName({ generation: this.#generation, count: this.#count, bytes: this.#bytes });
+    const path = `${this.#folder}/${marker}`;
+    try {
+      await writeFile(`${this.#tree}/${path}`, '');
+    } catch (cause) {
+      throw stageError(path, cause);
+    }
+    this.#marked = true;
+    await this.#finish((signal) => this.place.push(this.#tree, [path], { signal, inplace: true }));
+    const { plain, pieces } = this.before;
+    const { signal } = this.o;
+    if (plain !== undefined) await this.place.remove(this.parts.slice(0, -1), [pattern(this.parts)], signal);
+    if (pieces !== undefined) await this.#tidy(removePieces(this.place, this.parts, signal, this.#generation));
+  }
+
+  /** What gives a file its name is not left half way: an abort waits for it, but not for ever. */
+  async #finish<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const { signal } = this.o;
+    const late = new AbortController();
+    let timer: NodeJS.Timeout | undefined;
+    const abort = (): void => {
+      timer = setTimeout(() => late.abort(), finishing);
+    };
+    if (signal.aborted) throw abortError(this.#path);
+    signal.addEventListener('abort', abort, { once: true });
+    try {
+      return await work(late.signal);
+    } finally {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', abort);
+    }
+  }
+
+  /** What was replaced counts no more; that some of it is left is no failure. */
+  async #tidy(work: Promise<void>): Promise<void> {
+    await work.catch((error: unknown) => {
+      this.place.session.log('warn', `${this.#folder}: what was replaced is not all removed: ${String(error)}`);
+    });
+  }
+
+  /** Takes back what this put has stored, and the folders that it made as far as nothing else is in them. */
+  async #undo(signal: AbortSignal): Promise<void> {
+    const { depth } = this.before;
+    const folder = [...this.parts.slice(0, -1), `${this.parts.at(-1)}${suffix}`];
+    const own = ofGeneration(this.#generation).map((name) => pattern(folder, `/${name}`));
+    if (this.#marked) await this.place.remove(folder, own.slice(-1), signal);
+    const made = this.parts.slice(0, -1).flatMap((_, i) => (i < depth ? [] : [pattern(this.parts.slice(0, i + 1), '/')]));
+    // a folder that is made anew is looked into only when it is removed itself
+    const below = this.before.pieces === undefined ? this.parts.slice(0, depth) : folder;
+    const empty = this.before.pieces === undefined ? [pattern(folder, '/')] : [];
+    await this.place.remove(below, [...own, ...empty, ...made], signal);
+  }
+}
+
+/** Waits for what takes things back, but not for ever. */
+async function within<T>(time: number, work: (signal: AbortSignal) => Promise<T>): Promise<T | undefined> {
+  const late = AbortSignal.timeout(time);
+  return untilAborted(work(late), late, 'taking back').catch(() => undefined);
+}

@@ -1,0 +1,95 @@
+import { type FileHandle, open } from 'node:fs/promises';
+import type { Readable } from 'node:stream';
+import { PluginError } from '../../../core/contract/index.js';
+import { gatheredChunks } from '../../shared/source.js';
+
+/** A piece of what is to be stored, in a file on this appliance. */
+export interface Piece {
+  readonly file: string;
+  readonly number: number;
+  readonly bytes: number;
+  /** Nothing comes after it. */
+  readonly last: boolean;
+}
+
+const writeSize = 512 << 10;
+
+/** Takes the source apart, one file in `folder` for each piece; the next is begun when it is asked for. At least one, which
+ *  may be empty. @throws PluginError */
+export async function* stagedPieces(source: Readable, folder: string, size: number): AsyncGenerator<Piece> {
+  const chunks = gatheredChunks(source, writeSize);
+  let rest: Uint8Array[] = [];
+  for (let number = 1; ; number++) {
+    const file = `${folder}/${number}`;
+    const filled = await fill(file, rest, chunks, size);
+    rest = filled.rest;
+    yield { file, number, bytes: filled.bytes, last: filled.done };
+    if (filled.done) return;
+  }
+}
+
+interface Filled {
+  readonly bytes: number;
+  /** What has been taken of the source and is not in the file. */
+  readonly rest: Uint8Array[];
+  readonly done: boolean;
+}
+
+/** Writes up to `size` bytes, and finds out whether there are more. */
+async function fill(path: string, first: Uint8Array[], chunks: AsyncGenerator<Uint8Array[]>, size: number): Promise<Filled> {
+  const file = await create(path);
+  try {
+    let bytes = 0;
+    let rest = first;
+    for (;;) {
+      const [now, later] = cut(rest, size - bytes);
+      await writeAll(file, now, path);
+      bytes += lengthOf(now);
+      if (later.length > 0) return { bytes, rest: later, done: false };
+      const next = await chunks.next();
+      if (next.done) return { bytes, rest: [], done: true };
+      rest = next.value;
+    }
+  } finally {
+    await file.close();
+  }
+}
+
+const lengthOf = (chunks: readonly Uint8Array[]): number => chunks.reduce((sum, { length }) => sum + length, 0);
+
+/** The first `size` bytes, and the others. */
+function cut(chunks: readonly Uint8Array[], size: number): [Uint8Array[], Uint8Array[]] {
+  const now: Uint8Array[] = [];
+  const later: Uint8Array[] = [];
+  let left = size;
+  for (const chunk of chunks) {
+    if (left > 0) now.push(chunk.subarray(0, left));
+    if (chunk.length > left) later.push(chunk.subarray(left));
+    left = Math.max(0, left - chunk.length);
+  }
+  return [now, later];
+}
+
+async function create(path: string): Promise<FileHandle> {
+  return open(path, 'wx', 0o600).catch((cause: unknown) => Promise.reject(stageError(path, cause)));
+}
+
+async function writeAll(file: FileHandle, chunks: readonly Uint8Array[], path: string): Promise<void> {
+  let rest = chunks.filter(({ length }) => length > 0);
+  while (rest.length > 0) {
+    const { bytesWritten } = await file.writev(rest).catch((cause: unknown) => Promise.reject(stageError(path, cause)));
+    [, rest] = cut(rest, bytesWritten);
+  }
+}
+
+/** What went wrong here, on this appliance. */
+export function stageError(path: string, cause: unknown): PluginError {
+  if (cause instanceof PluginError) return cause;
+  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : String(cause);
+  if (code === 'ENAMETOOLONG') return new PluginError('invalid', 'the path is too long; take shorter names', { cause });
+  if (code === 'ENOSPC' || code === 'EDQUOT') {
+    const fix = 'free some space on this appliance or lower options.pieceMiB';
+    return new PluginError('no_space', `no room for a piece in ${path}; ${fix}`, { cause });
+  }
+  return new PluginError('io', `a piece could not be kept in ${path}: ${code}`, { cause });
+}

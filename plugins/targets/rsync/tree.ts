@@ -1,0 +1,32 @@
+import { type Entry, PluginError } from '../../../core/contract/index.js';
+import { anyMarker, ofGeneration, suffix } from './pieces.js';
+import type { Place } from './place.js';
+import { pattern } from './rules.js';
+
+/** @throws PluginError */
+export async function stat(place: Place, parts: readonly string[], signal: AbortSignal): Promise<Entry | undefined> {
+  const name = parts.at(-1);
+  if (name === undefined) return { name: '', folder: true, size: 0 };
+  const { plain, pieces } = await place.look(parts, signal);
+  if (plain !== undefined) return { name, folder: plain.kind === 'folder', size: plain.size };
+  return pieces?.whole === undefined ? undefined : { name, folder: false, size: pieces.whole.bytes };
+}
+
+/** Removes a file, whole or in pieces, or a tree. @throws PluginError */
+export async function remove(place: Place, parts: readonly string[], signal: AbortSignal): Promise<void> {
+  const { plain, pieces } = await place.look(parts, signal);
+  if (pieces?.whole !== undefined) await removePieces(place, parts, signal);
+  if (plain === undefined) return;
+  await place.remove(parts.slice(0, -1), [pattern(parts), pattern(parts, '/**')], signal);
+  if ((await place.look(parts, signal)).plain === undefined) return;
+  throw new PluginError('in_use', `${parts.join('/')} could not be removed: something is being written there, or may not be removed`);
+}
+
+/** Removes the pieces of a file, but those of the generation `but`: first the markers, so that no part is ever taken for the file. */
+export async function removePieces(place: Place, parts: readonly string[], signal: AbortSignal, but?: number): Promise<void> {
+  const folder = [...parts.slice(0, -1), `${parts.at(-1)}${suffix}`];
+  const kept = but === undefined ? [] : ofGeneration(but).map((name) => pattern(folder, `/${name}`));
+  await place.remove(folder, [pattern(folder, `/${anyMarker}`)], signal, kept);
+  const rest = but === undefined ? [pattern(folder), pattern(folder, '/**')] : [pattern(folder, '/*')];
+  await place.remove(but === undefined ? folder.slice(0, -1) : folder, rest, signal, kept);
+}

@@ -1,0 +1,69 @@
+import { Readable } from 'node:stream';
+import { PluginError } from '../../../core/contract/index.js';
+import { abortError, untilAborted } from '../../shared/source.js';
+import { explain } from './failure.js';
+import type { Link } from './link.js';
+import { ReadAhead } from './read-ahead.js';
+import type { Sftp } from './sftp.js';
+import { type Attributes, isRegular, Open } from './wire.js';
+
+export interface GetOptions {
+  readonly signal: AbortSignal;
+  readonly offset?: number;
+  readonly length?: number;
+}
+
+/** The bytes of a file. Only a regular file is read: a FIFO or device would hang or act. @throws PluginError */
+export async function get(link: Link, parts: readonly string[], o: GetOptions): Promise<Readable> {
+  const { offset = 0, length = Number.POSITIVE_INFINITY, signal } = o;
+  if (!(offset >= 0 && length >= 0)) throw new PluginError('invalid', 'offset and length must not be negative');
+  const opening = link.run(parts, openFile);
+  const file = await untilAborted(opening, signal, parts.join('/')).catch((error: unknown) => {
+    opening.then(({ sftp, handle }) => sftp.closeHandle(handle)).catch(() => undefined); // it may come to be open yet
+    throw error;
+  });
+  const to = Math.min(offset + length, file.size);
+  return reader(new ReadAhead(file.sftp, file.handle, { from: Math.min(offset, to), to }, parts.join('/')), link.path(parts), signal);
+}
+
+async function openFile(sftp: Sftp, path: string): Promise<{ sftp: Sftp; handle: Buffer; size: number }> {
+  // looked at before it is opened, since opening a device may act, and after, since it may have been replaced
+  requireFile(await sftp.lstat(path), path);
+  const handle = await sftp.open(path, Open.read);
+  try {
+    return { sftp, handle, size: requireFile(await sftp.fstat(handle), path) };
+  } catch (error) {
+    sftp.closeHandle(handle).catch(() => undefined);
+    throw error;
+  }
+}
+
+/** The size of a regular file. */
+function requireFile(found: Attributes, path: string): number {
+  if (!isRegular(found)) throw new PluginError('invalid', `${path} is not a regular file`);
+  if (found.size === undefined) throw new PluginError('unsupported', `${path}: the server does not say how large it is`);
+  return found.size;
+}
+
+function reader(bytes: ReadAhead, path: string, signal: AbortSignal): Readable {
+  const abort = () => stream.destroy(abortError(path));
+  const stream = new Readable({
+    highWaterMark: 256 << 10,
+    async read() {
+      try {
+        this.push((await bytes.next()) ?? null);
+      } catch (error) {
+        this.destroy(await explain(error, bytes.sftp, path));
+      }
+    },
+    destroy(error, done) {
+      signal.removeEventListener('abort', abort);
+      bytes.sftp.closeHandle(bytes.handle).catch(() => undefined); // not waited for: the server may be away
+      done(error);
+    },
+  });
+  stream.on('error', () => undefined); // an abort before anybody reads must not end the process; reading reports it
+  signal.addEventListener('abort', abort, { once: true });
+  if (signal.aborted) abort();
+  return stream;
+}

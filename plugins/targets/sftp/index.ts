@@ -1,0 +1,92 @@
+import type { Readable } from 'node:stream';
+import { type Entry, type PluginContext, PluginError, type Target, type TargetPlugin } from '../../../core/contract/index.js';
+import { fileParts, pathParts, refuseTop } from '../../shared/paths.js';
+import { answersSsh, hostKeyOf } from '../../shared/ssh.js';
+import { fileSystemAt } from './failure.js';
+import { type GetOptions, get } from './get.js';
+import { Link, type SftpOptions } from './link.js';
+import { put } from './put.js';
+import type { Sftp } from './sftp.js';
+import { ifThere } from './status.js';
+import { list, remove, stat } from './tree.js';
+import { isFolder } from './wire.js';
+
+/** A folder of an SSH server. What a call finds broken, the next opens again. */
+class SftpTarget implements Target {
+  readonly supports: Target['supports'];
+  readonly server: string;
+
+  constructor(
+    readonly context: PluginContext<SftpOptions>,
+    readonly link: Link,
+    sftp: Sftp,
+  ) {
+    this.server = sftp.session.connection.serverBanner;
+    this.supports = {
+      range: true,
+      freeSpace: sftp.offers('statvfs@openssh.com'),
+      atomicReplace: sftp.offers('posix-rename@openssh.com'),
+      connections: 4,
+    };
+    if (!sftp.offers('fsync@openssh.com')) context.log('warn', 'the server has no fsync: what it stored may be lost when its power fails');
+  }
+  #signal(signal: AbortSignal): AbortSignal {
+    return AbortSignal.any([signal, this.context.signal]);
+  }
+  async put(path: string, source: Readable, o: { signal: AbortSignal; replace?: boolean }): Promise<{ bytes: number }> {
+    source.on('error', () => undefined); // it may fail while the server is asked; reading it reports that
+    try {
+      return await put(this.link, fileParts(path), source, { signal: this.#signal(o.signal), replace: o.replace ?? false });
+    } catch (error) {
+      source.destroy();
+      throw error;
+    }
+  }
+  async get(path: string, o: GetOptions): Promise<Readable> {
+    return get(this.link, fileParts(path), { ...o, signal: this.#signal(o.signal) });
+  }
+  async stat(path: string): Promise<Entry | undefined> {
+    const parts = pathParts(path);
+    return path === '' ? { name: '', folder: true, size: 0 } : stat(this.link, parts);
+  }
+  async *list(path: string, o: { unfinished?: boolean } = {}): AsyncGenerator<Entry> {
+    yield* list(this.link, pathParts(path), o);
+  }
+  async remove(path: string): Promise<void> {
+    refuseTop(path);
+    await remove(this.link, pathParts(path));
+  }
+  async space(): Promise<{ total: number; free: number } | undefined> {
+    const found = await this.link.run([], fileSystemAt);
+    return found === undefined ? undefined : { total: found.total, free: found.free };
+  }
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.link.close();
+  }
+}
+
+/** A base that is absent is made by the first put; one that can never be a folder is told at once. */
+async function requireFolder(sftp: Sftp, path: string): Promise<void> {
+  const found = await ifThere(sftp.stat(path));
+  if (found === undefined || isFolder(found) || found.mode === undefined) return;
+  throw new PluginError('invalid', `${path} on the server is no folder; change options.base`);
+}
+
+const plugin: TargetPlugin<SftpOptions> = {
+  async open(context) {
+    const link = new Link(context.options, context.signal);
+    try {
+      const sftp = await link.sftp();
+      await link.run([], requireFolder);
+      return new SftpTarget(context, link, sftp);
+    } catch (error) {
+      link.close();
+      throw error;
+    }
+  },
+  detection: { port: 22, answers: answersSsh },
+  async pin({ options, signal }) {
+    return { hostKey: await hostKeyOf(options.host, options.port ?? 22, signal) };
+  },
+};
+export default plugin;

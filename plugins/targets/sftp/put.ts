@@ -1,0 +1,110 @@
+import { createHash } from 'node:crypto';
+import type { Readable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { PluginError } from '../../../core/contract/index.js';
+import { abortError, sourceChunks, untilAborted } from '../../shared/source.js';
+import { Draft } from './draft.js';
+import { explain } from './failure.js';
+import type { Link } from './link.js';
+import { ReadAhead } from './read-ahead.js';
+import { Open } from './wire.js';
+import { type OpenFile, syncFile, Writer } from './writer.js';
+
+/** An abort settles within 5 s by contract, also when the server no longer answers: so long is waited for how the last step
+ *  ends, and then for what was made to be removed. */
+const nameTime = 1_500;
+const undoTime = 3_000;
+
+export interface PutOptions {
+  readonly signal: AbortSignal;
+  readonly replace: boolean;
+}
+
+/** Stores `source` as the file that `parts` name, or nothing. Whoever calls destroys the source when this fails: that also
+ *  ends what still reads it. @throws PluginError */
+export async function put(link: Link, parts: readonly string[], source: Readable, o: PutOptions): Promise<{ bytes: number }> {
+  const what = parts.join('/');
+  if (o.signal.aborted) throw abortError(what);
+  const draft = new Draft(link, parts, o.replace);
+  const opening = draft.open();
+  let writer: Writer | undefined;
+  try {
+    const file = await untilAborted(opening, o.signal, what);
+    writer = new Writer(link, draft.part, file, o.signal);
+    await untilAborted(copy(source, writer), o.signal, what);
+    await untilAborted(finish(writer, what), o.signal, what);
+    await named(draft, writer, o.signal);
+    return { bytes: writer.bytes };
+  } catch (error) {
+    const told = await explain(error, writer?.file.sftp, draft.folder);
+    if (writer !== undefined) writer.stop();
+    else opening.then(({ sftp, handle }) => sftp.closeHandle(handle)).catch(() => undefined); // it may come to be open yet
+    await takeBack(draft, opening);
+    throw told;
+  }
+}
+
+async function copy(source: Readable, writer: Writer): Promise<void> {
+  for await (const chunk of sourceChunks(source)) await writer.write(chunk);
+  await writer.drain();
+}
+
+/** Everything between the last byte and the name. */
+async function finish(writer: Writer, what: string): Promise<void> {
+  await writer.run(({ sftp, handle }) => syncFile(sftp, handle));
+  const { size } = await writer.run(({ sftp, handle }) => sftp.fstat(handle));
+  if (size !== undefined && size !== writer.bytes) throw damaged(what, `the server has ${size} bytes of ${writer.bytes}`);
+  await writer.close();
+  // what a server had confirmed, and lost when it broke down, may show as zeros: only reading it tells
+  if (writer.resumed === 0) return;
+  const wanted = writer.digest();
+  const stored = await writer.run(({ sftp }) => digest({ sftp, handle: Buffer.alloc(0) }, writer));
+  if (stored !== wanted) throw damaged(what, 'after the connection broke the server has other bytes than it was given');
+}
+
+const damaged = (what: string, why: string): PluginError => new PluginError('damaged', `${what}: ${why}; try again`, { retryable: true });
+
+async function digest({ sftp }: OpenFile, { path, bytes }: Writer): Promise<string> {
+  const handle = await sftp.open(path, Open.read);
+  try {
+    const hash = createHash('sha256');
+    const ahead = new ReadAhead(sftp, handle, { from: 0, to: bytes }, path);
+    for (let some = await ahead.next(); some !== undefined; some = await ahead.next()) hash.update(some);
+    return hash.digest('hex');
+  } finally {
+    sftp.closeHandle(handle).catch(() => undefined);
+  }
+}
+
+/** Whoever aborts in this last step waits a moment for how it ends: it may be done already. */
+async function named(draft: Draft, writer: Writer, signal: AbortSignal): Promise<void> {
+  let again = false;
+  const work = writer.run(async ({ sftp }) => {
+    const before = again;
+    again = true;
+    await draft.commit(sftp, writer.bytes, before);
+  });
+  const given = new AbortController();
+  const giveUp = (): void => void setTimeout(() => given.abort(), nameTime).unref();
+  signal.addEventListener('abort', giveUp, { once: true });
+  try {
+    if (signal.aborted) giveUp();
+    await untilAborted(work, given.signal, draft.target);
+  } finally {
+    signal.removeEventListener('abort', giveUp);
+  }
+}
+
+/** Removes what was made, and gives up when the server does not answer in time: then the file stays as unfinished. */
+async function takeBack(draft: Draft, opening: Promise<OpenFile>): Promise<void> {
+  const work = opening.then(
+    () => draft.undo(),
+    () => draft.undo(),
+  );
+  const limit = new AbortController();
+  await Promise.race([
+    work.catch(() => undefined),
+    sleep(undoTime, undefined, { signal: limit.signal, ref: false }).catch(() => undefined),
+  ]);
+  limit.abort();
+}

@@ -1,0 +1,94 @@
+import type { Entry } from '../../../core/contract/index.js';
+import { isPart } from '../../shared/paths.js';
+import { explain } from './failure.js';
+import type { Link } from './link.js';
+import type { Named, Sftp } from './sftp.js';
+import { hasStatus, ifThere, Status } from './status.js';
+import { type Attributes, isFolder, isRegular } from './wire.js';
+
+/** So many files of a folder are removed at a time: each takes a way there and back. */
+const removals = 16;
+
+/** Links are not followed and count as files. */
+const entry = (name: string, found: Attributes): Entry => ({
+  name,
+  folder: isFolder(found),
+  size: isRegular(found) ? (found.size ?? 0) : 0,
+});
+
+/** @throws PluginError */
+export async function stat(link: Link, parts: readonly string[]): Promise<Entry | undefined> {
+  const found = await link.run(parts, (sftp, path) => ifThere(sftp.lstat(path)));
+  return found === undefined ? undefined : entry(parts.at(-1) ?? '', found);
+}
+
+/** What a folder holds; what is unfinished only when that is asked for. @throws PluginError */
+export async function* list(link: Link, parts: readonly string[], o: { unfinished?: boolean }): AsyncGenerator<Entry> {
+  const opened = await link.run(parts, async (sftp, path) => ({ sftp, handle: await ifThere(sftp.openFolder(path)) }));
+  const { sftp, handle } = opened;
+  if (handle === undefined) return;
+  try {
+    for await (const found of entriesOf(sftp, handle)) {
+      const name = String(found.name);
+      if (isPart(name) && !o.unfinished) continue;
+      const known = found.mode === undefined ? await ifThere(sftp.lstat(link.path([...parts, name]))) : found;
+      if (known === undefined) continue; // gone meanwhile
+      yield isPart(name) ? { ...entry(name, known), unfinished: true } : entry(name, known);
+    }
+  } catch (error) {
+    throw await explain(error, sftp, link.path(parts));
+  } finally {
+    sftp.closeHandle(handle).catch(() => undefined);
+  }
+}
+
+async function* entriesOf(sftp: Sftp, handle: Buffer): AsyncGenerator<Named> {
+  for (let some = await sftp.readFolder(handle); some !== undefined; some = await sftp.readFolder(handle))
+    for (const found of some) if (!['.', '..'].includes(found.name.toString('latin1'))) yield found;
+}
+
+/** Removes a file or a tree. Links are removed, never followed. SFTP cannot sync a folder: after a power cut of the server
+ *  something may be there again. @throws PluginError */
+export function remove(link: Link, parts: readonly string[]): Promise<void> {
+  return link.run(parts, async (sftp, path) => {
+    const found = await ifThere(sftp.lstat(path));
+    if (found !== undefined) await removeFound(sftp, Buffer.from(path), found);
+  });
+}
+
+async function removeFound(sftp: Sftp, path: Buffer, found: Attributes): Promise<void> {
+  if (!isFolder(found)) {
+    await ifThere(sftp.remove(path));
+    return;
+  }
+  for (let tries = 3; ; tries--) {
+    await removeContents(sftp, path);
+    try {
+      await ifThere(sftp.removeFolder(path));
+      return;
+    } catch (error) {
+      // something came while it was emptied, or a server leaves entries out when it removes while it lists
+      if (!hasStatus(error, Status.failure) || tries === 0) throw error;
+    }
+  }
+}
+
+/** Names are taken as bytes: one that is no valid text must not keep its folder from being removed. */
+async function removeContents(sftp: Sftp, path: Buffer): Promise<void> {
+  const handle = await ifThere(sftp.openFolder(path));
+  if (handle === undefined) return;
+  const names: Named[] = [];
+  try {
+    for await (const found of entriesOf(sftp, handle)) names.push({ ...found, name: Buffer.from(found.name) });
+  } finally {
+    sftp.closeHandle(handle).catch(() => undefined);
+  }
+  const next = async (): Promise<void> => {
+    for (let found = names.pop(); found !== undefined; found = names.pop()) {
+      const inside = Buffer.concat([path, Buffer.from('/'), found.name]);
+      const known = found.mode === undefined ? await ifThere(sftp.lstat(inside)) : found;
+      if (known !== undefined) await removeFound(sftp, inside, known);
+    }
+  };
+  await Promise.all(Array.from({ length: removals }, next));
+}
