@@ -1,10 +1,15 @@
 /** A real server of each kind that a remote target is for, and the target as a client tells it to the service. */
+import { execFile } from 'node:child_process';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import type { Test } from 'tap';
 import type { Body } from './demo-client.js';
+import type { Network } from './network.js';
 import { Smbd } from './smbd.js';
 import { startSshd } from './sshd.js';
+
+const run = promisify(execFile);
 
 export const remoteKinds = ['smb', 'sftp', 'rsync'] as const;
 export type RemoteKind = (typeof remoteKinds)[number];
@@ -27,10 +32,21 @@ export interface RemoteBed {
   resume(): Promise<void>;
 }
 
+export interface RemoteOptions {
+  readonly network?: Network;
+  /** The place is a file system in memory of this size: '40m'. */
+  readonly size?: string;
+  /** rsync: the login is restricted by rrsync; without, it has a shell. */
+  readonly jail?: boolean;
+}
+
 type Owner = Pick<Test, 'teardown'>;
 
-async function smbBed(t: Owner, size?: string): Promise<RemoteBed> {
-  const smbd = await Smbd.start({ global: ['server signing = mandatory'], ...(size !== undefined && { size }) });
+const path = '/back ups/all';
+
+async function smbBed(t: Owner, { network, size }: RemoteOptions): Promise<RemoteBed> {
+  const options = { ...(network && { network }), ...(size !== undefined && { size }) };
+  const smbd = await Smbd.start({ global: ['server signing = mandatory'], ...options });
   t.teardown(() => smbd[Symbol.asyncDispose]());
   const { host, port, user: username, password, share } = smbd;
   return {
@@ -38,8 +54,8 @@ async function smbBed(t: Owner, size?: string): Promise<RemoteBed> {
     host,
     port,
     body: { name: 'nas', ipaddr: `${host}:${port}`, username, password, base: `/${share}` },
-    path: '/back ups/all',
-    root: join(smbd.folder, 'back ups/all'),
+    path,
+    root: join(smbd.folder, path),
     kill: () => smbd.kill(),
     killSessions: () => smbd.killConnections(),
     start: () => smbd.again(),
@@ -48,34 +64,45 @@ async function smbBed(t: Owner, size?: string): Promise<RemoteBed> {
   };
 }
 
-async function sshBed(t: Owner, kind: 'sftp' | 'rsync'): Promise<RemoteBed> {
-  const jail = ['Match User *', '  ForceCommand /usr/bin/rrsync %F/jail'];
-  const server = await startSshd(kind === 'sftp' ? { user: true, config: [] } : { config: [...jail, 'Match all'] });
+async function mounted(t: Owner, folder: string, size: string, owner: string): Promise<void> {
+  await run('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', folder]);
+  t.teardown(() => run('umount', ['-l', folder]));
+  await run('chown', [owner, folder]);
+}
+
+async function sshBed(t: Owner, kind: 'sftp' | 'rsync', { network, size, jail = false }: RemoteOptions): Promise<RemoteBed> {
+  const config = jail ? ['ForceCommand /usr/bin/rrsync %F/jail'] : [];
+  const server = await startSshd({ user: kind === 'sftp', config, ...(network && { network }) });
   t.teardown(() => server.stop());
   const { host, port, user: username, password, folder, home } = server;
-  const common = { name: 'nas', ipaddr: `${host}:${port}`, username, password };
-  const controls = {
+  const top = kind === 'sftp' ? join(home, 'top') : join(folder, 'jail');
+  await mkdir(top);
+  await run('chown', [username, top]);
+  if (size !== undefined) {
+    await mounted(t, top, size, username);
+    // one in a network namespace sees only what was mounted when it started
+    await server.kill();
+    await server.start();
+  }
+  const login = { name: 'nas', ipaddr: `${host}:${port}`, username };
+  const { privateKey } = await server.newKey('ed25519');
+  const rsync = { password: '', type: 'rsync', base: jail ? '/' : top, options: { privateKey, pieceMiB: 4 } };
+  return {
     kind,
     host,
     port,
-    path: '/back ups/all',
+    body: { ...login, ...(kind === 'sftp' ? { password, base: '/~/top' } : rsync) },
+    path,
+    root: join(top, path),
     kill: () => server.kill(),
     killSessions: () => server.killSessions(),
     start: () => server.start(),
     pause: () => server.pause(),
     resume: () => server.resume(),
   };
-  if (kind === 'sftp') return { ...controls, body: { ...common, base: '/~' }, root: join(home, 'back ups/all') };
-  await mkdir(join(folder, 'jail'), { recursive: true });
-  const { privateKey } = await server.newKey('ed25519');
-  return {
-    ...controls,
-    body: { ...common, password: '', type: 'rsync', options: { privateKey } },
-    root: join(folder, 'jail/back ups/all'),
-  };
 }
 
 /** Started; stopped, with all that it keeps, at the end of the test. */
-export function startRemote(t: Owner, kind: RemoteKind): Promise<RemoteBed> {
-  return kind === 'smb' ? smbBed(t) : sshBed(t, kind);
+export function startRemote(t: Owner, kind: RemoteKind, o: RemoteOptions = {}): Promise<RemoteBed> {
+  return kind === 'smb' ? smbBed(t, o) : sshBed(t, kind, o);
 }

@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import type { Target } from '../../core/contract/index.js';
 import smb, { type SmbOptions } from '../../plugins/targets/smb/index.js';
+import { type Network, onHost } from './network.js';
 
 const run = promisify(execFile);
 
@@ -19,6 +20,8 @@ export interface SmbdOptions {
   /** The share lies in a file system in memory of this size: '8m'. */
   readonly size?: string;
   readonly password?: string;
+  /** On another host. */
+  readonly network?: Network;
 }
 
 /** A port that nobody listens at. */
@@ -33,7 +36,6 @@ export async function freePort(): Promise<number> {
 
 /** An smbd of a suite's own, with a user and the share `data`; nothing of the machine's Samba is used. */
 export class Smbd implements AsyncDisposable {
-  readonly host = '127.0.0.1';
   readonly share = 'data';
   #server: ChildProcess | undefined;
   /** What runs as long as nobody is connected. */
@@ -59,6 +61,9 @@ export class Smbd implements AsyncDisposable {
       await smbd[Symbol.asyncDispose]();
       throw error;
     }
+  }
+  get host(): string {
+    return this.options.network?.address ?? '127.0.0.1';
   }
   /** The share's folder on this machine. */
   get folder(): string {
@@ -86,7 +91,12 @@ export class Smbd implements AsyncDisposable {
     const folders = ['private dir', 'lock directory', 'state directory', 'cache directory', 'pid directory', 'ncalrpc dir'];
     const global = [
       ...['server role = standalone server', 'disable netbios = yes', `smb ports = ${this.port}`, 'interfaces = lo'],
-      ...['bind interfaces only = yes', `log file = ${this.root}/log`, 'load printers = no', 'disable spoolss = yes'],
+      ...[
+        `bind interfaces only = ${this.options.network ? 'no' : 'yes'}`,
+        `log file = ${this.root}/log`,
+        'load printers = no',
+        'disable spoolss = yes',
+      ],
       ...folders.map((name) => `${name} = ${join(this.root, name.split(' ')[0] ?? '')}`),
       ...(this.options.global ?? []),
     ];
@@ -96,10 +106,11 @@ export class Smbd implements AsyncDisposable {
   /** Starts it, or starts it again after stop or kill, at the same port. */
   async again(): Promise<void> {
     // a group of its own, so that all of it can be reached even when the first is gone
-    const server = spawn('smbd', ['-F', '--no-process-group', '-s', this.#conf], { stdio: 'ignore', detached: true });
+    const args = ['-F', '--no-process-group', '-s', this.#conf];
+    const server = spawn(...onHost(this.options.network, 'smbd', args), { stdio: 'ignore', detached: true });
     server.once('error', () => undefined);
     this.#server = server;
-    for (let tries = 100; !(await reachable(this.port)); tries--) {
+    for (let tries = 100; !(await reachable(this.host, this.port)); tries--) {
       if (tries === 0 || server.exitCode !== null)
         throw new Error(`smbd does not start: ${await readFile(join(this.root, 'log'), 'utf8')}`);
       await sleep(100);
@@ -178,9 +189,9 @@ async function changeUsers(command: string, ...args: string[]): Promise<void> {
   }
 }
 
-function reachable(port: number): Promise<boolean> {
+function reachable(host: string, port: number): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = connect(port, '127.0.0.1');
+    const socket = connect(port, host);
     socket.once('connect', () => {
       socket.destroy();
       resolve(true);

@@ -7,6 +7,7 @@ import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { type Network, onHost } from './network.js';
 
 const run = promisify(execFile);
 
@@ -15,6 +16,8 @@ export interface SshdOptions {
   readonly config?: readonly string[];
   /** Default 127.0.0.1. */
   readonly listen?: string;
+  /** On another host; `listen` is its address then. */
+  readonly network?: Network;
   /** Makes a system user with a password, removed at the end; without, `user` is root, who logs in by key only. */
   readonly user?: boolean;
 }
@@ -85,7 +88,7 @@ class Server implements Sshd {
     readonly folder: string,
     readonly o: SshdOptions,
   ) {
-    this.host = o.listen ?? '127.0.0.1';
+    this.host = o.network?.address ?? o.listen ?? '127.0.0.1';
     this.home = join(folder, 'home');
   }
 
@@ -94,7 +97,7 @@ class Server implements Sshd {
     await writeFile(this.#at('authorized_keys'), '', { mode: 0o644 });
     if (this.o.user) await this.#addUser();
     await this.newHostKeys();
-    this.port = await freePort(this.host);
+    this.port = this.o.network ? 2222 : await freePort(this.host);
     const own = [
       `ListenAddress ${this.host.includes(':') ? `[${this.host}]` : this.host}:${this.port}`,
       `HostKey ${this.#at('host-ed25519')}`,
@@ -145,7 +148,7 @@ class Server implements Sshd {
     const log = openSync(this.#at('log'), 'a');
     try {
       const args = ['--pdeathsig', 'KILL', '--', '/usr/sbin/sshd', '-D', '-e', '-f', this.#at('sshd_config')];
-      this.#child = spawn('setpriv', args, { stdio: ['ignore', log, log] });
+      this.#child = spawn(...onHost(this.o.network, 'setpriv', args), { stdio: ['ignore', log, log] });
     } finally {
       closeSync(log);
     }

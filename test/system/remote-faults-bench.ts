@@ -1,6 +1,6 @@
 /** A container that is backed up to a server which fails in the middle, and what must hold then. */
 import { randomBytes } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
+import { rm, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Test } from 'tap';
@@ -9,11 +9,11 @@ import { type Body, isBody, notSoon, part } from '../support/demo-client.js';
 import { differences, snapshotOf } from '../support/fidelity.js';
 import { lxc } from '../support/lxc.js';
 import type { RemoteBed } from '../support/remotes.js';
-import { brokenRuns, faultsOf, leftoversOf } from './remote-record.js';
+import { faultsOf, leftoversOf, strayFiles } from './remote-record.js';
 
 /** Large enough to be hit in the middle at this bandwidth, small enough for twenty runs. */
-const bytes = 20 << 20;
-const bandwidth = 16 << 20;
+const bytes = 12 << 20;
+const bandwidth = 12 << 20;
 
 export class RemoteFaults {
   private constructor(
@@ -25,12 +25,12 @@ export class RemoteFaults {
   ) {}
 
   static async open(t: Test, bed: RemoteBed, flags: readonly string[] = []): Promise<RemoteFaults> {
-    const a = await makeAppliance(t, { quiet: false, flags: ['--undo-hours', '0', ...flags] });
+    const a = await makeAppliance(t, { flags: ['--undo-hours', '0', ...flags] });
     const name = `faults-${bed.kind}`;
     await a.lxc(name);
     const profile = Number(part(await a.service.call('POST', '/target', { ...bed.body, bandwidth_limit: bandwidth }), 'id'));
     const dest = { target: 'remote', profile, path: bed.path };
-    const body = { job_name: name, container_id: name, type: 'lxc', dest, at: notSoon(), features: ['compress', 'pause'] };
+    const body = { job_name: name, container_id: name, type: 'lxc', dest, at: notSoon(), retention: 2, features: ['compress', 'pause'] };
     return new RemoteFaults(a, bed, profile, await a.service.create('backup', body), name);
   }
 
@@ -78,12 +78,24 @@ export class RemoteFaults {
     return succeeded;
   }
 
+  /** Takes all but a little of the server's disk; `free` gives it back. */
+  async fill(): Promise<void> {
+    const { bavail, bsize } = await statfs(this.bed.root);
+    await writeFile(this.#ballast, Buffer.alloc(Math.max(0, bavail * bsize - (8 << 20))));
+  }
+  async free(): Promise<void> {
+    await rm(this.#ballast);
+  }
+  get #ballast(): string {
+    return join(this.bed.root, '../../ballast');
+  }
+
   /** The next run is good, nothing of the broken ones is left, and a clone of it is what was there. */
   async recovers(t: Test): Promise<void> {
     const state = await this.run();
     t.equal(state.result, 0, `the next run is good: ${JSON.stringify(part(state, 'error'))}`);
     t.same(await leftoversOf(this.bed.root), [], 'leftovers are collected');
-    t.same(await brokenRuns(this.bed.root, this.#record), [], 'so are broken runs');
+    t.same(await strayFiles(this.bed.root, this.#record), [], 'so is all that no manifest needs');
     const before = await snapshotOf(this.#data);
     const clone = `${this.name}-clone`;
     this.a.alsoDestroy(clone);

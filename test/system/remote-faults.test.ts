@@ -2,6 +2,7 @@
  *  next run is good and leftovers are collected. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
+import { makeNetwork } from '../support/network.js';
 import { remoteKinds, startRemote } from '../support/remotes.js';
 import { killedFor, RemoteFaults } from './remote-faults-bench.js';
 
@@ -25,17 +26,25 @@ for (const kind of remoteKinds) {
     await faults.recovers(t);
   });
 
-  t.test(`${kind}: a server that hangs longer than the limit, and one that is away for good`, async (t) => {
-    const bed = await startRemote(t, kind);
+  t.test(`${kind}: a server that hangs longer than the limit, a link that is cut, and a disk that fills up`, async (t) => {
+    const network = await makeNetwork(t);
+    const bed = await startRemote(t, kind, { network, size: '256m' });
     const faults = await RemoteFaults.open(t, bed, ['--stall-seconds', '3']);
-    t.equal((await faults.run()).result, 0);
-    const state = await faults.run(async () => {
-      await sleep(1200);
-      await bed.pause();
-      await sleep(9000);
-      await bed.resume();
-    });
-    await faults.check(t, state, 'SIGSTOP for 9 s');
+    t.equal((await faults.run()).result, 0, 'undisturbed');
+    const during = (begin: () => Promise<void>, end: () => Promise<void>) => async () => {
+      await sleep(1000);
+      await begin();
+      await sleep(8000);
+      await end();
+    };
+    await faults.check(t, await faults.run(during(bed.pause, bed.resume)), 'SIGSTOP for 8 s');
+    await faults.check(t, await faults.run(during(network.cut, network.mend)), 'the cable pulled for 8 s');
+    await faults.recovers(t);
+    await faults.fill();
+    const state = await faults.run();
+    t.match(state, { result: -1, error: { code: 'no_space', message: /space/ } }, `full: ${JSON.stringify(state.error)}`);
+    await faults.check(t, state, 'a full disk');
+    await faults.free();
     await faults.recovers(t);
   });
 }

@@ -45,10 +45,17 @@ export async function leftoversOf(root: string): Promise<string[]> {
   return [...parts, ...paths.filter((path) => path.endsWith('.pieces') && !whole(path))];
 }
 
-/** Run folders without a manifest. */
-export async function brokenRuns(root: string, record: string): Promise<string[]> {
+/** Files of the record that no manifest needs. */
+export async function strayFiles(root: string, record: string): Promise<string[]> {
   const folder = join(root, record);
-  const runs = (await readdir(folder)).filter((name) => /^\d{4}-/.test(name));
-  const files = await Promise.all(runs.map((run) => readdir(join(folder, run))));
-  return runs.filter((_, at) => !files[at]?.includes('manifest.json'));
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name).slice(folder.length + 1));
+  const needed = new Set(['backup-metadata']);
+  for (const manifest of files.filter((file) => file.endsWith('/manifest.json'))) {
+    needed.add(manifest);
+    const archives = part(JSON.parse((await readFile(join(folder, manifest), 'utf8')).split('\n')[0] ?? ''), 'archives');
+    for (const archive of Array.isArray(archives) ? archives.filter(isBody) : [])
+      for (const file of [archive, archive.snapshot]) needed.add(String(part(file, 'path')));
+  }
+  return files.filter((file) => !needed.has(file.replace(/\.pieces\/.*$/, '')));
 }

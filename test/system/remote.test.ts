@@ -88,7 +88,7 @@ const docker = await ownDockerd(t);
 
 for (const kind of remoteKinds) {
   t.test(`${kind}: a blank appliance brings back both containers without a difference`, async (t) => {
-    const bed = await startRemote(t, kind);
+    const bed = await startRemote(t, kind, { jail: true });
     const a = await makeAppliance(t, { dockerd: docker, flags: ['--undo-hours', '0'] });
     const kept = await backedUp(t, a, bed, docker);
     await kept.forget();
