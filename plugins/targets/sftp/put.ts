@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PluginError } from '../../../core/contract/index.js';
@@ -6,7 +5,9 @@ import { abortError, sourceChunks, untilAborted } from '../../shared/source.js';
 import { Draft } from './draft.js';
 import { explain } from './failure.js';
 import type { Link } from './link.js';
+import { Proof } from './proof.js';
 import { ReadAhead } from './read-ahead.js';
+import type { Sftp } from './sftp.js';
 import { Open } from './wire.js';
 import { type OpenFile, syncFile, Writer } from './writer.js';
 
@@ -57,20 +58,20 @@ async function finish(writer: Writer, what: string): Promise<void> {
   await writer.close();
   // what a server had confirmed, and lost when it broke down, may show as zeros: only reading it tells
   if (writer.resumed === 0) return;
-  const wanted = writer.digest();
-  const stored = await writer.run(({ sftp }) => digest({ sftp, handle: Buffer.alloc(0) }, writer));
-  if (stored !== wanted) throw damaged(what, 'after the connection broke the server has other bytes than it was given');
+  const given = writer.proof.tag();
+  if ((await writer.run(({ sftp }) => storedTag(sftp, writer))) !== given)
+    throw damaged(what, 'after the connection broke the server has other bytes than it was given');
 }
 
 const damaged = (what: string, why: string): PluginError => new PluginError('damaged', `${what}: ${why}; try again`, { retryable: true });
 
-async function digest({ sftp }: OpenFile, { path, bytes }: Writer): Promise<string> {
+async function storedTag(sftp: Sftp, { path, bytes, proof }: Writer): Promise<string> {
   const handle = await sftp.open(path, Open.read);
   try {
-    const hash = createHash('sha256');
+    const stored = new Proof(proof.key);
     const ahead = new ReadAhead(sftp, handle, { from: 0, to: bytes }, path);
-    for (let some = await ahead.next(); some !== undefined; some = await ahead.next()) hash.update(some);
-    return hash.digest('hex');
+    for (let some = await ahead.next(); some !== undefined; some = await ahead.next()) stored.update(some);
+    return stored.tag();
   } finally {
     sftp.closeHandle(handle).catch(() => undefined);
   }

@@ -1,10 +1,10 @@
 /** Writes a file of the server, with many requests under way, and goes on with it when the connection breaks. */
-import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PluginError } from '../../../core/contract/index.js';
 import { abortError } from '../../shared/source.js';
 import type { Link } from './link.js';
 import { Pace } from './pace.js';
+import { Proof } from './proof.js';
 import type { Sftp } from './sftp.js';
 import { ifThere } from './status.js';
 import { Open, writeRoom } from './wire.js';
@@ -34,7 +34,8 @@ export class Writer {
   bytes = 0;
   /** How often the connection broke and was made anew. */
   resumed = 0;
-  readonly #hash = createHash('sha256');
+  /** Of all that was sent. */
+  readonly proof = new Proof();
   readonly #pace = new Pace();
   readonly #sent = new Set<Piece>();
   readonly #free: Buffer[] = [];
@@ -61,15 +62,9 @@ export class Writer {
     this.#size = Math.min(pieceSize, file.sftp.maxWrite);
   }
 
-  /** Of all that was given. Once. */
-  digest(): string {
-    return this.#hash.digest('hex');
-  }
-
   /** Takes bytes, sends what makes a whole piece, and returns when there is room for more. @throws what a write met */
   async write(chunk: Uint8Array): Promise<void> {
     this.#check();
-    this.#hash.update(chunk);
     for (let at = 0; at < chunk.length; ) {
       this.#filling ??= { bytes: this.#free.pop() ?? Buffer.allocUnsafeSlow(writeRoom + this.#size), offset: this.bytes, length: 0 };
       const some = chunk.subarray(at, at + this.#size - this.#filling.length);
@@ -148,6 +143,7 @@ export class Writer {
     this.#filling = undefined;
     this.#underWay += piece.length;
     this.#sent.add(piece);
+    this.proof.update(piece.bytes.subarray(writeRoom, writeRoom + piece.length));
     if (this.#recovery === undefined) this.#send(piece); // else it is sent when there is a session again
   }
 

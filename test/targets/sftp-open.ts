@@ -1,0 +1,30 @@
+/** What the suites of the sftp target share. */
+import { type PluginContext, PluginError, type Target } from '../../core/contract/index.js';
+import sftp from '../../plugins/targets/sftp/index.js';
+import type { SftpOptions } from '../../plugins/targets/sftp/link.js';
+import { never } from '../conformance/target/support.js';
+import type { Sshd } from '../support/sshd.js';
+
+/** The plugin's context, as the core would make it. */
+export const contextOf = (options: SftpOptions, signal = never()): PluginContext<SftpOptions> => ({
+  log: () => undefined,
+  signal,
+  stateFolder: '/nonexistent',
+  options,
+});
+
+/** Opens a target on a server whose ed25519 key is pinned. */
+export const openSftp = (server: Sshd, o: Partial<SftpOptions>, signal?: AbortSignal): Promise<Target> => {
+  const { host, port, user: username } = server;
+  return sftp.open(contextOf({ host, port, username, hostKey: server.fingerprints.ed25519, ...o }, signal));
+};
+
+/** The coded error that work must end with. */
+export async function failure(work: Promise<unknown>): Promise<PluginError> {
+  const error: unknown = await work.then(
+    () => 'nothing went wrong',
+    (error: unknown) => error,
+  );
+  if (error instanceof PluginError) return error;
+  throw new Error(`expected a PluginError, got ${String(error)}`, { cause: error });
+}
