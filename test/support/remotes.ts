@@ -72,7 +72,8 @@ async function mounted(t: Owner, folder: string, size: string, owner: string): P
 
 async function sshBed(t: Owner, kind: 'sftp' | 'rsync', { network, size, jail = false }: RemoteOptions): Promise<RemoteBed> {
   const config = jail ? ['ForceCommand /usr/bin/rrsync %F/jail'] : [];
-  const server = await startSshd({ user: kind === 'sftp', config, ...(network && { network }) });
+  // not root, whose own profile a shell would run at each command
+  const server = await startSshd({ user: true, config, ...(network && { network }) });
   t.teardown(() => server.stop());
   const { host, port, user: username, password, folder, home } = server;
   const top = kind === 'sftp' ? join(home, 'top') : join(folder, 'jail');

@@ -74,8 +74,11 @@ async function follow(child: ChildProcess, o: RunOptions): Promise<Ended> {
   const remoteEnd = remote === undefined ? undefined : await partWith(remote);
   await closed(child);
   if (o.signal.aborted) throw abortError('rsync');
-  return { code: o.enough?.aborted ? 0 : code, ...said, remote: remoteEnd };
+  return { code: o.enough?.aborted ? 0 : code || farCode(remoteEnd), ...said, remote: remoteEnd };
 }
+
+/** rsync takes some failures of the other side from the exit code of ssh alone, which the bridge does not have. */
+const farCode = (remote: RemoteEnd | undefined): number => (remote === undefined ? 20 : (remote.code ?? 12));
 
 function collect(child: ChildProcess, said: { stdout: string; stderr: string }): void {
   const limits = { stdout: listLimit, stderr: textLimit };

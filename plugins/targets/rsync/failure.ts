@@ -16,6 +16,14 @@ interface Rule {
 
 const missing: Rule = { says: /No such file or directory/i, code: 'not_found', fix: 'look whether it was removed meanwhile' };
 
+const lacksTemp: Rule = { says: /receiver option path does not exist/i, code: 'not_found', fix: 'look whether it was removed meanwhile' };
+
+const busy: Rule = {
+  says: /Another instance of rrsync/i,
+  code: 'unavailable',
+  fix: 'add -no-lock to the rrsync command there, or let nobody else use it meanwhile',
+};
+
 /** What rsync, rrsync and shells say, in the order in which it is looked for: the first cause before what follows from it. */
 const rules: readonly Rule[] = [
   { says: /No space left on device|Disk quota exceeded/i, code: 'no_space', fix: 'free some space there or lower the retention' },
@@ -40,6 +48,8 @@ const rules: readonly Rule[] = [
     code: 'unsupported',
     fix: 'let the login run rsync and print nothing of its own: look at its shell profile and at a forced command',
   },
+  busy,
+  lacksTemp,
   { says: /failed to set up|Restricted directory does not exist/i, code: 'not_found', fix: 'make the folder that rrsync is restricted to' },
   { says: /File name too long|overlong|over-long/i, code: 'invalid', fix: 'take a shorter name' },
   {
@@ -78,6 +88,12 @@ export const lacksOption = (ended: Ended): boolean => unknownOption.test(textOf(
 /** Whether rrsync, which lets one rsync into its folder at a time unless it was told -no-lock, had another there. */
 export const isLocked = (ended: Ended): boolean => /Another instance of rrsync/i.test(textOf(ended));
 
+/** Whether the server serves somebody else. */
+export const isBusy = (ended: Ended): boolean => ruleFor(textOf(ended)) === busy;
+
+/** Whether rrsync does not find the folder for what is being written. */
+export const lostTemp = (error: PluginError): boolean => lacksTemp.says.test(error.message);
+
 /** Whether what was asked for is just not there. */
 export const isMissing = (ended: Ended): boolean => ruleFor(textOf(ended)) === missing;
 
@@ -90,7 +106,8 @@ export function rsyncError(ended: Ended, { place, what }: Trial): PluginError {
       retryable: true,
     });
   const rule = ruleFor(text);
-  if (rule !== undefined) return new PluginError(rule.code, `${where}: ${reason(relevant(text, rule.says))}; ${rule.fix}`);
+  if (rule !== undefined)
+    return new PluginError(rule.code, `${where}: ${reason(relevant(text, rule.says))}; ${rule.fix}`, { retryable: rule === busy });
   if (ended.remote === undefined)
     return new PluginError('failed', `rsync could not be run on this appliance: ${reason(text)}; install rsync 3.2 or newer`);
   if (ended.remote.code === 127)

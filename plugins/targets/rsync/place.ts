@@ -2,7 +2,7 @@ import { mkdir } from 'node:fs/promises';
 import { type Entry, PluginError } from '../../../core/contract/index.js';
 import { isPart, partName } from '../../shared/paths.js';
 import type { Ended } from './child.js';
-import { isMissing } from './failure.js';
+import { isMissing, lostTemp } from './failure.js';
 import { anyMarker, anyPiece, PieceFolder, suffix } from './pieces.js';
 import { above, type Item, itemsIn, pattern } from './rules.js';
 import type { Call, Session } from './session.js';
@@ -43,6 +43,8 @@ export class Place {
   /** Where rsync writes files before they get their names: a leftover in it is told from a file by where it lies. */
   readonly temp = partName();
   #ready: Promise<void> | undefined;
+  #there = false;
+  #fromTop = false;
 
   constructor(
     readonly session: Session,
@@ -59,7 +61,8 @@ export class Place {
   async probe(signal: AbortSignal): Promise<void> {
     const { session } = this;
     const args = ['-d', '--list-only', '--filter=- *', '--', this.#remote];
-    await session.once(args, { signal, what: `looking into ${this.root}`, fine: isMissing });
+    const ended = await session.once(args, { signal, what: `looking into ${this.root}`, fine: isMissing });
+    this.#there = ended.code === 0;
   }
 
   /** What the rules let through, by path. Undefined when the place itself is not there. @throws PluginError */
@@ -108,25 +111,28 @@ export class Place {
   /** Stores files of the folder `tree` under the same paths. @throws PluginError */
   async push(tree: string, paths: readonly string[], o: PushOptions): Promise<Pushed> {
     const what = `storing ${paths.join(', ')}`;
-    const way = o.inplace ? ['--inplace'] : [`--temp-dir=${this.#tempArgument}`];
     const keep = o.keep ? ['--ignore-existing'] : [];
-    const args = ['-IW', '--fsync', '--no-implied-dirs', '--chmod=F666', '--files-from=-', '--from0', '--out-format=%n', ...way, ...keep];
+    const args = ['-IW', '--fsync', '--no-implied-dirs', '--chmod=F666', '--files-from=-', '--from0', '--out-format=%n', ...keep];
     const input = paths.map(listed).join('');
     for (let left = 4; ; left--) {
       await this.#prepare(o.signal);
       try {
-        const { stdout, tries } = await this.session.call([...args, '--', `${tree}/`, this.#remote], { ...o, what, input });
+        const way = o.inplace ? '--inplace' : `--temp-dir=${this.#tempArgument}`;
+        const { stdout, tries } = await this.session.call([...args, way, '--', `${tree}/`, this.#remote], { ...o, what, input });
         return { sent: stdout.trim() !== '', tries };
       } catch (error) {
         // whoever sweeps up, or takes back what failed, may have removed the folder that this needs
         if (!(error instanceof PluginError) || error.code !== 'not_found' || left === 0) throw error;
+        if (lostTemp(error) && !this.root.startsWith('/')) this.#fromTop = !this.#fromTop;
         this.#ready = undefined;
+        await this.probe(o.signal);
       }
     }
   }
-  /** rsync takes a relative one from the place, rrsync from the top of its jail: an absolute one suits both. */
+  /** rsync takes a relative one from the place, but newer rrsync from the top of its jail. An absolute one suits both. */
   get #tempArgument(): string {
-    return this.root.startsWith('/') ? `${this.root}${this.temp}` : this.temp;
+    if (this.root.startsWith('/')) return `${this.root}${this.temp}`;
+    return this.#fromTop ? `${this.root.slice(2)}${this.temp}` : this.temp;
   }
 
   /** The place is there, and in it the folder for what is being written. */
@@ -139,7 +145,7 @@ export class Place {
     return ready;
   }
   async #make(signal: AbortSignal): Promise<void> {
-    const there = (await this.items([], { signal, what: 'looking for the place' })) !== undefined;
+    const there = this.#there;
     // a place that is there may be reached through links, which rsync would not follow on the way
     const way = there ? [] : this.root.split('/').filter((part) => part !== '' && part !== '.');
     await using tree = await this.stage.folder([...way, this.temp]);
@@ -147,6 +153,7 @@ export class Place {
     const args = ['--no-implied-dirs', '--files-from=-', '--from0', '--', `${tree.path}/`, there ? this.#remote : `server:${top}`];
     const input = listed([...way, this.temp].join('/'));
     await this.session.call(args, { signal, what: `making ${this.root}`, input });
+    this.#there = true;
   }
   /** Removes what prepare has made for the time being. */
   async unprepare(signal: AbortSignal): Promise<void> {

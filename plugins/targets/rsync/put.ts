@@ -27,13 +27,10 @@ export async function put(place: Place, parts: readonly string[], source: Readab
   await using folder = await place.stage.folder();
   const pieces = stagedPieces(source, folder.path, o.pieceBytes);
   const work = new Put(place, parts, folder.path, before, o);
-  try {
-    const first = await untilAborted(next(pieces), o.signal, parts.join('/'));
-    if (first === undefined) throw new PluginError('failed', 'the source gave nothing');
-    return first.last ? await work.whole(first) : await work.inPieces(first, pieces);
-  } finally {
-    work.place.session.rest();
-  }
+  const first = await untilAborted(next(pieces), o.signal, parts.join('/'));
+  if (first === undefined) throw new PluginError('failed', 'the source gave nothing');
+  if (first.last) return await work.whole(first);
+  return await work.inPieces(first, pieces).finally(() => place.session.rest());
 }
 
 async function next(pieces: AsyncGenerator<Piece>): Promise<Piece | undefined> {
@@ -133,6 +130,7 @@ class Put {
       sending.catch(() => undefined); // told below
       this.#sending.add(sending);
       const all = Promise.all(this.#sending);
+      all.catch(() => undefined);
       if (piece.last) {
         await untilAborted(all, this.o.signal, this.#path);
         return;

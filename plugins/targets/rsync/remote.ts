@@ -14,7 +14,7 @@ export interface RemoteEnd {
 export interface Remote {
   readonly channel: Channel;
   readonly ended: Promise<RemoteEnd>;
-  /** Whether it has ended. */
+  /** Whether it is known to have ended. */
   readonly over: boolean;
 }
 
@@ -22,24 +22,20 @@ const textLimit = 64 << 10;
 
 /** Listens to a channel from its beginning: how it ends is said only once. */
 export function remoteOf(channel: Channel): Remote {
-  let code: number | undefined;
   let text = '';
+  let over = false;
   channel.on('error', () => undefined); // a broken connection ends the channel, too
   channel.stderr.on('error', () => undefined);
   channel.stderr.setEncoding('utf8').on('data', (chunk: string) => {
     if (text.length < textLimit) text += chunk;
   });
-  channel.on('exit', (status: unknown) => {
-    if (typeof status === 'number') code = status;
-  });
-  let over = false;
-  channel.once('end', () => {
-    over = true;
+  channel.once('exit', () => {
+    over = true; // is told even when nobody reads
   });
   const ended = new Promise<RemoteEnd>((resolve) =>
-    channel.once('close', () => {
+    channel.once('close', (status: unknown) => {
       over = true;
-      resolve({ code, text });
+      resolve({ code: typeof status === 'number' ? status : undefined, text });
     }),
   );
   return {

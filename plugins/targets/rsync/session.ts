@@ -3,17 +3,21 @@ import { PluginError, type PluginLog } from '../../../core/contract/index.js';
 import { abortError, untilAborted } from '../../shared/source.js';
 import { connectSsh, type SshConnection, type SshOptions } from '../../shared/ssh.js';
 import { type Ended, type RunOptions, runRsync } from './child.js';
-import { isLocked, lacksOption, rsyncError } from './failure.js';
-import { type Remote, remoteOf } from './remote.js';
+import { isBusy, lacksOption, rsyncError } from './failure.js';
+import type { Remote } from './remote.js';
 import { Turns } from './turns.js';
+import { Waiting } from './waiting.js';
 
-/** How long a broken connection is tried anew. */
+/** How long a broken connection is tried anew, and a server that serves somebody else. */
 const patience = 40_000;
 const firstWait = 250;
 const longestWait = 5_000;
 
-/** A server allows ten channels on a connection (MaxSessions); one is left to what may still be ending. */
-const channels = 9;
+/** How long a server may refuse a channel though no other is open: it may not have closed the last yet. */
+const refusalTime = 5_000;
+
+/** A server allows ten channels on a connection (MaxSessions); the others are for what waits and what is still ending. */
+const channels = 6;
 
 export interface Call extends Pick<RunOptions, 'input' | 'enough' | 'limit'> {
   readonly signal: AbortSignal;
@@ -27,22 +31,15 @@ export interface Call extends Pick<RunOptions, 'input' | 'enough' | 'limit'> {
   readonly fine?: (ended: Ended) => boolean;
 }
 
-interface Waiting {
-  readonly command: string;
-  readonly connection: SshConnection;
-  readonly remote: Promise<Remote>;
-}
-
 /** Runs rsync with one server, over one connection, which is made anew when it breaks. */
 export class Session {
   #connection: Promise<SshConnection> | undefined;
   #banner: string | undefined;
   #fsync = true;
-  #alone = false;
-  #waiting: Waiting | undefined;
   readonly #stop = new AbortController();
   readonly #signal: AbortSignal;
   readonly #turns = new Turns(channels);
+  readonly #waiting = new Waiting();
 
   constructor(
     readonly options: SshOptions,
@@ -89,8 +86,7 @@ export class Session {
         const wait = Math.min(longestWait, firstWait * 2 ** (tries - 1)) * (0.5 + Math.random());
         if (Date.now() + wait - since > patience) throw error;
         this.log('debug', `${error.message}; tried again in ${Math.round(wait)} ms`);
-        await sleep(wait, undefined, { signal }).catch(() => undefined);
-        if (signal.aborted) throw abortError(o.what);
+        await pause(wait, signal, o.what);
       }
     }
   }
@@ -98,79 +94,73 @@ export class Session {
   /** As call, but a connection that breaks is an error. */
   async once(args: readonly string[], o: Call): Promise<Ended> {
     const signal = AbortSignal.any([o.signal, this.#signal]);
-    const done = await this.#turns.take(signal, o.what);
-    try {
-      await o.before?.();
-      const ended = await this.#run(args, { ...o, signal });
-      if (isLocked(ended)) this.#goAlone();
-      else if (ended.code === 0 || o.fine?.(ended)) return ended;
-      if (!args.includes('--fsync') || !lacksOption(ended)) throw this.failed(ended, o.what);
-      return await this.#withoutFsync(args, { ...o, signal });
-    } finally {
-      done();
+    const started = Date.now();
+    for (;;) {
+      const known = this.#fsync ? args : args.filter((arg) => arg !== '--fsync');
+      const ended = await this.#inTurn(known, { ...o, signal }, started);
+      if (ended?.code === 0 || (ended !== undefined && o.fine?.(ended))) return ended;
+      if (ended !== undefined && known.includes('--fsync') && lacksOption(ended)) {
+        this.#forgoFsync();
+        continue;
+      }
+      if (ended !== undefined && !(isBusy(ended) && Date.now() - started < patience)) throw this.failed(ended, o.what);
+      this.#beAlone();
+      await pause(50 + Math.random() * 200, signal, o.what);
     }
   }
-
   /** A server whose rsync is older than 3.2.4 does not know it. */
-  async #withoutFsync(args: readonly string[], o: Call): Promise<Ended> {
+  #forgoFsync(): void {
     if (this.#fsync) this.log('warn', `${this.place}: its rsync is too old to write through to the disk; update it to 3.2.4 or newer`);
     this.#fsync = false;
-    const ended = await this.#run(args, o);
-    if (ended.code === 0 || o.fine?.(ended)) return ended;
-    throw this.failed(ended, o.what);
   }
-
+  /** rrsync serves one at a time when -no-lock is not said; and a server may allow one channel only. */
+  #beAlone(): void {
+    this.#turns.limit = 1;
+    this.#waiting.close();
+  }
   /** What a run that ended so means. */
   failed(ended: Ended, what: string): PluginError {
     return rsyncError(ended, { place: this.place, what });
   }
 
+  /** Undefined when the server allows no other channel now. */
+  async #inTurn(args: readonly string[], o: Call, started: number): Promise<Ended | undefined> {
+    const done = await this.#turns.take(o.signal, o.what);
+    try {
+      await o.before?.();
+      return await this.#run(args, o);
+    } catch (error) {
+      const refused = error instanceof PluginError && error.code === 'unsupported' && /open failure/i.test(error.message);
+      if (!refused || Date.now() - started > refusalTime) throw error;
+      return undefined;
+    } finally {
+      done();
+    }
+  }
   async #run(args: readonly string[], o: Call): Promise<Ended> {
     const connection = await untilAborted(this.connect(), o.signal, o.what);
-    const known = this.#fsync ? args : args.filter((arg) => arg !== '--fsync');
     const open = async (command: string): Promise<Remote> => {
-      const remote = await this.#open(connection, command);
-      if (o.again) this.#wait(connection, command);
+      const remote = await this.#waiting.take(connection, command);
+      if (o.again && this.#turns.limit > 1) this.#waiting.start(connection, command);
       return remote;
     };
-    return runRsync(known, { ...o, open: (command) => untilAborted(open(command), o.signal, o.what) });
+    return runRsync(args, { ...o, open: (command) => untilAborted(open(command), o.signal, o.what) });
   }
 
-  /** Starts a command on the server, or takes the one that waits. */
-  async #open(connection: SshConnection, command: string): Promise<Remote> {
-    const waiting = this.#waiting;
-    if (waiting?.command === command && waiting.connection === connection) {
-      this.#waiting = undefined;
-      const remote = await waiting.remote.catch(() => undefined);
-      if (remote !== undefined && !remote.over) return remote;
-    }
-    return remoteOf(await connection.exec(command));
-  }
-  #wait(connection: SshConnection, command: string): void {
-    if (this.#alone || this.#waiting !== undefined || this.#turns.free < 2) return;
-    const remote = connection.exec(command).then(remoteOf);
-    remote.catch(() => undefined); // it was only meant to save time
-    this.#waiting = { command, connection, remote };
-  }
-  /** One rsync at a time from now on, and none that waits: rrsync lets in no more. Other appliances are waited for. */
-  #goAlone(): void {
-    this.#alone = true;
-    this.#turns.limit = 1;
-    this.rest();
-  }
-  /** Lets go of what waits for the next call. */
+  /** No call follows soon that is like the last. */
   rest(): void {
-    this.#waiting?.remote.then(
-      ({ channel }) => channel.destroy(),
-      () => undefined,
-    );
-    this.#waiting = undefined;
+    this.#waiting.rest();
   }
-
   async close(): Promise<void> {
     this.#stop.abort();
-    this.rest();
+    this.#waiting.close();
     const connection = await this.#connection?.catch(() => undefined);
     connection?.close();
   }
+}
+
+/** @throws PluginError aborted */
+async function pause(ms: number, signal: AbortSignal, what: string): Promise<void> {
+  await sleep(ms, undefined, { signal }).catch(() => undefined);
+  if (signal.aborted) throw abortError(what);
 }

@@ -18,7 +18,8 @@ export async function remove(place: Place, parts: readonly string[], signal: Abo
   if (pieces?.whole !== undefined) await removePieces(place, parts, signal);
   if (plain === undefined) return;
   await place.remove(parts.slice(0, -1), [pattern(parts), pattern(parts, '/**')], signal);
-  if ((await place.look(parts, signal)).plain === undefined) return;
+  // of what is in a folder something may stay, or come anew; of a file rsync says so itself
+  if (plain.kind !== 'folder' || (await place.look(parts, signal)).plain === undefined) return;
   throw new PluginError('in_use', `${parts.join('/')} could not be removed: something is being written there, or may not be removed`);
 }
 
