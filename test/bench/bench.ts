@@ -1,4 +1,5 @@
-/** `make bench`: the service beside what people use instead, on the same container, in turns. Writes docs/performance.md. */
+/** `make bench`: the service beside what people use instead, on the same container, in turns; then remote targets beside what
+ *  people use instead of them. Writes docs/performance.md; with BENCH_ONLY=service or BENCH_ONLY=remote one part of it. */
 import { execFile } from 'node:child_process';
 import { mkdir, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -6,9 +7,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { type Contender, measured, syncedToDisk } from './contender.js';
+import { writeDocument } from './document.js';
 import { Figures, type Phase, phases } from './figures.js';
-import { thisMachine } from './machine.js';
+import { thisMachine, versionOf } from './machine.js';
 import { peers } from './peers.js';
+import { benchRemote } from './remote.js';
+import { remoteText } from './remote-report.js';
 import { reportText } from './report.js';
 import { ServiceContender } from './service.js';
 import { BenchSubject, type Contents, contentsOf } from './subject.js';
@@ -19,8 +23,9 @@ const lxcPath = join(folder, 'lxc');
 const work = join(folder, 'work');
 const rounds = Math.max(1, Number(process.env.BENCH_ROUNDS ?? 3));
 const documentFile = fileURLToPath(new URL('../../../docs/performance.md', import.meta.url));
-/** The container and a round's backups, and what each round restores. */
-const neededBytes = (rounds + 1) * 8e9;
+const onlyPart = process.env.BENCH_ONLY ?? '';
+/** The container and a round's backups, and what each round restores; or what is moved, and stored by each. */
+const neededBytes = onlyPart === 'remote' ? 8e9 : (rounds + 1) * 8e9;
 /** ext4 without a journal passes over inodes freed in the last six minutes when it makes files, and searches for long: a restore
  *  after a large deletion took two to three times as long. So nothing that was restored is removed before the end, which is noted. */
 const restAfterRemovalMs = 6 * 60_000;
@@ -113,6 +118,7 @@ async function removeWork(): Promise<void> {
 }
 
 async function refuseUnfit(): Promise<void> {
+  if (!['', 'service', 'remote'].includes(onlyPart)) throw new Error('BENCH_ONLY is service or remote');
   if (process.getuid?.() !== 0) throw new Error('this needs root: it makes containers');
   await mkdir(folder, { recursive: true });
   const { bavail, bsize } = await statfs(folder);
@@ -133,15 +139,36 @@ async function bench(): Promise<void> {
   const { figures, changed, original } = all;
   for (const { what, wanted, measured, met } of verdicts(figures))
     say(`${met ? 'met   ' : 'MISSED'}  ${what}: ${measured}, wanted ${wanted}`);
-  await writeFile(documentFile, reportText({ date: new Date(), machine, rounds, ...original, changed, contenders, figures }));
+  await writeDocument(documentFile, {
+    service: reportText({ date: new Date(), machine, rounds, ...original, changed, contenders, figures }),
+  });
   say(`docs/performance.md is written; ${((performance.now() - began) / 60_000).toFixed(1)} min`);
+}
+
+async function remoteBench(): Promise<void> {
+  const began = performance.now();
+  const bench = await benchRemote({ work, rounds, signal: stopped.signal, say });
+  const versions = [
+    ['Node.js', process.version],
+    ['smbclient', await versionOf('smbclient', '--version')],
+    ['OpenSSH', await versionOf('sh', '-c', 'ssh -V 2>&1')],
+    ['rsync', await versionOf('rsync', '--version')],
+  ] as const;
+  for (const { target, direction, delay, peer, ratio, wanted, met } of bench.rows)
+    if (wanted !== undefined)
+      say(
+        `${met ? 'met   ' : 'MISSED'}  ${target}, ${direction}, ${delay} ms, against ${peer}: ${ratio.median.toFixed(2)}, wanted ≥ ${wanted}`,
+      );
+  await writeDocument(documentFile, { remote: remoteText({ date: new Date(), machine: await thisMachine(folder), versions, bench }) });
+  say(`the remote part of docs/performance.md is written; ${((performance.now() - began) / 60_000).toFixed(1)} min`);
 }
 
 try {
   await refuseUnfit();
   await removeWork();
   await mkdir(work);
-  await bench();
+  if (onlyPart !== 'remote') await bench();
+  if (onlyPart !== 'service') await remoteBench();
 } catch (error) {
   const told: unknown = stopped.signal.aborted ? stopped.signal.reason : error;
   console.error(told instanceof Error ? told.message : told);

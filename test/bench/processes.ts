@@ -40,25 +40,37 @@ export interface Resident {
   readonly bytes: number;
 }
 
-function residents(pid: number): Resident[] {
-  const stat = statOf(pid);
-  return [{ name: stat.name, bytes: field(stat, 24) * pageBytes }, ...childrenOf(pid).flatMap(residents)];
+/** resident: pages that processes share are counted for each of them, so a sum is never too low. proportional: each counts its
+ *  part of them, which takes longer to read. */
+export type Counted = 'resident' | 'proportional';
+
+function bytesOf(pid: number, stat: ReturnType<typeof statOf>, counted: Counted): number {
+  if (counted === 'resident') return field(stat, 24) * pageBytes;
+  return Number(/^Pss:\s+(\d+) kB/m.exec(textOf(`/proc/${pid}/smaps_rollup`))?.[1] ?? 0) * 1024;
 }
 
-/** Resident memory of the tree, sampled until it is ended. Pages that its processes share are counted for each of them, so the
- *  sum is never too low. Read synchronously: a sample is of one moment, and takes less than a millisecond. */
+function residents(pid: number, counted: Counted): Resident[] {
+  const stat = statOf(pid);
+  return [{ name: stat.name, bytes: bytesOf(pid, stat, counted) }, ...childrenOf(pid).flatMap((child) => residents(child, counted))];
+}
+
+/** Memory of the tree, sampled until it is ended. Read synchronously: a sample is of one moment, and takes less than a
+ *  millisecond when resident memory is counted. */
 export class MemoryWatch implements Disposable {
   #peak = 0;
   #atPeak: readonly Resident[] = [];
   readonly #timer: NodeJS.Timeout;
 
-  constructor(private readonly pid: number) {
+  constructor(
+    private readonly pid: number,
+    private readonly counted: Counted = 'resident',
+  ) {
     this.#sample();
-    this.#timer = setInterval(() => this.#sample(), everyMs);
+    this.#timer = setInterval(() => this.#sample(), counted === 'resident' ? everyMs : 2 * everyMs);
   }
 
   #sample(): void {
-    const now = residents(this.pid);
+    const now = residents(this.pid, this.counted);
     const sum = now.reduce((bytes, one) => bytes + one.bytes, 0);
     if (sum <= this.#peak) return;
     this.#peak = sum;

@@ -1,8 +1,9 @@
-/** docs/performance.md, as it is written anew by each complete run. */
+/** The part of docs/performance.md that tells of the service beside other tools. */
 import { type Figures, type Phase, phases, type Spread, spreadOf } from './figures.js';
 import type { Machine } from './machine.js';
 import { filesPerFolder, folderCount } from './small-files.js';
 import type { Contents } from './subject.js';
+import { mebibytes, percent, spreadText, table } from './tables.js';
 import { ours, type Verdict, verdicts } from './targets.js';
 
 export interface Report {
@@ -24,12 +25,8 @@ const titles: Readonly<Record<Phase, string>> = {
   restore: 'Restore into a new container or folder',
 };
 
-const seconds = ({ median, least, most }: Spread): string => `${median.toFixed(2)} (${least.toFixed(2)}–${most.toFixed(2)})`;
+const seconds = (spread: Spread): string => spreadText(spread, 2);
 const megabytes = (bytes: number): string => (bytes < 1e5 ? (bytes / 1e6).toPrecision(1) : (bytes / 1e6).toFixed(bytes < 1e7 ? 2 : 0));
-const mebibytes = (bytes: number): string => (bytes / 2 ** 20).toFixed(0);
-const row = (cells: readonly string[]): string => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
-const table = (head: readonly string[], rows: readonly (readonly string[])[]): string =>
-  [row(head), row(head.map(() => '---')), ...rows.map(row)].join('\n');
 
 function phaseTable(report: Report, phase: Phase): string {
   const { figures, root, data, contenders } = report;
@@ -82,7 +79,6 @@ function machineTable({ machine, contenders }: Report): string {
   );
 }
 
-const percent = (part: number): string => `${(part * 100).toFixed(0)} %`;
 const method = ({ rounds, root, data, changed, figures }: Report): string => `## What was measured
 One running LXC container: a Debian root file system of ${root.entries} entries and ${megabytes(root.bytes)} MB, and a volume of ${folderCount * filesPerFolder} files of 1 to 4 KiB in ${folderCount} folders, ${megabytes(data.bytes)} MB, half of them compressible. Between the second run and the third ${changed} of these files got a new content and length.
 
