@@ -21,7 +21,7 @@ const lacksTemp: Rule = { says: /receiver option path does not exist/i, code: 'n
 const busy: Rule = {
   says: /Another instance of rrsync/i,
   code: 'unavailable',
-  fix: 'add -no-lock to the rrsync command there, or let nobody else use it meanwhile',
+  fix: 'let nobody else use the folder meanwhile, or add -no-lock to the rrsync command there, which lets in several',
 };
 
 /** What rsync, rrsync and shells say, in the order in which it is looked for: the first cause before what follows from it. */
@@ -73,7 +73,8 @@ const unknownOption = /unknown option|invalid rsync-command syntax or options/i;
 /** Exit codes of rsync for a connection that is over, and the one of our own for a killed child. */
 const lostCodes: ReadonlySet<number> = new Set([10, 12, 20, 30, 35, 255]);
 
-const textOf = ({ stderr, remote }: Ended): string => `${remote?.text ?? ''}\n${stderr}`;
+/** All that was said, here and there. */
+export const textOf = ({ stderr, remote }: Ended): string => `${remote?.text ?? ''}\n${stderr}`;
 
 /** The first line that says something. */
 function reason(text: string): string {
@@ -86,10 +87,10 @@ function reason(text: string): string {
 export const lacksOption = (ended: Ended): boolean => unknownOption.test(textOf(ended));
 
 /** Whether rrsync, which lets one rsync into its folder at a time unless it was told -no-lock, had another there. */
-export const isLocked = (ended: Ended): boolean => /Another instance of rrsync/i.test(textOf(ended));
-
-/** Whether the server serves somebody else. */
 export const isBusy = (ended: Ended): boolean => ruleFor(textOf(ended)) === busy;
+
+/** As isBusy, of what became of it. */
+export const wasBusy = (error: PluginError): boolean => busy.says.test(error.message);
 
 /** Whether rrsync does not find the folder for what is being written. */
 export const lostTemp = (error: PluginError): boolean => lacksTemp.says.test(error.message);
@@ -101,10 +102,6 @@ export const isMissing = (ended: Ended): boolean => ruleFor(textOf(ended)) === m
 export function rsyncError(ended: Ended, { place, what }: Trial): PluginError {
   const text = textOf(ended);
   const where = `${place}: ${what}`;
-  if (isLocked(ended))
-    return new PluginError('unavailable', `${where}: another rsync is in the folder of its rrsync; -no-lock there lets in several`, {
-      retryable: true,
-    });
   const rule = ruleFor(text);
   if (rule !== undefined)
     return new PluginError(rule.code, `${where}: ${reason(relevant(text, rule.says))}; ${rule.fix}`, { retryable: rule === busy });

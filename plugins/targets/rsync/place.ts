@@ -1,12 +1,14 @@
 import { mkdir } from 'node:fs/promises';
 import { type Entry, PluginError } from '../../../core/contract/index.js';
 import { isPart, partName } from '../../shared/paths.js';
+import { untilAborted } from '../../shared/source.js';
 import type { Ended } from './child.js';
-import { isMissing, lostTemp } from './failure.js';
+import { isMissing, lostTemp, textOf } from './failure.js';
 import { anyMarker, anyPiece, PieceFolder, suffix } from './pieces.js';
 import { above, type Item, itemsIn, pattern } from './rules.js';
 import type { Call, Session } from './session.js';
 import type { Stage } from './stage.js';
+import { noRoom } from './staging.js';
 
 /** What is under a path. */
 export interface Found {
@@ -72,7 +74,7 @@ export class Place {
     const fine = (ended: Ended): boolean => isMissing(ended) || [23, 24].includes(ended.code);
     const ended = await this.session.call(['-r', '--list-only', '--no-h', ...filters, '--', this.#remote], { ...o, fine });
     const items = itemsIn(ended.stdout);
-    if (ended.code === 0 || (items.has('.') && !isShut(ended.stderr, folder, items))) return items;
+    if (ended.code === 0 || (items.has('.') && !isShut(textOf(ended), folder, items))) return items;
     if (isMissing(ended)) return undefined;
     throw this.session.failed(ended, o.what);
   }
@@ -136,13 +138,13 @@ export class Place {
   }
 
   /** The place is there, and in it the folder for what is being written. */
-  #prepare(signal: AbortSignal): Promise<void> {
-    const ready = this.#ready ?? this.#make(signal);
+  async #prepare(signal: AbortSignal): Promise<void> {
+    const ready = this.#ready ?? this.#make(this.session.signal); // for all that wait for it, whoever came first
     this.#ready = ready;
     ready.catch(() => {
       if (this.#ready === ready) this.#ready = undefined;
     });
-    return ready;
+    await untilAborted(ready, signal, `making ${this.root}`);
   }
   async #make(signal: AbortSignal): Promise<void> {
     const there = this.#there;
@@ -178,7 +180,11 @@ export class Place {
     const way = o.from === undefined ? ['-IW', '--inplace'] : ['-I', '--append'];
     const args = [...way, '--files-from=-', '--from0', '--no-relative', '--chmod=F600', '--', this.#remote, `${into}/`];
     await mkdir(into, { recursive: true, mode: 0o700 });
-    await this.session.call(args, { ...o, what: `reading ${path}`, input: listed(path) });
+    await this.session.call(args, { ...o, what: `reading ${path}`, input: listed(path) }).catch((error: unknown) => {
+      // who reads has no use for room on the server
+      if (error instanceof PluginError && error.code === 'no_space') throw noRoom(into, error);
+      throw error;
+    });
   }
 }
 
@@ -186,8 +192,8 @@ export class Place {
 const listed = (path: string): string => `./${path}\0`;
 
 /** Whether the very folder that was asked for may not be read, and not only one in it. */
-function isShut(stderr: string, folder: string, items: ReadonlyMap<string, Item>): boolean {
-  const shut = [...stderr.matchAll(/opendir "(.*)" failed/g)].map(([, path = '']) => path);
+function isShut(said: string, folder: string, items: ReadonlyMap<string, Item>): boolean {
+  const shut = [...said.matchAll(/opendir "(.*)" failed/g)].map(([, path = '']) => path);
   return folder === '' ? shut.length > 0 && items.size === 1 : shut.some((path) => path.endsWith(`/${folder}`));
 }
 

@@ -3,7 +3,7 @@ import { PluginError, type PluginLog } from '../../../core/contract/index.js';
 import { abortError, untilAborted } from '../../shared/source.js';
 import { connectSsh, type SshConnection, type SshOptions } from '../../shared/ssh.js';
 import { type Ended, type RunOptions, runRsync } from './child.js';
-import { isBusy, lacksOption, rsyncError } from './failure.js';
+import { isBusy, lacksOption, rsyncError, wasBusy } from './failure.js';
 import type { Remote } from './remote.js';
 import { Turns } from './turns.js';
 import { Waiting } from './waiting.js';
@@ -48,6 +48,10 @@ export class Session {
   ) {
     this.#signal = AbortSignal.any([signal, this.#stop.signal]);
   }
+  /** Ends with the target. */
+  get signal(): AbortSignal {
+    return this.#signal;
+  }
   get place(): string {
     const { host, port = 22 } = this.options;
     return host.includes(':') && !host.startsWith('[') ? `[${host}]:${port}` : `${host}:${port}`;
@@ -81,7 +85,7 @@ export class Session {
       try {
         return { ...(await this.once(args, o)), tries };
       } catch (error) {
-        if (!(error instanceof PluginError) || error.code !== 'unavailable') throw error;
+        if (!(error instanceof PluginError) || error.code !== 'unavailable' || wasBusy(error)) throw error;
         since ??= Date.now();
         const wait = Math.min(longestWait, firstWait * 2 ** (tries - 1)) * (0.5 + Math.random());
         if (Date.now() + wait - since > patience) throw error;

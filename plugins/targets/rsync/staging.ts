@@ -87,9 +87,11 @@ export function stageError(path: string, cause: unknown): PluginError {
   if (cause instanceof PluginError) return cause;
   const code = cause instanceof Error && 'code' in cause ? String(cause.code) : String(cause);
   if (code === 'ENAMETOOLONG') return new PluginError('invalid', 'the path is too long; take shorter names', { cause });
-  if (code === 'ENOSPC' || code === 'EDQUOT') {
-    const fix = 'free some space on this appliance or lower options.pieceMiB';
-    return new PluginError('no_space', `no room for a piece in ${path}; ${fix}`, { cause });
-  }
+  if (code === 'ENOSPC' || code === 'EDQUOT') return noRoom(path, cause);
   return new PluginError('io', `a piece could not be kept in ${path}: ${code}`, { cause });
+}
+
+export function noRoom(path: string, cause: unknown): PluginError {
+  const fix = 'free some space on this appliance or lower options.pieceMiB';
+  return new PluginError('no_space', `no room for a piece in ${path}; ${fix}`, { cause });
 }

@@ -1,0 +1,154 @@
+/** Looks for secrets where none may be: in what every process shows of itself, and in files. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { lstat, open, readdir } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+
+const everyMs = 5;
+
+/** What a secret looks like as bytes: as it is, as Windows writes text, in hexadecimal digits, and in base64 wherever it begins. */
+function formsOf(secret: string): Buffer[] {
+  const bytes = Buffer.from(secret);
+  // the first and last characters also hold bits of what stands beside it
+  const shifted = [0, 1, 2].map((shift) =>
+    Buffer.concat([Buffer.alloc(shift), bytes])
+      .toString('base64')
+      .slice(shift + 1, -4),
+  );
+  return [bytes, Buffer.from(secret, 'utf16le'), Buffer.from(bytes.toString('hex')), ...shifted.map((text) => Buffer.from(text))];
+}
+
+/** Secrets by what a message calls them. */
+export class Canaries {
+  readonly #forms: readonly (readonly [name: string, form: Buffer])[];
+  readonly longest: number;
+
+  constructor(secrets: Readonly<Record<string, string>>) {
+    this.#forms = Object.entries(secrets).flatMap(([name, secret]) => {
+      if (secret.length < 16) throw new Error(`${name} is too short to be told from anything else`);
+      return formsOf(secret).map((form) => [name, form] as const);
+    });
+    this.longest = Math.max(0, ...this.#forms.map(([, form]) => form.length));
+  }
+  /** Names of those that the bytes hold. */
+  in(bytes: Buffer | string): string[] {
+    const all = typeof bytes === 'string' ? Buffer.from(bytes) : bytes;
+    return [...new Set(this.#forms.flatMap(([name, form]) => (all.includes(form) ? [name] : [])))];
+  }
+}
+
+function bytesOf(path: string): Buffer {
+  try {
+    return readFileSync(path);
+  } catch {
+    return Buffer.alloc(0); // processes end while they are looked at
+  }
+}
+
+/** Which processes come of one: asked again and again, only of those that are new. One that lost its parent still counts. */
+class Offspring {
+  #known = new Map<number, boolean>();
+
+  constructor(private readonly pid: number) {}
+
+  now(): number[] {
+    const pids = readdirSync('/proc').flatMap((entry) => (/^\d+$/.test(entry) ? [Number(entry)] : []));
+    const before = this.#known;
+    this.#known = new Map();
+    for (const pid of pids) this.#known.set(pid, this.#isOurs(pid, before));
+    return pids.filter((pid) => this.#known.get(pid));
+  }
+  #isOurs(pid: number, before: ReadonlyMap<number, boolean>): boolean {
+    const known = before.get(pid) ?? this.#known.get(pid);
+    if (known !== undefined || pid <= 1) return known ?? false;
+    // the name in parentheses may hold anything, a parenthesis too
+    const parent = Number(/^.*\) \S (\d+) /s.exec(bytesOf(`/proc/${pid}/stat`).toString('latin1'))?.[1] ?? 0);
+    return parent === this.pid || this.#isOurs(parent, before);
+  }
+}
+
+const firstWord = (cmdline: Buffer): string => basename(cmdline.toString('latin1').split('\0', 1)[0] ?? '');
+
+/** Samples arguments and environment of a process and all below it, until it is disposed of. Read synchronously: what is
+ *  told of a process is of one moment. */
+export class ProcessWatch implements Disposable {
+  readonly #timer: NodeJS.Timeout;
+  readonly #offspring: Offspring;
+  readonly #found = new Set<string>();
+  /** Names of the commands that were seen. */
+  readonly commands = new Set<string>();
+  samples = 0;
+
+  constructor(
+    private readonly pid: number,
+    private readonly canaries: Canaries,
+    /** What it starts is looked at, not the process itself. */
+    private readonly o: { readonly childrenOnly?: boolean } = {},
+  ) {
+    this.#offspring = new Offspring(pid);
+    this.#timer = setInterval(() => this.#sample(), everyMs);
+    this.#sample();
+  }
+  #sample(): void {
+    for (const pid of [...(this.o.childrenOnly ? [] : [this.pid]), ...this.#offspring.now()]) {
+      for (const kind of ['cmdline', 'environ']) {
+        const bytes = bytesOf(`/proc/${pid}/${kind}`);
+        if (kind === 'cmdline') this.commands.add(firstWord(bytes));
+        for (const canary of this.canaries.in(bytes))
+          this.#found.add(`${canary} in ${kind} of ${String(bytesOf(`/proc/${pid}/comm`)).trim()}`);
+      }
+    }
+    this.samples++;
+  }
+  get found(): readonly string[] {
+    return [...this.#found].sort();
+  }
+  [Symbol.dispose](): void {
+    clearInterval(this.#timer);
+  }
+}
+
+const chunk = 4 << 20;
+
+async function inFile(path: string, canaries: Canaries): Promise<string[]> {
+  const found = new Set<string>();
+  await using file = await open(path, 'r');
+  const bytes = Buffer.alloc(chunk + canaries.longest);
+  // the end of each chunk is looked at again with the next: a secret may lie across
+  for (let at = 0, kept = 0; ; ) {
+    const { bytesRead } = await file.read(bytes, kept, chunk, at);
+    if (bytesRead === 0) return [...found];
+    for (const name of canaries.in(bytes.subarray(0, kept + bytesRead))) found.add(name);
+    at += bytesRead;
+    const end = kept + bytesRead;
+    kept = Math.min(canaries.longest, end);
+    bytes.copyWithin(0, end - kept, end);
+  }
+}
+
+export interface Where {
+  /** Folders and files that are not looked at, with all that is in them. */
+  readonly except?: readonly string[];
+  /** Only files that were changed since, epoch ms. */
+  readonly since?: number;
+}
+
+/** `<name> in <path>` for each file below a folder that holds a canary in its bytes or its name. Of other file systems
+ *  nothing is looked at; files that go meanwhile are fine. */
+export async function canariesBelow(folder: string, canaries: Canaries, o: Where = {}): Promise<string[]> {
+  const found: string[] = [];
+  const { dev } = await lstat(folder);
+  const visit = async (path: string): Promise<void> => {
+    const there = await lstat(path).catch(() => undefined);
+    if (there === undefined || there.dev !== dev || o.except?.includes(path)) return;
+    if (there.isDirectory()) {
+      for (const name of await readdir(path).catch(() => [])) {
+        for (const canary of canaries.in(name)) found.push(`${canary} in the name ${path}/${name}`);
+        await visit(join(path, name));
+      }
+    }
+    if (!there.isFile() || Math.max(there.mtimeMs, there.ctimeMs) < (o.since ?? 0)) return;
+    for (const canary of await inFile(path, canaries).catch(() => [])) found.push(`${canary} in ${path}`);
+  };
+  await visit(folder);
+  return found;
+}
