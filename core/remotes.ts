@@ -51,7 +51,7 @@ function problemOf(error: unknown): Problem {
 
 export function remoteTargets(deps: { readonly store: Store; readonly plugins: Plugins; readonly log: PluginLog }): RemoteTargets {
   const open = async (record: TargetRecord, signal: AbortSignal) => {
-    const opened = await openRemote(deps.plugins, record, '', { signal, log: deps.log });
+    const opened = await openRemote(deps.plugins, record, '', { signal, log: deps.log, waits: [500] });
     if (opened.found) await keepFound(deps.store, record.id, opened.found);
     return opened;
   };

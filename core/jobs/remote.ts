@@ -22,6 +22,10 @@ export function parsedRemote(text: string): RemoteTarget {
   return { id, spec: parsed('target', spec), ...(known && { found: known }) };
 }
 
+export interface RemoteOpening extends PluginOpening {
+  /** Before each further try; whoever has a client waiting takes fewer. */
+  readonly waits?: readonly number[];
+}
 export interface OpenedRemote {
   readonly target: Target;
   /** Id of the plugin. */
@@ -93,7 +97,7 @@ async function contacted(plugins: Plugins, remote: RemoteTarget, o: PluginOpenin
 }
 
 /** Opens a folder of the target. @throws PluginError what detection, pinning and the plugin's open throw */
-export async function openRemote(plugins: Plugins, remote: RemoteTarget, path: string, o: PluginOpening): Promise<OpenedRemote> {
+export async function openRemote(plugins: Plugins, remote: RemoteTarget, path: string, o: RemoteOpening): Promise<OpenedRemote> {
   const again = (error: PluginError, ms: number) => o.log('info', `${remote.spec.name} is tried again in ${ms} ms: ${error.message}`);
   return retried(
     async () => {
@@ -102,6 +106,6 @@ export async function openRemote(plugins: Plugins, remote: RemoteTarget, path: s
       const target = await plugins.openTarget(found.type, options, o);
       return { target, type: found.type, found: found === remote.found ? undefined : found };
     },
-    { waits: briefWaits, signal: o.signal, again },
+    { waits: o.waits ?? briefWaits, signal: o.signal, again },
   );
 }

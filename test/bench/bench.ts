@@ -24,8 +24,8 @@ const work = join(folder, 'work');
 const rounds = Math.max(1, Number(process.env.BENCH_ROUNDS ?? 3));
 const documentFile = fileURLToPath(new URL('../../../docs/performance.md', import.meta.url));
 const onlyPart = process.env.BENCH_ONLY ?? '';
-/** The container and a round's backups, and what each round restores; or what is moved, and stored by each. */
-const neededBytes = onlyPart === 'remote' ? 8e9 : (rounds + 1) * 8e9;
+/** The container and a round's backups, and what each round restores; what is moved to a server, and what each stores there. */
+const neededBytes = (onlyPart === 'remote' ? 0 : (rounds + 1) * 8e9) + (onlyPart === 'service' ? 0 : 6e9);
 /** ext4 without a journal passes over inodes freed in the last six minutes when it makes files, and searches for long: a restore
  *  after a large deletion took two to three times as long. So nothing that was restored is removed before the end, which is noted. */
 const restAfterRemovalMs = 6 * 60_000;

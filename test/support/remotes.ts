@@ -71,7 +71,7 @@ async function mounted(t: Owner, folder: string, size: string, owner: string): P
 }
 
 async function sshBed(t: Owner, kind: 'sftp' | 'rsync', { network, size, jail = false }: RemoteOptions): Promise<RemoteBed> {
-  const config = jail ? ['ForceCommand /usr/bin/rrsync %F/jail'] : [];
+  const config = jail && kind === 'rsync' ? ['ForceCommand /usr/bin/rrsync %F/jail'] : [];
   // not root, whose own profile a shell would run at each command
   const server = await startSshd({ user: true, config, ...(network && { network }) });
   t.teardown(() => server.stop());

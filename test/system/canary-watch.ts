@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { lstat, open, readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 
-const everyMs = 5;
+const everyMs = 8;
 
 /** What a secret looks like as bytes: as it is, as Windows writes text, in hexadecimal digits, and in base64 wherever it begins. */
 function formsOf(secret: string): Buffer[] {

@@ -1,7 +1,7 @@
 /** A secret of a remote target is in no argument, environment, answer, log or file, whatever goes well or wrong. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -114,8 +114,10 @@ t.test('whatever goes well or wrong with remote targets, none of their secrets s
 });
 
 t.test('whoever looks would see one', async (t) => {
-  const folder = await mkdtemp(join(tmpdir(), 'planted-'));
-  t.teardown(() => rm(folder, { recursive: true }));
+  const top = await mkdtemp(join(tmpdir(), 'planted-'));
+  t.teardown(() => rm(top, { recursive: true }));
+  const folder = join(top, 'deep/er');
+  await mkdir(folder, { recursive: true });
   const [shown, told, kept] = [canary(), canary(), canary()];
   const canaries = new Canaries({ shown, told, kept });
   {
@@ -134,7 +136,12 @@ t.test('whoever looks would see one', async (t) => {
     `told in the name ${folder}/${told}`,
     ...[...Object.keys(forms), 'wide', 'across'].map((name) => `kept in ${folder}/${name}`),
   ];
-  t.same((await canariesBelow(tmpdir(), canaries, { since: began })).sort(), found.sort(), 'in files of the time since the suite began');
-  t.same(await canariesBelow(tmpdir(), canaries, { since: began, except: [folder] }), [], 'but not in what is left out');
+  t.same((await canariesBelow(top, canaries, { since: began })).sort(), found.sort(), 'in files of the time since the suite began');
+  t.same(await canariesBelow(top, canaries, { except: [folder] }), [], 'but not in what is left out');
+  t.same(
+    await canariesBelow(top, canaries, { since: Date.now() + 60_000 }),
+    [`told in the name ${folder}/${told}`],
+    'nor in what is older',
+  );
   t.same(canaries.in(`x${shown}x`), ['shown'], 'and in what is said');
 });
