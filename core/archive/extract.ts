@@ -28,11 +28,17 @@ function intoChild(stdin: Writable): Writable {
       stdin.on('drain', go).on('close', go);
     },
     final(done) {
+      if (stdin.destroyed) return done();
+      // only when all has left for the child is this at its end: what still waits here would be lost with it
+      const go = () => {
+        stdin.off('finish', go).off('close', go);
+        done();
+      };
+      stdin.on('finish', go).on('close', go);
       stdin.end();
-      done();
     },
     destroy(error, done) {
-      stdin.destroy();
+      if (error) stdin.destroy();
       done(error);
     },
   });

@@ -8,6 +8,9 @@ export function pathParts(path: string): readonly string[] {
   for (const part of parts) {
     if (part === '' || part === '.' || part === '..' || part.includes('\0'))
       throw new PluginError('invalid', `path ${JSON.stringify(path)} must be relative, without empty parts, '.', '..' or NUL`);
+    // half of a character would be kept as another one
+    if (/\p{Surrogate}/u.test(part))
+      throw new PluginError('invalid', `path ${JSON.stringify(path)} holds half a character; correct the name`);
   }
   return parts;
 }

@@ -34,6 +34,18 @@ async function sample(t: Test, compression: Compression, size = 300_000): Promis
   return { bytes, folder, entry: archive('x.tar', { compression, sha256, stored_bytes: bytes.length }) };
 }
 
+t.test('what comes in small chunks reaches the child to the last of them', async (t) => {
+  const { bytes, entry, folder } = await sample(t, 'zstd', 1_000_003);
+  const chunks = Array.from({ length: Math.ceil(bytes.length / 3001) }, (_, n) => bytes.subarray(n * 3001, (n + 1) * 3001));
+  const once = async () => codeOf(extractLevel(entry, 'folder', await folder(), Readable.from(chunks), never));
+  const codes = await Promise.all(Array.from({ length: 24 }, once));
+  t.same(
+    codes.filter((code) => code !== 'fine'),
+    [],
+    'of 24 at a time',
+  );
+});
+
 for (const compression of ['none', 'zstd'] as const) {
   t.test(`what came is taken only when it is what was stored, ${compression}`, async (t) => {
     const { bytes, entry, folder } = await sample(t, compression);

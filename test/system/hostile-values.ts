@@ -109,6 +109,8 @@ export class HostileValues {
   constructor(
     readonly random: Random,
     readonly mark: string,
+    /** How many of all are made so that nothing can keep them, from 0 to 0.6. */
+    readonly impossible = 0.3,
   ) {
     this.#commands = commands(mark);
     this.#special = [...special, ...options(mark)];
@@ -120,9 +122,9 @@ export class HostileValues {
     const kind = random();
     if (kind < 0.03) return long(random).slice(0, pick(random, [300, 5000]));
     if (kind < 0.25) return pick(random, this.#special);
-    const mixed = this.#mixed(pick(random, [1, 1, 2, 3]), kind < 0.5);
-    if (kind < 0.7) return mixed;
-    return put(random, mixed, pick(random, kind < 0.92 ? impossible : controls));
+    const mixed = this.#mixed(pick(random, [1, 1, 2, 3]), random() < 0.4);
+    if (kind < 0.94 - this.impossible) return mixed;
+    return put(random, mixed, pick(random, kind < 0.94 ? impossible : controls));
   }
   #mixed(count: number, command: boolean): string {
     let value = pick(this.random, words);
