@@ -91,6 +91,7 @@ class Run {
   readonly #estimate: Estimate;
   readonly #pass: PassWorld;
   #pauseMs = 0;
+  #mayBeFrozen = false;
 
   constructor(
     private readonly world: BackupWorld,
@@ -200,25 +201,30 @@ class Run {
     const runs = running || (await runtime.describe(spec.container_id)).state === 'running';
     if (!runs) return firstPass(this.#pass, files, { reference, frozen, shared });
     // All of it starts over, not one archive: what is read in a pause is of a single moment.
-    return this.parts.storer.startedOver('the pass in the pause', async () => {
-      const moving: Moving[] = [];
-      const second = () => secondPass(this.#pass, folders, files, { reference: Date.now(), frozen: true, shared }, moving);
-      await this.#paused(second).catch(async (error: unknown) => {
-        await dropMoving(this.#pass, moving);
-        throw error;
-      });
-    });
+    return this.parts.storer.startedOver(
+      'the pass in the pause',
+      async () => {
+        const moving: Moving[] = [];
+        const second = () => secondPass(this.#pass, folders, files, { reference: Date.now(), frozen: true, shared }, moving);
+        await this.#paused(second).catch(async (error: unknown) => {
+          await dropMoving(this.#pass, moving);
+          throw error;
+        });
+        // A container that could not be resumed is the main thread's: a further pass would take the freeze for its owner's.
+      },
+      () => !this.#mayBeFrozen,
+    );
   }
 
   /** Runs `read` while the container is frozen, and what it gives after the container goes on. */
   async #paused(read: () => Promise<() => Promise<void>>): Promise<void> {
-    const { runtime, spec } = this.world;
+    const { spec } = this.world;
     let finish: () => Promise<void>;
     {
       await using lease = await this.world.lease();
       const began = performance.now();
       {
-        await using _pause = await runtime.pause(spec.container_id);
+        await using _pause = await this.#frozenContainer();
         finish = await read();
         if (lease.expired())
           throw new PluginError('failed', `the pause of ${spec.container_id} took longer than its lease`, { retryable: true });
@@ -227,6 +233,17 @@ class Run {
       this.#pauseMs = Math.round(performance.now() - began);
     }
     await finish();
+  }
+
+  async #frozenContainer(): Promise<AsyncDisposable> {
+    this.#mayBeFrozen = true;
+    const pause = await this.world.runtime.pause(this.world.spec.container_id);
+    return {
+      [Symbol.asyncDispose]: async () => {
+        await pause[Symbol.asyncDispose]();
+        this.#mayBeFrozen = false;
+      },
+    };
   }
 
   #manifest(archives: readonly ArchiveEntry[], digest: string | undefined): Manifest {

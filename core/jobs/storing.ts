@@ -91,10 +91,10 @@ export class Storer {
   }
 
   /** Does what reads and stores something, and does it again from the start when the target broke off: what could not go on
-   *  where it was is read anew. */
-  startedOver<T>(what: string, work: () => Promise<T>): Promise<T> {
+   *  where it was is read anew. Not once `may` says no. */
+  startedOver<T>(what: string, work: () => Promise<T>, may?: () => boolean): Promise<T> {
     const again = (error: PluginError, ms: number) => this.log('warn', `${what} starts over in ${ms} ms: ${error.message}`);
-    return retried(work, { waits: longWaits, signal: this.signal, again });
+    return retried(work, { waits: longWaits, signal: this.signal, again, ...(may && { may }) });
   }
 
   /** A small file, made anew for each try. */

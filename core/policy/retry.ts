@@ -5,6 +5,8 @@ export interface Patience {
   /** Waits before each further try, in ms; as many as there are, so often it is tried again. */
   readonly waits: readonly number[];
   readonly signal: AbortSignal;
+  /** Asked after a failure: whether it may be tried again at all. */
+  may?(): boolean;
   /** Told before each wait. */
   again?(error: PluginError, ms: number): void;
 }
@@ -23,7 +25,7 @@ export const isRetryable = (error: unknown): error is PluginError => error insta
 /** Waits before the try that comes after `failed` failures. @throws the error when it may not or need not be tried again */
 export async function beforeNextTry(error: unknown, failed: number, o: Patience): Promise<void> {
   const wait = o.waits[failed - 1];
-  if (!isRetryable(error) || wait === undefined || o.signal.aborted) throw error;
+  if (!isRetryable(error) || wait === undefined || o.signal.aborted || o.may?.() === false) throw error;
   const ms = jittered(wait);
   o.again?.(error, ms);
   await sleep(ms, undefined, { signal: o.signal }).catch(() => {

@@ -33,7 +33,8 @@ const policy = (more: Partial<Policy> = {}): Policy => ({
 });
 
 const suiteRoot = await newRoot(t);
-targetConformance({ name: 'governed local', open: async () => governed(await openAt(suiteRoot), policy()), large: 64 << 20 });
+const open = async () => governed(await openAt(suiteRoot), policy());
+targetConformance({ name: 'governed local', open, fill: 'elsewhere', large: 64 << 20 });
 
 /** A target whose gets break, retryably, after so many bytes each. */
 function breakingTarget(target: Target, after: number): Target & { gets: number } {

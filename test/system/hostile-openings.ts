@@ -92,6 +92,14 @@ const keys: readonly Key[] = ['base', 'base', 'base', 'username', 'host', 'share
 /** What only a plugin or server that was led astray would say. */
 const odd: readonly string[] = ['failed', 'damaged', 'aborted', 'stalled', 'io', 'no_space', 'in_use', 'conflict'];
 
+/** Whether a server takes one name for that of its user: a domain may stand before that of an SMB user, and sshd cuts off
+ *  what stands after a colon or a slash. */
+function mayLogIn(asked: string, user: string): boolean {
+  const at = asked.indexOf(user);
+  const [before, after] = [asked.slice(0, at), asked.slice(at + user.length)];
+  return at === 0 ? /^[:/]/.test(after) : after === '' && /[\\/]$/.test(before);
+}
+
 /** Opens a target; in one that opens a file is stored, looked for on the server, and removed. */
 export async function tryOpening(o: Opening, value: string, tally: Tally): Promise<void> {
   const key = pick(o.random, keys);
@@ -112,8 +120,7 @@ export async function tryOpening(o: Opening, value: string, tally: Tally): Promi
   tally.stored++;
   await using opened = target;
   if (!isText(value)) problem('what is no text was taken');
-  // smbclient takes what stands before a slash for a domain, too
-  if (key === 'username' && !String(options.username).endsWith(`/${good.username}`))
+  if (key === 'username' && !mayLogIn(String(options.username), good.username))
     problem(`${shownValue(String(options.username))} was let in`);
   if (kept !== undefined && !/\.container-backup-[0-9a-f]{16}\.part\//.test(kept.path))
     for (const what of await misplaced(opened, kept)) problem(what);

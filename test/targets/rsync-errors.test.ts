@@ -3,10 +3,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
-import { PluginError, type Target } from '../../core/contract/index.js';
+import type { Target } from '../../core/contract/index.js';
 import plugin, { type RsyncOptions } from '../../plugins/targets/rsync/index.js';
-import { never, pattern, read, refused, store, supply } from '../conformance/target/support.js';
+import { failure, never, pattern, read, refused, store, supply } from '../conformance/target/support.js';
 import { type Sshd, type SshdOptions, startSshd } from '../support/sshd.js';
+import { openRsync } from './rsync-open.js';
 
 const stateFolder = await mkdtemp(join(tmpdir(), 'rsync-errors-'));
 t.teardown(() => rm(stateFolder, { recursive: true, force: true }));
@@ -24,24 +25,14 @@ async function bed(owner: Owner, o: SshdOptions = {}): Promise<Bed> {
   const sshd = await startSshd({ user: true, ...o });
   owner.teardown(() => sshd.stop());
   const said: string[] = [];
-  const { host, port, user: username, password } = sshd;
-  const options = { host, port, username, password, hostKey: sshd.fingerprints.ed25519, base: '~/place' };
   const log = (_: string, message: string) => said.push(message);
-  const open = (more = {}) => plugin.open({ options: { ...options, ...more }, stateFolder, signal: never(), log });
+  const { password } = sshd;
+  const open = (more = {}) => openRsync(sshd, stateFolder, { password, base: '~/place', log, ...more });
   return { sshd, said, open };
 }
 
 /** A server whose key runs only this, of which the command that was asked for is $SSH_ORIGINAL_COMMAND. */
 const forced = (command: string): SshdOptions => ({ config: [`ForceCommand ${command}`] });
-
-async function failure(work: Promise<unknown>): Promise<PluginError> {
-  const error: unknown = await work.then(
-    () => undefined,
-    (error: unknown) => error,
-  );
-  if (error instanceof PluginError) return error;
-  throw new Error(`expected a PluginError, got ${String(error)}`);
-}
 
 t.test('who does not get in', async (t) => {
   const { sshd, open } = await bed(t);

@@ -7,9 +7,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import t from 'tap';
 import { type Entry, PluginError, type Target } from '../../core/contract/index.js';
-import plugin, { type RsyncOptions } from '../../plugins/targets/rsync/index.js';
+import type { RsyncOptions } from '../../plugins/targets/rsync/index.js';
 import { digest, never, pattern, read, refused, store, supply } from '../conformance/target/support.js';
 import { type Sshd, type SshdOptions, startSshd } from '../support/sshd.js';
+import { openRsync } from './rsync-open.js';
 
 const run = promisify(execFile);
 const stateFolder = await mkdtemp(join(tmpdir(), 'rsync-faults-'));
@@ -20,7 +21,6 @@ interface Owner {
 }
 interface Bed {
   readonly sshd: Sshd;
-  readonly options: RsyncOptions;
   /** The folder that the target shows. */
   readonly folder: string;
   open(more?: Partial<RsyncOptions>): Promise<Target>;
@@ -32,17 +32,9 @@ async function bed(owner: Owner, o: SshdOptions = {}, base = 'place'): Promise<B
   const sshd = await startSshd({ user: true, ...o });
   owner.teardown(() => sshd.stop());
   const { privateKey } = await sshd.newKey('ed25519');
-  const options = {
-    host: sshd.host,
-    port: sshd.port,
-    username: sshd.user,
-    privateKey,
-    hostKey: sshd.fingerprints.ed25519,
-    base: join(sshd.home, base).slice(1),
-  };
-  const open = (more = {}) => plugin.open({ options: { ...options, ...more }, stateFolder, signal: never(), log: () => undefined });
+  const open = (more = {}) => openRsync(sshd, stateFolder, { privateKey, base: join(sshd.home, base).slice(1), ...more });
   const own = () => run('chown', ['-R', sshd.user, join(sshd.home, base)]);
-  return { sshd, options, folder: join(sshd.home, base), open, own };
+  return { sshd, folder: join(sshd.home, base), open, own };
 }
 
 const code = (error: unknown): string => (error instanceof PluginError ? error.code : String(error));

@@ -5,9 +5,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import type { Entry, Target } from '../../core/contract/index.js';
 import { isPart } from '../../plugins/shared/paths.js';
-import { entries, never, pattern, read, refused, store, supply } from '../conformance/target/support.js';
+import { entries, failure, never, pattern, read, refused, store, supply } from '../conformance/target/support.js';
 import { type Sshd, startSshd } from '../support/sshd.js';
-import { failure, openSftp } from './sftp-open.js';
+import { openSftp } from './sftp-open.js';
 
 const size = 24 << 20;
 const whole = pattern(size);

@@ -1,5 +1,5 @@
 /** What the suites of the sftp target share. */
-import { type PluginContext, PluginError, type Target } from '../../core/contract/index.js';
+import type { PluginContext, Target } from '../../core/contract/index.js';
 import sftp from '../../plugins/targets/sftp/index.js';
 import type { SftpOptions } from '../../plugins/targets/sftp/link.js';
 import { never } from '../conformance/target/support.js';
@@ -18,13 +18,3 @@ export const openSftp = (server: Sshd, o: Partial<SftpOptions>, signal?: AbortSi
   const { host, port, user: username } = server;
   return sftp.open(contextOf({ host, port, username, hostKey: server.fingerprints.ed25519, ...o }, signal));
 };
-
-/** The coded error that work must end with. */
-export async function failure(work: Promise<unknown>): Promise<PluginError> {
-  const error: unknown = await work.then(
-    () => 'nothing went wrong',
-    (error: unknown) => error,
-  );
-  if (error instanceof PluginError) return error;
-  throw new Error(`expected a PluginError, got ${String(error)}`, { cause: error });
-}

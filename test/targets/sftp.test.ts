@@ -6,9 +6,9 @@ import t, { type Test } from 'tap';
 import type { Target } from '../../core/contract/index.js';
 import sftp from '../../plugins/targets/sftp/index.js';
 import { targetConformance } from '../conformance/index.js';
-import { entries, never, read, refused, store } from '../conformance/target/support.js';
+import { entries, failure, never, read, refused, store } from '../conformance/target/support.js';
 import { type Sshd, type SshdOptions, startSshd } from '../support/sshd.js';
-import { contextOf, failure, openSftp } from './sftp-open.js';
+import { contextOf, openSftp } from './sftp-open.js';
 
 const run = promisify(execFile);
 
@@ -49,7 +49,7 @@ targetConformance({
   open: () => openSftp(chroot, { password: chroot.password, base: 'data/some/base' }),
   fill: () => openSftp(chroot, { password: chroot.password, base: 'small' }),
 });
-targetConformance({ name: 'sftp, key', open: () => openSftp(plain, { ...key, base: '~/base' }), large: 64 << 20 });
+targetConformance({ name: 'sftp, key', open: () => openSftp(plain, { ...key, base: '~/base' }), fill: 'elsewhere', large: 64 << 20 });
 
 async function works(t: Test, opening: Promise<Target>, what: string): Promise<void> {
   await using target = await opening;

@@ -23,6 +23,7 @@ targetConformance({
   name: 'smb, encrypted',
   newline: false,
   open: () => openSmb(secret, state, { base: 'data', encrypt: true }),
+  fill: 'elsewhere',
   cleanup: () => secret[Symbol.asyncDispose](),
   large: 64 << 20,
 });

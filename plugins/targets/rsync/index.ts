@@ -89,7 +89,7 @@ function checked(parts: readonly string[]): readonly string[] {
 
 async function open(context: PluginContext<RsyncOptions>): Promise<Target> {
   const { options, signal } = context;
-  const root = rootOf(pathParts(options.base ?? ''));
+  const root = rootOf(checked(pathParts(options.base ?? '')));
   const stage = await Stage.open(context.stateFolder);
   const session = new Session(options, context.log, signal);
   try {

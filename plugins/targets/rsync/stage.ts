@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { stageError } from './staging.js';
 
 /** Where pieces wait on this appliance while they are sent or read: a folder of one open target, in the plugin's own. */
 export class Stage implements AsyncDisposable {
@@ -21,10 +22,12 @@ export class Stage implements AsyncDisposable {
     return new Stage(path);
   }
 
-  /** A new empty folder in it; and in that the folders that `parts` name. */
+  /** A new empty folder in it; and in that the folders that `parts` name. @throws PluginError */
   async folder(parts: readonly string[] = []): Promise<StageFolder> {
     const path = join(this.path, `${++this.#folders}`);
-    await mkdir([path, ...parts].join('/'), { recursive: true, mode: 0o700 });
+    await mkdir([path, ...parts].join('/'), { recursive: true, mode: 0o700 }).catch((cause: unknown) =>
+      Promise.reject(stageError(path, cause)),
+    );
     return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
   }
 

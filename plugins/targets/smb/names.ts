@@ -6,6 +6,10 @@ const longestPath = 3_800;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what must not pass
 const never = /[\u0000-\u001f\u007f"*:<>?|\\]/;
 
+/** Names of devices: Windows finds no file under them, whatever comes after a dot, and Samba lists one under another name.
+ *  https://learn.microsoft.com/windows/win32/fileio/naming-a-file */
+const device = /^(?:con|prn|aux|nul|(?:com|lpt)[0-9\u00b9\u00b2\u00b3]) *(?:\.|$)/i;
+
 /** Refuses names that SMB cannot keep, before anything is sent. It also makes every name safe in a command: none can end
  *  the quotes around it or match other names. @throws PluginError invalid */
 export function checkNames(parts: readonly string[]): void {
@@ -13,7 +17,7 @@ export function checkNames(parts: readonly string[]): void {
     const shown = JSON.stringify(part);
     if (never.test(part)) throw new PluginError('invalid', `${shown}: SMB names hold none of " * : < > ? | \\ and no control characters`);
     if (part.endsWith(' ')) throw new PluginError('invalid', `${shown}: SMB names do not end in a space`);
-    if (/\p{Surrogate}/u.test(part)) throw new PluginError('invalid', `${shown} is no valid text`);
+    if (device.test(part)) throw new PluginError('invalid', `${shown} is the name of a device for SMB; take another name`);
   }
   if (Buffer.byteLength(parts.join('\\')) > longestPath)
     throw new PluginError('invalid', `a path on an SMB share may have ${longestPath} bytes at most, with its base`);

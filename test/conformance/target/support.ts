@@ -94,3 +94,13 @@ export async function refused(t: Test, work: Promise<unknown>, codes: readonly P
   }
   t.ok(codes.length === 0 || codes.includes(error.code), `${what}: ${error.code} (${error.message})`);
 }
+
+/** The coded error that work must end with. */
+export async function failure(work: Promise<unknown>): Promise<PluginError> {
+  const error: unknown = await work.then(
+    () => 'nothing went wrong',
+    (error: unknown) => error,
+  );
+  if (error instanceof PluginError) return error;
+  throw new Error(`expected a PluginError, got ${String(error)}`, { cause: error });
+}

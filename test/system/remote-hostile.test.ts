@@ -96,7 +96,7 @@ t.test('2500 paths on an sftp server: each is kept to the letter, or refused', a
 });
 
 /** Names of devices: Windows finds no file under them, and Samba lists one under another name. */
-const device = /^(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$)/i;
+const device = /^(?:con|prn|aux|nul|com[\d¹²³]|lpt[\d¹²³]) *(?:\.|$)/i;
 
 /** Whether a name on Windows can be just so. */
 const forWindows = (path: string): boolean =>
