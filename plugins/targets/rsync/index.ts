@@ -50,14 +50,14 @@ class RsyncTarget implements Target {
       const taken = parts.find((part) => part.endsWith(suffix));
       if (taken !== undefined) throw new PluginError('invalid', `${taken}: names that end in ${suffix} are those of files in pieces`);
       const options = { signal: this.#signal(o.signal), replace: o.replace ?? false, pieceBytes: this.#pieceBytes };
-      return await put(this.place, checked(parts), source, options);
+      return await put(this.place, readable(parts), source, options);
     } catch (error) {
       source.destroy();
       throw error;
     }
   }
   async get(path: string, o: GetOptions): Promise<Readable> {
-    return get(this.place, checked(fileParts(path)), { ...o, signal: this.#signal(o.signal), pieceBytes: this.#pieceBytes });
+    return get(this.place, readable(fileParts(path)), { ...o, signal: this.#signal(o.signal), pieceBytes: this.#pieceBytes });
   }
   async stat(path: string): Promise<Entry | undefined> {
     return stat(this.place, checked(pathParts(path)), this.#signal());
@@ -85,6 +85,17 @@ class RsyncTarget implements Target {
 function checked(parts: readonly string[]): readonly string[] {
   if (Buffer.byteLength(parts.join('/')) <= longestPath) return parts;
   throw new PluginError('invalid', `a path of more than ${longestPath} bytes cannot be used; take shorter names`);
+}
+
+/** rsync 3.2 compares what a server sends with what it has asked for, and takes these for escapes: it would read none of
+ *  them back (add_implied_include in its exclude.c). @throws PluginError invalid */
+function readable(parts: readonly string[]): readonly string[] {
+  const odd = parts.find((part) => /\\[*?[\]]/.test(part));
+  if (odd === undefined) return checked(parts);
+  throw new PluginError(
+    'invalid',
+    `${JSON.stringify(odd)}: rsync cannot read a name with a backslash before * ? [ or ]; take another name`,
+  );
 }
 
 async function open(context: PluginContext<RsyncOptions>): Promise<Target> {

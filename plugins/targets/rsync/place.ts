@@ -114,14 +114,14 @@ export class Place {
   async push(tree: string, paths: readonly string[], o: PushOptions): Promise<Pushed> {
     const what = `storing ${paths.join(', ')}`;
     const keep = o.keep ? ['--ignore-existing'] : [];
-    const args = ['-IW', '--fsync', '--no-implied-dirs', '--chmod=F666', '--files-from=-', '--from0', '--out-format=%n', ...keep];
+    const args = ['-IW', '--fsync', '--no-implied-dirs', '--chmod=F666', '--files-from=-', '--from0', '--out-format=sent', ...keep];
     const input = paths.map(listed).join('');
     for (let left = 4; ; left--) {
       await this.#prepare(o.signal);
       try {
         const way = o.inplace ? '--inplace' : `--temp-dir=${this.#tempArgument}`;
         const { stdout, tries } = await this.session.call([...args, way, '--', `${tree}/`, this.#remote], { ...o, what, input });
-        return { sent: stdout.trim() !== '', tries };
+        return { sent: stdout !== '', tries };
       } catch (error) {
         // whoever sweeps up, or takes back what failed, may have removed the folder that this needs
         if (!(error instanceof PluginError) || error.code !== 'not_found' || left === 0) throw error;
@@ -193,7 +193,7 @@ const listed = (path: string): string => `./${path}\0`;
 
 /** Whether the very folder that was asked for may not be read, and not only one in it. */
 function isShut(said: string, folder: string, items: ReadonlyMap<string, Item>): boolean {
-  const shut = [...said.matchAll(/opendir "(.*)" failed/g)].map(([, path = '']) => path);
+  const shut = [...said.matchAll(/opendir "([^\n]*)" failed/g)].map(([, path = '']) => path);
   return folder === '' ? shut.length > 0 && items.size === 1 : shut.some((path) => path.endsWith(`/${folder}`));
 }
 

@@ -18,7 +18,7 @@ export interface Item {
   readonly size: number;
 }
 
-const line = /^([a-z-])[-rwxsStTlL]{9}\S*\s+(\d+) \d+\/\d\d\/\d\d \d\d:\d\d:\d\d (.*)$/;
+const line = /^([a-z-])[-rwxsStTlL]{9}\S*\s+(\d+) \d+\/\d\d\/\d\d \d\d:\d\d:\d\d (.*)$/s;
 
 /** What `--list-only` has written: by path, with '.' for the top. Control characters come as \#ooo, and so does the backslash
  *  of a name that looks like that: it can be taken back exactly. */

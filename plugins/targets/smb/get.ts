@@ -123,8 +123,8 @@ class Download extends Readable {
  *  given: the size that the file had when it was opened. */
 function incomplete(said: string, bytes: number, { session, parts }: Place): PluginError | undefined {
   const peer = session.login.peer(session.share);
-  const done = /^getting file .* of size (\d+) as - \(/m.exec(said);
-  if (done !== null && Number(done[1]) === bytes) return undefined;
+  const done = said.split('\n').map((line) => /^getting file .* of size (\d+) as - \(/s.exec(line)?.[1]);
+  if (done.some((size) => size !== undefined && Number(size) === bytes)) return undefined;
   if (isConnectError(said)) return connectError(said, peer);
   return transferError(said, `${shown(parts)} ended after ${bytes} bytes`, peer);
 }
