@@ -40,8 +40,10 @@ class RsyncTarget implements Target {
   ) {
     this.#pieceBytes = (context.options.pieceMiB ?? 32) << 20;
   }
+  /** Also ends with the target: what is read from it then holds nothing open. */
   #signal(signal?: AbortSignal): AbortSignal {
-    return signal === undefined ? this.context.signal : AbortSignal.any([signal, this.context.signal]);
+    const own = this.place.session.signal;
+    return signal === undefined ? own : AbortSignal.any([signal, own]);
   }
   async put(path: string, source: Readable, o: { signal: AbortSignal; replace?: boolean }): Promise<Stored> {
     source.on('error', () => undefined); // it may fail while the server is asked; reading it reports that
