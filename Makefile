@@ -27,7 +27,7 @@ demo: install build ## back up, change and restore an LXC and a Docker container
 
 run: build ## serve (STATE=, SHARE=name=/folder, LISTEN=host:port)
 	@folder='$(SHARE)'; mkdir -p '$(STATE)' "$${folder#*=}"
-	@exec node dist/core/cli/main.js serve --state '$(STATE)' --listen '$(LISTEN)' --share '$(SHARE)'
+	@exec dist/core/cli/main.js serve --state '$(STATE)' --listen '$(LISTEN)' --share '$(SHARE)'
 
 bench: build ## time and memory of backup and restore
 	@scripts/install-bench-packages

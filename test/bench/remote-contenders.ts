@@ -3,6 +3,7 @@ import { type ChildProcess, fork, spawn } from 'node:child_process';
 import { open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { nodeFlags } from '../support/service-command.js';
 import { type Answer, isAnswer, type Request } from './remote-child.js';
 import type { Protocol, RemoteServer } from './remote-servers.js';
 
@@ -54,7 +55,7 @@ export function ourTarget(plugin: Protocol, more: Readonly<Record<string, unknow
     commands: {},
     async start(move) {
       const { server, port, direction, name: path, source } = move;
-      const child = fork(childScript, [join(move.work, 'state'), plugin], { execArgv: [] });
+      const child = fork(childScript, [join(move.work, 'state'), plugin], { execArgv: [...nodeFlags] });
       await messageOf(child);
       const request: Request = { plugin, options: { host, port, ...server.options, ...more }, direction, path, source };
       const go = async (): Promise<{ readonly pieces?: string }> => {

@@ -4,9 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
-
-const main = fileURLToPath(new URL('../../core/cli/main.js', import.meta.url));
+import { serviceArguments } from './service-command.js';
 
 export interface ServiceOptions {
   readonly stateFolder: string;
@@ -68,7 +66,7 @@ export class DemoService implements AsyncDisposable {
       ...docker,
       ...(options.flags ?? []),
     ];
-    const child = spawn(process.execPath, [main, ...flags], {
+    const child = spawn(process.execPath, [...serviceArguments, ...flags], {
       stdio: ['ignore', 'pipe', options.quiet ? 'ignore' : 'inherit'],
       env: { ...process.env, ...options.environment },
     });

@@ -2,9 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
-
-const main = fileURLToPath(new URL('../../core/cli/main.js', import.meta.url));
+import { serviceArguments } from '../support/service-command.js';
 
 export interface ServiceProcess extends AsyncDisposable {
   readonly child: ChildProcess;
@@ -29,7 +27,11 @@ export interface ProcessOptions {
 
 export function startProcess(args: readonly string[], { environment = {}, cwd }: ProcessOptions = {}): ServiceProcess {
   const env = cleanEnvironment(environment);
-  const child = spawn(process.execPath, [main, ...args], { stdio: ['ignore', 'pipe', 'pipe'], env, ...(cwd !== undefined && { cwd }) });
+  const child = spawn(process.execPath, [...serviceArguments, ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env,
+    ...(cwd !== undefined && { cwd }),
+  });
   const said = { stdout: '', stderr: '' };
   for (const name of ['stdout', 'stderr'] as const) {
     child[name].setEncoding('utf8').on('data', (text: string) => {

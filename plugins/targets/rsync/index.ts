@@ -17,7 +17,7 @@ export interface RsyncOptions extends SshOptions {
   readonly base?: string;
   /** Accepted as for other targets; SSH always encrypts. */
   readonly encrypt?: boolean;
-  /** A larger file is kept in pieces of so many MiB. Default 32. */
+  /** A larger file is kept in pieces of so many MiB. Default 64. */
   readonly pieceMiB?: number;
 }
 
@@ -38,7 +38,7 @@ class RsyncTarget implements Target {
     readonly place: Place,
     readonly server: string,
   ) {
-    this.#pieceBytes = (context.options.pieceMiB ?? 32) << 20;
+    this.#pieceBytes = (context.options.pieceMiB ?? 64) << 20;
   }
   /** Also ends with the target: what is read from it then holds nothing open. */
   #signal(signal?: AbortSignal): AbortSignal {
