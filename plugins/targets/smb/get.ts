@@ -22,11 +22,18 @@ export async function get(place: Place, o: GetOptions): Promise<Readable> {
   if (!(offset >= 0 && length >= 0)) throw new PluginError('invalid', 'offset and length must not be negative');
   const path = shown(place.parts);
   if (o.signal.aborted) throw abortError(path);
-  const there = await look(place);
-  if (there === undefined) throw new PluginError('not_found', `${path} is not there`);
-  if (there.folder) throw new PluginError('invalid', `${path} is a folder, not a file`);
-  if (o.signal.aborted) throw abortError(path);
-  return new Download(place, o.signal, new Window(offset, offset + length));
+  const download = new Download(place, o.signal, new Window(offset, offset + length)); // it logs in meanwhile
+  try {
+    const there = await look(place);
+    if (there === undefined) throw new PluginError('not_found', `${path} is not there`);
+    if (there.folder) throw new PluginError('invalid', `${path} is a folder, not a file`);
+  } catch (error) {
+    download.destroy();
+    throw error;
+  }
+  if (download.errored) throw download.errored;
+  download.begin();
+  return download;
 }
 
 /** What of the file is wanted. */
@@ -69,7 +76,7 @@ class Download extends Readable {
     this.#start();
   }
   #start(): void {
-    const { session, parts } = this.place;
+    const { session } = this.place;
     const child = session.login.start([session.login.service(session.share)], { timeout: dataTime });
     child.once('error', (cause) => this.destroy(new PluginError('failed', 'smbclient could not be started', { cause })));
     child.once('close', () => this.#closed());
@@ -78,8 +85,11 @@ class Download extends Readable {
       if (this.#said.length < 1 << 16) this.#said += text;
     });
     child.stdin?.on('error', () => undefined); // 'close' tells
-    child.stdin?.end(`get ${quoted(parts)} -\n`);
     this.#child = child;
+  }
+  /** Asks for the file, once it is known to be one. */
+  begin(): void {
+    this.#child?.stdin?.end(`get ${quoted(this.place.parts)} -\n`);
   }
   #take(bytes: Buffer): void {
     const piece = this.window.cut(bytes);
@@ -104,6 +114,7 @@ class Download extends Readable {
     if (this.destroyed) return;
     this.#said = '';
     this.#start();
+    this.begin();
   }
   #end(): void {
     this.#child?.kill('SIGKILL');

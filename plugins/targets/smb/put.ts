@@ -6,7 +6,7 @@ import { partName } from '../../shared/paths.js';
 import { abortError, gatheredChunks, untilAborted } from '../../shared/source.js';
 import { connectError, isAbsent, isConnectError, shareError, statusIn, transferError, unavailable } from './failure.js';
 import { dataTime } from './get.js';
-import { endsInDot, quoted, sharePath } from './names.js';
+import { endsInDot, quoted } from './names.js';
 import { look, makeFolder, type Place, removeFile, shown, unlessInUse, unmakeFolder, writeFailed } from './tree.js';
 
 const writeSize = 1 << 20;
@@ -32,10 +32,11 @@ interface Draft {
 export async function put(place: Place, source: Readable, o: PutOptions): Promise<{ bytes: number }> {
   const path = shown(place.parts);
   if (o.signal.aborted) throw abortError(path);
+  using upload = new Upload(place);
   const draft = await begin(place, o);
   let time = patience;
   try {
-    const bytes = await send(draft, source, o.signal);
+    const bytes = await upload.send(draft.part, source, o.signal);
     time = patience / 2; // the other half may be gone when the name is not given
     await patiently(commit(draft, bytes, o), o.signal, path);
     return { bytes };
@@ -104,29 +105,40 @@ async function requireDots({ session, parts }: Place): Promise<void> {
   if (!kept) throw new PluginError('invalid', `${shown(parts)}: this server does not keep names that end in a dot`);
 }
 
-/** Lets smbclient write what the source gives. @throws PluginError */
-async function send({ place, part, folder }: Draft, source: Readable, signal: AbortSignal): Promise<number> {
-  const { session } = part;
-  const path = shown(place.parts);
-  const args = [session.login.service(session.share), '-D', sharePath(folder.parts), '-c', `put - ${part.parts.at(-1)}`];
-  const child = session.login.start(args, { timeout: dataTime });
-  try {
-    const ended = end(child, place);
-    const dead = ended.then(() => {
+/** An smbclient that writes one file. It logs in while all else is prepared. */
+class Upload implements Disposable {
+  readonly #child: ChildProcess;
+  readonly #ended: Promise<void>;
+
+  constructor(readonly place: Place) {
+    const { session } = place;
+    // what follows the line of the command is the file, and not for it to read ahead
+    this.#child = session.login.start([session.login.service(session.share)], { byteInput: true, timeout: dataTime });
+    this.#ended = end(this.#child, place);
+  }
+
+  /** Lets it write what the source gives. @throws PluginError */
+  async send(part: Place, source: Readable, signal: AbortSignal): Promise<number> {
+    const { session, parts } = this.place;
+    const dead = this.#ended.then(() => {
       throw unavailable(session.login.peer(session.share), 'smbclient ended too early');
     });
+    this.#child.stdin?.write(`put - ${quoted(part.parts)}\n`);
     // one that ends by itself before it has all has failed, whatever its source does
-    const sent = Promise.race([feed(child, source, ended), dead]);
-    const bytes = await untilAborted(sent, signal, path);
-    child.stdin?.end();
-    await untilAborted(ended, signal, path);
+    const sent = Promise.race([feed(this.#child, source, this.#ended), dead]);
+    const bytes = await untilAborted(sent, signal, shown(parts));
+    this.#child.stdin?.end();
+    await untilAborted(this.#ended, signal, shown(parts));
     return bytes;
-  } finally {
-    child.kill('SIGKILL'); // of one that has ended there is nothing to kill
+  }
+
+  [Symbol.dispose](): void {
+    this.#child.kill('SIGKILL'); // of one that has ended there is nothing to kill
   }
 }
 
-/** Waits for its end. @throws PluginError when it did not succeed, or says of anything that it failed */
+/** Waits for its end. It ends with 0 whatever became of a command: what it says when a file is written proves that.
+ *  @throws PluginError when it does not say so, or says of anything that it failed */
 function end(child: ChildProcess, { session, parts }: Place): Promise<void> {
   let said = '';
   const peer = session.login.peer(session.share);
@@ -138,8 +150,9 @@ function end(child: ChildProcess, { session, parts }: Place): Promise<void> {
   child.stdin?.on('error', () => undefined);
   const ended = new Promise<void>((resolve, reject) => {
     child.once('error', (cause) => reject(new PluginError('failed', 'smbclient could not be started', { cause })));
-    child.once('close', (code) => {
-      if (code === 0 && statusIn(said) === undefined) resolve();
+    child.once('close', () => {
+      const written = said.split('\n').some((line) => line.startsWith('putting file - as '));
+      if (written && statusIn(said) === undefined) resolve();
       else reject(isConnectError(said) ? connectError(said, peer) : transferError(said, shown(parts), peer));
     });
   });
