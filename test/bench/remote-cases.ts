@@ -88,6 +88,6 @@ export interface Way {
 
 export const ways: readonly Way[] = [
   { delay: 0, part: 1 },
-  { delay: 20, part: 1 / 4 },
-  { delay: 100, part: 1 / 8, together: true },
+  { delay: 20, part: 1 / 2 },
+  { delay: 100, part: 1 / 4, together: true },
 ];

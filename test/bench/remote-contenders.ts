@@ -143,10 +143,10 @@ export function smbclientPipe(name: string, protection: Protection): RemoteConte
 }
 
 export function opensshSftp(name: string): RemoteContender {
-  const commands = { write: `echo 'put FILE name' | sftp -b - nas`, read: `echo 'get name /dev/null' | sftp -b - nas` };
+  const commands = { write: `echo 'put -f FILE name' | sftp -b - nas`, read: `echo 'get name /dev/null' | sftp -b - nas` };
   return peer(name, commands, async ({ server, port, direction, source, name: file }) => ({
     command: ['sftp', '-q', '-b', '-', '-P', `${port}`, ...server.login, `${server.user}@${host}`],
-    input: direction === 'write' ? `put "${source}" "${server.folder}/${file}"\n` : `get "${server.folder}/${file}" /dev/null\n`,
+    input: direction === 'write' ? `put -f "${source}" "${server.folder}/${file}"\n` : `get "${server.folder}/${file}" /dev/null\n`,
   }));
 }
 
@@ -164,12 +164,21 @@ export function sshCat(name: string, more: readonly string[] = []): RemoteConten
 const memoryFile = `/dev/shm/container-backup-bench-${process.pid}`;
 
 export function rsyncWhole(name: string): RemoteContender {
-  const commands = { write: 'rsync -W FILE nas:name', read: 'rsync -W nas:name /dev/shm/name' };
+  const commands = { write: 'rsync -W --fsync FILE nas:name', read: 'rsync -W nas:name /dev/shm/name' };
   return peer(name, commands, async ({ server, port, direction, source, name: file }) => {
     await removeMemoryFile();
     const remote = `${server.user}@${host}:${server.folder}/${file}`;
     const shell = ['ssh', '-p', `${port}`, ...server.login].join(' ');
-    return { command: ['rsync', '-W', '-e', shell, ...(direction === 'write' ? [source, remote] : [remote, memoryFile])] };
+    return {
+      command: [
+        'rsync',
+        '-W',
+        ...(direction === 'write' ? ['--fsync'] : []),
+        '-e',
+        shell,
+        ...(direction === 'write' ? [source, remote] : [remote, memoryFile]),
+      ],
+    };
   });
 }
 

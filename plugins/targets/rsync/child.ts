@@ -4,6 +4,7 @@ import { Duplex } from 'node:stream';
 import { PluginError } from '../../../core/contract/index.js';
 import { startChild } from '../../shared/child.js';
 import { abortError } from '../../shared/source.js';
+import { widenWindow } from '../../shared/ssh-window.js';
 import type { Remote, RemoteEnd } from './remote.js';
 
 /** What rsync starts in place of ssh. It tells us the command that the server is to run, as a count and so many arguments,
@@ -124,6 +125,7 @@ function join(child: ChildProcess, { channel, ended }: Remote, limit: number | u
   for (const pipe of [down, up]) pipe.on('error', () => undefined); // that one side is gone shows in how the other ends
   up.pipe(channel);
   channel.pipe(down);
+  widenWindow(channel);
   // rsync goes on as long as anybody seems to take what it writes
   ended.then(() => up.destroy());
   child.once('exit', () => {

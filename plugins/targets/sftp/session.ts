@@ -3,6 +3,7 @@ import type { ClientChannel } from 'ssh2';
 import { PluginError } from '../../../core/contract/index.js';
 import type { SshConnection } from '../../shared/ssh.js';
 import { awayError } from '../../shared/ssh-errors.js';
+import { widenWindow } from '../../shared/ssh-window.js';
 import { StatusError } from './status.js';
 import { type Fields, Frames, opened, packet, Reply, Request } from './wire.js';
 
@@ -37,6 +38,7 @@ export class Session {
     readonly channel: ClientChannel,
   ) {
     channel.on('data', (chunk: Buffer) => this.#take(chunk));
+    widenWindow(channel);
     channel.stderr.resume();
     channel.on('error', (cause: Error) => this.#fail(`the sftp session broke: ${cause.message}`));
     channel.on('exit', (code: number | null) => {
