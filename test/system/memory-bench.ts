@@ -12,7 +12,7 @@ export const limit = 256; // MiB
 /** TEST_LARGE=1 moves 20 GB each way. */
 export const isLarge = process.env.TEST_LARGE === '1';
 const inShare: PlaceWish = { target: 'local', path: '/test/large' };
-/** A second half that needs more than this of the first one would go on growing. */
+/** A last quarter that needs more than this of the third one would go on growing. */
 const flat = 1.15;
 
 /** A test runner's loaders in the service would be counted, too. */
@@ -57,12 +57,14 @@ export function newJob(
 export async function measured<T>(t: Test, a: Appliance, what: string, action: () => Promise<T>): Promise<T> {
   using watch = new MemoryWatch(a.service.pid);
   const done = await action();
-  const { peak, firstHalf, secondHalf, seconds, samples, parts } = watch.figures();
+  const { peak, thirdQuarter, lastQuarter, seconds, samples, parts } = watch.figures();
   const made = Object.entries(parts).map(([name, size]) => `${name} ${size}`);
-  t.comment(`${what}: peak ${peak} MiB (${made.join(', ')}), halves ${firstHalf} and ${secondHalf}, ${seconds} s, ${samples} samples`);
+  t.comment(
+    `${what}: peak ${peak} MiB (${made.join(', ')}), third and last quarter ${thirdQuarter} and ${lastQuarter}, ${seconds} s, ${samples} samples`,
+  );
   t.ok(samples > 10, `${what}: looked at often enough`);
   t.ok(peak <= limit, `${what}: ${peak} MiB at most`);
-  t.ok(secondHalf <= flat * firstHalf, `${what}: flat, ${firstHalf} and then ${secondHalf}`);
+  t.ok(lastQuarter <= flat * thirdQuarter, `${what}: flat, ${thirdQuarter} and then ${lastQuarter}`);
   return done;
 }
 

@@ -8,10 +8,10 @@ const mebibyte = 2 ** 20;
 export interface Figures {
   readonly seconds: number;
   readonly samples: number;
-  /** MiB, of the whole time and of its halves. */
+  /** MiB, of the whole time, and of its third and last quarters: before them a run that is short still starts. */
   readonly peak: number;
-  readonly firstHalf: number;
-  readonly secondHalf: number;
+  readonly thirdQuarter: number;
+  readonly lastQuarter: number;
   /** MiB of each command at the peak. */
   readonly parts: Readonly<Record<string, number>>;
 }
@@ -47,14 +47,14 @@ export class MemoryWatch implements Disposable {
     const [first] = all;
     const last = all.at(-1);
     if (!first || !last) throw new Error('nothing was sampled');
-    const middle = (first.at + last.at) / 2;
+    const from = (part: number): number => first.at + (last.at - first.at) * part;
     const peak = all.reduce((a, b) => (b.bytes > a.bytes ? b : a));
     return {
       seconds: Math.round((last.at - first.at) / 100) / 10,
       samples: all.length,
       peak: most(all),
-      firstHalf: most(all.filter(({ at }) => at < middle)),
-      secondHalf: most(all.filter(({ at }) => at >= middle)),
+      thirdQuarter: most(all.filter(({ at }) => at >= from(0.5) && at < from(0.75))),
+      lastQuarter: most(all.filter(({ at }) => at >= from(0.75))),
       parts: Object.fromEntries([...peak.parts].map(([name, bytes]) => [name, inMebibytes(bytes)])),
     };
   }

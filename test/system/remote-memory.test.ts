@@ -6,7 +6,7 @@ import { part } from '../support/demo-client.js';
 import { remoteKinds, startRemote } from '../support/remotes.js';
 import { appliance, backUp, installGenerated, isLarge, measured, newJob, restoreGenerated } from './memory-bench.js';
 
-const mebibytes = isLarge ? 20_000 : 600;
+const mebibytes = isLarge ? 20_000 : 1000;
 
 /** The most files that were staged at a time, looked at all the while. */
 function stagingWatch(stateFolder: string): { most(): number } {

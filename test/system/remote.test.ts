@@ -49,7 +49,7 @@ async function backedUp(
 ): Promise<Kept & { forget(): Promise<void>; now(): Promise<Kept> }> {
   const name = `of-${bed.kind}`;
   const lxc = await makeLxcSubject(a, name);
-  const engine = await makeDockerSubject(docker, a.folder, name + '-docker');
+  const engine = await makeDockerSubject(docker, a.folder, `${name}-docker`);
   await startLxc(a.lxcPath, name);
   const profile = await makeTarget(a, bed);
   await lookedAt(t, a, bed, profile);
