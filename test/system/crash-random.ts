@@ -10,8 +10,8 @@ export interface Random {
   spread(count: number): number[];
 }
 
-/** Mulberry32: small, and good enough to choose moments. */
-function mulberry(seed: number): () => number {
+/** Mulberry32: small, and good enough to choose moments and to mix values. Gives numbers from 0 to 1, without 1. */
+export function mulberry(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
     state = (state + 0x6d2b79f5) >>> 0;

@@ -4,6 +4,8 @@ import { descendants, proportionalBytes } from './process-tree.js';
 
 const everyMs = 100;
 const mebibyte = 2 ** 20;
+/** The service starts no Node: what is called so is a copy of itself that is about to become another program. */
+const unborn = 'node';
 
 export interface Figures {
   readonly seconds: number;
@@ -36,8 +38,11 @@ export class MemoryWatch implements Disposable {
   }
 
   #sample(): void {
+    const children = descendants(this.pid);
+    // one that has not yet become its program shares the service's memory, which would count twice: the next look counts
+    if (children.some(({ name }) => name === unborn)) return;
     const parts = new Map([['service', proportionalBytes(this.pid)]]);
-    for (const { pid, name } of descendants(this.pid)) parts.set(name, (parts.get(name) ?? 0) + proportionalBytes(pid));
+    for (const { pid, name } of children) parts.set(name, (parts.get(name) ?? 0) + proportionalBytes(pid));
     const bytes = [...parts.values()].reduce((sum, one) => sum + one, 0);
     this.#samples.push({ at: performance.now(), bytes, parts });
   }

@@ -9,10 +9,11 @@ import { loadPlugins } from '../../core/plugins/index.js';
 import { makeAppliance } from '../support/appliance.js';
 import { Smbd } from '../support/smbd.js';
 import { startSshd } from '../support/sshd.js';
+import { mulberry } from './crash-random.js';
 import { decoys, openServers, tryOpening } from './hostile-openings.js';
 import { counted, emptyTally, filesNamed, inLanes, type Lane, Surroundings, sample, type Tally, tryPath } from './hostile-places.js';
 import { tryTarget } from './hostile-targets.js';
-import { HostileValues, isText, pick, randomOf } from './hostile-values.js';
+import { HostileValues, isText, pick } from './hostile-values.js';
 
 const seed = Number(process.env.HOSTILE_SEED ?? Math.floor(Math.random() * 2 ** 32));
 const mark = `pwned-${seed.toString(16)}`;
@@ -50,7 +51,7 @@ async function pathsBlock(
     readonly impossible?: number;
   },
 ): Promise<void> {
-  const values = new HostileValues(randomOf(seed + o.count), mark, o.impossible).take(o.count);
+  const values = new HostileValues(mulberry(seed + o.count), mark, o.impossible).take(o.count);
   const tally = emptyTally();
   const began = performance.now();
   const opened: Lane[] = [];
@@ -70,7 +71,7 @@ t.test('5000 targets over the API: each is kept as it was said, or refused by th
   t.teardown(() => rm(memory, { recursive: true, force: true }));
   const a = await makeAppliance(t);
   await a.restart({ stateFolder: join(memory, 'state') });
-  const random = randomOf(seed);
+  const random = mulberry(seed);
   const values = new HostileValues(random, mark);
   const tally = emptyTally();
   const around = await Surroundings.of(a.share, []);
@@ -136,7 +137,7 @@ t.test('500 paths on a server with rsync and a shell: each is kept to the letter
 
 t.test('1000 users, hosts and bases as a plugin is opened with: opened just there, or refused', async (t) => {
   const { all, around, folders } = await openServers(t);
-  const random = randomOf(seed + 1);
+  const random = mulberry(seed + 1);
   const values = new HostileValues(random, mark).take(1000);
   const tally = emptyTally();
   const began = performance.now();

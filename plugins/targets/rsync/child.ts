@@ -4,7 +4,6 @@ import { Duplex } from 'node:stream';
 import { PluginError } from '../../../core/contract/index.js';
 import { startChild } from '../../shared/child.js';
 import { abortError } from '../../shared/source.js';
-import { widenWindow } from '../../shared/ssh-window.js';
 import type { Remote, RemoteEnd } from './remote.js';
 
 /** What rsync starts in place of ssh. It tells us the command that the server is to run, as a count and so many arguments,
@@ -14,8 +13,6 @@ const bridge = `sh -c 'printf "%s\\0" "$#" "$@" >&3; exec 6<&0; cat <&6 >&5 4<&-
 
 /** How long the server may take to end what has lost its other side. */
 const farewell = 1_000;
-/** What a server may send ahead on each channel; two are read at a time. */
-const window = 2 << 20;
 const textLimit = 64 << 10;
 const listLimit = 256 << 20;
 
@@ -127,7 +124,6 @@ function join(child: ChildProcess, { channel, ended }: Remote, limit: number | u
   for (const pipe of [down, up]) pipe.on('error', () => undefined); // that one side is gone shows in how the other ends
   up.pipe(channel);
   channel.pipe(down);
-  widenWindow(channel, window);
   // rsync goes on as long as anybody seems to take what it writes
   ended.then(() => up.destroy());
   child.once('exit', () => {
