@@ -39,8 +39,8 @@ export interface Sshd {
   readonly folder: string;
   /** What `ssh-keygen -l` prints for the host keys. */
   readonly fingerprints: { readonly ed25519: string; readonly rsa: string };
-  /** A new key pair that the user may log in with; not `allowed`: that nobody may. */
-  newKey(type: 'ed25519' | 'rsa' | 'ecdsa', o?: { passphrase?: string; allowed?: boolean; pem?: boolean }): Promise<KeyFile>;
+  /** A new key pair that the user may log in with. */
+  newKey(type: 'ed25519' | 'rsa' | 'ecdsa', o?: KeyOptions): Promise<KeyFile>;
   /** New host keys, in force with the next restart. */
   newHostKeys(): Promise<void>;
   /** SIGKILL of the server and of every connection, as if the machine had lost its power. */
@@ -56,6 +56,15 @@ export interface Sshd {
   log(): Promise<string>;
   /** Ends it and removes all that it had. */
   stop(): Promise<void>;
+}
+
+export interface KeyOptions {
+  readonly passphrase?: string;
+  /** False: nobody may log in with it. */
+  readonly allowed?: boolean;
+  readonly pem?: boolean;
+  /** How much work a passphrase is to try; ssh-keygen's own choice takes a fifth of a second and more. */
+  readonly rounds?: number;
 }
 
 /** Starts a server; `stop` it, in a teardown. */
@@ -137,9 +146,10 @@ class Server implements Sshd {
     }
   }
 
-  async newKey(type: string, o: { passphrase?: string; allowed?: boolean; pem?: boolean } = {}): Promise<KeyFile> {
+  async newKey(type: string, o: KeyOptions = {}): Promise<KeyFile> {
     const file = this.#at(`key-${this.#keys++}`);
-    await run('ssh-keygen', ['-q', '-t', type, '-N', o.passphrase ?? '', ...(o.pem ? ['-m', 'PEM'] : []), '-f', file]);
+    const more = [...(o.pem ? ['-m', 'PEM'] : []), ...(o.rounds === undefined ? [] : ['-a', `${o.rounds}`])];
+    await run('ssh-keygen', ['-q', '-t', type, '-N', o.passphrase ?? '', ...more, '-f', file]);
     if (o.allowed !== false) await appendFile(this.#at('authorized_keys'), await readFile(`${file}.pub`));
     return { privateKey: await readFile(file, 'utf8'), ...(o.passphrase === undefined ? {} : { passphrase: o.passphrase }) };
   }

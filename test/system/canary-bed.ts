@@ -1,21 +1,17 @@
 /** A service whose every word is kept, and remote servers whose secrets are words of no other place. */
-import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { appendFile, mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { promisify } from 'node:util';
 import type { Test } from 'tap';
 import { type Body, hasEnded, notSoon, part } from '../support/demo-client.js';
 import { destroyLxc, makeLxcContainer, makeLxcPath, startLxc } from '../support/lxc.js';
 import { Smbd } from '../support/smbd.js';
-import { type Sshd, startSshd } from '../support/sshd.js';
+import { type KeyFile, type Sshd, startSshd } from '../support/sshd.js';
 import { account } from './curl.js';
 import { type ServiceProcess, startProcess } from './service-process.js';
 import { idOf } from './wishes.js';
-
-const run = promisify(execFile);
 
 export const canary = (): string => `canary-${randomBytes(12).toString('hex')}`;
 
@@ -151,16 +147,8 @@ async function passwordServer(t: Test): Promise<CanaryServer> {
   };
 }
 
-/** A key that opens with little work: with ssh-keygen's usual rounds the suite would do little else than open it. */
-async function newKey({ folder }: Sshd, passphrase: string, o: { readonly allowed: boolean }): Promise<string> {
-  const file = join(folder, `key-of-suite-${randomBytes(4).toString('hex')}`);
-  await run('ssh-keygen', ['-q', '-t', 'ed25519', '-a', '1', '-N', passphrase, '-f', file]);
-  if (o.allowed) await appendFile(join(folder, 'authorized_keys'), await readFile(`${file}.pub`));
-  return readFile(file, 'utf8');
-}
-
 /** A line of nothing but the key. */
-function middleLine(privateKey: string): string {
+function middleLine({ privateKey }: KeyFile): string {
   const lines = privateKey.trim().split('\n');
   return lines[Math.floor(lines.length / 2)] ?? '';
 }
@@ -173,16 +161,17 @@ async function keyServer(t: Test, kind: 'sftp' | 'rsync'): Promise<CanaryServer>
   const stored = kind === 'sftp' ? home : join(own, 'jail');
   await mkdir(stored, { recursive: true });
   const [passphrase, wrong, password] = [canary(), canary(), canary()];
-  const privateKey = await newKey(server, passphrase, { allowed: true });
-  const stranger = await newKey(server, passphrase, { allowed: false });
+  const easy = { passphrase, rounds: 1 }; // with the usual rounds the suite would do little else than open it
+  const { privateKey } = await server.newKey('ed25519', easy);
+  const stranger = await server.newKey('ed25519', { ...easy, allowed: false });
   const secrets = { passphrase, 'the wrong passphrase': wrong, 'the unused password': password };
   return {
-    secrets: { ...secrets, 'the key': middleLine(privateKey), 'the wrong key': middleLine(stranger) },
+    secrets: { ...secrets, 'the key': middleLine({ privateKey }), 'the wrong key': middleLine(stranger) },
     body: {
       ...{ name: 'nas', ipaddr: `${host}:${port}`, username, password, type: kind, options: { privateKey, passphrase } },
       ...(kind === 'sftp' && { base: '/~' }),
     },
-    wrong: [{ options: { passphrase: wrong } }, { options: { privateKey: stranger, passphrase } }],
+    wrong: [{ options: { passphrase: wrong } }, { options: { privateKey: stranger.privateKey, passphrase } }],
     right: { options: { privateKey, passphrase } },
     kill: () => server.kill(),
     changeKey: changesKey(server),

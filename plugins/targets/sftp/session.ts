@@ -19,8 +19,6 @@ export interface Answer {
   readonly data: readonly Buffer[];
 }
 
-/** What a server may send ahead: as much as is asked for at a time (pace.ts). */
-const window = 4 << 20;
 /** How long a server may take to say which version it speaks. */
 const versionTime = 10_000;
 
@@ -40,7 +38,7 @@ export class Session {
     readonly channel: ClientChannel,
   ) {
     channel.on('data', (chunk: Buffer) => this.#take(chunk));
-    widenWindow(channel, window);
+    widenWindow(channel);
     channel.stderr.resume();
     channel.on('error', (cause: Error) => this.#fail(`the sftp session broke: ${cause.message}`));
     channel.on('exit', (code: number | null) => {
