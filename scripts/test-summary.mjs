@@ -4,22 +4,27 @@
 import { readFileSync } from 'node:fs';
 
 const [, , report = '', status = '0', files = '0'] = process.argv;
-const count = { passed: 0, failed: 0, skipped: [], files: 0 };
+const count = { passed: 0, failed: 0, skipped: [], failures: [], files: 0 };
 const open = []; // subtests: {indent, name, failed: failures counted before it}
 let yaml; // indentation of the diagnostic block that is being skipped
+
+const path = (rest) => [...open.map((o) => o.name), rest].join(' > ');
+
+function fail(what) {
+  count.failed++;
+  count.failures.push(what);
+}
 
 function point(indent, ok, rest) {
   const subtest = open.at(-1)?.indent === indent ? open.pop() : undefined;
   if (indent === 0) count.files++;
   const directive = /(?<!\\)#\s*(SKIP|TODO)\b/i.exec(rest)?.[1]?.toUpperCase();
-  if (directive) {
-    const where = [...open.map((o) => o.name), rest].join(' > ');
-    count.skipped.push(where);
-  } else if (subtest) {
-    if (!ok && count.failed === subtest.failed) count.failed++;
+  if (directive) count.skipped.push(path(rest));
+  else if (subtest) {
+    if (!ok && count.failed === subtest.failed) fail(path(rest));
   } else if (rest.endsWith('{')) return;
   else if (ok) count.passed++;
-  else count.failed++;
+  else fail(path(rest));
 }
 
 for (const line of readFileSync(report, 'utf8').split('\n')) {
@@ -32,16 +37,17 @@ for (const line of readFileSync(report, 'utf8').split('\n')) {
   const found = /^(not )?ok\b(?: \d+)?(?: - )?(.*)$/.exec(text);
   if (text === '---') yaml = indent;
   else if (text.startsWith('# Subtest: ')) open.push({ indent, name: text.slice(11), failed: count.failed });
-  else if (text.startsWith('Bail out!')) count.failed++;
+  else if (text.startsWith('Bail out!')) fail(path(text));
   else if (found && indent % 4 === 0) point(indent, !found[1], found[2]);
 }
 
-if (count.files < Number(files)) count.failed++;
-if (status !== '0' && count.failed === 0) count.failed++;
+if (count.files < Number(files)) fail(`${files} files were to run, ${count.files} did`);
+if (status !== '0' && count.failed === 0) fail(`tap ended with ${status}`);
 const all = process.env.TEST_REQUIRE === 'all';
 if (count.skipped.length > 0) {
   console.log(`${count.skipped.length} skipped or to do${all ? ', and TEST_REQUIRE=all forbids it' : ''}:`);
   for (const name of count.skipped) console.log(`  ${name}`);
 }
+for (const name of count.failures) console.log(`failed: ${name}`);
 console.log(`${count.passed} passed, ${count.failed} failed`);
 if (count.failed > 0 || count.passed === 0 || (all && count.skipped.length > 0)) process.exitCode = 1;
