@@ -1,8 +1,6 @@
 /** How much a server may send on a channel before it waits for us. */
 import type { ClientChannel } from 'ssh2';
 
-/** All of it may wait in memory when nobody reads. As much as SFTP asks for at a time (targets/sftp/pace.ts). */
-const room = 4 << 20;
 /** Used so far, the server is told that it is free again: in small steps, so that it never waits for one. */
 const step = 256 << 10;
 
@@ -29,10 +27,10 @@ function hasInternals(channel: unknown): channel is Internals {
   );
 }
 
-/** Gives the server more room on a channel whose data is about to be read. ssh2 alone allows 2 MiB and says that some is free
- *  when half of it is: after the first round trip the server then waits for that each time, and one MiB passes in each. An
- *  ssh2 that looks otherwise inside works as it does by itself. */
-export function widenWindow(channel: ClientChannel): void {
+/** Lets the server have `room` bytes under way on a channel whose data is about to be read; all of it may wait in memory when
+ *  nobody reads. ssh2 alone allows 2 MiB and says that some is free when half of it is: after the first round trip the server
+ *  then waits for that each time, and one MiB passes in each. An ssh2 that looks otherwise inside works as it does by itself. */
+export function keepWindowOpen(channel: ClientChannel, room: number): void {
   if (!hasInternals(channel)) return;
   const { incoming, outgoing } = channel;
   const tell = (): void => {

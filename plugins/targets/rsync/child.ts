@@ -4,6 +4,7 @@ import { Duplex } from 'node:stream';
 import { PluginError } from '../../../core/contract/index.js';
 import { startChild } from '../../shared/child.js';
 import { abortError } from '../../shared/source.js';
+import { keepWindowOpen } from '../../shared/ssh-window.js';
 import type { Remote, RemoteEnd } from './remote.js';
 
 /** What rsync starts in place of ssh. It tells us the command that the server is to run, as a count and so many arguments,
@@ -13,6 +14,8 @@ const bridge = `sh -c 'printf "%s\\0" "$#" "$@" >&3; exec 6<&0; cat <&6 >&5 4<&-
 
 /** How long the server may take to end what has lost its other side. */
 const farewell = 1_000;
+/** What ssh2 allows a server by itself: twice as much takes 60 MiB more. */
+const room = 2 << 20;
 const textLimit = 64 << 10;
 const listLimit = 256 << 20;
 
@@ -123,6 +126,7 @@ function join(child: ChildProcess, { channel, ended }: Remote, limit: number | u
   const up = pipeAt(child, 5);
   for (const pipe of [down, up]) pipe.on('error', () => undefined); // that one side is gone shows in how the other ends
   up.pipe(channel);
+  keepWindowOpen(channel, room);
   channel.pipe(down);
   // rsync goes on as long as anybody seems to take what it writes
   ended.then(() => up.destroy());

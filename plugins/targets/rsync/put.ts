@@ -19,18 +19,25 @@ export interface PutOptions {
 }
 
 /** Stores `source`, or nothing: whole when it is no larger than a piece, else in pieces. Whoever calls destroys the source
- *  when this fails; that also ends what still reads it. @throws PluginError */
+ *  when this fails; nothing is kept open for one that stalls. @throws PluginError */
 export async function put(place: Place, parts: readonly string[], source: Readable, o: PutOptions): Promise<Stored> {
   if (o.signal.aborted) throw abortError(parts.join('/'));
   const before = await place.look(parts, o.signal, { sizes: true });
   refuseTaken(parts, before, o.replace);
   await using folder = await place.stage.folder();
-  const pieces = stagedPieces(source, folder.path, o.pieceBytes);
+  using filling = aborter();
+  const pieces = stagedPieces(source, folder.path, o.pieceBytes, AbortSignal.any([o.signal, filling.signal]));
   const work = new Put(place, parts, folder.path, before, o);
   const first = await untilAborted(next(pieces), o.signal, parts.join('/'));
   if (first === undefined) throw new PluginError('failed', 'the source gave nothing');
   if (first.last) return await work.whole(first);
   return await work.inPieces(first, pieces).finally(() => place.session.rest());
+}
+
+/** A signal that aborts when its scope is left. */
+function aborter(): Disposable & { readonly signal: AbortSignal } {
+  const controller = new AbortController();
+  return { signal: controller.signal, [Symbol.dispose]: () => controller.abort() };
 }
 
 async function next(pieces: AsyncGenerator<Piece>): Promise<Piece | undefined> {

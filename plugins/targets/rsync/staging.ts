@@ -1,7 +1,7 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { PluginError } from '../../../core/contract/index.js';
-import { gatheredChunks } from '../../shared/source.js';
+import { gatheredChunks, untilAborted } from '../../shared/source.js';
 
 /** A piece of what is to be stored, in a file on this appliance. */
 export interface Piece {
@@ -15,13 +15,13 @@ export interface Piece {
 const writeSize = 512 << 10;
 
 /** Takes the source apart, one file in `folder` for each piece; the next is begun when it is asked for. At least one, which
- *  may be empty. @throws PluginError */
-export async function* stagedPieces(source: Readable, folder: string, size: number): AsyncGenerator<Piece> {
+ *  may be empty. No file stays open once `signal` aborts, even if the source never gives another byte. @throws PluginError */
+export async function* stagedPieces(source: Readable, folder: string, size: number, signal: AbortSignal): AsyncGenerator<Piece> {
   const chunks = gatheredChunks(source, writeSize);
   let rest: Uint8Array[] = [];
   for (let number = 1; ; number++) {
     const file = `${folder}/${number}`;
-    const filled = await fill(file, rest, chunks, size);
+    const filled = await fill(file, rest, (path) => untilAborted(chunks.next(), signal, path), size);
     rest = filled.rest;
     yield { file, number, bytes: filled.bytes, last: filled.done };
     if (filled.done) return;
@@ -35,8 +35,10 @@ interface Filled {
   readonly done: boolean;
 }
 
+type Chunks = (path: string) => Promise<IteratorResult<Uint8Array[]>>;
+
 /** Writes up to `size` bytes, and finds out whether there are more. */
-async function fill(path: string, first: Uint8Array[], chunks: AsyncGenerator<Uint8Array[]>, size: number): Promise<Filled> {
+async function fill(path: string, first: Uint8Array[], chunksOf: Chunks, size: number): Promise<Filled> {
   const file = await create(path);
   try {
     let bytes = 0;
@@ -46,7 +48,7 @@ async function fill(path: string, first: Uint8Array[], chunks: AsyncGenerator<Ui
       await writeAll(file, now, path);
       bytes += lengthOf(now);
       if (later.length > 0) return { bytes, rest: later, done: false };
-      const next = await chunks.next();
+      const next = await chunksOf(path);
       if (next.done) return { bytes, rest: [], done: true };
       rest = next.value;
     }

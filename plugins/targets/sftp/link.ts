@@ -55,12 +55,17 @@ export class Link {
     }
   }
 
-  /** Another session of the same connection, whose requests hold up nobody: a server does those of one session one by one.
-   *  Undefined when the server allows no second. */
+  /** A second session of the connection, whose requests hold up nobody: a server does those of one session one by one.
+   *  Undefined when the server allows none. */
   beside(): Promise<Sftp | undefined> {
-    const connection = this.#connection;
-    this.#beside ??= connection === undefined ? Promise.resolve(undefined) : Sftp.start(connection).catch(() => undefined);
+    this.#beside ??= this.another();
     return this.#beside;
+  }
+
+  /** One more session of the connection, which whoever asked for it closes; undefined when the server allows none. */
+  async another(): Promise<Sftp | undefined> {
+    const connection = this.#connection;
+    return connection && Sftp.start(connection).catch(() => undefined);
   }
 
   async #findTop(sftp: Sftp): Promise<string> {

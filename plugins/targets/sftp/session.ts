@@ -3,7 +3,7 @@ import type { ClientChannel } from 'ssh2';
 import { PluginError } from '../../../core/contract/index.js';
 import type { SshConnection } from '../../shared/ssh.js';
 import { awayError } from '../../shared/ssh-errors.js';
-import { widenWindow } from '../../shared/ssh-window.js';
+import { keepWindowOpen } from '../../shared/ssh-window.js';
 import { StatusError } from './status.js';
 import { type Fields, Frames, opened, packet, Reply, Request } from './wire.js';
 
@@ -19,6 +19,8 @@ export interface Answer {
   readonly data: readonly Buffer[];
 }
 
+/** As much as is asked for at a time (pace.ts). */
+const room = 4 << 20;
 /** How long a server may take to say which version it speaks. */
 const versionTime = 10_000;
 
@@ -26,6 +28,8 @@ export class Session {
   readonly extensions = new Map<string, string>();
   /** Why nothing more is answered. */
   failure: PluginError | undefined;
+  /** The shortest time, in ms, that any request took so far: about what the way there and back takes. */
+  roundTrip = Number.POSITIVE_INFINITY;
   readonly #waiting = new Map<number, Waiting>();
   readonly #frames = new Frames();
   #id = 0;
@@ -38,7 +42,7 @@ export class Session {
     readonly channel: ClientChannel,
   ) {
     channel.on('data', (chunk: Buffer) => this.#take(chunk));
-    widenWindow(channel);
+    keepWindowOpen(channel, room);
     channel.stderr.resume();
     channel.on('error', (cause: Error) => this.#fail(`the sftp session broke: ${cause.message}`));
     channel.on('exit', (code: number | null) => {
@@ -97,7 +101,12 @@ export class Session {
   ask(id: number, bytes: Buffer): Promise<Answer> {
     return new Promise((resolve, reject) => {
       if (this.failure !== undefined) return reject(this.failure);
-      this.#waiting.set(id, { resolve, reject });
+      const since = performance.now();
+      const answered = (answer: Answer): void => {
+        this.roundTrip = Math.min(this.roundTrip, performance.now() - since);
+        resolve(answer);
+      };
+      this.#waiting.set(id, { resolve: answered, reject });
       this.channel.write(bytes);
     });
   }

@@ -5,6 +5,7 @@ import { abortError } from '../../shared/source.js';
 import type { Link } from './link.js';
 import { Pace } from './pace.js';
 import { Proof } from './proof.js';
+import { SecondWay } from './second-way.js';
 import type { Sftp } from './sftp.js';
 import { ifThere } from './status.js';
 import { Open, writeRoom } from './wire.js';
@@ -50,6 +51,7 @@ export class Writer {
   #error: { readonly cause: unknown } | undefined;
   #brokenSince: number | undefined;
   #recovery: Promise<void> | undefined;
+  #second: SecondWay;
   #closed = false;
   #wake: () => void = () => undefined;
 
@@ -60,6 +62,7 @@ export class Writer {
     readonly signal: AbortSignal,
   ) {
     this.#size = Math.min(pieceSize, file.sftp.maxWrite);
+    this.#second = new SecondWay(link, path);
   }
 
   /** Takes bytes, sends what makes a whole piece, and returns when there is room for more. @throws what a write met */
@@ -83,7 +86,7 @@ export class Writer {
     this.#check();
     this.#sendFilled();
     while (this.#sent.size > 0) await this.#change();
-    await this.#syncing;
+    await Promise.all([this.#syncing, this.#second.close()]);
     this.#check();
   }
 
@@ -117,6 +120,7 @@ export class Writer {
   /** Nothing is sent any more. */
   stop(): void {
     this.#fail(abortError(this.path));
+    this.#second.close().catch(() => undefined); // its session ends in any case
     if (!this.#closed) this.file.sftp.closeHandle(this.file.handle).catch(() => undefined);
     this.#closed = true;
   }
@@ -148,14 +152,15 @@ export class Writer {
   }
 
   #send(piece: Piece): void {
-    const { file } = this;
+    const file = this.#second.take(piece.length, this.#underWay, this.file) ?? this.file;
     const since = performance.now();
     file.sftp.write(file.handle, piece.offset, piece.bytes, piece.length).then(
       () => {
         this.#pace.took(performance.now() - since, piece.length);
+        this.#second.gave(file, piece.length);
         this.#confirm(piece);
       },
-      (error: unknown) => this.#refused(file, error),
+      (error: unknown) => this.#refused(file, error, piece),
     );
   }
 
@@ -168,9 +173,12 @@ export class Writer {
     this.#wake();
   }
 
-  #refused(file: OpenFile, error: unknown): void {
+  #refused(file: OpenFile, error: unknown, piece: Piece): void {
     if (file.sftp.failure === undefined) this.#fail(error);
-    else this.#recover(file).catch(() => undefined); // it has told #fail
+    else if (file !== this.file && this.#second.lost(file)) {
+      // the first session has its turn; during a recovery all is sent again anyway
+      if (this.#recovery === undefined && this.#sent.has(piece)) this.#send(piece);
+    } else this.#recover(file).catch(() => undefined); // it has told #fail
   }
 
   /** Waits for the last sync and starts the next, which runs beside what is sent. */
@@ -232,6 +240,7 @@ export class Writer {
     if (this.#error !== undefined && file.handle !== this.file.handle) file.sftp.closeHandle(file.handle).catch(() => undefined);
     this.#check();
     this.file = file;
+    this.#second = new SecondWay(this.link, this.path);
     this.#recovery = undefined; // at once: what is given from now on is sent by whoever gives it
     for (const piece of this.#sent) this.#send(piece);
   }
