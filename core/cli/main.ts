@@ -1,6 +1,7 @@
-#!/usr/bin/env -S node --single-threaded-gc
-/** The command `container-backup`. The flag: what a run moves leaves much garbage in few objects. Threads that collect it take
- *  the cores of tar, zstd and the server on a small machine: over SSH a run is half as fast again without them. */
+#!/usr/bin/env -S node --single-threaded-gc --max-semi-space-size=1
+/** The command `container-backup`. The flags: what a run moves leaves much garbage in few objects. Threads that collect it take
+ *  the cores of tar, zstd and the server on a small machine: over SSH a run is half as fast again without them. And a small
+ *  young generation is collected often, so that buffers do not wait in it: some 20 MiB less at the peak. */
 import { parseArgs } from 'node:util';
 import { configKeys, configOf, flagName, UsageError } from '../config.js';
 import { startService } from '../index.js';

@@ -23,8 +23,9 @@ export interface Scheduler {
 }
 
 /** A small young generation is collected often, and the buffers that streamed through go with it: a worker's peak is some
- *  40 MiB lower, at no cost that could be measured. A run's own data is far below the other limit. */
-const resourceLimits = { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 256 };
+ *  40 MiB lower, at no cost that could be measured. Three times the semi-space of the service's first line (core/cli/main.ts).
+ *  A run's own data is far below the other limit. */
+const resourceLimits = { maxYoungGenerationSizeMb: 3, maxOldGenerationSizeMb: 256 };
 
 /** @param file absolute path of a compiled module */
 export function createScheduler(file: string): Scheduler {

@@ -153,7 +153,7 @@ async function makeSource(path: string, bytes: number): Promise<void> {
 
 async function over(way: Way, one: RemoteCase, remote: Remote, { servers, work }: { servers: RemoteServers; work: string }) {
   const { delay } = way;
-  const bytes = Math.ceil(one.megabytes * way.part * part) * 1e6;
+  const bytes = Math.ceil(one.megabytes * part) * 1e6;
   const source = join(work, `source-${bytes}`);
   await makeSource(source, bytes);
   const server = servers.of(one.protocol);
