@@ -15,14 +15,17 @@ function fail(what) {
   count.failures.push(what);
 }
 
+function end({ name, ok, failed }) {
+  if (!ok && count.failed === failed) fail(path(name));
+}
+
 function point(indent, ok, rest) {
   const subtest = open.at(-1)?.indent === indent ? open.pop() : undefined;
   if (indent === 0) count.files++;
   const directive = /(?<!\\)#\s*(SKIP|TODO)\b/i.exec(rest)?.[1]?.toUpperCase();
   if (directive) count.skipped.push(path(rest));
-  else if (subtest) {
-    if (!ok && count.failed === subtest.failed) fail(path(rest));
-  } else if (rest.endsWith('{')) return;
+  else if (subtest) end({ ...subtest, name: rest, ok });
+  else if (rest.endsWith('{')) open.push({ indent, name: rest.slice(0, -1).trim(), ok, failed: count.failed }); // of several at a time
   else if (ok) count.passed++;
   else fail(path(rest));
 }
@@ -36,6 +39,7 @@ for (const line of readFileSync(report, 'utf8').split('\n')) {
   }
   const found = /^(not )?ok\b(?: \d+)?(?: - )?(.*)$/.exec(text);
   if (text === '---') yaml = indent;
+  else if (text === '}' && open.at(-1)?.indent === indent) end(open.pop());
   else if (text.startsWith('# Subtest: ')) open.push({ indent, name: text.slice(11), failed: count.failed });
   else if (text.startsWith('Bail out!')) fail(path(text));
   else if (found && indent % 4 === 0) point(indent, !found[1], found[2]);

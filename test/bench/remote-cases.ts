@@ -84,8 +84,4 @@ export interface Way {
   readonly together?: true;
 }
 
-export const ways: readonly Way[] = [
-  { delay: 0 },
-  { delay: 20 },
-  { delay: 100, together: true },
-];
+export const ways: readonly Way[] = [{ delay: 0 }, { delay: 20 }, { delay: 100, together: true }];
