@@ -22,18 +22,22 @@ export async function get(place: Place, o: GetOptions): Promise<Readable> {
   if (!(offset >= 0 && length >= 0)) throw new PluginError('invalid', 'offset and length must not be negative');
   const path = shown(place.parts);
   if (o.signal.aborted) throw abortError(path);
-  const download = new Download(place, o.signal, new Window(offset, offset + length)); // it logs in meanwhile
+  const download = new Download(place, o.signal, new Window(offset, offset + length));
   try {
-    const there = await look(place);
-    if (there === undefined) throw new PluginError('not_found', `${path} is not there`);
-    if (there.folder) throw new PluginError('invalid', `${path} is a folder, not a file`);
+    await download.begun;
   } catch (error) {
-    download.destroy();
+    // the server says of many things that it cannot open them: only now, since it takes as long as a login to ask
+    if (!o.signal.aborted) await refuseOther(place);
     throw error;
   }
-  if (download.errored) throw download.errored;
-  download.begin();
   return download;
+}
+
+/** @throws PluginError not_found, invalid, when there is no such file */
+async function refuseOther(place: Place): Promise<void> {
+  const there = await look(place);
+  if (there === undefined) throw new PluginError('not_found', `${shown(place.parts)} is not there`);
+  if (there.folder) throw new PluginError('invalid', `${shown(place.parts)} is a folder, not a file`);
 }
 
 /** What of the file is wanted. */
@@ -63,6 +67,9 @@ class Download extends Readable {
   #child: ChildProcess | undefined;
   #said = '';
   #tries = 25;
+  #settle: { done(): void; fail(error: Error): void } | undefined;
+  /** Settles with the first bytes, with the end of a file that has none, or with why it is not read. */
+  readonly begun: Promise<void>;
   #abort = () => this.destroy(abortError(shown(this.place.parts)));
 
   constructor(
@@ -73,8 +80,13 @@ class Download extends Readable {
     super({ highWaterMark: 1 << 20 });
     this.on('error', () => undefined); // an abort before anybody reads must not end the process; reading reports it
     signal.addEventListener('abort', this.#abort, { once: true });
+    this.begun = new Promise<void>((done, fail) => {
+      this.#settle = { done, fail };
+    });
+    this.begun.catch(() => undefined); // reading tells it, too
     this.#start();
   }
+  /** An smbclient that asks for the file as soon as it is logged in. */
   #start(): void {
     const { session } = this.place;
     const child = session.login.start([session.login.service(session.share)], { timeout: dataTime });
@@ -85,13 +97,11 @@ class Download extends Readable {
       if (this.#said.length < 1 << 16) this.#said += text;
     });
     child.stdin?.on('error', () => undefined); // 'close' tells
+    child.stdin?.end(`get ${quoted(this.place.parts)} -\n`);
     this.#child = child;
   }
-  /** Asks for the file, once it is known to be one. */
-  begin(): void {
-    this.#child?.stdin?.end(`get ${quoted(this.place.parts)} -\n`);
-  }
   #take(bytes: Buffer): void {
+    this.#settle?.done();
     const piece = this.window.cut(bytes);
     if (this.destroyed || this.readableEnded) return;
     const full = piece.length > 0 && !this.push(piece);
@@ -99,6 +109,7 @@ class Download extends Readable {
     else if (full) this.#child?.stdout?.pause();
   }
   #finish(): void {
+    this.#settle?.done();
     this.push(null);
     this.#end();
   }
@@ -114,7 +125,6 @@ class Download extends Readable {
     if (this.destroyed) return;
     this.#said = '';
     this.#start();
-    this.begin();
   }
   #end(): void {
     this.#child?.kill('SIGKILL');
@@ -126,6 +136,7 @@ class Download extends Readable {
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
     this.signal.removeEventListener('abort', this.#abort);
     this.#end();
+    this.#settle?.fail(error ?? abortError(shown(this.place.parts)));
     done(error);
   }
 }

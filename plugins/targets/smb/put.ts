@@ -7,7 +7,7 @@ import { abortError, gatheredChunks, untilAborted } from '../../shared/source.js
 import { connectError, isAbsent, isConnectError, shareError, statusIn, transferError, unavailable } from './failure.js';
 import { dataTime } from './get.js';
 import { endsInDot, quoted } from './names.js';
-import { look, makeFolder, type Place, removeFile, shown, unlessInUse, unmakeFolder, writeFailed } from './tree.js';
+import { look, lookInFolder, makeFolder, type Place, removeFile, shown, unlessInUse, unmakeFolder, writeFailed } from './tree.js';
 
 const writeSize = 1 << 20;
 /** Whoever aborts waits for so long at most: the contract says 5 s. */
@@ -65,13 +65,13 @@ async function begin(place: Place, o: PutOptions): Promise<Draft> {
 /** The name is free, the folder is there, and the part is in it. */
 async function prepare(place: Place, { replace, signal }: PutOptions): Promise<Draft> {
   const { session, parts } = place;
-  await refuseTaken(place, replace);
+  let folderIsThere = await refuseTaken(place, replace);
   const folder = { session, parts: parts.slice(0, -1) };
   const part = { session, parts: [...folder.parts, partName()] };
   // another put that fails may remove the folder that this one has just found: try again
   for (let tries = 5; ; tries--) {
     if (signal.aborted) throw abortError(shown(parts));
-    const draft = { place, part, folder, made: await makeFolder(folder) };
+    const draft = { place, part, folder, made: folderIsThere ? 0 : await makeFolder(folder) };
     try {
       // a first part, whatever is in it: it keeps the folder, and tells whether anything may be written
       const { status } = await session.run(`put /proc/self/fd/3 ${quoted(part.parts)}`);
@@ -80,6 +80,7 @@ async function prepare(place: Place, { replace, signal }: PutOptions): Promise<D
         return draft;
       }
       if (!isAbsent(status) || tries === 0) throw await writeFailed(place, status);
+      folderIsThere = false;
       await undo(draft).catch(() => undefined);
     } catch (error) {
       await within(patience, undo(draft));
@@ -88,9 +89,10 @@ async function prepare(place: Place, { replace, signal }: PutOptions): Promise<D
   }
 }
 
-async function refuseTaken(place: Place, replace: boolean): Promise<void> {
-  const there = await look(place);
-  if (there === undefined || (replace && !there.folder)) return;
+/** @returns whether the folder seems to be there: a server says so of a name that is not. @throws PluginError exists */
+async function refuseTaken(place: Place, replace: boolean): Promise<boolean> {
+  const { entry: there, inFolder } = await lookInFolder(place);
+  if (there === undefined || (replace && !there.folder)) return inFolder;
   const why = there.folder ? 'is a folder; a file cannot replace it' : 'is already there';
   throw new PluginError('exists', `${shown(place.parts)} ${why}`);
 }

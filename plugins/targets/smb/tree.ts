@@ -67,13 +67,19 @@ function entriesIn(output: string): Entry[] {
 
 /** What is under a path, if anything; as the server writes its name. @throws PluginError */
 export async function look(place: Place): Promise<Entry | undefined> {
+  return (await lookInFolder(place)).entry;
+}
+
+/** As look, and whether the folder that it would be in is there; of some that are, that is not said. @throws PluginError */
+export async function lookInFolder(place: Place): Promise<{ readonly entry: Entry | undefined; readonly inFolder: boolean }> {
   if (place.parts.length === 0) {
     await place.session.run('volume'); // whatever the answer, there is one
-    return { name: '', folder: true, size: 0 };
+    return { entry: { name: '', folder: true, size: 0 }, inFolder: true };
   }
   const { output, status } = await place.session.run(`ls ${quoted(place.parts)}`);
-  if (status !== undefined && !isAbsent(status)) throw failed(place, status);
-  return status === undefined ? entriesIn(output)[0] : undefined;
+  if (status === undefined) return { entry: entriesIn(output)[0], inFolder: true };
+  if (!isAbsent(status)) throw failed(place, status);
+  return { entry: undefined, inFolder: status === 'NO_SUCH_FILE' };
 }
 
 /** What a folder holds; nothing when it is absent. @throws PluginError */
