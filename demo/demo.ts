@@ -2,7 +2,8 @@
 import * as fs from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Body, DemoService, notSoon } from '../test/support/demo-client.js';
+import { type Body, notSoon } from '../test/support/api-client.js';
+import { DemoService } from '../test/support/demo-client.js';
 import { differences, type Snapshot, snapshotOf } from '../test/support/fidelity.js';
 import { changeTree, makeNastyTree } from '../test/support/nasty-tree.js';
 import { DockerSubject, LxcSubject, type Places, type Subject } from './subjects.js';

@@ -5,7 +5,7 @@ import * as fs from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { part } from '../test/support/demo-client.js';
+import { part } from '../test/support/api-client.js';
 
 const run = promisify(execFile);
 

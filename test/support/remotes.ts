@@ -4,7 +4,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Test } from 'tap';
-import type { Body } from './demo-client.js';
+import type { Body } from './api-client.js';
 import type { Network } from './network.js';
 import { Smbd } from './smbd.js';
 import { startSshd } from './sshd.js';

@@ -1,8 +1,8 @@
 /** Whatever a client sends wrong is told to it with the place and the reason; nothing comes of it, and the service lives on. */
 import { request } from 'node:http';
 import t, { type Test } from 'tap';
+import { type Answer, type Body, isBody, part } from '../support/api-client.js';
 import { makeAppliance } from '../support/appliance.js';
-import { type Answer, type Body, isBody, part } from '../support/demo-client.js';
 import { account, curlOf } from './curl.js';
 import { backupBody, idOf, list, restoreBody, targetBody } from './wishes.js';
 import * as table from './wrong-values.js';

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Test } from 'tap';
-import { type Body, hasEnded, notSoon, part } from '../support/demo-client.js';
+import { type Body, hasEnded, notSoon, part } from '../support/api-client.js';
 import { destroyLxc, makeLxcContainer, makeLxcPath, startLxc } from '../support/lxc.js';
 import { Smbd } from '../support/smbd.js';
 import { type KeyFile, type Sshd, startSshd } from '../support/sshd.js';

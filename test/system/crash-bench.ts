@@ -1,7 +1,8 @@
 /** Starts a run, kills the service or one of its children in the middle of it, and brings the service back. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { type Body, notSoon, part } from '../support/api-client.js';
 import type { Appliance } from '../support/appliance.js';
-import { type Body, type DemoService, notSoon, part } from '../support/demo-client.js';
+import type { DemoService } from '../support/demo-client.js';
 import type { BusyContainer, Engine, State } from './busy-container.js';
 import type { Ledger } from './crash-ledger.js';
 import type { Random } from './crash-random.js';

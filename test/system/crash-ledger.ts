@@ -1,6 +1,7 @@
 /** A client that goes on creating and deleting while the service dies under it, and keeps what was acknowledged. */
 import { isDeepStrictEqual } from 'node:util';
-import { type Body, type DemoService, isBody, notSoon } from '../support/demo-client.js';
+import { type Body, isBody, notSoon } from '../support/api-client.js';
+import type { DemoService } from '../support/demo-client.js';
 
 type Kind = 'backup' | 'target';
 

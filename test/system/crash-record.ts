@@ -4,7 +4,8 @@ import { createReadStream } from 'node:fs';
 import { mkdir, readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { childOutput } from '../../plugins/shared/child.js';
-import { type Body, type DemoService, isBody, part } from '../support/demo-client.js';
+import { type Body, isBody, part } from '../support/api-client.js';
+import type { DemoService } from '../support/demo-client.js';
 import { type Trees, treesOf } from './busy-container.js';
 
 const bodies = (value: unknown): readonly Body[] => (Array.isArray(value) ? value.filter(isBody) : []);

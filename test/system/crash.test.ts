@@ -3,8 +3,8 @@
 import { mkdtemp, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { type Body, part } from '../support/api-client.js';
 import { makeAppliance, ownDockerd } from '../support/appliance.js';
-import { type Body, part } from '../support/demo-client.js';
 import { type BusyContainer, makeBusyDocker, makeBusyLxc, type Trees, treeDifferences, treesOf } from './busy-container.js';
 import { backupBody, CrashBench, type Hit, type Moment, restoreBody, type Victim } from './crash-bench.js';
 import { Ledger } from './crash-ledger.js';

@@ -3,7 +3,7 @@
 import { randomFillSync } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { isBody } from '../support/demo-client.js';
+import { isBody } from '../support/api-client.js';
 import { hostPython } from './python-container.js';
 
 const accounts = 20_000;

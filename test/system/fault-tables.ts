@@ -1,6 +1,6 @@
 /** The faults of the suite as tables: what is broken, how, what is asked for meanwhile, the code, and what the words hold. */
 import { join } from 'node:path';
-import type { Body } from '../support/demo-client.js';
+import type { Body } from '../support/api-client.js';
 import { type Bed, local, type Make, nothing } from './fault-bed.js';
 import { cutShort, emptied, flippedByte, mountedTmpfs, movedAway, readOnly, removed, rewritten } from './fault-ways.js';
 

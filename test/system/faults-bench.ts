@@ -13,7 +13,7 @@ import lxcPlugin from '../../plugins/runtimes/lxc/index.js';
 import { childOutput } from '../../plugins/shared/child.js';
 import local from '../../plugins/targets/local/index.js';
 import { markShare } from '../../plugins/targets/local/marker.js';
-import { notSoon } from '../support/demo-client.js';
+import { notSoon } from '../support/api-client.js';
 import { destroyLxc, lxc, makeLxcContainer, startLxc } from '../support/lxc.js';
 
 const name = 'victim';

@@ -1,7 +1,8 @@
 /** What the fidelity suites ask of a service, and how they look at what a restore brought back. */
 import { basename, dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Body, type DemoService, notSoon, part } from '../support/demo-client.js';
+import { type Body, notSoon, part } from '../support/api-client.js';
+import type { DemoService } from '../support/demo-client.js';
 import { differences, type Snapshot, snapshotOf } from '../support/fidelity.js';
 
 export type Tree = ReadonlyMap<string, Snapshot>;

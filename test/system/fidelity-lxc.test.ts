@@ -1,8 +1,8 @@
 import { appendFile, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
+import { part } from '../support/api-client.js';
 import { type Appliance, makeAppliance } from '../support/appliance.js';
-import { part } from '../support/demo-client.js';
 import { lxc, startLxc } from '../support/lxc.js';
 import { allDifferences, backUp, featureSets, levelsOf, makeJob, restore, settle, type Trees, treesOf } from './fidelity-bench.js';
 import { dropClone, type LxcSubject, makeLxcSubject } from './lxc-subject.js';

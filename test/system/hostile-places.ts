@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { PluginError, type Target } from '../../core/contract/index.js';
 import { entries, never, read, store } from '../conformance/target/support.js';
-import { part } from '../support/demo-client.js';
+import { part } from '../support/api-client.js';
 import { isText, shownValue } from './hostile-values.js';
 
 const run = promisify(execFile);

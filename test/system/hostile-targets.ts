@@ -1,6 +1,7 @@
 /** Hostile values as each part of a target that a client makes: refused by the key's name, or kept as they were. */
+
+import { type Body, isBody, part } from '../support/api-client.js';
 import type { DemoService } from '../support/demo-client.js';
-import { type Body, isBody, part } from '../support/demo-client.js';
 import type { Tally } from './hostile-places.js';
 import { type HostileValues, pick, type Random, shownValue } from './hostile-values.js';
 import { idOf, targetBody } from './wishes.js';

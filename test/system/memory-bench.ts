@@ -3,8 +3,8 @@ import { copyFile, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Test } from 'tap';
+import { type Body, isBody, notSoon, part } from '../support/api-client.js';
 import { type Appliance, makeAppliance } from '../support/appliance.js';
-import { type Body, isBody, notSoon, part } from '../support/demo-client.js';
 import type { PlaceWish } from './fidelity-bench.js';
 import { MemoryWatch } from './memory-watch.js';
 

@@ -1,8 +1,8 @@
 import { mkdir, readdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { notSoon, part } from '../support/api-client.js';
 import { type Appliance, makeAppliance } from '../support/appliance.js';
-import { notSoon, part } from '../support/demo-client.js';
 import { startProcess } from './service-process.js';
 
 interface Plugin {

@@ -2,7 +2,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { part } from '../support/demo-client.js';
+import { part } from '../support/api-client.js';
 import { remoteKinds, startRemote } from '../support/remotes.js';
 import { appliance, backUp, installGenerated, isLarge, measured, newJob, restoreGenerated } from './memory-bench.js';
 

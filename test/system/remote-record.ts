@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { isBody, part } from '../support/demo-client.js';
+import { isBody, part } from '../support/api-client.js';
 
 /** The files that make up an archive: itself, or its pieces in the order of their names. */
 async function filesOf(record: string, stored: unknown): Promise<string[]> {

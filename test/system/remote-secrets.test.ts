@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
-import { part } from '../support/demo-client.js';
+import { part } from '../support/api-client.js';
 import { type CanaryBed, type CanaryServer, canary, canaryServers, makeBackup, openBed, restoreBeside } from './canary-bed.js';
 import { Canaries, canariesBelow, ProcessWatch } from './canary-watch.js';
 import { idOf, list } from './wishes.js';

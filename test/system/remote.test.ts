@@ -2,8 +2,8 @@
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { part } from '../support/api-client.js';
 import { type Appliance, makeAppliance, ownDockerd } from '../support/appliance.js';
-import { part } from '../support/demo-client.js';
 import type { Dockerd } from '../support/dockerd.js';
 import { destroyLxc, startLxc } from '../support/lxc.js';
 import { type RemoteBed, remoteKinds, startRemote } from '../support/remotes.js';

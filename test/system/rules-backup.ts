@@ -1,8 +1,8 @@
 /** Backup jobs: what they are made of, what they tell, what they keep. */
 import { mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isBody, part } from '../support/api-client.js';
 import type { Appliance } from '../support/appliance.js';
-import { isBody, part } from '../support/demo-client.js';
 import type { Rules } from './rules.js';
 import { accepted, allIn, backedUp, backupBody, idOf, list, ranAgain, settledBackup, stateOf } from './wishes.js';
 

@@ -1,6 +1,7 @@
 /** When a job runs: what `at` means, as next_run tells it. */
+
+import { type Body, isBody, part } from '../support/api-client.js';
 import type { Appliance } from '../support/appliance.js';
-import { type Body, isBody, part } from '../support/demo-client.js';
 import type { Rules } from './rules.js';
 import { backupBody, endedBackup, idOf, stateOf } from './wishes.js';
 import { zone } from './zone.js';

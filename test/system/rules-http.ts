@@ -1,6 +1,7 @@
 /** What holds for every request: slashes, bodies, methods, ids, errors, who may ask, and what is around the jobs. */
+
+import { isBody, part } from '../support/api-client.js';
 import type { Appliance } from '../support/appliance.js';
-import { isBody, part } from '../support/demo-client.js';
 import { account } from './curl.js';
 import type { Rules } from './rules.js';
 import { backupBody, idOf, list, targetBody } from './wishes.js';

@@ -1,8 +1,8 @@
 /** The long poll: it holds while nothing changes, and a session is told every change once. */
 import { utimes } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { part } from '../support/api-client.js';
 import type { Appliance } from '../support/appliance.js';
-import { part } from '../support/demo-client.js';
 import type { Curl } from './curl.js';
 import { heldChild } from './held-run.js';
 import type { Rules } from './rules.js';

@@ -2,8 +2,8 @@
 import { utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { part } from '../support/api-client.js';
 import type { Appliance } from '../support/appliance.js';
-import { part } from '../support/demo-client.js';
 import { lxc } from '../support/lxc.js';
 import { heldChild } from './held-run.js';
 import type { Rules } from './rules.js';

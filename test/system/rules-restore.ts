@@ -1,8 +1,8 @@
 /** Restore jobs: how a run is named, what a restore makes, and that the target alone is read. */
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { type Body, part } from '../support/api-client.js';
 import type { Appliance } from '../support/appliance.js';
-import { type Body, part } from '../support/demo-client.js';
 import { lxc } from '../support/lxc.js';
 import { heldChild } from './held-run.js';
 import type { Rules } from './rules.js';

@@ -1,8 +1,8 @@
 /** Targets and the folders of targets. */
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Body } from '../support/api-client.js';
 import type { Appliance } from '../support/appliance.js';
-import type { Body } from '../support/demo-client.js';
 import type { Rules } from './rules.js';
 import { backupBody, idOf, restoreBody, targetBody } from './wishes.js';
 

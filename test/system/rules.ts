@@ -1,7 +1,7 @@
 /** Rules by their title; the suite runs them in their order on one appliance. */
 import type { Test } from 'tap';
+import type { Answer, Body } from '../support/api-client.js';
 import type { Appliance } from '../support/appliance.js';
-import type { Answer, Body } from '../support/demo-client.js';
 import type { Curl } from './curl.js';
 import { backupBody } from './wishes.js';
 

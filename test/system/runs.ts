@@ -1,8 +1,8 @@
 /** Backup jobs of one container, their runs, and a look at what came back. */
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { type Body, notSoon, part } from '../support/api-client.js';
 import type { Appliance } from '../support/appliance.js';
-import { type Body, notSoon, part } from '../support/demo-client.js';
 import { destroyLxc } from '../support/lxc.js';
 
 export interface Archive {

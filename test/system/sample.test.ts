@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { type Listing, listings } from '../fixtures/sample-container.js';
+import { isBody, part } from '../support/api-client.js';
 import { makeAppliance } from '../support/appliance.js';
-import { isBody, part } from '../support/demo-client.js';
 import { destroyLxc, lxc } from '../support/lxc.js';
 import { allIn, list, restored } from './wishes.js';
 

@@ -5,8 +5,8 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { notSoon, part } from '../support/api-client.js';
 import { makeAppliance } from '../support/appliance.js';
-import { notSoon, part } from '../support/demo-client.js';
 import { runToEnd, startProcess } from './service-process.js';
 
 async function newFolder(t: Test): Promise<string> {

@@ -2,8 +2,8 @@
 import { readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
+import { part } from '../support/api-client.js';
 import { makeAppliance } from '../support/appliance.js';
-import { part } from '../support/demo-client.js';
 
 const backup = {
   job_name: 'u',

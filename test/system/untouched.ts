@@ -1,7 +1,7 @@
 /** What a failed run must not change: the container as its engine sees it, and every name around it. */
 import { readdir } from 'node:fs/promises';
 import type { Test } from 'tap';
-import { type Body, part } from '../support/demo-client.js';
+import { type Body, part } from '../support/api-client.js';
 import { differences, type Snapshot, snapshotOf } from '../support/fidelity.js';
 import { allIn } from './wishes.js';
 

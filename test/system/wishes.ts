@@ -2,7 +2,8 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Body, type DemoService, isBody, part } from '../support/demo-client.js';
+import { type Body, isBody, part } from '../support/api-client.js';
+import type { DemoService } from '../support/demo-client.js';
 
 let made = 0;
 

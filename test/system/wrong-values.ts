@@ -1,5 +1,5 @@
 /** Every field of every body in every way wrong, as a table: what kind of value it takes, and what it refuses beyond that. */
-import type { Body } from '../support/demo-client.js';
+import type { Body } from '../support/api-client.js';
 
 const kinds = {
   text: [7, true, null, [], {}, ['a']],

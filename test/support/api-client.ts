@@ -1,0 +1,97 @@
+/** A client of the service's API, as a NAS owner's program is one. */
+import { setTimeout as sleep } from 'node:timers/promises';
+
+export type Body = Readonly<Record<string, unknown>>;
+export const isBody = (value: unknown): value is Body => typeof value === 'object' && value !== null && !Array.isArray(value);
+export const part = (value: unknown, key: string): unknown => (isBody(value) ? value[key] : undefined);
+
+/** Whether a job's state is that of a run that is over. */
+export function hasEnded(state: unknown): state is Body {
+  return isBody(state) && !['init', 'waiting', 'running'].includes(String(state.code)) && state.result !== undefined;
+}
+
+/** A time of day that is half a day away: a job made with it runs only when it is told to. */
+export function notSoon(): { readonly repeat: 'daily'; readonly start: number } {
+  const now = new Date();
+  return { repeat: 'daily', start: (now.getHours() * 60 + now.getMinutes() + 720) % 1440 };
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly text: string;
+  readonly json: unknown;
+}
+
+const account = { username: 'admin', password: 'a long passphrase for tests' };
+
+export class ApiClient {
+  #cookie = '';
+
+  /** `address` is http://HOST:PORT */
+  constructor(readonly address: string) {}
+
+  /** Makes the first admin with the one-time code, where there is one, and logs in as that. */
+  async logIn(setupCode?: string): Promise<void> {
+    if (setupCode !== undefined) await this.call('POST', '/setup', { code: setupCode, ...account });
+    await this.call('POST', '/login', account);
+  }
+
+  /** Any request below /api/v1, with the session's cookie; the body goes out as `curl -d` sends it. */
+  async ask(method: string, path: string, body?: Body | string, headers: Readonly<Record<string, string>> = {}): Promise<Answer> {
+    const answer = await fetch(`${this.address}/api/v1${path}`, {
+      method,
+      headers: {
+        'content-type': 'application/x-www-form-urlencoded',
+        ...(this.#cookie === '' ? {} : { cookie: this.#cookie }),
+        ...headers,
+      },
+      ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+    });
+    const cookies = answer.headers.getSetCookie().map((line) => line.split(';')[0]);
+    if (cookies.length > 0) this.#cookie = cookies.join('; ');
+    const text = await answer.text();
+    return { status: answer.status, headers: answer.headers, text, json: text === '' ? undefined : JSON.parse(text) };
+  }
+
+  /** The answer's JSON. @throws Error with the service's own message */
+  async call(method: string, path: string, body?: Body): Promise<unknown> {
+    const { status, text, json } = await this.ask(method, path, body);
+    if (status >= 400) throw new Error(`${method} ${path}: ${status} ${text}`);
+    return json;
+  }
+
+  /** The id of the job that was made. */
+  async create(kind: 'backup' | 'restore', body: Body): Promise<number> {
+    const id = part(await this.call('POST', `/${kind}`, body), 'id');
+    if (typeof id !== 'number') throw new Error(`POST /${kind} answered without an id`);
+    return id;
+  }
+
+  /** Waits until no run of the job goes on any more; its state in full, whatever the result. */
+  async settled(kind: 'backup' | 'restore', id: number, limitMs = 300_000): Promise<Body> {
+    const until = Date.now() + limitMs;
+    while (Date.now() < until) {
+      if (hasEnded(part(await this.call('GET', `/${kind}/${id}`), 'state'))) {
+        // the light answer may be older than what is asked for now
+        const state = part(await this.call('GET', `/${kind}/${id}?view=full`), 'state');
+        if (hasEnded(state)) return state;
+      }
+      await sleep(50);
+    }
+    throw new Error(`${kind} ${id} did not end in ${limitMs / 1000} s`);
+  }
+
+  /** As settled. @throws Error when the run failed */
+  async ended(kind: 'backup' | 'restore', id: number, limitMs = 300_000): Promise<Body> {
+    const state = await this.settled(kind, id, limitMs);
+    if (state.result !== 0) throw new Error(`${kind} ${id} failed: ${JSON.stringify(state)}`);
+    return state;
+  }
+
+  /** Runs a backup now and waits for its end. @throws Error when the run failed */
+  async backUp(id: number): Promise<Body> {
+    await this.call('PUT', `/backup/${id}/run`);
+    return this.ended('backup', id);
+  }
+}
