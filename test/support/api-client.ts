@@ -38,7 +38,7 @@ export class ApiClient {
   }
 
   /** Any request below /api/v1, with the session's cookie; the body goes out as `curl -d` sends it. */
-  async ask(method: string, path: string, body?: Body | string, headers: Readonly<Record<string, string>> = {}): Promise<Answer> {
+  async ask(method: string, path: string, body?: Body | string | Blob, headers: Readonly<Record<string, string>> = {}): Promise<Answer> {
     const answer = await fetch(`${this.address}/api/v1${path}`, {
       method,
       headers: {
@@ -46,7 +46,7 @@ export class ApiClient {
         ...(this.#cookie === '' ? {} : { cookie: this.#cookie }),
         ...headers,
       },
-      ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+      ...(body === undefined ? {} : { body: typeof body === 'string' || body instanceof Blob ? body : JSON.stringify(body) }),
     });
     const cookies = answer.headers.getSetCookie().map((line) => line.split(';')[0]);
     if (cookies.length > 0) this.#cookie = cookies.join('; ');

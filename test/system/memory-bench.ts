@@ -12,9 +12,9 @@ export const limit = 256; // MiB
 /** TEST_LARGE=1 moves 20 GB each way. */
 export const isLarge = process.env.TEST_LARGE === '1';
 const inShare: PlaceWish = { target: 'local', path: '/test/large' };
-/** A last quarter that needs more than this of the third one would go on growing: as strict
- *  as 1.15 for the second half and the first. */
-const flat = 1.07;
+/** What the last quarter may need, MiB, when nothing goes on growing. In a run of some seconds V8's heaps are still finding
+ *  their size, by some 30 MiB; a long one is judged strictly. */
+const mostAfter = (thirdQuarter: number): number => (isLarge ? 1.07 * thirdQuarter : thirdQuarter + 32);
 
 /** A test runner's loaders in the service would be counted, too. */
 export const appliance = (t: Test): Promise<Appliance> => makeAppliance(t, { environment: { NODE_OPTIONS: '' } });
@@ -65,7 +65,7 @@ export async function measured<T>(t: Test, a: Appliance, what: string, action: (
   );
   t.ok(samples > 10, `${what}: looked at often enough`);
   t.ok(peak <= limit, `${what}: ${peak} MiB at most`);
-  t.ok(lastQuarter <= flat * thirdQuarter, `${what}: flat, ${thirdQuarter} and then ${lastQuarter}`);
+  t.ok(lastQuarter <= mostAfter(thirdQuarter), `${what}: flat, ${thirdQuarter} and then ${lastQuarter}`);
   return done;
 }
 
