@@ -1,0 +1,109 @@
+/** The built image in QEMU, from the box to its fallbacks. `make test-firmware BOARD=...`; the same for every architecture. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { part } from '../support/api-client.js';
+import { startRemote } from '../support/remotes.js';
+import { GuestAppliance } from './appliance.js';
+import { dockerSubject, lxcSubject, newJob, type Place, restore, type Subject } from './containers.js';
+import { cutsDuringBackup } from './power-cuts.js';
+import { checkRefusals, checkUpdates } from './updates.js';
+
+const board = process.env.BOARD ?? 'qemu-x86_64';
+const folder = await mkdtemp(join(tmpdir(), 'firmware-'));
+t.teardown(() => rm(folder, { recursive: true, force: true }));
+const appliance = await GuestAppliance.boxed({ board, folder });
+t.teardown(() => appliance[Symbol.asyncDispose]());
+
+/** Each builds on what those before it have done. */
+async function step(name: string, work: (t: Test) => Promise<void>): Promise<void> {
+  await t.test(name, work);
+  if (!t.passing()) t.bailout(`${name}: what follows builds on it`);
+}
+
+await step('boots with 512 MB on an empty data partition, shows its address, certificate and code, and lets in nobody', async (t) => {
+  const seconds = await appliance.boot();
+  t.pass(`the API answers ${seconds.toFixed(1)} s after it was switched on`);
+  const [, first = '', second = ''] = await appliance.machine.says(/Certificate, SHA-256:\s+([0-9A-F:]{48})\s+([0-9A-F:]{47})/, 60_000);
+  t.equal(appliance.tunnel.fingerprint, first + second, 'the certificate is the one that the console shows');
+  const [, code = ''] = await appliance.machine.says(/Setup code[^:]*:\s+(\S+)/, 60_000);
+  t.match((await appliance.api.ask('GET', '/backup/')).status, 401, 'without a login nothing is told');
+  t.notMatch(await appliance.machine.console(), /login:/, 'the console has no login');
+  await t.rejects(appliance.shell.run('true', 30_000), 'SSH is off');
+  await appliance.logIn(code);
+  t.equal(
+    (await appliance.api.ask('POST', '/setup', { code, username: 'second', password: 'another long passphrase' })).status,
+    409,
+    'the code works once',
+  );
+});
+
+await step('SSH is on once an admin says so, for keys only', async (t) => {
+  await appliance.openShell();
+  t.match(await appliance.shell.run("sshd -T | grep -i '^passwordauthentication'"), 'passwordauthentication no');
+  t.match(await appliance.shell.run('awk -F: \'{print $1 ":" $2}\' /etc/shadow'), /^root:[*!]/m, 'root has no password');
+  const noPassword = await appliance.shell.run("awk -F: '$2 !~ /^[*!]/ {print $1}' /etc/shadow");
+  t.equal(noPassword.trim(), '', 'nobody has a password');
+  const [, size = ''] = /([0-9]+)/.exec(await appliance.shell.run('df -m --output=size /data | tail -1')) ?? [];
+  t.ok(Number(size) > 5000, `the data partition has grown to ${size} MiB`);
+  const [, used = ''] = /Mem:\s+\d+\s+(\d+)/.exec(await appliance.shell.run('free -m')) ?? [];
+  t.ok(Number(used) <= 250, `${used} MiB are in use`);
+  t.equal((await appliance.shell.run('systemctl --failed --plain --no-legend')).trim(), '', 'no unit has failed');
+});
+
+const subjects: readonly Subject[] = [lxcSubject(appliance.shell), dockerSubject(appliance.shell)];
+const jobs: number[] = [];
+
+/** Backs up, harms and restores each container. */
+async function roundTrip(t: Test, where: string, place: Place): Promise<void> {
+  for (const subject of subjects) {
+    const what = `${subject.type} to ${where}`;
+    const title = `${subject.type}-${where}`;
+    const before = await subject.digest();
+    const id = await newJob(appliance.api, subject, place, title);
+    jobs.push(id);
+    const state = await appliance.api.backUp(id);
+    await subject.harm();
+    t.not(await subject.digest(), before, `${what}: harmed after a backup with ${String(state.pause_ms)} ms of pause`);
+    await restore(appliance.api, subject, place, title);
+    t.equal(await subject.digest(), before, `${what}: all is back`);
+    t.ok(await subject.running(), `${what}: it runs`);
+  }
+}
+
+await step('an LXC and a Docker container come back from the data partition', async (t) => {
+  for (const subject of subjects) await subject.make();
+  await roundTrip(t, 'data', { target: 'local', path: '/backup' });
+});
+
+for (const kind of ['smb', 'sftp'] as const) {
+  await step(`and from an ${kind} server`, async (t) => {
+    const bed = await startRemote(t, kind);
+    // how the guest sees this machine's loopback
+    const body = { ...bed.body, name: `${kind}-server`, ipaddr: `10.0.2.2:${bed.port}` };
+    const profile = Number(part(await appliance.api.call('POST', '/target', body), 'id'));
+    await roundTrip(t, kind, { target: 'remote', profile, path: bed.path });
+  });
+}
+
+await step('after a reboot jobs, containers and its identity are still there', async (t) => {
+  const before = await appliance.bootId();
+  const identity = await appliance.shell.run('cat /etc/machine-id /data/identity/hostname');
+  const { fingerprint } = appliance.tunnel;
+  await appliance.api.call('POST', '/update/reboot', {});
+  await appliance.restarted(before);
+  const kept = await appliance.api.call('GET', '/backup/');
+  t.same(Array.isArray(kept) ? kept.map((job) => part(job, 'id')) : kept, jobs);
+  t.equal(await appliance.shell.run('cat /etc/machine-id /data/identity/hostname'), identity, 'its names');
+  t.equal(appliance.tunnel.fingerprint, fingerprint, 'its certificate');
+  for (const subject of subjects) t.ok(await subject.running(), `${subject.type}: it was started`);
+});
+
+await step('a bundle that is not to be trusted, or does not fit, is refused with its own error', (t) =>
+  checkRefusals(t, appliance, { board, folder }),
+);
+await step('updates to the other slot, and falls back from one that is not healthy', (t) => checkUpdates(t, appliance, { board, folder }));
+await step('outlives a power cut in the middle of a backup, five times', (t) =>
+  cutsDuringBackup(t, appliance, { subjects, jobs, times: 5 }),
+);

@@ -1,0 +1,110 @@
+/** What the suite asks of updates. */
+import { stat, truncate } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Test } from 'tap';
+import { part } from '../support/api-client.js';
+import type { GuestAppliance } from './appliance.js';
+import { developmentKeys, flipBit, foreignKeys, sendBundle, smallBundle, variantBundle } from './bundles.js';
+
+interface Where {
+  readonly board: string;
+  readonly folder: string;
+}
+
+const newer = '99.0.1';
+const broken = '99.0.2';
+const installMs = 600_000;
+
+/** Its service ends at once; how long it is waited for is cut short, and nothing else. */
+const breakService = `
+  printf '#!/bin/sh\\nexit 1\\n' >usr/lib/container-backup/bin/container-backup
+  sed -i 's/^OnBootSec=.*/OnBootSec=40s/' usr/lib/systemd/system/container-backup-health.timer`;
+
+/** What tells whether anybody has touched the slot that does not run. */
+const otherSlot = (appliance: GuestAppliance): Promise<string> =>
+  appliance.shell.run(`other=$(grep -q rauc.slot=A /proc/cmdline && echo b || echo a)
+    for part in root boot; do head -c 4194304 /dev/boot-disk/$part-$other | sha256sum; done; grub-editenv /efi/grub/grubenv list 2>/dev/null || true`);
+
+export async function checkRefusals(t: Test, appliance: GuestAppliance, { board, folder }: Where): Promise<void> {
+  const { api } = appliance;
+  const before = await otherSlot(appliance);
+  const compatible = `container-backup-${board}`;
+  const made = (name: string, o: Partial<Parameters<typeof smallBundle>[1]>): Promise<string> =>
+    smallBundle(join(folder, name), { compatible, version: newer, keys: developmentKeys, ...o });
+  const flipped = await made('flipped.raucb', {});
+  await flipBit(flipped, Math.floor((await stat(flipped)).size / 3));
+  const cases = [
+    ['one flipped bit', flipped, 'damaged_bundle'],
+    ['a foreign signature', await made('foreign.raucb', { keys: await foreignKeys(folder) }), 'untrusted_bundle'],
+    ['another board', await made('other-board.raucb', { compatible: 'container-backup-toaster' }), 'incompatible_bundle'],
+  ] as const;
+  for (const [what, file, code] of cases) {
+    const { status, text } = await sendBundle(api, file);
+    t.ok(status >= 400 && text.includes(code.replace('_bundle', '')), `${what}: ${status} ${text}`);
+  }
+  const older = await sendBundle(api, await made('older.raucb', { version: '0.0.1' }));
+  t.equal(part(older.json, 'downgrade'), true, 'an older one is known as such');
+  const refused = await api.ask('POST', '/update/install', {});
+  t.equal(refused.status, 409, `and not installed: ${refused.text}`);
+  await api.call('DELETE', '/update/bundle');
+  await appliance.shell.run('fallocate -l $(($(df -B1 --output=avail /data | tail -1) - 33554432)) /data/full');
+  const tooLarge = await sendBundle(api, await made('large.raucb', {}).then((file) => padded(file)));
+  await appliance.shell.run('rm /data/full');
+  t.equal(tooLarge.status, 507, `too little space: ${tooLarge.text}`);
+  t.equal(await otherSlot(appliance), before, 'the other slot and the boot loader are untouched');
+}
+
+/** A file that is longer than the room that is left. */
+async function padded(file: string): Promise<string> {
+  await truncate(file, 64 << 20);
+  return file;
+}
+
+/** Installs what was sent, and has the machine restart. */
+async function install(t: Test, appliance: GuestAppliance, file: string): Promise<void> {
+  const sent = await sendBundle(appliance.api, file);
+  t.equal(sent.status, 200, `sent: ${sent.text}`);
+  await appliance.api.call('POST', '/update/install', {});
+  const until = Date.now() + installMs;
+  let state: unknown;
+  while (!['installed', 'failed'].includes(String(state)) && Date.now() < until) {
+    await sleep(1000);
+    state = part(await appliance.update(), 'state');
+  }
+  t.equal(state, 'installed', JSON.stringify(await appliance.update()));
+}
+
+export async function checkUpdates(t: Test, appliance: GuestAppliance, { board, folder }: Where): Promise<void> {
+  const first = await appliance.slot();
+  const good = await variantBundle({ board, folder: join(folder, 'newer'), version: newer });
+  await install(t, appliance, good);
+  let before = await appliance.bootId();
+  await appliance.api.call('POST', '/update/reboot', {});
+  await appliance.restarted(before);
+  t.not(await appliance.slot(), first, 'the other slot runs');
+  t.equal(part(await appliance.update(), 'version'), newer, `it is ${newer}`);
+  await becomesGood(t, appliance);
+
+  const bad = await variantBundle({ board, folder: join(folder, 'broken'), version: broken, script: breakService });
+  await install(t, appliance, bad);
+  before = await appliance.bootId();
+  await appliance.api.call('POST', '/update/reboot', {});
+  await appliance.restarted(before, installMs);
+  t.equal(part(await appliance.update(), 'version'), newer, 'the one before runs again');
+  const starts = (await appliance.machine.console()).match(/Starting slot/g)?.length ?? 0;
+  t.comment(`the boot loader has started slots ${starts} times since the machine was switched on`);
+  await becomesGood(t, appliance);
+}
+
+/** The health service says so, a while after the API answers. */
+async function becomesGood(t: Test, appliance: GuestAppliance): Promise<void> {
+  const isGood = async (): Promise<boolean> => {
+    const slots = part(await appliance.update(), 'slots');
+    const running = Array.isArray(slots) ? slots.find((slot) => part(slot, 'booted') === true) : undefined;
+    return part(running, 'good') === true;
+  };
+  const until = Date.now() + 120_000;
+  while (!(await isGood()) && Date.now() < until) await sleep(2000);
+  t.ok(await isGood(), `the slot that runs is good: ${JSON.stringify(await appliance.update())}`);
+}
