@@ -7,10 +7,10 @@ STATE ?= /var/lib/container-backup
 SHARE ?= backup=$(STATE)/share
 LISTEN ?= 127.0.0.1:8080
 
-.PHONY: help install build test demo run bench lint clean
+.PHONY: help install build test demo run bench lint clean firmware firmware-help firmware-check flash
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 install: ## Debian packages that are missing, then the locked npm packages
 	@scripts/install-packages
@@ -35,6 +35,13 @@ bench: build ## time and memory of backup and restore
 
 lint: ## biome
 	@npx --no-install biome check
+
+firmware: ## an image, an update and their papers for BOARD= in out/firmware/<board>
+	@firmware/image/install-packages
+	@BOARD='$(BOARD)' firmware/image/build
+
+firmware-help: ## the boards, and what `make firmware` can be told
+	@firmware/image/help
 
 clean: ## remove what build made
 	@rm -rf dist .tap
