@@ -7,7 +7,7 @@ STATE ?= /var/lib/container-backup
 SHARE ?= backup=$(STATE)/share
 LISTEN ?= 127.0.0.1:8080
 
-.PHONY: help install build test demo run bench lint clean firmware firmware-help firmware-check flash
+.PHONY: help install build test demo run bench lint clean firmware firmware-help firmware-check flash test-firmware
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -39,6 +39,9 @@ lint: ## biome
 firmware: ## an image, an update and their papers for BOARD= in out/firmware/<board>
 	@firmware/image/install-packages
 	@BOARD='$(BOARD)' firmware/image/build
+
+test-firmware: install build ## boot what `make firmware BOARD=` has built in QEMU and go through all that it promises
+	@BOARD='$(BOARD)' scripts/test dist/test/firmware/firmware.test.js
 
 firmware-help: ## the boards, and what `make firmware` can be told
 	@firmware/image/help

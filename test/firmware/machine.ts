@@ -14,8 +14,6 @@ export interface MachineOptions {
   readonly board: string;
   /** Where its disk and what its console says are kept. */
   readonly folder: string;
-  /** An image to begin with; without, the one that `make firmware` has built. */
-  readonly image?: string;
   /** MiB; the least that is promised. */
   readonly memory?: number;
 }
@@ -61,7 +59,7 @@ export class Machine implements AsyncDisposable {
   async start(): Promise<void> {
     this.#starts++;
     await rm(this.#log, { force: true });
-    const { board, image, memory } = this.o;
+    const { board, memory } = this.o;
     const environment = {
       BOARD: board,
       DISK: this.disk,
@@ -69,7 +67,6 @@ export class Machine implements AsyncDisposable {
       FORWARD: `${this.httpsPort}:443 ${this.sshPort}:22`,
       MEMORY: `${memory ?? 512}`,
       SECONDS_LIMIT: '3600',
-      ...(image !== undefined && { IMAGE: image }),
     };
     const child = spawn(join(repository, 'firmware/qemu/run'), [], {
       env: { ...process.env, ...environment },
