@@ -44,13 +44,22 @@ function shareOf(text: string): [string, string] {
   return [text.slice(0, cut), resolve(text.slice(cut + 1))];
 }
 
+const paths: readonly string[] = ['state', 'lxc_path', 'docker_socket', 'tls_certificate', 'tls_key'];
+
 /** A value as it is written on a command line or in a variable, as the file would hold it. */
 function writtenValue(key: string, written: readonly string[]): unknown {
   if (key === 'share') return Object.fromEntries(written.map(shareOf));
   const last = written.at(-1) ?? '';
   if (['new_base_ratio', 'undo_hours', 'stall_seconds'].includes(key)) return Number(last);
   // An empty one must not become the current folder; the schema refuses it.
-  return ['state', 'lxc_path', 'docker_socket'].includes(key) && last !== '' ? resolve(last) : last;
+  return paths.includes(key) && last !== '' ? resolve(last) : last;
+}
+
+/** What the schema can't say in words that help. @throws UsageError */
+function checkPairs({ tls_certificate, tls_key }: Shape<'config'>): void {
+  if ((tls_certificate === undefined) === (tls_key === undefined)) return;
+  const missing = tls_key === undefined ? 'tls_key' : 'tls_certificate';
+  throw new UsageError(`tls_certificate and tls_key go together: ${missing} is missing; give both, or neither for plain HTTP`);
 }
 
 async function fileValues(path: string | undefined): Promise<Values> {
@@ -77,9 +86,15 @@ export async function configOf({ flags, environment }: ConfigSources): Promise<C
     const written = flags[key] ?? (variable ? (key === 'share' ? variable.split(/[\n,]/).filter(Boolean) : [variable]) : undefined);
     if (written !== undefined) values[key] = writtenValue(key, written);
   }
+  const config = checkedConfig(values);
+  checkPairs(config);
+  return { ...config, share: config.share ?? { backup: `${config.state}/share` } };
+}
+
+/** @throws UsageError */
+function checkedConfig(values: Values): Shape<'config'> {
   try {
-    const config = parsed('config', values);
-    return { ...config, share: config.share ?? { backup: `${config.state}/share` } };
+    return parsed('config', values);
   } catch (error) {
     throw new UsageError(`the configuration is wrong: ${error instanceof Error ? error.message : error}`);
   }

@@ -1,7 +1,6 @@
 /** The service: configuration in, a listening API out. The only file with side effects of its own. */
 import { randomBytes } from 'node:crypto';
 import { chmod, mkdir, readFile, rm, stat, symlink } from 'node:fs/promises';
-import { createServer, type Server } from 'node:http';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createApi } from './api/index.js';
@@ -13,17 +12,19 @@ import type { WorkerEnvironment } from './jobs/job.js';
 import { createRecordReader } from './jobs/reader.js';
 import { checkTargetOptions } from './jobs/remote.js';
 import { createJobService, type RunningJobService } from './jobs/service.js';
+import { listen, type Tls } from './listen.js';
 import { createLog } from './log.js';
 import { loadPlugins, type Plugins } from './plugins/index.js';
 import { remoteTargets, targetDesk } from './remotes.js';
 import { markNewShares } from './shares.js';
 import { openStore, type Store } from './store/index.js';
+import { tlsContext } from './tls.js';
 
 /** An engine that was away at start is looked after once it is back. */
 const sweepEvery = 60_000;
 
 export interface Service {
-  /** http://HOST:PORT */
+  /** http://HOST:PORT, https:// with a certificate */
   readonly address: string;
   /** The one-time code of the first admin; undefined once there is one. */
   setupCode(): Promise<string | undefined>;
@@ -35,9 +36,11 @@ export interface Service {
 const pluginsFolder = fileURLToPath(new URL('../plugins/', import.meta.url));
 const packageFolder = fileURLToPath(new URL('../../', import.meta.url));
 
-/** @throws Error when the state folder is in use, a share is no folder or the address is taken */
+/** @throws UsageError for a certificate that can't be used
+ *  @throws Error when the state folder is in use, a share is no folder or the address is taken */
 export async function startService(config: Config): Promise<Service> {
   const log = createLog(config.log_level);
+  const tls = await openTls(config);
   await mkdir(config.state, { recursive: true, mode: 0o700 });
   const store = await openState(config.state);
   await rm(join(config.state, 'work'), { recursive: true, force: true }); // of runs that a crash ended; only once the state is ours
@@ -53,20 +56,27 @@ export async function startService(config: Config): Promise<Service> {
     opened.push(engines);
     const jobs = await jobService({ store, environment, engines, log, config });
     opened.push({ close: () => jobs.close() });
-    const server = createServer(apiOf({ config, store, plugins, environment, engines, jobs, log, signal: closing.signal }));
-    const address = await listening(server, config.listen);
-    opened.push({ close: () => stopServer(server) });
+    const api = apiOf({ config, store, plugins, environment, engines, jobs, log, signal: closing.signal });
+    const listener = await listen({ at: config.listen, api, ...(tls && { tls }), log });
+    opened.push(listener);
     await makeSetupCode(store, config.state);
     await jobs.resumeLeases(); // first: what was frozen must not wait for a half-done restore to be taken back
     await engines.recover();
     const sweep = setInterval(() => void engines.recover(), sweepEvery); // of undos whose time has passed
     opened.push({ close: async () => clearInterval(sweep) });
     await jobs.start();
-    return { address, setupCode: () => setupCode(config.state), close: () => closeAll(closing, opened) };
+    return { address: listener.address, setupCode: () => setupCode(config.state), close: () => closeAll(closing, opened) };
   } catch (error) {
     await closeAll(closing, opened);
     throw error;
   }
+}
+
+/** First of all: a certificate that can't be used must not cost a half-started service. */
+async function openTls({ tls_certificate, tls_key }: Config): Promise<Tls | undefined> {
+  if (tls_certificate === undefined || tls_key === undefined) return undefined;
+  const files = { certificate: tls_certificate, key: tls_key };
+  return { files, context: await tlsContext(files) };
 }
 
 async function openState(folder: string): Promise<Store> {
@@ -154,25 +164,6 @@ function apiOf(parts: Parts & { readonly plugins: Plugins; readonly jobs: Runnin
     log,
     signal,
   });
-}
-
-async function listening(server: Server, listen: string): Promise<string> {
-  const cut = listen.lastIndexOf(':');
-  const host = listen.slice(0, cut);
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(Number(listen.slice(cut + 1)), host.replace(/^\[|\]$/g, ''), resolve);
-  });
-  const address = server.address();
-  return `http://${host}:${typeof address === 'object' && address !== null ? address.port : ''}`;
-}
-
-async function stopServer(server: Server): Promise<void> {
-  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-  server.closeIdleConnections();
-  const rest = setTimeout(() => server.closeAllConnections(), 1000); // held polls have answered by then
-  await closed;
-  clearTimeout(rest);
 }
 
 async function closeAll(closing: AbortController, opened: readonly { close(): Promise<void> }[]): Promise<void> {
