@@ -44,7 +44,10 @@ function shareOf(text: string): [string, string] {
   return [text.slice(0, cut), resolve(text.slice(cut + 1))];
 }
 
-const paths: readonly string[] = ['state', 'lxc_path', 'docker_socket', 'tls_certificate', 'tls_key'];
+const paths: readonly string[] = [
+  ...['state', 'lxc_path', 'docker_socket', 'tls_certificate', 'tls_key'],
+  ...['update_folder', 'rauc_config', 'ssh_folder'],
+];
 
 /** A value as it is written on a command line or in a variable, as the file would hold it. */
 function writtenValue(key: string, written: readonly string[]): unknown {

@@ -1,5 +1,5 @@
 /** A small file that is wholly old or wholly new after a power cut. */
-import { open, rename } from 'node:fs/promises';
+import { open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
 /** Writes it beside, syncs, renames, and syncs the folder. Mode 0600. */
@@ -10,6 +10,17 @@ export async function durableFile(file: string, text: string): Promise<void> {
     await handle.sync();
   }
   await rename(`${file}.new`, file);
-  await using folder = await open(dirname(file), 'r');
+  await syncFolder(dirname(file));
+}
+
+/** Takes it away for good; one that is not there is fine. */
+export async function durableRemove(file: string): Promise<void> {
+  await rm(file, { force: true });
+  await syncFolder(dirname(file));
+}
+
+/** What was made, renamed or removed in it stays so. */
+export async function syncFolder(path: string): Promise<void> {
+  await using folder = await open(path, 'r');
   await folder.sync();
 }

@@ -17,8 +17,10 @@ import { createLog } from './log.js';
 import { loadPlugins, type Plugins } from './plugins/index.js';
 import { remoteTargets, targetDesk } from './remotes.js';
 import { markNewShares } from './shares.js';
+import { sshSwitch } from './ssh-access.js';
 import { openStore, type Store } from './store/index.js';
 import { tlsContext } from './tls.js';
+import { openUpdates, type UpdateDesk } from './update/index.js';
 
 /** An engine that was away at start is looked after once it is back. */
 const sweepEvery = 60_000;
@@ -56,7 +58,10 @@ export async function startService(config: Config): Promise<Service> {
     opened.push(engines);
     const jobs = await jobService({ store, environment, engines, log, config });
     opened.push({ close: () => jobs.close() });
-    const api = apiOf({ config, store, plugins, environment, engines, jobs, log, signal: closing.signal });
+    const updates = await updatesOf({ config, jobs, log, signal: closing.signal });
+    if (updates) opened.push(updates);
+    const parts = { config, store, plugins, environment, engines, jobs, log, signal: closing.signal };
+    const api = apiOf({ ...parts, ...(updates && { updates }) });
     const listener = await listen({ at: config.listen, api, ...(tls && { tls }), log });
     opened.push(listener);
     await makeSetupCode(store, config.state);
@@ -132,8 +137,22 @@ function jobService({ store, environment, engines, log, config }: Parts): Promis
   });
 }
 
-function apiOf(parts: Parts & { readonly plugins: Plugins; readonly jobs: RunningJobService; readonly signal: AbortSignal }) {
-  const { config, store, plugins, environment, engines, jobs, log, signal } = parts;
+async function updatesOf(parts: Pick<ApiParts, 'config' | 'jobs' | 'log' | 'signal'>): Promise<UpdateDesk | undefined> {
+  const { config, ...rest } = parts;
+  if (config.update !== 'rauc') return undefined;
+  const folder = config.update_folder ?? join(config.state, 'update');
+  return openUpdates({ ...rest, folder, ...(config.rauc_config !== undefined && { raucConfig: config.rauc_config }) });
+}
+
+interface ApiParts extends Parts {
+  readonly plugins: Plugins;
+  readonly jobs: RunningJobService;
+  readonly updates?: UpdateDesk;
+  readonly signal: AbortSignal;
+}
+
+function apiOf(parts: ApiParts) {
+  const { config, store, plugins, environment, engines, jobs, updates, log, signal } = parts;
   const reader = createRecordReader({
     plugins,
     environment,
@@ -160,6 +179,8 @@ function apiOf(parts: Parts & { readonly plugins: Plugins; readonly jobs: Runnin
     backupManifest: (spec, run) => reader.manifest(spec, run),
     purgeBackups: (spec) => reader.purge(spec),
     engineVersions: () => engines.versions(),
+    ...(updates && { updates }),
+    ...(config.ssh_folder !== undefined && { ssh: sshSwitch({ folder: config.ssh_folder, log }) }),
     setupCodeFile: join(config.state, 'setup-code'),
     log,
     signal,

@@ -4,6 +4,9 @@ import { createServer as createHttps, Server as HttpsServer } from 'node:https';
 import type { PluginLog } from './contract/index.js';
 import { followTls, type TlsContext, type TlsFiles } from './tls.js';
 
+/** For the longest body, an update over a slow line. Others are given up by the API, and headers by Node after a minute. */
+const uploadMs = 6 * 3_600_000;
+
 type Server = HttpServer | HttpsServer;
 
 export interface Tls {
@@ -25,6 +28,9 @@ export interface Listener {
 /** @throws Error when the address is taken */
 export async function listen({ at, api, tls, log }: ListenOptions): Promise<Listener> {
   const server: Server = tls ? createHttps(tls.context, api) : createHttp(api);
+  // The API says itself that it takes a body, so that one which is not wanted is not sent.
+  server.on('checkContinue', api);
+  server.requestTimeout = uploadMs;
   // A client that speaks plain HTTP, or whose handshake fails, is cut off by Node at once; it is no fault of ours to tell.
   const address = await listening(server, at);
   const unfollow = tls && server instanceof HttpsServer && followTls(tls.files, (context) => server.setSecureContext(context), log);

@@ -1,4 +1,5 @@
 /** A request as the routes see it, without the web framework. */
+import type { Readable } from 'node:stream';
 import type { Session } from '../store/index.js';
 import { ApiError } from './errors.js';
 
@@ -17,6 +18,10 @@ export interface Call {
   /** Aborted when the client has gone. */
   readonly gone: AbortSignal;
   text(): Promise<string>;
+  /** Content-Length. */
+  readonly length: number | undefined;
+  /** The body as it comes, of any size. */
+  stream(): Readable;
   etag(tag: string): void;
   /** undefined takes the cookie away. */
   cookie(token: string | undefined): void;
@@ -30,19 +35,23 @@ export interface Route {
   readonly access: 'open' | 'user' | 'admin';
   /** Of the body. */
   readonly schema?: string;
+  /** The body is bytes, not JSON. */
+  readonly binary?: boolean;
+  /** Of the answer; 200 without. */
+  readonly status?: number;
   handle(call: Call): unknown;
 }
 
-/** A row of the route table. `access` user: whoever is logged in. */
+/** A row of the route table. `access` user: whoever is logged in; `more` as a string is the body's schema. */
 export function route(
   method: Route['method'],
   path: string,
   access: Route['access'],
   summary: string,
   handle: Route['handle'],
-  schema?: string,
+  more: string | Pick<Route, 'schema' | 'binary' | 'status'> = {},
 ): Route {
-  return { method, path, access, summary, handle, ...(schema !== undefined && { schema }) };
+  return { method, path, access, summary, handle, ...(typeof more === 'string' ? { schema: more } : more) };
 }
 
 export function isBody(value: unknown): value is Body {

@@ -1,4 +1,5 @@
 /** All that the API gets. It opens, runs and knows nothing else. */
+import type { Readable } from 'node:stream';
 import type { ContainerSummary, PluginLog } from '../contract/index.js';
 import type { BackupSpec, JobService, RestoreSpec } from '../jobs/job.js';
 import type { PluginReport } from '../plugins/loaded.js';
@@ -18,6 +19,28 @@ export interface RemoteTargets {
   dirs(target: TargetRecord, path: string, signal: AbortSignal): Promise<Folder[]>;
   /** Writes, reads back and deletes a probe. What is wrong is told in the answer. */
   check(target: TargetRecord, signal: AbortSignal): Promise<object>;
+}
+
+/** Updates of the firmware. Everything is thrown as an UpdateError, which has a code. */
+export interface Updates {
+  status(): Promise<object>;
+  /** The bundle, checked. `length` is its size, if that is known; it is given up when `gone` is aborted. */
+  receive(body: Readable, length: number | undefined, gone: AbortSignal): Promise<object>;
+  discard(): Promise<void>;
+  /** Settles once it has begun. */
+  install(wishes: { readonly force: boolean; readonly reboot: boolean }): Promise<void>;
+  restart(wishes: { readonly force: boolean }): Promise<void>;
+}
+
+export interface SshAccess {
+  readonly enabled: boolean;
+  /** Lines as sshd reads them. */
+  readonly authorized_keys: readonly string[];
+}
+export interface SshSwitch {
+  get(): Promise<SshAccess>;
+  /** Keys that are left out stay. @throws ValidationError */
+  set(wanted: { readonly enabled: boolean; readonly authorized_keys?: readonly string[] }): Promise<SshAccess>;
 }
 
 export interface ApiDeps {
@@ -47,6 +70,10 @@ export interface ApiDeps {
   purgeBackups?(spec: BackupSpec): Promise<void>;
   /** Version of each engine by its plugin's id; '' for one that does not answer. */
   engineVersions(): Promise<Readonly<Record<string, string>>>;
+  /** Only on an appliance whose firmware this service updates. */
+  readonly updates?: Updates;
+  /** Only on an appliance whose sshd this service switches. */
+  readonly ssh?: SshSwitch;
   /** Holds the one-time code of the first admin. */
   readonly setupCodeFile: string;
   readonly log: PluginLog;

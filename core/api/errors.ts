@@ -32,6 +32,12 @@ const table = {
   unsupported: [400, false],
   io: [502, true],
   failed: [502, false],
+  // What an update reported, beside not_found, busy, no_space, stalled, aborted and unavailable:
+  untrusted_bundle: [422, false],
+  damaged_bundle: [422, false],
+  incompatible_bundle: [422, false],
+  downgrade: [409, false],
+  install_failed: [502, false],
 } as const satisfies Record<string, readonly [status: number, retryable: boolean]>;
 
 export type ErrorCode = keyof typeof table;
@@ -62,11 +68,12 @@ export function wrong(pointer: string, reason: string): ValidationError {
   return new ValidationError([{ pointer, reason }]);
 }
 
-// JobError is known by its name, so that the API needs nothing of the jobs but types.
-function jobCode(error: Error): ErrorCode | undefined {
-  if (error.name !== 'JobError' || !('code' in error)) return undefined;
-  const code = error.code;
-  return code === 'not_found' || code === 'busy' || code === 'past' ? code : undefined;
+const isCode = (code: unknown): code is ErrorCode => typeof code === 'string' && Object.hasOwn(table, code);
+
+// They are known by their names, so that the API needs nothing of the jobs and of updates but types.
+function codeOf(error: Error): ErrorCode | undefined {
+  if (!['JobError', 'UpdateError'].includes(error.name) || !('code' in error)) return undefined;
+  return isCode(error.code) ? error.code : undefined;
 }
 
 /** undefined: an error of ours that the client must not see. */
@@ -75,7 +82,7 @@ export function known(error: unknown): ApiError | undefined {
   if (error instanceof ValidationError) return new ApiError('validation', error.message, { errors: error.errors });
   if (error instanceof PluginError) return new ApiError(error.code, error.message, { retryable: error.retryable });
   if (!(error instanceof Error)) return undefined;
-  const code = jobCode(error);
+  const code = codeOf(error);
   return code === undefined ? undefined : new ApiError(code, error.message);
 }
 

@@ -1,6 +1,7 @@
 /** The REST API: one table of routes, one way out for answers and one for errors.
  *  Only this file names Koa; everything else sees a Call. */
 import type { RequestListener } from 'node:http';
+import type { Readable } from 'node:stream';
 import Router from '@koa/router';
 import Koa from 'koa';
 import type { Session } from '../store/index.js';
@@ -14,25 +15,40 @@ import { ApiError, known, plainBody, problemBody } from './errors.js';
 import { fullPath } from './openapi.js';
 import { progressFeed, progressRoutes } from './progress.js';
 import { restoreRoutes } from './restores.js';
+import { sshRoutes } from './ssh.js';
 import { targetRoutes } from './targets.js';
+import { updateRoutes } from './updates.js';
 
-export type { ApiDeps, Folder, RemoteTargets } from './deps.js';
+export type { ApiDeps, Folder, RemoteTargets, SshAccess, SshSwitch, Updates } from './deps.js';
 
 const bodyLimit = 256 * 1024;
 const cookieName = 'session';
+// The server allows a request hours, for a bundle over a slow line; a body of JSON gets this.
+const bodyMs = 60_000;
+
+/** A client that asks whether its body is wanted is told so only here: a refusal costs it nothing. */
+function bodyOf(ctx: Koa.Context): Readable {
+  if (/100-continue/i.test(ctx.get('Expect'))) ctx.res.writeContinue();
+  return ctx.req;
+}
 
 async function textOf(ctx: Koa.Context): Promise<string> {
   const chunks: Buffer[] = [];
   let bytes = 0;
-  for await (const chunk of ctx.req) {
-    const buffer = Buffer.from(chunk);
-    bytes += buffer.length;
-    // The rest is not read: the connection ends with the answer.
-    if (bytes > bodyLimit)
-      throw new ApiError('too_large', `the body must be at most ${bodyLimit} bytes`, { headers: { Connection: 'close' } });
-    chunks.push(buffer);
+  const late = setTimeout(() => ctx.req.destroy(), bodyMs);
+  try {
+    for await (const chunk of bodyOf(ctx)) {
+      const buffer = Buffer.from(chunk);
+      bytes += buffer.length;
+      // The rest is not read: the connection ends with the answer.
+      if (bytes > bodyLimit)
+        throw new ApiError('too_large', `the body must be at most ${bodyLimit} bytes`, { headers: { Connection: 'close' } });
+      chunks.push(buffer);
+    }
+    return Buffer.concat(chunks).toString('utf8');
+  } finally {
+    clearTimeout(late);
   }
-  return Buffer.concat(chunks).toString('utf8');
 }
 
 async function sessionOf(deps: ApiDeps, ctx: Koa.Context): Promise<Session | undefined> {
@@ -59,6 +75,8 @@ function callOf(ctx: Koa.Context, params: Readonly<Record<string, string>>, sess
     ifMatch: ctx.get('If-Match') || undefined,
     gone: goneSignal(ctx),
     text: () => textOf(ctx),
+    length: ctx.req.headers['content-length'] === undefined ? undefined : Number(ctx.req.headers['content-length']),
+    stream: () => bodyOf(ctx),
     etag: (tag) => ctx.set('ETag', tag),
     cookie: (token) => {
       ctx.cookies.set(cookieName, token ?? null, { httpOnly: true, sameSite: 'strict', secure: ctx.secure, path: '/', overwrite: true });
@@ -101,7 +119,7 @@ function routerOf(deps: ApiDeps, routes: readonly Route[]): Router {
     router[route.method](fullPath(route), async (ctx) => {
       const session = await sessionOf(deps, ctx);
       checkAccess(route, session);
-      answer(ctx, 200, await route.handle(callOf(ctx, ctx.params, session)));
+      answer(ctx, route.status ?? 200, await route.handle(callOf(ctx, ctx.params, session)));
     });
   }
   return router;
@@ -115,6 +133,8 @@ export function createApi(deps: ApiDeps): RequestListener {
     ...progressRoutes(progressFeed(deps.jobs, deps.signal)),
     ...backupRoutes(deps),
     ...restoreRoutes(deps),
+    ...updateRoutes(deps),
+    ...sshRoutes(deps),
     ...aroundRoutes(deps, () => all),
   ];
   const router = routerOf(deps, all);

@@ -10,10 +10,15 @@ export function fullPath(route: Pick<Route, 'path'>): string {
   return path.replace(/\/$/, '');
 }
 
+/** Of the body. */
+function contentOf({ schema, binary }: Route): object | undefined {
+  if (binary) return { 'application/octet-stream': { schema: { type: 'string', format: 'binary' } } };
+  return schema === undefined ? undefined : { 'application/json': { schema: { $ref: `#/components/schemas/${schema}` } } };
+}
+
 function operation(route: Route): object {
   const names = [...route.path.matchAll(/[:*](\w+)/g)].map((m) => m[1] ?? '');
-  const content =
-    route.schema === undefined ? undefined : { 'application/json': { schema: { $ref: `#/components/schemas/${route.schema}` } } };
+  const content = contentOf(route);
   return {
     summary: route.summary,
     security: route.access === 'open' ? [] : [{ cookie: [] }, { bearer: [] }],
@@ -24,7 +29,10 @@ function operation(route: Route): object {
       schema: name === 'id' ? { type: 'integer', minimum: 1 } : { type: 'string' },
     })),
     ...(content === undefined ? {} : { requestBody: { required: true, content } }),
-    responses: { 200: { description: 'done' }, default: { description: 'an error: {"error":{"code","message"}}' } },
+    responses: {
+      [route.status ?? 200]: { description: route.status === 202 ? 'begun' : 'done' },
+      default: { description: 'an error: {"error":{"code","message"}}' },
+    },
   };
 }
 

@@ -18,6 +18,10 @@ export interface Queue {
   pump(): void;
   /** Nothing starts any more. */
   close(): void;
+  /** Nothing starts until the returned function is called; more than one may hold it. */
+  hold(): () => void;
+  /** Keys of what runs. */
+  running(): readonly string[];
   counts(): { readonly waiting: number; readonly running: number };
 }
 
@@ -29,7 +33,8 @@ class FairQueue implements Queue {
   readonly #waiting: QueueEntry[] = [];
   readonly #busy = new Set<string>();
   readonly #places: string[] = []; // one a run
-  #running = 0;
+  readonly #runs = new Set<string>();
+  readonly #holds = new Set<symbol>();
   #closed = false;
   #turn = Promise.resolve(); // the limit is read asynchronously: one look at a time
 
@@ -58,12 +63,25 @@ class FairQueue implements Queue {
   }
 
   counts() {
-    return { waiting: this.#waiting.length, running: this.#running };
+    return { waiting: this.#waiting.length, running: this.#runs.size };
+  }
+
+  running(): readonly string[] {
+    return [...this.#runs];
+  }
+
+  hold(): () => void {
+    const mine = Symbol();
+    this.#holds.add(mine);
+    return () => {
+      this.#holds.delete(mine);
+      this.pump();
+    };
   }
 
   async #look(): Promise<void> {
     const most = Math.max(1, await this.limit());
-    while (!this.#closed && this.#running < most) {
+    while (!this.#closed && this.#holds.size === 0 && this.#runs.size < most) {
       const next = this.#waiting.find((entry) => this.#mayStart(entry));
       if (!next) return;
       this.#start(next);
@@ -79,11 +97,11 @@ class FairQueue implements Queue {
     this.leave(entry.key);
     this.#busy.add(entry.container);
     if (entry.place) this.#places.push(entry.place.key);
-    this.#running++;
+    this.#runs.add(entry.key);
     const ended = () => {
       this.#busy.delete(entry.container);
       if (entry.place) this.#places.splice(this.#places.indexOf(entry.place.key), 1);
-      this.#running--;
+      this.#runs.delete(entry.key);
       this.pump();
     };
     entry.start().catch(this.failed).finally(ended);

@@ -56,7 +56,13 @@ export interface JobServiceDeps {
   /** Absolute path of the compiled worker; for tests. */
   readonly workerFile?: string;
 }
-export interface RunningJobService extends JobService {
+export interface Quiet {
+  /** No job starts until the returned function is called. */
+  hold(): () => void;
+  /** What runs, in words. */
+  running(): Promise<readonly string[]>;
+}
+export interface RunningJobService extends JobService, Quiet {
   /** Lets everything go on that may have been frozen when the service died. */
   resumeLeases(): Promise<void>;
   /** Takes the jobs on, after resumeLeases. */
@@ -103,6 +109,7 @@ export async function createJobService(deps: JobServiceDeps): Promise<RunningJob
       leases.close();
       await clock.note();
     },
+    ...quiet(deps, queue),
     counts: () => ({ ...queue.counts(), workers: scheduler.held().workers, workerJobs: scheduler.held().jobs }),
   };
 }
@@ -139,6 +146,20 @@ function jobKinds(deps: JobServiceDeps, common: Common) {
       order: async ({ id, spec }) => ({ kind: 'restore', id, restore: spec, environment, ...(await orders.of(spec.src)) }),
     }),
   };
+}
+
+function quiet(deps: JobServiceDeps, queue: Queue): Quiet {
+  return { hold: () => queue.hold(), running: () => named(deps, queue.running()) };
+}
+
+/** A run's key, as `backup-1`, for a person: `backup 1 (web)`. */
+async function named({ backups, restores }: JobServiceDeps, keys: readonly string[]): Promise<string[]> {
+  const names = keys.map(async (key) => {
+    const [kind, id] = key.split('-');
+    const record = await (kind === 'backup' ? backups : restores).get(Number(id));
+    return `${kind} ${id}${record ? ` (${record.spec.job_name})` : ''}`;
+  });
+  return Promise.all(names);
 }
 
 interface UndoDeps extends Pick<JobServiceDeps, 'restores' | 'runtime'> {

@@ -28,6 +28,7 @@ const rooms: readonly Room[] = [
     of: /^core\/jobs\//,
     may: [contract, schemas, /^core\/archive\//, /^core\/plugins\//, /^core\/policy\//, /^core\/(log|durable|secrets|address)\.ts$/],
   },
+  { of: /^core\/update\//, may: [contract, /^core\/durable\.ts$/] },
   { of: /^core\/api\//, may: [contract, job, schemas, /^core\/address\.ts$/], types: [/^core\/store\//, /^core\/plugins\//] },
   { of: /^plugins\/shared\//, may: [contract] },
   { of: /^plugins\/(targets|runtimes)\/[^/]+\//, may: [contract, /^plugins\/shared\//] },
