@@ -91,7 +91,6 @@ export async function createJobService(deps: JobServiceDeps): Promise<RunningJob
     backups,
     restores,
     undo: (id, what) => undone({ restores: deps.restores, queue, runtime: deps.runtime }, id, what),
-    limitChanged: () => queue.pump(),
     targetChanged: (target) => void bandwidths.changed(target),
     progress: () => progress.all(),
     progressOf: (kind, id) => progress.of(kind, id),
@@ -109,7 +108,7 @@ export async function createJobService(deps: JobServiceDeps): Promise<RunningJob
       leases.close();
       await clock.note();
     },
-    ...quiet(deps, queue),
+    ...atQueue(deps, queue),
     counts: () => ({ ...queue.counts(), workers: scheduler.held().workers, workerJobs: scheduler.held().jobs }),
   };
 }
@@ -148,8 +147,8 @@ function jobKinds(deps: JobServiceDeps, common: Common) {
   };
 }
 
-function quiet(deps: JobServiceDeps, queue: Queue): Quiet {
-  return { hold: () => queue.hold(), running: () => named(deps, queue.running()) };
+function atQueue(deps: JobServiceDeps, queue: Queue): Quiet & Pick<JobService, 'limitChanged'> {
+  return { limitChanged: () => queue.pump(), hold: () => queue.hold(), running: () => named(deps, queue.running()) };
 }
 
 /** A run's key, as `backup-1`, for a person: `backup 1 (web)`. */

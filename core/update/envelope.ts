@@ -74,7 +74,8 @@ function must(right: boolean): void {
 function nameOf(certificate: Item): Buffer {
   must(certificate.tag === sequence);
   const [body] = items(certificate.content);
-  const [, serial, , issuer] = items((body ?? refuse()).content);
+  const fields = items((body ?? refuse()).content);
+  const [serial, , issuer] = fields[0]?.tag === zero ? fields.slice(1) : fields; // the version is left out in version 1
   return Buffer.concat([(issuer ?? refuse()).all, (serial ?? refuse()).all]);
 }
 
