@@ -2,7 +2,6 @@
 import { mkdir, open, rename, rm, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import { syncFolder } from '../durable.js';
 import { checkEnvelope } from './envelope.js';
 import { aborted, UpdateError } from './errors.js';
@@ -45,9 +44,14 @@ export class BundleFolder {
     return there > 0;
   }
 
+  /** Whether a bundle of that length fits in the place of the one that is there. @throws UpdateError no_space */
+  async checkRoom(length: number | undefined): Promise<void> {
+    const missing = (length ?? 0) - (await this.#free()) - (await this.#size());
+    if (missing > 0) throw this.#full(missing);
+  }
+
   /** Takes the place of what was there, and leaves nothing when it throws. @throws UpdateError no_space, stalled, aborted */
   async receive(upload: Upload): Promise<void> {
-    await this.#checkRoom(upload.length);
     await this.discard();
     try {
       await this.#write(upload);
@@ -82,11 +86,6 @@ export class BundleFolder {
     return bavail * bsize - reserve;
   }
 
-  async #checkRoom(length: number | undefined): Promise<void> {
-    const missing = (length ?? 0) - (await this.#free()) - (await this.#size());
-    if (missing > 0) throw this.#full(missing);
-  }
-
   #full(missing: number): UpdateError {
     return new UpdateError('no_space', `${missing} bytes are missing in ${this.folder} for the bundle; free that much`);
   }
@@ -96,19 +95,22 @@ export class BundleFolder {
     const stall = new AbortController();
     const timer = setTimeout(() => stall.abort(), stallMs);
     let bytes = 0;
-    const counted = async function* (this: BundleFolder, source: AsyncIterable<Buffer>) {
-      for await (const chunk of source) {
+    const stop = AbortSignal.any([signal, stall.signal]);
+    const cut = () => void body.destroy(); // there is nobody left who would read an answer
+    stop.addEventListener('abort', cut);
+    if (stop.aborted) cut();
+    try {
+      await using handle = await open(this.#part, 'w', 0o600);
+      // Each chunk is written before the next is asked for: a fast client waits for the disk, and nothing piles up here.
+      // On an error of ours the rest is left alone: destroying the body would take the connection, and the answer, with it.
+      for await (const chunk of body.iterator({ destroyOnReturn: false })) {
         bytes += chunk.length;
         // Of one that does not say how long it is.
         if (bytes > free) throw this.#full(bytes - free);
+        await handle.writeFile(chunk);
         timer.refresh();
-        yield chunk;
       }
-    }.bind(this);
-    try {
-      await using handle = await open(this.#part, 'w', 0o600);
-      const out = handle.createWriteStream({ autoClose: false, highWaterMark: 1 << 20 });
-      await pipeline(body, counted, out, { signal: AbortSignal.any([signal, stall.signal]) });
+      if (stop.aborted) throw aborted(); // a stream that is cut may also just end
       await handle.sync();
     } catch (cause) {
       const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
@@ -118,6 +120,7 @@ export class BundleFolder {
       throw cause;
     } finally {
       clearTimeout(timer);
+      stop.removeEventListener('abort', cut);
     }
   }
 }

@@ -31,7 +31,7 @@ export interface SystemInfo {
   readonly slots: readonly SlotInfo[];
 }
 export interface Rauc {
-  /** @throws UpdateError unavailable, aborted */
+  /** @throws UpdateError busy (RAUC tells nothing while it works), unavailable, aborted */
   status(signal: AbortSignal): Promise<SystemInfo>;
   /** @throws UpdateError untrusted_bundle, damaged_bundle, unavailable, aborted */
   info(bundle: string, signal: AbortSignal): Promise<{ readonly info: BundleInfo; readonly verity: Verity }>;
@@ -149,6 +149,7 @@ export function openRauc(config?: string): Rauc {
   return {
     async status(signal) {
       const { code, stdout, stderr } = await answer(['status', '--detailed', '--output-format=json'], signal);
+      if (/already processing/.test(stderr)) throw new UpdateError('busy', 'RAUC is at work; try again in a while');
       if (code !== 0) throw new UpdateError('unavailable', `the service of rauc does not answer: ${lastLine(stderr)}`);
       const status = jsonOf(stdout);
       return { compatible: textAt(status, 'compatible'), slot: textAt(status, 'booted'), slots: slotsOf(status) };

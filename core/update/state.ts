@@ -87,8 +87,10 @@ export class UpdateDesk {
     const signal = AbortSignal.any([gone, this.#d.signal]);
     return this.#alone('an update is being received', async () => {
       const system = await this.#system(); // first: nothing is sent to an appliance that could not check it
+      await bundles.checkRoom(length);
+      this.#forget();
       this.#set('idle');
-      await bundles.receive({ body, length, signal, stallMs }).finally(() => this.#forget());
+      await bundles.receive({ body, length, signal, stallMs });
       this.#set('checking');
       const { compatible } = system;
       await bundles.keep(async (file) => {
@@ -108,14 +110,14 @@ export class UpdateDesk {
   }
 
   /** Settles once it has begun; `status` tells how it goes on. @throws UpdateError not_found, downgrade, busy */
-  install(o: { readonly force: boolean; readonly reboot: boolean }): Promise<void> {
+  async install(o: { readonly force: boolean; readonly reboot: boolean }): Promise<void> {
     const release = this.#take('an update is being installed');
     const begun = this.#begin(o.force);
     this.#work = begun.then(
       (free) => this.#perform(o.reboot, free).finally(release),
       () => release(),
     );
-    return begun.then(() => undefined);
+    await begun;
   }
 
   /** @throws UpdateError busy unless forced, failed */
@@ -196,8 +198,12 @@ export class UpdateDesk {
   }
 
   async #system(): Promise<SystemInfo> {
-    if (this.#last !== undefined && (this.#state === 'checking' || this.#state === 'installing')) return this.#last;
-    this.#last = await this.#d.rauc.status(this.#d.signal);
+    const last = this.#last;
+    if (last !== undefined && (this.#state === 'checking' || this.#state === 'installing')) return last;
+    this.#last = await this.#d.rauc.status(this.#d.signal).catch((error: unknown) => {
+      if (last !== undefined && error instanceof UpdateError && error.code === 'busy') return last;
+      throw error;
+    });
     return this.#last;
   }
 
