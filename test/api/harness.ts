@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createApi } from '../../core/api/index.js';
+import { type ApiDeps, createApi } from '../../core/api/index.js';
 import { PluginError } from '../../core/contract/index.js';
 import { JobError, type JobRecords, type JobService, type Jobs, type ProgressEvent } from '../../core/jobs/job.js';
 import { openStore, type Store } from '../../core/store/index.js';
@@ -91,9 +91,10 @@ interface HandlerParts {
   readonly jobs: JobService;
   readonly share: string;
   readonly setupCodeFile: string;
+  readonly more: Partial<ApiDeps>;
 }
 
-function handlerOf({ store, jobs, share, setupCodeFile }: HandlerParts) {
+function handlerOf({ store, jobs, share, setupCodeFile, more }: HandlerParts) {
   return createApi({
     store,
     jobs,
@@ -120,6 +121,7 @@ function handlerOf({ store, jobs, share, setupCodeFile }: HandlerParts) {
     engineVersions: async () => ({ lxc: '5.0.2' }),
     setupCodeFile,
     log: () => undefined,
+    ...more,
   });
 }
 
@@ -140,7 +142,7 @@ function client(port: number): Harness['ask'] {
   };
 }
 
-export async function start(): Promise<Harness> {
+export async function start(more: Partial<ApiDeps> = {}): Promise<Harness> {
   const folder = await mkdtemp(join(tmpdir(), 'api-'));
   const share = join(folder, 'share');
   await mkdir(share);
@@ -150,7 +152,7 @@ export async function start(): Promise<Harness> {
   const running = new Map<number, ProgressEvent>();
   const listeners = new Set<(event: ProgressEvent) => void>();
   const jobs = jobService(store, running, listeners);
-  const handler = handlerOf({ store, jobs, share, setupCodeFile });
+  const handler = handlerOf({ store, jobs, share, setupCodeFile, more });
   const server = createServer(handler);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const address = server.address();
@@ -175,8 +177,8 @@ export async function start(): Promise<Harness> {
 }
 
 /** As an admin. */
-export async function startIn(): Promise<Harness> {
-  const h = await start();
+export async function startIn(more: Partial<ApiDeps> = {}): Promise<Harness> {
+  const h = await start(more);
   await h.store.users.createFirst('admin', 'correct horse');
   await h.ask('POST', '/api/v1/login', 'username=admin&password=correct+horse');
   return h;

@@ -31,6 +31,11 @@ export class ApiClient {
   /** `address` is http://HOST:PORT */
   constructor(readonly address: string) {}
 
+  /** Of its session, for a request that is made by hand. */
+  get cookie(): string {
+    return this.#cookie;
+  }
+
   /** Makes the first admin with the one-time code, where there is one, and logs in as that. */
   async logIn(setupCode?: string): Promise<void> {
     if (setupCode !== undefined) await this.call('POST', '/setup', { code: setupCode, ...account });
