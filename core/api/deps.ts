@@ -24,8 +24,9 @@ export interface RemoteTargets {
 /** Updates of the firmware. Everything is thrown as an UpdateError, which has a code. */
 export interface Updates {
   status(): Promise<object>;
-  /** The bundle, checked. `length` is its size, if that is known; it is given up when `gone` is aborted. */
-  receive(body: Readable, length: number | undefined, gone: AbortSignal): Promise<object>;
+  /** The bundle, checked. `body` is asked for once it is wanted: a client may be waiting for that before it sends.
+   *  `length` is its size, if that is known; it is given up when `gone` is aborted. */
+  receive(body: () => Readable, length: number | undefined, gone: AbortSignal): Promise<object>;
   discard(): Promise<void>;
   /** Settles once it has begun. */
   install(wishes: { readonly force: boolean; readonly reboot: boolean }): Promise<void>;

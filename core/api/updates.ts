@@ -36,7 +36,7 @@ async function discard(updates: Updates): Promise<object> {
 /** None when the appliance is not updated by this service. */
 export function updateRoutes({ updates }: ApiDeps): Route[] {
   if (updates === undefined) return [];
-  const receive = (call: Call) => updates.receive(call.stream(), lengthOf(call), call.gone);
+  const receive = (call: Call) => updates.receive(() => call.stream(), lengthOf(call), call.gone);
   return [
     route('get', '/update/', 'admin', 'The slots, and where an update stands', () => updates.status()),
     route('put', '/update/bundle', 'admin', 'Send a bundle', receive, { binary: true }),

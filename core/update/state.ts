@@ -82,7 +82,7 @@ export class UpdateDesk {
     };
   }
 
-  receive(body: Readable, length: number | undefined, gone: AbortSignal): Promise<Pending> {
+  receive(body: () => Readable, length: number | undefined, gone: AbortSignal): Promise<Pending> {
     const { bundles, rauc, log, stallMs } = this.#d;
     const signal = AbortSignal.any([gone, this.#d.signal]);
     return this.#alone('an update is being received', async () => {
@@ -90,7 +90,7 @@ export class UpdateDesk {
       await bundles.checkRoom(length);
       this.#forget();
       this.#set('idle');
-      await bundles.receive({ body, length, signal, stallMs });
+      await bundles.receive({ body: body(), length, signal, stallMs });
       this.#set('checking');
       const { compatible } = system;
       await bundles.keep(async (file) => {

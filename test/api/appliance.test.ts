@@ -35,7 +35,7 @@ function toldUpdates(): Updates & { readonly asked: unknown[]; fault?: Error } {
     status: async () => ({ state: 'idle' }),
     async receive(body, length) {
       const chunks: Buffer[] = [];
-      if (!told.fault) for await (const chunk of body) chunks.push(Buffer.from(chunk));
+      if (!told.fault) for await (const chunk of body()) chunks.push(Buffer.from(chunk));
       await note({ receive: Buffer.concat(chunks).toString(), length });
       return { version: '1' };
     },

@@ -70,7 +70,7 @@ async function bench(t: Test, bed: RaucBed, o: Partial<StateDeps> & { readonly i
 }
 
 async function send(desk: UpdateDesk, file: string): Promise<unknown> {
-  return desk.receive(createReadStream(file), (await stat(file)).size, never);
+  return desk.receive(() => createReadStream(file), (await stat(file)).size, never);
 }
 
 /** The status, once the update has come to an end. */
@@ -226,18 +226,18 @@ t.test('uploads that come to nothing leave nothing', async (t) => {
     for await (const chunk of half()) yield chunk;
     await sleep(pause);
   }
-  t.equal(await codeOf(b.desk.receive(Readable.from(slowly(3000)), size, never)), 'stalled');
+  t.equal(await codeOf(b.desk.receive(() => Readable.from(slowly(3000)), size, never)), 'stalled');
   const gone = new AbortController();
   setTimeout(() => gone.abort(), 50);
-  t.equal(await codeOf(b.desk.receive(Readable.from(slowly(150)), size, gone.signal)), 'aborted');
-  t.equal(await codeOf(b.desk.receive(half(), size, never)), 'damaged_bundle', 'half of one');
-  t.equal(await codeOf(b.desk.receive(Readable.from([Buffer.from('no bundle')]), 9, never)), 'damaged_bundle');
-  t.equal(await codeOf(b.desk.receive(half(), 1e15, never)), 'no_space');
+  t.equal(await codeOf(b.desk.receive(() => Readable.from(slowly(150)), size, gone.signal)), 'aborted');
+  t.equal(await codeOf(b.desk.receive(half, size, never)), 'damaged_bundle', 'half of one');
+  t.equal(await codeOf(b.desk.receive(() => Readable.from([Buffer.from('no bundle')]), 9, never)), 'damaged_bundle');
+  t.equal(await codeOf(b.desk.receive(half, 1e15, never)), 'no_space');
   t.same(await readdir(b.folder), []);
   t.match(await b.desk.status(), { state: 'idle', pending: undefined });
   await send(b.desk, file);
   const { pending } = await b.desk.status();
-  t.equal(await codeOf(b.desk.receive(half(), 1e15, never)), 'no_space');
+  t.equal(await codeOf(b.desk.receive(half, 1e15, never)), 'no_space');
   t.same((await b.desk.status()).pending, pending, 'one that cannot fit does not cost the one that is there');
   await b.desk.discard();
   t.same(await readdir(b.folder), []);
