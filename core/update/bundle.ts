@@ -37,11 +37,16 @@ export class BundleFolder {
     await rm(this.#part, { force: true });
   }
 
+  async holds(): Promise<boolean> {
+    return (await this.#size()) > 0;
+  }
+
+  /** Whether there was one. */
   async discard(): Promise<boolean> {
-    const there = await this.#size();
+    const there = await this.holds();
     await rm(this.file, { force: true });
-    if (there > 0) await syncFolder(this.folder);
-    return there > 0;
+    if (there) await syncFolder(this.folder);
+    return there;
   }
 
   /** Whether a bundle of that length fits in the place of the one that is there. @throws UpdateError no_space */
@@ -62,11 +67,12 @@ export class BundleFolder {
   }
 
   /** Gives what was received its name, once it has been checked; before that, no crash makes it one to be installed. */
-  async keep(check: (file: string) => Promise<void>): Promise<void> {
+  async keep<T>(check: (file: string) => Promise<T>): Promise<T> {
     try {
-      await check(this.#part);
+      const found = await check(this.#part);
       await rename(this.#part, this.file);
       await syncFolder(this.folder);
+      return found;
     } catch (error) {
       await rm(this.#part, { force: true });
       throw error;

@@ -55,16 +55,8 @@ export class UpdateDesk {
     this.#d = deps;
   }
 
-  /** Finds what an earlier service has received. */
   async open(): Promise<void> {
-    const { bundles, rauc, signal, log } = this.#d;
-    await bundles.open();
-    try {
-      this.#bundle = (await rauc.info(bundles.file, signal)).info;
-    } catch (error) {
-      const there = error instanceof UpdateError && error.code !== 'unavailable' && (await bundles.discard());
-      if (there) log('warn', `the update that was kept is gone: ${error.message}`);
-    }
+    await this.#d.bundles.open();
   }
 
   /** Settles when nothing is under way any more. */
@@ -75,10 +67,11 @@ export class UpdateDesk {
   async status(): Promise<UpdateStatus> {
     const system = await this.#system();
     const version = await this.#version(system);
+    const bundle = await this.#sent();
     return {
       ...{ ...system, version, state: this.#state, progress: this.#progress },
       ...(this.#error && { error: this.#error }),
-      ...(this.#bundle && { pending: this.#pending(this.#bundle, version) }),
+      ...(bundle && { pending: this.#pending(bundle, version) }),
     };
   }
 
@@ -93,26 +86,27 @@ export class UpdateDesk {
       await bundles.receive({ body: body(), length, signal, stallMs });
       this.#set('checking');
       const { compatible } = system;
-      await bundles.keep(async (file) => {
-        this.#bundle = await checkBundle(file, { rauc, compatible, signal, progress: (percent) => this.#set('checking', percent) });
-      });
-      log('info', 'an update was received', { version: this.#bundle?.version });
-      return this.#pending(this.#found(), await this.#version(system));
+      const progress = (percent: number) => this.#set('checking', percent);
+      const bundle = await bundles.keep((file) => checkBundle(file, { rauc, compatible, signal, progress }));
+      this.#bundle = bundle;
+      log('info', 'an update was received', { version: bundle.version });
+      return this.#pending(bundle, await this.#version(system));
     }).finally(() => this.#state === 'checking' && this.#set('idle'));
   }
 
   discard(): Promise<void> {
     return this.#alone('an update is being removed', async () => {
-      this.#found();
-      await this.#d.bundles.discard();
+      const there = await this.#d.bundles.discard();
       this.#forget();
+      if (!there) throw this.#none();
     });
   }
 
   /** Settles once it has begun; `status` tells how it goes on. @throws UpdateError not_found, downgrade, busy */
   async install(o: { readonly force: boolean; readonly reboot: boolean }): Promise<void> {
+    const bundle = await this.#sent();
     const release = this.#take('an update is being installed');
-    const begun = this.#begin(o.force);
+    const begun = this.#begin(bundle, o.force);
     this.#work = begun.then(
       (free) => this.#perform(o.reboot, free).finally(release),
       () => release(),
@@ -128,8 +122,8 @@ export class UpdateDesk {
     });
   }
 
-  async #begin(force: boolean): Promise<() => void> {
-    const bundle = this.#found();
+  async #begin(bundle: BundleInfo | undefined, force: boolean): Promise<() => void> {
+    if (bundle === undefined) throw this.#none();
     const system = await this.#system();
     const running = await this.#version(system);
     if (this.#pending(bundle, running).downgrade && !force) {
@@ -215,9 +209,21 @@ export class UpdateDesk {
     return { ...bundle, downgrade: running !== '' && compareVersions(bundle.version, running) < 0 };
   }
 
-  #found(): BundleInfo {
-    if (this.#bundle === undefined) throw new UpdateError('not_found', 'there is no update; send one with PUT /api/v1/update/bundle');
+  /** The bundle that was sent, also to an earlier service. One that cannot be read now may be later: after a start the clock
+   *  may be too early for its certificate. */
+  async #sent(): Promise<BundleInfo | undefined> {
+    const { bundles, rauc, signal, log } = this.#d;
+    if (this.#bundle !== undefined || this.#busy !== undefined || !(await bundles.holds())) return this.#bundle;
+    try {
+      this.#bundle = (await rauc.info(bundles.file, signal)).info;
+    } catch (error) {
+      log('warn', `the update that was kept cannot be used: ${error instanceof Error ? error.message : error}`);
+    }
     return this.#bundle;
+  }
+
+  #none(): UpdateError {
+    return new UpdateError('not_found', 'there is no update; send one with PUT /api/v1/update/bundle');
   }
 
   #forget(): void {

@@ -57,3 +57,23 @@ t.test('leaving and closing', async (t) => {
   await end('c');
   t.strictSame(queue.counts(), { waiting: 1, running: 0 });
 });
+
+t.test('held: what runs ends, nothing starts until all have let go', async (t) => {
+  const { running, enter, end, queue } = bench(t, 2);
+  enter('a');
+  await turn();
+  const [first, second] = [queue.hold(), queue.hold()];
+  enter('b');
+  await turn();
+  t.strictSame([...running.keys()], ['a']);
+  t.strictSame(queue.running(), ['a']);
+  await end('a');
+  t.strictSame(queue.counts(), { waiting: 1, running: 0 });
+  first();
+  first();
+  await turn();
+  t.strictSame([...running.keys()], [], 'one holds it still');
+  second();
+  await turn();
+  t.strictSame([...running.keys()], ['b']);
+});
