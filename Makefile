@@ -43,6 +43,9 @@ firmware: ## an image, an update and their papers for BOARD= in out/firmware/<bo
 test-firmware: install build ## boot what `make firmware BOARD=` has built in QEMU and go through all that it promises
 	@BOARD='$(BOARD)' scripts/test dist/test/firmware/firmware.test.js
 
+firmware-check: ## read the image of BOARD= back: signature, table, loader, file systems
+	@BOARD='$(BOARD)' firmware/image/check-disk
+
 firmware-help: ## the boards, and what `make firmware` can be told
 	@firmware/image/help
 
