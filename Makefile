@@ -7,7 +7,11 @@ STATE ?= /var/lib/container-backup
 SHARE ?= backup=$(STATE)/share
 LISTEN ?= 127.0.0.1:8080
 
+<<<<<<< HEAD
 .PHONY: help install build test demo run bench lint clean firmware firmware-help firmware-check flash test-firmware
+=======
+.PHONY: help install build test demo run bench lint clean firmware firmware-help firmware-check flash
+>>>>>>> 7fa15cc (Firmware: flash; a folder for what RAUC remembers)
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -45,6 +49,9 @@ test-firmware: install build ## boot what `make firmware BOARD=` has built in QE
 
 firmware-check: ## read the image of BOARD= back: signature, table, loader, file systems
 	@BOARD='$(BOARD)' firmware/image/check-disk
+
+flash: ## write the image of BOARD= to DEVICE=, which loses everything
+	@BOARD='$(BOARD)' DEVICE='$(DEVICE)' firmware/image/flash
 
 firmware-help: ## the boards, and what `make firmware` can be told
 	@firmware/image/help
