@@ -50,6 +50,6 @@ for candidate in ${BOOT_ORDER}; do
   if test "${candidate}" = A; then run use_a; else run use_b; fi
   run start_slot
 done
-echo No slot can be started; trying again in 30 s
+echo No slot can be started, trying again in 30 s
 sleep 30
 reset
