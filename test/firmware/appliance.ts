@@ -46,7 +46,7 @@ export class GuestAppliance implements AsyncDisposable {
 
   /** QEMU takes connections that nobody in the guest answers: each try has an end of its own. */
   async ready(): Promise<boolean> {
-    return fetch(`${this.tunnel.address}/readyz`, { signal: AbortSignal.timeout(5000) }).then(
+    return fetch(`${this.tunnel.address}/readyz`, { signal: AbortSignal.timeout(15_000) }).then(
       ({ ok }) => ok,
       () => false,
     );

@@ -74,6 +74,12 @@ export class Machine implements AsyncDisposable {
       detached: true, // a group of its own, to be ended as a whole
     });
     child.once('error', () => undefined); // it is not on, then
+    // a suite that gives up in the middle leaves nothing running either
+    const endWithUs = (): void => {
+      if (child.pid !== undefined && this.on) process.kill(-child.pid, 'SIGKILL');
+    };
+    process.once('exit', endWithUs);
+    child.once('exit', () => process.off('exit', endWithUs));
     this.#process = child;
   }
 
