@@ -7,11 +7,7 @@ STATE ?= /var/lib/container-backup
 SHARE ?= backup=$(STATE)/share
 LISTEN ?= 127.0.0.1:8080
 
-<<<<<<< HEAD
 .PHONY: help install build test demo run bench lint clean firmware firmware-help firmware-check flash test-firmware
-=======
-.PHONY: help install build test demo run bench lint clean firmware firmware-help firmware-check flash
->>>>>>> 7fa15cc (Firmware: flash; a folder for what RAUC remembers)
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
