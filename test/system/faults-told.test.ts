@@ -164,7 +164,7 @@ t.test('no space for a container: it is not made, and one that is there stays', 
   const before = await lookAt(watched);
   for (const container_id of ['new', 'utest']) {
     const state = await restored(tight.service, { container_id, src: local('/test/jobs', 'Plain') });
-    failedWith(t, state, 'no_space', [/image\.tar/, /free/i]);
+    failedWith(t, state, 'no_space', [/to extract \S+\.tar/, /free/i]);
   }
   await unchanged(t, watched, before);
 });
