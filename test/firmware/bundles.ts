@@ -57,6 +57,10 @@ export async function flipBit(file: string, byte: number): Promise<void> {
   }
 }
 
+/** What is wrong with it is told as a code in `type`. */
 export async function sendBundle(api: ApiClient, file: string): Promise<Answer> {
-  return api.ask('PUT', '/update/bundle', await openAsBlob(file), { 'content-type': 'application/octet-stream' });
+  return api.ask('PUT', '/update/bundle', await openAsBlob(file), {
+    'content-type': 'application/octet-stream',
+    accept: 'application/problem+json',
+  });
 }
