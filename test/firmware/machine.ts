@@ -2,10 +2,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFile, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { freePort } from '../support/free-port.js';
 
 /** Of the source tree: this file runs from dist/test/firmware. */
 export const repository = fileURLToPath(new URL('../../../', import.meta.url));
@@ -16,15 +16,6 @@ export interface MachineOptions {
   readonly folder: string;
   /** MiB; the least that is promised. */
   readonly memory?: number;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  if (address === null || typeof address === 'string') throw new Error('no port');
-  return address.port;
 }
 
 export class Machine implements AsyncDisposable {

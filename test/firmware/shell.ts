@@ -1,6 +1,5 @@
 /** The guest's shell, over the SSH that its admin has switched on. */
 import { execFile, spawn } from 'node:child_process';
-import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 
@@ -18,7 +17,6 @@ export class Shell {
   static async to(port: number, folder: string): Promise<Shell> {
     const key = join(folder, 'admin-key');
     await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', 'admin', '-f', key]);
-    await writeFile(join(folder, 'known-hosts'), '');
     const { stdout } = await run('ssh-keygen', ['-y', '-f', key]);
     return new Shell(port, key, stdout.trim());
   }

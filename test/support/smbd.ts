@@ -1,13 +1,14 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { connect, createServer } from 'node:net';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import type { Target } from '../../core/contract/index.js';
 import smb, { type SmbOptions } from '../../plugins/targets/smb/index.js';
+import { freePort } from './free-port.js';
 import { type Network, onHost } from './network.js';
 
 const run = promisify(execFile);
@@ -22,16 +23,6 @@ export interface SmbdOptions {
   readonly password?: string;
   /** On another host. */
   readonly network?: Network;
-}
-
-/** A port that nobody listens at. */
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  if (address === null || typeof address === 'string') throw new Error('no port');
-  return address.port;
 }
 
 /** An smbd of a suite's own, with a user and the share `data`; nothing of the machine's Samba is used. */

@@ -6,8 +6,8 @@ import { type Fields, fields, items, text, texts } from '../../plugins/runtimes/
 import { part } from '../support/api-client.js';
 import { makeAppliance, ownDockerd } from '../support/appliance.js';
 import type { Dockerd } from '../support/dockerd.js';
+import { freePort } from '../support/free-port.js';
 import { backUp, makeJob, restore, restorePlan } from './fidelity-bench.js';
-import { freePort } from './free-port.js';
 
 const docker = await ownDockerd(t);
 // What an undo keeps would hold on to the volumes that are to be lost below.

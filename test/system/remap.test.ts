@@ -6,9 +6,9 @@ import { fields, items, text } from '../../plugins/runtimes/docker/narrow.js';
 import { childOutput } from '../../plugins/shared/child.js';
 import { type Body, part } from '../support/api-client.js';
 import { makeAppliance, ownDockerd } from '../support/appliance.js';
+import { freePort } from '../support/free-port.js';
 import { startLxc } from '../support/lxc.js';
 import { backUp, makeJob, restore, restorePlan } from './fidelity-bench.js';
-import { freePort } from './free-port.js';
 
 const docker = await ownDockerd(t);
 const a = await makeAppliance(t, { dockerd: docker });
