@@ -10,6 +10,7 @@ import { loadPlugins, type Plugins } from '../plugins/index.js';
 import { Bandwidth } from '../policy/index.js';
 import { openVault } from '../secrets.js';
 import { backupRun } from './backup.js';
+import { boundBuffers } from './buffers.js';
 import { type BackupSpec, orderPurpose, type RestoreSpec, type RunOrder, type WorkerMessage, type WorkerRequest } from './job.js';
 import { holdLease } from './lease.js';
 import { openPlace, type PlaceOpening } from './places.js';
@@ -105,6 +106,7 @@ function failure(error: unknown): Result {
   return { type: 'result', result: -1, error: { code, message } };
 }
 
+boundBuffers();
 const given: unknown = workerData.order;
 const result = isOrder(given) ? await outcome(given).catch(failure) : failure(new PluginError('invalid', 'the worker got no order'));
 post(result);
