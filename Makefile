@@ -7,7 +7,7 @@ STATE ?= /var/lib/container-backup
 SHARE ?= backup=$(STATE)/share
 LISTEN ?= 127.0.0.1:8080
 
-.PHONY: help install build test demo run bench lint clean firmware firmware-help firmware-check flash test-firmware
+.PHONY: help install build test demo run bench lint clean firmware firmware-help firmware-check flash test-firmware bench-firmware
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -41,7 +41,11 @@ firmware: ## an image, an update and their papers for BOARD= in out/firmware/<bo
 	@BOARD='$(BOARD)' firmware/image/build
 
 test-firmware: install build ## boot what `make firmware BOARD=` has built in QEMU and go through all that it promises
-	@BOARD='$(BOARD)' scripts/test dist/test/firmware/firmware.test.js
+	@BOARD='$(BOARD)' LIMIT=3600 scripts/test dist/test/firmware/firmware.test.js
+	@BOARD='$(BOARD)' firmware/image/tested record
+
+bench-firmware: install build ## seconds from power to an answer of the API, against the image of BOARD= without the service
+	@BOARD='$(BOARD)' node dist/test/firmware/boot-bench.js
 
 firmware-check: ## read the image of BOARD= back: signature, table, loader, file systems
 	@BOARD='$(BOARD)' firmware/image/check-disk

@@ -17,7 +17,7 @@ export interface Subject {
 /** In sh: makes files of some kinds in $1. */
 const fill = `fill() {
   mkdir -p "$1/odd  name"
-  head -c 12000000 /dev/urandom >"$1/random"
+  head -c 5000000 /dev/urandom >"$1/random"
   printf 'kept\\n' >"$1/odd  name/\u00e9"
   ln "$1/random" "$1/hard"; ln -s random "$1/soft"
   touch -d 2001-02-03T04:05:06.123456789 "$1/odd  name"
@@ -57,7 +57,7 @@ export function dockerSubject(shell: Shell): Subject {
       await shell.run(`${fill}
         work=$(mktemp -d); mkdir -p $work/bin $work/data; cp /bin/busybox $work/bin/; ln -s busybox $work/bin/sh
         tar -C $work -c . | docker import - site:1 >/dev/null; rm -r $work
-        docker run -d --name site --network none --restart unless-stopped -v site-data:/data site:1 /bin/sh -c 'while :; do /bin/busybox sleep 1; done' >/dev/null
+        docker run -d --name site --network none --restart unless-stopped -v site-data:/data site:1 /bin/sh -c 'trap exit TERM; while :; do /bin/busybox sleep 1; done' >/dev/null
         fill "${layer}/srv/data"; fill "${volume}"`);
     },
     async harm() {

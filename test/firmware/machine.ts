@@ -1,11 +1,14 @@
 /** A NAS that is not there: QEMU without KVM, on a disk that is a copy of the built image. Every wait has an end. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFile, rm } from 'node:fs/promises';
+import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { freePort } from '../support/free-port.js';
+
+const run = promisify(execFile);
 
 /** Of the source tree: this file runs from dist/test/firmware. */
 export const repository = fileURLToPath(new URL('../../../', import.meta.url));
@@ -46,8 +49,18 @@ export class Machine implements AsyncDisposable {
     return this.#process !== undefined && this.#process.exitCode === null && this.#process.signalCode === null;
   }
 
-  /** Switches it on. */
-  async start(): Promise<void> {
+  /** Another disk with the image, as it comes from the download. @returns its path */
+  async freshDisk(): Promise<string> {
+    const result = join(repository, 'out/firmware', this.o.board);
+    const [image] = (await readdir(result)).filter((name) => name.endsWith('.img.zst'));
+    if (image === undefined) throw new Error(`no image in ${result}`);
+    const path = join(this.o.folder, 'fresh.img');
+    await run('zstd', ['-q', '-d', '--sparse', '-f', join(result, image), '-o', path]);
+    return path;
+  }
+
+  /** Switches it on. @param beside a second disk, which it finds before the one that it starts from */
+  async start(beside?: string): Promise<void> {
     this.#starts++;
     await rm(this.#log, { force: true });
     const { board, memory } = this.o;
@@ -58,6 +71,7 @@ export class Machine implements AsyncDisposable {
       FORWARD: `${this.httpsPort}:443 ${this.sshPort}:22`,
       MEMORY: `${memory ?? 512}`,
       SECONDS_LIMIT: '3600',
+      ...(beside !== undefined && { BESIDE: beside }),
     };
     const child = spawn(join(repository, 'firmware/qemu/run'), [], {
       env: { ...process.env, ...environment },
