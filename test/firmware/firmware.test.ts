@@ -8,7 +8,7 @@ import { startRemote } from '../support/remotes.js';
 import { GuestAppliance } from './appliance.js';
 import { dockerSubject, lxcSubject, newJob, type Place, restore, type Subject } from './containers.js';
 import { cutsDuringBackup } from './power-cuts.js';
-import { checkRefusals, checkUpdates } from './updates.js';
+import { checkRefusals, checkUpdates, makeBundles } from './updates.js';
 
 const board = process.env.BOARD ?? 'qemu-x86_64';
 const folder = await mkdtemp(join(tmpdir(), 'firmware-'));
@@ -79,6 +79,8 @@ async function roundTrip(t: Test, subject: Subject, where: string, place: Place)
 const roundTrips = (t: Test, where: string, place: Place): Promise<unknown> =>
   Promise.all(subjects.map((subject) => roundTrip(t, subject, where, place)));
 
+const bundles = makeBundles({ board, folder });
+
 await step('an LXC and a Docker container come back from the data partition', async (t) => {
   await Promise.all(subjects.map((subject) => subject.make()));
   await roundTrips(t, 'data', { target: 'local', path: '/backup' });
@@ -110,7 +112,7 @@ await step('after a reboot jobs, containers and its identity are still there', a
 await step('a bundle that is not to be trusted, or does not fit, is refused with its own error', (t) =>
   checkRefusals(t, appliance, { board, folder }),
 );
-await step('updates to the other slot, and falls back from one that is not healthy', (t) => checkUpdates(t, appliance, { board, folder }));
+await step('updates to the other slot, and falls back from one that is not healthy', (t) => checkUpdates(t, appliance, bundles));
 await step('outlives a power cut in the middle of a backup, five times', (t) =>
   cutsDuringBackup(t, appliance, { subjects, jobs: subjects.map(({ type }) => jobs.get(`${type}-data`) ?? 0), times: 5 }),
 );

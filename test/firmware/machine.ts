@@ -73,18 +73,13 @@ export class Machine implements AsyncDisposable {
       SECONDS_LIMIT: '3600',
       ...(beside !== undefined && { BESIDE: beside }),
     };
-    const child = spawn(join(repository, 'firmware/qemu/run'), [], {
+    // pdeathsig: a suite that is killed in the middle leaves nothing running either
+    const child = spawn('setpriv', ['--pdeathsig', 'TERM', join(repository, 'firmware/qemu/run')], {
       env: { ...process.env, ...environment },
       stdio: ['ignore', 'ignore', 'inherit'],
       detached: true, // a group of its own, to be ended as a whole
     });
     child.once('error', () => undefined); // it is not on, then
-    // a suite that gives up in the middle leaves nothing running either
-    const endWithUs = (): void => {
-      if (child.pid !== undefined && this.on) process.kill(-child.pid, 'SIGKILL');
-    };
-    process.once('exit', endWithUs);
-    child.once('exit', () => process.off('exit', endWithUs));
     this.#process = child;
   }
 

@@ -19,7 +19,7 @@ const installMs = 600_000;
 /** Its service ends at once; how long it is waited for is cut short, and nothing else. */
 const breakService = `
   printf '#!/bin/sh\\nexit 1\\n' >usr/lib/container-backup/bin/container-backup
-  sed -i 's/^OnBootSec=.*/OnBootSec=40s/' usr/lib/systemd/system/container-backup-health.timer`;
+  sed -i 's/^OnBootSec=.*/OnBootSec=25s/' usr/lib/systemd/system/container-backup-health.timer`;
 
 /** What tells whether anybody has touched the slot that does not run. */
 const otherSlot = (appliance: GuestAppliance): Promise<string> =>
@@ -76,10 +76,23 @@ async function install(t: Test, appliance: GuestAppliance, file: string): Promis
   t.equal(state, 'installed', JSON.stringify(await appliance.update()));
 }
 
-export async function checkUpdates(t: Test, appliance: GuestAppliance, { board, folder }: Where): Promise<void> {
+/** Bundles that are made while the machine does other things: it never has use for both cores. */
+export interface Bundles {
+  /** @returns the path */
+  readonly good: Promise<string>;
+  readonly bad: Promise<string>;
+}
+
+export function makeBundles({ board, folder }: Where): Bundles {
+  const good = variantBundle({ board, folder: join(folder, 'newer'), version: newer });
+  const bad = good.then(() => variantBundle({ board, folder: join(folder, 'broken'), version: broken, script: breakService }));
+  bad.catch(() => undefined); // told to who waits for it
+  return { good, bad };
+}
+
+export async function checkUpdates(t: Test, appliance: GuestAppliance, bundles: Bundles): Promise<void> {
   const first = await appliance.slot();
-  const good = await variantBundle({ board, folder: join(folder, 'newer'), version: newer });
-  await install(t, appliance, good);
+  await install(t, appliance, await bundles.good);
   let before = await appliance.bootId();
   await appliance.api.call('POST', '/update/reboot', {});
   await appliance.restarted(before);
@@ -87,8 +100,7 @@ export async function checkUpdates(t: Test, appliance: GuestAppliance, { board, 
   t.equal(part(await appliance.update(), 'version'), newer, `it is ${newer}`);
   await becomesGood(t, appliance);
 
-  const bad = await variantBundle({ board, folder: join(folder, 'broken'), version: broken, script: breakService });
-  await install(t, appliance, bad);
+  await install(t, appliance, await bundles.bad);
   before = await appliance.bootId();
   const starts = await startsOfSlots(appliance);
   await appliance.api.call('POST', '/update/reboot', {});
