@@ -8,7 +8,7 @@ import { startRemote } from '../support/remotes.js';
 import { GuestAppliance } from './appliance.js';
 import { dockerSubject, lxcSubject, newJob, type Place, restore, type Subject } from './containers.js';
 import { cutsDuringBackup } from './power-cuts.js';
-import { checkRefusals, checkUpdates, makeBundles } from './updates.js';
+import { becomesGood, checkRefusals, checkUpdates, makeBundles } from './updates.js';
 
 const board = process.env.BOARD ?? 'qemu-x86_64';
 const folder = await mkdtemp(join(tmpdir(), 'firmware-'));
@@ -100,6 +100,7 @@ await step('after a reboot jobs, containers and its identity are still there', a
   const before = await appliance.bootId();
   const identity = await appliance.shell.run('cat /etc/machine-id /data/identity/hostname');
   const { fingerprint } = appliance.tunnel;
+  await appliance.shell.run(': >/efi/grub/grubenv; sync'); // as a power cut may leave it
   await appliance.api.call('POST', '/update/reboot', {});
   await appliance.restarted(before);
   const kept = await appliance.api.call('GET', '/backup/');
@@ -107,6 +108,8 @@ await step('after a reboot jobs, containers and its identity are still there', a
   t.equal(await appliance.shell.run('cat /etc/machine-id /data/identity/hostname'), identity, 'its names');
   t.equal(appliance.tunnel.fingerprint, fingerprint, 'its certificate');
   for (const subject of subjects) t.ok(await subject.running(), `${subject.type}: it was started`);
+  await becomesGood(t, appliance);
+  t.match(await appliance.shell.run('grub-editenv /efi/grub/grubenv list'), /^A_OK=1$/m, 'the boot loader remembers again');
 });
 
 await step('a bundle that is not to be trusted, or does not fit, is refused with its own error', (t) =>

@@ -116,7 +116,7 @@ const startsOfSlots = async (appliance: GuestAppliance): Promise<number> =>
   (await appliance.machine.console()).match(/Starting slot/g)?.length ?? 0;
 
 /** The health service says so, a while after the API answers. */
-async function becomesGood(t: Test, appliance: GuestAppliance): Promise<void> {
+export async function becomesGood(t: Test, appliance: GuestAppliance): Promise<void> {
   const isGood = async (): Promise<boolean> => {
     const slots = part(await appliance.update(), 'slots');
     const running = Array.isArray(slots) ? slots.find((slot) => part(slot, 'booted') === true) : undefined;

@@ -75,14 +75,14 @@ export class ApiClient {
 
   /** Waits until no run of the job goes on any more; its state in full, whatever the result. */
   async settled(kind: 'backup' | 'restore', id: number, limitMs = 300_000): Promise<Body> {
-    const until = Date.now() + limitMs;
-    while (Date.now() < until) {
+    const began = Date.now();
+    while (Date.now() < began + limitMs) {
       if (hasEnded(part(await this.call('GET', `/${kind}/${id}`), 'state'))) {
         // the light answer may be older than what is asked for now
         const state = part(await this.call('GET', `/${kind}/${id}?view=full`), 'state');
         if (hasEnded(state)) return state;
       }
-      await sleep(50);
+      await sleep(Math.min(1000, Math.max(50, (Date.now() - began) / 10))); // a slow machine has better things to do than to answer
     }
     throw new Error(`${kind} ${id} did not end in ${limitMs / 1000} s`);
   }
