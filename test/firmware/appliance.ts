@@ -40,7 +40,7 @@ export class GuestAppliance implements AsyncDisposable {
       if (!this.machine.on) throw new Error(`the machine is off; it said\n${(await this.machine.console()).slice(-3000)}`);
       if (Date.now() > until)
         throw new Error(`no answer in ${limitMs / 1000} s; the console said\n${(await this.machine.console()).slice(-3000)}`);
-      await sleep(500);
+      await sleep(1000); // a handshake costs the machine some tenths of a second
     }
   }
 
