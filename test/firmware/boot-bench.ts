@@ -47,7 +47,7 @@ async function seconds(appliance: GuestAppliance, up: () => Promise<unknown>): P
 
 const folder = await mkdtemp(join(tmpdir(), 'boot-bench-'));
 try {
-  const times = { withService: [] as number[], without: [] as number[] };
+  const times: Readonly<Record<'withService' | 'without', number[]>> = { withService: [], without: [] };
   await using appliance = await startedOnce();
   const { machine } = appliance;
   await addArguments(machine.disk, 'systemd.show_status=yes'); // the same words on the console in both
