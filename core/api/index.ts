@@ -1,7 +1,8 @@
 /** The REST API: one table of routes, one way out for answers and one for errors.
  *  Only this file names Koa; everything else sees a Call. */
-import type { RequestListener } from 'node:http';
-import type { Readable } from 'node:stream';
+import type { IncomingMessage, RequestListener } from 'node:http';
+import { Readable } from 'node:stream';
+import { finished } from 'node:stream/promises';
 import Router from '@koa/router';
 import Koa from 'koa';
 import type { Session } from '../store/index.js';
@@ -25,12 +26,17 @@ const bodyLimit = 256 * 1024;
 const cookieName = 'session';
 // The server allows a request hours, for a bundle over a slow line; a body of JSON gets this.
 const bodyMs = 60_000;
+/** How long a client that was refused may go on sending, ms. */
+const restMs = 30_000;
 
 /** A client that asks whether its body is wanted is told so only here: a refusal costs it nothing. */
 function bodyOf(ctx: Koa.Context): Readable {
-  if (/100-continue/i.test(ctx.get('Expect'))) ctx.res.writeContinue();
+  if (asksFirst(ctx)) ctx.res.writeContinue();
+  ctx.state.wanted = true;
   return ctx.req;
 }
+
+const asksFirst = (ctx: Koa.Context): boolean => /100-continue/i.test(ctx.get('Expect'));
 
 async function textOf(ctx: Koa.Context): Promise<string> {
   const chunks: Buffer[] = [];
@@ -90,6 +96,14 @@ function answer(ctx: Koa.Context, status: number, value: unknown, type = 'applic
   ctx.body = JSON.stringify(sorted(value));
 }
 
+/** The answer at once, then an end to what the client is still sending: a connection that was closed under it would be reset, and
+ *  the answer lost with it. */
+async function* answerThenRest(text: string, sent: IncomingMessage): AsyncGenerator<string> {
+  yield text;
+  sent.resume();
+  await finished(sent, { writable: false, signal: AbortSignal.timeout(restMs) }).catch(() => undefined); // nobody asks for it
+}
+
 /** The one way out for errors. */
 function refuse(deps: ApiDeps, ctx: Koa.Context, thrown: unknown): void {
   const error = known(thrown) ?? new ApiError('internal', 'the service failed; its log says more');
@@ -103,6 +117,12 @@ function refuse(deps: ApiDeps, ctx: Koa.Context, thrown: unknown): void {
   ctx.set({ ...error.more.headers });
   if (ctx.get('Accept').includes('application/problem+json')) answer(ctx, error.status, problemBody(error), 'application/problem+json');
   else answer(ctx, error.status, plainBody(error));
+  const isSending = !ctx.req.complete && !ctx.req.destroyed && (ctx.state.wanted === true || !asksFirst(ctx));
+  if (!isSending || typeof ctx.body !== 'string') return;
+  const [text, length, { type }] = [ctx.body, ctx.length, ctx];
+  ctx.body = Readable.from(answerThenRest(text, ctx.req));
+  ctx.type = type;
+  ctx.set('Content-Length', String(length));
 }
 
 /** @throws ApiError for a path or a method that no route has */
