@@ -64,15 +64,20 @@ export class Machine implements AsyncDisposable {
     this.#starts++;
     await rm(this.#log, { force: true });
     const { board, memory } = this.o;
-    const environment = {
+    this.#run({
       BOARD: board,
       DISK: this.disk,
       LOG: this.#log,
       FORWARD: `${this.httpsPort}:443 ${this.sshPort}:22`,
       MEMORY: `${memory ?? 512}`,
       SECONDS_LIMIT: '3600',
+      ONCE: '1',
       ...(beside !== undefined && { BESIDE: beside }),
-    };
+    });
+  }
+
+  /** Until somebody switches it off: it ends with 0 when its own system restarts it. */
+  #run(environment: Readonly<Record<string, string>>): void {
     // pdeathsig: a suite that is killed in the middle leaves nothing running either
     const child = spawn('setpriv', ['--pdeathsig', 'TERM', join(repository, 'firmware/qemu/run')], {
       env: { ...process.env, ...environment },
@@ -80,6 +85,9 @@ export class Machine implements AsyncDisposable {
       detached: true, // a group of its own, to be ended as a whole
     });
     child.once('error', () => undefined); // it is not on, then
+    child.once('exit', (code) => {
+      if (code === 0 && this.#process === child) this.#run(environment);
+    });
     this.#process = child;
   }
 
