@@ -119,10 +119,9 @@ function refuse(deps: ApiDeps, ctx: Koa.Context, thrown: unknown): void {
   else answer(ctx, error.status, plainBody(error));
   const isSending = !ctx.req.complete && !ctx.req.destroyed && (ctx.state.wanted === true || !asksFirst(ctx));
   if (!isSending || typeof ctx.body !== 'string') return;
-  const [text, length, { type }] = [ctx.body, ctx.length, ctx];
-  ctx.body = Readable.from(answerThenRest(text, ctx.req));
-  ctx.type = type;
-  ctx.set('Content-Length', String(length));
+  const length = Buffer.byteLength(ctx.body);
+  ctx.body = Readable.from(answerThenRest(ctx.body, ctx.req)); // its type stays
+  ctx.length = length;
 }
 
 /** @throws ApiError for a path or a method that no route has */

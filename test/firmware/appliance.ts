@@ -5,8 +5,8 @@ import { Machine, type MachineOptions } from './machine.js';
 import { Shell } from './shell.js';
 import { Tunnel } from './tunnel.js';
 
-/** A cold boot without KVM on what other suites leave of two cores; what hangs must not hang the suite. */
-const bootMs = 900_000;
+/** A cold boot without KVM on two busy cores; what hangs must not hang the suite. */
+const bootMs = 300_000;
 
 export class GuestAppliance implements AsyncDisposable {
   api: ApiClient;
@@ -46,7 +46,7 @@ export class GuestAppliance implements AsyncDisposable {
 
   /** QEMU takes connections that nobody in the guest answers: each try has an end of its own. */
   async ready(): Promise<boolean> {
-    return fetch(`${this.tunnel.address}/readyz`, { signal: AbortSignal.timeout(30_000) }).then(
+    return fetch(`${this.tunnel.address}/readyz`, { signal: AbortSignal.timeout(15_000) }).then(
       ({ ok }) => ok,
       () => false,
     );

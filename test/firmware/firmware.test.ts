@@ -25,9 +25,9 @@ async function step(name: string, work: (t: Test) => Promise<void>): Promise<voi
 await step('boots with 512 MB on an empty data partition, shows its address, certificate and code, and lets in nobody', async (t) => {
   const seconds = await appliance.boot();
   t.pass(`the API answers ${seconds.toFixed(1)} s after it was switched on`);
-  const [, first = '', second = ''] = await appliance.machine.says(/Certificate, SHA-256:\s+([0-9A-F:]{48})\s+([0-9A-F:]{47})/, 300_000);
+  const [, first = '', second = ''] = await appliance.machine.says(/Certificate, SHA-256:\s+([0-9A-F:]{48})\s+([0-9A-F:]{47})/, 60_000);
   t.equal(appliance.tunnel.fingerprint, first + second, 'the certificate is the one that the console shows');
-  const [, code = ''] = await appliance.machine.says(/Setup code[^:]*:\s+(\S+)/, 300_000);
+  const [, code = ''] = await appliance.machine.says(/Setup code[^:]*:\s+(\S+)/, 60_000);
   t.match((await appliance.api.ask('GET', '/backup/')).status, 401, 'without a login nothing is told');
   t.notMatch(await appliance.machine.console(), /login:/, 'the console has no login');
   await t.rejects(appliance.shell.run('true', 30_000), 'SSH is off');

@@ -36,7 +36,7 @@ export async function cutsDuringBackup(t: Test, appliance: GuestAppliance, { sub
     const what = `cut ${n + 1}, ${subject.type}`;
     const state = await stateOf(appliance, job);
     t.ok(isBody(state) && [0, -1].includes(Number(state.result)), `${what}: the job is told as ${JSON.stringify(state)}`);
-    for (let tries = 300; !(await subject.running()) && tries > 0; tries--) await sleep(1000);
+    for (let tries = 60; !(await subject.running()) && tries > 0; tries--) await sleep(1000);
     t.ok(await subject.running(), `${what}: the container runs`);
     t.equal(await subject.digest(), before, `${what}: its data is what it was`);
     await appliance.api.backUp(job);

@@ -22,7 +22,7 @@ export class Shell {
   }
 
   /** What a script prints. @throws Error with all that it said, when it ends with another code than 0 or not in time */
-  run(script: string, limitMs = 300_000): Promise<string> {
+  run(script: string, limitMs = 120_000): Promise<string> {
     const options = [
       'StrictHostKeyChecking=no',
       `UserKnownHostsFile=${this.key}.known`,

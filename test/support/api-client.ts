@@ -74,7 +74,7 @@ export class ApiClient {
   }
 
   /** Waits until no run of the job goes on any more; its state in full, whatever the result. */
-  async settled(kind: 'backup' | 'restore', id: number, limitMs = 600_000): Promise<Body> {
+  async settled(kind: 'backup' | 'restore', id: number, limitMs = 300_000): Promise<Body> {
     const began = Date.now();
     while (Date.now() < began + limitMs) {
       if (hasEnded(part(await this.call('GET', `/${kind}/${id}`), 'state'))) {
@@ -88,7 +88,7 @@ export class ApiClient {
   }
 
   /** As settled. @throws Error when the run failed */
-  async ended(kind: 'backup' | 'restore', id: number, limitMs = 600_000): Promise<Body> {
+  async ended(kind: 'backup' | 'restore', id: number, limitMs = 300_000): Promise<Body> {
     const state = await this.settled(kind, id, limitMs);
     if (state.result !== 0) throw new Error(`${kind} ${id} failed: ${JSON.stringify(state)}`);
     return state;
