@@ -1,7 +1,7 @@
 /** The REST API: one table of routes, one way out for answers and one for errors.
  *  Only this file names Koa; everything else sees a Call. */
 import type { IncomingMessage, RequestListener } from 'node:http';
-import { Readable } from 'node:stream';
+import { PassThrough, Readable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import Router from '@koa/router';
 import Koa from 'koa';
@@ -29,11 +29,14 @@ const bodyMs = 60_000;
 /** How long a client that was refused may go on sending, ms. */
 const restMs = 30_000;
 
-/** A client that asks whether its body is wanted is told so only here: a refusal costs it nothing. */
+/** A client that asks whether its body is wanted is told so only here: a refusal costs it nothing. Who has read enough destroys
+ *  what it read, which must not be the request: its rest could not be read any more, and the answer would be lost. */
 function bodyOf(ctx: Koa.Context): Readable {
   if (asksFirst(ctx)) ctx.res.writeContinue();
   ctx.state.wanted = true;
-  return ctx.req;
+  const body = new PassThrough();
+  finished(ctx.req, { writable: false }).catch((error) => body.destroy(error));
+  return ctx.req.pipe(body);
 }
 
 const asksFirst = (ctx: Koa.Context): boolean => /100-continue/i.test(ctx.get('Expect'));
@@ -46,9 +49,7 @@ async function textOf(ctx: Koa.Context): Promise<string> {
     for await (const chunk of bodyOf(ctx)) {
       const buffer = Buffer.from(chunk);
       bytes += buffer.length;
-      // The rest is not read: the connection ends with the answer.
-      if (bytes > bodyLimit)
-        throw new ApiError('too_large', `the body must be at most ${bodyLimit} bytes`, { headers: { Connection: 'close' } });
+      if (bytes > bodyLimit) throw new ApiError('too_large', `the body must be at most ${bodyLimit} bytes`);
       chunks.push(buffer);
     }
     return Buffer.concat(chunks).toString('utf8');
@@ -101,7 +102,7 @@ function answer(ctx: Koa.Context, status: number, value: unknown, type = 'applic
 async function* answerThenRest(text: string, sent: IncomingMessage): AsyncGenerator<string> {
   yield text;
   sent.resume();
-  await finished(sent, { writable: false, signal: AbortSignal.timeout(restMs) }).catch(() => undefined); // nobody asks for it
+  await finished(sent, { writable: false, signal: AbortSignal.timeout(restMs) }).catch(() => sent.destroy()); // nobody asks for it
 }
 
 /** The one way out for errors. */

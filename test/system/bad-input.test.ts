@@ -3,6 +3,7 @@ import { request } from 'node:http';
 import t, { type Test } from 'tap';
 import { type Answer, type Body, isBody, part } from '../support/api-client.js';
 import { makeAppliance } from '../support/appliance.js';
+import { sentBlindly } from './blind-client.js';
 import { account, curlOf } from './curl.js';
 import { backupBody, idOf, list, restoreBody, targetBody } from './wishes.js';
 import * as table from './wrong-values.js';
@@ -210,6 +211,8 @@ t.test('a body of 256 KiB is taken, one byte more is not', async (t) => {
       { status: 413, json: { error: { code: 413, message: /262144 bytes/ } } },
       `${path} ${bytes}`,
     );
+  for (const bytes of [limit + 1, 2 * limit, 40 * limit])
+    t.match(await sentBlindly(a.service, 'POST /api/v1/backup', bytes), /^HTTP\/1\.1 413 .*262144 bytes/s, `${bytes} without a look`);
   t.strictSame(await kept(), before);
   await alive(t);
 });

@@ -1,10 +1,8 @@
 /** Updates of the whole service, over HTTP, with the real RAUC. */
 import { execFile } from 'node:child_process';
-import { once } from 'node:events';
 import { createReadStream } from 'node:fs';
 import { mkdir, open, readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
 import { request } from 'node:http';
-import { connect } from 'node:net';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -13,6 +11,7 @@ import t, { type Test } from 'tap';
 import { notSoon, part } from '../support/api-client.js';
 import { type Appliance, makeAppliance } from '../support/appliance.js';
 import { RaucBed } from '../support/rauc-bed.js';
+import { sentBlindly } from './blind-client.js';
 import { ballast, heldChild } from './held-run.js';
 import { ownFileSystem } from './own-file-system.js';
 
@@ -36,20 +35,6 @@ async function send(a: Appliance, body: string | Readable): Promise<Sent> {
     sent.on('error', reject);
     (typeof body === 'string' ? createReadStream(body) : body).pipe(sent);
   });
-}
-
-/** What is answered to a client that sends all of `bytes` before it reads. */
-async function sentBlindly(a: Appliance, bytes: number): Promise<string> {
-  const { hostname, port } = new URL(a.service.address);
-  const socket = connect(Number(port), hostname);
-  const head = ['PUT /api/v1/update/bundle HTTP/1.1', `Host: ${hostname}`, `Cookie: ${a.service.cookie}`, 'Connection: close'];
-  head.push('Accept: application/problem+json', 'Content-Type: application/octet-stream', `Content-Length: ${bytes}`);
-  socket.write(`${head.join('\r\n')}\r\n\r\n`);
-  const block = Buffer.alloc(1 << 20);
-  for (let sent = 0; sent < bytes; sent += block.length) if (!socket.write(block)) await once(socket, 'drain');
-  let text = '';
-  for await (const chunk of socket) text += chunk;
-  return text;
 }
 
 const code = (name: string) => `urn:container-backup:error:${name}`;
@@ -125,7 +110,7 @@ t.test('a place that is too small', async (t) => {
   const refused = await send(a, large);
   t.match(refused, { status: 507, json: { type: code('no_space'), detail: /^\d+ bytes are missing in \S+small for the bundle/ } });
   t.match(
-    await sentBlindly(a, 100 << 20),
+    await sentBlindly(a.service, 'PUT /api/v1/update/bundle', 100 << 20),
     /^HTTP\/1\.1 507 .*no_space/s,
     'a client that reads nothing before it has sent all is told, too',
   );
