@@ -5,7 +5,7 @@
  *  a collection themselves (core/jobs/buffers.ts). */
 import { parseArgs } from 'node:util';
 import { configKeys, configOf, flagName, UsageError } from '../config.js';
-import { startService } from '../index.js';
+import { type Service, startService } from '../index.js';
 
 /** SIGTERM is promised to end within 10 s; a run that does not stop is cut off before that, and cleaned up at the next start. */
 const endLimitMs = 9_500;
@@ -43,24 +43,31 @@ function flagsOf(args: readonly string[]): Record<string, string[]> {
   }
 }
 
+/** Ends the service when it is told to, be it while it still starts. */
+function endsBySignal(starting: Promise<Service>): void {
+  const end = () => {
+    setTimeout(() => process.exit(0), endLimitMs).unref();
+    starting
+      .then((service) => service.close())
+      .then(
+        () => process.exit(0),
+        (error: unknown) => {
+          console.error(error);
+          process.exit(1);
+        },
+      );
+  };
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, end);
+}
+
 async function serve(args: readonly string[]): Promise<void> {
-  const config = await configOf({ flags: flagsOf(args), environment: process.env });
-  const service = await startService(config);
+  const starting = startService(await configOf({ flags: flagsOf(args), environment: process.env }));
+  endsBySignal(starting); // before anybody is told that it listens
+  const service = await starting;
   console.log(`listening on ${service.address}`);
   const code = await service.setupCode();
   if (code !== undefined)
     console.log(`setup code: ${code}\nPOST ${service.address}/api/v1/setup {"code", "username", "password"} makes the first admin`);
-  const end = () => {
-    setTimeout(() => process.exit(0), endLimitMs).unref();
-    service.close().then(
-      () => process.exit(0),
-      (error: unknown) => {
-        console.error(error);
-        process.exit(1);
-      },
-    );
-  };
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, end);
 }
 
 async function main([verb, ...rest]: readonly string[]): Promise<void> {

@@ -91,7 +91,7 @@ async function restore(order: RunOrder, spec: RestoreSpec, plugins: Plugins): Pr
 }
 
 async function outcome(order: RunOrder): Promise<Result> {
-  const plugins = await loadPlugins(order.environment.pluginFolders, order.environment.stateFolder);
+  const plugins = await loadPlugins(order.environment.pluginFolders, order.environment.stateFolder, { known: true });
   if (order.backup) return backup(order, order.backup, plugins);
   if (order.restore) return restore(order, order.restore, plugins);
   throw new PluginError('invalid', 'the order holds no job');

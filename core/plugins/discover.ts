@@ -13,6 +13,11 @@ export interface FoundPlugin {
   readonly optionsSchema: Readonly<Record<string, unknown>>;
 }
 
+export interface Discovery {
+  /** The service has found them before, in another thread: their schemas are not looked at again. */
+  readonly known?: boolean;
+}
+
 const manifestLimit = 64 << 10; // a description is small; anything else is a mistake
 
 async function jsonFile(path: string): Promise<unknown> {
@@ -24,11 +29,11 @@ function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-async function found(folder: string): Promise<FoundPlugin> {
+async function found(folder: string, { known }: Discovery): Promise<FoundPlugin> {
   const manifest = parsed('plugin', await jsonFile(join(folder, 'plugin.json')));
   const optionsSchema = await jsonFile(join(folder, 'options.schema.json'));
   if (!isObject(optionsSchema)) throw new Error('options.schema.json is not an object');
-  compiles(optionsSchema);
+  if (!known) compiles(optionsSchema);
   const home = await realpath(folder);
   const main = await realpath(resolve(home, manifest.main));
   if (!main.startsWith(home + sep)) throw new Error('main lies outside the plugin');
@@ -49,12 +54,15 @@ async function pluginFolders(tops: readonly string[]): Promise<string[]> {
 }
 
 /** All plugins below the folders: the first of an id counts, so that nobody can take a built-in one's place. */
-export async function discoverPlugins(tops: readonly string[]): Promise<{ plugins: Map<string, FoundPlugin>; reports: PluginReport[] }> {
+export async function discoverPlugins(
+  tops: readonly string[],
+  o: Discovery,
+): Promise<{ plugins: Map<string, FoundPlugin>; reports: PluginReport[] }> {
   const plugins = new Map<string, FoundPlugin>();
   const reports: PluginReport[] = [];
   for (const folder of await pluginFolders(tops)) {
     try {
-      const plugin = await found(folder);
+      const plugin = await found(folder, o);
       const { id, kind, version, title, capabilities } = plugin.manifest;
       const other = plugins.get(id);
       if (other !== undefined) throw new Error(`its id ${id} is taken by ${other.folder}; choose another`);

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { type PluginContext, PluginError, type Runtime, type Target, type TargetPlugin } from '../contract/index.js';
 import { checked, ValidationError } from '../schemas.js';
-import { discoverPlugins, type FoundPlugin } from './discover.js';
+import { type Discovery, discoverPlugins, type FoundPlugin } from './discover.js';
 import type { Detection, PluginOpening, PluginReport, Plugins } from './loaded.js';
 
 type Open = (context: PluginContext) => Promise<unknown>;
@@ -168,7 +168,7 @@ class LoadedPlugins implements Plugins {
 }
 
 /** Discovers the plugins of the folders (each holds one folder a plugin). `stateFolder` is the service's. */
-export async function loadPlugins(folders: readonly string[], stateFolder: string): Promise<Plugins> {
-  const { plugins, reports } = await discoverPlugins(folders);
+export async function loadPlugins(folders: readonly string[], stateFolder: string, o: Discovery = {}): Promise<Plugins> {
+  const { plugins, reports } = await discoverPlugins(folders, o);
   return new LoadedPlugins(plugins, reports, stateFolder);
 }
