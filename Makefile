@@ -41,10 +41,12 @@ firmware: ## an image, an update and their papers for BOARD= in out/firmware/<bo
 	@BOARD='$(BOARD)' firmware/image/build
 
 test-firmware: install build ## boot what `make firmware BOARD=` has built in QEMU and go through all that it promises
+	@firmware/image/install-packages qemu
 	@BOARD='$(BOARD)' LIMIT=3600 scripts/test dist/test/firmware/firmware.test.js
 	@BOARD='$(BOARD)' firmware/image/tested record
 
 bench-firmware: install build ## seconds from power to an answer of the API, against the image of BOARD= without the service
+	@firmware/image/install-packages qemu
 	@BOARD='$(BOARD)' node dist/test/firmware/boot-bench.js
 
 firmware-check: ## read the image of BOARD= back: signature, table, loader, file systems

@@ -29,6 +29,10 @@ export class Shell {
       'LogLevel=ERROR',
       'ConnectTimeout=20',
       'BatchMode=yes',
+      // One handshake for many scripts: each costs the machine a second. It ends with the guest's side.
+      'ControlMaster=auto',
+      'ControlPersist=600',
+      `ControlPath=${this.key}.control`,
     ];
     const args = [...options.flatMap((option) => ['-o', option]), '-i', this.key, '-p', `${this.port}`, 'root@127.0.0.1', 'sh -eu -s'];
     const child = spawn('ssh', args, { stdio: ['pipe', 'pipe', 'pipe'], timeout: limitMs, killSignal: 'SIGKILL' });
