@@ -2,6 +2,7 @@
 import { mkdir, open, rename, rm, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { syncFolder } from '../durable.js';
 import { checkEnvelope } from './envelope.js';
 import { aborted, UpdateError } from './errors.js';
@@ -10,6 +11,8 @@ import { type CheckOptions, checkPayload, signatureOf } from './verity.js';
 
 // The state's database is on the same file system: it must always be able to write.
 const reserve = 16 << 20;
+// Written at once, and all that waits in memory: a file of hundreds of MiB comes over TLS in pieces of 16 KiB.
+const writeBytes = 1 << 20;
 // How a stream says that the client went in the middle.
 const gone: readonly string[] = ['ECONNRESET', 'ERR_STREAM_PREMATURE_CLOSE', 'ABORT_ERR'];
 
@@ -98,37 +101,48 @@ export class BundleFolder {
 
   async #write({ body, length, signal, stallMs }: Upload): Promise<void> {
     const free = await this.#free();
+    const full = (missing: number) => this.#full(missing);
     const stall = new AbortController();
     const timer = setTimeout(() => stall.abort(), stallMs);
     let bytes = 0;
     const stop = AbortSignal.any([signal, stall.signal]);
-    const cut = () => void body.destroy(); // there is nobody left who would read an answer
-    stop.addEventListener('abort', cut);
-    if (stop.aborted) cut();
     try {
       await using handle = await open(this.#part, 'w', 0o600);
-      // Each chunk is written before the next is asked for: a fast client waits for the disk, and nothing piles up here.
-      // On an error of ours the rest is left alone: destroying the body would take the connection, and the answer, with it.
-      for await (const chunk of body.iterator({ destroyOnReturn: false })) {
-        bytes += chunk.length;
-        // Of one that does not say how long it is.
-        if (bytes > free) throw this.#full(bytes - free);
-        await handle.writeFile(chunk);
-        timer.refresh();
-      }
-      if (stop.aborted) throw aborted(); // a stream that is cut may also just end
+      // Each piece is written before the next is asked for: a fast client waits for the disk.
+      const write = async (chunks: AsyncIterable<Buffer>): Promise<void> => {
+        for await (const piece of pieces(chunks, () => timer.refresh())) {
+          bytes += piece.length;
+          if (bytes > free) throw full(bytes - free); // of one that does not say how long it is
+          await handle.writeFile(piece);
+        }
+      };
+      await pipeline(body, write, { signal: stop });
       await handle.sync();
     } catch (cause) {
       const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
-      if (code === 'ENOSPC' || code === 'EDQUOT') throw this.#full(Math.max((length ?? 0) - bytes, reserve));
+      if (code === 'ENOSPC' || code === 'EDQUOT') throw full(Math.max((length ?? 0) - bytes, reserve));
       if (stall.signal.aborted) throw new UpdateError('stalled', `nothing of the bundle came for ${stallMs / 1000} s; send it again`);
       if (signal.aborted || (typeof code === 'string' && gone.includes(code))) throw aborted();
       throw cause;
     } finally {
       clearTimeout(timer);
-      stop.removeEventListener('abort', cut);
     }
   }
+}
+
+/** Chunks, joined to pieces that are worth a write. @param came is called for each chunk */
+async function* pieces(chunks: AsyncIterable<Buffer>, came: () => void): AsyncGenerator<Buffer> {
+  let waiting: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of chunks) {
+    came();
+    waiting.push(chunk);
+    bytes += chunk.length;
+    if (bytes < writeBytes) continue;
+    yield Buffer.concat(waiting);
+    [waiting, bytes] = [[], 0];
+  }
+  yield Buffer.concat(waiting);
 }
 
 export interface BundleCheck extends CheckOptions {

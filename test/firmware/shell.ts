@@ -29,7 +29,8 @@ export class Shell {
       'LogLevel=ERROR',
       'ConnectTimeout=20',
       'BatchMode=yes',
-      // One handshake for many scripts: each costs the machine a second. It ends with the guest's side.
+      // One handshake for many scripts, and a cheap one: it costs the machine a second. It ends with the guest's side.
+      'KexAlgorithms=curve25519-sha256',
       'ControlMaster=auto',
       'ControlPersist=600',
       `ControlPath=${this.key}.control`,
