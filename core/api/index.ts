@@ -34,7 +34,7 @@ const restMs = 30_000;
 function bodyOf(ctx: Koa.Context): Readable {
   if (asksFirst(ctx)) ctx.res.writeContinue();
   ctx.state.wanted = true;
-  const body = new PassThrough();
+  const body = new PassThrough().on('error', () => undefined); // told to who reads it; nobody may yet, when the client goes
   finished(ctx.req, { writable: false }).catch((error) => body.destroy(error));
   return ctx.req.pipe(body);
 }

@@ -149,6 +149,15 @@ t.test('a client that goes, and a service that ends, in the middle', async (t) =
   first.destroy();
   for (let tries = 0; tries < 100 && (await readdir(folder)).length > 0; tries++) await sleep(20);
   t.same(await readdir(folder), [], 'gone with the client');
+  for (let n = 0; n < 30; n++) {
+    const headers = { cookie: a.service.cookie, 'content-length': 50 << 20 };
+    const hasty = request(`${a.service.address}/api/v1/update/bundle`, { method: 'PUT', headers, agent: false });
+    hasty.on('error', () => undefined).write('x');
+    await sleep(n / 3);
+    hasty.destroy();
+  }
+  for (let tries = 0; tries < 100 && (await readdir(folder)).length > 0; tries++) await sleep(20);
+  t.same(await readdir(folder), [], 'and with those that hardly came');
   t.match(await a.service.call('GET', '/update/'), { state: 'idle' });
   await begin();
   const began = Date.now();
