@@ -24,7 +24,11 @@ let loaded: Ajv2020 | undefined;
  *  processor seconds. `compiles` looks, once, and a test does for those of the package. */
 function fresh(): Ajv2020 {
   const ajv = new Ajv2020({
-    ...{ allErrors: true, verbose: true, useDefaults: true, strictTypes: false, strictRequired: false },
+    allErrors: true,
+    verbose: true,
+    useDefaults: true,
+    strictTypes: false,
+    strictRequired: false,
     validateSchema: false,
   });
   ajv.addKeyword({ keyword: 'x-secret', schemaType: 'boolean' });

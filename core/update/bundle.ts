@@ -101,7 +101,6 @@ export class BundleFolder {
 
   async #write({ body, length, signal, stallMs }: Upload): Promise<void> {
     const free = await this.#free();
-    const full = (missing: number) => this.#full(missing);
     const stall = new AbortController();
     const timer = setTimeout(() => stall.abort(), stallMs);
     let bytes = 0;
@@ -112,7 +111,7 @@ export class BundleFolder {
       const write = async (chunks: AsyncIterable<Buffer>): Promise<void> => {
         for await (const piece of pieces(chunks, () => timer.refresh())) {
           bytes += piece.length;
-          if (bytes > free) throw full(bytes - free); // of one that does not say how long it is
+          if (bytes > free) throw this.#full(bytes - free); // of one that does not say how long it is
           await handle.writeFile(piece);
         }
       };
@@ -120,7 +119,7 @@ export class BundleFolder {
       await handle.sync();
     } catch (cause) {
       const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
-      if (code === 'ENOSPC' || code === 'EDQUOT') throw full(Math.max((length ?? 0) - bytes, reserve));
+      if (code === 'ENOSPC' || code === 'EDQUOT') throw this.#full(Math.max((length ?? 0) - bytes, reserve));
       if (stall.signal.aborted) throw new UpdateError('stalled', `nothing of the bundle came for ${stallMs / 1000} s; send it again`);
       if (signal.aborted || (typeof code === 'string' && gone.includes(code))) throw aborted();
       throw cause;

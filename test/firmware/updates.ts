@@ -16,7 +16,7 @@ const newer = '99.0.1';
 const broken = '99.0.2';
 const installMs = 600_000;
 
-/** What a build lacks that has gone wrong: Node, the engines, most of the kernel's modules; and how long it is waited for is cut
+/** What a build lacks that has gone wrong: Node, the engines, many of the kernel's drivers; and how long it is waited for is cut
  *  short. It is small, too: sending and writing the whole takes this machine a minute and a half. */
 const breakService = `
   rm usr/bin/node usr/bin/docker usr/bin/containerd* usr/bin/ctr usr/sbin/dockerd
