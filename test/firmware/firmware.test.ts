@@ -56,6 +56,12 @@ const subjects: readonly Subject[] = [lxcSubject(appliance.shell), dockerSubject
 /** Ids by name. */
 const jobs = new Map<string, number>();
 
+function jobOf(title: string): number {
+  const id = jobs.get(title);
+  if (id === undefined) throw new Error(`no job ${title}`);
+  return id;
+}
+
 /** Backs up, harms and restores a container. */
 async function roundTrip(t: Test, subject: Subject, where: string, place: Place): Promise<void> {
   const what = `${subject.type} to ${where}`;
@@ -117,5 +123,10 @@ await step('a bundle that is not to be trusted, or does not fit, is refused with
 );
 await step('updates to the other slot, and falls back from one that is not healthy', (t) => checkUpdates(t, appliance, bundles));
 await step('outlives a power cut in the middle of a backup, five times', (t) =>
-  cutsDuringBackup(t, appliance, { subjects, jobs: subjects.map(({ type }) => jobs.get(`${type}-data`) ?? 0), times: 5 }),
+  cutsDuringBackup(
+    t,
+    appliance,
+    subjects.map((subject) => ({ subject, job: jobOf(`${subject.type}-data`) })),
+    5,
+  ),
 );

@@ -1,0 +1,109 @@
+/** The scripts of the image that need no machine of their own, on a root that is a folder. */
+import { execFile, spawn } from 'node:child_process';
+import { createHash, X509Certificate } from 'node:crypto';
+import { readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import t, { type Test } from 'tap';
+import { repository } from './machine.js';
+
+const run = promisify(execFile);
+const script = (name: string): string => join(repository, 'firmware/overlay/usr/lib/container-backup/bin', name);
+
+/** A root as the image's, with the names of this machine's network. */
+async function newRoot(t: Test): Promise<string> {
+  const root = t.testdir({
+    etc: { 'machine-id': '0123456789abcdef0123456789abcdef\n' },
+    data: {},
+    proc: { net: {}, sys: { kernel: { hostname: 'nobody-yet\n' } } },
+    run: {},
+    usr: { lib: { 'os-release': 'IMAGE_VERSION=9.8\n', 'container-backup': { 'package.json': '{\n  "version": "1.2.3"\n}\n' } } },
+    var: { lib: { 'container-backup': {} } },
+  });
+  for (const name of ['fib_trie', 'if_inet6']) await symlink(`/proc/net/${name}`, join(root, 'proc/net', name));
+  return root;
+}
+
+const makeIdentity = (root: string): Promise<unknown> => run(script('identity'), { env: { ...process.env, IDENTITY_ROOT: root } });
+const digest = async (file: string): Promise<string> =>
+  createHash('sha256')
+    .update(await readFile(file))
+    .digest('hex');
+
+const made = ['hostname', 'tls/key.pem', 'tls/certificate.pem', 'ssh/ssh_host_ed25519_key', 'ssh/ssh_host_ed25519_key.pub'];
+
+t.test('the device makes its own names and keys once, readable by nobody else', async (t) => {
+  const root = await newRoot(t);
+  const identity = join(root, 'data/identity');
+  const digests = (): Promise<string[]> => Promise.all(made.map((name) => digest(join(identity, name))));
+  await makeIdentity(root);
+  const first = await digests();
+  t.equal(await readFile(join(identity, 'hostname'), 'utf8'), 'container-backup-012345\n');
+  t.equal(await readFile(join(root, 'proc/sys/kernel/hostname'), 'utf8'), 'container-backup-012345\n', 'and takes its name');
+  const certificate = new X509Certificate(await readFile(join(identity, 'tls/certificate.pem')));
+  t.equal(certificate.checkHost('container-backup-012345.local'), 'container-backup-012345.local');
+  for (const key of ['tls/key.pem', 'ssh/ssh_host_ed25519_key']) t.equal((await stat(join(identity, key))).mode & 0o777, 0o600, key);
+  await makeIdentity(root);
+  t.same(await digests(), first, 'the next start changes nothing');
+});
+
+t.test('what a power cut has emptied is made again, and what is whole stays', async (t) => {
+  const root = await newRoot(t);
+  const identity = join(root, 'data/identity');
+  await makeIdentity(root);
+  const kept = await digest(join(identity, 'ssh/ssh_host_ed25519_key'));
+  await writeFile(join(identity, 'tls/key.pem'), '');
+  await writeFile(join(identity, 'hostname'), '');
+  await writeFile(join(identity, 'ssh/ssh_host_ed25519_key.pub'), 'rubbish');
+  await makeIdentity(root);
+  const key = await readFile(join(identity, 'tls/key.pem'), 'utf8');
+  const certificate = new X509Certificate(await readFile(join(identity, 'tls/certificate.pem')));
+  const { stdout } = await run('openssl', ['pkey', '-in', join(identity, 'tls/key.pem'), '-pubout']);
+  t.match(key, 'PRIVATE KEY');
+  t.equal(String(certificate.publicKey.export({ type: 'spki', format: 'pem' })), stdout, 'the certificate belongs to the new key');
+  t.equal(await readFile(join(identity, 'hostname'), 'utf8'), 'container-backup-012345\n');
+  t.equal(await digest(join(identity, 'ssh/ssh_host_ed25519_key')), kept, 'the SSH key stays');
+  t.match(await readFile(join(identity, 'ssh/ssh_host_ed25519_key.pub'), 'utf8'), /^ssh-ed25519 /);
+});
+
+/** The console of a root. */
+function startConsole(t: Test, root: string): { says(pattern: RegExp): Promise<string> } {
+  const child = spawn(script('console'), ['ttyS0'], { env: { ...process.env, CONSOLE_ROOT: root, CONSOLE_EVERY: '0.2' } });
+  let said = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    said += text;
+  });
+  t.teardown(() => child.kill());
+  return {
+    /** The page that was drawn last, once it is so. */
+    async says(pattern) {
+      for (let tries = 100; tries > 0; tries--) {
+        const page = `Container Backup${said.split('Container Backup').at(-1) ?? ''}`;
+        if (pattern.test(page)) return page;
+        await sleep(100);
+      }
+      throw new Error(`no ${pattern} in\n${said}`);
+    },
+  };
+}
+
+t.test('the console shows where, the certificate, and the code for as long as it is worth something', async (t) => {
+  const root = await newRoot(t);
+  const code = join(root, 'var/lib/container-backup/setup-code');
+  await writeFile(code, 'AbC-123_\n');
+  const { says } = startConsole(t, root);
+  const page = await says(/Certificate/);
+  t.match(page, 'Container Backup 1.2.3 (firmware 9.8)');
+  t.match(page, 'https://nobody-yet.local/');
+  t.match(page, /Setup code \(once, for the first administrator\): {2}AbC-123_\n/);
+  await makeIdentity(root);
+  const file = await readFile(join(root, 'data/identity/tls/certificate.pem'));
+  const fingerprint = new X509Certificate(file).fingerprint256;
+  const named = await says(/https:\/\/container-backup-012345\.local\//);
+  t.equal((await says(/[0-9A-F]{2}:[0-9A-F]{2}/)).replaceAll(/\s/g, '').includes(fingerprint), true, 'the certificate that was made');
+  t.match(named, 'Setup code');
+  await rm(code);
+  await says(/^(?![\s\S]*Setup code)/);
+  t.pass('the code goes once it is used');
+});
