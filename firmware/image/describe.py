@@ -77,11 +77,8 @@ def sbom(given, debian, extras, npm, integrities):
 def manifest(given, debian, extras, npm):
     work, result = Path(given["work"]), Path(given["result"])
     files = {}
-    for path in [work / "root.squashfs", work / "boot.ext4", work / "disk.img", *sorted(result.glob("*.img.zst"))]:
+    for path in [work / "root.squashfs", work / "boot.ext4", work / "disk.img", *sorted(result.glob("*.img.zst")), *sorted(result.glob("*.raucb"))]:
         files[path.name] = {"size": path.stat().st_size, "sha256": digest(path)}
-    for path in sorted(result.glob("*.raucb")):
-        # Its signature holds the time and its verity tree a random salt: the two images inside are what can be compared.
-        files[path.name] = {"size": path.stat().st_size}
     return {
         "name": given["name"], "version": given["version"], "board": given["board"], "architecture": given["architecture"],
         "commit": given["commit"], "source_date_epoch": int(given["epoch"]), "release": given["release"] != "",
