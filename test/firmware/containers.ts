@@ -1,4 +1,5 @@
 /** Containers inside the guest, made of its own busybox, and what is compared of them. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type ApiClient, notSoon } from '../support/api-client.js';
 import type { Shell } from './shell.js';
 
@@ -66,6 +67,14 @@ export function dockerSubject(shell: Shell): Subject {
     digest: () => shell.run(`${print}print "${layer}/srv/data"; print "${volume}"`),
     running: async () => (await shell.run(`docker inspect -f '{{.State.Running}}' site`)).trim() === 'true',
   };
+}
+
+/** @throws Error when it does not run a minute after the API answers */
+export async function starts(subject: Subject): Promise<void> {
+  for (let tries = 60; !(await subject.running()); tries--) {
+    if (tries === 0) throw new Error(`the ${subject.type} container does not run`);
+    await sleep(1000);
+  }
 }
 
 export interface Place {

@@ -8,7 +8,7 @@ import { startRemote } from '../support/remotes.js';
 import { GuestAppliance } from './appliance.js';
 import { dockerSubject, lxcSubject, newJob, type Place, restore, type Subject } from './containers.js';
 import { cutsDuringBackup } from './power-cuts.js';
-import { becomesGood, checkRefusals, checkUpdates, makeBundles } from './updates.js';
+import { checkCutDuringInstall, checkRefusals, checkUpdates, type Kept, makeBundles } from './updates.js';
 
 const board = process.env.BOARD ?? 'qemu-x86_64';
 const folder = await mkdtemp(join(tmpdir(), 'firmware-'));
@@ -102,26 +102,14 @@ for (const kind of ['smb', 'sftp'] as const) {
   });
 }
 
-await step('after a reboot jobs, containers and its identity are still there', async (t) => {
-  const before = await appliance.bootId();
-  const identity = await appliance.shell.run('cat /etc/machine-id /data/identity/hostname');
-  const { fingerprint } = appliance.tunnel;
-  await appliance.shell.run(': >/efi/grub/grubenv; sync'); // as a power cut may leave it
-  await appliance.api.call('POST', '/update/reboot', {});
-  await appliance.restarted(before);
-  const kept = await appliance.api.call('GET', '/backup/');
-  t.same(new Set(Array.isArray(kept) ? kept.map((job) => part(job, 'id')) : []), new Set(jobs.values()), 'its jobs');
-  t.equal(await appliance.shell.run('cat /etc/machine-id /data/identity/hostname'), identity, 'its names');
-  t.equal(appliance.tunnel.fingerprint, fingerprint, 'its certificate');
-  for (const subject of subjects) t.ok(await subject.running(), `${subject.type}: it was started`);
-  await becomesGood(t, appliance);
-  t.match(await appliance.shell.run('grub-editenv /efi/grub/grubenv list'), /^A_OK=1$/m, 'the boot loader remembers again');
-});
-
 await step('a bundle that is not to be trusted, or does not fit, is refused with its own error', (t) =>
   checkRefusals(t, appliance, { board, folder }),
 );
-await step('updates to the other slot, and falls back from one that is not healthy', (t) => checkUpdates(t, appliance, bundles));
+const kept: Kept = { appliance, subjects };
+await step('outlives a power cut during an update, with its jobs, containers and identity', (t) => checkCutDuringInstall(t, kept, bundles));
+await step('updates to the other slot, with all of them, and falls back from one that is not healthy', (t) =>
+  checkUpdates(t, kept, bundles),
+);
 await step('outlives a power cut in the middle of a backup, five times', (t) =>
   cutsDuringBackup(
     t,

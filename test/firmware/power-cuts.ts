@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Test } from 'tap';
 import { isBody, part } from '../support/api-client.js';
 import type { GuestAppliance } from './appliance.js';
-import { restore, type Subject } from './containers.js';
+import { restore, type Subject, starts } from './containers.js';
 
 interface BackedUp {
   readonly subject: Subject;
@@ -53,14 +53,6 @@ export async function cutsDuringBackup(t: Test, appliance: GuestAppliance, all: 
 /** So many of them with their number, the first again after the last. */
 function* inTurn<T>(all: readonly T[], times: number): Generator<[number, T]> {
   for (let n = 0; n < times; ) for (const one of all.slice(0, times - n)) yield [n++, one];
-}
-
-/** @throws Error when it does not run a minute after the API answers */
-async function starts(subject: Subject): Promise<void> {
-  for (let tries = 60; !(await subject.running()); tries--) {
-    if (tries === 0) throw new Error(`the ${subject.type} container does not run`);
-    await sleep(1000);
-  }
 }
 
 const stateOf = async (appliance: GuestAppliance, job: number): Promise<unknown> =>

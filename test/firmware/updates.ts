@@ -6,6 +6,7 @@ import type { Test } from 'tap';
 import { part } from '../support/api-client.js';
 import type { GuestAppliance } from './appliance.js';
 import { developmentKeys, flipBit, foreignKeys, sendBundle, smallBundle, variantBundle } from './bundles.js';
+import { type Subject, starts } from './containers.js';
 
 interface Where {
   readonly board: string;
@@ -86,19 +87,53 @@ async function install(t: Test, appliance: GuestAppliance): Promise<void> {
   t.equal(part(update, 'state'), 'installed', JSON.stringify(update));
 }
 
-/** The power goes while the other slot is being written. What was sent is still there, for another try. */
-async function cutDuringInstall(t: Test, appliance: GuestAppliance): Promise<void> {
-  const { slot, version } = await runs(appliance);
+/** What an appliance must still have after whatever has happened: its jobs, names and certificate, and containers that run. */
+export interface Kept {
+  readonly appliance: GuestAppliance;
+  readonly subjects: readonly Subject[];
+}
+
+interface State {
+  readonly jobs: readonly unknown[];
+  readonly names: string;
+  readonly certificate: string;
+}
+
+async function stateOf({ appliance }: Kept): Promise<State> {
+  const jobs = await appliance.api.call('GET', '/backup/');
+  const names = await appliance.shell.run('cat /etc/machine-id /data/identity/hostname');
+  return { jobs: Array.isArray(jobs) ? jobs.map((job) => part(job, 'id')) : [], names, certificate: appliance.tunnel.fingerprint };
+}
+
+async function checkKept(t: Test, kept: Kept, before: State): Promise<void> {
+  t.same(await stateOf(kept), before, 'its jobs, names and certificate are still there');
+  for (const subject of kept.subjects) {
+    await starts(subject);
+    t.pass(`${subject.type}: it was started`);
+  }
+  await becomesGood(t, kept.appliance);
+}
+
+/** The power goes while the other slot is being written, and takes what the boot loader remembers with it. What was sent is still
+ *  there, for another try. */
+export async function checkCutDuringInstall(t: Test, kept: Kept, bundles: Bundles): Promise<void> {
+  const { appliance } = kept;
+  await send(t, appliance, await bundles.good);
+  const before = await stateOf(kept);
+  t.not(before.jobs.length, 0, 'there are jobs');
+  const first = await runs(appliance);
   await appliance.api.call('POST', '/update/install', {});
   const update = await stateIn(appliance, ['installing', 'installed', 'failed']);
   t.equal(part(update, 'state'), 'installing', 'it is being installed');
   await sleep(writingMs);
+  await appliance.shell.run(': >/efi/grub/grubenv; sync /efi/grub/grubenv');
   await appliance.machine.cutPower();
   await appliance.boot();
   await appliance.logIn();
   await appliance.shellAnswers();
-  t.same(await runs(appliance), { slot, version }, 'after a power cut during an installation the slot that ran runs');
-  await becomesGood(t, appliance);
+  t.same(await runs(appliance), first, 'the slot that ran runs');
+  await checkKept(t, kept, before);
+  t.match(await appliance.shell.run('grub-editenv /efi/grub/grubenv list'), /^A_OK=1$/m, 'the boot loader remembers again');
 }
 
 /** Which slot, and of which version. */
@@ -121,17 +156,18 @@ export function makeBundles({ board, folder }: Where): Bundles {
   return { good, bad };
 }
 
-export async function checkUpdates(t: Test, appliance: GuestAppliance, bundles: Bundles): Promise<void> {
+/** Installs what was sent, then what is broken. */
+export async function checkUpdates(t: Test, kept: Kept, bundles: Bundles): Promise<void> {
+  const { appliance } = kept;
+  const state = await stateOf(kept);
   const first = await appliance.slot();
-  await send(t, appliance, await bundles.good);
-  await cutDuringInstall(t, appliance);
   await install(t, appliance);
   let before = await appliance.bootId();
   await appliance.api.call('POST', '/update/reboot', {});
   await appliance.restarted(before);
   t.not(await appliance.slot(), first, 'the other slot runs');
   t.equal(part(await appliance.update(), 'version'), newer, `it is ${newer}`);
-  await becomesGood(t, appliance);
+  await checkKept(t, kept, state);
 
   await send(t, appliance, await bundles.bad);
   await install(t, appliance);
@@ -150,7 +186,7 @@ const startsOfSlots = async (appliance: GuestAppliance): Promise<number> =>
   (await appliance.machine.console()).match(/Starting slot/g)?.length ?? 0;
 
 /** The health service says so, a while after the API answers. */
-export async function becomesGood(t: Test, appliance: GuestAppliance): Promise<void> {
+async function becomesGood(t: Test, appliance: GuestAppliance): Promise<void> {
   const isGood = async (): Promise<boolean> => {
     const slots = part(await appliance.update(), 'slots');
     const running = Array.isArray(slots) ? slots.find((slot) => part(slot, 'booted') === true) : undefined;
