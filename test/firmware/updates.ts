@@ -172,11 +172,11 @@ export async function checkUpdates(t: Test, kept: Kept, bundles: Bundles): Promi
   await send(t, appliance, await bundles.bad);
   await install(t, appliance);
   before = await appliance.bootId();
-  const starts = await startsOfSlots(appliance);
+  const soFar = await startsOfSlots(appliance);
   await appliance.api.call('POST', '/update/reboot', {});
   await appliance.restarted(before, installMs);
   t.equal(part(await appliance.update(), 'version'), newer, 'the one before runs again');
-  const tries = (await startsOfSlots(appliance)) - starts - 1;
+  const tries = (await startsOfSlots(appliance)) - soFar - 1;
   t.ok(tries >= 1 && tries <= 3, `the broken one was started ${tries} times`);
   await becomesGood(t, appliance);
 }
