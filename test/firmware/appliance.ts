@@ -75,6 +75,14 @@ export class GuestAppliance implements AsyncDisposable {
     }
   }
 
+  /** The power goes and comes back. Waits until its admin is logged in and its shell answers. @param beside a second disk */
+  async powerCut(beside?: string): Promise<void> {
+    await this.machine.cutPower();
+    await this.boot(beside);
+    await this.logIn();
+    await this.shellAnswers();
+  }
+
   /** After a restart that somebody has ordered: waits until the machine that answers is another boot than `before`. */
   async restarted(before: string, limitMs = bootMs): Promise<void> {
     const until = Date.now() + limitMs;

@@ -105,7 +105,7 @@ for (const kind of ['smb', 'sftp'] as const) {
 await step('a bundle that is not to be trusted, or does not fit, is refused with its own error', (t) =>
   checkRefusals(t, appliance, { board, folder }),
 );
-const kept: Kept = { appliance, subjects };
+const kept: Kept = { appliance, subjects, jobs };
 await step('outlives a power cut during an update, with its jobs, containers and identity', (t) => checkCutDuringInstall(t, kept, bundles));
 await step('updates to the other slot, with all of them, and falls back from one that is not healthy', (t) =>
   checkUpdates(t, kept, bundles),

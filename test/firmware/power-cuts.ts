@@ -21,15 +21,12 @@ export async function cutsDuringBackup(t: Test, appliance: GuestAppliance, all: 
   const digests = await Promise.all(all.map(({ subject }) => subject.digest()));
   let within = 0;
   for (const [n, { job }] of inTurn(all, times)) {
+    const twin = n === 0 ? await appliance.machine.freshDisk() : undefined;
     await appliance.api.call('PUT', `/backup/${job}/run`);
     for (let tries = 600; part(await stateOf(appliance, job), 'code') !== 'running' && tries > 0; tries--) await sleep(100);
     await sleep(apartMs * n);
     if (part(await stateOf(appliance, job), 'code') === 'running') within++;
-    await appliance.machine.cutPower();
-    const twin = n === 0 ? await appliance.machine.freshDisk() : undefined;
-    await appliance.boot(twin); // from its own disk all the same: the login, the jobs and the containers are there
-    await appliance.logIn();
-    await appliance.shellAnswers();
+    await appliance.powerCut(twin); // from its own disk all the same: the login, the jobs and the containers are there
     const state = await stateOf(appliance, job);
     t.ok(isBody(state) && [0, -1].includes(Number(state.result)), `cut ${n + 1}: the job is told as ${JSON.stringify(state)}`);
     for (const [m, { subject }] of all.entries()) {
