@@ -35,14 +35,22 @@ const codes: Readonly<Partial<Record<PluginErrorCode, readonly string[]>>> = {
 
 const codeOf = new Map(pluginErrorCodes.flatMap((code) => (codes[code] ?? []).map((name) => [name, code] as const)));
 
-/** The first status that smbclient names, without NT_STATUS_; undefined when nothing failed. Lines of a listing begin with
- *  two spaces: a file that is called like a status is none. */
+const finished = /^(?:putt|gett)ing file .* \([^()]+\/s(?:ec)?\) \(average [^()]+\/s(?:ec)?\)$/;
+
+/** Where smbclient says the status of what failed: before a path or after it. A name in a path may look like one, too. */
+function statusOn(line: string): string | undefined {
+  // of a listing, and of a transfer that is done
+  if (line.startsWith('  ') || finished.test(line)) return undefined;
+  const found =
+    /^(?:Error )?NT_STATUS_([A-Z0-9_]+)/.exec(line) ?? /NT_STATUS_([A-Z0-9_]+)$/.exec(line) ?? /NT_STATUS_([A-Z0-9_]+)/.exec(line);
+  return found?.[1];
+}
+
+/** The first status that smbclient names, without NT_STATUS_; undefined when nothing failed. */
 export function statusIn(output: string): string | undefined {
   for (const line of output.split('\n')) {
-    if (line.startsWith('  ')) continue;
-    // a cd names the folder before the status, everything else after it
-    const found = line.startsWith('cd ') ? /.*NT_STATUS_([A-Z0-9_]+)/.exec(line) : /NT_STATUS_([A-Z0-9_]+)/.exec(line);
-    if (found !== null) return found[1];
+    const status = statusOn(line);
+    if (status !== undefined) return status;
   }
   return undefined;
 }

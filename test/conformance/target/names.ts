@@ -21,6 +21,9 @@ const odd = [
   '#hash~',
   '.hidden',
   '...',
+  'No such file or directory',
+  'NT_STATUS_DISK_FULL',
+  'Permission denied (publickey)',
   `long-${'n'.repeat(200)}`,
 ];
 /** What smb servers refuse; a target that cannot keep a name says `invalid`. */
