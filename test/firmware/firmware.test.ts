@@ -7,7 +7,7 @@ import { part } from '../support/api-client.js';
 import { startRemote } from '../support/remotes.js';
 import { GuestAppliance } from './appliance.js';
 import { dockerSubject, lxcSubject, newJob, type Place, restore, type Subject } from './containers.js';
-import { cutsDuringBackup } from './power-cuts.js';
+import { PowerCuts } from './power-cuts.js';
 import { checkCutDuringInstall, checkRefusals, checkUpdates, type Kept, makeBundles } from './updates.js';
 
 const board = process.env.BOARD ?? 'qemu-x86_64';
@@ -105,16 +105,18 @@ for (const kind of ['smb', 'sftp'] as const) {
 await step('a bundle that is not to be trusted, or does not fit, is refused with its own error', (t) =>
   checkRefusals(t, appliance, { board, folder }),
 );
-const kept: Kept = { appliance, subjects, jobs };
-await step('outlives a power cut during an update, with its jobs, containers and identity', (t) => checkCutDuringInstall(t, kept, bundles));
+const all = subjects.map((subject) => ({ subject, job: jobOf(`${subject.type}-data`) }));
+const cuts = await PowerCuts.of(appliance, all);
+const kept: Kept = { appliance, subjects, jobs, cuts };
+await step('outlives a power cut while an update is installed and a backup runs, with its jobs, containers and identity', (t) =>
+  checkCutDuringInstall(t, kept, bundles),
+);
 await step('updates to the other slot, with all of them, and falls back from one that is not healthy', (t) =>
   checkUpdates(t, kept, bundles),
 );
-await step('outlives a power cut in the middle of a backup, five times', (t) =>
-  cutsDuringBackup(
-    t,
-    appliance,
-    subjects.map((subject) => ({ subject, job: jobOf(`${subject.type}-data`) })),
-    5,
-  ),
-);
+await step('outlives power cuts in the middle of a backup, five with those before, and each container comes back afterwards', async (t) => {
+  // from its own disk all the same
+  await cuts.cut(t, { beside: await appliance.machine.freshDisk() });
+  for (let n = 0; n < 2; n++) await cuts.cut(t);
+  await cuts.end(t, 5);
+});

@@ -5,28 +5,54 @@ import { isBody, part } from '../support/api-client.js';
 import type { GuestAppliance } from './appliance.js';
 import { restore, type Subject, starts } from './containers.js';
 
-interface BackedUp {
+export interface BackedUp {
   readonly subject: Subject;
   /** To the data partition. */
   readonly job: number;
+}
+
+export interface CutOptions {
+  /** A second disk, that the machine finds before its own when it starts again. */
+  readonly beside?: string;
+  /** What else is wrong when the power goes: done while the job runs. */
+  readonly before?: () => Promise<unknown>;
 }
 
 /** A backup takes some 6 s there. */
 const apartMs = 1000;
 const place = { target: 'local', path: '/backup' } as const;
 
-/** Cuts while a job runs, each time at another moment, in the run that follows an earlier cut, too. The container runs as it did;
- *  in the end the job of each has a good run, and it comes back from that. */
-export async function cutsDuringBackup(t: Test, appliance: GuestAppliance, all: readonly BackedUp[], times: number): Promise<void> {
-  const digests = await Promise.all(all.map(({ subject }) => subject.digest()));
-  let within = 0;
-  for (const [n, { job }] of inTurn(all, times)) {
-    const twin = n === 0 ? await appliance.machine.freshDisk() : undefined;
+const stateOf = async (appliance: GuestAppliance, job: number): Promise<unknown> =>
+  part(await appliance.api.call('GET', `/backup/${job}?view=full`), 'state');
+const isRunning = (state: unknown): boolean => part(state, 'code') === 'running';
+
+/** Cuts while a job runs, of each container in turn, each time at another moment; in the run that follows an earlier cut, too. */
+export class PowerCuts {
+  #made = 0;
+  #within = 0;
+
+  private constructor(
+    readonly appliance: GuestAppliance,
+    readonly all: readonly BackedUp[],
+    /** What the data of each is as long as nobody harms it. */
+    readonly digests: readonly string[],
+  ) {}
+
+  static async of(appliance: GuestAppliance, all: readonly BackedUp[]): Promise<PowerCuts> {
+    return new PowerCuts(appliance, all, await Promise.all(all.map(({ subject }) => subject.digest())));
+  }
+
+  /** One more: the login, the jobs and the containers are there again. */
+  async cut(t: Test, { beside, before }: CutOptions = {}): Promise<void> {
+    const { appliance, all, digests } = this;
+    const n = this.#made++;
+    const { job } = this.#next(n);
     await appliance.api.call('PUT', `/backup/${job}/run`);
-    for (let tries = 600; part(await stateOf(appliance, job), 'code') !== 'running' && tries > 0; tries--) await sleep(100);
+    for (let tries = 600; !isRunning(await stateOf(appliance, job)) && tries > 0; tries--) await sleep(100);
     await sleep(apartMs * n);
-    if (part(await stateOf(appliance, job), 'code') === 'running') within++;
-    await appliance.powerCut(twin); // from its own disk all the same: the login, the jobs and the containers are there
+    await before?.();
+    if (isRunning(await stateOf(appliance, job))) this.#within++;
+    await appliance.powerCut(beside);
     const state = await stateOf(appliance, job);
     t.ok(isBody(state) && [0, -1].includes(Number(state.result)), `cut ${n + 1}: the job is told as ${JSON.stringify(state)}`);
     for (const [m, { subject }] of all.entries()) {
@@ -34,23 +60,26 @@ export async function cutsDuringBackup(t: Test, appliance: GuestAppliance, all: 
       t.equal(await subject.digest(), digests[m], `cut ${n + 1}, ${subject.type}: it runs, and its data is what it was`);
     }
   }
-  t.ok(within >= Math.ceil(times / 2), `${within} of ${times} cuts were while the job ran`);
-  await Promise.all(
-    all.map(async ({ subject, job }, m) => {
-      await appliance.api.backUp(job);
-      await subject.harm();
-      t.not(await subject.digest(), digests[m], `${subject.type}: harmed after a run that is good`);
-      await restore(appliance.api, subject, place, `${subject.type}-data`);
-      t.equal(await subject.digest(), digests[m], `${subject.type}: it comes back from that run`);
-      t.ok(await subject.running(), `${subject.type}: it runs`);
-    }),
-  );
-}
+  #next(n: number): BackedUp {
+    const next = this.all[n % this.all.length];
+    if (next === undefined) throw new Error('nothing is backed up');
+    return next;
+  }
 
-/** So many of them with their number, the first again after the last. */
-function* inTurn<T>(all: readonly T[], times: number): Generator<[number, T]> {
-  for (let n = 0; n < times; ) for (const one of all.slice(0, times - n)) yield [n++, one];
+  /** There were so many, and most within a run; the job of each has a good run after them, and it comes back from that. */
+  async end(t: Test, times: number): Promise<void> {
+    const { appliance, all, digests } = this;
+    t.equal(this.#made, times, `${times} power cuts`);
+    t.ok(this.#within >= Math.ceil(times / 2), `${this.#within} of them while the job ran`);
+    await Promise.all(
+      all.map(async ({ subject, job }, m) => {
+        await appliance.api.backUp(job);
+        await subject.harm();
+        t.not(await subject.digest(), digests[m], `${subject.type}: harmed after a run that is good`);
+        await restore(appliance.api, subject, place, `${subject.type}-data`);
+        t.equal(await subject.digest(), digests[m], `${subject.type}: it comes back from that run`);
+        t.ok(await subject.running(), `${subject.type}: it runs`);
+      }),
+    );
+  }
 }
-
-const stateOf = async (appliance: GuestAppliance, job: number): Promise<unknown> =>
-  part(await appliance.api.call('GET', `/backup/${job}?view=full`), 'state');
