@@ -106,7 +106,7 @@ await step('a bundle that is not to be trusted, or does not fit, is refused with
   checkRefusals(t, appliance, { board, folder }),
 );
 const all = subjects.map((subject) => ({ subject, job: jobOf(`${subject.type}-data`) }));
-const cuts = await PowerCuts.of(appliance, all);
+const cuts = new PowerCuts(appliance, all);
 const kept: Kept = { appliance, subjects, jobs, cuts };
 await step('outlives a power cut while an update is installed and a backup runs, with its jobs, containers and identity', (t) =>
   checkCutDuringInstall(t, kept, bundles),

@@ -30,21 +30,18 @@ const isRunning = (state: unknown): boolean => part(state, 'code') === 'running'
 export class PowerCuts {
   #made = 0;
   #within = 0;
+  /** What the data of each is as long as nobody harms it. */
+  #digests: readonly string[] = [];
 
-  private constructor(
+  constructor(
     readonly appliance: GuestAppliance,
     readonly all: readonly BackedUp[],
-    /** What the data of each is as long as nobody harms it. */
-    readonly digests: readonly string[],
   ) {}
-
-  static async of(appliance: GuestAppliance, all: readonly BackedUp[]): Promise<PowerCuts> {
-    return new PowerCuts(appliance, all, await Promise.all(all.map(({ subject }) => subject.digest())));
-  }
 
   /** One more: the login, the jobs and the containers are there again. */
   async cut(t: Test, { beside, before }: CutOptions = {}): Promise<void> {
-    const { appliance, all, digests } = this;
+    const { appliance, all } = this;
+    if (this.#made === 0) this.#digests = await Promise.all(all.map(({ subject }) => subject.digest()));
     const n = this.#made++;
     const { job } = this.#next(n);
     await appliance.api.call('PUT', `/backup/${job}/run`);
@@ -57,7 +54,7 @@ export class PowerCuts {
     t.ok(isBody(state) && [0, -1].includes(Number(state.result)), `cut ${n + 1}: the job is told as ${JSON.stringify(state)}`);
     for (const [m, { subject }] of all.entries()) {
       await starts(subject);
-      t.equal(await subject.digest(), digests[m], `cut ${n + 1}, ${subject.type}: it runs, and its data is what it was`);
+      t.equal(await subject.digest(), this.#digests[m], `cut ${n + 1}, ${subject.type}: it runs, and its data is what it was`);
     }
   }
   #next(n: number): BackedUp {
@@ -68,16 +65,16 @@ export class PowerCuts {
 
   /** There were so many, and most within a run; the job of each has a good run after them, and it comes back from that. */
   async end(t: Test, times: number): Promise<void> {
-    const { appliance, all, digests } = this;
+    const { appliance, all } = this;
     t.equal(this.#made, times, `${times} power cuts`);
     t.ok(this.#within >= Math.ceil(times / 2), `${this.#within} of them while the job ran`);
     await Promise.all(
       all.map(async ({ subject, job }, m) => {
         await appliance.api.backUp(job);
         await subject.harm();
-        t.not(await subject.digest(), digests[m], `${subject.type}: harmed after a run that is good`);
+        t.not(await subject.digest(), this.#digests[m], `${subject.type}: harmed after a run that is good`);
         await restore(appliance.api, subject, place, `${subject.type}-data`);
-        t.equal(await subject.digest(), digests[m], `${subject.type}: it comes back from that run`);
+        t.equal(await subject.digest(), this.#digests[m], `${subject.type}: it comes back from that run`);
         t.ok(await subject.running(), `${subject.type}: it runs`);
       }),
     );

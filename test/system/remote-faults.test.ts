@@ -8,7 +8,7 @@ import { killedFor, RemoteFaults } from './remote-faults-bench.js';
 
 const points = 20;
 // most of the time is waiting, for servers and until something is tried again; each has a server and a service of its own
-t.jobs = 3;
+t.jobs = 6;
 
 for (const kind of remoteKinds) {
   t.test(`${kind}: the server is killed at ${points} points of a run`, async (t) => {

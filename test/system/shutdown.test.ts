@@ -13,8 +13,9 @@ import { seededRandom } from './crash-random.js';
 import { runToEnd } from './service-process.js';
 
 const size = { large: 8, small: 400, hotSmall: 600, hotLarge: 24 };
-const random = seededRandom();
-t.comment(`TEST_SEED=${random.seed}`);
+const { seed } = seededRandom();
+t.comment(`TEST_SEED=${seed}`);
+t.jobs = 2; // each has a service and engines of its own
 
 /** Everything on the share, folders and hidden files too. */
 const everything = async (a: Appliance): Promise<string[]> => (await readdir(a.share, { recursive: true })).sort();
@@ -48,6 +49,7 @@ async function stopped(t: Test, a: Appliance, kind: 'backup' | 'restore', id: nu
 }
 
 t.test('SIGTERM ends running jobs: soon, with 0, the containers run, and nothing of the runs is left', async (t) => {
+  const random = seededRandom(seed);
   const dockerd = await ownDockerd(t);
   const a = await makeAppliance(t, { dockerd, flags: ['--new-base-ratio', '0.05'] });
   const first = await makeBusyLxc(a, 'busy-lxc', size);
@@ -81,6 +83,7 @@ t.test('SIGTERM ends running jobs: soon, with 0, the containers run, and nothing
 });
 
 t.test('a backup that is stopped leaves no trace, wherever it is', async (t) => {
+  const random = seededRandom(seed);
   const dockerd = await ownDockerd(t);
   const a = await makeAppliance(t, { dockerd, flags: ['--new-base-ratio', '0.05'] });
   for (const container of [await makeBusyLxc(a, 'busy-lxc', size), await makeBusyDocker(a, dockerd, 'busy-docker', size)]) {
@@ -113,6 +116,7 @@ t.test('a backup that is stopped leaves no trace, wherever it is', async (t) => 
 });
 
 t.test('a restore that is stopped leaves the old container as it was, and of a new one nothing', async (t) => {
+  const random = seededRandom(seed);
   const dockerd = await ownDockerd(t);
   const a = await makeAppliance(t, { dockerd, flags: ['--undo-hours', '0'] });
   a.alsoDestroy('clone');

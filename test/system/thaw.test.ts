@@ -12,6 +12,8 @@ import { lxc, startLxc } from '../support/lxc.js';
 import { lxcEngine } from './busy-container.js';
 import { descendants } from './process-tree.js';
 
+t.jobs = 4; // most of the time is waiting, for what does not stop; each has a service of its own
+
 /** A lxc-unfreeze that kills itself as many times as the file says, before it is itself again. */
 const suicidal = (file: string): string => `#!/bin/sh
 n=$(cat ${file})
