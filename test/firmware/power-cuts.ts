@@ -11,13 +11,6 @@ export interface BackedUp {
   readonly job: number;
 }
 
-export interface CutOptions {
-  /** A second disk, that the machine finds before its own when it starts again. */
-  readonly beside?: string;
-  /** What else is wrong when the power goes: done while the job runs. */
-  readonly before?: () => Promise<unknown>;
-}
-
 /** A backup takes some 6 s there. */
 const apartMs = 1000;
 const place = { target: 'local', path: '/backup' } as const;
@@ -38,8 +31,9 @@ export class PowerCuts {
     readonly all: readonly BackedUp[],
   ) {}
 
-  /** One more: the login, the jobs and the containers are there again. */
-  async cut(t: Test, { beside, before }: CutOptions = {}): Promise<void> {
+  /** One more: the login, the jobs and the containers are there again.
+   *  @param beside a second disk, which the machine finds before its own when it starts again */
+  async cut(t: Test, beside?: string): Promise<void> {
     const { appliance, all } = this;
     if (this.#made === 0) this.#digests = await Promise.all(all.map(({ subject }) => subject.digest()));
     const n = this.#made++;
@@ -47,7 +41,6 @@ export class PowerCuts {
     await appliance.api.call('PUT', `/backup/${job}/run`);
     for (let tries = 600; !isRunning(await stateOf(appliance, job)) && tries > 0; tries--) await sleep(100);
     await sleep(apartMs * n);
-    await before?.();
     if (isRunning(await stateOf(appliance, job))) this.#within++;
     await appliance.powerCut(beside);
     const state = await stateOf(appliance, job);
