@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { ApiClient } from './api-client.js';
-import { serviceArguments } from './service-command.js';
+import { serviceCommand } from './service-command.js';
 
 export interface ServiceOptions {
   readonly stateFolder: string;
@@ -43,7 +43,8 @@ export class DemoService extends ApiClient implements AsyncDisposable {
       ...docker,
       ...(options.flags ?? []),
     ];
-    const child = spawn(process.execPath, [...serviceArguments, ...flags], {
+    const [program, first] = serviceCommand;
+    const child = spawn(program, [...first, ...flags], {
       stdio: ['ignore', 'pipe', options.quiet ? 'ignore' : 'inherit'],
       env: { ...process.env, ...options.environment },
     });

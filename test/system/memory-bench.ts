@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Test } from 'tap';
 import { type Body, isBody, notSoon, part } from '../support/api-client.js';
-import { type Appliance, makeAppliance } from '../support/appliance.js';
+import type { Appliance } from '../support/appliance.js';
 import type { PlaceWish } from './fidelity-bench.js';
 import { MemoryWatch } from './memory-watch.js';
 
@@ -15,9 +15,6 @@ const inShare: PlaceWish = { target: 'local', path: '/test/large' };
 /** What the last quarter may need, MiB, when nothing goes on growing. In a run of some seconds V8's heaps are still finding
  *  their size, by some 30 MiB; a long one is judged strictly. */
 const mostAfter = (thirdQuarter: number): number => (isLarge ? 1.07 * thirdQuarter : thirdQuarter + 32);
-
-/** A test runner's loaders in the service would be counted, too. */
-export const appliance = (t: Test): Promise<Appliance> => makeAppliance(t, { environment: { NODE_OPTIONS: '' } });
 
 /** Puts the plugin where a user would, and has the service find it. */
 export async function installGenerated(a: Appliance): Promise<void> {

@@ -2,9 +2,9 @@
 import { readdir, rm, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import type { Appliance } from '../support/appliance.js';
+import { type Appliance, makeAppliance } from '../support/appliance.js';
 import { startLxc } from '../support/lxc.js';
-import { appliance, backUp, bytesOf, installGenerated, isLarge, measured, newJob, restoreGenerated } from './memory-bench.js';
+import { backUp, bytesOf, installGenerated, isLarge, measured, newJob, restoreGenerated } from './memory-bench.js';
 import { isWhole, reflinkedFolder } from './reflinked.js';
 
 const gigabytes = isLarge ? 20 : 4;
@@ -21,7 +21,7 @@ async function makeLargeContainer(t: Test, a: Appliance, name: string, size: num
 }
 
 t.test(`an image of ${gigabytes} GB that is made as it is read, compressed`, async (t) => {
-  const a = await appliance(t);
+  const a = await makeAppliance(t);
   await installGenerated(a);
   const name = `generated-${mebibytes}`;
   const id = await newJob(a, 'generated', name, ['compress']);
@@ -32,7 +32,7 @@ t.test(`an image of ${gigabytes} GB that is made as it is read, compressed`, asy
 });
 
 t.test(`${gigabytes} GB in files, through tar, compressed`, async (t) => {
-  const a = await appliance(t);
+  const a = await makeAppliance(t);
   await makeLargeContainer(t, a, 'large', mebibytes);
   const id = await newJob(a, 'lxc', 'large', ['compress', 'pause']);
   const { run, bytes } = await measured(t, a, 'backup', () => backUp(a, id));
@@ -41,7 +41,7 @@ t.test(`${gigabytes} GB in files, through tar, compressed`, async (t) => {
 });
 
 t.test('4 GB that are stored as they are', async (t) => {
-  const a = await appliance(t);
+  const a = await makeAppliance(t);
   const { bavail, bsize } = await statfs(a.share);
   if (bavail * bsize < plain * 2 ** 20 * 3) throw new Error(`12 GB must be free on the file system of ${a.share}`);
   await installGenerated(a);
@@ -54,7 +54,7 @@ t.test('4 GB that are stored as they are', async (t) => {
 });
 
 t.test('two jobs at a time', async (t) => {
-  const a = await appliance(t);
+  const a = await makeAppliance(t);
   await installGenerated(a);
   await makeLargeContainer(t, a, 'large', 4000);
   const jobs = [await newJob(a, 'generated', 'generated-4000', ['compress']), await newJob(a, 'lxc', 'large', ['compress'])];

@@ -3,8 +3,9 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { part } from '../support/api-client.js';
+import { makeAppliance } from '../support/appliance.js';
 import { remoteKinds, startRemote } from '../support/remotes.js';
-import { appliance, backUp, installGenerated, isLarge, measured, newJob, restoreGenerated } from './memory-bench.js';
+import { backUp, installGenerated, isLarge, measured, newJob, restoreGenerated } from './memory-bench.js';
 
 const mebibytes = isLarge ? 20_000 : 1000;
 
@@ -31,7 +32,7 @@ function stagingWatch(stateFolder: string): { most(): number } {
 for (const kind of remoteKinds) {
   t.test(`${kind}: ${mebibytes} MiB that are stored as they are, and back`, async (t) => {
     const bed = await startRemote(t, kind);
-    const a = await appliance(t);
+    const a = await makeAppliance(t);
     await installGenerated(a);
     const profile = Number(
       part(await a.service.call('POST', '/target', { ...bed.body, ...(kind === 'rsync' && largePieces(bed.body)) }), 'id'),

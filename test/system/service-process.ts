@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { serviceArguments } from '../support/service-command.js';
+import { serviceCommand } from '../support/service-command.js';
 
 export interface ServiceProcess extends AsyncDisposable {
   readonly child: ChildProcess;
@@ -14,9 +14,9 @@ export interface ServiceProcess extends AsyncDisposable {
   announces(pattern: RegExp): Promise<RegExpExecArray>;
 }
 
-/** Variables of the one who runs the suite must not configure the service, nor a test runner's loaders slow it down. */
+/** Variables of the one who runs the suite must not configure the service. */
 function cleanEnvironment(more: Readonly<Record<string, string>>): NodeJS.ProcessEnv {
-  const own = Object.entries(process.env).filter(([name]) => !name.startsWith('CONTAINER_BACKUP_') && name !== 'NODE_OPTIONS');
+  const own = Object.entries(process.env).filter(([name]) => !name.startsWith('CONTAINER_BACKUP_'));
   return { ...Object.fromEntries(own), ...more };
 }
 
@@ -27,7 +27,8 @@ export interface ProcessOptions {
 
 export function startProcess(args: readonly string[], { environment = {}, cwd }: ProcessOptions = {}): ServiceProcess {
   const env = cleanEnvironment(environment);
-  const child = spawn(process.execPath, [...serviceArguments, ...args], {
+  const [program, first] = serviceCommand;
+  const child = spawn(program, [...first, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env,
     ...(cwd !== undefined && { cwd }),
