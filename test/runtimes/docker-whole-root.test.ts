@@ -30,7 +30,7 @@ t.test('from a vfs engine to an overlay2 engine', async (t) => {
   await from.run('whole', { Image: 'sample:1', Cmd: ['/bin/sleep', '1000'], StopSignal: 'SIGKILL', HostConfig });
   await from.exec('whole', 'echo v > /data/deep/file; mkdir -p /made/here; rm -r /seed; rm /bin/true; chmod 4711 /made');
   await using source = await opened(from);
-  const saved = await save(source, 'whole');
+  const saved = await save(t, source, 'whole');
   const [root] = saved.sources;
   t.match(root?.path, /^\/proc\/\d+\/root\/$/, 'the whole root is read');
 
@@ -48,7 +48,7 @@ t.test('from a vfs engine to an overlay2 engine', async (t) => {
   t.strictSame(found, [true, true, true, true, false, false], 'what was made is there, what was deleted is not');
 
   await from.client.json('POST', '/containers/whole/stop');
-  const stopped = await save(source, 'whole');
+  const stopped = await save(t, source, 'whole');
   t.match(stopped.sources[0]?.path, /\/vfs\/dir\/[0-9a-f]{64}$/, 'a stopped one is read from the folder of the engine');
   const twin = await target.draft(planOf(stopped, 'twin', 'create'), { signal });
   await fill(twin, stopped);
@@ -71,7 +71,7 @@ t.test('on a vfs engine, in place', async (t) => {
   await docker.run('own', { Image: 'sample:1', Cmd: ['/bin/sleep', '1000'], StopSignal: 'SIGKILL', HostConfig });
   await docker.exec('own', 'echo v > /data/deep/file; echo a > /made; rm -r /seed; rm /bin/true');
   await using runtime = await opened(docker);
-  const saved = await save(runtime, 'own');
+  const saved = await save(t, runtime, 'own');
   await docker.exec('own', 'rm /made /data/deep/file; echo later > /later');
   const draft = await runtime.draft(planOf(saved, 'own', 'replace'), { signal });
   await fill(draft, saved);
@@ -85,7 +85,7 @@ t.test('on a vfs engine, in place', async (t) => {
   await from.sampleImage('sample:1');
   await from.run('layered', { Image: 'sample:1', Cmd: ['/bin/sleep', '1000'], StopSignal: 'SIGKILL', HostConfig: { NetworkMode: 'none' } });
   await using layered = await opened(from);
-  const changes = await save(layered, 'layered');
+  const changes = await save(t, layered, 'layered');
   const other = await runtime.draft(planOf(changes, 'layered', 'create'), { signal });
   const image = await layered.image('layered');
   if (other.needsImage && image) await other.loadImage(await image.open(signal));

@@ -67,11 +67,8 @@ const everything = async () => ({
 async function withRich(t: Test, name: string, host: Readonly<Record<string, unknown>> = {}): Promise<{ runtime: Runtime; saved: Saved }> {
   await makeRich(docker, name, host);
   const runtime = await openRuntime();
-  const saved = await save(runtime, name);
-  t.teardown(async () => {
-    await docker.removeContainer(name);
-    await rm(saved.archives, { recursive: true, force: true });
-  });
+  const saved = await save(t, runtime, name);
+  t.teardown(() => docker.removeContainer(name));
   return { runtime, saved };
 }
 
@@ -175,7 +172,7 @@ test('keeps networks, and leaves a clone stopped that would clash', async (t) =>
   await docker.run('net', body);
   t.teardown(() => Promise.all(['net', 'net2'].map((name) => docker.removeContainer(name))));
   const runtime = await openRuntime();
-  const saved = await save(runtime, 'net');
+  const saved = await save(t, runtime, 'net');
   const draft = await runtime.draft(planOf(saved, 'net2', 'create'), { signal });
   await fill(draft, saved);
   t.match(await draft.commit(), { conflicts: [{ code: 'address_taken' }] });
@@ -215,7 +212,7 @@ test('swaps the entries of a mount point, and back when it fails', async (t) => 
   await writeFile(`${mnt}/a`, 'a');
   await docker.run('mounted', { ...base, HostConfig: { Mounts: [{ Type: 'bind', Source: mnt, Target: '/mnt' }] } });
   const runtime = await openRuntime();
-  const saved = await save(runtime, 'mounted');
+  const saved = await save(t, runtime, 'mounted');
   await writeFile(`${mnt}/a`, 'later');
   await writeFile(`${mnt}/b`, 'b');
   const text = saved.description.native.text.replace('"Cmd":["/bin/sleep"', '"Cmd":["/bin/absent"');

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Test, test } from 'tap';
+import t, { type Test, test } from 'tap';
 import type { Runtime } from '../../core/contract/index.js';
 import plugin from '../../plugins/runtimes/lxc/index.js';
 import { fill, planOf, rejectsWith, runtimeConformance, type Saved, save, stateOf } from '../conformance/runtime/index.js';
@@ -24,14 +24,8 @@ async function pathFor(t: Test): Promise<string> {
   return path;
 }
 
-async function saved(t: Test, runtime: Runtime, name: string): Promise<Saved> {
-  const one = await save(runtime, name);
-  t.teardown(() => rm(one.archives, { force: true, recursive: true }));
-  return one;
-}
-
 for (const shifted of [false, true]) {
-  const path = await makeLxcPath();
+  const path = await pathFor(t);
   runtimeConformance({
     name: shifted ? 'lxc with a shifted root' : 'lxc',
     open: () => open(path),
@@ -41,7 +35,6 @@ for (const shifted of [false, true]) {
     },
     async removeContainer(name) {
       await destroyLxc(path, name);
-      if ((await readdir(path)).length === 0) await rm(path, { recursive: true });
     },
   });
 }
@@ -98,7 +91,7 @@ test('a clone differs only in what it must', async (t) => {
   await writeFile(join(path, 'one/app.conf'), 'one file');
   await startLxc(path, 'one');
   await using runtime = await open(path);
-  const backup = await saved(t, runtime, 'one');
+  const backup = await save(t, runtime, 'one');
   const draft = await runtime.draft(planOf(backup, 'copy', 'create'), { signal });
   await fill(draft, backup);
   t.match(await draft.commit(), { conflicts: [{ code: 'address_taken', what: '10.0.3.7' }] });
@@ -125,7 +118,7 @@ test('replace brings the configuration back byte for byte', async (t) => {
   await writeFile(join(path, 'one/app.conf'), 'one file');
   await startLxc(path, 'one');
   await using runtime = await open(path);
-  const backup = await saved(t, runtime, 'one');
+  const backup = await save(t, runtime, 'one');
   await writeFile(join(path, 'one/config'), `${backup.description.native.text}lxc.start.auto = 1\n`);
   await writeFile(join(path, 'one/app.conf'), 'changed');
   await lxc('freeze', path, 'one');
@@ -144,7 +137,7 @@ test('what cannot start is not put in place of what runs', async (t) => {
   await makeLxcContainer(path, 'one');
   await startLxc(path, 'one');
   await using runtime = await open(path);
-  const backup = await saved(t, runtime, 'one');
+  const backup = await save(t, runtime, 'one');
   const { ino } = await stat(join(path, 'one/rootfs'));
   const draft = await runtime.draft(planOf(backup, 'one', 'replace'), { signal });
   await fill(draft, backup);
@@ -184,7 +177,7 @@ for (const when of ['building', 'swapping'] as const) {
     await makeLxcContainer(path, 'one');
     await startLxc(path, 'one');
     await using runtime = await open(path);
-    const backup = await saved(t, runtime, 'one');
+    const backup = await save(t, runtime, 'one');
     await writeFile(join(path, 'one/volumes/data/later'), '');
     await killedDraft(path, backup, when);
     t.ok((await readdir(path)).length > 1, 'there is something to recover from');
@@ -210,7 +203,7 @@ test('a volume that is a mount point is swapped entry by entry', async (t) => {
     await mkdir(join(data, 'sub'));
     await writeFile(join(data, 'sub/file'), 'kept');
     await using runtime = await open(path);
-    const backup = await saved(t, runtime, 'one');
+    const backup = await save(t, runtime, 'one');
     await rm(join(data, 'sub'), { recursive: true });
     await writeFile(join(data, 'later'), '');
     const draft = await runtime.draft(planOf(backup, 'one', 'replace'), { signal });

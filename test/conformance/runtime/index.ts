@@ -45,9 +45,10 @@ async function tar(args: readonly string[]): Promise<void> {
   if (child.exitCode !== 0 && child.exitCode !== 1) throw new Error(`tar ended with ${child.exitCode}: ${said}`);
 }
 
-/** Backs a container up into a folder of archives. */
-export async function save(runtime: Runtime, id: string): Promise<Saved> {
+/** Backs a container up into a folder of archives, which goes with the test. */
+export async function save(t: Test, runtime: Runtime, id: string): Promise<Saved> {
   const archives = await mkdtemp(join(tmpdir(), 'conformance-'));
+  t.teardown(() => rm(archives, { force: true, recursive: true }));
   const sources = await runtime.sources(id);
   for (const source of sources) {
     const what = source.kind === 'file' ? ['-C', dirname(source.path), basename(source.path)] : ['-C', source.path, '.'];
@@ -280,8 +281,7 @@ export function runtimeConformance(o: RuntimeConformance): void {
     await using runtime = await o.open();
     await t.test('list, describe, sources', (t) => testReading(t, runtime, id));
     await t.test('pause and resume', (t) => testPause(t, runtime, id));
-    const saved = await save(runtime, id);
-    t.teardown(() => rm(saved.archives, { force: true, recursive: true }));
+    const saved = await save(t, runtime, id);
     await t.test('discard leaves no trace', (t) => testDiscard(t, runtime, saved, clone));
     await t.test('remap', (t) => testRemap(t, runtime, saved, clone));
     await t.test('create', (t) => testClone(t, runtime, saved, clone));
