@@ -35,6 +35,7 @@ const codes: Readonly<Partial<Record<PluginErrorCode, readonly string[]>>> = {
 
 const codeOf = new Map(pluginErrorCodes.flatMap((code) => (codes[code] ?? []).map((name) => [name, code] as const)));
 
+/** do_put and do_get of Samba's source3/client/client.c: "(%3.1f kb/s) (average %3.1f kb/s)", or KiloBytes/sec. */
 const finished = /^(?:putt|gett)ing file .* \([^()]+\/s(?:ec)?\) \(average [^()]+\/s(?:ec)?\)$/;
 
 /** Where smbclient says the status of what failed: before a path or after it. A name in a path may look like one, too. */
