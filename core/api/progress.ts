@@ -1,4 +1,5 @@
 /** Long polling: what changed since this session was last told, or the wait for it. */
+import { anySignal } from '../contract/index.js';
 import type { JobService, ProgressEvent } from '../jobs/job.js';
 import { type Route, route, signedIn } from './call.js';
 import { ApiError } from './errors.js';
@@ -47,7 +48,7 @@ class SessionFeed implements ProgressFeed {
     const told = this.#toldTo(session);
     const now = this.#changes(told);
     if (now.length > 0 || this.jobs.progress().length === 0) return now;
-    return this.#nextChange(told, AbortSignal.any([gone, AbortSignal.timeout(seconds * 1000), ...(this.ended ? [this.ended] : [])]));
+    return this.#nextChange(told, anySignal(gone, AbortSignal.timeout(seconds * 1000), ...(this.ended ? [this.ended] : [])));
   }
 
   /** Resolves at the next change, or empty at the limit. */

@@ -1,6 +1,7 @@
 /** Remote targets and the folders of any target. */
 import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
+import { anySignal } from '../contract/index.js';
 import { parsed } from '../schemas.js';
 import type { TargetRecord, TargetSpec } from '../store/index.js';
 import { checkMatch, serial, tagOf } from './answer.js';
@@ -68,7 +69,7 @@ async function localDirs(deps: ApiDeps, path: string): Promise<object[]> {
 
 async function remoteDirs(deps: ApiDeps, target: TargetRecord, call: Call): Promise<object[]> {
   const path = dirsPath(call.path);
-  const signal = AbortSignal.any([call.gone, AbortSignal.timeout(dirsMs)]);
+  const signal = anySignal(call.gone, AbortSignal.timeout(dirsMs));
   try {
     return entries(await deps.remoteTargets.dirs(target, path, signal));
   } catch (error) {
@@ -81,13 +82,13 @@ async function remoteDirs(deps: ApiDeps, target: TargetRecord, call: Call): Prom
 }
 
 async function ping(deps: ApiDeps, target: TargetRecord, call: Call): Promise<object> {
-  const limit = AbortSignal.any([call.gone, AbortSignal.timeout(pingMs)]);
+  const limit = anySignal(call.gone, AbortSignal.timeout(pingMs));
   const late = new Promise<boolean>((resolve) => limit.addEventListener('abort', () => resolve(false), { once: true }));
   return { alive: await Promise.race([deps.remoteTargets.ping(target, limit).catch(() => false), late]) };
 }
 
 async function check(deps: ApiDeps, target: TargetRecord, call: Call): Promise<object> {
-  return deps.remoteTargets.check(target, AbortSignal.any([call.gone, AbortSignal.timeout(dirsMs)]));
+  return deps.remoteTargets.check(target, anySignal(call.gone, AbortSignal.timeout(dirsMs)));
 }
 
 async function change(deps: ApiDeps, call: Call): Promise<TargetRecord> {

@@ -1,6 +1,6 @@
 import { type Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { PluginError } from '../contract/index.js';
+import { anySignal, PluginError } from '../contract/index.js';
 import { archiveChild, childExit } from './child.js';
 import type { ArchiveEntry, StoredFile } from './manifest.js';
 import { Meter } from './meter.js';
@@ -66,7 +66,7 @@ async function fed(
     () => failed.abort(),
   );
   let broken: unknown; // of the source, before the child had ended
-  const flow = pipeline(stored, meter, intoChild(child.stdin), { signal: AbortSignal.any([signal, failed.signal]) });
+  const flow = pipeline(stored, meter, intoChild(child.stdin), { signal: anySignal(signal, failed.signal) });
   flow.catch((error: unknown) => {
     if (!failed.signal.aborted) broken = error;
   });

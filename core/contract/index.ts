@@ -4,4 +4,5 @@ export * from './errors.js';
 export * from './plugin.js';
 export * from './remap.js';
 export * from './runtime.js';
+export * from './signal.js';
 export * from './target.js';

@@ -3,7 +3,7 @@ import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Manifest, recordFolder, recordRuns, runManifest } from '../archive/index.js';
-import { PluginError, type PluginLog, type Runtime, type Target } from '../contract/index.js';
+import { anySignal, PluginError, type PluginLog, type Runtime, type Target } from '../contract/index.js';
 import type { Plugins } from '../plugins/loaded.js';
 import type { BackupSpec, Place, RestoreSpec, WorkerEnvironment } from './job.js';
 import { openPlace, type PlaceOpening } from './places.js';
@@ -45,7 +45,7 @@ function summary(manifest: Manifest): object {
 export function createRecordReader(deps: ReaderDeps): RecordReader {
   const { plugins, environment, log } = deps;
   const reading = async <T>(place: Place, action: (target: Target, signal: AbortSignal) => Promise<T>): Promise<T> => {
-    const signal = AbortSignal.any([deps.signal, AbortSignal.timeout(answerMs)]);
+    const signal = anySignal(deps.signal, AbortSignal.timeout(answerMs));
     const remote = place.profile === undefined ? undefined : await deps.targets.get(place.profile);
     const found: PlaceOpening['found'] = (id, what) =>
       void deps.targets.found(id, what).catch((error) => log('warn', `target ${id}: ${error}`));

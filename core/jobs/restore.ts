@@ -2,6 +2,7 @@
 import { pipeline, type Readable } from 'node:stream';
 import { type ArchiveEntry, checkStored, extractLevel, imageSource, type Manifest, Meter, zstdStream } from '../archive/index.js';
 import {
+  anySignal,
   type Conflict,
   type Draft,
   PluginError,
@@ -100,7 +101,7 @@ async function checkPieces(target: Target, { record, manifest }: FoundRun): Prom
 async function fillDraft(world: RestoreWorld, draft: Draft, { record, manifest }: FoundRun): Promise<number> {
   const { target } = world;
   const given = new AbortController();
-  const signal = AbortSignal.any([world.signal, given.signal]);
+  const signal = anySignal(world.signal, given.signal);
   const total = manifest.archives.reduce((sum, { stored_bytes }) => sum + stored_bytes, 0);
   let done = 0;
   const open = async (archive: ArchiveEntry): Promise<Readable> => {

@@ -11,7 +11,7 @@ import {
   type StoredFile,
   zstdStream,
 } from '../archive/index.js';
-import { PluginError, type PluginLog, type Target } from '../contract/index.js';
+import { anySignal, PluginError, type PluginLog, type Target } from '../contract/index.js';
 import { longWaits, retried } from '../policy/index.js';
 
 export interface StoredLevel {
@@ -37,7 +37,7 @@ export class Storer {
     signal: AbortSignal,
     private readonly log: PluginLog,
   ) {
-    this.signal = AbortSignal.any([signal, this.#given.signal]);
+    this.signal = anySignal(signal, this.#given.signal);
   }
 
   /** A path in the record that this run has not given yet; volumes may be named alike but for their case, which SMB does not tell apart. */

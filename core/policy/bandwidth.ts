@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { anySignal } from '../contract/index.js';
 
 /** So much may go at once after a rest; also the longest wait between two looks at the limit. */
 const burstMs = 250;
@@ -38,7 +39,7 @@ export class Bandwidth {
     while (this.#limit > 0 && this.#refilled() <= 0) {
       signal.throwIfAborted();
       const ms = Math.min(burstMs, Math.ceil((-this.#credit * 1000) / this.#limit) + 1);
-      await sleep(ms, undefined, { signal: AbortSignal.any([signal, this.#changed.signal]) }).catch(() => undefined);
+      await sleep(ms, undefined, { signal: anySignal(signal, this.#changed.signal) }).catch(() => undefined);
     }
     signal.throwIfAborted();
     this.#credit -= bytes;

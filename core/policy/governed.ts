@@ -1,7 +1,7 @@
 /** What holds for every target, whoever wrote it: tries again, keeps to a bandwidth and to a number of connections, and
  *  gives up on what does not move. */
 import { pipeline, Readable } from 'node:stream';
-import { type Entry, PluginError, type PluginLog, type Stored, type Target } from '../contract/index.js';
+import { anySignal, type Entry, PluginError, type PluginLog, type Stored, type Target } from '../contract/index.js';
 import type { Bandwidth } from './bandwidth.js';
 import { beforeNextTry, briefWaits, type Patience, retried } from './retry.js';
 import { Slots } from './slots.js';
@@ -81,7 +81,7 @@ class GovernedTarget implements Target {
   async #watchedPut(path: string, source: Readable, o: { signal: AbortSignal; replace?: boolean }): Promise<Stored> {
     const { stallMs, bandwidth, name } = this.policy;
     const given = new AbortController();
-    const signal = AbortSignal.any([o.signal, given.signal]);
+    const signal = anySignal(o.signal, given.signal);
     let late: (error: PluginError) => void = () => undefined;
     const tooLate = new Promise<never>((_, reject) => {
       late = reject;
@@ -116,7 +116,7 @@ class GovernedTarget implements Target {
     const { policy } = this;
     const free = await this.#slot(o.signal);
     const closed = new AbortController();
-    const signal = AbortSignal.any([o.signal, closed.signal]);
+    const signal = anySignal(o.signal, closed.signal);
     try {
       const first = await this.#opened(path, { ...o, signal });
       const stream = Readable.from(this.#chunks(path, { ...o, signal }, first), { objectMode: false, highWaterMark: 1 << 20 });

@@ -3,6 +3,7 @@ import { mkdir, open, rename, rm, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { anySignal } from '../contract/index.js';
 import { syncFolder } from '../durable.js';
 import { checkEnvelope } from './envelope.js';
 import { aborted, UpdateError } from './errors.js';
@@ -104,7 +105,7 @@ export class BundleFolder {
     const stall = new AbortController();
     const timer = setTimeout(() => stall.abort(), stallMs);
     let bytes = 0;
-    const stop = AbortSignal.any([signal, stall.signal]);
+    const stop = anySignal(signal, stall.signal);
     try {
       await using handle = await open(this.#part, 'w', 0o600);
       // Each piece is written before the next is asked for: a fast client waits for the disk.

@@ -2,6 +2,7 @@
  *  a bundle is read by the program itself. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
+import { anySignal } from '../contract/index.js';
 import { aborted, UpdateError } from './errors.js';
 import type { Verity } from './verity.js';
 
@@ -145,7 +146,7 @@ function slotsOf(status: unknown): SlotInfo[] {
 /** `config`: another file than /etc/rauc/system.conf. */
 export function openRauc(config?: string): Rauc {
   const answer = (args: readonly string[], signal: AbortSignal) =>
-    ended(start(config, args), () => undefined, AbortSignal.any([signal, AbortSignal.timeout(answerMs)]));
+    ended(start(config, args), () => undefined, anySignal(signal, AbortSignal.timeout(answerMs)));
   return {
     async status(signal) {
       const { code, stdout, stderr } = await answer(['status', '--detailed', '--output-format=json'], signal);

@@ -1,6 +1,6 @@
 /** Where an update stands, and what may be done next: one step at a time. */
 import type { Readable } from 'node:stream';
-import type { PluginLog } from '../contract/index.js';
+import { anySignal, type PluginLog } from '../contract/index.js';
 import { type BundleFolder, checkBundle } from './bundle.js';
 import { UpdateError } from './errors.js';
 import type { BundleInfo, Rauc, SystemInfo } from './rauc.js';
@@ -77,7 +77,7 @@ export class UpdateDesk {
 
   receive(body: () => Readable, length: number | undefined, gone: AbortSignal): Promise<Pending> {
     const { bundles, rauc, log, stallMs } = this.#d;
-    const signal = AbortSignal.any([gone, this.#d.signal]);
+    const signal = anySignal(gone, this.#d.signal);
     return this.#alone('an update is being received', async () => {
       const system = await this.#system(); // first: nothing is sent to an appliance that could not check it
       await bundles.checkRoom(length);

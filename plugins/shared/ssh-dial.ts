@@ -1,6 +1,6 @@
 /** The way to a server up to its greeting, before anything is said of who asks. */
 import { connect, type Socket } from 'node:net';
-import type { PluginError } from '../../core/contract/index.js';
+import { anySignal, type PluginError } from '../../core/contract/index.js';
 import { abortError } from './source.js';
 import { awayError, networkError, placeOf } from './ssh-errors.js';
 
@@ -75,7 +75,7 @@ const greetingLimit = 8 << 10;
 const greetingTime = 3_000;
 
 async function greeting(host: string, port: number, signal: AbortSignal): Promise<string | undefined> {
-  const limit = AbortSignal.any([signal, AbortSignal.timeout(2 * greetingTime)]);
+  const limit = anySignal(signal, AbortSignal.timeout(2 * greetingTime));
   const socket = await dial(host, port, limit, greetingTime);
   try {
     return await new Promise((resolve, reject) => {

@@ -87,6 +87,15 @@ t.test('a package is named only where it is wrapped', async (t) => {
   }
 });
 
+t.test('signals are combined by what garbage collection does not break', async (t) => {
+  const wrong = files.filter(({ path }) => /AbortSignal\.any\(/.test(readFileSync(join(projectFolder, path), 'utf8')));
+  t.same(
+    wrong.map(({ path }) => path),
+    ['core/contract/signal.ts'],
+    'all others take anySignal of the contract',
+  );
+});
+
 t.test('the worker never touches the store, the API or their packages', async (t) => {
   const all = [...reachable('core/jobs/worker.ts')];
   t.same(

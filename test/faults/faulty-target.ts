@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream';
-import { type Entry, PluginError, type Stored, type Target } from '../../core/contract/index.js';
+import { anySignal, type Entry, PluginError, type Stored, type Target } from '../../core/contract/index.js';
 
 /** What fails, when and how. `call`: the nth call of the operation, from 1, as it begins. `byte`: in every put or get
  *  that comes so far. error and no_space: a coded error. stall: nothing moves until the signal is aborted or the
@@ -49,7 +49,7 @@ class FaultyTarget implements Target {
     const byte = this.#byte('put');
     if (byte === undefined) return this.target.put(path, source, o);
     source.on('error', () => undefined);
-    const signal = AbortSignal.any([o.signal, this.#closed.signal]);
+    const signal = anySignal(o.signal, this.#closed.signal);
     try {
       return await this.target.put(path, this.#broken(source, byte, signal), { ...o, signal });
     } finally {
@@ -60,7 +60,7 @@ class FaultyTarget implements Target {
     const byte = this.#byte('get');
     const stream = await this.target.get(path, o);
     if (byte === undefined) return stream;
-    const broken = this.#broken(stream, byte, AbortSignal.any([o.signal, this.#closed.signal]));
+    const broken = this.#broken(stream, byte, anySignal(o.signal, this.#closed.signal));
     broken.once('close', () => stream.destroy());
     return broken.on('error', () => undefined); // an abort before anybody reads; reading reports it
   }

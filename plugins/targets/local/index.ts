@@ -1,6 +1,6 @@
 import { statfs } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
-import { type Entry, type PluginContext, PluginError, type Target, type TargetPlugin } from '../../../core/contract/index.js';
+import { anySignal, type Entry, type PluginContext, PluginError, type Target, type TargetPlugin } from '../../../core/contract/index.js';
 import { fileParts, refuseTop } from '../../shared/paths.js';
 import { ioError, onShare } from './failure.js';
 import { splitPath } from './folder.js';
@@ -40,7 +40,7 @@ class LocalTarget implements Target {
     return this.#place(path);
   }
   #signal(signal: AbortSignal): AbortSignal {
-    return AbortSignal.any([signal, this.context.signal]);
+    return anySignal(signal, this.context.signal);
   }
   async put(path: string, source: Readable, o: { signal: AbortSignal; replace?: boolean }): Promise<{ bytes: number }> {
     source.on('error', () => undefined); // it may fail while the share is looked at; reading it reports that

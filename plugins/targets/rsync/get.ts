@@ -1,7 +1,7 @@
 import { type FileHandle, open, rm, stat as statFile, truncate, writeFile } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { PluginError } from '../../../core/contract/index.js';
+import { anySignal, PluginError } from '../../../core/contract/index.js';
 import { abortError } from '../../shared/source.js';
 import { pieceName, suffix, type Whole } from './pieces.js';
 import type { Found, Place } from './place.js';
@@ -115,7 +115,7 @@ class Reader {
     signal: AbortSignal,
     readonly folder: string,
   ) {
-    this.#signal = AbortSignal.any([signal, this.#stop.signal]);
+    this.#signal = anySignal(signal, this.#stop.signal);
   }
 
   /** @throws PluginError */

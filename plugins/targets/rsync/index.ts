@@ -1,5 +1,13 @@
 import type { Readable } from 'node:stream';
-import { type Entry, type PluginContext, PluginError, type Stored, type Target, type TargetPlugin } from '../../../core/contract/index.js';
+import {
+  anySignal,
+  type Entry,
+  type PluginContext,
+  PluginError,
+  type Stored,
+  type Target,
+  type TargetPlugin,
+} from '../../../core/contract/index.js';
 import { fileParts, pathParts, refuseTop } from '../../shared/paths.js';
 import { untilAborted } from '../../shared/source.js';
 import { hostKeyOf, type SshOptions } from '../../shared/ssh.js';
@@ -43,7 +51,7 @@ class RsyncTarget implements Target {
   /** Also ends with the target: what is read from it then holds nothing open. */
   #signal(signal?: AbortSignal): AbortSignal {
     const own = this.place.session.signal;
-    return signal === undefined ? own : AbortSignal.any([signal, own]);
+    return signal === undefined ? own : anySignal(signal, own);
   }
   async put(path: string, source: Readable, o: { signal: AbortSignal; replace?: boolean }): Promise<Stored> {
     source.on('error', () => undefined); // it may fail while the server is asked; reading it reports that

@@ -1,6 +1,6 @@
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
-import { PluginError, type Stored } from '../../../core/contract/index.js';
+import { anySignal, PluginError, type Stored } from '../../../core/contract/index.js';
 import { abortError, untilAborted } from '../../shared/source.js';
 import { lastGeneration, markerName, ofGeneration, pieceName, suffix, tooMany } from './pieces.js';
 import type { Found, Place } from './place.js';
@@ -26,7 +26,7 @@ export async function put(place: Place, parts: readonly string[], source: Readab
   refuseTaken(parts, before, o.replace);
   await using folder = await place.stage.folder();
   using filling = aborter();
-  const pieces = stagedPieces(source, folder.path, o.pieceBytes, AbortSignal.any([o.signal, filling.signal]));
+  const pieces = stagedPieces(source, folder.path, o.pieceBytes, anySignal(o.signal, filling.signal));
   const work = new Put(place, parts, folder.path, before, o);
   const first = await untilAborted(next(pieces), o.signal, parts.join('/'));
   if (first === undefined) throw new PluginError('failed', 'the source gave nothing');
@@ -75,7 +75,7 @@ class Put {
   ) {
     this.#path = parts.join('/');
     this.#tree = `${stage}/tree`;
-    this.#signal = AbortSignal.any([o.signal, this.#stop.signal]);
+    this.#signal = anySignal(o.signal, this.#stop.signal);
     // two appliances that store under one name at a time are not to write each other's pieces
     this.#generation = (before.pieces?.highest ?? 0) + 1 + Math.floor(Math.random() * 16);
   }

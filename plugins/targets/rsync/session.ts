@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { PluginError, type PluginLog } from '../../../core/contract/index.js';
+import { anySignal, PluginError, type PluginLog } from '../../../core/contract/index.js';
 import { abortError, untilAborted } from '../../shared/source.js';
 import { connectSsh, type SshConnection, type SshOptions } from '../../shared/ssh.js';
 import { type Ended, type RunOptions, runRsync } from './child.js';
@@ -46,7 +46,7 @@ export class Session {
     readonly log: PluginLog,
     signal: AbortSignal,
   ) {
-    this.#signal = AbortSignal.any([signal, this.#stop.signal]);
+    this.#signal = anySignal(signal, this.#stop.signal);
   }
   /** Ends with the target. */
   get signal(): AbortSignal {
@@ -79,7 +79,7 @@ export class Session {
   /** Runs rsync. A call whose connection breaks is made again, for a while: whoever calls asks only for what may be done twice.
    *  @throws PluginError */
   async call(args: readonly string[], o: Call): Promise<Ended & { readonly tries: number }> {
-    const signal = AbortSignal.any([o.signal, this.#signal]);
+    const signal = anySignal(o.signal, this.#signal);
     let since: number | undefined;
     for (let tries = 1; ; tries++) {
       try {
@@ -97,7 +97,7 @@ export class Session {
 
   /** As call, but a connection that breaks is an error. */
   async once(args: readonly string[], o: Call): Promise<Ended> {
-    const signal = AbortSignal.any([o.signal, this.#signal]);
+    const signal = anySignal(o.signal, this.#signal);
     const started = Date.now();
     for (;;) {
       const known = this.#fsync ? args : args.filter((arg) => arg !== '--fsync');

@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream';
-import { type Entry, type PluginContext, PluginError, type Target, type TargetPlugin } from '../../../core/contract/index.js';
+import { anySignal, type Entry, type PluginContext, PluginError, type Target, type TargetPlugin } from '../../../core/contract/index.js';
 import { fileParts, pathParts, refuseTop } from '../../shared/paths.js';
 import { answersSsh, hostKeyOf } from '../../shared/ssh.js';
 import { fileSystemAt } from './failure.js';
@@ -31,7 +31,7 @@ class SftpTarget implements Target {
     if (!sftp.offers('fsync@openssh.com')) context.log('warn', 'the server has no fsync: what it stored may be lost when its power fails');
   }
   #signal(signal: AbortSignal): AbortSignal {
-    return AbortSignal.any([signal, this.context.signal]);
+    return anySignal(signal, this.context.signal);
   }
   async put(path: string, source: Readable, o: { signal: AbortSignal; replace?: boolean }): Promise<{ bytes: number }> {
     source.on('error', () => undefined); // it may fail while the server is asked; reading it reports that

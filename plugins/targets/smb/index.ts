@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream';
-import { type Entry, type PluginContext, PluginError, type Target, type TargetPlugin } from '../../../core/contract/index.js';
+import { anySignal, type Entry, type PluginContext, PluginError, type Target, type TargetPlugin } from '../../../core/contract/index.js';
 import { fileParts, pathParts, refuseTop } from '../../shared/paths.js';
 import { untilAborted } from '../../shared/source.js';
 import { type Probed, probe } from './detect.js';
@@ -65,7 +65,7 @@ class SmbTarget implements Target {
     });
   }
   #signal(signal: AbortSignal): AbortSignal {
-    return AbortSignal.any([signal, this.context.signal]);
+    return anySignal(signal, this.context.signal);
   }
   async put(path: string, source: Readable, o: { signal: AbortSignal; replace?: boolean }): Promise<{ bytes: number }> {
     source.on('error', () => undefined); // it may fail while the share is looked at; reading it reports that
@@ -112,7 +112,7 @@ async function open(context: PluginContext<SmbOptions>): Promise<Target> {
   const { host, port = 445 } = context.options;
   const login = await Login.open(context.options, context.stateFolder);
   const stop = new AbortController();
-  const probing = probe(host, port, AbortSignal.any([context.signal, stop.signal]));
+  const probing = probe(host, port, anySignal(context.signal, stop.signal));
   let target: SmbTarget | undefined;
   try {
     target = new SmbTarget(context, login);
