@@ -33,9 +33,7 @@ for (const shifted of [false, true]) {
       await makeLxcContainer(path, name, { shifted });
       await startLxc(path, name);
     },
-    async removeContainer(name) {
-      await destroyLxc(path, name);
-    },
+    removeContainer: (name) => destroyLxc(path, name),
   });
 }
 

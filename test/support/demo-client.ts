@@ -43,8 +43,7 @@ export class DemoService extends ApiClient implements AsyncDisposable {
       ...docker,
       ...(options.flags ?? []),
     ];
-    const [program, first] = serviceCommand;
-    const child = spawn(program, [...first, ...flags], {
+    const child = spawn(...serviceCommand(flags), {
       stdio: ['ignore', 'pipe', options.quiet ? 'ignore' : 'inherit'],
       env: { ...process.env, ...options.environment },
     });

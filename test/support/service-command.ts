@@ -7,6 +7,9 @@ const [, flags = ''] = /^#!\/usr\/bin\/env -S node (.+)\n/.exec(readFileSync(mai
 
 /** What Node is started with. */
 export const nodeFlags: readonly string[] = flags.split(' ').filter((flag) => flag !== '');
-/** The program, and its arguments before those of the service. The test runner puts its loaders into NODE_OPTIONS of whatever a
+/** The program and its arguments. The test runner puts its loaders into NODE_OPTIONS of whatever a
  *  suite starts, whichever environment it asks for: with them the service takes twice as long to start, and memory of its own. */
-export const serviceCommand = ['/usr/bin/env', ['-u', 'NODE_OPTIONS', process.execPath, ...nodeFlags, main]] as const;
+export const serviceCommand = (args: readonly string[]): [program: string, args: string[]] => [
+  '/usr/bin/env',
+  ['-u', 'NODE_OPTIONS', process.execPath, ...nodeFlags, main, ...args],
+];

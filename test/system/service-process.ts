@@ -27,8 +27,7 @@ export interface ProcessOptions {
 
 export function startProcess(args: readonly string[], { environment = {}, cwd }: ProcessOptions = {}): ServiceProcess {
   const env = cleanEnvironment(environment);
-  const [program, first] = serviceCommand;
-  const child = spawn(program, [...first, ...args], {
+  const child = spawn(...serviceCommand(args), {
     stdio: ['ignore', 'pipe', 'pipe'],
     env,
     ...(cwd !== undefined && { cwd }),
