@@ -1,7 +1,6 @@
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { type BigIntStats, createReadStream } from 'node:fs';
-import { lstat, readdir, readlink } from 'node:fs/promises';
+import { type BigIntStats, createReadStream, lstatSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { promisify } from 'node:util';
 
 const run = promisify(execFile);
@@ -24,7 +23,7 @@ export interface Snapshot {
 /** Every entry under the folder by its relative name; the folder itself is ''. */
 export async function snapshotOf(folder: string): Promise<Map<string, Snapshot>> {
   const stats = new Map<string, BigIntStats>();
-  await walk(Buffer.from(folder), '', stats);
+  walk(Buffer.from(folder), '', stats);
   const attributes = await attributesOf(folder);
   const groups = linkGroups(stats);
   const result = new Map<string, Snapshot>();
@@ -40,8 +39,8 @@ export async function snapshotOf(folder: string): Promise<Map<string, Snapshot>>
       rdev: type.endsWith('device') ? stat.rdev : 0n,
       blocks: type === 'file' ? stat.blocks : 0n,
       links: groups.get(inode(stat))?.sort().join(', ') ?? '',
-      target: type === 'symlink' ? (await readlink(path, { encoding: 'buffer' })).toString('latin1') : '',
-      sha256: type === 'file' ? await hashOf(path) : '',
+      target: type === 'symlink' ? readlinkSync(path, { encoding: 'buffer' }).toString('latin1') : '',
+      sha256: type === 'file' ? await hashOf(path, stat.size) : '',
       attributes: attributes.get(name) ?? '',
     });
   }
@@ -77,13 +76,14 @@ function sameSparseness(a: bigint, b: bigint): boolean {
 const pathOf = (folder: string, name: string): Buffer =>
   name === '' ? Buffer.from(folder) : Buffer.concat([Buffer.from(`${folder}/`), Buffer.from(name, 'latin1')]);
 
-async function walk(path: Buffer, name: string, stats: Map<string, BigIntStats>): Promise<void> {
-  const stat = await lstat(path, { bigint: true });
+/** Synchronous: over thousands of small files, promises take five times as much of the processor. */
+function walk(path: Buffer, name: string, stats: Map<string, BigIntStats>): void {
+  const stat = lstatSync(path, { bigint: true });
   stats.set(name, stat);
   if (!stat.isDirectory()) return;
-  for (const child of await readdir(path, { encoding: 'buffer' })) {
+  for (const child of readdirSync(path, { encoding: 'buffer' })) {
     const childName = child.toString('latin1');
-    await walk(Buffer.concat([path, Buffer.from('/'), child]), name === '' ? childName : `${name}/${childName}`, stats);
+    walk(Buffer.concat([path, Buffer.from('/'), child]), name === '' ? childName : `${name}/${childName}`, stats);
   }
 }
 
@@ -107,8 +107,9 @@ function linkGroups(stats: ReadonlyMap<string, BigIntStats>): Map<string, string
   return groups;
 }
 
-async function hashOf(path: Buffer): Promise<string> {
+async function hashOf(path: Buffer, size: bigint): Promise<string> {
   const hash = createHash('sha256');
+  if (size < 1n << 20n) return hash.update(readFileSync(path)).digest('hex');
   for await (const chunk of createReadStream(path)) hash.update(chunk);
   return hash.digest('hex');
 }

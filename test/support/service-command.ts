@@ -7,9 +7,8 @@ const [, flags = ''] = /^#!\/usr\/bin\/env -S node (.+)\n/.exec(readFileSync(mai
 
 /** What Node is started with. */
 export const nodeFlags: readonly string[] = flags.split(' ').filter((flag) => flag !== '');
-/** The program and its arguments. The test runner puts its loaders into NODE_OPTIONS of whatever a
- *  suite starts, whichever environment it asks for: with them the service takes twice as long to start, and memory of its own. */
+/** The program and its arguments. */
 export const serviceCommand = (args: readonly string[]): [program: string, args: string[]] => [
-  '/usr/bin/env',
-  ['-u', 'NODE_OPTIONS', process.execPath, ...nodeFlags, main, ...args],
+  process.execPath,
+  [...nodeFlags, main, ...args],
 ];

@@ -74,6 +74,8 @@ export class ProcessWatch implements Disposable {
   readonly #timer: NodeJS.Timeout;
   readonly #offspring: Offspring;
   readonly #found = new Set<string>();
+  /** Arguments of each process at the last look: they and the environment only change together, by exec. */
+  #looked = new Map<number, Buffer>();
   /** Names of the commands that were seen. */
   readonly commands = new Set<string>();
   samples = 0;
@@ -89,13 +91,16 @@ export class ProcessWatch implements Disposable {
     this.#sample();
   }
   #sample(): void {
+    const before = this.#looked;
+    this.#looked = new Map();
     for (const pid of [...(this.o.childrenOnly ? [] : [this.pid]), ...this.#offspring.now()]) {
-      for (const kind of ['cmdline', 'environ']) {
-        const bytes = bytesOf(`/proc/${pid}/${kind}`);
-        if (kind === 'cmdline') this.commands.add(firstWord(bytes));
+      const cmdline = bytesOf(`/proc/${pid}/cmdline`);
+      this.#looked.set(pid, cmdline);
+      if (before.get(pid)?.equals(cmdline)) continue;
+      this.commands.add(firstWord(cmdline));
+      for (const [kind, bytes] of [['cmdline', cmdline] as const, ['environ', bytesOf(`/proc/${pid}/environ`)] as const])
         for (const canary of this.canaries.in(bytes))
           this.#found.add(`${canary} in ${kind} of ${String(bytesOf(`/proc/${pid}/comm`)).trim()}`);
-      }
     }
     this.samples++;
   }

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { type Appliance, makeAppliance } from '../support/appliance.js';
+import { pointsOf } from '../support/depth.js';
 import { acknowledged, audit, databaseWriter, fillBank } from './database-writer.js';
 import { firstCopy, mappedFile, seenFrozen, twoPasses, writeMapped } from './mmap-passes.js';
 import { blankMapped, latest, mmapWriter, momentOf, tornBy } from './mmap-writer.js';
@@ -10,7 +11,7 @@ import { ownFileSystem } from './own-file-system.js';
 import { makePythonContainer, type PythonContainer, until } from './python-container.js';
 import { levelsOfData, lookAt, newJob, take } from './runs.js';
 
-const rounds = 20;
+const { rounds } = pointsOf('consistency');
 
 interface Subject {
   readonly appliance: Appliance;

@@ -126,9 +126,12 @@ export class CrashBench {
     return what === undefined ? undefined : { victim: 'child', what, state, afterMs, outcome, thawedMs };
   }
 
-  /** Kills one of the children by its process id; tells which. */
+  /** Kills one of the children by its process id, of a command that was hit least so far; tells which. */
   #shoot(service: number): string | undefined {
-    const child = this.random.pick(descendants(service).filter(({ name }) => children.has(name)));
+    const there = descendants(service).filter(({ name }) => children.has(name));
+    const hits = ({ name }: { readonly name: string }): number => this.byWhat.get(name) ?? 0;
+    const least = Math.min(...there.map(hits));
+    const child = this.random.pick(there.filter((one) => hits(one) === least));
     if (!child) return undefined;
     try {
       process.kill(child.pid, 'SIGKILL');

@@ -1,4 +1,5 @@
-/** Random points that can be had again: TEST_SEED, which the suite prints, brings back the same ones. */
+/** Random points that can be had again: the same seed brings back the same ones. */
+import { seed as suiteSeed } from '../support/depth.js';
 
 export interface Random {
   readonly seed: number;
@@ -21,7 +22,7 @@ export function mulberry(seed: number): () => number {
   };
 }
 
-export function seededRandom(seed = Number(process.env.TEST_SEED) || Date.now() % 1_000_000_007): Random {
+export function seededRandom(seed = suiteSeed): Random {
   const next = mulberry(seed);
   const shuffled = <T>(list: readonly T[]): T[] =>
     list

@@ -3,6 +3,7 @@ import { basename, dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Body, notSoon, part } from '../support/api-client.js';
 import type { DemoService } from '../support/demo-client.js';
+import { pointsOf } from '../support/depth.js';
 import { differences, type Snapshot, snapshotOf } from '../support/fidelity.js';
 
 export type Tree = ReadonlyMap<string, Snapshot>;
@@ -110,3 +111,11 @@ export async function levelsOf(service: DemoService, job: number, run: string, s
 
 /** Every combination of what a job can be told. */
 export const featureSets = [[], ['compress'], ['pause'], ['compress', 'pause']] as const;
+
+const { everyCell } = pointsOf('fidelity');
+
+/** The ways in which the nth cell comes back: both, or in turn the one and the other. */
+export const waysOf = (n: number): { readonly inPlace: boolean; readonly clone: boolean } => ({
+  inPlace: everyCell || n % 2 === 0,
+  clone: everyCell || n % 2 === 1,
+});

@@ -19,6 +19,7 @@ import {
   type Tree,
   type Trees,
   treesOf,
+  waysOf,
 } from './fidelity-bench.js';
 import { changeTricks, makeTricks, ofTrick, tricks } from './tricks.js';
 
@@ -72,13 +73,18 @@ t.test('docker: every cell comes back without a difference', async (t) => {
       'the image is stored once',
     );
   }
-  for (const { what, trees, diff, runs } of [two, base]) {
+  for (const state of [two, base]) {
+    const { what, trees, diff, runs } = state;
     for (const [index, run] of runs.entries()) {
       const portfolio = `${titles[index]}/${run}`;
       const cell = `${titles[index]}, ${what}`;
-      await restore(a.service, { portfolio, container: subject.name, type: 'docker' });
-      t.same(allDifferences(trees, await treesOf(await subject.places())), [], `${cell}, in place`);
-      t.same(await subject.diff(), diff, `${cell}: the engine sees the same changes of the image`);
+      const ways = waysOf(index + (state === two ? 0 : 1));
+      if (ways.inPlace) {
+        await restore(a.service, { portfolio, container: subject.name, type: 'docker' });
+        t.same(allDifferences(trees, await treesOf(await subject.places())), [], `${cell}, in place`);
+        t.same(await subject.diff(), diff, `${cell}: the engine sees the same changes of the image`);
+      }
+      if (!ways.clone) continue;
       await restore(a.service, { portfolio, container: 'clone', type: 'docker' });
       t.same(allDifferences(trees, await treesOf(await subject.places('clone'))), [], `${cell}, as a clone`);
       t.same(await subject.diff('clone'), diff, `${cell}, as a clone: the same changes of the image`);

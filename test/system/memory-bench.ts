@@ -5,12 +5,12 @@ import { fileURLToPath } from 'node:url';
 import type { Test } from 'tap';
 import { type Body, isBody, notSoon, part } from '../support/api-client.js';
 import type { Appliance } from '../support/appliance.js';
+import { isCampaign } from '../support/depth.js';
 import type { PlaceWish } from './fidelity-bench.js';
 import { MemoryWatch } from './memory-watch.js';
 
 export const limit = 256; // MiB
-/** TEST_LARGE=1 moves 20 GB each way. */
-export const isLarge = process.env.TEST_LARGE === '1';
+const isLarge = isCampaign('large');
 const inShare: PlaceWish = { target: 'local', path: '/test/large' };
 /** What the last quarter may need, MiB, when nothing goes on growing. In a run of some seconds V8's heaps are still finding
  *  their size, by some 30 MiB; a long one is judged strictly. */

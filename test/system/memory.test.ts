@@ -1,15 +1,15 @@
-/** The service with all its children stays within 256 MiB, however much it moves. TEST_LARGE=1 moves 20 GB each way. */
+/** The service with all its children stays within 256 MiB, however much it moves. `make campaign-large` moves 20 GB each way. */
 import { readdir, rm, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { type Appliance, makeAppliance } from '../support/appliance.js';
+import { pointsOf } from '../support/depth.js';
 import { startLxc } from '../support/lxc.js';
-import { backUp, bytesOf, installGenerated, isLarge, measured, newJob, restoreGenerated } from './memory-bench.js';
+import { backUp, bytesOf, installGenerated, measured, newJob, restoreGenerated } from './memory-bench.js';
 import { isWhole, reflinkedFolder } from './reflinked.js';
 
-const gigabytes = isLarge ? 20 : 4;
-const mebibytes = gigabytes * 1000; // more than as many GB
-const plain = 4000; // MiB that are really stored, once
+const { mebibytes } = pointsOf('large');
+const plain = Math.min(4000, mebibytes); // MiB that are really stored, once
 /** A container whose volume holds so many MiB in files. */
 async function makeLargeContainer(t: Test, a: Appliance, name: string, size: number): Promise<void> {
   const data = await reflinkedFolder(t, a.folder, size);
@@ -20,7 +20,7 @@ async function makeLargeContainer(t: Test, a: Appliance, name: string, size: num
   await startLxc(a.lxcPath, name);
 }
 
-t.test(`an image of ${gigabytes} GB that is made as it is read, compressed`, async (t) => {
+t.test(`an image of ${mebibytes} MiB that is made as it is read, compressed`, async (t) => {
   const a = await makeAppliance(t);
   await installGenerated(a);
   const name = `generated-${mebibytes}`;
@@ -31,7 +31,7 @@ t.test(`an image of ${gigabytes} GB that is made as it is read, compressed`, asy
   t.pass('and every byte came back, as the plugin checks');
 });
 
-t.test(`${gigabytes} GB in files, through tar, compressed`, async (t) => {
+t.test(`${mebibytes} MiB in files, through tar, compressed`, async (t) => {
   const a = await makeAppliance(t);
   await makeLargeContainer(t, a, 'large', mebibytes);
   const id = await newJob(a, 'lxc', 'large', ['compress', 'pause']);
@@ -40,10 +40,10 @@ t.test(`${gigabytes} GB in files, through tar, compressed`, async (t) => {
   t.ok(read >= mebibytes * 2 ** 20, `${read} bytes were read, ${bytes} were stored`);
 });
 
-t.test('4 GB that are stored as they are', async (t) => {
+t.test(`${plain} MiB that are stored as they are`, async (t) => {
   const a = await makeAppliance(t);
   const { bavail, bsize } = await statfs(a.share);
-  if (bavail * bsize < plain * 2 ** 20 * 3) throw new Error(`12 GB must be free on the file system of ${a.share}`);
+  if (bavail * bsize < plain * 2 ** 20 * 3) throw new Error(`${3 * plain} MiB must be free on the file system of ${a.share}`);
   await installGenerated(a);
   const name = `generated-${plain}`;
   const id = await newJob(a, 'generated', name, []);
@@ -56,9 +56,9 @@ t.test('4 GB that are stored as they are', async (t) => {
 t.test('two jobs at a time', async (t) => {
   const a = await makeAppliance(t);
   await installGenerated(a);
-  await makeLargeContainer(t, a, 'large', 4000);
-  const jobs = [await newJob(a, 'generated', 'generated-4000', ['compress']), await newJob(a, 'lxc', 'large', ['compress'])];
+  await makeLargeContainer(t, a, 'large', plain);
+  const jobs = [await newJob(a, 'generated', `generated-${plain}`, ['compress']), await newJob(a, 'lxc', 'large', ['compress'])];
   await measured(t, a, 'two backups', () => Promise.all(jobs.map((id) => backUp(a, id))));
   const again = await newJob(a, 'lxc', 'large', ['compress'], { name: 'again' });
-  await measured(t, a, 'a restore and a backup', () => Promise.all([restoreGenerated(a, 'generated-4000'), backUp(a, again)]));
+  await measured(t, a, 'a restore and a backup', () => Promise.all([restoreGenerated(a, `generated-${plain}`), backUp(a, again)]));
 });

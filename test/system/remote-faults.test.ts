@@ -2,29 +2,30 @@
  *  next run is good and leftovers are collected. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
+import { pointsOf } from '../support/depth.js';
 import { makeNetwork } from '../support/network.js';
 import { remoteKinds, startRemote } from '../support/remotes.js';
 import { killedFor, RemoteFaults } from './remote-faults-bench.js';
 
-const points = 20;
+const { kills } = pointsOf('remote-faults');
 // most of the time is waiting, for servers and until something is tried again; each has a server and a service of its own
 t.jobs = 6;
 
 for (const kind of remoteKinds) {
-  t.test(`${kind}: the server is killed at ${points} points of a run`, async (t) => {
+  t.test(`${kind}: the server is killed at ${kills} points of a run`, async (t) => {
     const bed = await startRemote(t, kind);
     const faults = await RemoteFaults.open(t, bed);
     const first = await faults.run();
     t.equal(first.result, 0, `undisturbed: ${JSON.stringify(first.error)}`);
     const usual = Number((await faults.run()).duration);
     let survived = 0;
-    for (let point = 0; point < points; point++) {
-      const at = Math.round((usual * point) / points);
+    for (let point = 0; point < kills; point++) {
+      const at = Math.round((usual * point) / kills);
       const state = await faults.run(() => killedFor(bed, at, 300, point % 2 === 1));
       if (await faults.check(t, state, `at ${at} of ${usual} ms`)) survived++;
     }
-    t.comment(`${survived} of ${points} runs went on or started over, ${points - survived} failed`);
-    t.ok(survived >= points / 2, 'most outlive a server that is back at once');
+    t.comment(`${survived} of ${kills} runs went on or started over, ${kills - survived} failed`);
+    t.ok(survived >= kills / 2, 'most outlive a server that is back at once');
     await faults.recovers(t);
   });
 

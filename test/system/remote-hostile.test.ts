@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import { loadPlugins } from '../../core/plugins/index.js';
 import { makeAppliance } from '../support/appliance.js';
+import { pointsOf, seed } from '../support/depth.js';
 import { Smbd } from '../support/smbd.js';
 import { startSshd } from '../support/sshd.js';
 import { mulberry } from './crash-random.js';
@@ -15,9 +16,9 @@ import { counted, emptyTally, filesNamed, inLanes, type Lane, Surroundings, samp
 import { tryTarget } from './hostile-targets.js';
 import { HostileValues, isText, pick } from './hostile-values.js';
 
-const seed = Number(process.env.HOSTILE_SEED ?? Math.floor(Math.random() * 2 ** 32));
+const points = pointsOf('hostile');
 const mark = `pwned-${seed.toString(16)}`;
-t.comment(`HOSTILE_SEED=${seed}`);
+t.comment(`TEST_SEED=${seed}`);
 
 const state = await mkdtemp(join(tmpdir(), 'hostile-'));
 t.teardown(() => rm(state, { recursive: true, force: true }));
@@ -29,7 +30,7 @@ const lanes = 4;
 function judged(t: Test, tally: Tally, o: { readonly count: number; readonly least?: number; readonly began: number }): void {
   t.comment(`${o.count} values: ${counted(tally)}; ${((performance.now() - o.began) / 1000).toFixed(1)} s`);
   t.equal(tally.stored + tally.refused, o.count, 'every value was kept or refused');
-  t.same(sample(tally.problems), [], `${tally.problems.length} problems (HOSTILE_SEED=${seed})`);
+  t.same(sample(tally.problems), [], `${tally.problems.length} problems (TEST_SEED=${seed})`);
   const least = (o.least ?? 0.2) * o.count;
   t.ok(tally.stored >= least && tally.refused >= least, `both ends are common: ${counted(tally)}`);
 }
@@ -65,7 +66,7 @@ async function pathsBlock(
   await unharmed(t, o.around);
 }
 
-t.test('5000 targets over the API: each is kept as it was said, or refused by the key', async (t) => {
+t.test(`${points.targets} targets over the API: each is kept as it was said, or refused by the key`, async (t) => {
   // each target is synced to the disk when it is made and when it goes: in memory that takes no time
   const memory = await mkdtemp('/dev/shm/hostile-');
   t.teardown(() => rm(memory, { recursive: true, force: true }));
@@ -76,14 +77,14 @@ t.test('5000 targets over the API: each is kept as it was said, or refused by th
   const tally = emptyTally();
   const around = await Surroundings.of(a.share, []);
   const began = performance.now();
-  await inLanes(['', '', '', ''], Array<string>(5000).fill(''), () => tryTarget(a.service, random, values, tally));
-  judged(t, tally, { count: 5000, began });
+  await inLanes(['', '', '', ''], Array<string>(points.targets).fill(''), () => tryTarget(a.service, random, values, tally));
+  judged(t, tally, { count: points.targets, began });
   t.same(await a.service.call('GET', '/target/'), [], 'none is left');
   t.equal((await fetch(`${a.service.address}/healthz`)).status, 200, 'the service lives on');
   await unharmed(t, around, [a.folder, memory]);
 });
 
-t.test('2500 paths on an sftp server: each is kept to the letter, or refused', async (t) => {
+t.test(`${points.sftp} paths on an sftp server: each is kept to the letter, or refused`, async (t) => {
   const server = await startSshd({ user: true });
   t.teardown(() => server.stop());
   const { host, port, user: username, password, home, fingerprints } = server;
@@ -93,7 +94,7 @@ t.test('2500 paths on an sftp server: each is kept to the letter, or refused', a
     const options = { host, port, username, password, hostKey: fingerprints.ed25519, base: `~/place ${n}` };
     return { root: join(home, `place ${n}`), target: await plugins.openTarget('sftp', options, opening) };
   };
-  await pathsBlock(t, { count: 2500, open, around });
+  await pathsBlock(t, { count: points.sftp, open, around });
 });
 
 /** Names of devices: Windows finds no file under them, and Samba lists one under another name. */
@@ -106,22 +107,25 @@ const forWindows = (path: string): boolean =>
   [...path].every((char) => char >= ' ') &&
   !path.split('/').some((part) => device.test(part));
 
-t.test('1000 paths on an SMB server: each is kept to the letter, or refused, and no Windows would call it otherwise', async (t) => {
-  const server = await Smbd.start();
-  t.teardown(() => server[Symbol.asyncDispose]());
-  const { host, port, user: username, password, share, folder } = server;
-  await decoys(folder);
-  const around = await Surroundings.of(folder, ['place']);
-  const open = async (n: number): Promise<Lane> => {
-    const options = { host, port, username, password, base: `${share}/place ${n}` };
-    return { root: join(folder, `place ${n}`), target: await plugins.openTarget('smb', options, opening) };
-  };
-  // much of what others keep is nothing for Windows
-  await pathsBlock(t, { count: 1000, open, around, may: forWindows, impossible: 0.1 });
-  t.same(await filesNamed(mark, [server.root]), []);
-});
+t.test(
+  `${points.smb} paths on an SMB server: each is kept to the letter, or refused, and no Windows would call it otherwise`,
+  async (t) => {
+    const server = await Smbd.start();
+    t.teardown(() => server[Symbol.asyncDispose]());
+    const { host, port, user: username, password, share, folder } = server;
+    await decoys(folder);
+    const around = await Surroundings.of(folder, ['place']);
+    const open = async (n: number): Promise<Lane> => {
+      const options = { host, port, username, password, base: `${share}/place ${n}` };
+      return { root: join(folder, `place ${n}`), target: await plugins.openTarget('smb', options, opening) };
+    };
+    // much of what others keep is nothing for Windows
+    await pathsBlock(t, { count: points.smb, open, around, may: forWindows, impossible: 0.1 });
+    t.same(await filesNamed(mark, [server.root]), []);
+  },
+);
 
-t.test('500 paths on a server with rsync and a shell: each is kept to the letter, or refused', async (t) => {
+t.test(`${points.rsync} paths on a server with rsync and a shell: each is kept to the letter, or refused`, async (t) => {
   const server = await startSshd({ user: true });
   t.teardown(() => server.stop());
   const { host, port, user: username, home, fingerprints } = server;
@@ -132,17 +136,17 @@ t.test('500 paths on a server with rsync and a shell: each is kept to the letter
     const options = { host, port, username, privateKey, hostKey: fingerprints.ed25519, base: `~/place ${n}` };
     return { root: join(home, `place ${n}`), target: await plugins.openTarget('rsync', options, opening) };
   };
-  await pathsBlock(t, { count: 500, open, around });
+  await pathsBlock(t, { count: points.rsync, open, around });
 });
 
-t.test('1000 users, hosts and bases as a plugin is opened with: opened just there, or refused', async (t) => {
+t.test(`${points.openings} users, hosts and bases as a plugin is opened with: opened just there, or refused`, async (t) => {
   const { all, around, folders } = await openServers(t);
   const random = mulberry(seed + 1);
-  const values = new HostileValues(random, mark).take(1000);
+  const values = new HostileValues(random, mark).take(points.openings);
   const tally = emptyTally();
   const began = performance.now();
   await inLanes([0, 1, 2, 3, 4, 5], values, (_lane, value) => tryOpening({ plugins, random, server: pick(random, all) }, value, tally));
-  judged(t, tally, { count: 1000, began });
+  judged(t, tally, { count: points.openings, began });
   for (const { folder } of all) await rm(folder, { recursive: true, force: true }); // names in it look like what is searched for
   for (const one of around) await unharmed(t, one, folders);
 });

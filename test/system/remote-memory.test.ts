@@ -1,13 +1,14 @@
-/** The service with all its children stays within 256 MiB on each remote target, too. TEST_LARGE=1 moves 20 GB each way. */
+/** The service with all its children stays within 256 MiB on each remote target, too. `make campaign-large` moves 20 GB each way. */
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { part } from '../support/api-client.js';
 import { makeAppliance } from '../support/appliance.js';
+import { pointsOf } from '../support/depth.js';
 import { remoteKinds, startRemote } from '../support/remotes.js';
-import { backUp, installGenerated, isLarge, measured, newJob, restoreGenerated } from './memory-bench.js';
+import { backUp, installGenerated, measured, newJob, restoreGenerated } from './memory-bench.js';
 
-const mebibytes = isLarge ? 20_000 : 1000;
+const { remoteMebibytes: mebibytes } = pointsOf('large');
 
 /** The most files that were staged at a time, looked at all the while. */
 function stagingWatch(stateFolder: string): { most(): number } {

@@ -7,12 +7,14 @@ import t, { type Test } from 'tap';
 import { type Body, isBody, part } from '../support/api-client.js';
 import { type Appliance, makeAppliance, ownDockerd } from '../support/appliance.js';
 import type { DemoService } from '../support/demo-client.js';
+import { pointsOf } from '../support/depth.js';
 import { type BusyContainer, makeBusyDocker, makeBusyLxc, type State, treeDifferences } from './busy-container.js';
 import { backupBody, restoreBody, stateOf } from './crash-bench.js';
 import { seededRandom } from './crash-random.js';
 import { runToEnd } from './service-process.js';
 
 const size = { large: 8, small: 400, hotSmall: 600, hotLarge: 24 };
+const { points } = pointsOf('shutdown');
 const { seed } = seededRandom();
 t.comment(`TEST_SEED=${seed}`);
 t.jobs = 2; // each has a service and engines of its own
@@ -57,7 +59,7 @@ t.test('SIGTERM ends running jobs: soon, with 0, the containers run, and nothing
   const jobs = await Promise.all(containers.map((container) => newJob(a, container)));
   let usual = 0;
   for (const id of jobs) usual = Number((await a.service.backUp(id)).duration);
-  for (const where of [...random.spread(4), 'paused'] as const) {
+  for (const where of [...random.spread(points), 'paused'] as const) {
     const before = await everything(a);
     await Promise.all(containers.map((container) => container.change(before.length)));
     for (const id of jobs) await a.service.call('PUT', `/backup/${id}/run`);
@@ -95,7 +97,7 @@ t.test('a backup that is stopped leaves no trace, wherever it is', async (t) => 
     t.match(await stopped(t, a, 'backup', id, `${name}, the first run of all`), { result: -2 });
     t.same(await everything(a), nothing, 'not even a folder');
     let usual = Number((await a.service.backUp(id)).duration);
-    for (const where of ['at once', ...random.spread(5), 'paused', 'paused'] as const) {
+    for (const where of ['at once', ...random.spread(points), 'paused'] as const) {
       const before = await everything(a);
       await container.change(before.length);
       await a.service.call('PUT', `/backup/${id}/run`);
@@ -127,7 +129,7 @@ t.test('a restore that is stopped leaves the old container as it was, and of a n
     const create = (to: string) => a.service.create('restore', restoreBody(container, to, String(run)));
     const usual = Number((await a.service.ended('restore', await create('clone'))).duration);
     await engine.remove('clone');
-    for (const [round, where] of [0, ...random.spread(4)].entries()) {
+    for (const [round, where] of [0, ...random.spread(points)].entries()) {
       for (const to of [name, 'clone']) {
         await container.change(round + 1);
         const before = await container.trees();

@@ -19,14 +19,14 @@ export interface TargetConformance {
   cleanup?(): Promise<void>;
   /** Whether names may hold a newline; default true. */
   readonly newline?: boolean;
-  /** Bytes of the large stream; default 256 MiB, 5 GB with TEST_LARGE set. */
+  /** Bytes of the large stream; default 160 MiB, more than a target may need; 5 GB with TEST_CAMPAIGN=large. */
   readonly large?: number;
 }
 
 /** Registers the whole suite with tap. */
 export function targetConformance(o: TargetConformance): void {
   if (o.cleanup !== undefined) t.teardown(() => o.cleanup?.());
-  const largeBytes = o.large ?? (process.env.TEST_LARGE ? 5e9 : 256 << 20);
+  const largeBytes = o.large ?? (process.env.TEST_CAMPAIGN === 'large' ? 5e9 : 160 << 20);
   const checks: Check[] = [...files, ...names({ newline: o.newline ?? true }), ...faults, ...large(largeBytes)];
   for (const { title, run } of checks) {
     t.test(`${o.name}: ${title}`, { timeout: 600_000 }, async (t) => {

@@ -1,0 +1,115 @@
+/** How many points a suite tries that could try any number: kills, cuts, names, cells of a matrix. `make test` takes a short
+ *  part with a fixed seed; it still hits each kind of point. `make campaign-<name>` takes the whole, with any seed (TEST_SEED). */
+
+import type { DataSize } from '../system/busy-data.js';
+
+interface Campaign<Points> {
+  /** Suites that take their points from here, as `make test ONLY=` names them. */
+  readonly suites: readonly string[];
+  /** One line for `make campaigns-help` and docs/reliability.md. */
+  readonly about: string;
+  readonly short: Points;
+  readonly whole: Points;
+}
+
+/** What a container holds (busy-data.ts), and kills of each engine: anywhere in a run, or aimed at a state of the container (`frozen`, `swap`, `made`). */
+export interface CrashPoints {
+  readonly size: DataSize;
+  readonly backups: number;
+  readonly frozen: readonly ('child' | 'service')[];
+  readonly replacements: number;
+  /** Kills in or after the swap, beside the one right after the container was stopped and the one after it was started. */
+  readonly swaps: number;
+  readonly clones: number;
+}
+
+/** Values of each block. */
+export interface HostilePoints {
+  readonly targets: number;
+  readonly sftp: number;
+  readonly smb: number;
+  readonly rsync: number;
+  readonly openings: number;
+}
+
+const campaign = <Points>(one: Campaign<Points>): Campaign<Points> => one;
+
+export const campaigns = {
+  crash: campaign<CrashPoints>({
+    suites: ['system/crash'],
+    about: 'kill -9 of the service and of its children, in backups, replacements and clones of both engines',
+    short: {
+      size: { large: 2, small: 50, hotSmall: 150, hotLarge: 8 },
+      backups: 2,
+      frozen: ['child', 'service'],
+      replacements: 2,
+      swaps: 0,
+      clones: 1,
+    },
+    whole: {
+      size: { large: 4, small: 200, hotSmall: 600, hotLarge: 12 },
+      backups: 10,
+      frozen: ['child', 'service', 'service'],
+      replacements: 4,
+      swaps: 1,
+      clones: 4,
+    },
+  }),
+  shutdown: campaign<{ readonly points: number }>({
+    suites: ['system/shutdown'],
+    about: 'SIGTERM, and stops by a user, anywhere in backups and restores of both engines',
+    short: { points: 2 },
+    whole: { points: 5 },
+  }),
+  hostile: campaign<HostilePoints>({
+    suites: ['system/remote-hostile'],
+    about: 'hostile values as targets over the API, as paths on each server, and as what a plugin is opened with',
+    short: { targets: 500, sftp: 300, smb: 120, rsync: 80, openings: 150 },
+    whole: { targets: 5000, sftp: 2500, smb: 1000, rsync: 500, openings: 1000 },
+  }),
+  'remote-faults': campaign<{ readonly kills: number }>({
+    suites: ['system/remote-faults'],
+    about: 'each server, or only its connections, killed at evenly spaced points of a backup',
+    short: { kills: 4 },
+    whole: { kills: 20 },
+  }),
+  'target-faults': campaign<{ readonly stride: number }>({
+    suites: ['system/target-faults'],
+    about: 'each operation of a target fails in each way, at every `stride`th call of a run or restore',
+    short: { stride: 4 },
+    whole: { stride: 1 },
+  }),
+  consistency: campaign<{ readonly rounds: number }>({
+    suites: ['system/consistency'],
+    about: 'a database under load is backed up with a pause, restored and audited, on new bases and on a chain',
+    short: { rounds: 4 },
+    whole: { rounds: 20 },
+  }),
+  fidelity: campaign<{ readonly everyCell: boolean }>({
+    suites: ['system/fidelity-lxc', 'system/fidelity-docker'],
+    about: 'a nasty tree comes back in every cell of features × state × in place or clone × kind of root',
+    short: { everyCell: false },
+    whole: { everyCell: true },
+  }),
+  large: campaign<{ readonly mebibytes: number; readonly remoteMebibytes: number }>({
+    suites: ['system/memory', 'system/remote-memory', 'targets/local', 'targets/smb', 'targets/sftp', 'targets/rsync'],
+    about: '20 GB each way within 256 MiB of memory, and 5 GB through each target',
+    short: { mebibytes: 2000, remoteMebibytes: 600 },
+    whole: { mebibytes: 20_000, remoteMebibytes: 20_000 },
+  }),
+} as const;
+
+type Campaigns = typeof campaigns;
+export type CampaignName = keyof Campaigns;
+
+/** Whether this process runs as a part of `make campaign-<name>`. */
+export const isCampaign = (name: CampaignName): boolean => process.env.TEST_CAMPAIGN === name;
+
+/** The points that a suite takes now. */
+export function pointsOf<Name extends CampaignName>(name: Name): Campaigns[Name]['short'] {
+  return isCampaign(name) ? campaigns[name].whole : campaigns[name].short;
+}
+
+/** TEST_SEED, if it is set; else a fixed one, and another one at each run of a campaign. A suite prints it. */
+export const seed: number =
+  Number(process.env.TEST_SEED) || (process.env.TEST_CAMPAIGN === undefined ? 20_261_129 : Date.now() % 1_000_000_007);

@@ -1,0 +1,42 @@
+/** A file system that loses its power: ext4 on a loop device. What was not synced when it is cut is gone, as on a real disk whose
+ *  machine is switched off. */
+import { mkdir, rm } from 'node:fs/promises';
+import type { Test } from 'tap';
+import { childOutput } from '../../plugins/shared/child.js';
+
+export interface CutFileSystem {
+  /** Where it is mounted. */
+  readonly folder: string;
+  /** Cuts the power and switches it on again; `end` closes what still holds files, in between. */
+  cut(end?: () => Promise<unknown>): Promise<void>;
+}
+
+/** FS_IOC_SHUTDOWN (linux/fs.h) with EXT4_GOING_FLAGS_NOLOGFLUSH (fs/ext4/ext4.h): nothing is written any more, the journal neither. */
+const shutDown = `
+import fcntl, os, struct, sys
+fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))
+`;
+
+/** A mounted folder of its own below `place`; it goes with the test. */
+export async function cutFileSystem(t: Pick<Test, 'teardown'>, place: string): Promise<CutFileSystem> {
+  const [image, folder] = [`${place}/disk.img`, `${place}/disk`];
+  // the journal is committed when something is synced, and hardly ever by itself
+  const mount = () => childOutput('mount', ['-o', 'loop,commit=300', image, folder]);
+  await mkdir(folder, { recursive: true });
+  await childOutput('truncate', ['-s', '64M', image]);
+  await childOutput('mkfs.ext4', ['-q', '-F', image]);
+  await mount();
+  t.teardown(async () => {
+    await childOutput('umount', ['-l', folder]);
+    await rm(image);
+  });
+  return {
+    folder,
+    async cut(end) {
+      await childOutput('python3', ['-c', shutDown, folder]);
+      await end?.();
+      await childOutput('umount', [folder]);
+      await mount();
+    },
+  };
+}
