@@ -4,11 +4,14 @@ export const recordPrefix = 'container-backup@';
 export const manifestName = 'manifest.json';
 export const metadataName = 'backup-metadata';
 const runPattern = /^\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2}$/;
+/** A name has four digits for the year, and a later run must still find a name. */
+const lastTime = Date.UTC(9999, 0);
 
 export type Compression = 'none' | 'zstd';
 
 export const recordFolder = (jobName: string): string => `${recordPrefix}${jobName}`;
-export const isRunName = (name: string): boolean => runPattern.test(name);
+/** Whether it is the name of a run: a time that there is, and one that names sort by. Anybody can make a folder on a target. */
+export const isRunName = (name: string): boolean => runPattern.test(name) && runTime(name) < lastTime && runName(runTime(name)) === name;
 
 /** UTC, without a colon, which SMB does not allow. */
 export function runName(time: number): string {

@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap';
-import { collectGarbage, manifestText, recordRuns, removeRun } from '../../core/archive/index.js';
+import { collectGarbage, isRunName, manifestText, recordRuns, removeRun } from '../../core/archive/index.js';
 import type { Target } from '../../core/contract/index.js';
 import { foundRun } from '../../core/jobs/records.js';
 import { archive, filesOf, manifest, never, put, putRun, sealed, snapshot, someTarget } from '../system/archive-samples.js';
@@ -39,6 +39,17 @@ t.test("a manifest under another run's name is damaged", async (t) => {
   const target = await threeRuns(t);
   await put(target, `${record}/2026-11-04_00-00-00/manifest.json`, manifestText(onBase(three)));
   t.match((await recordRuns(target, record, never)).damaged, [{ run: '2026-11-04_00-00-00', why: /renamed/ }]);
+});
+
+t.test('a folder whose name tells no time is no run, whatever lies in it', async (t) => {
+  const target = await threeRuns(t);
+  const odd = ['2026-13-45_00-00-00', '2026-02-30_00-00-00', '2026-11-29_24-00-00', '9999-12-31_23-59-59', '2026-1-1_0-0-0'];
+  for (const name of odd) {
+    t.notOk(isRunName(name), name);
+    await put(target, `${record}/${name}/manifest.json`, 'no manifest');
+  }
+  const { complete, damaged } = await recordRuns(target, record, never);
+  t.same([complete.map(({ run }) => run), damaged], [[three, two, one], []]);
 });
 
 t.test('nothing that a run needs is collected', async (t) => {
