@@ -93,7 +93,8 @@ async function openState(folder: string): Promise<Store> {
   });
 }
 
-function environmentOf({ state, share, lxc_path, docker_socket, new_base_ratio, undo_hours, stall_seconds }: Config): WorkerEnvironment {
+function environmentOf(config: Config): WorkerEnvironment {
+  const { state, share, lxc_path, docker_socket, new_base_ratio, undo_hours, stall_seconds, log_level } = config;
   return {
     stateFolder: state,
     pluginFolders: [join(pluginsFolder, 'targets'), join(pluginsFolder, 'runtimes'), join(state, 'plugins')],
@@ -102,6 +103,7 @@ function environmentOf({ state, share, lxc_path, docker_socket, new_base_ratio, 
     newBaseRatio: new_base_ratio,
     undoMs: undo_hours * 3_600_000,
     stallMs: stall_seconds * 1000,
+    logLevel: log_level,
   };
 }
 

@@ -1,4 +1,5 @@
 /** What the API, the store and the scheduler say to each other about jobs. Imports nothing but types. */
+import type { LogLevel } from '../log.js';
 import type { Shape } from '../schemas.js';
 
 export type JobKind = 'backup' | 'restore';
@@ -104,6 +105,8 @@ export interface WorkerEnvironment {
   readonly undoMs: number;
   /** How long a target may move nothing before it is given up. */
   readonly stallMs: number;
+  /** What is below it is not logged. */
+  readonly logLevel: LogLevel;
 }
 
 /** Worker → scheduler. */

@@ -24,10 +24,11 @@ const port = parentPort;
 const post = (message: WorkerMessage) => port.postMessage(message);
 const stop = new AbortController();
 const bandwidth = new Bandwidth();
-const log = createLog();
+const given: unknown = workerData.order;
 
 const isOrder = (value: unknown): value is RunOrder =>
   typeof value === 'object' && value !== null && 'kind' in value && 'environment' in value;
+const log = createLog(isOrder(given) ? given.environment.logLevel : 'info');
 const isRequest = (value: unknown): value is WorkerRequest => typeof value === 'object' && value !== null && 'type' in value;
 
 const wake = new EventTarget();
@@ -107,7 +108,6 @@ function failure(error: unknown): Result {
 }
 
 boundBuffers();
-const given: unknown = workerData.order;
 const result = isOrder(given) ? await outcome(given).catch(failure) : failure(new PluginError('invalid', 'the worker got no order'));
 post(result);
 port.close();

@@ -52,7 +52,16 @@ export async function bench(t: { teardown(end: () => unknown): void }) {
         put: async (lease) => void leases.set(lease.container, lease),
         delete: async (_, container) => void leases.delete(container),
       },
-      environment: { stateFolder: folder, pluginFolders: [], shares: {}, runtimes: {}, newBaseRatio: 0.5, undoMs: 0, stallMs: 60_000 },
+      environment: {
+        stateFolder: folder,
+        pluginFolders: [],
+        shares: {},
+        runtimes: {},
+        newBaseRatio: 0.5,
+        undoMs: 0,
+        stallMs: 60_000,
+        logLevel: 'info',
+      },
       targets: { get: async () => undefined, seal: (text) => text, found: async () => undefined },
       concurrent: async () => world.limit,
       runtime: () => ({

@@ -67,12 +67,13 @@ export interface CanaryBed {
 const cloneOf = (container: string): string => `${container}-again`;
 
 /** The service, with containers to be backed up. */
-export async function openBed(t: Test, containers: readonly string[]): Promise<CanaryBed> {
+export async function openBed(t: Test, containers: readonly string[], flags: readonly string[] = []): Promise<CanaryBed> {
   const folder = await mkdtemp(join(tmpdir(), 'canaries-'));
   const lxcPath = await makeLxcPath();
   const [state, share] = [join(folder, 'state'), join(folder, 'share')];
   await mkdir(share);
-  const service = startProcess(['serve', '--state', state, '--listen', '127.0.0.1:0', '--share', `test=${share}`, '--lxc-path', lxcPath]);
+  const own = ['--state', state, '--listen', '127.0.0.1:0', '--share', `test=${share}`, '--lxc-path', lxcPath];
+  const service = startProcess(['serve', ...own, ...flags]);
   t.teardown(async () => {
     await service[Symbol.asyncDispose]();
     for (const name of containers.flatMap((one) => [one, cloneOf(one)])) await destroyLxc(lxcPath, name);
