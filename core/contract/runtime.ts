@@ -118,6 +118,7 @@ export interface Runtime extends AsyncDisposable {
   /** Removes what a commit kept; absent is fine. */
   dropUndo(id: string): Promise<void>;
   /** Removes leftovers of drafts that a crash left behind, completes or reverts a half-done swap, and removes what was
-   *  kept for an undo whose time has passed. */
-  recover(): Promise<void>;
+   *  kept for an undo whose time has passed. With a container's name, only what restores of that one left.
+   *  It looks after all of them before it rejects with what failed. */
+  recover(container?: string): Promise<void>;
 }

@@ -64,7 +64,7 @@ export async function restorePlan(runtime: Runtime, spec: RestoreSpec, manifest:
 /** Runs it. On any failure the container is as it was. @throws PluginError */
 export async function restoreRun(world: RestoreWorld): Promise<RestoreOutcome> {
   const { runtime, target, spec, signal } = world;
-  await runtime.recover();
+  await runtime.recover(containerOf(spec)); // what other restores left is theirs
   const found = await foundRun(target, spec.src.portfolio, signal);
   const until = Date.now() + world.undoMs;
   const plan = { ...(await restorePlan(runtime, spec, found.manifest)), ...(world.undoMs > 0 && { undoUntil: until }) };

@@ -1,6 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { PluginError } from '../../core/contract/index.js';
 
+/** Whether the host's `path` is `folder` or lies in it. */
+export function within(path: string, folder: string): boolean {
+  return path === folder || path.startsWith(folder === '/' ? '/' : `${folder}/`);
+}
+
 /** The parts of a path of the contract; none for ''. @throws PluginError invalid */
 export function pathParts(path: string): readonly string[] {
   if (path === '') return [];

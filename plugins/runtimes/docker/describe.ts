@@ -1,4 +1,5 @@
 import type { Description, VolumeDescription } from '../../../core/contract/index.js';
+import { innerMountReason, mountsInside } from '../../shared/mounts.js';
 import type { Client } from './client.js';
 import { engine, orAbsent } from './engine.js';
 import { type Inspect, isHidden, readInspect } from './inspect.js';
@@ -52,7 +53,8 @@ async function volumes(inspect: Inspect, shared: ReadonlyMap<string, readonly st
   for (const judged of await Promise.all(namedMounts(inspect).map(judge))) {
     const { mount } = judged;
     if ('leftOut' in judged) leftOut.push({ path: mount.source || mount.destination, reason: judged.leftOut });
-    else
+    else {
+      for (const { path } of await mountsInside(judged.path)) leftOut.push({ path, reason: innerMountReason });
       volume.push({
         name: mount.source_name,
         origin: mount.type === 'volume' ? 'new' : 'host',
@@ -61,6 +63,7 @@ async function volumes(inspect: Inspect, shared: ReadonlyMap<string, readonly st
         read_only: mount.readOnly,
         shared_with: shared.get(mount.source) ?? [],
       });
+    }
   }
   for (const path of Object.keys(fields(inspect.host.Tmpfs))) leftOut.push({ path, reason: 'a tmpfs mount keeps nothing' });
   return { volume, leftOut };

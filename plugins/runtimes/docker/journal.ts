@@ -1,6 +1,6 @@
 import { readFileSync, readlinkSync } from 'node:fs';
 import { readdir, readFile, rm } from 'node:fs/promises';
-import { syncFolder, writeDurably } from './durable.js';
+import { syncFolder, writeDurably } from '../../shared/durable.js';
 import { count, fields, flag, items, text, texts } from './narrow.js';
 import type { Place } from './place.js';
 

@@ -1,7 +1,8 @@
-import { chmod, chown, lstat, mkdir, readdir, readFile, rename, rm, rmdir } from 'node:fs/promises';
+import { chmod, chown, lstat, mkdir, readdir, realpath, rename, rmdir } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { PluginError } from '../../../core/contract/index.js';
-import { syncFolder } from './durable.js';
+import { syncFolder } from '../../shared/durable.js';
+import { mountPoints, refuseMountsBelow, removeTree } from '../../shared/mounts.js';
 
 /** A folder or file of the host that a draft fills beside the live one.
  *  direct: made for the draft, nothing to swap · rename: a sibling takes its place
@@ -44,13 +45,12 @@ const incoming = (place: Place) => (place.mode === 'file' ? `${root(place)}/${pl
 async function isMountPoint(path: string): Promise<boolean> {
   const [own, parent] = await Promise.all([lstat(path), lstat(dirname(path))]);
   if (own.dev !== parent.dev) return true;
-  const table = await readFile('/proc/self/mountinfo', 'utf8'); // a bind mount of the same file system has the same device
-  const decode = (word: string) => word.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
-  return table.split('\n').some((line) => decode(line.split(' ')[4] ?? '') === path);
+  return (await mountPoints()).includes(path); // a bind mount of the same file system has the same device
 }
 
-/** Decides how `live` will be swapped, and names its missing parents; makes nothing. */
-export async function planPlace(live: string, kind: 'folder' | 'file', rand: string): Promise<Place> {
+/** Decides how `path` will be swapped, and names its missing parents; makes nothing. A link stays: what it leads to is swapped. */
+export async function planPlace(path: string, kind: 'folder' | 'file', rand: string): Promise<Place> {
+  const live = await realpath(path).catch(() => path); // a link that leads nowhere is replaced as it is
   let madeParent = '';
   for (let parent = dirname(live); parent !== '/' && !(await exists(parent)); parent = dirname(parent)) madeParent = parent;
   const had = await exists(live);
@@ -63,12 +63,13 @@ export async function makeStage(place: Place): Promise<void> {
   if (place.mode === 'entries') await mkdir(oldOf(place), { mode: 0o700 });
 }
 
-/** Looks at what will be moved, so that the journal can tell it before anything moves. */
+/** Looks at what will be moved, so that the journal can tell it before anything moves. @throws PluginError in_use */
 export async function preparePlace(place: Place): Promise<void> {
   if (place.mode === 'direct') return;
   place.had = await exists(place.live);
+  await refuseMountsBelow(place.live);
   if (place.mode === 'rename') return;
-  place.names = await readdir(stage(place));
+  place.names = (await readdir(stage(place))).filter((name) => place.mode === 'file' || !isLeftAlone(name));
   if (place.mode === 'file' && place.names.length !== 1) {
     throw new PluginError('damaged', `The archive of ${place.live} holds ${place.names.length} entries instead of one`);
   }
@@ -76,6 +77,9 @@ export async function preparePlace(place: Place): Promise<void> {
   const { mode, uid, gid } = await lstat(place.live);
   place.attributes = { mode: mode & 0o7777, uid, gid };
 }
+
+/** Of a mount point: this draft's own folder, those of older undos, and what belongs to the file system. */
+const isLeftAlone = (name: string) => name.startsWith('.container-backup-') || name === 'lost+found';
 
 async function moveAll(from: string, to: string, names: readonly string[]): Promise<void> {
   for (const name of names) await rename(`${from}/${name}`, `${to}/${name}`);
@@ -85,8 +89,7 @@ async function moveAll(from: string, to: string, names: readonly string[]): Prom
 export async function swapIn(place: Place): Promise<void> {
   if (place.mode === 'direct') return;
   if (place.mode === 'entries') {
-    // Left alone: this draft's own folder, and those of older undos.
-    const names = (await readdir(place.live)).filter((name) => !name.startsWith('.container-backup-'));
+    const names = (await readdir(place.live)).filter((name) => !isLeftAlone(name));
     await moveAll(place.live, oldOf(place), names);
     await moveAll(stage(place), place.live, place.names);
     const { mode, uid, gid } = await lstat(stage(place));
@@ -124,8 +127,8 @@ export async function swapBack(place: Place): Promise<void> {
 /** Removes what is beside the live one, and what the draft made for it unless `keep`. */
 export async function clearPlace(place: Place, keep: boolean): Promise<void> {
   if (place.mode === 'direct') return; // its volume is removed as a whole
-  await rm(root(place), { recursive: true, force: true });
-  if (place.mode !== 'entries' && keep) await rm(oldOf(place), { recursive: true, force: true });
+  await removeTree(root(place));
+  if (place.mode !== 'entries' && keep) await removeTree(oldOf(place));
   if (keep || place.madeParent === '') return;
   for (let parent = dirname(place.live); parent.startsWith(place.madeParent); parent = dirname(parent)) {
     await rmdir(parent).catch(() => undefined); // not empty: somebody else uses it by now

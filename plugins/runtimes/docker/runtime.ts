@@ -8,6 +8,7 @@ import {
   type Image,
   PluginError,
 } from '../../../core/contract/index.js';
+import { mountsInside } from '../../shared/mounts.js';
 import { type Client, createClient } from './client.js';
 import { planConflicts } from './conflicts.js';
 import { describe } from './describe.js';
@@ -64,7 +65,9 @@ export class DockerRuntime implements Runtime {
       const judged = await judge(mount);
       if ('leftOut' in judged) continue; // describe tells it
       const origin = mount.type === 'volume' ? 'new' : 'host';
-      found.push({ name: mount.source_name, origin, kind: judged.kind, path: judged.path, excludes: undoExcludes });
+      const inner = await mountsInside(judged.path);
+      const excludes = [...undoExcludes, ...inner.map(({ exclude }) => exclude)];
+      found.push({ name: mount.source_name, origin, kind: judged.kind, path: judged.path, excludes });
     }
     return found;
   }
@@ -120,12 +123,15 @@ export class DockerRuntime implements Runtime {
     return dropUndo(this.deps, id);
   }
 
-  async recover(): Promise<void> {
+  async recover(container?: string): Promise<void> {
+    const errors: unknown[] = [];
     for (const journal of await readJournals(this.context.stateFolder)) {
+      if (container !== undefined && journal.container !== container) continue;
       if (isAlive(journal) || (journal.phase === 'done' && journal.undoUntil >= Date.now())) continue;
       this.context.log('info', `Cleaning up after an interrupted restore of ${journal.container}`, { phase: journal.phase });
-      await takeOver(this.deps, journal);
+      await takeOver(this.deps, journal).catch((error: unknown) => errors.push(error)); // the others are still looked after
     }
+    if (errors.length > 0) throw new PluginError('failed', errors.map(String).join('; '), { cause: errors[0] });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {}

@@ -2,7 +2,7 @@ import { PluginError } from '../../../core/contract/index.js';
 import type { Client } from './client.js';
 import { engine, orAbsent } from './engine.js';
 import { unloadImage } from './images.js';
-import { type Journal, oldName, ownerOfThisThread, readJournals, removeJournal, temporaryName, writeJournal } from './journal.js';
+import { isAlive, type Journal, oldName, ownerOfThisThread, readJournals, removeJournal, temporaryName, writeJournal } from './journal.js';
 import { clearPlace, swapBack } from './place.js';
 
 export interface UndoDeps {
@@ -44,6 +44,9 @@ export async function finishSwap({ client, stateFolder }: UndoDeps, journal: Jou
 
 const isKept = (journal: Journal) => journal.phase === 'done' && journal.undoUntil > 0;
 
+/** An undo that failed; it can be asked for again. */
+const isHalfUndone = (journal: Journal) => journal.phase !== 'done' && journal.undoUntil > 0 && !isAlive(journal);
+
 /** Only the latest replacement of a container can be undone. */
 export async function dropUndosOf(deps: UndoDeps, latest: Journal): Promise<void> {
   for (const journal of await readJournals(deps.stateFolder)) {
@@ -58,15 +61,13 @@ export async function dropUndo(deps: UndoDeps, id: string): Promise<void> {
 
 /** Brings back what a commit replaced. @throws PluginError not_found */
 export async function undoSwap(deps: UndoDeps, id: string): Promise<void> {
-  const kept = (await readJournals(deps.stateFolder)).find((one) => one.rand === id && isKept(one));
-  if (!kept || kept.undoUntil < Date.now()) throw new PluginError('not_found', `what undo ${id} kept is gone`);
+  const kept = (await readJournals(deps.stateFolder)).find((one) => one.rand === id && (isKept(one) || isHalfUndone(one)));
+  if (!kept || (isKept(kept) && kept.undoUntil < Date.now())) throw new PluginError('not_found', `what undo ${id} kept is gone`);
   if (!(await orAbsent(engine.inspect(deps.client, kept.oldId)))) {
     throw new PluginError('not_found', `the container that undo ${id} kept was removed by hand`);
   }
-  const journal: Journal = { ...kept, phase: 'swap', owner: ownerOfThisThread() };
-  await writeJournal(deps.stateFolder, journal); // from here on a crash ends the way back, too
-  await revertSwap(deps, journal);
-  await discardDraft(deps, { ...journal, image: '', tags: [], networks: [] }); // image and networks stay: others may use them by now
+  // From here on a crash or a failure ends the way back, too. Image and networks stay: others may use them by now.
+  await takeOver(deps, { ...kept, phase: 'swap', image: '', tags: [], networks: [] });
 }
 
 /** Ends what a dead draft left: goes back, or removes what was replaced. It is claimed first: main and a worker may both

@@ -1,5 +1,7 @@
+import { realpath } from 'node:fs/promises';
 import { machine } from 'node:os';
 import type { ContainerState, Description, VolumeDescription } from '../../../core/contract/index.js';
+import { innerMountReason, mountsInside } from '../../shared/mounts.js';
 import { setting, settings } from './config.js';
 import { mountsOf } from './volumes.js';
 
@@ -54,13 +56,18 @@ export async function descriptionOf(
 ): Promise<Description> {
   const { volumes, left_out } = await mountsOf(text, o.own);
   const volume: VolumeDescription[] = [];
-  for (const { kind: _kind, ...rest } of volumes) volume.push({ ...rest, shared_with: await o.users(rest.path) });
+  const inner: { path: string; reason: string }[] = [];
+  for (const { kind, ...rest } of volumes) {
+    volume.push({ ...rest, shared_with: await o.users(rest.path) });
+    if (kind !== 'folder') continue;
+    for (const { path } of await mountsInside(await realpath(rest.path))) inner.push({ path, reason: innerMountReason });
+  }
   const arch = setting(text, 'lxc.arch');
   return {
     arch: arch === undefined || arch === '' ? machine() : (archNames[arch] ?? arch),
     autostart: setting(text, 'lxc.start.auto') === '1',
     image: '',
-    left_out,
+    left_out: [...left_out, ...inner],
     name,
     native: { format: 'lxc-config', text },
     network: networks(text),

@@ -2,13 +2,14 @@ import { randomBytes } from 'node:crypto';
 import { realpath } from 'node:fs/promises';
 import { basename, dirname, join, normalize } from 'node:path';
 import { PluginError, type RestorePlan, type VolumeDescription } from '../../../core/contract/index.js';
+import { mountPoints } from '../../shared/mounts.js';
+import { within } from '../../shared/paths.js';
 import { isTaken } from '../../shared/places.js';
 import { hasNewMacs, newPlace } from '../../shared/remap.js';
 import { newMac, rewrite, rootOf, withMountSource } from './config.js';
 import { draftPrefix, type Place } from './journal.js';
-import { mountPoints, present } from './swap.js';
+import { present } from './swap.js';
 import type { Tools } from './tools.js';
-import { within } from './volumes.js';
 
 /** Where everything of a draft goes. */
 export interface Layout {

@@ -1,4 +1,4 @@
-import { readdir, stat } from 'node:fs/promises';
+import { readdir, realpath, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   type Conflict,
@@ -11,16 +11,18 @@ import {
   type Runtime,
   type Source,
 } from '../../../core/contract/index.js';
+import { mountsInside, removeTree } from '../../shared/mounts.js';
+import { within } from '../../shared/paths.js';
 import { addresses, rootOf } from './config.js';
 import { descriptionOf } from './describe.js';
 import { clearDraft, LxcDraft, revertSwap } from './draft.js';
 import { idShift } from './ids.js';
-import { draftPrefix, ownerAlive, ownerOfThisThread, readJournal, writeJournal } from './journal.js';
+import { draftPrefix, type Journal, ownerAlive, ownerOfThisThread, readJournal, writeJournal } from './journal.js';
 import { layoutOf, volumePaths } from './layout.js';
 import { remapped } from './remap.js';
-import { present, removeTree } from './swap.js';
+import { present } from './swap.js';
 import { isName, Tools } from './tools.js';
-import { bindSources, mountsOf, within } from './volumes.js';
+import { bindSources, mountsOf } from './volumes.js';
 
 /** A mount point holds what an undo keeps of it. */
 const undoExcludes = ['./.container-backup-*'] as const;
@@ -62,7 +64,8 @@ export class LxcRuntime implements Runtime {
     const sources = [await this.#root(id, text, volumes)];
     for (const { name, origin, kind, path } of volumes) {
       if (kind === undefined) throw new PluginError('not_found', `volume ${name} of ${id} is not there: ${path}`);
-      sources.push({ excludes: undoExcludes, kind, name, origin, path });
+      const inner = await mountsInside(await realpath(path));
+      sources.push({ excludes: [...undoExcludes, ...inner.map(({ exclude }) => exclude)], kind, name, origin, path });
     }
     return sources;
   }
@@ -126,12 +129,12 @@ export class LxcRuntime implements Runtime {
     return draft;
   }
 
-  async recover(): Promise<void> {
+  async recover(container?: string): Promise<void> {
     const errors: unknown[] = [];
     for (const name of await readdir(this.#tools.path).catch(() => [])) {
       if (!name.startsWith(draftPrefix)) continue;
       try {
-        await this.#recoverDraft(join(this.#tools.path, name));
+        await this.#recoverDraft(join(this.#tools.path, name), container);
       } catch (error) {
         errors.push(error); // the others are still looked after
       }
@@ -146,16 +149,14 @@ export class LxcRuntime implements Runtime {
   async undo(id: string): Promise<void> {
     const folder = this.#undoFolder(id);
     const journal = await readJournal(folder);
-    if (journal?.phase !== 'committed' || (journal.undoUntil ?? 0) < Date.now()) {
-      throw new PluginError('not_found', `what undo ${id} kept is gone`);
-    }
-    for (const { old, hadFinal } of journal.places) {
+    const isKept = journal?.phase === 'committed' && (journal.undoUntil ?? 0) >= Date.now();
+    const isHalfUndone = journal?.phase === 'swapping' && journal.undoUntil !== undefined && !ownerAlive(journal.owner);
+    if (journal === undefined || !(isKept || isHalfUndone)) throw new PluginError('not_found', `what undo ${id} kept is gone`);
+    for (const { old, hadFinal } of isKept ? journal.places : []) {
       if (hadFinal && !(await present(old))) throw new PluginError('not_found', `${old}, which the undo needs, was removed by hand`);
     }
-    // From here on a crash ends the way back, too: recover goes on with it.
-    await writeJournal(folder, { ...journal, phase: 'swapping', owner: ownerOfThisThread() });
-    await revertSwap(this.#tools, folder, journal);
-    await clearDraft(folder, journal.places, { old: false });
+    // From here on a crash or a failure ends the way back, too: recover, or the next undo, goes on with it.
+    await this.#takeOver(folder, { ...journal, phase: 'swapping' });
   }
 
   async dropUndo(id: string): Promise<void> {
@@ -178,13 +179,20 @@ export class LxcRuntime implements Runtime {
     }
   }
 
-  async #recoverDraft(folder: string): Promise<void> {
+  /** @param only leaves what other containers' restores left */
+  async #recoverDraft(folder: string, only?: string): Promise<void> {
     const journal = await readJournal(folder);
+    if (only !== undefined && journal?.container !== only) return;
     if (journal === undefined) return removeTree(folder); // a journal comes before anything else
     if (ownerAlive(journal.owner)) return;
     if (journal.phase === 'committed' && (journal.undoUntil ?? 0) >= Date.now()) return;
     this.#log('warn', `removing what a crash left of restoring ${journal.container}`, { phase: journal.phase });
-    // Claimed first: main and a worker may both look after what a crash left.
+    await this.#takeOver(folder, journal);
+  }
+
+  /** Ends what a journal tells: goes back, or removes what was replaced. It is claimed first: main and a worker may both look
+   *  after it. When that fails, whoever looks next goes on with it. */
+  async #takeOver(folder: string, journal: Journal): Promise<void> {
     const claimed = { ...journal, owner: ownerOfThisThread() };
     await writeJournal(folder, claimed);
     try {

@@ -1,9 +1,10 @@
-import { chmod, chown, lstat, mkdir, readdir, readFile, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { chmod, chown, lstat, mkdir, readdir, rename, rmdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { PluginError } from '../../../core/contract/index.js';
 import { childOutput } from '../../shared/child.js';
+import { syncFolder } from '../../shared/durable.js';
+import { removeTree } from '../../shared/mounts.js';
 import type { Place } from './journal.js';
-import { within } from './volumes.js';
 
 function isAbsent(error: unknown): boolean {
   return error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR');
@@ -18,31 +19,6 @@ export async function present(path: string): Promise<boolean> {
     if (isAbsent(error)) return false;
     throw error;
   }
-}
-
-/** Mount points of this mount namespace. */
-export async function mountPoints(): Promise<string[]> {
-  const table = await readFile('/proc/self/mountinfo', 'utf8');
-  return table.split('\n').flatMap((line) => {
-    const field = line.split(' ')[4];
-    return field === undefined
-      ? []
-      : [field.replace(/\\([0-7]{3})/g, (_all, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)))];
-  });
-}
-
-/** What is mounted inside would move along and then be emptied with what is replaced.
- *  @throws PluginError in_use */
-export async function refuseMountsBelow(path: string): Promise<void> {
-  const inner = (await mountPoints()).find((point) => point !== path && within(point, path));
-  if (inner !== undefined) throw new PluginError('in_use', `a file system is mounted at ${inner}; unmount it to replace ${path}`);
-}
-
-/** Removes a tree that holds no mount; absent is fine. */
-export async function removeTree(path: string): Promise<void> {
-  const inner = (await mountPoints()).find((point) => within(point, path));
-  if (inner !== undefined) throw new PluginError('in_use', `a file system is mounted at ${inner}; ${path} is not removed`);
-  await rm(path, { force: true, maxRetries: 3, recursive: true });
 }
 
 async function copyAttributes(from: string, to: string): Promise<void> {
@@ -64,6 +40,7 @@ async function applyEntries(place: Place): Promise<void> {
   }
   for (const name of place.names) if (!isLeftAlone(name)) await rename(join(place.built, name), join(place.final, name));
   await copyAttributes(place.built, place.final);
+  await syncFolder(place.final);
 }
 
 async function revertEntries(place: Place): Promise<void> {
@@ -75,15 +52,18 @@ async function revertEntries(place: Place): Promise<void> {
   }
   for (const name of await readdir(place.old)) await rename(join(place.old, name), join(place.final, name));
   await copyAttributes(place.old, place.final);
+  await syncFolder(place.final);
 }
 
-/** Puts what was built into its place and what was there aside. */
+/** Puts what was built into its place and what was there aside. Durable when it resolves: the journal says so next, and
+ *  volumes may lie on another file system than the journal. */
 export async function applyPlace(place: Place): Promise<void> {
   if (place.mode === 'entries') return applyEntries(place);
   if (!place.hadFinal && (await present(place.final))) throw new PluginError('exists', `${place.final} came up meanwhile`);
   for (const parent of place.parents) await mkdir(parent, { recursive: true });
   if (place.hadFinal) await rename(place.final, place.old);
   await rename(place.built, place.final);
+  await syncFolder(dirname(place.final));
 }
 
 /** The way back from wherever applyPlace came to; what is found where tells how far that was. */
@@ -95,6 +75,7 @@ export async function revertPlace(place: Place): Promise<void> {
     await mkdir(dirname(place.final), { recursive: true }); // somebody may have removed the container since
     await rename(place.old, place.final);
   }
+  if (await present(dirname(place.final))) await syncFolder(dirname(place.final));
   for (const parent of place.parents.toReversed()) await rmdir(parent).catch(() => undefined); // others may use it by now
 }
 

@@ -1,6 +1,7 @@
 import { realpath, stat } from 'node:fs/promises';
 import { join, normalize } from 'node:path';
 import type { Source, VolumeDescription } from '../../../core/contract/index.js';
+import { within } from '../../shared/paths.js';
 import { type MountEntry, mountEntry, rootOf, settings } from './config.js';
 
 /** A bind-mounted folder or file that belongs to a backup; kind is undefined when it vanished. */
@@ -14,11 +15,6 @@ export interface Mounts {
 }
 
 const systemPath = /^\/(lib[^/]*|usr|bin|sbin|proc|sys|dev|run)(\/|$)/;
-
-/** Whether `path` is `folder` or lies in it. */
-export function within(path: string, folder: string): boolean {
-  return path === folder || path.startsWith(folder === '/' ? '/' : `${folder}/`);
-}
 
 /** Absolute in the container; LXC takes it relative to the root, or absolute on the host. */
 function mountpointOf(entry: MountEntry, root: string | undefined): string {
