@@ -55,11 +55,11 @@ export const campaigns = {
       clones: 4,
     },
   }),
-  shutdown: campaign<{ readonly points: number }>({
+  shutdown: campaign<{ readonly points: number; readonly size: DataSize }>({
     suites: ['system/shutdown'],
     about: 'SIGTERM, and stops by a user, anywhere in backups and restores of both engines',
-    short: { points: 2 },
-    whole: { points: 5 },
+    short: { points: 2, size: { large: 4, small: 100, hotSmall: 200, hotLarge: 16 } },
+    whole: { points: 5, size: { large: 8, small: 400, hotSmall: 600, hotLarge: 24 } },
   }),
   hostile: campaign<HostilePoints>({
     suites: ['system/remote-hostile'],

@@ -101,7 +101,7 @@ export class Smbd implements AsyncDisposable {
     const server = spawn(...onHost(this.options.network, 'smbd', args), { stdio: 'ignore', detached: true });
     server.once('error', () => undefined);
     this.#server = server;
-    for (let tries = 100; !(await reachable(this.host, this.port)); tries--) {
+    for (let tries = 600; !(await reachable(this.host, this.port)); tries--) {
       if (tries === 0 || server.exitCode !== null)
         throw new Error(`smbd does not start: ${await readFile(join(this.root, 'log'), 'utf8')}`);
       await sleep(100);

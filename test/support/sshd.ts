@@ -164,7 +164,7 @@ class Server implements Sshd {
     } finally {
       closeSync(log);
     }
-    for (let tries = 100; !(await answers(this.host, this.port)); tries--) {
+    for (let tries = 600; !(await answers(this.host, this.port)); tries--) {
       if (tries === 0 || this.#child.exitCode !== null) throw new Error(`sshd does not start: ${await this.log()}`);
       await sleep(50);
     }

@@ -9,11 +9,12 @@ import { type Body, hasEnded, notSoon, part } from '../support/api-client.js';
 import { destroyLxc, makeLxcContainer, makeLxcPath, startLxc } from '../support/lxc.js';
 import { Smbd } from '../support/smbd.js';
 import { type KeyFile, type Sshd, startSshd } from '../support/sshd.js';
+import { canaryMark } from './canary-watch.js';
 import { account } from './curl.js';
 import { type ServiceProcess, startProcess } from './service-process.js';
 import { idOf } from './wishes.js';
 
-export const canary = (): string => `canary-${randomBytes(12).toString('hex')}`;
+export const canary = (): string => `${canaryMark}${randomBytes(12).toString('hex')}`;
 
 /** Whatever a server does, the service answers in 30 s; twice that on a busy machine. */
 const answerMs = 60_000;

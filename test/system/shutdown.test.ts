@@ -13,8 +13,7 @@ import { backupBody, restoreBody, stateOf } from './crash-bench.js';
 import { seededRandom } from './crash-random.js';
 import { runToEnd } from './service-process.js';
 
-const size = { large: 8, small: 400, hotSmall: 600, hotLarge: 24 };
-const { points } = pointsOf('shutdown');
+const { points, size } = pointsOf('shutdown');
 const { seed } = seededRandom();
 t.comment(`TEST_SEED=${seed}`);
 t.jobs = 2; // each has a service and engines of its own

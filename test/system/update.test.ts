@@ -139,7 +139,7 @@ t.test('a client that goes, and a service that ends, in the middle', async (t) =
     const sent = request(`${a.service.address}/api/v1/update/bundle`, { method: 'PUT', headers, agent: false });
     sent.on('error', () => undefined);
     sent.write(Buffer.alloc(1 << 20));
-    for (let tries = 0; tries < 100 && !(await readdir(folder)).includes('bundle.raucb.part'); tries++) await sleep(20);
+    for (let tries = 0; tries < 1500 && !(await readdir(folder)).includes('bundle.raucb.part'); tries++) await sleep(20);
     t.same(await readdir(folder), ['bundle.raucb.part']);
     return sent;
   };
@@ -147,7 +147,7 @@ t.test('a client that goes, and a service that ends, in the middle', async (t) =
   t.equal((await a.service.ask('DELETE', '/update/bundle')).status, 409, 'one at a time');
   t.match(await send(a, Readable.from(['x'])), { status: 409, json: { type: code('busy'), retryable: true } });
   first.destroy();
-  for (let tries = 0; tries < 100 && (await readdir(folder)).length > 0; tries++) await sleep(20);
+  for (let tries = 0; tries < 1500 && (await readdir(folder)).length > 0; tries++) await sleep(20);
   t.same(await readdir(folder), [], 'gone with the client');
   for (let n = 0; n < 30; n++) {
     const headers = { cookie: a.service.cookie, 'content-length': 50 << 20 };
@@ -156,7 +156,7 @@ t.test('a client that goes, and a service that ends, in the middle', async (t) =
     await sleep(n / 3);
     hasty.destroy();
   }
-  for (let tries = 0; tries < 100 && (await readdir(folder)).length > 0; tries++) await sleep(20);
+  for (let tries = 0; tries < 1500 && (await readdir(folder)).length > 0; tries++) await sleep(20);
   t.same(await readdir(folder), [], 'and with those that hardly came');
   t.match(await a.service.call('GET', '/update/'), { state: 'idle' });
   await begin();
