@@ -38,6 +38,16 @@ export function backup(name: string, more: Partial<BackupSpec> = {}): BackupSpec
   };
 }
 
+const environment = {
+  pluginFolders: [],
+  shares: {},
+  runtimes: {},
+  newBaseRatio: 0.5,
+  undoMs: 0,
+  stallMs: 60_000,
+  logLevel: 'info',
+} as const;
+
 export async function bench(t: { teardown(end: () => unknown): void }) {
   const folder = await mkdtemp(join(tmpdir(), 'jobs-'));
   const leases = new Map<string, Lease>();
@@ -52,16 +62,7 @@ export async function bench(t: { teardown(end: () => unknown): void }) {
         put: async (lease) => void leases.set(lease.container, lease),
         delete: async (_, container) => void leases.delete(container),
       },
-      environment: {
-        stateFolder: folder,
-        pluginFolders: [],
-        shares: {},
-        runtimes: {},
-        newBaseRatio: 0.5,
-        undoMs: 0,
-        stallMs: 60_000,
-        logLevel: 'info',
-      },
+      environment: { ...environment, stateFolder: folder },
       targets: { get: async () => undefined, seal: (text) => text, found: async () => undefined },
       concurrent: async () => world.limit,
       runtime: () => ({
