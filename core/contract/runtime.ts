@@ -61,8 +61,9 @@ export interface RestorePlan {
   readonly action: 'create' | 'replace';
   /** As it was described when it was backed up. */
   readonly description: Description;
-  /** Names of the sources that the run holds, with their kind. */
-  readonly sources: readonly Pick<Source, 'name' | 'origin' | 'kind'>[];
+  /** The sources that the run holds. What their `excludes` leave out of a tree that is replaced stays as it is: commit carries it
+   *  over, and undo back. */
+  readonly sources: readonly (Pick<Source, 'name' | 'origin' | 'kind'> & Partial<Pick<Source, 'excludes'>>)[];
   readonly image?: { readonly digest: string };
   readonly remap?: Remap;
   /** replace: what is replaced is kept until then, epoch ms, so that undo can bring it back; without it, it goes at once. */

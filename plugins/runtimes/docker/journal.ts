@@ -90,6 +90,7 @@ function readPlace(value: unknown): Place {
     rand: text(place.rand),
     had: flag(place.had),
     names: [...texts(place.names)],
+    excludes: texts(place.excludes),
     madeParent: text(place.madeParent),
     ...(attributes && { attributes: { mode: count(attributes.mode), uid: count(attributes.uid), gid: count(attributes.gid) } }),
   };

@@ -58,12 +58,18 @@ function labelsOf(inspect: Inspect, volume: string): Fields {
   return fields(inspect.beside.find((one) => text(one.Name) === volume && one.Mountpoint !== undefined)?.Labels);
 }
 
-async function placeVolume(client: Client, name: string, labels: Fields, rand: string, made: Made): Promise<Place> {
+interface NewVolume {
+  readonly name: string;
+  readonly labels: Fields;
+  readonly excludes: readonly string[];
+}
+
+async function placeVolume(client: Client, { name, labels, excludes }: NewVolume, rand: string, made: Made): Promise<Place> {
   const path = await engine.volumePath(client, name);
-  if (path !== undefined) return planPlace(path, 'folder', rand);
+  if (path !== undefined) return planPlace(path, 'folder', rand, excludes);
   await made.volume(name);
   const live = await engine.createVolume(client, name, labels);
-  return { mode: 'direct', live, rand, had: false, names: [], madeParent: '' };
+  return { mode: 'direct', live, rand, had: false, names: [], madeParent: '', excludes: [] };
 }
 
 /** @throws PluginError invalid when the remap moves what the run does not hold */
@@ -74,24 +80,25 @@ function refuseMove(plan: RestorePlan, { source_name, type }: NamedMount): void 
 
 /** Decides where each mount of the new container lies, and makes the volumes. Each is told to `made` before it exists. */
 export async function layOut(client: Client, plan: RestorePlan, inspect: Inspect, rand: string, made: Made): Promise<Layout> {
-  const wanted = new Map(plan.sources.map((source) => [source.name, source.kind]));
+  const wanted = new Map(plan.sources.map((source) => [source.name, source]));
   const places = new Map<string, Place>();
   const sources = new Map<string, string>();
   const one = async (mount: NamedMount): Promise<void> => {
-    const kind = wanted.get(mount.source_name);
+    const { kind, excludes = [] } = wanted.get(mount.source_name) ?? {};
+    const labels = labelsOf(inspect, mount.volume);
     if (mount.type === 'volume') {
       const name = await volumeName(client, plan, mount);
       sources.set(mount.destination, name);
-      if (kind !== undefined) places.set(mount.source_name, await placeVolume(client, name, labelsOf(inspect, mount.volume), rand, made));
+      if (kind !== undefined) places.set(mount.source_name, await placeVolume(client, { name, labels, excludes }, rand, made));
       else if ((await engine.volumePath(client, name)) === undefined) {
         await made.volume(name);
-        await engine.createVolume(client, name, labelsOf(inspect, mount.volume));
+        await engine.createVolume(client, name, labels);
       }
     }
     if (mount.type !== 'bind' || kind === undefined) return refuseMove(plan, mount); // not backed up: mounted as it was
     const path = await hostPath(plan, mount);
     if (path !== mount.source) sources.set(mount.destination, path);
-    places.set(mount.source_name, await planPlace(path, kind, rand));
+    places.set(mount.source_name, await planPlace(path, kind, rand, excludes));
   };
   for (const mount of namedMounts(inspect)) await one(mount);
   for (const place of places.values()) await made.place(place);

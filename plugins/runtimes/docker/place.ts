@@ -1,6 +1,8 @@
 import { chmod, chown, lstat, mkdir, readdir, realpath, rename, rmdir } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { PluginError } from '../../../core/contract/index.js';
+import { carryExcluded } from '../../shared/carry.js';
+import { childOutput } from '../../shared/child.js';
 import { syncFolder } from '../../shared/durable.js';
 import { mountPoints, refuseMountsBelow, removeTree } from '../../shared/mounts.js';
 
@@ -15,6 +17,8 @@ export interface Place {
   had: boolean;
   /** entries: what moves in. file: the one file. Written to the journal before the first move. */
   names: string[];
+  /** What the run leaves out of it: it stays as it is. */
+  readonly excludes: readonly string[];
   /** The topmost parent that had to be made; '' for none. */
   readonly madeParent: string;
   /** entries: of the mount point itself, which cannot move. */
@@ -49,13 +53,13 @@ async function isMountPoint(path: string): Promise<boolean> {
 }
 
 /** Decides how `path` will be swapped, and names its missing parents; makes nothing. A link stays: what it leads to is swapped. */
-export async function planPlace(path: string, kind: 'folder' | 'file', rand: string): Promise<Place> {
+export async function planPlace(path: string, kind: 'folder' | 'file', rand: string, excludes: readonly string[] = []): Promise<Place> {
   const live = await realpath(path).catch(() => path); // a link that leads nowhere is replaced as it is
   let madeParent = '';
   for (let parent = dirname(live); parent !== '/' && !(await exists(parent)); parent = dirname(parent)) madeParent = parent;
   const had = await exists(live);
   const mode = kind === 'file' ? 'file' : had && (await isMountPoint(live)) ? 'entries' : 'rename';
-  return { mode, live, rand, had, names: [], madeParent };
+  return { mode, live, rand, had, names: [], madeParent, excludes };
 }
 
 export async function makeStage(place: Place): Promise<void> {
@@ -92,6 +96,7 @@ export async function swapIn(place: Place): Promise<void> {
     const names = (await readdir(place.live)).filter((name) => !isLeftAlone(name));
     await moveAll(place.live, oldOf(place), names);
     await moveAll(stage(place), place.live, place.names);
+    await carryExcluded(oldOf(place), place.live, place);
     const { mode, uid, gid } = await lstat(stage(place));
     await chown(place.live, uid, gid);
     await chmod(place.live, mode & 0o7777);
@@ -99,6 +104,10 @@ export async function swapIn(place: Place): Promise<void> {
   }
   if (place.had) await rename(place.live, oldOf(place));
   await rename(incoming(place), place.live);
+  if (place.had && place.mode === 'rename') {
+    await carryExcluded(oldOf(place), place.live, place);
+    await childOutput('sync', ['-f', '--', place.live]); // what was carried over lies in any of its folders
+  }
   await syncFolder(dirname(place.live));
 }
 
@@ -108,6 +117,9 @@ export async function swapBack(place: Place): Promise<void> {
   if (place.mode === 'entries') {
     if (!(await exists(root(place)))) return;
     const waiting = new Set(await readdir(stage(place)));
+    // Before all was moved in, nothing was carried over yet.
+    if (place.names.every((name) => !waiting.has(name)))
+      await carryExcluded(place.live, oldOf(place), { ...place, except: basename(root(place)), parents: place.names.length > 0 });
     const oldNames = await readdir(oldOf(place));
     const moved: string[] = [];
     for (const name of place.names) if (!waiting.has(name) && (await exists(`${place.live}/${name}`))) moved.push(name);
@@ -119,6 +131,7 @@ export async function swapBack(place: Place): Promise<void> {
   }
   const moved = place.had ? await exists(oldOf(place)) : !(await exists(incoming(place)));
   if (!moved) return;
+  if ((await exists(place.live)) && place.had && place.mode === 'rename') await carryExcluded(place.live, oldOf(place), place);
   if (await exists(place.live)) await rename(place.live, incoming(place));
   if (place.had) await rename(oldOf(place), place.live);
   await syncFolder(dirname(place.live));

@@ -16,6 +16,8 @@ export interface Place {
   readonly scratch: readonly string[];
   /** For `entries`: names that are moved in; those found elsewhere than in `built` have been moved. */
   readonly names: readonly string[];
+  /** What the run leaves out of it: it stays as it is. Journals of earlier versions have none. */
+  readonly excludes?: readonly string[];
 }
 
 export interface Journal {
@@ -89,6 +91,7 @@ function isTexts(value: unknown): value is readonly string[] {
 function isPlace(value: unknown): value is Place {
   if (!isObject(value) || (value.mode !== 'whole' && value.mode !== 'entries') || typeof value.hadFinal !== 'boolean') return false;
   const absolute = [value.built, value.final, value.old].every((path) => typeof path === 'string' && path.startsWith('/'));
+  if (value.excludes !== undefined && !isTexts(value.excludes)) return false;
   return absolute && isTexts(value.parents) && isTexts(value.scratch) && isTexts(value.names);
 }
 

@@ -131,15 +131,17 @@ async function replaceLayout(tools: Tools, plan: RestorePlan, random: string): P
   const paths = await volumePaths(plan, own);
   const folders = new Map<string, string>();
   const places: Place[] = [];
-  const add = async (name: string, path: string, inFile?: string) => {
-    const { place, folder } = await besidePlace(path, random, inFile);
-    places.push(place);
+  const add = async ({ name, kind, excludes = [] }: RestorePlan['sources'][number], path: string, inFile: string) => {
+    const { place, folder } = await besidePlace(path, random, kind === 'file' ? inFile : undefined);
+    places.push(kind === 'file' ? place : { ...place, excludes });
     folders.set(name, folder);
   };
-  if (plan.sources.some(({ name }) => name === 'rootfs')) await add('rootfs', root);
+  const held = (wanted: string) => plan.sources.find(({ name }) => name === wanted);
+  const rootSource = held('rootfs');
+  if (rootSource !== undefined) await add(rootSource, root, '');
   for (const [volume, path] of paths) {
-    const source = plan.sources.find(({ name }) => name === volume.name);
-    if (source !== undefined) await add(volume.name, path, source.kind === 'file' ? basename(volume.path) : undefined);
+    const source = held(volume.name);
+    if (source !== undefined) await add(source, path, basename(volume.path));
   }
   const config = await besidePlace(join(own, 'config'), random, 'config');
   places.push(config.place);

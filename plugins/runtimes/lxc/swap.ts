@@ -1,6 +1,7 @@
 import { chmod, chown, lstat, mkdir, readdir, rename, rmdir, stat } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { PluginError } from '../../../core/contract/index.js';
+import { carryExcluded } from '../../shared/carry.js';
 import { childOutput } from '../../shared/child.js';
 import { syncFolder } from '../../shared/durable.js';
 import { removeTree } from '../../shared/mounts.js';
@@ -39,12 +40,22 @@ async function applyEntries(place: Place): Promise<void> {
     if (!isLeftAlone(name)) await rename(join(place.final, name), join(place.old, name));
   }
   for (const name of place.names) if (!isLeftAlone(name)) await rename(join(place.built, name), join(place.final, name));
+  await carryExcluded(place.old, place.final, { excludes: place.excludes ?? [] });
   await copyAttributes(place.built, place.final);
   await syncFolder(place.final);
 }
 
+/** Before all was moved in, nothing was carried over yet. */
+async function carryBack(place: Place): Promise<void> {
+  for (const name of place.names) if (!isLeftAlone(name) && (await present(join(place.built, name)))) return;
+  const own = place.scratch.map((path) => basename(path))[0];
+  const except = own === undefined ? {} : { except: own };
+  await carryExcluded(place.final, place.old, { excludes: place.excludes ?? [], parents: place.names.length > 0, ...except });
+}
+
 async function revertEntries(place: Place): Promise<void> {
   if (!(await present(place.old))) return;
+  await carryBack(place);
   for (const name of place.names) {
     const moved = join(place.final, name);
     if (!isLeftAlone(name) && !(await present(join(place.built, name))) && (await present(moved)))
@@ -63,6 +74,10 @@ export async function applyPlace(place: Place): Promise<void> {
   for (const parent of place.parents) await mkdir(parent, { recursive: true });
   if (place.hadFinal) await rename(place.final, place.old);
   await rename(place.built, place.final);
+  if (place.hadFinal && place.excludes !== undefined) {
+    await carryExcluded(place.old, place.final, { excludes: place.excludes });
+    await childOutput('sync', ['-f', '--', place.final]); // what was carried over lies in any of its folders
+  }
   await syncFolder(dirname(place.final));
 }
 
@@ -70,7 +85,10 @@ export async function applyPlace(place: Place): Promise<void> {
 export async function revertPlace(place: Place): Promise<void> {
   if (place.mode === 'entries') return revertEntries(place);
   const applied = !place.hadFinal || (await present(place.old));
-  if (applied && !(await present(place.built)) && (await present(place.final))) await rename(place.final, place.built);
+  if (applied && !(await present(place.built)) && (await present(place.final))) {
+    if (place.hadFinal && place.excludes !== undefined) await carryExcluded(place.final, place.old, { excludes: place.excludes });
+    await rename(place.final, place.built);
+  }
   if (place.hadFinal && (await present(place.old))) {
     await mkdir(dirname(place.final), { recursive: true }); // somebody may have removed the container since
     await rename(place.old, place.final);

@@ -1,0 +1,121 @@
+/** What a job leaves out stays as it is in a restore in place and in its undo: nothing of it is emptied, moved away or deleted. */
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { childOutput } from '../../plugins/shared/child.js';
+import { type Appliance, makeAppliance, ownDockerd } from '../support/appliance.js';
+import { differences, snapshotOf } from '../support/fidelity.js';
+import { startLxc } from '../support/lxc.js';
+import { backUp, makeJob } from './fidelity-bench.js';
+
+type Kind = 'lxc' | 'docker';
+
+const docker = await ownDockerd(t);
+await docker.sampleImage('sample:1');
+
+/** A running container with folders of the host at /media and /app. */
+async function bound(a: Appliance, kind: Kind, name: string, { media, app }: { media: string; app: string }): Promise<void> {
+  if (kind === 'lxc') {
+    const entry = (folder: string, at: string) => `lxc.mount.entry = ${folder} ${at} none bind,create=dir 0 0`;
+    await a.lxc(name, { stopped: true, lines: [entry(media, 'media'), entry(app, 'app')] });
+    return startLxc(a.lxcPath, name);
+  }
+  const body = { Image: 'sample:1', Cmd: ['/bin/sleep', '100000'], StopSignal: 'SIGKILL' };
+  await docker.run(name, { ...body, HostConfig: { NetworkMode: 'none', Binds: [`${media}:/media`, `${app}:/app`] } });
+  t.teardown(() => docker.removeContainer(name));
+}
+
+/** Files by their paths in a folder, each with its path as its content. */
+async function files(folder: string, paths: readonly string[]): Promise<void> {
+  for (const path of paths) {
+    await mkdir(join(folder, path, '..'), { recursive: true });
+    await writeFile(join(folder, path), path);
+  }
+}
+
+/** What an undo keeps of a mount point lies hidden in it. */
+const keptForUndo = /^"\.container-backup-[0-9a-f]{8,12}["/]/;
+
+/** How the API calls a source: by its place in the container (LXC) or on the host (Docker). */
+const sourceOf = (kind: Kind, folder: string, at: string): string =>
+  kind === 'lxc' ? at : folder.replace(/^\/+/, '').replace(/[^a-zA-Z0-9._-]+/g, '-');
+
+async function restoreInPlace(a: Appliance, type: Kind, name: string): Promise<number> {
+  const src = { target: 'local', path: '/test/backups', portfolio: name };
+  const id = await a.service.create('restore', { job_name: 'back', container_id: name, type, src });
+  await a.service.ended('restore', id);
+  return id;
+}
+
+interface Subject {
+  readonly a: Appliance;
+  readonly name: string;
+  readonly media: string;
+  readonly app: string;
+}
+
+/** A container whose media folder, a share of the appliance, is excluded as a whole, and whose app folder in part. */
+async function subject(t: Test, type: Kind, mount: boolean): Promise<Subject> {
+  const top = await mkdtemp(join(tmpdir(), 'excluded-'));
+  const [media, app] = [join(top, 'media'), join(top, 'app')];
+  for (const folder of [media, app]) await mkdir(folder);
+  if (mount) for (const folder of [media, app]) await childOutput('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'none', folder]);
+  t.teardown(async () => {
+    if (mount) for (const folder of [media, app]) await childOutput('umount', ['-l', folder]);
+    await rm(top, { recursive: true, force: true });
+  });
+  const a = await makeAppliance(t, { dockerd: docker, flags: ['--undo-hours', '1', '--share', `media=${media}`] });
+  const name = `${mount ? 'mounted' : 'plain'}-${type}`;
+  await files(media, ['films/one', 'films/two', 'music/song']);
+  await files(app, ['config', 'cache/a.tmp', 'cache/deep/b.tmp', 'cache/kept', 'logs/app.log']);
+  await bound(a, type, name, { media, app });
+  const exclude = [
+    `${sourceOf(type, media, 'media')}:*`,
+    `${sourceOf(type, app, 'app')}:/cache/*.tmp`,
+    `${sourceOf(type, app, 'app')}:/logs`,
+  ];
+  await backUp(a.service, await makeJob(a.service, { name, container: name, type, exclude, features: ['pause'] }));
+  return { a, name, media, app };
+}
+
+for (const type of ['lxc', 'docker'] as const) {
+  for (const mount of [false, true]) {
+    t.test(
+      `${type}: excluded ${mount ? 'in folders that are mount points' : 'in plain folders'}, it outlives restores and an undo`,
+      async (t) => {
+        const { a, name, media, app } = await subject(t, type, mount);
+        await writeFile(join(app, 'config'), 'changed');
+        await writeFile(join(app, 'cache/a.tmp'), 'later');
+        await files(app, ['logs/second.log', 'made-later']);
+        const before = { media: await snapshotOf(media), app: await snapshotOf(app) };
+        for (const turn of [1, 2]) {
+          await restoreInPlace(a, type, name);
+          const found = differences(before.media, await snapshotOf(media)).filter(
+            (line) => !line.startsWith('"": mtime') && !keptForUndo.test(line),
+          );
+          t.same(found, [], `restore ${turn}: the excluded folder is as it was, its marker too`);
+          t.equal(await readFile(join(app, 'config'), 'utf8'), 'config', 'what the run holds is back');
+          t.equal(await readFile(join(app, 'cache/kept'), 'utf8'), 'cache/kept');
+          t.equal(await readFile(join(app, 'cache/a.tmp'), 'utf8'), 'later', 'what it does not hold is as it was');
+          t.same((await readdir(join(app, 'cache'))).sort(), ['a.tmp', 'deep', 'kept']);
+          t.same(await readdir(join(app, 'cache/deep')), ['b.tmp']);
+          t.same((await readdir(join(app, 'logs'))).sort(), ['app.log', 'second.log']);
+          t.notOk((await readdir(app)).includes('made-later'), 'what was made since, and is not excluded, is gone');
+        }
+        t.match(await a.service.call('GET', '/target/local/dirs/media'), [{ name: 'films' }, { name: 'music' }], 'the share is still one');
+        await writeFile(join(app, 'config'), 'before the undone restore');
+        const id = await restoreInPlace(a, type, name);
+        await files(media, ['films/three']);
+        await files(app, ['logs/third.log', 'cache/new/c.tmp']);
+        await a.service.call('PUT', `/restore/${id}/undo`);
+        t.equal(await readFile(join(app, 'config'), 'utf8'), 'before the undone restore', 'the undo brings back what was there');
+        t.same((await readdir(join(media, 'films'))).sort(), ['one', 'three', 'two'], 'and loses nothing that came into what is excluded');
+        t.same((await readdir(join(app, 'logs'))).sort(), ['app.log', 'second.log', 'third.log']);
+        t.equal(await readFile(join(app, 'cache/new/c.tmp'), 'utf8'), 'cache/new/c.tmp');
+        const strange = (await readdir(join(media, '..'))).filter((one) => one !== 'media' && one !== 'app');
+        t.same(strange, [], 'nothing is left beside the folders');
+      },
+    );
+  }
+}
