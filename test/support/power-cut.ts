@@ -19,23 +19,32 @@ fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))
 
 /** A mounted folder of its own below `place`; it goes with the test. */
 export async function cutFileSystem(t: Pick<Test, 'teardown'>, place: string): Promise<CutFileSystem> {
-  const [image, folder] = [`${place}/disk.img`, `${place}/disk`];
+  const folder = `${place}/disk`;
+  let image = `${place}/disk-0.img`;
   // the journal is committed when something is synced, and hardly ever by itself
   const mount = () => childOutput('mount', ['-o', 'loop,commit=300', image, folder]);
+  const unmount = () => childOutput('umount', ['-l', folder]);
   await mkdir(folder, { recursive: true });
   await childOutput('truncate', ['-s', '64M', image]);
   await childOutput('mkfs.ext4', ['-q', '-F', image]);
   await mount();
   t.teardown(async () => {
-    await childOutput('umount', ['-l', folder]);
+    await unmount();
     await rm(image);
   });
+  let cuts = 0;
   return {
     folder,
     async cut(end) {
       await childOutput('python3', ['-c', shutDown, folder]);
       await end?.();
-      await childOutput('umount', [folder]);
+      await unmount();
+      // A copy of the disk: containers that were started meanwhile have the old mount in their namespaces, and the same disk
+      // would be that file system again, which is shut down.
+      const before = image;
+      image = `${place}/disk-${++cuts}.img`;
+      await childOutput('cp', ['--sparse=always', before, image]);
+      await rm(before);
       await mount();
     },
   };
