@@ -28,8 +28,9 @@ function commandOf(file) {
   return what === 'firmware' ? ['scripts/firmware-suite', ...args] : [process.execPath, file];
 }
 
-/** bash measures the processor time of the suite and of all children that somebody waited for. */
-const timed = 'exec 4>&2; TIMEFORMAT="%U %S"; { time "$@" 2>&4; } 2>&3';
+/** bash measures the processor time of the suite and of all children that somebody waited for. The suite gets no descriptor but the
+ *  first three: apt, as mmdebstrap starts it, fails on others. */
+const timed = 'exec 4>&2; TIMEFORMAT="%U %S"; { time "$@" 2>&4 3>&- 4>&-; } 2>&3';
 
 function begin(suite) {
   const began = performance.now();
