@@ -3,6 +3,7 @@
 import { chmod, chown, lstat, mkdir, readdir, rename, utimes } from 'node:fs/promises';
 import { PluginError } from '../../core/contract/index.js';
 import { childOutput, startChild } from './child.js';
+import { present } from './places.js';
 
 /** Ours at the top of a tree: a share's marker, what older undos keep. Never in an archive (each source excludes them). */
 const ownPrefix = '.container-backup-';
@@ -13,15 +14,6 @@ const namesLimit = 16 << 20;
 
 /** A path of a tree as bytes: a name need not be text. Held as latin-1, as find prints it. */
 const at = (folder: string, path: string): Buffer => Buffer.concat([Buffer.from(`${folder}/`), Buffer.from(path, 'latin1')]);
-
-const isThere = async (path: Buffer): Promise<boolean> =>
-  lstat(path).then(
-    () => true,
-    (error: unknown) => {
-      if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR')) return false;
-      throw error;
-    },
-  );
 
 /** What find prints of a folder. Its -path matches as tar's --exclude does: by fnmatch, where a star also stands for slashes. */
 async function foundIn(folder: string, tests: readonly string[]): Promise<string[]> {
@@ -63,7 +55,7 @@ async function makeParents(from: string, to: string, path: string): Promise<void
   const parts = path.split('/').slice(0, -1);
   for (const [n] of parts.entries()) {
     const parent = parts.slice(0, n + 1).join('/');
-    if (await isThere(at(to, parent))) continue;
+    if (await present(at(to, parent))) continue;
     const { mode, uid, gid } = await lstat(at(from, parent));
     await mkdir(at(to, parent));
     await chown(at(to, parent), uid, gid);
@@ -80,19 +72,20 @@ export interface CarryOptions {
   readonly parents?: boolean;
 }
 
-/** Moves what the run leaves out from one tree into the other, but for what is there already. Twice is fine.
+/** Moves what the run leaves out from one tree into the other, but for what is there already. Durable when it resolves; twice is fine.
  *  @throws PluginError failed, unsupported */
 export async function carryExcluded(from: string, to: string, { excludes, except, parents = true }: CarryOptions): Promise<void> {
   const times = new Map<string, bigint>();
   for (const path of await excludedPaths(from, excludes)) {
-    if (path === except || (await isThere(at(to, path)))) continue;
+    if (path === except || (await present(at(to, path)))) continue;
     const parent = path.includes('/') ? path.slice(0, path.lastIndexOf('/')) : '';
     if (parents) await makeParents(from, to, path);
-    else if (!(await isThere(at(to, parent)))) continue;
+    else if (!(await present(at(to, parent)))) continue;
     for (const tree of [from, to]) await noteTime(times, at(tree, parent));
     await rename(at(from, path), at(to, path));
   }
   for (const [folder, mtime] of times) await setTime(Buffer.from(folder, 'latin1'), mtime);
+  if (times.size > 0) await childOutput('sync', ['-f', '--', to]); // what was moved lies in any of its folders
 }
 
 /** A folder's time is what it was, although a name came or went. */

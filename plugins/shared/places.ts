@@ -1,4 +1,19 @@
-import { readdir } from 'node:fs/promises';
+import { lstat, readdir } from 'node:fs/promises';
+
+function isAbsent(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR');
+}
+
+/** Whether something is there; a symbolic link is something. */
+export async function present(path: string | Buffer): Promise<boolean> {
+  try {
+    await lstat(path);
+    return true;
+  } catch (error) {
+    if (isAbsent(error)) return false;
+    throw error;
+  }
+}
 
 /** Whether something is there that a restore must not write into; an empty folder is free, a file is not. */
 export async function isTaken(path: string): Promise<boolean> {

@@ -2,7 +2,6 @@ import { chmod, chown, lstat, mkdir, readdir, realpath, rename, rmdir } from 'no
 import { basename, dirname } from 'node:path';
 import { PluginError } from '../../../core/contract/index.js';
 import { carryExcluded } from '../../shared/carry.js';
-import { childOutput } from '../../shared/child.js';
 import { syncFolder } from '../../shared/durable.js';
 import { mountPoints, refuseMountsBelow, removeTree } from '../../shared/mounts.js';
 
@@ -104,10 +103,7 @@ export async function swapIn(place: Place): Promise<void> {
   }
   if (place.had) await rename(place.live, oldOf(place));
   await rename(incoming(place), place.live);
-  if (place.had && place.mode === 'rename') {
-    await carryExcluded(oldOf(place), place.live, place);
-    await childOutput('sync', ['-f', '--', place.live]); // what was carried over lies in any of its folders
-  }
+  if (place.had && place.mode === 'rename') await carryExcluded(oldOf(place), place.live, place);
   await syncFolder(dirname(place.live));
 }
 

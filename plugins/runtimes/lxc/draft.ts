@@ -10,11 +10,12 @@ import {
   type RestorePlan,
 } from '../../../core/contract/index.js';
 import { refuseMountsBelow, removeTree } from '../../shared/mounts.js';
+import { present } from '../../shared/places.js';
 import { setting } from './config.js';
 import { type IdShift, shiftTree } from './ids.js';
 import { draftPrefix, type Journal, ownerOfThisThread, type Place, writeJournal } from './journal.js';
 import type { Layout } from './layout.js';
-import { applyPlace, clearPlace, present, revertPlace, syncPlaces } from './swap.js';
+import { applyPlace, clearPlace, revertPlace, syncPlaces } from './swap.js';
 import type { Tools } from './tools.js';
 
 /** Takes everything of a swap back and brings the container into its former state. Safe to call again. */

@@ -1,7 +1,8 @@
 import { readFileSync, readlinkSync } from 'node:fs';
-import { mkdir, open, readFile, rename } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type ContainerState, PluginError } from '../../../core/contract/index.js';
+import { syncFolder, writeDurably } from '../../shared/durable.js';
 
 /** What is exchanged by rename: `built` takes the place of `final`, which is kept as `old` until success. */
 export interface Place {
@@ -55,29 +56,13 @@ export function ownerAlive(owner: string): boolean {
   }
 }
 
-async function sync(path: string): Promise<void> {
-  const handle = await open(path, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
+const fileName = 'journal.json';
 
 /** Makes a journal durable before what it tells is done. */
 export async function writeJournal(folder: string, journal: Journal): Promise<void> {
   await mkdir(folder, { mode: 0o755, recursive: true });
-  const file = join(folder, 'journal.json');
-  const handle = await open(`${file}.new`, 'w', 0o600);
-  try {
-    await handle.writeFile(JSON.stringify(journal));
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(`${file}.new`, file);
-  await sync(folder);
-  await sync(join(folder, '..'));
+  await writeDurably(folder, fileName, JSON.stringify(journal));
+  await syncFolder(join(folder, '..'));
 }
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
@@ -107,7 +92,7 @@ function isJournal(value: unknown): value is Journal {
 
 /** undefined when the draft died before it had one. @throws PluginError damaged */
 export async function readJournal(folder: string): Promise<Journal | undefined> {
-  const file = join(folder, 'journal.json');
+  const file = join(folder, fileName);
   let text: string;
   try {
     text = await readFile(file, 'utf8');

@@ -4,11 +4,10 @@ import { basename, dirname, join, normalize } from 'node:path';
 import { PluginError, type RestorePlan, type VolumeDescription } from '../../../core/contract/index.js';
 import { mountPoints } from '../../shared/mounts.js';
 import { within } from '../../shared/paths.js';
-import { isTaken } from '../../shared/places.js';
+import { isTaken, present } from '../../shared/places.js';
 import { hasNewMacs, newPlace } from '../../shared/remap.js';
 import { newMac, rewrite, rootOf, withMountSource } from './config.js';
 import { draftPrefix, type Place } from './journal.js';
-import { present } from './swap.js';
 import type { Tools } from './tools.js';
 
 /** Where everything of a draft goes. */

@@ -13,6 +13,7 @@ import {
 } from '../../../core/contract/index.js';
 import { mountsInside, removeTree } from '../../shared/mounts.js';
 import { within } from '../../shared/paths.js';
+import { present } from '../../shared/places.js';
 import { addresses, rootOf } from './config.js';
 import { descriptionOf } from './describe.js';
 import { clearDraft, LxcDraft, revertSwap } from './draft.js';
@@ -20,7 +21,6 @@ import { idShift } from './ids.js';
 import { draftPrefix, type Journal, ownerAlive, ownerOfThisThread, readJournal, writeJournal } from './journal.js';
 import { layoutOf, volumePaths } from './layout.js';
 import { remapped } from './remap.js';
-import { present } from './swap.js';
 import { isName, Tools } from './tools.js';
 import { bindSources, mountsOf } from './volumes.js';
 

@@ -1,26 +1,12 @@
-import { chmod, chown, lstat, mkdir, readdir, rename, rmdir, stat } from 'node:fs/promises';
+import { chmod, chown, mkdir, readdir, rename, rmdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { PluginError } from '../../../core/contract/index.js';
 import { carryExcluded } from '../../shared/carry.js';
 import { childOutput } from '../../shared/child.js';
 import { syncFolder } from '../../shared/durable.js';
 import { removeTree } from '../../shared/mounts.js';
+import { present } from '../../shared/places.js';
 import type { Place } from './journal.js';
-
-function isAbsent(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR');
-}
-
-/** Whether something is there; a symbolic link is something. */
-export async function present(path: string): Promise<boolean> {
-  try {
-    await lstat(path);
-    return true;
-  } catch (error) {
-    if (isAbsent(error)) return false;
-    throw error;
-  }
-}
 
 async function copyAttributes(from: string, to: string): Promise<void> {
   const { uid, gid, mode } = await stat(from);
@@ -74,10 +60,7 @@ export async function applyPlace(place: Place): Promise<void> {
   for (const parent of place.parents) await mkdir(parent, { recursive: true });
   if (place.hadFinal) await rename(place.final, place.old);
   await rename(place.built, place.final);
-  if (place.hadFinal && place.excludes !== undefined) {
-    await carryExcluded(place.old, place.final, { excludes: place.excludes });
-    await childOutput('sync', ['-f', '--', place.final]); // what was carried over lies in any of its folders
-  }
+  if (place.hadFinal && place.excludes !== undefined) await carryExcluded(place.old, place.final, { excludes: place.excludes });
   await syncFolder(dirname(place.final));
 }
 
