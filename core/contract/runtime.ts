@@ -76,6 +76,29 @@ export interface Conflict {
   readonly fix: string;
 }
 
+/** What a restore does with one source of the container.
+ *  restore: what the run holds takes the place of what is there, or the source is made anew · keep: it is mounted as it is
+ *  · join: another container has it, so it is mounted as it is · copy: a clone gets its own under a new name. */
+export interface PlannedPlace {
+  readonly source: string;
+  readonly action: 'restore' | 'keep' | 'join' | 'copy';
+  /** Where it lay when it was backed up: a path of that host, or the name of an engine's volume. */
+  readonly before: string;
+  /** Where it lies after the restore, likewise. */
+  readonly after: string;
+}
+
+/** What a run did or found without failing. */
+export interface Warning {
+  readonly code: string; // volume_joined, run_damaged, base_damaged, not_removed, …
+  readonly message: string;
+  /** What to do about it. */
+  readonly fix: string;
+  /** How many, where it is about several; at most 100 of them by name. */
+  readonly count?: number;
+  readonly names?: readonly string[];
+}
+
 /** A container in the making, beside whatever holds the name. Nothing of it is visible until commit. */
 export interface Draft {
   /** Whether the engine lacks the plan's image, so that loadImage must be called before folders. */

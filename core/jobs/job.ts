@@ -122,7 +122,9 @@ export type WorkerMessage =
       readonly bytes?: number;
       readonly pause_ms?: number;
       readonly run?: string;
-      readonly conflicts?: readonly { readonly code: string; readonly what: string; readonly fix: string }[];
+      readonly conflicts?: NonNullable<JobState['conflicts']>;
+      readonly places?: NonNullable<JobState['places']>;
+      readonly warnings?: NonNullable<JobState['warnings']>;
       readonly undo?: Undo;
     };
 /** Scheduler → worker: `lease-kept` answers a lease message once it is durable; `stop` asks for an end within 5 s;

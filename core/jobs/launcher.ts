@@ -1,5 +1,6 @@
 /** One run in a worker thread: its messages in, lease and stop answers out, one result whatever happens. */
 import type { PluginLog } from '../contract/plugin.js';
+import { parsed, ValidationError } from '../schemas.js';
 import { type FoundTarget, foundTarget, type RunOrder, type WorkerMessage, type WorkerRequest } from './job.js';
 import type { Leases } from './leases.js';
 import type { Scheduler, StartedWorker } from './scheduler.js';
@@ -149,24 +150,17 @@ export function isWorkerMessage(value: unknown): value is WorkerMessage {
   return f.type === 'result' && isResult(f);
 }
 
-function isResult(f: Record<string, unknown>): boolean {
-  const { result, error, bytes, pause_ms, run, conflicts, undo } = f;
-  return (
-    (result === 0 || result === -1 || result === -2) &&
-    (error === undefined || hasTexts(error, ['code', 'message'])) &&
-    (bytes === undefined || isNumber(bytes)) &&
-    (pause_ms === undefined || isNumber(pause_ms)) &&
-    (run === undefined || isText(run)) &&
-    (undo === undefined || hasTexts(undo, ['id'])) &&
-    (conflicts === undefined || (Array.isArray(conflicts) && conflicts.every((c) => hasTexts(c, ['code', 'what', 'fix']))))
-  );
+/** A result becomes the job's state, so it is checked by the state's schema. */
+function isResult({ type: _, ...outcome }: Record<string, unknown>): boolean {
+  if (outcome.result === undefined) return false;
+  try {
+    parsed('backup#/$defs/state', { code: 'running', ...outcome });
+    return true;
+  } catch (error) {
+    if (error instanceof ValidationError) return false;
+    throw error;
+  }
 }
 
 const isNumber = (value: unknown): value is number => typeof value === 'number' && Number.isFinite(value);
 const isText = (value: unknown): value is string => typeof value === 'string';
-
-function hasTexts(value: unknown, names: readonly string[]): boolean {
-  if (typeof value !== 'object' || value === null) return false;
-  const f: Record<string, unknown> = { ...value };
-  return names.every((name) => isText(f[name]));
-}
