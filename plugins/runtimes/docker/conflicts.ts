@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import type { Conflict, RestorePlan } from '../../../core/contract/index.js';
 import type { Client } from './client.js';
 import { engine } from './engine.js';
-import { type Inspect, isHidden, listedState } from './inspect.js';
+import { type Inspect, isHidden, listedState, nameOf } from './inspect.js';
 import { namedMounts } from './mounts.js';
 import { count, type Fields, fields, items, text, texts } from './narrow.js';
 import { networkAddresses } from './networks.js';
@@ -30,7 +30,7 @@ async function enginePorts(client: Client): Promise<ReadonlyMap<string, string>>
   const held = new Map<string, string>();
   for (const container of await engine.containers(client)) {
     if (text(container.State) === 'exited' || text(container.State) === 'created') continue;
-    const name = (texts(container.Names)[0] ?? '').slice(1);
+    const name = nameOf(container);
     for (const port of items(container.Ports).map(fields)) {
       if (count(port.PublicPort) > 0) held.set(key({ protocol: text(port.Type), port: count(port.PublicPort) }), name);
     }

@@ -2,9 +2,9 @@ import type { Description, VolumeDescription } from '../../../core/contract/inde
 import { innerMountReason, mountsInside } from '../../shared/mounts.js';
 import type { Client } from './client.js';
 import { engine, orAbsent } from './engine.js';
-import { type Inspect, isHidden, readInspect } from './inspect.js';
+import { type Inspect, isHidden, nameOf, readInspect } from './inspect.js';
 import { judge, namedMounts } from './mounts.js';
-import { count, type Fields, fields, items, text, texts } from './narrow.js';
+import { count, type Fields, fields, items, text } from './narrow.js';
 import { userNetworks } from './recipe.js';
 
 const resourceNames = [
@@ -37,7 +37,7 @@ function networks(inspect: Inspect): Description['network'] {
 async function users(client: Client, own: string): Promise<ReadonlyMap<string, readonly string[]>> {
   const byPath = new Map<string, string[]>();
   for (const other of await engine.containers(client)) {
-    const name = (texts(other.Names)[0] ?? '').slice(1);
+    const name = nameOf(other);
     if (text(other.Id) === own || isHidden(name)) continue;
     for (const mount of items(other.Mounts).map(fields)) {
       const path = text(mount.Source);

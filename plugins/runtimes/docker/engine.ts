@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { PluginError } from '../../../core/contract/index.js';
 import type { Client } from './client.js';
 import { type Inspect, readInspect } from './inspect.js';
-import { type Fields, fields, items, text } from './narrow.js';
+import { type Fields, fields, items, text, texts } from './narrow.js';
 
 /** undefined instead of not_found. */
 export async function orAbsent<T>(call: Promise<T>): Promise<T | undefined> {
@@ -24,8 +24,10 @@ export const engine = {
   async inspect(client: Client, ref: string): Promise<Inspect> {
     return readInspect(await client.json('GET', container(ref, '/json')));
   },
+  /** A row for each, with its own name before those that a legacy link gave it (`/other/alias`). */
   async containers(client: Client): Promise<readonly Fields[]> {
-    return items(await client.json('GET', '/containers/json?all=1')).map(fields);
+    const rows = items(await client.json('GET', '/containers/json?all=1')).map(fields);
+    return rows.map((row) => ({ ...row, Names: texts(row.Names).toSorted((a, b) => a.lastIndexOf('/') - b.lastIndexOf('/')) }));
   },
   async rename(client: Client, id: string, name: string): Promise<void> {
     await client.json('POST', container(id, `/rename?name=${encodeURIComponent(name)}`));

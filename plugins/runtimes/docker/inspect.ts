@@ -1,5 +1,5 @@
 import { type ContainerState, PluginError } from '../../../core/contract/index.js';
-import { count, type Fields, fields, flag, items, text } from './narrow.js';
+import { count, type Fields, fields, flag, items, text, texts } from './narrow.js';
 
 export interface Mount {
   readonly type: string; // volume, bind, tmpfs, …
@@ -43,6 +43,11 @@ export function readState(value: unknown): ContainerState {
 }
 
 const states: Readonly<Record<string, ContainerState>> = { running: 'running', restarting: 'running', paused: 'frozen' };
+
+/** The name of a row that engine.containers gave. */
+export function nameOf(row: Fields): string {
+  return (texts(row.Names)[0] ?? '').slice(1);
+}
 
 /** The state that a row of the engine's list tells. */
 export function listedState(value: unknown): ContainerState {

@@ -15,10 +15,10 @@ import { describe } from './describe.js';
 import { openDraft } from './draft.js';
 import { engine, orAbsent } from './engine.js';
 import { savedImage } from './images.js';
-import { checkName, isHidden, listedState } from './inspect.js';
+import { checkName, isHidden, listedState, nameOf } from './inspect.js';
 import { isAlive, readJournals } from './journal.js';
 import { judge, namedMounts, rootSource } from './mounts.js';
-import { fields, text, texts } from './narrow.js';
+import { fields, text } from './narrow.js';
 import { dropUndo, takeOver, undoSwap } from './undo.js';
 
 /** A mount point holds what an undo keeps of it. */
@@ -45,10 +45,7 @@ export class DockerRuntime implements Runtime {
 
   async *list(): AsyncIterable<ContainerSummary> {
     for (const row of await engine.containers(this.client)) {
-      const name =
-        texts(row.Names)
-          .find((one) => one.lastIndexOf('/') === 0)
-          ?.slice(1) ?? ''; // links add /other/alias
+      const name = nameOf(row);
       if (name === '' || isHidden(name)) continue;
       yield { id: name, name, image: text(row.Image), state: listedState(row.State), type: 'docker' };
     }
