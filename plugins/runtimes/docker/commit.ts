@@ -5,6 +5,7 @@ import type { Inspect } from './inspect.js';
 import { type Journal, oldName, writeJournal } from './journal.js';
 import { fields, flag, text } from './narrow.js';
 import { preparePlace, swapIn } from './place.js';
+import { dependentConflicts } from './references.js';
 import { dropUndosOf, finishSwap, revertSwap, type UndoDeps } from './undo.js';
 
 async function stopOld({ client }: UndoDeps, journal: Journal): Promise<void> {
@@ -46,7 +47,7 @@ export async function commitDraft(
   const replace = plan.action === 'replace';
   if (replace) await noteOld(deps, journal);
   for (const place of journal.places) await preparePlace(place);
-  const conflicts = replace ? [] : await startConflicts(deps.client, inspect, '');
+  const conflicts = replace ? await dependentConflicts(deps.client, plan.container) : await startConflicts(deps.client, inspect, '');
   const start = replace ? journal.oldRunning : plan.description.state !== 'stopped' && conflicts.length === 0;
   journal.phase = 'swap';
   await writeJournal(deps.stateFolder, journal);

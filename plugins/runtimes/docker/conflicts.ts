@@ -7,6 +7,7 @@ import { namedMounts } from './mounts.js';
 import { count, type Fields, fields, items, text, texts } from './narrow.js';
 import { networkAddresses } from './networks.js';
 import { userNetworks } from './recipe.js';
+import { dependentConflicts, referenceConflicts } from './references.js';
 import { plannedInspect } from './remap.js';
 
 interface Port {
@@ -74,7 +75,7 @@ export async function startConflicts(client: Client, inspect: Inspect, replaced:
       fix: `Stop ${owner} or give another address`,
     });
   }
-  return found;
+  return [...found, ...(await referenceConflicts(client, inspect))];
 }
 
 /** Running containers that use a volume stand in the way of replacing it; stopped ones are only named. */
@@ -106,7 +107,7 @@ export async function planConflicts(client: Client, plan: RestorePlan): Promise<
   }
   const replaced = plan.action === 'replace' ? plan.container : '';
   if (plan.action === 'replace') {
-    found.push(...volumeConflicts(containers, inspect, plan));
+    found.push(...volumeConflicts(containers, inspect, plan), ...(await dependentConflicts(client, plan.container)));
   }
   return [...found, ...(await startConflicts(client, inspect, replaced))];
 }

@@ -6,6 +6,7 @@ import { type Inspect, isHidden, nameOf, readInspect } from './inspect.js';
 import { judge, namedMounts } from './mounts.js';
 import { count, type Fields, fields, items, text } from './narrow.js';
 import { userNetworks } from './recipe.js';
+import { withNames } from './references.js';
 
 const resourceNames = [
   'Memory',
@@ -83,7 +84,7 @@ async function besideText(client: Client, inspect: Inspect): Promise<string[]> {
 
 /** @throws PluginError not_found */
 export async function describe(client: Client, name: string): Promise<Description> {
-  const native = await engine.inspectText(client, name);
+  const native = await withNames(client, await engine.inspectText(client, name));
   const inspect = readInspect(JSON.parse(native));
   const [shared, info] = await Promise.all([users(client, inspect.id), client.json('GET', '/info')]);
   const { volume, leftOut } = await volumes(inspect, shared);

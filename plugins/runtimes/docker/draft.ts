@@ -13,6 +13,7 @@ import { fields, text } from './narrow.js';
 import { ensureNetworks } from './networks.js';
 import { makeStage, type Place, stage } from './place.js';
 import { recipe } from './recipe.js';
+import { refuseLacks } from './references.js';
 import { plannedInspect } from './remap.js';
 import { discardDraft, revertSwap, type UndoDeps } from './undo.js';
 import { emptyWholeRoot, hideImage, isWholeRoot } from './whole-root.js';
@@ -134,6 +135,7 @@ export async function openDraft(deps: UndoDeps, plan: RestorePlan, signal: Abort
   const holder = (await engine.containers(deps.client)).some((one) => JSON.stringify(one.Names ?? []).includes(`"/${plan.container}"`));
   if (plan.action === 'create' && holder) throw new PluginError('exists', `A container named ${plan.container} exists: replace it`);
   if (plan.action === 'replace' && !holder) throw new PluginError('not_found', `There is no container named ${plan.container}`);
+  await refuseLacks(deps.client, plan, inspect);
   const needsImage = (await engine.imageId(deps.client, plan.image?.digest ?? inspect.imageId)) === undefined;
   const journal = newJournal(plan.container, randomBytes(4).toString('hex'));
   await writeJournal(deps.stateFolder, journal);

@@ -97,6 +97,9 @@ export function checkName(name: string): string {
 
 const hiddenPattern = /\.container-backup-(old-)?[0-9a-f]{8}$/;
 
+/** The name without the mark of one that a restore moved aside. */
+export const visibleName = (name: string): string => name.replace(hiddenPattern, '');
+
 /** Whether the name is one that a draft or a swap uses meanwhile. */
 export function isHidden(name: string): boolean {
   return hiddenPattern.test(name);
