@@ -36,6 +36,10 @@ export interface VolumeDescription {
   readonly read_only: boolean;
   /** Other containers that use it too. */
   readonly shared_with: readonly string[];
+  /** Further places of the container that the same folder is mounted at; it is stored once. */
+  readonly also_at?: readonly string[];
+  /** The folders above it on the host, outermost first: one that is missing at a restore is made so. */
+  readonly parents?: readonly { readonly path: string; readonly mode: number; readonly uid: number; readonly gid: number }[];
 }
 
 /** A folder (or one file) that is backed up as one chain of tar levels. */
@@ -61,12 +65,13 @@ export interface RestorePlan {
   readonly action: 'create' | 'replace';
   /** As it was described when it was backed up. */
   readonly description: Description;
-  /** The sources that the run holds. What their `excludes` leave out of a tree that is replaced stays as it is: commit carries it
-   *  over, and undo back. */
+  /** What is restored: the sources that the run holds, or those of them that were asked for. All others of the description stay
+   *  as they are. So does what the `excludes` of a source leave out, in a commit as in an undo. Without `rootfs`, a container that
+   *  is replaced keeps its root and its configuration. */
   readonly sources: readonly (Pick<Source, 'name' | 'origin' | 'kind'> & Partial<Pick<Source, 'excludes'>>)[];
   readonly image?: { readonly digest: string };
   readonly remap?: Remap;
-  /** replace: what is replaced is kept until then, epoch ms, so that undo can bring it back; without it, it goes at once. */
+  /** What is replaced is kept until then, epoch ms, so that undo can bring it back; without it, it goes at once. */
   readonly undoUntil?: number;
 }
 
@@ -86,6 +91,8 @@ export interface PlannedPlace {
   readonly before: string;
   /** Where it lies after the restore, likewise. */
   readonly after: string;
+  /** Other containers that have it mounted. */
+  readonly with?: readonly string[];
 }
 
 /** What a run did or found without failing. */
@@ -99,6 +106,22 @@ export interface Warning {
   readonly names?: readonly string[];
 }
 
+/** Where the container's data lies afterwards. */
+export interface Placement {
+  /** The root first. */
+  readonly places: readonly PlannedPlace[];
+  /** What a person should know of it. */
+  readonly warnings: readonly Warning[];
+}
+
+/** The placement is as `Runtime.places` foretold it. */
+export interface Committed extends Placement {
+  readonly conflicts: readonly Conflict[];
+  readonly undo?: string;
+  /** What is kept for the undo, in bytes on disk. */
+  readonly undoBytes?: number;
+}
+
 /** A container in the making, beside whatever holds the name. Nothing of it is visible until commit. */
 export interface Draft {
   /** Whether the engine lacks the plan's image, so that loadImage must be called before folders. */
@@ -108,10 +131,10 @@ export interface Draft {
   /** An empty folder to extract into, for each source of the plan. For kind 'file' the archive holds one entry
    *  (the file's base name); the draft takes it from there. */
   folders(): Promise<ReadonlyMap<string, string>>;
-  /** Swaps by rename; the container ends in the state the replaced one had (create: the state it was backed up in,
-   *  stopped when there are conflicts). On any failure the old one is back, unchanged, in its former state.
-   *  What was replaced is kept as the plan says, and `undo` names it; it is removed otherwise. */
-  commit(): Promise<{ readonly conflicts: readonly Conflict[]; readonly undo?: string }>;
+  /** Swaps it in; the container ends in the state the replaced one had (create: the state it was backed up in, stopped when there
+   *  are conflicts). On any failure the old one is back, unchanged, in its former state. What was replaced is kept as the plan
+   *  says, and `undo` names it; it is removed otherwise. @throws PluginError in_use: a running container uses what would be replaced */
+  commit(): Promise<Committed>;
   /** Leaves no trace. Safe after a failed commit. */
   discard(): Promise<void>;
 }
@@ -135,9 +158,12 @@ export interface Runtime extends AsyncDisposable {
   /** What committing the plan would run into. `volume_in_use`: a running container uses what would be replaced, and the
    *  restore is refused; all others are told and leave a new container stopped, or need nothing. */
   conflicts(plan: RestorePlan): Promise<readonly Conflict[]>;
+  /** What committing the plan does with each source that the description names. */
+  places(plan: RestorePlan): Promise<Placement>;
   draft(plan: RestorePlan, o: { signal: AbortSignal }): Promise<Draft>;
   /** Brings back what a commit replaced, in its former state; what replaced it is gone.
-   *  @throws PluginError not_found: it was dropped, its time has passed, or its container was removed by hand */
+   *  @throws PluginError not_found: it was dropped, its time has passed, or its container was removed by hand
+   *  · in_use: a running container uses what would be replaced */
   undo(id: string): Promise<void>;
   /** Removes what a commit kept; absent is fine. */
   dropUndo(id: string): Promise<void>;

@@ -8,7 +8,7 @@ import type { Plugins } from '../plugins/loaded.js';
 import type { BackupSpec, Place, RestoreSpec, WorkerEnvironment } from './job.js';
 import { openPlace, type PlaceOpening } from './places.js';
 import { foundRun } from './records.js';
-import { restorePlan } from './restore.js';
+import { placeWarnings, restorePlan } from './restore.js';
 import type { TargetDesk } from './service.js';
 
 export interface RecordReader {
@@ -87,6 +87,7 @@ async function plannedRestore(target: Target, runtime: Runtime, spec: RestoreSpe
   const { record, manifest } = await foundRun(target, spec.src.portfolio, signal);
   const plan = await restorePlan(runtime, spec, manifest);
   const conflicts = await runtime.conflicts(plan);
+  const placement = await runtime.places(plan);
   const verb = plan.action === 'create' ? 'make' : 'build beside the old one';
   return {
     action: plan.action,
@@ -96,6 +97,8 @@ async function plannedRestore(target: Target, runtime: Runtime, spec: RestoreSpe
     size: sizeOf(manifest),
     space: sizeOf(manifest),
     conflicts,
+    places: placement.places,
+    warnings: placeWarnings(placement),
     steps: [
       `check the ${manifest.archives.length} archives of ${record}/${manifest.run}`,
       ...(manifest.image ? [`load the image ${manifest.container.image || manifest.image.digest} if the engine lacks it`] : []),

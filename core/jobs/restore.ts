@@ -5,12 +5,15 @@ import {
   anySignal,
   type Conflict,
   type Draft,
+  type Placement,
+  type PlannedPlace,
   PluginError,
   type PluginLog,
   type RestorePlan,
   type Runtime,
   type Source,
   type Target,
+  type Warning,
 } from '../contract/index.js';
 import { containerOf, type RestoreSpec, type Undo } from './job.js';
 import { type FoundRun, foundRun } from './records.js';
@@ -30,6 +33,8 @@ export interface RestoreOutcome {
   readonly run: string;
   readonly bytes: number;
   readonly conflicts: readonly Conflict[];
+  readonly places: readonly PlannedPlace[];
+  readonly warnings?: readonly Warning[];
   readonly undo?: Undo;
 }
 
@@ -73,16 +78,31 @@ export async function restoreRun(world: RestoreWorld): Promise<RestoreOutcome> {
   const draft = await runtime.draft(plan, { signal });
   try {
     const bytes = await fillDraft(world, draft, found);
-    const { conflicts, undo } = await draft.commit();
-    return { run: found.manifest.run, bytes, conflicts, ...(undo !== undefined && { undo: { id: undo, until } }) };
+    const { conflicts, undo: id, undoBytes = 0, ...placement } = await draft.commit();
+    const { places } = placement;
+    const warnings = placeWarnings(placement);
+    const undo = id === undefined ? {} : { undo: { id, until, bytes: undoBytes } };
+    return { run: found.manifest.run, bytes, conflicts, places, ...(warnings.length > 0 && { warnings }), ...undo };
   } catch (error) {
     await draft.discard().catch((cause: unknown) => world.log('warn', `what was built of ${plan.container} is removed later: ${cause}`));
     throw error;
   }
 }
 
+/** What a person should know of where the container's data lies. */
+export function placeWarnings({ places, warnings }: Placement): Warning[] {
+  const joined = places
+    .filter(({ action }) => action === 'join')
+    .map(({ source, after, with: others = [] }) => ({
+      code: 'volume_joined',
+      message: `${source} is not restored: ${others.join(', ')} has ${after} and goes on with it as it is`,
+      fix: `To bring it back, stop ${others.join(', ')} and restore the container again`,
+      names: others,
+    }));
+  return [...warnings, ...joined];
+}
+
 async function refuseBlocking(runtime: Runtime, plan: RestorePlan): Promise<void> {
-  if (plan.action === 'create') return;
   const [first] = (await runtime.conflicts(plan)).filter(({ code }) => code === blocking);
   if (first) throw new PluginError('in_use', `${first.what}: ${first.fix}, then restore again`);
 }
@@ -124,13 +144,12 @@ async function fillDraft(world: RestoreWorld, draft: Draft, { record, manifest }
   return done;
 }
 
-/** @throws PluginError damaged when an archive belongs to nothing of the container */
+/** The sources that the draft takes: what another container has is mounted as it is.
+ *  @throws PluginError damaged when an archive belongs to nothing of the container */
 function sourcesToFill({ archives, sources }: Manifest, folders: ReadonlyMap<string, string>): Manifest['sources'] {
-  const stray = archives.find(
-    ({ source }) => source !== imageSource && !(folders.has(source) && sources.some(({ name }) => name === source)),
-  );
+  const stray = archives.find(({ source }) => source !== imageSource && !sources.some(({ name }) => name === source));
   if (stray) throw new PluginError('damaged', `the run holds ${stray.source}, which its container does not have`);
-  return sources;
+  return sources.filter(({ name }) => folders.has(name));
 }
 
 /** Only when the stored bytes have been checked is the image the engine's. */

@@ -1,7 +1,7 @@
 import { open, rename } from 'node:fs/promises';
 
 /** Makes the folder's names outlast a power cut. */
-export async function syncFolder(path: string): Promise<void> {
+export async function syncFolder(path: string | Buffer): Promise<void> {
   const folder = await open(path, 'r');
   try {
     await folder.sync();

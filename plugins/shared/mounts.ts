@@ -1,6 +1,7 @@
 /** What is mounted where: a swap must neither move nor empty a file system that is mounted inside of what it replaces. */
 import { readFile, rm } from 'node:fs/promises';
 import { PluginError } from '../../core/contract/index.js';
+import { childResult } from './child.js';
 import { within } from './paths.js';
 
 /** Mount points of this mount namespace. */
@@ -14,18 +15,23 @@ export async function mountPoints(): Promise<string[]> {
   });
 }
 
-/** Refuses a folder with a mount inside: a rename of the folder takes the mount along, and removing the old folder empties it.
- *  @throws PluginError in_use */
-export async function refuseMountsBelow(path: string): Promise<void> {
-  const inner = (await mountPoints()).find((point) => point !== path && within(point, path));
-  if (inner !== undefined) throw new PluginError('in_use', `a file system is mounted at ${inner}; unmount it to replace ${path}`);
+/** The topmost mount points below a folder. */
+export async function innerMounts(folder: string): Promise<string[]> {
+  const below = [...new Set(await mountPoints())].filter((point) => point !== folder && within(point, folder));
+  return below.filter((point) => !below.some((outer) => outer !== point && within(point, outer)));
 }
 
-/** Removes a tree that holds no mount; absent is fine. */
+/** Removes a tree that holds no mount; absent is fine. Immutable files go, too. @throws PluginError in_use */
 export async function removeTree(path: string): Promise<void> {
   const inner = (await mountPoints()).find((point) => within(point, path));
   if (inner !== undefined) throw new PluginError('in_use', `a file system is mounted at ${inner}; ${path} is not removed`);
-  await rm(path, { force: true, maxRetries: 3, recursive: true });
+  try {
+    await rm(path, { force: true, maxRetries: 3, recursive: true });
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'EPERM')) throw error;
+    await childResult('chattr', ['-R', '-f', '-ia', '--', path]); // what it cannot change is told by what follows
+    await rm(path, { force: true, maxRetries: 3, recursive: true });
+  }
 }
 
 export interface InnerMount {
@@ -37,9 +43,10 @@ export interface InnerMount {
 /** Mounts inside of a folder that is read: they are no part of it. tar leaves other file systems out by itself, but takes a
  *  bind mount of the same one for a part of the tree. */
 export async function mountsInside(folder: string): Promise<InnerMount[]> {
-  const inner = (await mountPoints()).filter((point) => point !== folder && within(point, folder));
-  const pattern = (path: string) => path.slice(folder.length).replace(/[*?[\]\\]/g, '\\$&');
-  return [...new Set(inner)].map((path) => ({ path, exclude: `.${pattern(path)}/*` }));
+  return (await innerMounts(folder)).map((path) => ({ path, exclude: `${literalPattern(path, folder)}/*` }));
 }
+
+/** A path below a folder as an exclude takes it, for that path alone. */
+export const literalPattern = (path: string, folder: string): string => `.${path.slice(folder.length).replace(/[*?[\]\\]/g, '\\$&')}`;
 
 export const innerMountReason = 'a file system that is mounted inside; back it up by itself';

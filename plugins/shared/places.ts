@@ -1,4 +1,5 @@
-import { lstat, readdir } from 'node:fs/promises';
+import { lstat, readdir, realpath } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 
 function isAbsent(error: unknown): boolean {
   return error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR');
@@ -21,5 +22,15 @@ export async function isTaken(path: string): Promise<boolean> {
     return (await readdir(path)).length > 0;
   } catch (error) {
     return !(error instanceof Error && 'code' in error && error.code === 'ENOENT');
+  }
+}
+
+/** The path without links on the way, as far as it is there. */
+export async function realPath(path: string): Promise<string> {
+  try {
+    return await realpath(path);
+  } catch (error) {
+    if (!isAbsent(error) || path === '/') throw error;
+    return join(await realPath(dirname(path)), basename(path));
   }
 }

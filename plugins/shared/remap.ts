@@ -36,13 +36,19 @@ export function checkAddress(address: string | undefined): void {
 
 const systemPath = /^\/($|(lib[^/]*|usr|bin|sbin|etc|boot|proc|sys|dev|run|var\/run)(\/|$))/;
 
-/** The folder that a volume is moved to, in its normal form. @throws PluginError invalid, exists */
-export async function newPlace(volume: string, path: string): Promise<string> {
+/** The folder that a remap names, in its normal form. @throws PluginError invalid */
+export function remapPath(volume: string, path: string): string {
   const clean = normalize(path).replace(/(?<=.)\/+$/, '');
-  if (!isAbsolute(path) || path.split('/').includes('..') || systemPath.test(clean)) {
-    throw new PluginError('invalid', `remap.volumes sends ${volume} to ${path}: give the whole path of a folder outside the system's own`);
-  }
-  if (await isTaken(clean))
-    throw new PluginError('exists', `remap.volumes sends ${volume} to ${clean}, which is there and not empty; name another folder`);
-  return clean;
+  if (isAbsolute(path) && !path.split('/').includes('..') && !systemPath.test(clean)) return clean;
+  throw new PluginError('invalid', `remap.volumes sends ${volume} to ${path}: give the whole path of a folder outside the system's own`);
+}
+
+/** The folder that a volume is restored to, which must be free. @throws PluginError invalid, exists */
+export async function newPlace(volume: string, path: string): Promise<string> {
+  const clean = remapPath(volume, path);
+  if (!(await isTaken(clean))) return clean;
+  throw new PluginError(
+    'exists',
+    `remap.volumes sends ${volume} to ${clean}, which is there and not empty; name another folder, or leave ${volume} out of sources to have it mounted as it is`,
+  );
 }

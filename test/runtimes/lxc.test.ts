@@ -156,12 +156,12 @@ async function killedDraft(path: string, backup: Saved, when: 'building' | 'swap
     import { fill, planOf } from ${lib('../conformance/runtime/index.js')};
     import { existsSync } from 'node:fs';
     const backup = ${JSON.stringify(backup)};
-    const runtime = await plugin.open({ options: { path: ${JSON.stringify(path)} }, log() {} });
+    const runtime = await plugin.open({ options: { path: ${JSON.stringify(path)} }, stateFolder: ${JSON.stringify(path)}, log() {} });
     const draft = await runtime.draft(planOf(backup, 'one', 'replace'), { signal: new AbortController().signal });
     await fill(draft, backup);
     const folder = (await draft.folders()).get('rootfs');
     if (${when === 'swapping'}) {
-      setInterval(() => { if (existsSync(folder + '-old')) process.kill(process.pid, 'SIGKILL'); }, 1);
+      setInterval(() => { if (existsSync(folder.replace(/new$/, 'old'))) process.kill(process.pid, 'SIGKILL'); }, 1);
       await draft.commit();
     }
     process.kill(process.pid, 'SIGKILL');`;

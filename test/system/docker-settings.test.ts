@@ -179,10 +179,20 @@ t.test('a clone whose port and address are taken is made, left stopped, and says
   ];
   t.match(await restorePlan(a.service, wish), { action: 'create', container: 'twin', conflicts });
   const state = await restore(a.service, wish);
-  t.match(state, { result: 0, conflicts });
+  const warnings = [{ code: 'labels_dropped', names: ['com.docker.compose.project'] }];
+  t.match(state, { result: 0, conflicts, warnings });
   const twin = await settingsOf(docker, 'twin');
-  const expected = { ...before, name: '/twin', running: false, sources: twin.sources };
-  t.same(twin, expected, 'but for its name and its own mounts it has every setting');
+  const labels = { one: '1', 'com.example.two': 'x y' }; // it belongs to no project of compose
+  const beside = { ...before.beside, labels: { ...fields(fields(before.beside).labels), '/data': null } };
+  const expected = {
+    ...before,
+    name: '/twin',
+    running: false,
+    sources: twin.sources,
+    config: { ...before.config, Labels: labels },
+    beside,
+  };
+  t.same(twin, expected, 'but for its name, its own mounts and the labels of its project it has every setting');
   const shared = twin.sources.filter((source) => before.sources.includes(source));
   t.same(shared, [], 'no mount is shared with the original');
   t.equal((await inspectOf(docker, 'rich')).Name, '/rich');

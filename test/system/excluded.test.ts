@@ -35,7 +35,7 @@ async function files(folder: string, paths: readonly string[]): Promise<void> {
 }
 
 /** What an undo keeps of a mount point lies hidden in it. */
-const keptForUndo = /^"\.container-backup-[0-9a-f]{8,12}["/]/;
+const keptForUndo = /^"\.container-backup-[0-9a-f]{12}-[0-9]+["/]/;
 
 /** How the API calls a source: by its place in the container (LXC) or on the host (Docker). */
 const sourceOf = (kind: Kind, folder: string, at: string): string =>

@@ -71,8 +71,8 @@ class GeneratedDraft implements Draft {
     await mkdir(this.folder, { recursive: true });
     return new Map([['rootfs', this.folder]]);
   }
-  async commit(): Promise<{ conflicts: [] }> {
-    return { conflicts: [] };
+  async commit(): Promise<{ conflicts: []; places: []; warnings: [] }> {
+    return { conflicts: [], places: [], warnings: [] };
   }
   discard(): Promise<void> {
     return rm(this.folder, { recursive: true, force: true });
@@ -113,6 +113,9 @@ class GeneratedRuntime implements Runtime {
   }
   async conflicts(): Promise<[]> {
     return [];
+  }
+  async places(): Promise<{ places: []; warnings: [] }> {
+    return { places: [], warnings: [] };
   }
   async resume(): Promise<void> {}
   async undo(): Promise<void> {}

@@ -42,7 +42,7 @@ const appliance = (t: Test, dockerd: Dockerd, hours = '0') => makeAppliance(t, {
 
 for (const type of ['lxc', 'docker'] as const) {
   t.test(`${type}: what is mounted inside of a folder is left out, told, and never moved`, async (t) => {
-    const a = await appliance(t, docker);
+    const a = await appliance(t, docker, '1');
     const media = join(a.folder, 'media');
     const disk = join(a.folder, 'disk');
     for (const folder of [media, disk]) await mkdir(folder);
@@ -64,14 +64,25 @@ for (const type of ['lxc', 'docker'] as const) {
       t.match(found, [{ reason: /mounted inside/ }], `${inner} is told as left out`);
     }
     await writeFile(join(media, 'own'), 'changed');
-    await t.rejects(
-      restore(a.service, { portfolio: name, container: name, type }),
-      /in_use.*mounted at .*media/,
-      'in place: refused, naming it',
+    await writeFile(join(media, 'made-later'), '');
+    const mountedFiles = async () => [
+      await readFile(join(media, 'usb/file'), 'utf8'),
+      await readFile(join(media, 'bound [1]/film'), 'utf8'),
+    ];
+    const src = { target: 'local', path: '/test/backups', portfolio: name };
+    const id = await a.service.create('restore', { job_name: 'back', container_id: name, type, src });
+    await a.service.ended('restore', id);
+    t.same(
+      (await readdir(media)).filter((one) => !one.startsWith('.')).sort(),
+      ['bound [1]', 'own', 'usb'],
+      'in place: restored around them',
     );
-    t.equal(await readFile(join(media, 'usb/file'), 'utf8'), 'on the stick', 'the mount is where it was');
-    t.equal(await readFile(join(media, 'bound [1]/film'), 'utf8'), 'on a disk of its own');
-    t.equal(await readFile(join(media, 'own'), 'utf8'), 'changed', 'and nothing was restored');
+    t.equal(await readFile(join(media, 'own'), 'utf8'), 'as it was');
+    t.same(await mountedFiles(), ['on the stick', 'on a disk of its own'], 'the mounts are where they were');
+    await a.service.call('PUT', `/restore/${id}/undo`);
+    t.equal(await readFile(join(media, 'own'), 'utf8'), 'changed', 'and so in an undo');
+    t.same(await mountedFiles(), ['on the stick', 'on a disk of its own']);
+    t.same((await readdir(media)).sort(), ['bound [1]', 'made-later', 'own', 'usb'], 'nothing is left in it');
     const clone = `${name}-clone`;
     a.alsoDestroy(clone);
     await restore(a.service, { portfolio: name, container: clone, type });

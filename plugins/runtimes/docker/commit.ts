@@ -1,22 +1,39 @@
-import { type Conflict, PluginError, type RestorePlan } from '../../../core/contract/index.js';
-import { startConflicts } from './conflicts.js';
+import type { Committed, Conflict, RestorePlan } from '../../../core/contract/index.js';
+import { PluginError } from '../../../core/contract/index.js';
+import { keptBytes, preparePlace, refuseRunning, type Swaps, swapIn } from '../../shared/swap/index.js';
+import { missingConflicts, startConflicts } from './conflicts.js';
 import { engine } from './engine.js';
 import type { Inspect } from './inspect.js';
-import { type Journal, oldName, writeJournal } from './journal.js';
+import { isNewContainer, type Journal, type Own, oldName } from './journal.js';
 import { fields, flag, text } from './narrow.js';
-import { preparePlace, swapIn } from './place.js';
+import { type Decision, placementOf } from './placement.js';
 import { dependentConflicts } from './references.js';
-import { dropUndosOf, finishSwap, revertSwap, type UndoDeps } from './undo.js';
+import { finishSwap, revertSwap, type SwapDeps } from './undo.js';
+import { dockerUsers } from './users.js';
 
-async function stopOld({ client }: UndoDeps, journal: Journal): Promise<void> {
+export interface CommitDeps extends SwapDeps {
+  readonly swaps: Swaps<Own>;
+}
+
+/** What a commit swaps in. */
+export interface Filled {
+  readonly plan: RestorePlan;
+  readonly inspect: Inspect;
+  readonly journal: Journal;
+  readonly decisions: readonly Decision[];
+  /** The restart policy that the new container gets. */
+  readonly restart: unknown;
+}
+
+async function stopOld({ client }: SwapDeps, journal: Journal): Promise<void> {
   const old = await engine.inspect(client, journal.oldId);
   if (old.state !== 'stopped') await engine.stop(client, old);
   await engine.setRestart(client, old.id, { Name: 'no' });
-  await engine.rename(client, old.id, oldName(journal));
+  if (isNewContainer(journal)) await engine.rename(client, old.id, oldName(journal));
 }
 
 /** @throws PluginError when stopping the old one would already destroy it */
-async function noteOld({ client }: UndoDeps, journal: Journal): Promise<void> {
+async function noteOld({ client }: SwapDeps, journal: Journal): Promise<void> {
   const old = await engine.inspect(client, journal.container);
   if (flag(old.host.AutoRemove) && old.state !== 'stopped') {
     throw new PluginError('unsupported', `${old.name} was started with --rm and would be gone when stopped: remove it, then create`);
@@ -26,36 +43,45 @@ async function noteOld({ client }: UndoDeps, journal: Journal): Promise<void> {
   journal.oldRestart = old.host.RestartPolicy;
 }
 
-async function swap(deps: UndoDeps, journal: Journal, restart: unknown): Promise<void> {
-  const { client } = deps;
+async function swap(deps: SwapDeps, { journal, restart }: Filled): Promise<void> {
+  const { client, journals } = deps;
   if (journal.oldId !== '') await stopOld(deps, journal);
-  for (const place of journal.places) await swapIn(place);
-  await engine.rename(client, journal.newId, journal.container);
-  const policy = text(fields(restart).Name);
-  if (policy !== '' && policy !== 'no') await engine.setRestart(client, journal.newId, restart);
+  for (const place of journal.places) {
+    await preparePlace(place); // as it is now that the container stands still
+    await journals.write(journal);
+    await swapIn(place);
+  }
+  const policy = isNewContainer(journal) ? restart : journal.oldRestart;
+  const live = isNewContainer(journal) ? journal.newId : journal.oldId;
+  if (isNewContainer(journal)) await engine.rename(client, live, journal.container);
+  const name = text(fields(policy).Name);
+  if (name !== '' && name !== 'no') await engine.setRestart(client, live, policy);
+}
+
+/** What keeps the new container from being started. */
+async function conflictsOf({ client }: SwapDeps, { plan, inspect, decisions }: Filled): Promise<readonly Conflict[]> {
+  if (plan.action === 'replace') return dependentConflicts(client, plan.container);
+  return [...missingConflicts(decisions), ...(await startConflicts(client, inspect, ''))];
 }
 
 /** Swaps the draft in. On any failure everything is as it was, and the error says why. The commit point is the journal's
  *  `done`, written after the new container started. */
-export async function commitDraft(
-  deps: UndoDeps,
-  plan: RestorePlan,
-  inspect: Inspect,
-  journal: Journal,
-  restart: unknown,
-): Promise<{ readonly conflicts: readonly Conflict[]; readonly undo?: string }> {
+export async function commitDraft(deps: CommitDeps, filled: Filled): Promise<Committed> {
+  const { plan, journal, decisions } = filled;
+  const { client, journals } = deps;
   const replace = plan.action === 'replace';
   if (replace) await noteOld(deps, journal);
-  for (const place of journal.places) await preparePlace(place);
-  const conflicts = replace ? await dependentConflicts(deps.client, plan.container) : await startConflicts(deps.client, inspect, '');
+  refuseRunning(plan.container, journal.places, await dockerUsers(client, plan.container));
+  const conflicts = await conflictsOf(deps, filled);
   const start = replace ? journal.oldRunning : plan.description.state !== 'stopped' && conflicts.length === 0;
+  const keeps = replace || journal.places.some(({ had }) => had);
+  journal.undoUntil = keeps ? (plan.undoUntil ?? 0) : 0;
   journal.phase = 'swap';
-  await writeJournal(deps.stateFolder, journal);
+  await journals.write(journal);
   try {
-    await swap(deps, journal, restart);
-    if (start) await engine.start(deps.client, journal.newId);
-    if (replace) journal.undoUntil = plan.undoUntil ?? 0;
-    await writeJournal(deps.stateFolder, { ...journal, phase: 'done' });
+    await swap(deps, filled);
+    if (start) await engine.start(client, isNewContainer(journal) ? journal.newId : journal.oldId);
+    await journals.write({ ...journal, phase: 'done' });
   } catch (error) {
     await revertSwap(deps, journal).catch((cause: unknown) => {
       const message = `Restoring ${journal.container} failed (${String(error)}) and so did going back; recover tries again`;
@@ -65,9 +91,12 @@ export async function commitDraft(
   }
   journal.phase = 'done';
   // Only now: a restore that fails must not cost the undo of the one before.
-  if (replace) await dropUndosOf(deps, journal).catch(() => undefined);
-  if (journal.undoUntil > 0) return { conflicts, undo: journal.rand };
+  await deps.swaps.supersede(journal).catch(() => undefined);
+  const result = { conflicts, ...placementOf(plan, decisions) };
+  if (journal.undoUntil > 0) return { ...result, undo: journal.id, undoBytes: await keptBytes(journal.places) };
   // What fails from here on is only litter: the container is restored, and recover ends the work by the journal.
-  await finishSwap(deps, journal).catch(() => undefined);
-  return { conflicts };
+  await finishSwap(deps, journal)
+    .then(() => journals.remove(journal))
+    .catch(() => undefined);
+  return result;
 }

@@ -2,10 +2,10 @@ import { readFile } from 'node:fs/promises';
 import type { Conflict, RestorePlan } from '../../../core/contract/index.js';
 import type { Client } from './client.js';
 import { engine } from './engine.js';
-import { type Inspect, isHidden, listedState, nameOf } from './inspect.js';
-import { namedMounts } from './mounts.js';
-import { count, type Fields, fields, items, text, texts } from './narrow.js';
+import { type Inspect, nameOf } from './inspect.js';
+import { count, fields, items, text } from './narrow.js';
 import { networkAddresses } from './networks.js';
+import { type Decision, decidePlaces } from './placement.js';
 import { userNetworks } from './recipe.js';
 import { dependentConflicts, referenceConflicts } from './references.js';
 import { plannedInspect } from './remap.js';
@@ -78,26 +78,34 @@ export async function startConflicts(client: Client, inspect: Inspect, replaced:
   return [...found, ...(await referenceConflicts(client, inspect))];
 }
 
-/** Running containers that use a volume stand in the way of replacing it; stopped ones are only named. */
-function volumeConflicts(containers: readonly Fields[], inspect: Inspect, { container, remap }: RestorePlan): Conflict[] {
-  const staying = namedMounts(inspect).filter((mount) => remap?.volumes?.[mount.source_name] === undefined);
-  const places = new Set(staying.map((mount) => mount.source));
-  return containers.flatMap((other) => {
-    const name = (texts(other.Names)[0] ?? '').slice(1);
-    const sources = items(other.Mounts).map((mount) => text(fields(mount).Source));
-    const shared = sources.find((source) => source !== '' && places.has(source));
-    if (name === container || isHidden(name) || shared === undefined) return [];
-    const what = `${name} uses ${shared} too`;
-    if (listedState(other.State) !== 'stopped') return [{ code: 'volume_in_use', what, fix: `Stop ${name} first` }];
-    return [{ code: 'volume_shared', what, fix: `${name} will find the restored files; nothing needs to be done` }];
+/** Running containers that use what is replaced stand in the way; stopped ones are only named. */
+function userConflicts(decisions: readonly Decision[]): Conflict[] {
+  const replaced = decisions.filter(({ action }) => action === 'restore');
+  const users = replaced.flatMap(({ users, after }) => users.map((user) => ({ ...user, after })));
+  const named = users.filter((user, n) => users.findIndex((one) => one.container === user.container && one.after === user.after) === n);
+  return named.map(({ container, running, after }) => {
+    const what = `${container} uses ${after} too`;
+    if (running) return { code: 'volume_in_use', what, fix: `Stop ${container} first` };
+    return { code: 'volume_shared', what, fix: `${container} will find the restored files; nothing needs to be done` };
   });
+}
+
+/** Folders and volumes that are to be mounted as they are, and are not there. */
+export function missingConflicts(decisions: readonly Decision[]): Conflict[] {
+  return decisions
+    .filter(({ missing }) => missing)
+    .map(({ mount, after }) => ({
+      code: 'folder_missing',
+      what: `${after}, mounted at ${mount.destination}, is not there and is not restored`,
+      fix: `Bring it back, or give another with remap.volumes for ${mount.source_name}; then start the container`,
+    }));
 }
 
 /** All that committing the plan would run into. */
 export async function planConflicts(client: Client, plan: RestorePlan): Promise<readonly Conflict[]> {
   const inspect = plannedInspect(plan);
   const containers = await engine.containers(client);
-  const present = containers.some((container) => texts(container.Names).includes(`/${plan.container}`));
+  const present = containers.some((container) => nameOf(container) === plan.container);
   const found: Conflict[] = [];
   if (plan.action === 'create' && present) {
     found.push({ code: 'name_taken', what: `A container named ${plan.container} exists`, fix: 'Replace it or choose another name' });
@@ -106,8 +114,9 @@ export async function planConflicts(client: Client, plan: RestorePlan): Promise<
     found.push({ code: 'name_missing', what: `There is no container named ${plan.container}`, fix: 'Create it instead' });
   }
   const replaced = plan.action === 'replace' ? plan.container : '';
-  if (plan.action === 'replace') {
-    found.push(...volumeConflicts(containers, inspect, plan), ...(await dependentConflicts(client, plan.container)));
-  }
+  const current = present ? await engine.inspect(client, plan.container) : undefined;
+  const decisions = await decidePlaces(client, plan, inspect, current);
+  found.push(...userConflicts(decisions), ...missingConflicts(decisions));
+  if (plan.action === 'replace') found.push(...(await dependentConflicts(client, plan.container)));
   return [...found, ...(await startConflicts(client, inspect, replaced))];
 }

@@ -1,12 +1,14 @@
 import type { Description, VolumeDescription } from '../../../core/contract/index.js';
 import { innerMountReason, mountsInside } from '../../shared/mounts.js';
+import { overlap, type PlaceUser, parentsOf } from '../../shared/swap/index.js';
 import type { Client } from './client.js';
 import { engine, orAbsent } from './engine.js';
-import { type Inspect, isHidden, nameOf, readInspect } from './inspect.js';
-import { judge, namedMounts } from './mounts.js';
-import { count, type Fields, fields, items, text } from './narrow.js';
+import { type Inspect, readInspect } from './inspect.js';
+import { storedMounts } from './mounts.js';
+import { count, type Fields, fields, text } from './narrow.js';
 import { userNetworks } from './recipe.js';
 import { withNames } from './references.js';
+import { dockerUsers } from './users.js';
 
 const resourceNames = [
   'Memory',
@@ -34,40 +36,25 @@ function networks(inspect: Inspect): Description['network'] {
   });
 }
 
-/** Names of the other containers, by the host path that they mount. */
-async function users(client: Client, own: string): Promise<ReadonlyMap<string, readonly string[]>> {
-  const byPath = new Map<string, string[]>();
-  for (const other of await engine.containers(client)) {
-    const name = nameOf(other);
-    if (text(other.Id) === own || isHidden(name)) continue;
-    for (const mount of items(other.Mounts).map(fields)) {
-      const path = text(mount.Source);
-      byPath.set(path, [...(byPath.get(path) ?? []), name]);
-    }
-  }
-  return byPath;
-}
-
-async function volumes(inspect: Inspect, shared: ReadonlyMap<string, readonly string[]>) {
+async function volumes(inspect: Inspect, users: readonly PlaceUser[]) {
   const volume: VolumeDescription[] = [];
-  const leftOut: { path: string; reason: string }[] = [];
-  for (const judged of await Promise.all(namedMounts(inspect).map(judge))) {
-    const { mount } = judged;
-    if ('leftOut' in judged) leftOut.push({ path: mount.source || mount.destination, reason: judged.leftOut });
-    else {
-      for (const { path } of await mountsInside(judged.path)) leftOut.push({ path, reason: innerMountReason });
-      volume.push({
-        name: mount.source_name,
-        origin: mount.type === 'volume' ? 'new' : 'host',
-        path: judged.path,
-        mountpoint: mount.destination,
-        read_only: mount.readOnly,
-        shared_with: shared.get(mount.source) ?? [],
-      });
-    }
+  const { stored, leftOut } = await storedMounts(inspect);
+  const left = leftOut.map(({ mount, leftOut: reason }) => ({ path: mount.source || mount.destination, reason }));
+  for (const { mount, path, alsoAt } of stored) {
+    for (const { path: inner } of await mountsInside(path)) left.push({ path: inner, reason: innerMountReason });
+    volume.push({
+      name: mount.source_name,
+      origin: mount.type === 'volume' ? 'new' : 'host',
+      path,
+      mountpoint: mount.destination,
+      read_only: mount.readOnly,
+      shared_with: [...new Set(users.filter((user) => overlap(user.path, path)).map(({ container }) => container))],
+      ...(alsoAt.length > 0 && { also_at: alsoAt }),
+      ...(mount.type === 'bind' && { parents: await parentsOf(path) }),
+    });
   }
-  for (const path of Object.keys(fields(inspect.host.Tmpfs))) leftOut.push({ path, reason: 'a tmpfs mount keeps nothing' });
-  return { volume, leftOut };
+  for (const path of Object.keys(fields(inspect.host.Tmpfs))) left.push({ path, reason: 'a tmpfs mount keeps nothing' });
+  return { volume, leftOut: left };
 }
 
 /** What `docker inspect` shows of the container with its networks and volumes: their labels and options are lost with
@@ -86,8 +73,8 @@ async function besideText(client: Client, inspect: Inspect): Promise<string[]> {
 export async function describe(client: Client, name: string): Promise<Description> {
   const native = await withNames(client, await engine.inspectText(client, name));
   const inspect = readInspect(JSON.parse(native));
-  const [shared, info] = await Promise.all([users(client, inspect.id), client.json('GET', '/info')]);
-  const { volume, leftOut } = await volumes(inspect, shared);
+  const [others, info] = await Promise.all([dockerUsers(client, inspect.name), client.json('GET', '/info')]);
+  const { volume, leftOut } = await volumes(inspect, others);
   const beside = await besideText(client, inspect);
   return {
     arch: text(fields(info).Architecture),

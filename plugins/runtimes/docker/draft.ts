@@ -1,22 +1,29 @@
-import { randomBytes } from 'node:crypto';
-import { readdir, rm } from 'node:fs/promises';
+import { mkdir, readdir, rm } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
-import { type Conflict, type Draft, PluginError, type RestorePlan } from '../../../core/contract/index.js';
-import { childOutput } from '../../shared/child.js';
-import { commitDraft } from './commit.js';
+import { type Committed, type Draft, PluginError, type RestorePlan } from '../../../core/contract/index.js';
+import { carryPlace, fillFolder, makeScratch, type Place, planParents, removeParents, syncFilled } from '../../shared/swap/index.js';
+import { type CommitDeps, commitDraft } from './commit.js';
 import { engine } from './engine.js';
 import { imageReference, loadImage } from './images.js';
-import { checkName, type Inspect } from './inspect.js';
-import { type Journal, newJournal, temporaryName, writeJournal } from './journal.js';
-import { layOut } from './layout.js';
+import { checkName, type Inspect, nameOf } from './inspect.js';
+import { type Journal, noOwn, temporaryName } from './journal.js';
+import { type Layout, layOut } from './layout.js';
 import { fields, text } from './narrow.js';
 import { ensureNetworks } from './networks.js';
-import { makeStage, type Place, stage } from './place.js';
+import { isPartial } from './placement.js';
 import { recipe } from './recipe.js';
 import { refuseLacks } from './references.js';
 import { plannedInspect } from './remap.js';
-import { discardDraft, revertSwap, type UndoDeps } from './undo.js';
+import { discardDraft, revertSwap } from './undo.js';
 import { emptyWholeRoot, hideImage, isWholeRoot } from './whole-root.js';
+
+interface Plans {
+  readonly plan: RestorePlan;
+  /** What is to be made. */
+  readonly inspect: Inspect;
+  /** What is replaced. */
+  readonly current?: Inspect;
+}
 
 /** One container in the making. What it makes is in the journal before it exists. */
 class DockerDraft implements Draft {
@@ -24,27 +31,32 @@ class DockerDraft implements Draft {
   private restart: unknown;
   private layer: { readonly upper: string; readonly lower: readonly string[] } | undefined;
   private made: Promise<ReadonlyMap<string, string>> | undefined;
+  private layout: Layout | undefined;
 
   constructor(
-    private readonly deps: UndoDeps,
-    private readonly plan: RestorePlan,
-    private readonly inspect: Inspect,
+    private readonly deps: CommitDeps,
+    private readonly plans: Plans,
     private readonly journal: Journal,
     private readonly signal: AbortSignal,
     readonly needsImage: boolean,
   ) {}
 
   private get digest(): string {
-    return this.plan.image?.digest ?? this.inspect.imageId;
+    return this.plans.plan.image?.digest ?? this.plans.inspect.imageId;
+  }
+
+  /** Whether only volumes are restored, and the container itself stays. */
+  private get isPart(): boolean {
+    return isPartial(this.plans.plan);
   }
 
   private check(): void {
     if (this.ended) throw new PluginError('invalid', 'This draft has ended');
-    if (this.signal.aborted) throw new PluginError('aborted', `Restoring ${this.plan.container} was stopped`);
+    if (this.signal.aborted) throw new PluginError('aborted', `Restoring ${this.plans.plan.container} was stopped`);
   }
 
   private save(): Promise<void> {
-    return writeJournal(this.deps.stateFolder, this.journal);
+    return this.deps.journals.write(this.journal);
   }
 
   private note<T>(list: T[], one: T): Promise<void> {
@@ -67,31 +79,31 @@ class DockerDraft implements Draft {
   }
 
   private async make(): Promise<ReadonlyMap<string, string>> {
-    const { journal, inspect, plan } = this;
+    const { journal, plans } = this;
     const { client } = this.deps;
-    const { places, sources } = await layOut(client, plan, inspect, journal.rand, {
-      volume: (name) => this.note(journal.volumes, name),
-      place: (place) => this.note(journal.places, place),
-    });
-    await ensureNetworks(client, inspect, (name) => this.note(journal.networks, name));
-    for (const place of places.values()) await makeStage(place);
-    const upper = await this.create(sources);
-    for (const place of places.values()) await emptyDirect(place); // the engine copies the image's files into a new volume
-    const folders = new Map([...places].map(([name, place]) => [name, stage(place)]));
-    const unknown = plan.sources.find((source) => source.name !== 'rootfs' && !folders.has(source.name));
-    if (unknown) throw new PluginError('damaged', `The description of ${plan.description.name} has no volume named ${unknown.name}`);
-    return plan.sources.some((source) => source.name === 'rootfs') ? new Map([['rootfs', upper], ...folders]) : folders;
+    this.layout = await layOut(client, { ...plans, id: journal.id }, { volume: (name) => this.note(journal.volumes, name) });
+    journal.places.push(...this.layout.places.values());
+    await this.save();
+    for (const place of journal.places) await makeScratch(place);
+    const folders = new Map([...this.layout.places].map(([name, place]) => [name, fillFolder(place)]));
+    if (this.isPart) return folders;
+    await ensureNetworks(client, plans.inspect, (name) => this.note(journal.networks, name));
+    const upper = await this.create(this.layout);
+    for (const place of this.layout.places.values()) await emptyMade(place); // the engine copies the image's files into a new volume
+    return plans.plan.sources.some(({ name }) => name === 'rootfs') ? new Map([['rootfs', upper], ...folders]) : folders;
   }
 
-  private async create(sources: ReadonlyMap<string, string>): Promise<string> {
-    const { journal, inspect } = this;
+  private async create({ sources, decisions }: Layout): Promise<string> {
+    const { journal } = this;
+    const { inspect } = this.plans;
     const { client } = this.deps;
     const wanted = text(inspect.config.Image);
     const { reference, tagged } = await imageReference(client, this.digest, wanted);
     if (tagged) journal.tags.push(wanted);
     const { body, connect, restart } = recipe(inspect, reference, sources);
     this.restart = restart;
-    const answer = await client.json('POST', `/containers/create?name=${temporaryName(journal)}`, { body });
+    const absent = decisions.filter(({ missing, mount }) => missing && mount.type === 'bind').map(({ after }) => after);
+    const answer = await withFolders(absent, () => client.json('POST', `/containers/create?name=${temporaryName(journal)}`, { body }));
     journal.newId = text(fields(answer).Id);
     await this.save();
     for (const [network, EndpointConfig] of connect) {
@@ -103,41 +115,64 @@ class DockerDraft implements Draft {
     return this.layer.upper;
   }
 
-  async commit(): Promise<{ readonly conflicts: readonly Conflict[]; readonly undo?: string }> {
+  async commit(): Promise<Committed> {
     this.check();
-    if (this.journal.newId === '' || !this.layer) throw new PluginError('invalid', 'Nothing was made yet: ask for the folders first');
-    const { upper, lower } = this.layer;
-    if (isWholeRoot(this.inspect) && this.plan.sources.some(({ name }) => name === 'rootfs')) await hideImage(upper, lower, this.inspect);
-    // Durable before anything that exists is touched.
-    await childOutput('sync', ['-f', '--', upper, ...this.journal.places.map(stage)]);
-    const result = await commitDraft(this.deps, this.plan, this.inspect, this.journal, this.restart);
+    const { journal, plans, layout, layer } = this;
+    if (!layout || (!layer && !this.isPart)) throw new PluginError('invalid', 'Nothing was made yet: ask for the folders first');
+    if (layer) await this.finishLayer(layer);
+    await syncFilled(journal.places); // durable before anything that exists is touched
+    const result = await commitDraft(this.deps, { ...plans, journal, decisions: layout.decisions, restart: this.restart });
     this.ended = true;
     return result;
   }
 
+  /** What the run leaves out of the container's own layer comes along from the old one. */
+  private async finishLayer({ upper, lower }: { readonly upper: string; readonly lower: readonly string[] }): Promise<void> {
+    const { plan, inspect, current } = this.plans;
+    const root = plan.sources.find(({ name }) => name === 'rootfs');
+    if (root && isWholeRoot(inspect)) await hideImage(upper, lower, inspect);
+    const old = text(current?.layer.UpperDir);
+    const excludes = root?.excludes ?? [];
+    if (old !== '' && lower.length > 0 && excludes.length > 0) this.journal.places.push(carryPlace(old, upper, excludes));
+  }
+
   async discard(): Promise<void> {
     if (this.ended) return;
-    if (this.journal.phase === 'swap') await revertSwap(this.deps, this.journal); // going back failed before; never remove what it still needs
+    // going back failed before; what it still needs is never removed
+    if (this.journal.phase === 'swap') await revertSwap(this.deps, this.journal);
     await discardDraft(this.deps, this.journal);
+    await this.deps.journals.remove(this.journal);
     this.ended = true;
   }
 }
 
-async function emptyDirect(place: Place): Promise<void> {
-  if (place.mode !== 'direct') return;
-  for (const name of await readdir(place.live)) await rm(`${place.live}/${name}`, { recursive: true, force: true });
+async function emptyMade({ way, live }: Place): Promise<void> {
+  if (way !== 'made') return;
+  for (const name of await readdir(live)) await rm(`${live}/${name}`, { recursive: true, force: true });
+}
+
+/** The engine makes no container with a bind whose folder is missing: it is there meanwhile. */
+async function withFolders<T>(paths: readonly string[], action: () => Promise<T>): Promise<T> {
+  const made = await Promise.all(paths.map(async (path) => ({ parents: await planParents(`${path}/.`) })));
+  for (const path of paths) await mkdir(path, { recursive: true });
+  try {
+    return await action();
+  } finally {
+    for (const one of made) await removeParents(one);
+  }
 }
 
 /** Checks the plan against the engine and opens its journal. @throws PluginError */
-export async function openDraft(deps: UndoDeps, plan: RestorePlan, signal: AbortSignal): Promise<Draft> {
+export async function openDraft(deps: CommitDeps, plan: RestorePlan, signal: AbortSignal): Promise<Draft> {
   checkName(plan.container);
   const inspect = plannedInspect(plan);
-  const holder = (await engine.containers(deps.client)).some((one) => JSON.stringify(one.Names ?? []).includes(`"/${plan.container}"`));
+  const holder = (await engine.containers(deps.client)).some((one) => nameOf(one) === plan.container);
   if (plan.action === 'create' && holder) throw new PluginError('exists', `A container named ${plan.container} exists: replace it`);
   if (plan.action === 'replace' && !holder) throw new PluginError('not_found', `There is no container named ${plan.container}`);
   await refuseLacks(deps.client, plan, inspect);
   const needsImage = (await engine.imageId(deps.client, plan.image?.digest ?? inspect.imageId)) === undefined;
-  const journal = newJournal(plan.container, randomBytes(4).toString('hex'));
-  await writeJournal(deps.stateFolder, journal);
-  return new DockerDraft(deps, plan, inspect, journal, signal, needsImage);
+  const current = holder ? await engine.inspect(deps.client, plan.container) : undefined;
+  const journal = deps.journals.create(plan.container, noOwn());
+  await deps.journals.write(journal);
+  return new DockerDraft(deps, { plan, inspect, ...(current && { current }) }, journal, signal, needsImage);
 }

@@ -95,7 +95,7 @@ export function checkName(name: string): string {
   throw new PluginError('invalid', `"${name.slice(0, 140)}" is not a container's name: use letters, digits, '.', '_' and '-'`);
 }
 
-const hiddenPattern = /\.container-backup-(old-)?[0-9a-f]{8}$/;
+const hiddenPattern = /\.container-backup-(old-|until-[0-9]{8}-[0-9]{4}-)?[0-9a-f]{8,12}$/;
 
 /** The name without the mark of one that a restore moved aside. */
 export const visibleName = (name: string): string => name.replace(hiddenPattern, '');

@@ -1,106 +1,72 @@
 import { PluginError, type RestorePlan } from '../../../core/contract/index.js';
-import { isTaken } from '../../shared/places.js';
-import { newPlace } from '../../shared/remap.js';
+import { madePlace, type Place, planPlace } from '../../shared/swap/index.js';
 import type { Client } from './client.js';
 import { engine } from './engine.js';
 import type { Inspect } from './inspect.js';
-import { type NamedMount, namedMounts } from './mounts.js';
 import { type Fields, fields, text } from './narrow.js';
-import { type Place, planPlace } from './place.js';
+import { type Decision, decidePlaces, isClone } from './placement.js';
+import type { MountSource } from './recipe.js';
+import { foreignLabels } from './remap.js';
+
+export interface Layout {
+  readonly decisions: readonly Decision[];
+  /** By source name; outer folders come first. */
+  readonly places: ReadonlyMap<string, Place>;
+  /** By destination in the container, where it differs from the text. */
+  readonly sources: ReadonlyMap<string, MountSource>;
+}
 
 interface Made {
   volume(name: string): Promise<void>;
-  place(place: Place): Promise<void>;
 }
 
-export interface Layout {
-  /** By source name. */
-  readonly places: ReadonlyMap<string, Place>;
-  /** By destination in the container. */
-  readonly sources: ReadonlyMap<string, string>;
+/** Labels are kept: compose takes a volume without its own for somebody else's; a clone's belongs to no project. Options are not:
+ *  they may lead to a server's folder, which must not be filled anew. */
+function labelsOf(inspect: Inspect, volume: string, clone: boolean): Fields {
+  const labels = fields(inspect.beside.find((one) => text(one.Name) === volume && one.Mountpoint !== undefined)?.Labels);
+  return Object.fromEntries(Object.entries(labels).filter(([name]) => !clone || !foreignLabels.test(name)));
 }
 
-const volumePattern = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
-
-/** Whether the plan makes another container than the one that was backed up; it then shares no volume with it. */
-const isClone = (plan: RestorePlan) => plan.container !== plan.description.name;
-
-async function firstFree(base: string, taken: (name: string) => Promise<boolean>): Promise<string> {
-  let name = base;
-  for (let n = 2; await taken(name); n += 1) name = `${base}-${n}`;
-  return name;
-}
-
-async function volumeName(client: Client, plan: RestorePlan, { volume, source_name }: NamedMount): Promise<string> {
-  const taken = async (name: string) => (await engine.volumePath(client, name)) !== undefined;
-  const other = plan.remap?.volumes?.[source_name];
-  if (other !== undefined) {
-    if (!volumePattern.test(other)) throw new PluginError('invalid', `remap.volumes: ${other} is no name of a Docker volume`);
-    if (await taken(other)) throw new PluginError('exists', `remap.volumes: there is a volume ${other} already; give another name`);
-    return other;
-  }
-  if (plan.action === 'replace') return isClone(plan) ? `${volume}-${plan.container}` : volume;
-  if (!isClone(plan) && !(await taken(volume))) return volume;
-  return firstFree(`${volume}-${plan.container}`, taken);
-}
-
-async function hostPath(plan: RestorePlan, { source: path, source_name }: NamedMount): Promise<string> {
-  const other = plan.remap?.volumes?.[source_name];
-  if (other !== undefined) return newPlace(source_name, other);
-  if (plan.action === 'replace' && !isClone(plan)) return path;
-  if (!(await isTaken(path))) return path;
-  return firstFree(`${path}.${plan.container}`, isTaken);
-}
-
-/** Labels are kept: compose takes a volume without its own for somebody else's. Options are not: they may lead to a
- *  server's folder, which must not be filled anew. */
-function labelsOf(inspect: Inspect, volume: string): Fields {
-  return fields(inspect.beside.find((one) => text(one.Name) === volume && one.Mountpoint !== undefined)?.Labels);
-}
-
-interface NewVolume {
-  readonly name: string;
-  readonly labels: Fields;
-  readonly excludes: readonly string[];
-}
-
-async function placeVolume(client: Client, { name, labels, excludes }: NewVolume, rand: string, made: Made): Promise<Place> {
-  const path = await engine.volumePath(client, name);
-  if (path !== undefined) return planPlace(path, 'folder', rand, excludes);
-  await made.volume(name);
-  const live = await engine.createVolume(client, name, labels);
-  return { mode: 'direct', live, rand, had: false, names: [], madeParent: '', excludes: [] };
-}
-
-/** @throws PluginError invalid when the remap moves what the run does not hold */
-function refuseMove(plan: RestorePlan, { source_name, type }: NamedMount): void {
-  if (type === 'volume' || plan.remap?.volumes?.[source_name] === undefined) return;
-  throw new PluginError('invalid', `remap.volumes: ${source_name} is not part of the backup and is mounted as it was`);
-}
-
-/** Decides where each mount of the new container lies, and makes the volumes. Each is told to `made` before it exists. */
-export async function layOut(client: Client, plan: RestorePlan, inspect: Inspect, rand: string, made: Made): Promise<Layout> {
-  const wanted = new Map(plan.sources.map((source) => [source.name, source]));
+/** Decides where each mount of the new container lies, and makes the volumes. Each is told to `made` before it exists.
+ *  @throws PluginError invalid, exists */
+export async function layOut(
+  client: Client,
+  {
+    plan,
+    inspect,
+    current,
+    id,
+  }: { readonly plan: RestorePlan; readonly inspect: Inspect; readonly current?: Inspect; readonly id: string },
+  made: Made,
+): Promise<Layout> {
+  const decisions = await decidePlaces(client, plan, inspect, current);
   const places = new Map<string, Place>();
-  const sources = new Map<string, string>();
-  const one = async (mount: NamedMount): Promise<void> => {
-    const { kind, excludes = [] } = wanted.get(mount.source_name) ?? {};
-    const labels = labelsOf(inspect, mount.volume);
-    if (mount.type === 'volume') {
-      const name = await volumeName(client, plan, mount);
-      sources.set(mount.destination, name);
-      if (kind !== undefined) places.set(mount.source_name, await placeVolume(client, { name, labels, excludes }, rand, made));
-      else if ((await engine.volumePath(client, name)) === undefined) {
-        await made.volume(name);
-        await engine.createVolume(client, name, labels);
-      }
+  const sources = new Map<string, MountSource>();
+  for (const decision of decisions) {
+    const { mount, after, readOnly, described } = decision;
+    const source = decision.source?.name === mount.source_name ? decision.source : undefined; // once, wherever it is mounted
+    if (after !== (mount.type === 'volume' ? mount.volume : mount.source) || readOnly) sources.set(mount.destination, { after, readOnly });
+    const name = mount.source_name;
+    const planned = { id: `${id}-${places.size}`, ...(source?.excludes && { excludes: source.excludes }) };
+    if (mount.type === 'bind') {
+      if (source) places.set(name, await planPlace(after, source.kind, { ...planned, known: described?.parents ?? [] }));
+      continue;
     }
-    if (mount.type !== 'bind' || kind === undefined) return refuseMove(plan, mount); // not backed up: mounted as it was
-    const path = await hostPath(plan, mount);
-    if (path !== mount.source) sources.set(mount.destination, path);
-    places.set(mount.source_name, await planPlace(path, kind, rand, excludes));
-  };
-  for (const mount of namedMounts(inspect)) await one(mount);
-  for (const place of places.values()) await made.place(place);
-  return { places, sources };
+    const path = await engine.volumePath(client, after);
+    if (path !== undefined && source) places.set(name, await planPlace(path, 'folder', planned));
+    if (path !== undefined) continue;
+    await made.volume(after);
+    const live = await engine.createVolume(client, after, labelsOf(inspect, mount.volume, isClone(plan)));
+    if (source) places.set(name, madePlace(live));
+  }
+  refuseStrangers(plan, places);
+  return { decisions, places: new Map([...places].sort(([, a], [, b]) => a.live.length - b.live.length)), sources };
+}
+
+/** @throws PluginError damaged: the run holds a source that its container does not have */
+function refuseStrangers(plan: RestorePlan, places: ReadonlyMap<string, Place>): void {
+  const unknown = plan.sources.find(
+    ({ name }) => name !== 'rootfs' && !places.has(name) && !plan.description.volume.some((one) => one.name === name),
+  );
+  if (unknown) throw new PluginError('damaged', `the description of ${plan.description.name} has no volume named ${unknown.name}`);
 }

@@ -1,5 +1,7 @@
 import { lstat, realpath, stat } from 'node:fs/promises';
 import { PluginError, type Source } from '../../../core/contract/index.js';
+import { literalPattern } from '../../shared/mounts.js';
+import { within } from '../../shared/paths.js';
 import type { Inspect, Mount } from './inspect.js';
 
 export interface NamedMount extends Mount {
@@ -44,6 +46,32 @@ export async function judge(mount: NamedMount): Promise<Judged> {
   if (found.isDirectory()) return { mount, kind: 'folder', path };
   if (found.isFile()) return { mount, kind: 'file', path };
   return { mount, leftOut: found.isSocket() ? 'a socket' : 'neither a folder nor a file' };
+}
+
+/** A folder or file that is stored. */
+export interface StoredMount {
+  readonly mount: NamedMount;
+  readonly kind: 'folder' | 'file';
+  readonly path: string;
+  /** Further destinations of the same folder, which is stored once. */
+  readonly alsoAt: readonly string[];
+  /** What lies in it and is stored by itself, as Source.excludes has it. */
+  readonly excludes: readonly string[];
+}
+
+/** The mounts that belong to a backup: each folder once, and one in another apart from it. @throws PluginError not_found */
+export async function storedMounts(
+  inspect: Inspect,
+): Promise<{ readonly stored: readonly StoredMount[]; readonly leftOut: readonly Extract<Judged, { leftOut: string }>[] }> {
+  const judged = await Promise.all(namedMounts(inspect).map(judge));
+  const kept = judged.flatMap((one) => ('path' in one ? [one] : []));
+  const first = kept.filter((one, n) => kept.findIndex(({ path }) => path === one.path) === n);
+  const stored = first.map((one) => ({
+    ...one,
+    alsoAt: kept.filter(({ path, mount }) => path === one.path && mount !== one.mount).map(({ mount }) => mount.destination),
+    excludes: first.filter(({ path }) => path !== one.path && within(path, one.path)).map(({ path }) => literalPattern(path, one.path)),
+  }));
+  return { stored, leftOut: judged.flatMap((one) => ('leftOut' in one ? [one] : [])) };
 }
 
 async function present(mount: NamedMount, what: string): Promise<string> {

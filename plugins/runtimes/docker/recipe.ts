@@ -9,12 +9,22 @@ export interface Recipe {
   readonly restart: unknown;
 }
 
-/** Where a mount comes from on this machine, by its destination: a volume's name or a host path. */
-export type MountSources = ReadonlyMap<string, string>;
+/** Where a mount comes from on this machine. */
+export interface MountSource {
+  /** A volume's name or a host path. */
+  readonly after: string;
+  /** The container must not write to it, whatever the text says. */
+  readonly readOnly: boolean;
+}
+/** By destination. */
+export type MountSources = ReadonlyMap<string, MountSource>;
 
 function editedBind(bind: string, sources: MountSources): string {
   const [source = '', destination = '', ...mode] = bind.split(':');
-  return [sources.get(destination) ?? source, destination, ...mode].join(':');
+  const other = sources.get(destination);
+  const modes = mode.flatMap((one) => one.split(',')).filter((one) => !(other?.readOnly && (one === 'rw' || one === 'ro')));
+  const all = other?.readOnly ? [...modes, 'ro'] : modes;
+  return [other?.after ?? source, destination, ...(all.length > 0 ? [all.join(',')] : [])].join(':');
 }
 
 /** Keeps the way each mount was written. What was implicit (anonymous, volumes-from) becomes explicit,
@@ -25,10 +35,13 @@ function mountFields(inspect: Inspect, sources: MountSources): Fields {
   const told = new Set([...binds.map((bind) => bind.split(':')[1]), ...mounts.map((mount) => text(mount.Target))]);
   const implicit = inspect.mounts
     .filter((mount) => (mount.type === 'volume' || mount.type === 'bind') && !told.has(mount.destination))
-    .map((m) => `${sources.get(m.destination) ?? (m.volume || m.source)}:${m.destination}${m.readOnly ? ':ro' : ''}`);
+    .map((m) => {
+      const other = sources.get(m.destination);
+      return `${other?.after ?? (m.volume || m.source)}:${m.destination}${m.readOnly || other?.readOnly ? ':ro' : ''}`;
+    });
   const moved = mounts.map((mount) => {
-    const source = sources.get(text(mount.Target));
-    return source === undefined ? mount : { ...mount, Source: source };
+    const other = sources.get(text(mount.Target));
+    return other === undefined ? mount : { ...mount, Source: other.after, ...(other.readOnly && { ReadOnly: true }) };
   });
   return { Binds: [...binds.map((bind) => editedBind(bind, sources)), ...implicit], Mounts: moved, VolumesFrom: null };
 }

@@ -63,11 +63,27 @@ function withMac(inspect: Inspect, plan: RestorePlan): Inspect {
   return { ...inspect, config };
 }
 
+/** Labels by which an orchestrator takes a container or a volume for one of its own. */
+export const foreignLabels = /^(com\.docker\.(compose|swarm|stack)\.|io\.kubernetes\.)/;
+
+/** Names of the labels that the plan's container does not get: a clone belongs to no project. */
+export function droppedLabels(plan: RestorePlan): readonly string[] {
+  if (plan.container === plan.description.name) return [];
+  return Object.keys(fields(readNative(plan.description.native).config.Labels)).filter((name) => foreignLabels.test(name));
+}
+
+function withoutForeignLabels(inspect: Inspect, plan: RestorePlan): Inspect {
+  const dropped = new Set(droppedLabels(plan));
+  if (dropped.size === 0) return inspect;
+  const Labels = Object.fromEntries(Object.entries(fields(inspect.config.Labels)).filter(([name]) => !dropped.has(name)));
+  return { ...inspect, config: { ...inspect.config, Labels } };
+}
+
 /** The plan's inspect text with what its remap changes; volumes are moved when they are laid out. @throws PluginError invalid */
 export function plannedInspect(plan: RestorePlan): Inspect {
   const { remap = {} } = plan;
   if (remap.ids !== undefined) throw new PluginError('unsupported', "remap.ids: Docker's ids are set for the whole engine; leave it out");
-  const inspect = withMac(readNative(plan.description.native), plan);
+  const inspect = withoutForeignLabels(withMac(readNative(plan.description.native), plan), plan);
   checkVolumes(
     remap.volumes,
     namedMounts(inspect).map((mount) => mount.source_name),

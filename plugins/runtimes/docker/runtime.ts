@@ -6,23 +6,25 @@ import {
   type Description,
   type Draft,
   type Image,
+  type Placement,
   PluginError,
 } from '../../../core/contract/index.js';
 import { mountsInside } from '../../shared/mounts.js';
+import { ownExcludes, Swaps } from '../../shared/swap/index.js';
 import { type Client, createClient } from './client.js';
+import type { CommitDeps } from './commit.js';
 import { planConflicts } from './conflicts.js';
 import { describe } from './describe.js';
 import { openDraft } from './draft.js';
 import { engine, orAbsent } from './engine.js';
 import { savedImage } from './images.js';
 import { checkName, isHidden, listedState, nameOf } from './inspect.js';
-import { isAlive, readJournals } from './journal.js';
-import { judge, namedMounts, rootSource } from './mounts.js';
+import { openJournals } from './journal.js';
+import { rootSource, storedMounts } from './mounts.js';
 import { fields, text } from './narrow.js';
-import { dropUndo, takeOver, undoSwap } from './undo.js';
-
-/** A mount point holds what an undo keeps of it. */
-const undoExcludes = ['./.container-backup-*'] as const;
+import { decidePlaces, placementOf } from './placement.js';
+import { plannedInspect } from './remap.js';
+import { swapEngine } from './undo.js';
 
 const resumeTries = 6; // with doubling waits from 100 ms: 3 s, more than an engine's short hiccup
 
@@ -30,13 +32,12 @@ const resumeTries = 6; // with doubling waits from 100 ms: 3 s, more than an eng
 export class DockerRuntime implements Runtime {
   readonly supports = Object.freeze({ pause: true, images: true });
   private readonly client: Client;
+  private readonly deps: CommitDeps;
 
   constructor(private readonly context: PluginContext<{ readonly socket: string }>) {
     this.client = createClient(context.options.socket);
-  }
-
-  private get deps() {
-    return { client: this.client, stateFolder: this.context.stateFolder };
+    const deps = { client: this.client, journals: openJournals(context.stateFolder) };
+    this.deps = { ...deps, swaps: new Swaps(deps.journals, swapEngine(deps), context.log) };
   }
 
   async version(): Promise<string> {
@@ -58,13 +59,11 @@ export class DockerRuntime implements Runtime {
   async sources(id: string): Promise<readonly Source[]> {
     const inspect = await engine.inspect(this.client, checkName(id));
     const found: Source[] = [await rootSource(inspect, () => engine.vfsRoot(this.client, inspect.id))];
-    for (const mount of namedMounts(inspect)) {
-      const judged = await judge(mount);
-      if ('leftOut' in judged) continue; // describe tells it
+    const { stored } = await storedMounts(inspect); // describe tells what is left out
+    for (const { mount, kind, path, excludes } of stored) {
       const origin = mount.type === 'volume' ? 'new' : 'host';
-      const inner = await mountsInside(judged.path);
-      const excludes = [...undoExcludes, ...inner.map(({ exclude }) => exclude)];
-      found.push({ name: mount.source_name, origin, kind: judged.kind, path: judged.path, excludes });
+      const inner = (await mountsInside(path)).map(({ exclude }) => exclude);
+      found.push({ name: mount.source_name, origin, kind, path, excludes: [...ownExcludes, ...excludes, ...inner] });
     }
     return found;
   }
@@ -112,23 +111,21 @@ export class DockerRuntime implements Runtime {
     return openDraft(this.deps, plan, o.signal);
   }
 
+  async places(plan: RestorePlan): Promise<Placement> {
+    const current = await orAbsent(engine.inspect(this.client, checkName(plan.container)));
+    return placementOf(plan, await decidePlaces(this.client, plan, plannedInspect(plan), current));
+  }
+
   undo(id: string): Promise<void> {
-    return undoSwap(this.deps, id);
+    return this.deps.swaps.undo(id);
   }
 
   dropUndo(id: string): Promise<void> {
-    return dropUndo(this.deps, id);
+    return this.deps.swaps.drop(id);
   }
 
-  async recover(container?: string): Promise<void> {
-    const errors: unknown[] = [];
-    for (const journal of await readJournals(this.context.stateFolder)) {
-      if (container !== undefined && journal.container !== container) continue;
-      if (isAlive(journal) || (journal.phase === 'done' && journal.undoUntil >= Date.now())) continue;
-      this.context.log('info', `Cleaning up after an interrupted restore of ${journal.container}`, { phase: journal.phase });
-      await takeOver(this.deps, journal).catch((error: unknown) => errors.push(error)); // the others are still looked after
-    }
-    if (errors.length > 0) throw new PluginError('failed', errors.map(String).join('; '), { cause: errors[0] });
+  recover(container?: string): Promise<void> {
+    return this.deps.swaps.recover(container);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {}

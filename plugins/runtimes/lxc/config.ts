@@ -69,6 +69,13 @@ export function withMountSource(value: string, change: (source: string) => strin
   return changed === source ? value : encode(changed) + value.slice(field.length);
 }
 
+/** The value with one option more, instead of those that say otherwise. */
+export function withMountOption(value: string, option: 'ro'): string {
+  const [source, mountpoint, type, options = '', ...rest] = value.trim().split(/\s+/);
+  const others = options.split(',').filter((one) => one !== '' && one !== 'rw' && one !== option);
+  return [source, mountpoint, type, [...others, option].join(','), ...rest].join(' ');
+}
+
 /** A root's backing: `dir` for a plain folder. */
 export function rootOf(text: string): { readonly backing: string; readonly path: string } | undefined {
   const value = setting(text, 'lxc.rootfs.path');

@@ -2,6 +2,7 @@ import { realpath } from 'node:fs/promises';
 import { machine } from 'node:os';
 import type { ContainerState, Description, VolumeDescription } from '../../../core/contract/index.js';
 import { innerMountReason, mountsInside } from '../../shared/mounts.js';
+import { parentsOf } from '../../shared/swap/index.js';
 import { setting, settings } from './config.js';
 import { mountsOf } from './volumes.js';
 
@@ -58,7 +59,11 @@ export async function descriptionOf(
   const volume: VolumeDescription[] = [];
   const inner: { path: string; reason: string }[] = [];
   for (const { kind, ...rest } of volumes) {
-    volume.push({ ...rest, shared_with: await o.users(rest.path) });
+    volume.push({
+      ...rest,
+      shared_with: await o.users(rest.path),
+      ...(kind && rest.origin === 'host' && { parents: await parentsOf(await realpath(rest.path)) }),
+    });
     if (kind !== 'folder') continue;
     for (const { path } of await mountsInside(await realpath(rest.path))) inner.push({ path, reason: innerMountReason });
   }

@@ -8,7 +8,7 @@ const plugin: RuntimePlugin<{ path: string }> = {
     const { path } = context.options;
     // lxc-* tools given a relative path show every container as stopped
     if (!isAbsolute(path)) throw new PluginError('invalid', `the LXC path ${path} is not absolute`);
-    return new LxcRuntime(normalize(path).replace(/(?<=.)\/+$/, ''), context.log);
+    return new LxcRuntime(normalize(path).replace(/(?<=.)\/+$/, ''), context);
   },
 };
 export default plugin;

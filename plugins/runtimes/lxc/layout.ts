@@ -1,59 +1,33 @@
-import { randomBytes } from 'node:crypto';
-import { realpath } from 'node:fs/promises';
-import { basename, dirname, join, normalize } from 'node:path';
-import { PluginError, type RestorePlan, type VolumeDescription } from '../../../core/contract/index.js';
-import { mountPoints } from '../../shared/mounts.js';
+import { basename, dirname, join } from 'node:path';
+import { PluginError, type RestorePlan } from '../../../core/contract/index.js';
 import { within } from '../../shared/paths.js';
-import { isTaken, present } from '../../shared/places.js';
-import { hasNewMacs, newPlace } from '../../shared/remap.js';
-import { newMac, rewrite, rootOf, withMountSource } from './config.js';
-import { draftPrefix, type Place } from './journal.js';
+import { isTaken } from '../../shared/places.js';
+import { hasNewMacs } from '../../shared/remap.js';
+import { fillFolder, ownPrefix, type Place, planPlace } from '../../shared/swap/index.js';
+import { newMac, rewrite, rootOf, withMountOption, withMountSource } from './config.js';
+import type { Journal } from './journal.js';
+import type { Decision } from './placement.js';
 import type { Tools } from './tools.js';
 
 /** Where everything of a draft goes. */
 export interface Layout {
-  readonly folder: string; // the draft's own, with the journal
+  readonly decisions: readonly Decision[];
+  /** In the order in which they are swapped in: folders before what lies in them. */
   readonly places: readonly Place[];
   /** Folder to extract into by source. */
   readonly folders: ReadonlyMap<string, string>;
   /** Folders of the new container that no source fills. */
   readonly extra: readonly string[];
-  readonly config: { readonly path: string; readonly text: string };
-}
-
-/** The volume's path below the container's folder that it was backed up from. */
-function innerPath(plan: RestorePlan, volume: VolumeDescription): string {
-  const root = rootOf(plan.description.native.text);
-  const own = root?.backing === 'dir' ? dirname(root.path) : undefined;
-  if (own !== undefined && within(volume.path, own)) return volume.path.slice(own.length + 1);
-  const mark = `/${plan.description.name}/`;
-  const at = volume.path.indexOf(mark);
-  return at < 0 ? join('volumes', volume.name) : volume.path.slice(at + mark.length);
-}
-
-/** Where each volume of the plan goes on this appliance. @throws PluginError exists, invalid */
-export async function volumePaths(plan: RestorePlan, folder: string): Promise<Map<VolumeDescription, string>> {
-  const given = new Set(plan.sources.map(({ name }) => name));
-  const paths = new Map<VolumeDescription, string>();
-  for (const volume of plan.description.volume) {
-    const other = plan.remap?.volumes?.[volume.name];
-    if (other !== undefined) paths.set(volume, await newPlace(volume.name, other));
-    else if (volume.origin === 'new') {
-      const path = normalize(join(folder, innerPath(plan, volume)));
-      if (path === folder || !within(path, folder)) throw new PluginError('invalid', `volume ${volume.name} leads out of the container`);
-      paths.set(volume, path);
-    } else if (plan.action === 'replace' || !given.has(volume.name) || !(await isTaken(volume.path))) {
-      paths.set(volume, volume.path); // a host folder that is not restored is shared with the original
-    } else paths.set(volume, `${volume.path}.${plan.container}`);
-  }
-  return paths;
+  /** undefined when only volumes are restored. */
+  readonly config?: { readonly path: string; readonly text: string };
 }
 
 /** The configuration with the new container's paths and names; all else verbatim. */
-export function newConfig(plan: RestorePlan, root: string, paths: ReadonlyMap<VolumeDescription, string>): string {
+export function newConfig(plan: RestorePlan, root: string, decisions: readonly Decision[]): string {
+  const decided = (source: string) => decisions.find(({ volume }) => within(source, volume.path));
   const moved = (source: string) => {
-    for (const [volume, path] of paths) if (within(source, volume.path)) return path + source.slice(volume.path.length);
-    return source;
+    const found = decided(source);
+    return found === undefined ? source : found.after + source.slice(found.volume.path.length);
   };
   const renamed = plan.container !== plan.description.name;
   const newMacs = hasNewMacs(plan);
@@ -61,26 +35,14 @@ export function newConfig(plan: RestorePlan, root: string, paths: ReadonlyMap<Vo
     if (key === 'lxc.rootfs.path') return rootOf(`${key} = ${value}`)?.path === root ? value : `dir:${root}`;
     if (key === 'lxc.uts.name' && renamed) return plan.container;
     if (newMacs && /^lxc\.net\.\d+\.hwaddr$/.test(key)) return newMac();
-    return key === 'lxc.mount.entry' ? withMountSource(value, moved) : value;
+    if (key !== 'lxc.mount.entry') return value;
+    let isReadOnly = false;
+    const entry = withMountSource(value, (source) => {
+      isReadOnly = decided(source)?.readOnly ?? false;
+      return moved(source);
+    });
+    return isReadOnly ? withMountOption(entry, 'ro') : entry;
   });
-}
-
-/** A place beside what it replaces, on the same file system. `inFile` is the archive's entry for a single file. */
-async function besidePlace(path: string, random: string, inFile?: string): Promise<{ place: Place; folder: string }> {
-  const hadFinal = await present(path);
-  const final = hadFinal ? await realpath(path) : path; // through a link: the link stays
-  const parents: string[] = [];
-  let anchor = dirname(final);
-  for (; !(await present(anchor)); anchor = dirname(anchor)) parents.unshift(anchor);
-  const common = { final, hadFinal, names: [], parents };
-  if (inFile === undefined && (await mountPoints()).includes(final)) {
-    const own = join(final, `.container-backup-${random}`);
-    const folder = join(own, 'new');
-    return { folder, place: { ...common, built: folder, mode: 'entries', old: join(own, 'old'), scratch: [own] } };
-  }
-  const folder = join(anchor, `${basename(final)}.container-backup-${random}`);
-  const built = inFile === undefined ? folder : join(folder, inFile);
-  return { folder, place: { ...common, built, mode: 'whole', old: `${folder}-old`, scratch: [folder] } };
 }
 
 /** The root of the container that is replaced. @throws PluginError unsupported */
@@ -90,71 +52,94 @@ async function currentRoot(tools: Tools, plan: RestorePlan): Promise<string> {
   throw new PluginError('unsupported', `the root of ${plan.container} is no plain folder; restore it under another name`);
 }
 
+/** Collects places, each with a draft folder of its own. */
+class PlaceList {
+  readonly places: Place[] = [];
+  readonly folders = new Map<string, string>();
+
+  constructor(readonly id: string) {}
+
+  nextId(): string {
+    return `${this.id}-${this.places.length}`;
+  }
+
+  add(source: string | undefined, place: Place): Place {
+    this.places.push(place);
+    if (source !== undefined) this.folders.set(source, fillFolder(place));
+    return place;
+  }
+
+  async host({ source, after, volume }: Decision): Promise<void> {
+    if (source === undefined) return;
+    const { kind, excludes = [] } = source;
+    this.add(source.name, await planPlace(after, kind, { id: this.nextId(), excludes, known: volume.parents ?? [] }));
+  }
+}
+
+/** Nothing is there yet: it is built whole in a folder of the draft. */
+function freshPlace(live: string, kind: Place['kind'], scratch: string): Place {
+  const common = { had: false, excludes: [], parents: [], pinned: [] };
+  return { way: 'rename', kind, live, built: `${scratch}/new`, old: `${scratch}/old`, scratch, ...common };
+}
+
 /** Where a new container and its volumes are built; @see Layout */
-async function createLayout(tools: Tools, plan: RestorePlan, random: string): Promise<Layout> {
+async function createLayout(tools: Tools, plan: RestorePlan, decisions: readonly Decision[], id: string): Promise<Layout> {
   const final = tools.folder(plan.container);
-  const folder = join(tools.path, `${draftPrefix}${random}`);
-  const built = join(folder, 'container');
-  const paths = await volumePaths(plan, final);
-  const folders = new Map([['rootfs', join(built, 'rootfs')]]);
+  const list = new PlaceList(id);
+  const scratch = () => join(tools.path, `${ownPrefix}${list.nextId()}`);
+  const built = fillFolder(list.add(undefined, freshPlace(final, 'folder', scratch())));
   const extra: string[] = [];
-  const whole: Place = { built, final, hadFinal: false, mode: 'whole', names: [], old: join(folder, 'old'), parents: [], scratch: [] };
-  const places = [whole];
-  for (const [volume, path] of paths) {
-    const source = plan.sources.find(({ name }) => name === volume.name);
-    const inner = volume.origin === 'new' ? join(built, path.slice(final.length)) : undefined;
-    if (source === undefined) {
-      if (inner !== undefined) extra.push(inner); // LXC starts only when the folder is there
-    } else if (inner !== undefined && source.kind === 'file') {
-      const own = join(folder, 'files', volume.name);
-      folders.set(volume.name, own);
-      extra.push(dirname(inner));
-      // before the container itself, which then takes it along
-      places.unshift({ ...whole, built: join(own, basename(volume.path)), final: inner, old: join(folder, `old-${volume.name}`) });
-    } else if (inner !== undefined) folders.set(volume.name, inner);
+  if (plan.sources.some(({ name }) => name === 'rootfs')) list.folders.set('rootfs', join(built, 'rootfs'));
+  for (const decision of decisions) {
+    const { volume, after, source } = decision;
+    const inner = volume.origin === 'new' && within(after, final) ? join(built, after.slice(final.length)) : undefined;
+    if (inner === undefined) {
+      if (source && decision.action === 'copy' && (await isTaken(after)))
+        throw new PluginError('exists', `${after} is there and not empty; move it away`);
+      await list.host(decision);
+    } else if (source === undefined)
+      extra.push(inner); // LXC starts only when the folder is there
+    else if (source.kind === 'folder') list.folders.set(source.name, inner);
     else {
-      if (await isTaken(path)) throw new PluginError('exists', `${path} is there and not empty; move it away`);
-      const beside = await besidePlace(path, random, source.kind === 'file' ? basename(volume.path) : undefined);
-      places.push(beside.place);
-      folders.set(volume.name, beside.folder);
+      extra.push(dirname(inner));
+      list.add(source.name, freshPlace(after, 'file', scratch())); // after the container itself, which it lies in
     }
   }
-  const text = newConfig(plan, join(final, 'rootfs'), paths);
-  return { config: { path: join(built, 'config'), text }, extra, folder, folders, places };
+  const text = newConfig(plan, join(final, 'rootfs'), decisions);
+  return { decisions, config: { path: join(built, 'config'), text }, extra, folders: list.folders, places: list.places };
 }
 
 /** Where what replaces a container is built; @see Layout */
-async function replaceLayout(tools: Tools, plan: RestorePlan, random: string): Promise<Layout> {
+async function replaceLayout(tools: Tools, plan: RestorePlan, decisions: readonly Decision[], id: string): Promise<Layout> {
   const own = tools.folder(plan.container);
-  const root = await currentRoot(tools, plan);
-  const paths = await volumePaths(plan, own);
-  const folders = new Map<string, string>();
-  const places: Place[] = [];
-  const add = async ({ name, kind, excludes = [] }: RestorePlan['sources'][number], path: string, inFile: string) => {
-    const { place, folder } = await besidePlace(path, random, kind === 'file' ? inFile : undefined);
-    places.push(kind === 'file' ? place : { ...place, excludes });
-    folders.set(name, folder);
-  };
-  const held = (wanted: string) => plan.sources.find(({ name }) => name === wanted);
-  const rootSource = held('rootfs');
-  if (rootSource !== undefined) await add(rootSource, root, '');
-  for (const [volume, path] of paths) {
-    const source = held(volume.name);
-    if (source !== undefined) await add(source, path, basename(volume.path));
+  const list = new PlaceList(id);
+  const root = plan.sources.find(({ name }) => name === 'rootfs');
+  const rootPath = root && (await currentRoot(tools, plan));
+  if (rootPath !== undefined) {
+    const { excludes = [] } = root ?? {};
+    list.add('rootfs', await planPlace(rootPath, 'folder', { id: list.nextId(), excludes }));
   }
-  const config = await besidePlace(join(own, 'config'), random, 'config');
-  places.push(config.place);
-  const text = newConfig(plan, root, paths);
-  const folder = join(tools.path, `${draftPrefix}${random}`);
-  return { config: { path: config.place.built, text }, extra: [config.folder], folder, folders, places };
+  for (const decision of decisions) await list.host(decision);
+  const { folders, places } = list;
+  if (rootPath === undefined) return { decisions, extra: [], folders, places };
+  const config = list.add(undefined, await planPlace(join(own, 'config'), 'file', { id: list.nextId() }));
+  const text = newConfig(plan, rootPath, decisions);
+  return { decisions, config: { path: join(fillFolder(config), 'config'), text }, extra: [], folders, places };
+}
+
+/** The place of the configuration, where a container is replaced. */
+export function configPlace(tools: Tools, { container, places }: Journal): Place | undefined {
+  const path = join(tools.folder(container), 'config');
+  return places.find(({ live, kind }) => kind === 'file' && live === path);
 }
 
 /** Lays a draft out; nothing is written yet. @throws PluginError exists, not_found, unsupported, invalid */
-export async function layoutOf(tools: Tools, plan: RestorePlan): Promise<Layout> {
-  const random = randomBytes(6).toString('hex');
-  const layout = await (plan.action === 'create' ? createLayout : replaceLayout)(tools, plan, random);
-  for (const { name } of plan.sources) {
-    if (!layout.folders.has(name)) throw new PluginError('invalid', `the description knows no volume ${name}`);
-  }
+export async function layoutOf(tools: Tools, plan: RestorePlan, decisions: readonly Decision[], id: string): Promise<Layout> {
+  if (plan.action === 'create' && !plan.sources.some(({ name }) => name === 'rootfs'))
+    throw new PluginError('invalid', `${plan.container} is not there, and a new container needs its root: add rootfs to sources`);
+  const layout = await (plan.action === 'create' ? createLayout : replaceLayout)(tools, plan, decisions, id);
+  const known = new Set(['rootfs', ...plan.description.volume.map(({ name }) => name)]);
+  const stranger = plan.sources.find(({ name }) => !known.has(name));
+  if (stranger) throw new PluginError('invalid', `the description of ${basename(plan.description.name)} knows no volume ${stranger.name}`);
   return layout;
 }

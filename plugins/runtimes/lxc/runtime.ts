@@ -5,37 +5,40 @@ import {
   type ContainerSummary,
   type Description,
   type Draft,
+  type Placement,
   PluginError,
   type PluginLog,
   type RestorePlan,
   type Runtime,
   type Source,
 } from '../../../core/contract/index.js';
-import { mountsInside, removeTree } from '../../shared/mounts.js';
-import { within } from '../../shared/paths.js';
-import { present } from '../../shared/places.js';
+import { mountsInside } from '../../shared/mounts.js';
+import { present, realPath } from '../../shared/places.js';
+import { overlap, ownExcludes, type PlaceUser, Swaps } from '../../shared/swap/index.js';
 import { addresses, rootOf } from './config.js';
+import { configConflicts, missingConflicts, nameConflicts, userConflicts } from './conflicts.js';
 import { descriptionOf } from './describe.js';
-import { clearDraft, LxcDraft, revertSwap } from './draft.js';
+import { type DraftDeps, LxcDraft } from './draft.js';
 import { idShift } from './ids.js';
-import { draftPrefix, type Journal, ownerAlive, ownerOfThisThread, readJournal, writeJournal } from './journal.js';
-import { layoutOf, volumePaths } from './layout.js';
+import { openJournals } from './journal.js';
+import { layoutOf } from './layout.js';
+import { type Decision, decidePlaces, isPartial, placementOf } from './placement.js';
 import { remapped } from './remap.js';
 import { isName, Tools } from './tools.js';
+import { swapEngine } from './undo.js';
 import { bindSources, mountsOf } from './volumes.js';
-
-/** A mount point holds what an undo keeps of it. */
-const undoExcludes = ['./.container-backup-*'] as const;
 
 /** The containers of one LXC path, by the lxc-* tools. */
 export class LxcRuntime implements Runtime {
   readonly supports = { images: false, pause: true };
   readonly #tools: Tools;
-  readonly #log: PluginLog;
+  readonly #deps: DraftDeps;
 
-  constructor(path: string, log: PluginLog) {
+  constructor(path: string, o: { readonly stateFolder: string; readonly log: PluginLog }) {
     this.#tools = new Tools(path);
-    this.#log = log;
+    const { log } = o;
+    const deps = { tools: this.#tools, journals: openJournals(o.stateFolder), users: (except: string) => this.#users(except) };
+    this.#deps = { ...deps, log, swaps: new Swaps(deps.journals, swapEngine(deps), log) };
   }
 
   version(): Promise<string> {
@@ -55,7 +58,12 @@ export class LxcRuntime implements Runtime {
   async describe(id: string): Promise<Description> {
     const text = await this.#tools.config(id);
     const state = await this.#tools.state(id);
-    return descriptionOf(id, text, { own: this.#tools.folder(id), state, users: (path) => this.#users(path, id) });
+    const others = await this.#users(id);
+    const users = async (path: string) => {
+      const real = await realPath(path);
+      return [...new Set(others.filter((one) => overlap(one.path, real)).map(({ container }) => container))];
+    };
+    return descriptionOf(id, text, { own: this.#tools.folder(id), state, users });
   }
 
   async sources(id: string): Promise<readonly Source[]> {
@@ -65,7 +73,7 @@ export class LxcRuntime implements Runtime {
     for (const { name, origin, kind, path } of volumes) {
       if (kind === undefined) throw new PluginError('not_found', `volume ${name} of ${id} is not there: ${path}`);
       const inner = await mountsInside(await realpath(path));
-      sources.push({ excludes: [...undoExcludes, ...inner.map(({ exclude }) => exclude)], kind, name, origin, path });
+      sources.push({ excludes: [...ownExcludes, ...inner.map(({ exclude }) => exclude)], kind, name, origin, path });
     }
     return sources;
   }
@@ -92,20 +100,24 @@ export class LxcRuntime implements Runtime {
     if (await present(join(this.#tools.folder(id), 'config'))) await this.#tools.unfreeze(id);
   }
 
+  /** Decides where everything of the plan goes. */
+  async #decide(plan: RestorePlan): Promise<readonly Decision[]> {
+    const folder = this.#tools.folder(plan.container);
+    const current = plan.action === 'replace' ? await this.#tools.config(plan.container) : undefined;
+    return decidePlaces({ plan, folder, current, users: await this.#users(plan.container) });
+  }
+
   async conflicts(given: RestorePlan): Promise<readonly Conflict[]> {
     const plan = remapped(given);
-    const folder = this.#tools.folder(plan.container);
-    const found = await this.#addressConflicts(plan);
-    if (plan.action === 'create' && (await present(folder))) {
-      found.push({ code: 'name_taken', fix: 'choose another name', what: plan.container });
-    }
-    for (const [volume, path] of await volumePaths(plan, folder)) {
-      const held = plan.sources.some(({ name }) => name === volume.name);
-      if (held && plan.action === 'replace') found.push(...(await this.#sharing(path, plan.container)));
-      const taken = held && plan.action === 'create' && path !== volume.path && volume.origin === 'host' && (await present(path));
-      if (taken) found.push({ code: 'folder_taken', fix: 'move it away or choose another name', what: path });
-    }
-    return found;
+    const decisions = await this.#decide(plan);
+    const config = isPartial(plan) ? [] : await configConflicts(this.#tools, plan, decisions);
+    const users = [...userConflicts(decisions), ...missingConflicts(decisions)];
+    return [...(await this.#addressConflicts(plan)), ...(await nameConflicts(this.#tools, plan)), ...users, ...config];
+  }
+
+  async places(given: RestorePlan): Promise<Placement> {
+    const plan = remapped(given);
+    return placementOf(plan, await this.#decide(plan));
   }
 
   async draft(given: RestorePlan, o: { signal: AbortSignal }): Promise<Draft> {
@@ -114,12 +126,12 @@ export class LxcRuntime implements Runtime {
     if (plan.description.native.format !== 'lxc-config') throw new PluginError('invalid', 'this is no backup of an LXC container');
     if (plan.action === 'create' && (await present(folder)))
       throw new PluginError('exists', `there is a container ${plan.container} already`);
-    const layout = await layoutOf(this.#tools, plan);
+    const journal = this.#deps.journals.create(plan.container, { action: plan.action, former: 'stopped' });
+    const layout = await layoutOf(this.#tools, plan, await this.#decide(plan), journal.id);
     const conflicts = () => (plan.action === 'create' ? this.#addressConflicts(plan) : Promise.resolve([]));
-    const supersede = (own: string) => this.#dropUndosOf(plan.container, own);
     const ids = plan.remap?.ids;
     const shift = ids && { shift: idShift(given.description.native.text, ids) };
-    const draft = new LxcDraft(this.#tools, plan, layout, { conflicts, supersede, log: this.#log, signal: o.signal, ...shift });
+    const draft = new LxcDraft(this.#deps, plan, layout, journal, { conflicts, signal: o.signal, ...shift });
     try {
       await draft.prepare();
     } catch (error) {
@@ -129,79 +141,20 @@ export class LxcRuntime implements Runtime {
     return draft;
   }
 
-  async recover(container?: string): Promise<void> {
-    const errors: unknown[] = [];
-    for (const name of await readdir(this.#tools.path).catch(() => [])) {
-      if (!name.startsWith(draftPrefix)) continue;
-      try {
-        await this.#recoverDraft(join(this.#tools.path, name), container);
-      } catch (error) {
-        errors.push(error); // the others are still looked after
-      }
-    }
-    if (errors.length > 0) throw new PluginError('failed', errors.map(String).join('; '), { cause: errors[0] });
+  undo(id: string): Promise<void> {
+    return this.#deps.swaps.undo(id);
+  }
+
+  dropUndo(id: string): Promise<void> {
+    return this.#deps.swaps.drop(id);
+  }
+
+  recover(container?: string): Promise<void> {
+    return this.#deps.swaps.recover(container);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     // holds nothing open
-  }
-
-  async undo(id: string): Promise<void> {
-    const folder = this.#undoFolder(id);
-    const journal = await readJournal(folder);
-    const isKept = journal?.phase === 'committed' && (journal.undoUntil ?? 0) >= Date.now();
-    const isHalfUndone = journal?.phase === 'swapping' && journal.undoUntil !== undefined && !ownerAlive(journal.owner);
-    if (journal === undefined || !(isKept || isHalfUndone)) throw new PluginError('not_found', `what undo ${id} kept is gone`);
-    for (const { old, hadFinal } of isKept ? journal.places : []) {
-      if (hadFinal && !(await present(old))) throw new PluginError('not_found', `${old}, which the undo needs, was removed by hand`);
-    }
-    // From here on a crash or a failure ends the way back, too: recover, or the next undo, goes on with it.
-    await this.#takeOver(folder, { ...journal, phase: 'swapping' });
-  }
-
-  async dropUndo(id: string): Promise<void> {
-    const folder = this.#undoFolder(id);
-    const journal = await readJournal(folder);
-    if (journal?.phase === 'committed') await clearDraft(folder, journal.places, { old: true });
-  }
-
-  #undoFolder(id: string): string {
-    if (!/^[0-9a-f]{12}$/.test(id)) throw new PluginError('not_found', `there is no undo ${JSON.stringify(id)}`);
-    return join(this.#tools.path, `${draftPrefix}${id}`);
-  }
-
-  /** Only the latest replacement of a container can be undone. */
-  async #dropUndosOf(container: string, except: string): Promise<void> {
-    for (const name of await readdir(this.#tools.path)) {
-      if (!name.startsWith(draftPrefix) || name === except) continue;
-      const journal = await readJournal(join(this.#tools.path, name));
-      if (journal?.container === container && journal.phase === 'committed') await this.dropUndo(name.slice(draftPrefix.length));
-    }
-  }
-
-  /** @param only leaves what other containers' restores left */
-  async #recoverDraft(folder: string, only?: string): Promise<void> {
-    const journal = await readJournal(folder);
-    if (only !== undefined && journal?.container !== only) return;
-    if (journal === undefined) return removeTree(folder); // a journal comes before anything else
-    if (ownerAlive(journal.owner)) return;
-    if (journal.phase === 'committed' && (journal.undoUntil ?? 0) >= Date.now()) return;
-    this.#log('warn', `removing what a crash left of restoring ${journal.container}`, { phase: journal.phase });
-    await this.#takeOver(folder, journal);
-  }
-
-  /** Ends what a journal tells: goes back, or removes what was replaced. It is claimed first: main and a worker may both look
-   *  after it. When that fails, whoever looks next goes on with it. */
-  async #takeOver(folder: string, journal: Journal): Promise<void> {
-    const claimed = { ...journal, owner: ownerOfThisThread() };
-    await writeJournal(folder, claimed);
-    try {
-      if (journal.phase === 'swapping') await revertSwap(this.#tools, folder, claimed);
-      await clearDraft(folder, journal.places, { old: journal.phase === 'committed' });
-    } catch (error) {
-      await writeJournal(folder, { ...claimed, owner: '' }).catch(() => undefined); // for the next look
-      throw error;
-    }
   }
 
   async #names(): Promise<string[]> {
@@ -214,27 +167,17 @@ export class LxcRuntime implements Runtime {
     return names;
   }
 
-  /** Other containers that bind a path, or what holds it or lies in it. */
-  async #users(path: string, except: string): Promise<string[]> {
-    const users: string[] = [];
-    for (const name of await this.#names()) {
-      if (name === except) continue;
-      const sources = bindSources(await this.#tools.config(name));
-      if (sources.some((source) => within(source, path) || within(path, source))) users.push(name);
+  /** What other containers have mounted. */
+  async #users(except: string): Promise<readonly PlaceUser[]> {
+    const users: PlaceUser[] = [];
+    for (const container of await this.#names()) {
+      if (container === except) continue;
+      const paths = bindSources(await this.#tools.config(container));
+      if (paths.length === 0) continue;
+      const running = (await this.#tools.state(container)) !== 'stopped';
+      for (const path of paths) users.push({ container, running, path: await realPath(path) });
     }
     return users;
-  }
-
-  /** Running containers that use a volume stand in the way of replacing it; stopped ones are only named. */
-  async #sharing(path: string, container: string): Promise<Conflict[]> {
-    const found: Conflict[] = [];
-    for (const name of await this.#users(path, container)) {
-      const what = `${name} uses ${path} too`;
-      const stopped = (await this.#tools.state(name)) === 'stopped';
-      if (stopped) found.push({ code: 'volume_shared', what, fix: `${name} will find the restored files; nothing needs to be done` });
-      else found.push({ code: 'volume_in_use', what, fix: `stop ${name} first` });
-    }
-    return found;
   }
 
   async #addressConflicts(plan: RestorePlan): Promise<Conflict[]> {
@@ -254,7 +197,7 @@ export class LxcRuntime implements Runtime {
     if (root?.backing === 'dir') {
       const stats = await stat(root.path).catch(() => undefined);
       if (!stats?.isDirectory()) throw new PluginError('not_found', `the root of ${id} is not there: ${root.path}`);
-      return { ...common, excludes: undoExcludes, path: root.path };
+      return { ...common, excludes: ownExcludes, path: root.path };
     }
     const init = await this.#tools.init(id);
     if (root === undefined || init === undefined) {

@@ -1,4 +1,5 @@
-import { readFile, stat } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ContainerState, PluginError } from '../../../core/contract/index.js';
@@ -12,6 +13,7 @@ export function isName(name: string): boolean {
 }
 
 const stopSeconds = 30;
+const loadSeconds = 10;
 const resumeTries = 5;
 /** Milliseconds until an lxc-freeze that has not ended is begun anew; doubled each time, for slow machines. */
 const freezePatience = 25;
@@ -40,6 +42,41 @@ export class Tools {
         throw new PluginError('unavailable', message, { cause, retryable: true });
       });
       throw new PluginError('not_found', `there is no container ${name} in ${this.path}`, { cause });
+    }
+  }
+
+  /** Why LXC cannot load the container's configuration; undefined when it can. Nothing of it is done: LXC only reads it. */
+  async loadProblem(name: string): Promise<string | undefined> {
+    return this.#loadProblem(this.path, name);
+  }
+
+  /** As loadProblem, for a configuration that is not a container's yet. Loading opens the log file that it names. */
+  async textProblem(text: string): Promise<string | undefined> {
+    const folder = await mkdtemp(join(tmpdir(), 'lxc-config-'));
+    try {
+      await mkdir(join(folder, 'new'));
+      await writeFile(join(folder, 'new', 'config'), text.replace(/^\s*lxc\.(log|console)\..*$/gm, ''));
+      return await this.#loadProblem(folder, 'new');
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  }
+
+  async #loadProblem(path: string, name: string): Promise<string | undefined> {
+    const folder = await mkdtemp(join(tmpdir(), 'lxc-load-'));
+    const limit = AbortSignal.timeout(loadSeconds * 1000); // an include may be a pipe that nobody writes to
+    try {
+      const args = ['-P', path, '-n', name, '-o', join(folder, 'log'), '-l', 'ERROR', '-c', 'lxc.uts.name'];
+      const { code, stderr } = await childResult('lxc-info', args, { cwd: '/', signal: limit });
+      if (code === 0) return undefined;
+      // Only its own line: what a file says that it includes may be a secret of this machine.
+      const [, line] = /Failed to parse config file "[^"]*\/config" at line "(.*)"/.exec(stderr) ?? [];
+      return line === undefined ? 'it cannot be read' : `not this line: ${line}`;
+    } catch (error) {
+      if (limit.aborted) return `it was still being read after ${loadSeconds} s`;
+      throw error;
+    } finally {
+      await rm(folder, { recursive: true, force: true });
     }
   }
 

@@ -1,19 +1,15 @@
 /** What a run leaves out is not touched by its restore: the swap moves it from the old tree into the new one, and going back, or
  *  an undo, moves it back. Both trees lie on one file system. */
 import { chmod, chown, lstat, mkdir, readdir, rename, utimes } from 'node:fs/promises';
-import { PluginError } from '../../core/contract/index.js';
-import { childOutput, startChild } from './child.js';
-import { present } from './places.js';
+import { PluginError } from '../../../core/contract/index.js';
+import { childOutput, startChild } from '../child.js';
+import { present } from '../places.js';
+import { at, ownPrefix } from './place.js';
 
-/** Ours at the top of a tree: a share's marker, what older undos keep. Never in an archive (each source excludes them). */
-const ownPrefix = '.container-backup-';
 /** find keeps out of them: they belong to the file system and to drafts. */
 const untouched = ['(', '-path', `./${ownPrefix}*`, '-o', '-path', './lost+found', ')', '-prune', '-o'] as const;
 /** Names in memory; more than a hundred thousand files that are excluded one by one. */
 const namesLimit = 16 << 20;
-
-/** A path of a tree as bytes: a name need not be text. Held as latin-1, as find prints it. */
-const at = (folder: string, path: string): Buffer => Buffer.concat([Buffer.from(`${folder}/`), Buffer.from(path, 'latin1')]);
 
 /** What find prints of a folder. Its -path matches as tar's --exclude does: by fnmatch, where a star also stands for slashes. */
 async function foundIn(folder: string, tests: readonly string[]): Promise<string[]> {
@@ -42,7 +38,7 @@ async function foundIn(folder: string, tests: readonly string[]): Promise<string
 }
 
 /** The topmost paths of a tree that the patterns of Source.excludes leave out. */
-async function excludedPaths(folder: string, excludes: readonly string[]): Promise<string[]> {
+export async function excludedPaths(folder: string, excludes: readonly string[]): Promise<string[]> {
   const own = (await readdir(folder)).filter((name) => name.startsWith(ownPrefix));
   const patterns = excludes.map((pattern) => pattern.replace(/(?<=.)\/+$/, '')).filter((pattern) => pattern !== `./${ownPrefix}*`);
   const tests = patterns.flatMap((pattern, n) => [...(n === 0 ? [] : ['-o']), '-path', pattern]);
@@ -66,21 +62,18 @@ async function makeParents(from: string, to: string, path: string): Promise<void
 export interface CarryOptions {
   /** As Source.excludes has them. */
   readonly excludes: readonly string[];
-  /** A draft's own folder at the top of a mount point, which stays. */
-  readonly except?: string;
-  /** Whether folders above what is carried are made; default true. */
-  readonly parents?: boolean;
+  /** Paths that stay, as latin-1. */
+  readonly except?: ReadonlySet<string>;
 }
 
-/** Moves what the run leaves out from one tree into the other, but for what is there already. Durable when it resolves; twice is fine.
+/** Moves what the run leaves out from one tree into the other, but for what is there already and for what is ours at the top. Durable when it resolves; twice is fine.
  *  @throws PluginError failed, unsupported */
-export async function carryExcluded(from: string, to: string, { excludes, except, parents = true }: CarryOptions): Promise<void> {
+export async function carryExcluded(from: string, to: string, { excludes, except }: CarryOptions): Promise<void> {
   const times = new Map<string, bigint>();
   for (const path of await excludedPaths(from, excludes)) {
-    if (path === except || (await present(at(to, path)))) continue;
+    if (path.startsWith(ownPrefix) || except?.has(path) || (await present(at(to, path)))) continue;
     const parent = path.includes('/') ? path.slice(0, path.lastIndexOf('/')) : '';
-    if (parents) await makeParents(from, to, path);
-    else if (!(await present(at(to, parent)))) continue;
+    await makeParents(from, to, path);
     for (const tree of [from, to]) await noteTime(times, at(tree, parent));
     await rename(at(from, path), at(to, path));
   }

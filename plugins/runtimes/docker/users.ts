@@ -1,0 +1,22 @@
+/** Which containers of the engine have folders of the host mounted. */
+import { realPath } from '../../shared/places.js';
+import type { PlaceUser } from '../../shared/swap/index.js';
+import type { Client } from './client.js';
+import { engine } from './engine.js';
+import { isHidden, listedState, nameOf } from './inspect.js';
+import { fields, items, text } from './narrow.js';
+
+/** All mounts of all containers but one; those that a restore keeps aside do not count. */
+export async function dockerUsers(client: Client, except: string): Promise<readonly PlaceUser[]> {
+  const users: PlaceUser[] = [];
+  for (const row of await engine.containers(client)) {
+    const container = nameOf(row);
+    if (container === except || isHidden(container)) continue;
+    const running = listedState(row.State) !== 'stopped';
+    for (const mount of items(row.Mounts).map(fields)) {
+      const path = text(mount.Source);
+      if (path.startsWith('/')) users.push({ container, running, path: await realPath(path) });
+    }
+  }
+  return users;
+}

@@ -1,0 +1,136 @@
+/** Where each volume of a restored container comes from: what is replaced, what stays, what is shared, what is copied. */
+import { dirname, join, normalize } from 'node:path';
+import { type Placement, type PlannedPlace, PluginError, type RestorePlan, type VolumeDescription } from '../../../core/contract/index.js';
+import { within } from '../../shared/paths.js';
+import { isTaken, present, realPath } from '../../shared/places.js';
+import { newPlace, remapPath } from '../../shared/remap.js';
+import { overlap, type PlaceUser } from '../../shared/swap/index.js';
+import { rootOf } from './config.js';
+import { mountsOf, type Volume } from './volumes.js';
+
+export interface Decision {
+  readonly volume: VolumeDescription;
+  readonly action: PlannedPlace['action'];
+  readonly after: string;
+  /** What the run holds of it; undefined when it is mounted as it is. */
+  readonly source?: RestorePlan['sources'][number];
+  /** Nothing is there to be mounted: the container is left stopped. */
+  readonly missing: boolean;
+  /** Kept for a clone, which must not write to what is another's. */
+  readonly readOnly: boolean;
+  readonly users: readonly PlaceUser[];
+}
+
+/** What deciding takes. */
+export interface Ground {
+  readonly plan: RestorePlan;
+  /** Folder of the container that is made or replaced. */
+  readonly folder: string;
+  /** The configuration of the one that is replaced. */
+  readonly current: string | undefined;
+  /** What other containers have mounted. */
+  readonly users: readonly PlaceUser[];
+}
+
+const isClone = ({ container, description }: RestorePlan): boolean => container !== description.name;
+
+/** Whether only volumes of a container are restored, which itself stays. */
+export const isPartial = (plan: RestorePlan): boolean => plan.action === 'replace' && !plan.sources.some(({ name }) => name === 'rootfs');
+
+/** The volume's path below the container's folder that it was backed up from. */
+function innerPath(plan: RestorePlan, volume: VolumeDescription): string {
+  const root = rootOf(plan.description.native.text);
+  const own = root?.backing === 'dir' ? dirname(root.path) : undefined;
+  if (own !== undefined && within(volume.path, own)) return volume.path.slice(own.length + 1);
+  const mark = `/${plan.description.name}/`;
+  const at = volume.path.indexOf(mark);
+  return at < 0 ? join('volumes', volume.name) : volume.path.slice(at + mark.length);
+}
+
+/** @throws PluginError invalid */
+function ownPath({ plan, folder }: Ground, volume: VolumeDescription): string {
+  const path = normalize(join(folder, innerPath(plan, volume)));
+  if (path === folder || !within(path, folder)) throw new PluginError('invalid', `volume ${volume.name} leads out of the container`);
+  return path;
+}
+
+async function freeCopy(path: string, container: string): Promise<string> {
+  let copy = `${path}.${container}`;
+  for (let n = 2; await isTaken(copy); n += 1) copy = `${path}.${container}-${n}`;
+  return copy;
+}
+
+type Choice = Pick<Decision, 'action' | 'after'>;
+
+const usersOf = async ({ users }: Ground, path: string): Promise<readonly PlaceUser[]> => {
+  const real = await realPath(path);
+  return users.filter((user) => overlap(user.path, real));
+};
+
+/** A folder of the host that is restored. */
+async function restoredPlace(ground: Ground, volume: VolumeDescription, its: string | undefined): Promise<Choice> {
+  const { plan } = ground;
+  if (isPartial(plan) && its === undefined) {
+    const why = `${plan.container} has nothing mounted at ${volume.mountpoint}`;
+    throw new PluginError('conflict', `${why}; restore it with rootfs, which brings the mount back`);
+  }
+  if (its !== undefined && (isClone(plan) || isPartial(plan))) return { action: 'restore', after: its };
+  const { path } = volume;
+  const users = await usersOf(ground, path);
+  if (!isClone(plan)) {
+    const isShared = plan.action === 'create' && users.length > 0 && (await present(path));
+    return { action: isShared ? 'join' : 'restore', after: path };
+  }
+  if (!(await isTaken(path)) && users.length === 0) return { action: 'restore', after: path };
+  return { action: 'copy', after: await freeCopy(path, plan.container) };
+}
+
+async function decide(ground: Ground, volume: VolumeDescription, current: readonly Volume[]): Promise<Decision> {
+  const { plan } = ground;
+  const source = plan.sources.find(({ name }) => name === volume.name);
+  const other = plan.remap?.volumes?.[volume.name];
+  const its = current.find(({ mountpoint }) => mountpoint === volume.mountpoint)?.path;
+  let choice: Choice;
+  if (other !== undefined) {
+    const after = source === undefined ? remapPath(volume.name, other) : await newPlace(volume.name, other);
+    choice = { action: source === undefined ? 'keep' : 'copy', after };
+  } else if (volume.origin === 'new' && !isPartial(plan)) {
+    choice = { action: source === undefined ? 'keep' : 'restore', after: ownPath(ground, volume) };
+  } else if (source === undefined) choice = { action: 'keep', after: its ?? volume.path };
+  else choice = await restoredPlace(ground, volume, its);
+  const missing = choice.action === 'keep' && !(await present(choice.after));
+  const isOwn = other !== undefined || its !== undefined || volume.origin === 'new';
+  const readOnly = choice.action === 'keep' && isClone(plan) && !isOwn;
+  const restored = choice.action === 'restore' || choice.action === 'copy' ? source : undefined;
+  return { volume, ...choice, missing, readOnly, users: await usersOf(ground, choice.after), ...(restored && { source: restored }) };
+}
+
+/** Decides about every volume that the description names, folders before what lies in them. @throws PluginError invalid, exists */
+export async function decidePlaces(ground: Ground): Promise<readonly Decision[]> {
+  const { plan, current, folder } = ground;
+  const volumes = current === undefined ? [] : (await mountsOf(current, folder)).volumes;
+  const decisions: Decision[] = [];
+  for (const volume of plan.description.volume.toSorted((a, b) => a.path.length - b.path.length)) {
+    decisions.push(await decide(ground, volume, plan.action === 'replace' ? volumes : []));
+  }
+  return decisions;
+}
+
+/** As the plan and the result tell it. */
+export function placementOf(plan: RestorePlan, decisions: readonly Decision[]): Placement {
+  const isHeld = plan.sources.some(({ name }) => name === 'rootfs');
+  const root: PlannedPlace = {
+    source: 'rootfs',
+    action: isHeld ? 'restore' : 'keep',
+    before: plan.description.name,
+    after: plan.container,
+  };
+  const places = [
+    root,
+    ...decisions.map(({ volume, action, after, users }): PlannedPlace => {
+      const others = [...new Set(users.map(({ container }) => container))];
+      return { source: volume.name, action, before: volume.path, after, ...(others.length > 0 && { with: others }) };
+    }),
+  ];
+  return { places, warnings: [] };
+}

@@ -1,0 +1,50 @@
+/** What only LXC can do about a swap: its containers' states. */
+import { join } from 'node:path';
+import { present } from '../../shared/places.js';
+import { clearPlace, type Journals, type PlaceUser, type SwapEngine, swapBack } from '../../shared/swap/index.js';
+import type { Journal, Own } from './journal.js';
+import { configPlace } from './layout.js';
+import type { Tools } from './tools.js';
+
+export interface SwapDeps {
+  readonly tools: Tools;
+  readonly journals: Journals<Own>;
+  users(except: string): Promise<readonly PlaceUser[]>;
+}
+
+/** Takes everything of a swap back and brings the container into its former state. Safe to call again. The configuration goes
+ *  first: LXC's tools load it for each call, and that of the restored one may not be loadable. */
+export async function revertSwap({ tools, journals }: SwapDeps, journal: Journal): Promise<void> {
+  const { action, container, places } = journal;
+  const config = configPlace(tools, journal);
+  if (config) await swapBack(config);
+  if (await present(join(tools.folder(container), 'config'))) {
+    // what cannot be loaded has never been started
+    if ((await tools.loadProblem(container)) === undefined) await tools.stop(container);
+  }
+  for (const place of places.toReversed()) await swapBack(place);
+  journal.phase = 'draft';
+  await journals.write(journal);
+  if (action === 'replace') await tools.reach(container, journal.former);
+}
+
+/** Removes everything that a draft made. */
+export async function discardDraft({ places }: Journal): Promise<void> {
+  for (const place of places.toReversed()) await clearPlace(place, false);
+}
+
+/** Past the commit point: removes what was replaced. */
+export async function finishSwap({ places }: Journal): Promise<void> {
+  for (const place of places) await clearPlace(place, true);
+}
+
+/** LXC's part of the life of a swap. */
+export function swapEngine(deps: SwapDeps): SwapEngine<Own> {
+  return {
+    revert: (journal) => revertSwap(deps, journal),
+    discard: discardDraft,
+    finish: finishSwap,
+    checkKept: async () => undefined, // all that it needs are the places
+    users: (container) => deps.users(container),
+  };
+}

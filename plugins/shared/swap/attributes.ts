@@ -1,0 +1,83 @@
+/** Owner, mode, times, extended attributes and inode flags of a folder, as the kernel's own tools read and set them. */
+import { type FileHandle, lstat, open, rename } from 'node:fs/promises';
+import { childOutput, childResult } from '../child.js';
+
+/** The folder by a path that is text, whatever its name is; the children open it through /proc. */
+const through = (folder: FileHandle): string => `/proc/${process.pid}/fd/${folder.fd}/.`;
+
+/** Extended attributes by name, values in hex; ACLs are among them (`system.posix_acl_*`). */
+async function attributesOf(path: string): Promise<Map<string, string>> {
+  const text = await childOutput('getfattr', ['-d', '-m', '-', '-e', 'hex', '--absolute-names', '--', path]);
+  return new Map([...text.matchAll(/^([^#=\n]+)=(0x[0-9a-f]*)$/gm)].map(([, name = '', value = '']) => [name, value]));
+}
+
+async function copyExtended(from: string, to: string): Promise<void> {
+  const [wanted, there] = [await attributesOf(from), await attributesOf(to)];
+  for (const name of there.keys()) if (!wanted.has(name)) await childOutput('setfattr', ['-x', name, '--', to]);
+  for (const [name, value] of wanted) {
+    if (there.get(name) !== value) await childOutput('setfattr', ['-n', name, '-v', value, '--', to]);
+  }
+}
+
+/** Makes a folder's owner, mode, times and extended attributes those of another. */
+export async function copyAttributes(from: Buffer, to: Buffer): Promise<void> {
+  const source = await open(from, 'r');
+  try {
+    const target = await open(to, 'r');
+    try {
+      const { uid, gid, mode } = await source.stat();
+      await target.chown(uid, gid);
+      await target.chmod(mode & 0o7777);
+      await copyExtended(through(source), through(target));
+      await childOutput('touch', ['-c', '-r', through(source), '--', through(target)]); // to the nanosecond, which Node cannot
+    } finally {
+      await target.close();
+    }
+  } finally {
+    await source.close();
+  }
+}
+
+/** Of a folder's or file's inode flags those that forbid to rename it: `i` immutable, `a` append-only; '' where there are none. */
+export async function lockingFlags(path: Buffer): Promise<string> {
+  const stats = await lstat(path);
+  if (!stats.isDirectory() && !stats.isFile()) return '';
+  const handle = await open(path, 'r');
+  try {
+    const name = stats.isDirectory() ? through(handle) : `/proc/${process.pid}/fd/${handle.fd}`;
+    // a file's own path: lsattr does not follow the link in /proc
+    const said = await childResult('lsattr', ['-d', '--', stats.isDirectory() ? name : path.toString()]);
+    const flags = said.code === 0 ? (said.stdout.split(' ')[0] ?? '') : ''; // file systems without flags say so
+    return flags.replace(/[^ia]/g, '');
+  } finally {
+    await handle.close();
+  }
+}
+
+/** @param change as chattr takes it, `+i` or `-ia` */
+export async function changeFlags(path: Buffer, change: string): Promise<void> {
+  const stats = await lstat(path);
+  if (!stats.isDirectory() && !stats.isFile()) return;
+  if (!stats.isDirectory()) return void (await childOutput('chattr', [change, '--', path.toString()]));
+  const handle = await open(path, 'r');
+  try {
+    await childOutput('chattr', [change, '--', through(handle)]);
+  } finally {
+    await handle.close();
+  }
+}
+
+const isForbidden = (error: unknown): boolean => error instanceof Error && 'code' in error && error.code === 'EPERM';
+
+/** Renames also what is immutable or append-only; it keeps its flags. The folders on both sides must be free of them. */
+export async function renameAny(from: Buffer, to: Buffer): Promise<void> {
+  try {
+    return await rename(from, to);
+  } catch (error) {
+    const flags = isForbidden(error) ? await lockingFlags(from) : '';
+    if (flags === '') throw error;
+    await changeFlags(from, `-${flags}`);
+    await rename(from, to);
+    await changeFlags(to, `+${flags}`);
+  }
+}

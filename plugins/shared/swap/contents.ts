@@ -1,0 +1,162 @@
+/** Exchanges what a folder holds, entry by entry; the folder keeps its inode. What neither comes nor goes is not touched at all:
+ *  what the run leaves out, mounts inside, the folders on the way to them. Where things lie tells how far a swap came:
+ *
+ *    old-making   the pinned folders are being made anew, with their attributes; nothing was moved
+ *    old-filling  what was there is moving out, or back in; nothing new is in
+ *    old          all that was there is out; what is new is moving in, or is in */
+import { lstat, mkdir, readdir, rename, rmdir } from 'node:fs/promises';
+import { PluginError } from '../../../core/contract/index.js';
+import { syncFolder } from '../durable.js';
+import { innerMounts, removeTree } from '../mounts.js';
+import { present } from '../places.js';
+import { changeFlags, copyAttributes, lockingFlags, renameAny } from './attributes.js';
+import { carryExcluded, excludedPaths } from './carry.js';
+import { at, ownExcludes, ownPrefix, type PinnedFolder, type Place, toLatin1 } from './place.js';
+
+const making = ({ old }: Place): string => `${old}-making`;
+const filling = ({ old }: Place): string => `${old}-filling`;
+
+const parentOf = (path: string): string => (path.includes('/') ? path.slice(0, path.lastIndexOf('/')) : '');
+const nameOf = (path: string): string => path.slice(path.lastIndexOf('/') + 1);
+const inside = (folder: string, name: string): string => (folder === '' ? name : `${folder}/${name}`);
+const depth = (path: string): number => (path === '' ? 0 : path.split('/').length);
+
+async function namesIn(folder: Buffer): Promise<string[]> {
+  return (await readdir(folder, { encoding: 'buffer' })).map((name) => name.toString('latin1'));
+}
+
+async function isFolder(path: Buffer): Promise<boolean> {
+  return (await present(path)) && (await lstat(path)).isDirectory();
+}
+
+/** Whether an entry is none of the container's: ours, or the file system's own. */
+const isForeign = (folder: string, name: string): boolean => name.startsWith(ownPrefix) || (folder === '' && name === 'lost+found');
+
+/** Entries of a pinned folder that come or go. */
+async function movingNames(tree: string, { path, stay }: PinnedFolder): Promise<string[]> {
+  const folder = at(tree, path);
+  if (!(await isFolder(folder))) return [];
+  const staying = new Set(stay);
+  return (await namesIn(folder)).filter((name) => !staying.has(name) && !isForeign(path, name));
+}
+
+/** Which folders stay where they are, and what comes into each.
+ *  @throws PluginError conflict: the backup has a file where a folder must stay */
+export async function pinFolders({ live, built, excludes }: Place): Promise<PinnedFolder[]> {
+  const stays = new Map<string, Set<string>>([['', new Set()]]);
+  const mounts = (await innerMounts(live)).map((path) => toLatin1(path.slice(live.length + 1)));
+  for (const path of [...mounts, ...(await excludedPaths(live, [...excludes, ...ownExcludes]))]) {
+    for (let one = path; one !== ''; one = parentOf(one)) {
+      const names = stays.get(parentOf(one)) ?? new Set();
+      stays.set(parentOf(one), names.add(nameOf(one)));
+    }
+  }
+  const pinned: PinnedFolder[] = [];
+  for (const path of [...stays.keys()].sort((a, b) => depth(a) - depth(b))) {
+    const stay = [...(stays.get(path) ?? [])];
+    const there = at(built, path);
+    if ((await present(there)) && !(await isFolder(there)))
+      throw new PluginError(
+        'conflict',
+        `${path} is no folder in the backup; ${live}/${path} holds what the backup leaves out: move it away`,
+      );
+    const folder = { path, stay, flags: await lockingFlags(at(live, path)) };
+    pinned.push({ ...folder, enter: await movingNames(built, { ...folder, enter: [] }) });
+  }
+  return pinned;
+}
+
+async function syncPinned({ pinned }: Place, ...trees: readonly string[]): Promise<void> {
+  for (const tree of trees) {
+    for (const { path } of pinned) if (await isFolder(at(tree, path))) await syncFolder(at(tree, path));
+  }
+}
+
+/** An undo gives the folders their attributes back, so these are kept before anything changes. */
+async function makeOld(place: Place): Promise<void> {
+  await removeTree(making(place));
+  for (const { path } of place.pinned) await mkdir(at(making(place), path), { mode: 0o700 });
+  for (const { path } of place.pinned.toReversed()) await copyAttributes(at(place.live, path), at(making(place), path));
+  await syncPinned(place, making(place));
+  await rename(making(place), filling(place));
+  await syncFolder(place.scratch);
+}
+
+/** @param flags of an immutable folder forbid to move in it: they are taken away, and given back in the end */
+async function unlock({ live, pinned }: Place): Promise<void> {
+  for (const { path, flags } of pinned) if (flags !== '' && (await present(at(live, path)))) await changeFlags(at(live, path), `-${flags}`);
+}
+
+async function lock({ live, pinned }: Place): Promise<void> {
+  for (const { path, flags } of pinned) if (flags !== '') await changeFlags(at(live, path), `+${flags}`);
+}
+
+/** Brings in what was built. Durable when it resolves. */
+export async function swapContents(place: Place): Promise<void> {
+  const { live, built, old, pinned, scratch } = place;
+  await makeOld(place);
+  await unlock(place);
+  for (const folder of pinned) {
+    for (const name of await movingNames(live, folder)) await move(live, filling(place), inside(folder.path, name));
+  }
+  await syncPinned(place, filling(place), live);
+  await rename(filling(place), old);
+  await syncFolder(scratch);
+  for (const { path, enter } of pinned) for (const name of enter) await move(built, live, inside(path, name));
+  for (const { path } of pinned.toReversed()) {
+    await copyAttributes((await present(at(built, path))) ? at(built, path) : at(old, path), at(live, path));
+  }
+  await lock(place);
+  await syncPinned(place, live, old);
+}
+
+const move = (from: string, to: string, path: string): Promise<void> => renameAny(at(from, path), at(to, path));
+
+/** Takes back what came in, from wherever swapContents stopped; twice is fine. What came up at a place since is what the undo
+ *  replaces; what the run leaves out stays, wherever it came up. */
+export async function revertContents(place: Place): Promise<void> {
+  const { live, old, excludes, scratch, pinned } = place;
+  await removeTree(making(place));
+  if (await present(old)) {
+    await unlock(place);
+    const recorded = new Set(pinned.flatMap(({ path, stay }) => stay.map((name) => inside(path, name))));
+    if (await present(live)) await carryExcluded(live, old, { excludes, except: recorded });
+    for (const folder of pinned) for (const name of await movingNames(live, folder)) await takeOut(place, inside(folder.path, name));
+    await syncPinned(place, live, old);
+    await rename(old, filling(place));
+    await syncFolder(scratch);
+  }
+  if (!(await present(filling(place)))) return;
+  await unlock(place);
+  await bringBack(place);
+  await lock(place);
+  await syncPinned(place, live);
+  for (const { path } of pinned.toReversed()) await rmdir(at(filling(place), path));
+  await syncFolder(scratch);
+}
+
+/** Back to what was built, or aside when that has one of the same name: somebody made it meanwhile. */
+async function takeOut({ live, built, scratch }: Place, path: string): Promise<void> {
+  const isBack = !(await present(at(built, path)));
+  const tree = isBack ? built : `${scratch}/later`;
+  await mkdir(at(tree, parentOf(path)), { recursive: true });
+  await move(live, tree, path);
+}
+
+async function bringBack(place: Place): Promise<void> {
+  const { live, pinned } = place;
+  for (const { path } of pinned) {
+    const children = new Set(pinned.filter((one) => one.path !== '' && parentOf(one.path) === path).map((one) => nameOf(one.path)));
+    const folder = at(filling(place), path);
+    if (!(await present(folder))) continue; // removed by an earlier try, which had brought all of it back
+    if (!(await present(at(live, path)))) await mkdir(at(live, path), { recursive: true });
+    for (const name of await namesIn(folder)) {
+      if (children.has(name)) continue;
+      if (await present(at(live, inside(path, name)))) await takeOut(place, inside(path, name));
+      await move(filling(place), live, inside(path, name));
+    }
+  }
+  for (const { path } of pinned.toReversed()) {
+    if (await present(at(filling(place), path))) await copyAttributes(at(filling(place), path), at(live, path));
+  }
+}

@@ -1,0 +1,121 @@
+/** What a restore has made or moved, kept durably, so that whoever comes after a crash can end it. */
+import { randomBytes } from 'node:crypto';
+import { readdir, readFile, rm } from 'node:fs/promises';
+import { PluginError } from '../../../core/contract/index.js';
+import { syncFolder, writeDurably } from '../durable.js';
+import { nobody, type Owner, ownerOfThisThread } from './owner.js';
+import type { Parent, PinnedFolder, Place, Way } from './place.js';
+
+/** draft: nothing that exists was touched · swap: go back · done: the new one is live, only what was replaced is left to remove. */
+export type Phase = 'draft' | 'swap' | 'done';
+
+export interface SwapJournal {
+  readonly id: string;
+  readonly owner: Owner;
+  /** The container's name. */
+  readonly container: string;
+  phase: Phase;
+  /** done: what was replaced is kept until then, epoch ms; 0 for not at all. */
+  undoUntil: number;
+  /** The way back was asked for, after it was done. */
+  undoing: boolean;
+  places: Place[];
+}
+
+/** `Own` is what the engine adds. */
+export type Journal<Own> = SwapJournal & Own;
+
+type Fields = Readonly<Record<string, unknown>>;
+const isFields = (value: unknown): value is Fields => typeof value === 'object' && value !== null && !Array.isArray(value);
+const isText = (value: unknown): value is string => typeof value === 'string';
+const isCount = (value: unknown): value is number => typeof value === 'number' && Number.isFinite(value);
+const isTexts = (value: unknown): value is string[] => Array.isArray(value) && value.every(isText);
+
+const ways: readonly unknown[] = ['made', 'rename', 'contents', 'carry'] satisfies Way[];
+
+function isParent(value: unknown): value is Parent {
+  return isFields(value) && isText(value.path) && isCount(value.mode) && isCount(value.uid) && isCount(value.gid);
+}
+
+function isPinned(value: unknown): value is PinnedFolder {
+  return isFields(value) && isText(value.path) && isTexts(value.enter) && isTexts(value.stay) && isText(value.flags);
+}
+
+function isPlace(value: unknown): value is Place {
+  if (!isFields(value) || !ways.includes(value.way) || (value.kind !== 'folder' && value.kind !== 'file')) return false;
+  const paths = [value.live, value.built, value.old, value.scratch].every(isText) && String(value.live).startsWith('/');
+  const { parents, pinned } = value;
+  const lists = isTexts(value.excludes) && Array.isArray(parents) && parents.every(isParent) && Array.isArray(pinned);
+  return paths && lists && pinned.every(isPinned) && typeof value.had === 'boolean';
+}
+
+function isSwapJournal(value: unknown): value is SwapJournal & Fields {
+  if (!isFields(value) || !isText(value.id) || !isText(value.container) || !isFields(value.owner)) return false;
+  const owner = isText(value.owner.task) && isText(value.owner.started);
+  const phase = value.phase === 'draft' || value.phase === 'swap' || value.phase === 'done';
+  return (
+    owner &&
+    phase &&
+    isCount(value.undoUntil) &&
+    typeof value.undoing === 'boolean' &&
+    Array.isArray(value.places) &&
+    value.places.every(isPlace)
+  );
+}
+
+const fileName = (id: string): string => `swap-${id}.json`;
+const filePattern = /^swap-([0-9a-f]{12})\.json$/;
+
+/** The journals of an engine, one a restore, in a folder of the plugin's own. */
+export class Journals<Own> {
+  /** @param parseOwn what the engine added; undefined when it is none of its own */
+  constructor(
+    private readonly folder: string,
+    private readonly parseOwn: (value: Fields) => Own | undefined,
+  ) {}
+
+  /** A new one, of this thread; not written yet. */
+  create(container: string, own: Own): Journal<Own> {
+    const id = randomBytes(6).toString('hex');
+    return { id, owner: ownerOfThisThread(), container, phase: 'draft', undoUntil: 0, undoing: false, places: [], ...own };
+  }
+
+  /** Durable when it resolves. */
+  write(journal: Journal<Own>): Promise<void> {
+    return writeDurably(this.folder, fileName(journal.id), JSON.stringify(journal));
+  }
+
+  /** Takes it over, or gives it to nobody, so that the next look goes on with it. */
+  async claim(journal: Journal<Own>, owner: 'mine' | 'nobody'): Promise<Journal<Own>> {
+    const claimed = { ...journal, owner: owner === 'mine' ? ownerOfThisThread() : nobody };
+    await this.write(claimed);
+    return claimed;
+  }
+
+  async remove({ id }: Journal<Own>): Promise<void> {
+    await rm(`${this.folder}/${fileName(id)}`, { force: true });
+    await syncFolder(this.folder);
+  }
+
+  /** All that can be read, and what is wrong with the others. */
+  async read(): Promise<{ readonly journals: readonly Journal<Own>[]; readonly damaged: readonly PluginError[] }> {
+    const journals: Journal<Own>[] = [];
+    const damaged: PluginError[] = [];
+    for (const name of (await readdir(this.folder)).filter((one) => filePattern.test(one))) {
+      const journal = this.#parsed(await readFile(`${this.folder}/${name}`, 'utf8'));
+      if (journal && fileName(journal.id) === name) journals.push(journal);
+      else damaged.push(new PluginError('damaged', `${this.folder}/${name} is no journal of a restore; look at it and remove it`));
+    }
+    return { journals, damaged };
+  }
+
+  #parsed(content: string): Journal<Own> | undefined {
+    try {
+      const value: unknown = JSON.parse(content);
+      const own = isSwapJournal(value) ? this.parseOwn(value) : undefined;
+      return own === undefined || !isSwapJournal(value) ? undefined : { ...value, ...own };
+    } catch {
+      return undefined; // told by the caller
+    }
+  }
+}

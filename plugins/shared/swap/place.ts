@@ -1,0 +1,162 @@
+/** One folder or file that a restore replaces: where it lies, what takes its place, where what was there is kept. */
+import { chmod, chown, lstat, mkdir, readdir, realpath, rmdir } from 'node:fs/promises';
+import { basename, dirname } from 'node:path';
+import { PluginError } from '../../../core/contract/index.js';
+import { mountPoints } from '../mounts.js';
+import { present } from '../places.js';
+
+/** Names that begin so are this product's own: drafts, what an undo keeps, a share's marker. A swap leaves them alone. */
+export const ownPrefix = '.container-backup-';
+
+/** What every source leaves out, as Source.excludes takes it: our own folders, also those of containers that bind a folder further down. */
+export const ownExcludes = [`./${ownPrefix}*`, `./*/${ownPrefix}*`] as const;
+
+/** A folder above a place, as it is to be when it is missing. */
+export interface Parent {
+  readonly path: string;
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** A folder that stays where it is while what it holds is exchanged. Names are bytes written as latin-1: they need not be text. */
+export interface PinnedFolder {
+  /** Relative to the place; '' for the place itself. */
+  readonly path: string;
+  /** Entries that come in. */
+  readonly enter: readonly string[];
+  /** Entries that neither come nor go: what the run leaves out, mount points, and pinned folders. */
+  readonly stay: readonly string[];
+  /** Of its inode flags, those that forbid to rename in it: `i`, `a` (chattr(1)). */
+  readonly flags: string;
+}
+
+/** made: a folder that was made for the draft and filled where it lies · rename: nothing was there, or it is a single file
+ *  · contents: a folder keeps its inode, so that everybody who has it mounted sees what comes in
+ *  · carry: two folders of an engine, the old one and the new one; what the run leaves out moves along. */
+export type Way = 'made' | 'rename' | 'contents' | 'carry';
+
+export interface Place {
+  way: Way;
+  readonly kind: 'folder' | 'file';
+  /** Without links on the way. carry: the old folder. */
+  readonly live: string;
+  /** What takes its place. carry: the new folder. */
+  built: string;
+  readonly old: string;
+  /** The draft's own folder on the same file system, which holds `built` and `old`; '' for none. */
+  readonly scratch: string;
+  /** Whether something was at `live` when the swap began. */
+  had: boolean;
+  /** What the run leaves out, as Source.excludes has it: it stays as it is. */
+  readonly excludes: readonly string[];
+  /** Missing folders above, outermost first. */
+  readonly parents: readonly Parent[];
+  /** contents: itself first, then by depth. Found when the swap begins. */
+  pinned: readonly PinnedFolder[];
+}
+
+/** A path below a folder, as bytes. */
+export const at = (folder: string, path: string): Buffer =>
+  path === '' ? Buffer.from(folder) : Buffer.concat([Buffer.from(`${folder}/`), Buffer.from(path, 'latin1')]);
+
+export const toLatin1 = (path: string): string => Buffer.from(path).toString('latin1');
+
+/** A place that is filled where it lies. */
+export const madePlace = (live: string): Place => ({
+  ...{ way: 'made', kind: 'folder', live, built: live, old: '', scratch: '' },
+  ...{ had: false, excludes: [], parents: [], pinned: [] },
+});
+
+/** What the run leaves out of an engine's own folder moves from the old one to the new one, and back in an undo. */
+export const carryPlace = (from: string, to: string, excludes: readonly string[]): Place => ({
+  ...{ way: 'carry', kind: 'folder', live: from, built: to, old: '', scratch: '' },
+  ...{ had: true, excludes, parents: [], pinned: [] },
+});
+
+async function isOwnFileSystem(live: string, above: string): Promise<boolean> {
+  const [own, parent] = await Promise.all([lstat(live), lstat(above)]);
+  if (own.dev !== parent.dev) return true; // a mount, or a subvolume of btrfs
+  return (await mountPoints()).includes(live); // a bind mount of the same file system has the same device
+}
+
+/** The missing folders above a path, outermost first.
+ *  @param known what they were at the backup */
+export async function planParents(path: string, known: readonly Parent[] = []): Promise<Parent[]> {
+  const parents: Parent[] = [];
+  for (let above = dirname(path); !(await present(above)); above = dirname(above)) {
+    parents.unshift(known.find((one) => one.path === above) ?? plainParent(above));
+  }
+  return parents;
+}
+
+const plainParent = (path: string): Parent => ({ path, mode: 0o755, uid: 0, gid: 0 });
+
+/** The folders above a path as they are, outermost first. */
+export async function parentsOf(path: string): Promise<Parent[]> {
+  const parents: Parent[] = [];
+  for (let above = dirname(path); above !== '/'; above = dirname(above)) {
+    const { mode, uid, gid } = await lstat(above);
+    parents.unshift({ path: above, mode: mode & 0o7777, uid, gid });
+  }
+  return parents;
+}
+
+/** Decides how `path` will be replaced; makes nothing. A link on the way stays: what it leads to is replaced.
+ *  @param id of the draft's folder for it, unique among all drafts
+ *  @param known what missing parents were at the backup */
+export async function planPlace(
+  path: string,
+  kind: 'folder' | 'file',
+  o: { readonly id: string; readonly excludes?: readonly string[]; readonly known?: readonly Parent[] },
+): Promise<Place> {
+  const live = await realpath(path).catch(() => path); // a link that leads nowhere is replaced as it is
+  const had = await present(live);
+  const parents = await planParents(live, o.known);
+  const above = dirname(parents[0]?.path ?? live);
+  const inside = had && kind === 'folder' && (await isOwnFileSystem(live, above));
+  const scratch = `${inside ? live : above}/${ownPrefix}${o.id}`;
+  const way = had && kind === 'folder' ? 'contents' : 'rename';
+  const { excludes = [] } = o;
+  return { way, kind, live, built: `${scratch}/new`, old: `${scratch}/old`, scratch, had, excludes, parents, pinned: [] };
+}
+
+/** The folder that the caller fills. */
+export const fillFolder = ({ way, live, scratch }: Place): string => (way === 'made' ? live : `${scratch}/new`);
+
+/** Makes the folder to fill. Nobody else sees into it meanwhile. */
+export async function makeScratch(place: Place): Promise<void> {
+  if (place.scratch === '') return;
+  await mkdir(place.scratch, { mode: 0o700 });
+  await mkdir(fillFolder(place), { mode: 0o700 });
+}
+
+/** Makes what is missing above, as it was at the backup. */
+export async function makeParents({ parents }: Place): Promise<void> {
+  for (const { path, mode, uid, gid } of parents) {
+    if (await present(path)) continue;
+    await mkdir(path);
+    await chown(path, uid, gid);
+    await chmod(path, mode);
+  }
+}
+
+/** Takes them away again, where nobody uses them by now. */
+export async function removeParents({ parents }: Pick<Place, 'parents'>): Promise<void> {
+  for (const { path } of parents.toReversed()) {
+    try {
+      await rmdir(path);
+    } catch (error) {
+      if (error instanceof Error && 'code' in error && ['ENOENT', 'ENOTEMPTY', 'EBUSY'].includes(String(error.code))) return;
+      throw error;
+    }
+  }
+}
+
+/** The one file that the archive brought. @throws PluginError damaged */
+export async function oneFile(place: Place): Promise<string> {
+  const names = await readdir(fillFolder(place));
+  const [name] = names;
+  if (name !== undefined && names.length === 1) return `${fillFolder(place)}/${name}`;
+  throw new PluginError('damaged', `the archive of ${basename(place.live)} holds ${names.length} entries instead of one`);
+}

@@ -1,0 +1,94 @@
+/** Puts a draft in the place of what is there, one place after the other, and takes it back from wherever it stopped. */
+import { lstat, rename } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { PluginError } from '../../../core/contract/index.js';
+import { childOutput } from '../child.js';
+import { syncFolder } from '../durable.js';
+import { mountPoints, removeTree } from '../mounts.js';
+import { isTaken, present } from '../places.js';
+import { renameAny } from './attributes.js';
+import { carryExcluded } from './carry.js';
+import { pinFolders, revertContents, swapContents } from './contents.js';
+import { fillFolder, makeParents, oneFile, type Place, removeParents } from './place.js';
+
+const buffer = (path: string): Buffer => Buffer.from(path);
+
+/** Makes durable what was filled, before anything that exists is touched. */
+export async function syncFilled(places: readonly Place[]): Promise<void> {
+  const folders = places.filter(({ way }) => way !== 'carry').map(fillFolder);
+  if (folders.length > 0) await childOutput('sync', ['-f', '--', ...folders]);
+}
+
+/** Looks at what will move, so that the journal can tell it before anything does.
+ *  @throws PluginError exists, conflict, in_use, damaged */
+export async function preparePlace(place: Place): Promise<void> {
+  const { way, kind, live } = place;
+  if (way === 'made' || way === 'carry') return;
+  if (kind === 'file') place.built = await oneFile(place);
+  else if (!(await present(place.built))) throw new PluginError('damaged', `${place.built}, which was to become ${live}, is gone`);
+  const there = (await present(live)) ? await lstat(live) : undefined;
+  if (there && !place.had && (kind === 'file' || (await isTaken(live))))
+    throw new PluginError('exists', `${live} came up meanwhile; move it away`);
+  if (there && there.isDirectory() !== (kind === 'folder'))
+    throw new PluginError(
+      'conflict',
+      `${live} is ${there.isDirectory() ? 'a folder' : 'no folder'}, other than in the backup; move it away`,
+    );
+  if (there && kind === 'file' && (await mountPoints()).includes(live))
+    throw new PluginError('in_use', `${live} is a mount point; unmount it`);
+  place.had = there !== undefined;
+  place.way = there && kind === 'folder' ? 'contents' : 'rename';
+  if (place.way === 'contents') place.pinned = await pinFolders(place);
+}
+
+/** The new one is live afterwards, and what was there is aside. Durable when it resolves. */
+export async function swapIn(place: Place): Promise<void> {
+  const { way, live, built, old, had, scratch } = place;
+  if (way === 'made') return;
+  if (way === 'carry') return carryExcluded(live, built, place);
+  if (way === 'contents') return swapContents(place);
+  if (had) await renameAny(buffer(live), buffer(old));
+  await makeParents(place);
+  await rename(built, live);
+  await syncFolder(dirname(live));
+  await syncFolder(scratch);
+}
+
+/** Takes swapIn back from any point that it may have stopped at; twice is fine. */
+export async function swapBack(place: Place): Promise<void> {
+  const { way, live, built, old, had } = place;
+  if (way === 'made') return;
+  if (way === 'carry') return (await present(built)) && (await present(live)) ? carryExcluded(built, live, place) : undefined;
+  if (way === 'contents') return revertContents(place);
+  const isIn = !(await present(built)) && (await present(live)) && (!had || (await present(old)));
+  if (isIn) await renameAny(buffer(live), buffer(built));
+  if (had && (await present(old))) {
+    await makeParents(place);
+    await renameAny(buffer(old), buffer(live));
+  }
+  if (await present(dirname(live))) await syncFolder(dirname(live));
+}
+
+/** Removes the draft's side of a place. `keep`: the draft is live, and what was replaced goes too; without, what was made for it. */
+export async function clearPlace(place: Place, keep: boolean): Promise<void> {
+  const { way, old, scratch } = place;
+  if (way === 'made' || way === 'carry') return;
+  for (const kept of keep ? [] : [old, `${old}-filling`]) {
+    if (await present(kept)) throw new PluginError('failed', `${kept} holds what was replaced; it is brought back first`);
+  }
+  if (scratch !== '') await removeTree(scratch);
+  if (!keep) await removeParents(place);
+}
+
+/** Paths that hold what an undo of the places would bring back. */
+export const keptPaths = (places: readonly Place[]): readonly string[] =>
+  places.filter(({ way, had }) => had && way !== 'carry' && way !== 'made').map(({ old }) => old);
+
+/** What is kept for an undo of the places, in bytes on disk. */
+export async function keptBytes(places: readonly Place[]): Promise<number> {
+  let bytes = 0;
+  for (const path of keptPaths(places)) {
+    if (await present(path)) bytes += Number.parseInt(await childOutput('du', ['-sxB1', '--', path]), 10);
+  }
+  return bytes;
+}
