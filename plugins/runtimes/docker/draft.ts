@@ -4,7 +4,7 @@ import { type Committed, type Draft, PluginError, type RestorePlan } from '../..
 import { carryPlace, fillFolder, makeScratch, type Place, planParents, removeParents, syncFilled } from '../../shared/swap/index.js';
 import { type CommitDeps, commitDraft } from './commit.js';
 import { engine } from './engine.js';
-import { imageReference, loadImage } from './images.js';
+import { bringImage, hasImage, withImageName } from './images.js';
 import { checkName, type Inspect, nameOf } from './inspect.js';
 import { type Journal, noOwn, temporaryName } from './journal.js';
 import { type Layout, layOut } from './layout.js';
@@ -66,10 +66,7 @@ class DockerDraft implements Draft {
 
   async loadImage(source: Readable): Promise<void> {
     this.check();
-    if (this.needsImage) this.journal.image = this.digest;
-    await this.save();
-    this.journal.tags.push(...(await loadImage(this.deps.client, this.digest, source, this.signal)));
-    await this.save();
+    await bringImage(this.deps, this.journal, this.digest, source, this.signal);
   }
 
   async folders(): Promise<ReadonlyMap<string, string>> {
@@ -87,7 +84,7 @@ class DockerDraft implements Draft {
     for (const place of journal.places) await makeScratch(place);
     const folders = new Map([...this.layout.places].map(([name, place]) => [name, fillFolder(place)]));
     if (this.isPart) return folders;
-    await ensureNetworks(client, plans.inspect, (name) => this.note(journal.networks, name));
+    await ensureNetworks(this.deps, plans.inspect, journal, this.signal);
     const upper = await this.create(this.layout);
     for (const place of this.layout.places.values()) await emptyMade(place); // the engine copies the image's files into a new volume
     return plans.plan.sources.some(({ name }) => name === 'rootfs') ? new Map([['rootfs', upper], ...folders]) : folders;
@@ -97,15 +94,17 @@ class DockerDraft implements Draft {
     const { journal } = this;
     const { inspect } = this.plans;
     const { client } = this.deps;
-    const wanted = text(inspect.config.Image);
-    const { reference, tagged } = await imageReference(client, this.digest, wanted);
-    if (tagged) journal.tags.push(wanted);
-    const { body, connect, restart } = recipe(inspect, reference, sources);
-    this.restart = restart;
     const absent = decisions.filter(({ missing, mount }) => missing && mount.type === 'bind').map(({ after }) => after);
-    const answer = await withFolders(absent, () => client.json('POST', `/containers/create?name=${temporaryName(journal)}`, { body }));
-    journal.newId = text(fields(answer).Id);
-    await this.save();
+    const image = { digest: this.digest, wanted: text(inspect.config.Image), signal: this.signal };
+    const { connect, restart } = await withImageName(this.deps, journal, image, async (reference) => {
+      const made = recipe(inspect, reference, sources);
+      const path = `/containers/create?name=${temporaryName(journal)}`;
+      const answer = await withFolders(absent, () => client.json('POST', path, { body: made.body }));
+      journal.newId = text(fields(answer).Id);
+      await this.save();
+      return made;
+    });
+    this.restart = restart;
     for (const [network, EndpointConfig] of connect) {
       await client.json('POST', `/networks/${encodeURIComponent(network)}/connect`, { body: { Container: journal.newId, EndpointConfig } });
     }
@@ -170,9 +169,15 @@ export async function openDraft(deps: CommitDeps, plan: RestorePlan, signal: Abo
   if (plan.action === 'create' && holder) throw new PluginError('exists', `A container named ${plan.container} exists: replace it`);
   if (plan.action === 'replace' && !holder) throw new PluginError('not_found', `There is no container named ${plan.container}`);
   await refuseLacks(deps.client, plan, inspect);
-  const needsImage = (await engine.imageId(deps.client, plan.image?.digest ?? inspect.imageId)) === undefined;
   const current = holder ? await engine.inspect(deps.client, plan.container) : undefined;
   const journal = deps.journals.create(plan.container, noOwn());
   await deps.journals.write(journal);
-  return new DockerDraft(deps, { plan, inspect, ...(current && { current }) }, journal, signal, needsImage);
+  try {
+    const needsImage = !(await hasImage(deps, journal, plan.image?.digest ?? inspect.imageId, signal));
+    return new DockerDraft(deps, { plan, inspect, ...(current && { current }) }, journal, signal, needsImage);
+  } catch (error) {
+    await discardDraft(deps, journal);
+    await deps.journals.remove(journal);
+    throw error;
+  }
 }

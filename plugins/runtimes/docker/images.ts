@@ -2,7 +2,10 @@ import type { Readable } from 'node:stream';
 import { type Image, PluginError } from '../../../core/contract/index.js';
 import type { Client } from './client.js';
 import { engine, orAbsent } from './engine.js';
+import { withEngineLock } from './engine-lock.js';
+import type { Journal } from './journal.js';
 import { fields, items, text, texts } from './narrow.js';
+import type { SwapDeps } from './undo.js';
 
 /** The image as `docker save` gives it, with its tags: by id alone they would be lost. */
 export async function savedImage(client: Client, id: string): Promise<Image> {
@@ -30,7 +33,7 @@ async function tagImage(client: Client, id: string, tag: string): Promise<void> 
 /** Loads the image and tells which tags came with it. A tag that another image holds goes back to it:
  *  a restored old version must not become `latest` for everybody.
  *  @throws PluginError damaged when the stream does not hold the image */
-export async function loadImage(client: Client, digest: string, source: Readable, signal: AbortSignal): Promise<readonly string[]> {
+async function loadImage(client: Client, digest: string, source: Readable, signal: AbortSignal): Promise<readonly string[]> {
   const before = await tagOwners(client);
   const said = await client.text('POST', '/images/load?quiet=1', { source, signal, silence: 0 });
   for (const [tag, id] of await tagOwners(client)) {
@@ -45,22 +48,79 @@ export async function loadImage(client: Client, digest: string, source: Readable
   return [...(await tagOwners(client))].filter(([tag]) => !before.has(tag)).map(([tag]) => tag);
 }
 
-/** How to name the image when creating: by its tag where that is the same image, so that inspect shows it. A missing tag is set. */
-export async function imageReference(client: Client, digest: string, wanted: string): Promise<{ reference: string; tagged: boolean }> {
-  const isTag = wanted !== '' && !wanted.startsWith('sha256:') && !wanted.includes('@') && !digest.includes(wanted);
-  if (!isTag) return { reference: digest, tagged: false };
-  const owner = await engine.imageId(client, wanted);
-  if (owner !== undefined) return { reference: owner === digest ? wanted : digest, tagged: false };
-  await tagImage(client, digest, wanted);
-  return { reference: wanted, tagged: true };
+const drafts = async ({ journals }: SwapDeps, own: Journal) => (await journals.others(own)).filter(({ phase }) => phase !== 'done');
+
+/** Notes the image, and its tags, as brought by other drafts too: whoever is discarded last removes it. */
+async function shareImage(deps: SwapDeps, journal: Journal, digest: string): Promise<void> {
+  const bringing = (await drafts(deps, journal)).filter(({ image }) => image === digest);
+  if (bringing.length === 0) return;
+  journal.image = digest;
+  journal.tags = [...new Set([...journal.tags, ...bringing.flatMap(({ tags }) => tags)])];
+  await deps.journals.write(journal);
 }
 
-/** Takes back what loadImage brought; an image that is used by now stays. */
-export async function unloadImage(client: Client, digest: string, tags: readonly string[]): Promise<void> {
-  for (const reference of [...tags, digest]) {
-    if (reference === '') continue;
-    await orAbsent(client.json('DELETE', `/images/${encodeURIComponent(reference)}`)).catch((error: unknown) => {
-      if (!(error instanceof PluginError && error.code === 'conflict')) throw error;
-    });
-  }
+/** Whether the engine has the image. One that another draft loads at the moment is waited for. */
+export function hasImage(deps: SwapDeps, journal: Journal, digest: string, signal: AbortSignal): Promise<boolean> {
+  const { client, stateFolder } = deps;
+  return withEngineLock(stateFolder, 'images', signal, async () => {
+    if ((await engine.imageId(client, digest)) === undefined) return false;
+    await shareImage(deps, journal, digest);
+    return true;
+  });
+}
+
+/** Loads the image. The journal names it before it exists. @throws PluginError damaged, failed */
+export function bringImage(deps: SwapDeps, journal: Journal, digest: string, source: Readable, signal: AbortSignal): Promise<void> {
+  const { client, stateFolder, journals } = deps;
+  return withEngineLock(stateFolder, 'images', signal, async () => {
+    if ((await engine.imageId(client, digest)) === undefined) journal.image = digest;
+    await journals.write(journal);
+    journal.tags.push(...(await loadImage(client, digest, source, signal)));
+    await journals.write(journal);
+    await shareImage(deps, journal, digest);
+  });
+}
+
+/** Calls `create` with a name of the image: its tag where that is the same image, so that inspect shows it. A missing tag is
+ *  set. No load of another draft moves the tag meanwhile. */
+export function withImageName<T>(
+  deps: SwapDeps,
+  journal: Journal,
+  { digest, wanted, signal }: { readonly digest: string; readonly wanted: string; readonly signal: AbortSignal },
+  create: (reference: string) => Promise<T>,
+): Promise<T> {
+  const { client, stateFolder, journals } = deps;
+  return withEngineLock(stateFolder, 'images', signal, async () => {
+    const isTag = wanted !== '' && !wanted.startsWith('sha256:') && !wanted.includes('@') && !digest.includes(wanted);
+    const owner = isTag ? await engine.imageId(client, wanted) : undefined;
+    if (!isTag || (owner !== undefined && owner !== digest)) return create(digest);
+    if (owner === undefined || (await drafts(deps, journal)).some(({ tags }) => tags.includes(wanted))) {
+      journal.tags.push(wanted);
+      await journals.write(journal);
+    }
+    if (owner === undefined) await tagImage(client, digest, wanted);
+    return create(wanted);
+  });
+}
+
+/** Takes back what a draft brought, but for an image and tags that another draft or a container uses by now. */
+export async function releaseImage({ client, stateFolder, journals }: SwapDeps, journal: Journal): Promise<void> {
+  if (journal.image === '' && journal.tags.length === 0) return;
+  await withEngineLock(stateFolder, 'images', undefined, async () => {
+    const others = await journals.others(journal);
+    const rows = await engine.containers(client);
+    const stays = others.some(({ image }) => image === journal.image) || rows.some(({ ImageID }) => ImageID === journal.image);
+    const used = new Set([...others.flatMap(({ tags }) => tags), ...rows.map(({ Image }) => text(Image))]);
+    const brought = journal.image === '' || !stays ? [...journal.tags.filter((tag) => !used.has(tag)), journal.image] : [];
+    for (const reference of brought.filter(Boolean)) await removeImage(client, reference);
+    journal.image = '';
+    journal.tags = [];
+    await journals.write(journal);
+  });
+}
+
+async function removeImage(client: Client, reference: string): Promise<void> {
+  await orAbsent(client.json('DELETE', `/images/${encodeURIComponent(reference)}`)).catch((error: unknown) => {
+    if (!(error instanceof PluginError && error.code === 'conflict')) throw error; // somebody uses it
+  });
 }

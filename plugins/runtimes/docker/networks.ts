@@ -1,9 +1,12 @@
 import { PluginError } from '../../../core/contract/index.js';
 import type { Client } from './client.js';
-import { orAbsent } from './engine.js';
+import { engine, orAbsent } from './engine.js';
+import { withEngineLock } from './engine-lock.js';
 import type { Inspect } from './inspect.js';
+import type { Journal } from './journal.js';
 import { count, type Fields, fields, text } from './narrow.js';
 import { userNetworks } from './recipe.js';
+import type { SwapDeps } from './undo.js';
 
 const asNumber = (address: string) => address.split('.').reduce((sum, part) => sum * 256 + Number(part), 0);
 const asAddress = (value: number) => [24, 16, 8, 0].map((shift) => Math.floor(value / 2 ** shift) % 256).join('.');
@@ -35,14 +38,39 @@ async function createNetwork(client: Client, name: string, endpoint: Fields, tol
   }
 }
 
-/** Makes the user's networks that are missing, each told to `made` before it exists. */
-export async function ensureNetworks(client: Client, inspect: Inspect, made: (name: string) => Promise<void>): Promise<void> {
-  for (const [name, endpoint] of userNetworks(inspect)) {
-    if ((await orAbsent(client.json('GET', `/networks/${encodeURIComponent(name)}`))) !== undefined) continue;
-    await made(name);
-    const told = inspect.beside.find((one) => text(one.Name) === name && one.IPAM !== undefined);
-    await createNetwork(client, name, endpoint, told ?? {});
-  }
+/** Makes the user's networks that are missing. The journal names each before it exists, also one that another draft made:
+ *  whoever is discarded last removes it. */
+export async function ensureNetworks({ client, stateFolder, journals }: SwapDeps, inspect: Inspect, journal: Journal, signal: AbortSignal) {
+  const wanted = userNetworks(inspect);
+  if (wanted.size === 0) return;
+  await withEngineLock(stateFolder, 'networks', signal, async () => {
+    const drafts = (await journals.others(journal)).filter(({ phase }) => phase !== 'done');
+    for (const [name, endpoint] of wanted) {
+      const present = (await orAbsent(client.json('GET', `/networks/${encodeURIComponent(name)}`))) !== undefined;
+      if (present && !drafts.some(({ networks }) => networks.includes(name))) continue;
+      journal.networks.push(name);
+      await journals.write(journal);
+      const told = inspect.beside.find((one) => text(one.Name) === name && one.IPAM !== undefined);
+      if (!present) await createNetwork(client, name, endpoint, told ?? {});
+    }
+  });
+}
+
+/** Removes the networks that were made for the draft, but for those that another draft or any container, also a stopped one,
+ *  is in by now. */
+export async function releaseNetworks({ client, stateFolder, journals }: SwapDeps, journal: Journal): Promise<void> {
+  if (journal.networks.length === 0) return;
+  await withEngineLock(stateFolder, 'networks', undefined, async () => {
+    const used = new Set((await journals.others(journal)).flatMap(({ networks }) => networks));
+    for (const row of await engine.containers(client)) {
+      for (const name of Object.keys(fields(fields(row.NetworkSettings).Networks))) used.add(name);
+    }
+    for (const name of journal.networks) {
+      if (!used.has(name)) await orAbsent(client.json('DELETE', `/networks/${encodeURIComponent(name)}`));
+    }
+    journal.networks = []; // under the lock: the next one to be discarded must not take it for used
+    await journals.write(journal);
+  });
 }
 
 /** Running containers of the network and their addresses. */

@@ -36,7 +36,7 @@ export class DockerRuntime implements Runtime {
 
   constructor(private readonly context: PluginContext<{ readonly socket: string }>) {
     this.client = createClient(context.options.socket);
-    const deps = { client: this.client, journals: openJournals(context.stateFolder) };
+    const deps = { client: this.client, journals: openJournals(context.stateFolder), stateFolder: context.stateFolder };
     this.deps = { ...deps, swaps: new Swaps(deps.journals, swapEngine(deps), context.log) };
   }
 

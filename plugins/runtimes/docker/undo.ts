@@ -3,13 +3,16 @@ import { PluginError } from '../../../core/contract/index.js';
 import { clearPlace, type Journals, type SwapEngine, swapBack } from '../../shared/swap/index.js';
 import type { Client } from './client.js';
 import { engine, orAbsent } from './engine.js';
-import { unloadImage } from './images.js';
+import { releaseImage } from './images.js';
 import { isNewContainer, type Journal, type Own, oldName, temporaryName } from './journal.js';
+import { releaseNetworks } from './networks.js';
 import { dockerUsers } from './users.js';
 
 export interface SwapDeps {
   readonly client: Client;
   readonly journals: Journals<Own>;
+  /** Where the engine's locks lie. */
+  readonly stateFolder: string;
 }
 
 const byId = (client: Client, id: string) => (id === '' ? undefined : orAbsent(engine.inspect(client, id)));
@@ -31,13 +34,14 @@ export async function revertSwap({ client, journals }: SwapDeps, journal: Journa
 }
 
 /** Removes everything that a draft made. */
-export async function discardDraft({ client }: SwapDeps, journal: Journal): Promise<void> {
+export async function discardDraft(deps: SwapDeps, journal: Journal): Promise<void> {
+  const { client } = deps;
   // it may die between the call and its answer
   if (isNewContainer(journal)) await engine.remove(client, journal.newId === '' ? temporaryName(journal) : journal.newId);
   for (const place of journal.places.toReversed()) await clearPlace(place, false);
   for (const volume of journal.volumes) await orAbsent(client.json('DELETE', `/volumes/${encodeURIComponent(volume)}?force=1`));
-  for (const network of journal.networks) await orAbsent(client.json('DELETE', `/networks/${encodeURIComponent(network)}`));
-  await unloadImage(client, journal.image, journal.tags);
+  await releaseNetworks(deps, journal);
+  await releaseImage(deps, journal);
 }
 
 /** Past the commit point: removes what was replaced, never its volumes. */

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { readdir, readFile, rm } from 'node:fs/promises';
 import { PluginError } from '../../../core/contract/index.js';
 import { syncFolder, writeDurably } from '../durable.js';
+import { isAbsent } from '../places.js';
 import { nobody, type Owner, ownerOfThisThread } from './owner.js';
 import type { Parent, PinnedFolder, Place, Way } from './place.js';
 
@@ -102,11 +103,27 @@ export class Journals<Own> {
     const journals: Journal<Own>[] = [];
     const damaged: PluginError[] = [];
     for (const name of (await readdir(this.folder)).filter((one) => filePattern.test(one))) {
-      const journal = this.#parsed(await readFile(`${this.folder}/${name}`, 'utf8'));
+      const content = await this.#content(name);
+      if (content === undefined) continue; // its draft has ended meanwhile
+      const journal = this.#parsed(content);
       if (journal && fileName(journal.id) === name) journals.push(journal);
       else damaged.push(new PluginError('damaged', `${this.folder}/${name} is no journal of a restore; look at it and remove it`));
     }
     return { journals, damaged };
+  }
+
+  /** All but this one. */
+  async others({ id }: Journal<Own>): Promise<readonly Journal<Own>[]> {
+    return (await this.read()).journals.filter((one) => one.id !== id);
+  }
+
+  async #content(name: string): Promise<string | undefined> {
+    try {
+      return await readFile(`${this.folder}/${name}`, 'utf8');
+    } catch (error) {
+      if (isAbsent(error)) return undefined;
+      throw error;
+    }
   }
 
   #parsed(content: string): Journal<Own> | undefined {
