@@ -2,25 +2,46 @@ import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
 import { Readable } from 'node:stream';
 import { PluginError } from '../contract/index.js';
 
-/** Starts a child that dies with the worker thread that started it, without a shell, in the C locale. */
-export function archiveChild(command: string, args: readonly string[], stdio: SpawnOptions['stdio']): ChildProcess {
-  return spawn('setpriv', ['--pdeathsig', 'KILL', '--', command, ...args], {
-    stdio,
-    env: { PATH: process.env.PATH ?? '', LC_ALL: 'C', TZ: 'UTC' },
-  });
+/** Starts a command without a shell, in the C locale and at the head of a process group of its own. It must see to it
+ *  that it dies with the worker thread that started it. */
+export function groupChild(command: string, args: readonly string[], stdio: SpawnOptions['stdio']): ChildProcess {
+  return spawn(command, args, { stdio, detached: true, env: { PATH: process.env.PATH ?? '', LC_ALL: 'C', TZ: 'UTC' } });
 }
 
-/** The child's end: its exit code. @throws PluginError aborted, failed */
+/** Starts a child that dies with the worker thread that started it. */
+export function archiveChild(command: string, args: readonly string[], stdio: SpawnOptions['stdio']): ChildProcess {
+  return groupChild('setpriv', ['--pdeathsig', 'KILL', '--', command, ...args], stdio);
+}
+
+/** Kills a child and all that it has started: a bwrap that is killed alone, before its sandbox stands, leaves one behind
+ *  that waits for it for ever. */
+function killGroup({ pid, exitCode, signalCode }: ChildProcess): void {
+  if (pid !== undefined && exitCode === null && signalCode === null) process.kill(-pid, 'SIGKILL');
+}
+
+/** The packages of the programs that stand before others. */
+const packages: Readonly<Record<string, string>> = { bwrap: 'bubblewrap', setpriv: 'util-linux' };
+
+function notStarted(name: string, program: string, cause: Error): PluginError {
+  const absent = 'code' in cause && cause.code === 'ENOENT';
+  if (!absent) return new PluginError('failed', `${name} could not be started`, { cause });
+  const message = `${program} is not installed on this appliance, and ${name} never runs without it: install the package ${packages[program] ?? program}`;
+  return new PluginError('unavailable', message, { cause });
+}
+
+/** The child's end: its exit code. @throws PluginError aborted, unavailable, failed */
 export function childExit(child: ChildProcess, name: string, signal: AbortSignal): Promise<number> {
-  const abort = () => child.kill('SIGKILL');
+  const abort = () => killGroup(child);
   signal.addEventListener('abort', abort, { once: true });
   if (signal.aborted) abort();
   const exit = new Promise<number>((resolve, reject) => {
-    child.once('error', (cause) => reject(new PluginError('failed', `${name} could not be started`, { cause })));
+    child.once('error', (cause) => reject(notStarted(name, child.spawnfile, cause)));
     child.once('close', (code, killed) => {
       signal.removeEventListener('abort', abort);
+      // bwrap tells of a signal that ended its child by 128 and the signal's number, as a shell does
+      const by = code !== null && code > 128 ? `signal ${code - 128}` : killed;
       if (signal.aborted) reject(new PluginError('aborted', `${name} was stopped`));
-      else if (code === null) reject(new PluginError('failed', `${name} was killed by ${killed}`, { retryable: true }));
+      else if (code === null || code > 128) reject(new PluginError('failed', `${name} was killed by ${by}`, { retryable: true }));
       else resolve(code);
     });
   });
@@ -36,7 +57,7 @@ export function checkedOutput(child: ChildProcess, ended: () => Promise<void>): 
       if (child.stdout) for await (const chunk of child.stdout) yield chunk;
       await ended();
     } finally {
-      if (child.exitCode === null) child.kill('SIGKILL');
+      killGroup(child);
     }
   }
   return Readable.from(chunks(), { objectMode: false, highWaterMark: 1 << 20 });

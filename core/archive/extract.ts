@@ -2,6 +2,7 @@ import { type Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { anySignal, PluginError } from '../contract/index.js';
 import { archiveChild, childExit } from './child.js';
+import { confinedTar } from './confined.js';
 import type { ArchiveEntry, StoredFile } from './manifest.js';
 import { Meter } from './meter.js';
 
@@ -91,8 +92,8 @@ export function extractLevel(
   stored: Readable,
   signal: AbortSignal,
 ): Promise<void> {
-  const child = archiveChild(
-    'tar',
+  const child = confinedTar(
+    { kind: 'folder', path: folder, access: 'write' },
     [
       '--extract',
       '--file=-',
@@ -104,7 +105,6 @@ export function extractLevel(
       '--same-permissions',
       '--same-owner',
       '--numeric-owner',
-      `--directory=${folder}`,
     ],
     ['pipe', 'ignore', 'pipe'],
   );

@@ -1,10 +1,11 @@
 import { createReadStream } from 'node:fs';
-import { rm } from 'node:fs/promises';
-import { basename, dirname } from 'node:path';
+import { rm, writeFile } from 'node:fs/promises';
+import { basename } from 'node:path';
 import type { Readable } from 'node:stream';
 import { PluginError, type Source } from '../contract/index.js';
-import { archiveChild, checkedOutput, childExit } from './child.js';
+import { checkedOutput, childExit } from './child.js';
 import { zstdFlags } from './compress.js';
+import { confinedTar, heldElsewhere } from './confined.js';
 import type { Compression } from './layout.js';
 import { copySnapshot, setReference } from './snapshot.js';
 
@@ -96,8 +97,10 @@ class TarMessages {
   }
 }
 
-function tarArguments(plan: LevelPlan): string[] {
-  const { source, compression } = plan;
+/** Our files as tar sees them. */
+const names = { list: '/list', snapshot: '/snapshot' } as const;
+
+function tarArguments({ source, compression }: LevelPlan): string[] {
   return [
     '--create',
     '--file=-',
@@ -109,17 +112,16 @@ function tarArguments(plan: LevelPlan): string[] {
     '--numeric-owner',
     '--one-file-system',
     '--verbose',
-    `--index-file=${listFile(plan)}`,
+    `--index-file=${names.list}`,
     '--warning=no-new-directory',
     '--totals',
     `--checkpoint=${checkpointRecords}`,
     '--checkpoint-action=echo=checkpoint %u',
     ...(compression === 'zstd' ? [`--use-compress-program=${compressor}`] : []),
-    ...(source.kind === 'folder' ? ['--check-links', '--no-check-device', `--listed-incremental=${plan.snapshot}`] : []),
+    ...(source.kind === 'folder' ? ['--check-links', '--no-check-device', `--listed-incremental=${names.snapshot}`] : []),
     '--anchored',
     ...source.excludes.map((pattern) => `--exclude=${pattern}`),
     '--no-anchored',
-    `--directory=${source.kind === 'folder' ? source.path : dirname(source.path)}`,
     '--',
     source.kind === 'folder' ? '.' : `./${basename(source.path)}`,
   ];
@@ -137,9 +139,12 @@ export interface PackedLevel {
 
 /** Packs a level. `onBytes` is told how far tar is. */
 export async function packedLevel(plan: LevelPlan, signal: AbortSignal, onBytes: (bytes: number) => void): Promise<PackedLevel> {
-  // tar would go on from one that is there
-  await (plan.since === undefined ? rm(plan.snapshot, { force: true }) : copySnapshot(plan.since, plan.snapshot));
-  const child = archiveChild('tar', tarArguments(plan), ['ignore', 'pipe', 'pipe']);
+  // tar would go on from one that is there; an empty one makes a level 0
+  await (plan.since === undefined ? writeFile(plan.snapshot, '') : copySnapshot(plan.since, plan.snapshot));
+  await writeFile(listFile(plan), '');
+  const files = { [names.list]: listFile(plan), [names.snapshot]: plan.snapshot };
+  await using held = await heldElsewhere(plan.source.path);
+  const child = confinedTar({ ...plan.source, access: 'read', held, files }, tarArguments(plan), ['ignore', 'pipe', 'pipe']);
   const messages = new TarMessages(plan.still, onBytes);
   child.stderr?.setEncoding('utf8').on('data', (text: string) => messages.take(text));
   const exit = childExit(child, 'tar', signal);

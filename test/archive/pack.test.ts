@@ -1,26 +1,13 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { packedLevel } from '../../core/archive/index.js';
 import { codeOf, folderSource, never, temporary } from '../system/archive-samples.js';
-
-const emptyList = 'for one; do case $one in --index-file=*) : >"$(echo "$one" | cut -d= -f2-)" ;; esac; done';
-
-/** Puts a tar of the test's own before the real one, for the time of `action`; it lists nothing. */
-async function withTar<T>(t: Test, script: string, action: () => Promise<T>): Promise<T> {
-  const folder = await temporary(t);
-  await writeFile(join(folder, 'tar'), `#!/bin/sh\n${emptyList}\n${script}\n`, { mode: 0o755 });
-  const { PATH } = process.env;
-  process.env.PATH = `${folder}:${PATH}`;
-  try {
-    return await action();
-  } finally {
-    process.env.PATH = PATH;
-  }
-}
+import { descendants } from '../system/process-tree.js';
+import { withSandboxCommands } from '../system/sandbox-commands.js';
 
 const say = (...lines: readonly string[]): string => lines.map((line) => `echo "${line}" >&2`).join('\n');
 const given = say('tar: Exiting with failure status due to previous errors');
@@ -69,10 +56,10 @@ const endings: readonly { title: string; script: string; live: boolean; still: b
     live: false,
     still: false,
   },
-  { title: 'killed', script: 'echo level; kill -9 $$', live: false, still: false },
+  { title: 'killed', script: 'echo level; exit 137', live: false, still: false },
   {
     title: 'killed while it says that a file changed',
-    script: `${say('tar: ./f: file changed as we read it')}\nkill -9 $$`,
+    script: `${say('tar: ./f: file changed as we read it')}\nexit 137`,
     live: false,
     still: false,
   },
@@ -80,11 +67,12 @@ const endings: readonly { title: string; script: string; live: boolean; still: b
 
 t.test('a level counts only when tar ended as it may', async (t) => {
   const folder = await temporary(t);
+  await writeFile(join(folder, 'file'), '');
   for (const { title, script, ...expected } of endings) {
     for (const still of [false, true]) {
       const source = folderSource(join(folder, 'file'), { kind: 'file' }); // has no snapshot file, which this tar would not write
       const plan = { source, compression: 'none', snapshot: join(folder, 'snar'), reference: Date.now(), still } as const;
-      const code = await withTar(t, script, async () =>
+      const code = await withSandboxCommands(join(folder, 'commands'), { tar: script }, async () =>
         codeOf(packedLevel(plan, never, () => undefined).then(({ stream }) => buffer(stream))),
       );
       t.equal(code, expected[still ? 'still' : 'live'] ? 'fine' : 'failed', `tar ends ${title}, ${still ? 'still' : 'live'}`);
@@ -123,19 +111,12 @@ t.test('what changes while tar reads is fine in a live pass, and a failure when 
   t.equal(await packedAround(t, true, async () => undefined), 'fine', 'nothing, still');
 });
 
-/** The processes that this one has started and that still run the command. */
-async function childrenNamed(name: string): Promise<number[]> {
-  const threads = await readdir('/proc/self/task');
-  const lists = await Promise.all(threads.map((id) => readFile(`/proc/self/task/${id}/children`, 'utf8').catch(() => '')));
-  const found: number[] = [];
-  for (const pid of lists.join(' ').split(' ').filter(Boolean).map(Number))
-    if ((await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '')).trim() === name) found.push(pid);
-  return found;
-}
+/** The processes below this one that run the command. */
+const running = (name: string): number[] => descendants(process.pid).flatMap((one) => (one.name === name ? [one.pid] : []));
 
 t.test('a tar that is killed while it reads, and a reader that goes', async (t) => {
   const killed = packedAround(t, false, async () => {
-    for (const pid of await childrenNamed('tar')) process.kill(pid, 'SIGKILL');
+    for (const pid of running('tar')) process.kill(pid, 'SIGKILL');
   });
   t.equal(await killed, 'failed');
   const folder = await temporary(t);
@@ -152,7 +133,7 @@ t.test('a tar that is killed while it reads, and a reader that goes', async (t) 
   await stream[Symbol.asyncIterator]().next();
   stream.destroy();
   await sleep(300);
-  t.same(await childrenNamed('tar'), [], 'no tar is left behind');
+  t.same(running('tar'), [], 'no tar is left behind');
   const abort = new AbortController();
   const aborted = packedLevel(plan, abort.signal, () => undefined).then(({ stream }) => buffer(stream));
   abort.abort();
@@ -164,11 +145,13 @@ t.test('a folder that is not there, and a compressor that fails', async (t) => {
   const plan = { compression: 'none', snapshot: join(folder, 's'), reference: Date.now(), still: false } as const;
   const absent = packedLevel({ ...plan, source: folderSource(join(folder, 'absent')) }, never, () => undefined);
   t.equal(await codeOf(absent.then(({ stream }) => buffer(stream))), 'failed');
-  await mkdir(join(folder, 'bin'));
-  await writeFile(join(folder, 'bin/zstd'), '#!/bin/sh\nhead -c 100; exit 1\n', { mode: 0o755 });
-  const { PATH } = process.env;
-  process.env.PATH = `${join(folder, 'bin')}:${PATH}`;
-  const broken = packedLevel({ ...plan, compression: 'zstd', source: folderSource(folder) }, never, () => undefined);
-  t.equal(await codeOf(broken.then(({ stream }) => buffer(stream))), 'failed');
-  process.env.PATH = PATH;
+  const failing = { zstd: 'head -c 100; exit 1' };
+  const broken = await withSandboxCommands(join(folder, 'commands'), failing, async () =>
+    codeOf(
+      packedLevel({ ...plan, compression: 'zstd', source: folderSource(folder) }, never, () => undefined).then(({ stream }) =>
+        buffer(stream),
+      ),
+    ),
+  );
+  t.equal(broken, 'failed');
 });

@@ -12,7 +12,7 @@ export type Victim = 'service' | 'child';
 export type JobKind = 'backup' | 'restore';
 
 /** lxc-start is left out: what it leaves behind is the container itself, which no crash of ours kills. */
-const children = new Set(['tar', 'zstd', 'setpriv', 'sync', 'lxc-freeze', 'lxc-unfreeze', 'lxc-stop', 'lxc-info']);
+const children = new Set(['tar', 'zstd', 'bwrap', 'setpriv', 'sync', 'lxc-freeze', 'lxc-unfreeze', 'lxc-stop', 'lxc-info']);
 /** A container that nobody thaws by then is left frozen; the bench thaws it itself, to go on. */
 const thawLimitMs = 10_000;
 
