@@ -16,7 +16,12 @@ export function archiveChild(command: string, args: readonly string[], stdio: Sp
 /** Kills a child and all that it has started: a bwrap that is killed alone, before its sandbox stands, leaves one behind
  *  that waits for it for ever. */
 function killGroup({ pid, exitCode, signalCode }: ChildProcess): void {
-  if (pid !== undefined && exitCode === null && signalCode === null) process.kill(-pid, 'SIGKILL');
+  if (pid === undefined || exitCode !== null || signalCode !== null) return;
+  try {
+    process.kill(-pid, 'SIGKILL');
+  } catch {
+    // it ended this moment, and its exit is told next
+  }
 }
 
 /** The packages of the programs that stand before others. */

@@ -67,6 +67,12 @@ export const campaigns = {
     short: { targets: 500, sftp: 300, smb: 120, rsync: 80, openings: 150 },
     whole: { targets: 5000, sftp: 2500, smb: 1000, rsync: 500, openings: 1000 },
   }),
+  mutated: campaign<{ readonly archives: number }>({
+    suites: ['archive/mutated'],
+    about: 'archives of two levels that lead out of their folder, meddled with at random, are extracted',
+    short: { archives: 60 },
+    whole: { archives: 2000 },
+  }),
   'remote-faults': campaign<{ readonly kills: number }>({
     suites: ['system/remote-faults'],
     about: 'each server, or only its connections, killed at evenly spaced points of a backup',
