@@ -73,6 +73,12 @@ export const campaigns = {
     short: { archives: 60 },
     whole: { archives: 2000 },
   }),
+  swap: campaign<{ readonly stride: number; readonly cutStride: number }>({
+    suites: ['swap/swap'],
+    about: 'a swap and an undo are killed, or lose their power, at every `stride`th call that changes a file system',
+    short: { stride: 31, cutStride: 47 },
+    whole: { stride: 1, cutStride: 1 },
+  }),
   'remote-faults': campaign<{ readonly kills: number }>({
     suites: ['system/remote-faults'],
     about: 'each server, or only its connections, killed at evenly spaced points of a backup',

@@ -1,4 +1,4 @@
-/** Owner, mode, times, extended attributes and inode flags of a folder, as the kernel's own tools read and set them. */
+/** Owner, mode, time, extended attributes and inode flags of a folder, as the kernel's own tools read and set them. */
 import { type FileHandle, lstat, open, rename } from 'node:fs/promises';
 import { childOutput, childResult } from '../child.js';
 
@@ -19,7 +19,7 @@ async function copyExtended(from: string, to: string): Promise<void> {
   }
 }
 
-/** Makes a folder's owner, mode, times and extended attributes those of another. */
+/** Makes a folder's owner, mode and extended attributes those of another. */
 export async function copyAttributes(from: Buffer, to: Buffer): Promise<void> {
   const source = await open(from, 'r');
   try {
@@ -29,13 +29,37 @@ export async function copyAttributes(from: Buffer, to: Buffer): Promise<void> {
       await target.chown(uid, gid);
       await target.chmod(mode & 0o7777);
       await copyExtended(through(source), through(target));
-      await childOutput('touch', ['-c', '-r', through(source), '--', through(target)]); // to the nanosecond, which Node cannot
     } finally {
       await target.close();
     }
   } finally {
     await source.close();
   }
+}
+
+/** When a folder's content changed last, ns since the epoch. */
+export async function timeOf(folder: Buffer): Promise<bigint> {
+  return (await lstat(folder, { bigint: true })).mtimeNs;
+}
+
+/** Sets it to the nanosecond, which Node's own call cannot. */
+export async function setTime(folder: Buffer, mtime: bigint): Promise<void> {
+  const handle = await open(folder, 'r');
+  try {
+    const seconds = mtime / 1_000_000_000n - (mtime % 1_000_000_000n < 0n ? 1n : 0n); // rounded down
+    const rest = String(mtime - seconds * 1_000_000_000n).padStart(9, '0');
+    await childOutput('touch', ['-c', '-m', '-d', `@${seconds}.${rest}`, '--', through(handle)]);
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Does something in a folder whose time stays what it was. */
+export async function keepTime(folder: string, action: () => Promise<unknown>): Promise<void> {
+  const path = Buffer.from(folder);
+  const mtime = await timeOf(path);
+  await action();
+  await setTime(path, mtime);
 }
 
 /** Of a folder's or file's inode flags those that forbid to rename it: `i` immutable, `a` append-only; '' where there are none. */

@@ -1,9 +1,10 @@
 /** What a run leaves out is not touched by its restore: the swap moves it from the old tree into the new one, and going back, or
  *  an undo, moves it back. Both trees lie on one file system. */
-import { chmod, chown, lstat, mkdir, readdir, rename, utimes } from 'node:fs/promises';
+import { chmod, chown, lstat, mkdir, readdir, rename } from 'node:fs/promises';
 import { PluginError } from '../../../core/contract/index.js';
 import { childOutput, startChild } from '../child.js';
 import { present } from '../places.js';
+import { setTime, timeOf } from './attributes.js';
 import { at, ownPrefix } from './place.js';
 
 /** find keeps out of them: they belong to the file system and to drafts. */
@@ -84,14 +85,5 @@ export async function carryExcluded(from: string, to: string, { excludes, except
 /** A folder's time is what it was, although a name came or went. */
 async function noteTime(times: Map<string, bigint>, folder: Buffer): Promise<void> {
   const key = folder.toString('latin1');
-  if (!times.has(key)) times.set(key, (await lstat(folder, { bigint: true })).mtimeNs);
-}
-
-/** To the nanosecond by touch, since Node's utimes takes microseconds; its arguments must be text, though. */
-async function setTime(folder: Buffer, mtime: bigint): Promise<void> {
-  const path = folder.toString('utf8');
-  const [seconds, rest] = [mtime / 1_000_000_000n, mtime % 1_000_000_000n];
-  if (mtime >= 0n && Buffer.from(path).equals(folder))
-    await childOutput('touch', ['-c', '-m', '-d', `@${seconds}.${String(rest).padStart(9, '0')}`, '--', path]);
-  else await utimes(folder, (await lstat(folder)).atimeMs / 1000, Number(mtime) / 1e9);
+  if (!times.has(key)) times.set(key, await timeOf(folder));
 }

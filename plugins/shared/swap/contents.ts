@@ -9,7 +9,7 @@ import { PluginError } from '../../../core/contract/index.js';
 import { syncFolder } from '../durable.js';
 import { innerMounts, removeTree } from '../mounts.js';
 import { present } from '../places.js';
-import { changeFlags, copyAttributes, lockingFlags, renameAny } from './attributes.js';
+import { changeFlags, copyAttributes, lockingFlags, renameAny, setTime, timeOf } from './attributes.js';
 import { carryExcluded, excludedPaths } from './carry.js';
 import { at, ownExcludes, ownPrefix, type PinnedFolder, type Place, toLatin1 } from './place.js';
 
@@ -33,7 +33,7 @@ async function isFolder(path: Buffer): Promise<boolean> {
 const isForeign = (folder: string, name: string): boolean => name.startsWith(ownPrefix) || (folder === '' && name === 'lost+found');
 
 /** Entries of a pinned folder that come or go. */
-async function movingNames(tree: string, { path, stay }: PinnedFolder): Promise<string[]> {
+async function movingNames(tree: string, path: string, stay: readonly string[]): Promise<string[]> {
   const folder = at(tree, path);
   if (!(await isFolder(folder))) return [];
   const staying = new Set(stay);
@@ -60,8 +60,10 @@ export async function pinFolders({ live, built, excludes }: Place): Promise<Pinn
         'conflict',
         `${path} is no folder in the backup; ${live}/${path} holds what the backup leaves out: move it away`,
       );
-    const folder = { path, stay, flags: await lockingFlags(at(live, path)) };
-    pinned.push({ ...folder, enter: await movingNames(built, { ...folder, enter: [] }) });
+    const mtime = String(await timeOf(at(live, path)));
+    const builtMtime = (await present(there)) ? String(await timeOf(there)) : mtime;
+    const enter = await movingNames(built, path, stay);
+    pinned.push({ path, stay, enter, flags: await lockingFlags(at(live, path)), mtime, builtMtime });
   }
   return pinned;
 }
@@ -96,15 +98,16 @@ export async function swapContents(place: Place): Promise<void> {
   const { live, built, old, pinned, scratch } = place;
   await makeOld(place);
   await unlock(place);
-  for (const folder of pinned) {
-    for (const name of await movingNames(live, folder)) await move(live, filling(place), inside(folder.path, name));
+  for (const { path, stay } of pinned) {
+    for (const name of await movingNames(live, path, stay)) await move(live, filling(place), inside(path, name));
   }
   await syncPinned(place, filling(place), live);
   await rename(filling(place), old);
   await syncFolder(scratch);
   for (const { path, enter } of pinned) for (const name of enter) await move(built, live, inside(path, name));
-  for (const { path } of pinned.toReversed()) {
+  for (const { path, builtMtime } of pinned.toReversed()) {
     await copyAttributes((await present(at(built, path))) ? at(built, path) : at(old, path), at(live, path));
+    await setTime(at(live, path), BigInt(builtMtime));
   }
   await lock(place);
   await syncPinned(place, live, old);
@@ -121,7 +124,7 @@ export async function revertContents(place: Place): Promise<void> {
     await unlock(place);
     const recorded = new Set(pinned.flatMap(({ path, stay }) => stay.map((name) => inside(path, name))));
     if (await present(live)) await carryExcluded(live, old, { excludes, except: recorded });
-    for (const folder of pinned) for (const name of await movingNames(live, folder)) await takeOut(place, inside(folder.path, name));
+    for (const { path, stay } of pinned) for (const name of await movingNames(live, path, stay)) await takeOut(place, inside(path, name));
     await syncPinned(place, live, old);
     await rename(old, filling(place));
     await syncFolder(scratch);
@@ -156,7 +159,8 @@ async function bringBack(place: Place): Promise<void> {
       await move(filling(place), live, inside(path, name));
     }
   }
-  for (const { path } of pinned.toReversed()) {
+  for (const { path, mtime } of pinned.toReversed()) {
     if (await present(at(filling(place), path))) await copyAttributes(at(filling(place), path), at(live, path));
+    await setTime(at(live, path), BigInt(mtime));
   }
 }

@@ -39,7 +39,15 @@ function isParent(value: unknown): value is Parent {
 }
 
 function isPinned(value: unknown): value is PinnedFolder {
-  return isFields(value) && isText(value.path) && isTexts(value.enter) && isTexts(value.stay) && isText(value.flags);
+  return (
+    isFields(value) &&
+    isText(value.path) &&
+    isTexts(value.enter) &&
+    isTexts(value.stay) &&
+    isText(value.flags) &&
+    isText(value.mtime) &&
+    isText(value.builtMtime)
+  );
 }
 
 function isPlace(value: unknown): value is Place {

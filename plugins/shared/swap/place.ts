@@ -4,6 +4,7 @@ import { basename, dirname } from 'node:path';
 import { PluginError } from '../../../core/contract/index.js';
 import { mountPoints } from '../mounts.js';
 import { present } from '../places.js';
+import { keepTime } from './attributes.js';
 
 /** Names that begin so are this product's own: drafts, what an undo keeps, a share's marker. A swap leaves them alone. */
 export const ownPrefix = '.container-backup-';
@@ -29,6 +30,9 @@ export interface PinnedFolder {
   readonly stay: readonly string[];
   /** Of its inode flags, those that forbid to rename in it: `i`, `a` (chattr(1)). */
   readonly flags: string;
+  /** When its content changed last, in ns since the epoch: moving entries changes it. `built`: of the folder that comes in. */
+  readonly mtime: string;
+  readonly builtMtime: string;
 }
 
 /** made: a folder that was made for the draft and filled where it lies · rename: nothing was there, or it is a single file
@@ -127,7 +131,7 @@ export const fillFolder = ({ way, live, scratch }: Place): string => (way === 'm
 /** Makes the folder to fill. Nobody else sees into it meanwhile. */
 export async function makeScratch(place: Place): Promise<void> {
   if (place.scratch === '') return;
-  await mkdir(place.scratch, { mode: 0o700 });
+  await keepTime(dirname(place.scratch), () => mkdir(place.scratch, { mode: 0o700 }));
   await mkdir(fillFolder(place), { mode: 0o700 });
 }
 

@@ -1,0 +1,184 @@
+/** A swap that is killed at any of its calls, or loses its power there, ends whole: all is as it was, or all is as restored. What the
+ *  run leaves out, and what is mounted inside, is the same in either case. */
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import t, { type Test } from 'tap';
+import { childOutput, childResult } from '../../plugins/shared/child.js';
+import { pointsOf, seed } from '../support/depth.js';
+import { differences, type Snapshot, snapshotOf } from '../support/fidelity.js';
+import { type CutFileSystem, cutFileSystem } from '../support/power-cut.js';
+
+const program = fileURLToPath(new URL('swap-once.js', import.meta.url));
+const points = pointsOf('swap');
+t.comment(`seed ${seed}`);
+
+/** The calls by which the file system changes, or is made durable. */
+const calls = 'rename,mkdir,rmdir,unlink,fsync,fchown,fchmod,chown,chmod,utimensat,setxattr,syncfs,ioctl';
+
+interface Bed {
+  readonly journals: string;
+  readonly disk: CutFileSystem;
+}
+
+async function bed(t: Test): Promise<Bed> {
+  const place = await mkdtemp(join(tmpdir(), 'swap-'));
+  t.teardown(() => rm(place, { recursive: true, force: true }));
+  const journals = join(place, 'journals');
+  await mkdir(journals);
+  return { journals, disk: await cutFileSystem(t, place) };
+}
+
+/** What is live before a restore. */
+async function fillDisk(disk: CutFileSystem): Promise<void> {
+  const { folder } = disk;
+  const data = join(folder, 'data');
+  for (const one of ['deep/er', 'cache/sub', 'usb', 'inner', 'only-before']) await mkdir(join(data, one), { recursive: true });
+  const names = ['a', 'deep/b', 'deep/er/c', 'deep/er/kept.tmp', 'cache/kept', 'cache/sub/kept', 'inner/inner-file', 'only-before/x'];
+  for (const name of names) await writeFile(join(data, name), `before ${name}`);
+  await writeFile(join(folder, 'settings.conf'), 'before');
+  await childOutput('setfacl', ['-m', 'u:12345:rwx', data]);
+  await plugStick(disk);
+  await childOutput('find', [folder, '-exec', 'touch', '-h', '-d', '@1000000000.123456789', '{}', '+']);
+  await childOutput('chattr', ['+i', join(data, 'only-before')]);
+  await childOutput('sync', ['-f', folder]);
+}
+
+async function plugStick({ folder }: CutFileSystem): Promise<void> {
+  await childOutput('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'none', join(folder, 'data/usb')]);
+  await writeFile(join(folder, 'data/usb/mounted'), 'on the stick');
+}
+
+/** Everything of the disk, for a new start. */
+async function emptyDisk({ folder }: CutFileSystem): Promise<void> {
+  await childResult('umount', ['-l', join(folder, 'data/usb')]);
+  await childResult('chattr', ['-R', '-f', '-i', folder]);
+  for (const name of await readdir(folder)) if (name !== 'lost+found') await rm(join(folder, name), { recursive: true });
+}
+
+type Trees = ReadonlyMap<string, Snapshot>;
+
+/** What is live. What an undo keeps lies hidden, and the disk's own folder is nobody's. */
+async function live({ folder }: CutFileSystem): Promise<Trees> {
+  const all = await snapshotOf(folder);
+  return new Map([...all].filter(([name]) => name !== '' && !/(^|\/)\.container-backup-/.test(name)));
+}
+
+const run = (b: Bed, what: string) => childOutput(process.execPath, [program, what, b.journals, b.disk.folder]);
+
+/** The nth time that one thread makes a call. */
+interface Point {
+  readonly call: string;
+  readonly n: number;
+}
+
+/** One thread for the file system, so that its calls are counted as one. */
+const traced = (b: Bed, what: string, args: readonly string[]) =>
+  childResult('env', [
+    'UV_THREADPOOL_SIZE=1',
+    ...['strace', '-f', '-qq', ...args, process.execPath, program, what, b.journals, b.disk.folder],
+  ]);
+
+/** Runs it, killed at a call of its own or of a child's. strace dies of what kills the program. */
+async function runKilled(b: Bed, what: string, { call, n }: Point): Promise<void> {
+  await traced(b, what, ['-o', '/dev/null', '-e', `trace=${call}`, '-e', `inject=${call}:signal=SIGKILL:when=${n}`]).catch(() => undefined);
+}
+
+/** Every point of a run that nothing disturbs. */
+async function pointsIn(b: Bed, what: string): Promise<Point[]> {
+  const log = join(b.journals, '..', 'calls');
+  await traced(b, what, ['-o', log, '-e', `trace=${calls}`]);
+  const counts = new Map<string, number>();
+  for (const [, thread = '', call = ''] of (await readFile(log, 'utf8')).matchAll(/^(\d+)\s+([a-z]+)\(/gm)) {
+    counts.set(`${call} ${thread}`, (counts.get(`${call} ${thread}`) ?? 0) + 1);
+  }
+  const most = new Map<string, number>();
+  for (const [key, count] of counts) most.set(key.split(' ')[0] ?? '', Math.max(count, most.get(key.split(' ')[0] ?? '') ?? 0));
+  return [...most].flatMap(([call, count]) => Array.from({ length: count }, (_, n) => ({ call, n: n + 1 })));
+}
+
+interface Ends {
+  readonly before: Trees;
+  readonly after: Trees;
+}
+
+/** What it is before a swap, and after one that nothing disturbs. */
+async function endsOf(b: Bed): Promise<Ends> {
+  await fillDisk(b.disk);
+  const before = await live(b.disk);
+  await run(b, 'commit');
+  const after = await live(b.disk);
+  await run(b, 'undo');
+  t.same(differences(before, await live(b.disk)), [], 'an undo brings all of it back, attributes and times too');
+  t.same(await leftovers(b), [], 'and leaves nothing');
+  await emptyDisk(b.disk);
+  return { before, after };
+}
+
+async function leftovers({ journals, disk }: Bed): Promise<string[]> {
+  const names = [...(await snapshotOf(disk.folder)).keys()].filter((name) => name.includes('.container-backup-'));
+  return [...names, ...(await readdir(journals))];
+}
+
+/** Which of the two it is; what differs from the nearer one otherwise. */
+function judge({ before, after }: Ends, now: Trees): string {
+  const madeAnew = /^"gone(\/away)?": mtime/; // folders above a place that was not there
+  const [old, fresh] = [before, after].map((end) => differences(end, now).filter((line) => !madeAnew.test(line)));
+  if (old === undefined || fresh === undefined) return 'neither';
+  if (old.length === 0) return 'before';
+  return fresh.length === 0 ? 'after' : (old.length < fresh.length ? old : fresh).slice(0, 8).join('\n');
+}
+
+/** One point: to the call, down, up again, recovered. */
+async function attempt(b: Bed, ends: Ends, o: Point & { readonly what: 'commit' | 'undo'; readonly cut: boolean }): Promise<void> {
+  await fillDisk(b.disk);
+  if (o.what === 'undo') await run(b, 'commit');
+  await runKilled(b, o.what, o);
+  if (o.cut) {
+    await b.disk.cut(() => childResult('umount', ['-l', join(b.disk.folder, 'data/usb')]));
+    await plugStick(b.disk);
+  }
+  await run(b, 'recover');
+  const isDone = (await readdir(b.journals)).some((name) => name.endsWith('.json'));
+  const expected = isDone ? 'after' : 'before';
+  const found = judge(ends, o.cut ? withoutMount(await live(b.disk)) : await live(b.disk));
+  t.equal(found, expected, `${o.what}, ${o.cut ? 'power cut' : 'killed'} at ${o.call} ${o.n}`);
+  if (isDone) await run(b, 'undo');
+  t.same(await leftovers(b), [], 'nothing is left');
+  await emptyDisk(b.disk);
+}
+
+/** The stick was put in anew. */
+const withoutMount = (trees: Trees): Trees => new Map([...trees].filter(([name]) => !name.startsWith('data/usb')));
+
+for (const cut of [false, true]) {
+  t.test(`${cut ? 'a power cut' : 'a kill'} at any call of a swap or of an undo leaves all as it was or all as restored`, async (t) => {
+    const b = await bed(t);
+    const ends = await endsOf(b);
+    const known = cut ? { before: withoutMount(ends.before), after: withoutMount(ends.after) } : ends;
+    for (const what of ['commit', 'undo'] as const) {
+      await fillDisk(b.disk);
+      if (what === 'undo') await run(b, 'commit');
+      const all = await pointsIn(b, what);
+      if (what === 'commit') await run(b, 'undo');
+      await emptyDisk(b.disk);
+      const stride = cut ? points.cutStride : points.stride;
+      const chosen = all.filter((_, n) => n % stride === seed % stride);
+      t.ok(chosen.length > 3, `${what}: ${chosen.length} of ${all.length} points`);
+      for (const one of chosen) await attempt(b, known, { ...one, what, cut });
+    }
+  });
+}
+
+t.test('what is there of an undo tells its journal', async (t) => {
+  const b = await bed(t);
+  await fillDisk(b.disk);
+  await run(b, 'commit');
+  const [name = ''] = await readdir(b.journals);
+  t.match(JSON.parse(await readFile(join(b.journals, name), 'utf8')), {
+    phase: 'done',
+    places: [{ way: 'contents' }, {}, {}, { kind: 'file' }],
+  });
+  await emptyDisk(b.disk);
+});
