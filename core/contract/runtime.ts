@@ -50,6 +50,8 @@ export interface Source {
   readonly path: string; // absolute, on the host; what tar reads
   /** Patterns relative to path, as GNU tar's --exclude with --anchored takes them, beginning with './'. */
   readonly excludes: readonly string[];
+  /** Why it cannot be read now, and what to do: a run that does not exclude it fails with this. */
+  readonly unavailable?: string;
 }
 
 export interface Image {

@@ -7,7 +7,7 @@ export interface Selection {
 }
 
 /** @param exclude `volume:<name>` or `<source>:/path/glob`
- *  @throws PluginError invalid: an exclude that names no source */
+ *  @throws PluginError invalid: an exclude that names no source · unavailable: a source that cannot be read now */
 export function selection(description: Description, sources: readonly Source[], exclude: readonly string[]): Selection {
   const left_out = [...description.left_out];
   const kept = new Map(sources.map((source) => [source.name, source]));
@@ -20,6 +20,8 @@ export function selection(description: Description, sources: readonly Source[], 
     else kept.set(name, { ...source, excludes: [...source.excludes, `./${rest.replace(/^\/+/, '')}`] });
     left_out.push({ path: name === 'volume' ? source.path : one, reason: 'excluded by the job' });
   }
+  const closed = [...kept.values()].find(({ unavailable }) => unavailable !== undefined);
+  if (closed !== undefined) throw new PluginError('unavailable', closed.unavailable ?? '');
   return { sources: [...kept.values()], left_out };
 }
 

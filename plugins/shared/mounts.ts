@@ -4,9 +4,9 @@ import { PluginError } from '../../core/contract/index.js';
 import { childResult } from './child.js';
 import { within } from './paths.js';
 
-/** Mount points of this mount namespace. */
-export async function mountPoints(): Promise<string[]> {
-  const table = await readFile('/proc/self/mountinfo', 'utf8');
+/** Mount points of this mount namespace, or of a process's one as that process sees them. */
+export async function mountPoints(process: 'self' | number = 'self'): Promise<string[]> {
+  const table = await readFile(`/proc/${process}/mountinfo`, 'utf8');
   return table.split('\n').flatMap((line) => {
     const field = line.split(' ')[4];
     return field === undefined

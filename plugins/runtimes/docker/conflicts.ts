@@ -9,6 +9,7 @@ import { type Decision, decidePlaces } from './placement.js';
 import { userNetworks } from './recipe.js';
 import { dependentConflicts, referenceConflicts } from './references.js';
 import { plannedInspect } from './remap.js';
+import { volumeKindConflicts } from './volumes.js';
 
 interface Port {
   readonly protocol: string;
@@ -113,6 +114,7 @@ export async function planConflicts(client: Client, plan: RestorePlan): Promise<
   if (plan.action === 'replace' && !present) {
     found.push({ code: 'name_missing', what: `There is no container named ${plan.container}`, fix: 'Create it instead' });
   }
+  found.push(...(await volumeKindConflicts(client, plan, inspect)));
   const replaced = plan.action === 'replace' ? plan.container : '';
   const current = present ? await engine.inspect(client, plan.container) : undefined;
   const decisions = await decidePlaces(client, plan, inspect, current);

@@ -9,6 +9,7 @@ import { count, type Fields, fields, text } from './narrow.js';
 import { userNetworks } from './recipe.js';
 import { withNames } from './references.js';
 import { dockerUsers } from './users.js';
+import { judgeMounts } from './volumes.js';
 
 const resourceNames = [
   'Memory',
@@ -36,16 +37,16 @@ function networks(inspect: Inspect): Description['network'] {
   });
 }
 
-async function volumes(inspect: Inspect, users: readonly PlaceUser[]) {
+async function volumes(client: Client, inspect: Inspect, users: readonly PlaceUser[]) {
   const volume: VolumeDescription[] = [];
-  const { stored, leftOut } = await storedMounts(inspect);
+  const { stored, leftOut } = storedMounts(await judgeMounts(client, inspect));
   const left = leftOut.map(({ mount, leftOut: reason }) => ({ path: mount.source || mount.destination, reason }));
   for (const { mount, path, alsoAt } of stored) {
     for (const { path: inner } of await mountsInside(path)) left.push({ path: inner, reason: innerMountReason });
     volume.push({
       name: mount.source_name,
       origin: mount.type === 'volume' ? 'new' : 'host',
-      path,
+      path: path.startsWith('/proc/') ? mount.source : path, // read through the container: gone with it
       mountpoint: mount.destination,
       read_only: mount.readOnly,
       shared_with: [...new Set(users.filter((user) => overlap(user.path, path)).map(({ container }) => container))],
@@ -74,7 +75,7 @@ export async function describe(client: Client, name: string): Promise<Descriptio
   const native = await withNames(client, await engine.inspectText(client, name));
   const inspect = readInspect(JSON.parse(native));
   const [others, info] = await Promise.all([dockerUsers(client, inspect.name), client.json('GET', '/info')]);
-  const { volume, leftOut } = await volumes(inspect, others);
+  const { volume, leftOut } = await volumes(client, inspect, others);
   const beside = await besideText(client, inspect);
   return {
     arch: text(fields(info).Architecture),

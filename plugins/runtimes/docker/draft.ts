@@ -1,7 +1,16 @@
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { type Committed, type Draft, PluginError, type RestorePlan } from '../../../core/contract/index.js';
-import { carryPlace, fillFolder, makeScratch, type Place, planParents, removeParents, syncFilled } from '../../shared/swap/index.js';
+import {
+  carryPlace,
+  fillFolder,
+  makeParents,
+  makeScratch,
+  type Place,
+  planParents,
+  removeParents,
+  syncFilled,
+} from '../../shared/swap/index.js';
 import { type CommitDeps, commitDraft } from './commit.js';
 import { engine } from './engine.js';
 import { bringImage, hasImage, withImageName } from './images.js';
@@ -81,7 +90,7 @@ class DockerDraft implements Draft {
     this.layout = await layOut(client, { ...plans, id: journal.id }, { volume: (name) => this.note(journal.volumes, name) });
     journal.places.push(...this.layout.places.values());
     await this.save();
-    for (const place of journal.places) await makeScratch(place);
+    for (const place of journal.places) await (place.way === 'made' ? makeParents(place) : makeScratch(place));
     const folders = new Map([...this.layout.places].map(([name, place]) => [name, fillFolder(place)]));
     if (this.isPart) return folders;
     await ensureNetworks(this.deps, plans.inspect, journal, this.signal);

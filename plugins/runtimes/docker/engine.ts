@@ -16,6 +16,16 @@ export async function orAbsent<T>(call: Promise<T>): Promise<T | undefined> {
 
 const container = (ref: string, rest: string) => `/containers/${encodeURIComponent(ref)}${rest}`;
 
+/** The folder of this machine that a volume's options lead to (`o=bind`): the engine mounts it while a container has it.
+ *  undefined when they lead nowhere, or elsewhere. */
+export function volumeDevice(told: Fields): string | undefined {
+  const { o, device } = fields(told.Options);
+  const isBind = text(o)
+    .split(',')
+    .some((one) => one === 'bind' || one === 'rbind');
+  return text(told.Driver) === 'local' && isBind && text(device).startsWith('/') ? text(device) : undefined;
+}
+
 /** The calls that more than one part needs, by name or id. */
 export const engine = {
   inspectText(client: Client, ref: string): Promise<string> {
@@ -60,15 +70,28 @@ export const engine = {
     const mount = await readFile(`${text(DockerRootDir)}/image/vfs/layerdb/mounts/${id}/mount-id`, 'utf8').catch(() => '');
     return /^[0-9a-f]{64}$/.test(mount) ? `${text(DockerRootDir)}/vfs/dir/${mount}` : undefined;
   },
-  /** Where a volume's files are. */
-  async volumePath(client: Client, name: string): Promise<string | undefined> {
-    return text(fields(await orAbsent(client.json('GET', `/volumes/${encodeURIComponent(name)}`))).Mountpoint) || undefined;
+  /** What the engine shows of a volume. */
+  async volume(client: Client, name: string): Promise<Fields | undefined> {
+    const found = await orAbsent(client.json('GET', `/volumes/${encodeURIComponent(name)}`));
+    return found === undefined ? undefined : fields(found);
   },
-  async createVolume(client: Client, name: string, labels: Fields = {}): Promise<string> {
-    return text(
-      fields(
-        await client.json('POST', '/volumes/create', { body: { Name: name, ...(Object.keys(labels).length > 0 && { Labels: labels }) } }),
-      ).Mountpoint,
+  /** The folders that volumes' options lead to, by volume. */
+  async volumeDevices(client: Client): Promise<ReadonlyMap<string, string>> {
+    const all = items(fields(await client.json('GET', '/volumes')).Volumes).map(fields);
+    return new Map(
+      all.flatMap((one) => {
+        const device = volumeDevice(one);
+        return device === undefined ? [] : [[text(one.Name), device] as const];
+      }),
     );
+  },
+  /** Where a volume's files are, mounted or not. */
+  async volumePath(client: Client, name: string): Promise<string | undefined> {
+    const found = await engine.volume(client, name);
+    return found && (volumeDevice(found) ?? (text(found.Mountpoint) || undefined));
+  },
+  /** @param how Driver, DriverOpts and Labels, as the API takes them */
+  async createVolume(client: Client, name: string, how: Fields): Promise<void> {
+    await client.json('POST', '/volumes/create', { body: { Name: name, ...how } });
   },
 };

@@ -1,12 +1,13 @@
 import { PluginError, type RestorePlan } from '../../../core/contract/index.js';
-import { madePlace, type Place, planPlace } from '../../shared/swap/index.js';
+import { type Place, planPlace } from '../../shared/swap/index.js';
 import type { Client } from './client.js';
 import { engine } from './engine.js';
 import type { Inspect } from './inspect.js';
-import { type Fields, fields, text } from './narrow.js';
+import { type Fields, fields } from './narrow.js';
 import { type Decision, decidePlaces, isClone } from './placement.js';
 import type { MountSource } from './recipe.js';
 import { foreignLabels } from './remap.js';
+import { makeVolume, placeNewVolume, refuseServerVolume, toldVolume } from './volumes.js';
 
 export interface Layout {
   readonly decisions: readonly Decision[];
@@ -20,15 +21,14 @@ interface Made {
   volume(name: string): Promise<void>;
 }
 
-/** Labels are kept: compose takes a volume without its own for somebody else's; a clone's belongs to no project. Options are not:
- *  they may lead to a server's folder, which must not be filled anew. */
-function labelsOf(inspect: Inspect, volume: string, clone: boolean): Fields {
-  const labels = fields(inspect.beside.find((one) => text(one.Name) === volume && one.Mountpoint !== undefined)?.Labels);
+/** Labels are kept: compose takes a volume without its own for somebody else's; a clone's belongs to no project. */
+function labelsOf(told: Fields, clone: boolean): Fields {
+  const labels = fields(told.Labels);
   return Object.fromEntries(Object.entries(labels).filter(([name]) => !clone || !foreignLabels.test(name)));
 }
 
 /** Decides where each mount of the new container lies, and makes the volumes. Each is told to `made` before it exists.
- *  @throws PluginError invalid, exists */
+ *  @throws PluginError invalid, exists, unsupported */
 export async function layOut(
   client: Client,
   {
@@ -53,11 +53,16 @@ export async function layOut(
       continue;
     }
     const path = await engine.volumePath(client, after);
-    if (path !== undefined && source) places.set(name, await planPlace(path, 'folder', planned));
+    if (path !== undefined && source) {
+      await refuseServerVolume(client, after);
+      places.set(name, await planPlace(path, 'folder', planned));
+    }
     if (path !== undefined) continue;
     await made.volume(after);
-    const live = await engine.createVolume(client, after, labelsOf(inspect, mount.volume, isClone(plan)));
-    if (source) places.set(name, madePlace(live));
+    const told = toldVolume(inspect, mount.volume);
+    const same = !isClone(plan) && after === mount.volume;
+    await makeVolume(client, { name: after, told, labels: labelsOf(told, isClone(plan)), same, held: source !== undefined });
+    if (source) places.set(name, await placeNewVolume(client, after, planned));
   }
   refuseStrangers(plan, places);
   return { decisions, places: new Map([...places].sort(([, a], [, b]) => a.live.length - b.live.length)), sources };

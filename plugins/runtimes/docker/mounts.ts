@@ -11,6 +11,9 @@ export interface NamedMount extends Mount {
 
 const systemPath = /^\/($|(lib[^/]*|usr|bin|sbin|proc|sys|dev|run|var\/run)(\/|$))/;
 
+/** Whether the path is one of the host's system, which belongs to no container. */
+export const isSystemPath = (path: string): boolean => systemPath.test(path);
+
 function sanitized(name: string): string {
   const clean = name
     .replace(/^\/+/, '')
@@ -33,20 +36,32 @@ export function namedMounts(inspect: Inspect): readonly NamedMount[] {
 
 export type Judged =
   | { readonly mount: NamedMount; readonly leftOut: string }
-  | { readonly mount: NamedMount; readonly kind: 'folder' | 'file'; readonly path: string };
+  | {
+      readonly mount: NamedMount;
+      readonly kind: 'folder' | 'file';
+      readonly path: string;
+      /** What is left out of it, as Source has it. */
+      readonly excludes?: readonly string[];
+      /** As Source has it. */
+      readonly unavailable?: string;
+    };
 
-/** Whether a mount belongs to a backup. @throws PluginError not_found when its place vanished */
+/** Whether a mount that is no volume belongs to a backup. @throws PluginError not_found when its place vanished */
 export async function judge(mount: NamedMount): Promise<Judged> {
-  if (mount.type === 'volume') return { mount, kind: 'folder', path: await present(mount, `Volume ${mount.volume}`) };
   if (mount.type !== 'bind') return { mount, leftOut: `a ${mount.type || 'nameless'} mount keeps nothing` };
-  if (systemPath.test(mount.source)) return { mount, leftOut: 'a path of the host system' };
-  const path = await present(mount, `Folder ${mount.source}`);
-  if (systemPath.test(path)) return { mount, leftOut: 'leads to a path of the host system' }; // /etc/localtime → /usr/share
+  if (isSystemPath(mount.source)) return { mount, leftOut: 'a path of the host system' };
+  const path = await realPlace(mount, `Folder ${mount.source}`);
+  if (isSystemPath(path)) return { mount, leftOut: 'leads to a path of the host system' }; // /etc/localtime → /usr/share
   const found = await stat(path);
   if (found.isDirectory()) return { mount, kind: 'folder', path };
   if (found.isFile()) return { mount, kind: 'file', path };
   return { mount, leftOut: found.isSocket() ? 'a socket' : 'neither a folder nor a file' };
 }
+
+type Kept = Extract<Judged, { path: string }>;
+
+const isSame = (one: Kept, other: Kept): boolean =>
+  one.path === other.path || (one.mount.volume !== '' && one.mount.volume === other.mount.volume);
 
 /** A folder or file that is stored. */
 export interface StoredMount {
@@ -57,24 +72,30 @@ export interface StoredMount {
   readonly alsoAt: readonly string[];
   /** What lies in it and is stored by itself, as Source.excludes has it. */
   readonly excludes: readonly string[];
+  /** As Source has it. */
+  readonly unavailable?: string;
 }
 
-/** The mounts that belong to a backup: each folder once, and one in another apart from it. @throws PluginError not_found */
-export async function storedMounts(
-  inspect: Inspect,
-): Promise<{ readonly stored: readonly StoredMount[]; readonly leftOut: readonly Extract<Judged, { leftOut: string }>[] }> {
-  const judged = await Promise.all(namedMounts(inspect).map(judge));
+/** The mounts that belong to a backup: each folder once, and one in another apart from it. */
+export function storedMounts(judged: readonly Judged[]): {
+  readonly stored: readonly StoredMount[];
+  readonly leftOut: readonly Extract<Judged, { leftOut: string }>[];
+} {
   const kept = judged.flatMap((one) => ('path' in one ? [one] : []));
-  const first = kept.filter((one, n) => kept.findIndex(({ path }) => path === one.path) === n);
+  const first = kept.filter((one, n) => kept.findIndex((other) => isSame(one, other)) === n);
   const stored = first.map((one) => ({
     ...one,
-    alsoAt: kept.filter(({ path, mount }) => path === one.path && mount !== one.mount).map(({ mount }) => mount.destination),
-    excludes: first.filter(({ path }) => path !== one.path && within(path, one.path)).map(({ path }) => literalPattern(path, one.path)),
+    alsoAt: kept.filter((other) => isSame(one, other) && other.mount !== one.mount).map(({ mount }) => mount.destination),
+    excludes: [
+      ...(one.excludes ?? []),
+      ...first.filter(({ path }) => path !== one.path && within(path, one.path)).map(({ path }) => literalPattern(path, one.path)),
+    ],
   }));
   return { stored, leftOut: judged.flatMap((one) => ('leftOut' in one ? [one] : [])) };
 }
 
-async function present(mount: NamedMount, what: string): Promise<string> {
+/** Where the mount's place really is. @throws PluginError not_found */
+export async function realPlace(mount: NamedMount, what: string): Promise<string> {
   try {
     return await realpath(mount.source);
   } catch (cause) {

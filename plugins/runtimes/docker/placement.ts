@@ -11,6 +11,7 @@ import type { Inspect } from './inspect.js';
 import { type NamedMount, namedMounts } from './mounts.js';
 import { droppedLabels } from './remap.js';
 import { dockerUsers } from './users.js';
+import { comesBack, toldVolume } from './volumes.js';
 
 export interface Decision {
   readonly mount: NamedMount;
@@ -31,6 +32,8 @@ export interface Decision {
 interface Ground {
   readonly client: Client;
   readonly plan: RestorePlan;
+  /** As it was backed up. */
+  readonly inspect: Inspect;
   /** The container that is replaced. */
   readonly current: Inspect | undefined;
   /** What other containers have mounted. */
@@ -116,6 +119,11 @@ async function restoredPlace(ground: Ground, mount: NamedMount): Promise<Choice>
   return { after, action: isShared && (await pathOf(ground, mount, after)) !== undefined ? 'join' : 'restore' };
 }
 
+/** A volume whose options lead to where its files are. */
+async function isMadeAnew({ plan, inspect }: Ground, mount: NamedMount, after: string): Promise<boolean> {
+  return isVolume(mount) && !isClone(plan) && after === mount.volume && (await comesBack(toldVolume(inspect, mount.volume)));
+}
+
 async function decide(ground: Ground, mount: NamedMount): Promise<Decision> {
   const { plan } = ground;
   const source = plan.sources.find(({ name }) => name === mount.source_name);
@@ -126,7 +134,8 @@ async function decide(ground: Ground, mount: NamedMount): Promise<Decision> {
   if (source === undefined) choice = { action: 'keep', after: wanted ?? currentPlace(ground, mount) ?? ownPlace(mount) };
   else if (wanted !== undefined) choice = { action: 'copy', after: wanted };
   else choice = await restoredPlace(ground, mount);
-  const missing = choice.action === 'keep' && described !== undefined && (await pathOf(ground, mount, choice.after)) === undefined;
+  const isKept = choice.action === 'keep' && described !== undefined;
+  const missing = isKept && (await pathOf(ground, mount, choice.after)) === undefined && !(await isMadeAnew(ground, mount, choice.after));
   const isOwn = wanted !== undefined || currentPlace(ground, mount) !== undefined;
   const readOnly = choice.action === 'keep' && described !== undefined && isClone(plan) && !isOwn;
   const users = await usersOf(ground, mount, choice.after);
@@ -151,7 +160,7 @@ export async function decidePlaces(client: Client, plan: RestorePlan, inspect: I
     );
     const known = twin && decisions.find((one) => one.mount === twin);
     if (known) decisions.push({ ...known, mount });
-    else decisions.push(await decide({ client, plan, current, users, earlier: decisions }, mount));
+    else decisions.push(await decide({ client, plan, inspect, current, users, earlier: decisions }, mount));
   }
   return decisions;
 }

@@ -25,6 +25,7 @@ import { fields, text } from './narrow.js';
 import { decidePlaces, placementOf } from './placement.js';
 import { plannedInspect } from './remap.js';
 import { swapEngine } from './undo.js';
+import { judgeMounts } from './volumes.js';
 
 const resumeTries = 6; // with doubling waits from 100 ms: 3 s, more than an engine's short hiccup
 
@@ -59,11 +60,12 @@ export class DockerRuntime implements Runtime {
   async sources(id: string): Promise<readonly Source[]> {
     const inspect = await engine.inspect(this.client, checkName(id));
     const found: Source[] = [await rootSource(inspect, () => engine.vfsRoot(this.client, inspect.id))];
-    const { stored } = await storedMounts(inspect); // describe tells what is left out
-    for (const { mount, kind, path, excludes } of stored) {
+    const { stored } = storedMounts(await judgeMounts(this.client, inspect)); // describe tells what is left out
+    for (const { mount, kind, path, excludes, unavailable } of stored) {
       const origin = mount.type === 'volume' ? 'new' : 'host';
       const inner = (await mountsInside(path)).map(({ exclude }) => exclude);
-      found.push({ name: mount.source_name, origin, kind, path, excludes: [...ownExcludes, ...excludes, ...inner] });
+      const source: Source = { name: mount.source_name, origin, kind, path, excludes: [...ownExcludes, ...excludes, ...inner] };
+      found.push({ ...source, ...(unavailable !== undefined && { unavailable }) });
     }
     return found;
   }

@@ -7,6 +7,7 @@ import { releaseImage } from './images.js';
 import { isNewContainer, type Journal, type Own, oldName, temporaryName } from './journal.js';
 import { releaseNetworks } from './networks.js';
 import { dockerUsers } from './users.js';
+import { removeMadeFolder } from './volumes.js';
 
 export interface SwapDeps {
   readonly client: Client;
@@ -40,6 +41,7 @@ export async function discardDraft(deps: SwapDeps, journal: Journal): Promise<vo
   if (isNewContainer(journal)) await engine.remove(client, journal.newId === '' ? temporaryName(journal) : journal.newId);
   for (const place of journal.places.toReversed()) await clearPlace(place, false);
   for (const volume of journal.volumes) await orAbsent(client.json('DELETE', `/volumes/${encodeURIComponent(volume)}?force=1`));
+  for (const place of journal.places.toReversed()) await removeMadeFolder(place);
   await releaseNetworks(deps, journal);
   await releaseImage(deps, journal);
 }

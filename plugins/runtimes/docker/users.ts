@@ -9,12 +9,13 @@ import { fields, items, text } from './narrow.js';
 /** All mounts of all containers but one; those that a restore keeps aside do not count. */
 export async function dockerUsers(client: Client, except: string): Promise<readonly PlaceUser[]> {
   const users: PlaceUser[] = [];
+  const devices = await engine.volumeDevices(client);
   for (const row of await engine.containers(client)) {
     const container = nameOf(row);
     if (container === except || isHidden(container)) continue;
     const running = listedState(row.State) !== 'stopped';
     for (const mount of items(row.Mounts).map(fields)) {
-      const path = text(mount.Source);
+      const path = devices.get(text(mount.Name)) ?? text(mount.Source);
       if (path.startsWith('/')) users.push({ container, running, path: await realPath(path) });
     }
   }
