@@ -1,5 +1,6 @@
-/** Seals what must not be read from the database files: AES-256-GCM under a key of this appliance. */
-import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
+/** Seals what must not be read from the database files, and signs what this appliance must know again: AES-256-GCM and
+ *  HMAC-SHA-256 under a key of this appliance. */
+import { createCipheriv, createDecipheriv, createHmac, hkdfSync, randomBytes } from 'node:crypto';
 import { open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
@@ -7,6 +8,8 @@ export interface Vault {
   /** `purpose` is bound to the text: a sealed text copied to another record doesn't open. */
   seal(text: string, purpose: string): string;
   unseal(sealed: string, purpose: string): string;
+  /** HMAC-SHA-256 in hex, under a key that HKDF derives for the purpose alone. */
+  mac(text: string, purpose: string): string;
 }
 
 const keyBytes = 32;
@@ -48,6 +51,10 @@ export async function openVault(folder: string): Promise<Vault> {
       const decipher = createDecipheriv('aes-256-gcm', key, bytes.subarray(0, nonceBytes), { authTagLength: tagBytes });
       decipher.setAAD(Buffer.from(purpose)).setAuthTag(bytes.subarray(nonceBytes, nonceBytes + tagBytes));
       return Buffer.concat([decipher.update(bytes.subarray(nonceBytes + tagBytes)), decipher.final()]).toString('utf8');
+    },
+    mac(text, purpose) {
+      const own = Buffer.from(hkdfSync('sha256', key, '', `mac/${purpose}`, keyBytes));
+      return createHmac('sha256', own).update(text).digest('hex');
     },
   };
 }

@@ -26,6 +26,7 @@ const table = {
   untrusted: [502, false],
   invalid: [400, false],
   exists: [409, false],
+  needs_consent: [409, false],
   damaged: [502, false],
   stalled: [504, true],
   aborted: [503, true],

@@ -8,3 +8,4 @@ export * from './manifest.js';
 export * from './meter.js';
 export * from './pack.js';
 export * from './record.js';
+export * from './seal.js';

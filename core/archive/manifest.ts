@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { type Description, PluginError, type Source } from '../contract/index.js';
 import type { Compression } from './layout.js';
+import type { Seal } from './seal.js';
 
 /** A stored file: `sha256` is of the bytes as they lie on the target, so that sha256sum checks it. */
 export interface StoredFile {
@@ -41,6 +42,7 @@ export interface Manifest {
   readonly result: 0;
   readonly left_out: readonly { readonly path: string; readonly reason: string }[];
   readonly archives: readonly ArchiveEntry[];
+  readonly seal?: Seal;
 }
 
 export const imageSource = '@image';

@@ -10,6 +10,7 @@ export const pluginErrorCodes = [
   'exists', // something is already there
   'conflict', // another container or operation stands in the way
   'in_use', // the thing is used by something else
+  'needs_consent', // it would be given rights that nobody has granted
   'damaged', // stored bytes are not what was written
   'stalled', // no byte moved for too long
   'aborted', // the signal was aborted

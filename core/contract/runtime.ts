@@ -83,6 +83,13 @@ export interface Conflict {
   readonly fix: string;
 }
 
+/** A right over the host that a container would have beyond an ordinary one. */
+export interface Grant {
+  readonly code: string; // privileged, host_folder, hook, …
+  /** Which one, in words that a person can judge; the same text for the same right, on any appliance. */
+  readonly what: string;
+}
+
 /** What a restore does with one source of the container.
  *  restore: what the run holds takes the place of what is there, or the source is made anew · keep: it is mounted as it is
  *  · join: another container has it, so it is mounted as it is · copy: a clone gets its own under a new name. */
@@ -157,6 +164,10 @@ export interface Runtime extends AsyncDisposable {
   pause(id: string): Promise<AsyncDisposable>;
   /** Thaws; fine when it is not frozen. For leases that outlived their worker. */
   resume(id: string): Promise<void>;
+  /** Every right over the host that the described container would have beyond an ordinary one, as the plan's remap leaves it:
+   *  sorted, each once, in stable text. Complete: what is not listed must not be had, so what the plugin does not know is
+   *  listed. `shares`: folders whose contents any container may have. */
+  grants(plan: RestorePlan, o: { readonly shares: readonly string[] }): Promise<readonly Grant[]>;
   /** What committing the plan would run into. `volume_in_use`: a running container uses what would be replaced, and the
    *  restore is refused; all others are told and leave a new container stopped, or need nothing. */
   conflicts(plan: RestorePlan): Promise<readonly Conflict[]>;

@@ -16,6 +16,8 @@ import {
   runManifest,
   runName,
   runTime,
+  type Sealer,
+  sealedManifest,
   unpackFile,
 } from '../archive/index.js';
 import { type Description, PluginError, type PluginLog, type Runtime, type Target } from '../contract/index.js';
@@ -34,6 +36,7 @@ export interface BackupWorld {
   readonly runtime: Runtime;
   readonly target: Target;
   readonly workFolder: string;
+  readonly sealer: Sealer;
   readonly newBase: boolean;
   readonly newBaseRatio: number;
   readonly signal: AbortSignal;
@@ -113,7 +116,8 @@ class Run {
     const image = await this.#image();
     const tracks = await this.#tracks();
     await this.#passes(tracks);
-    const manifest = this.#manifest([...(image ? [image.archive] : []), ...tracks.flatMap(({ archives }) => archives)], image?.digest);
+    const stored = [...(image ? [image.archive] : []), ...tracks.flatMap(({ archives }) => archives)];
+    const manifest = sealedManifest(this.#manifest(stored, image?.digest), this.world.sealer);
     await storer.smallFile(`${run}/${manifestName}`, () => Readable.from([Buffer.from(manifestText(manifest))]));
     const back = await runManifest(this.world.target, record, run, this.world.signal);
     if (JSON.stringify(back) !== JSON.stringify(manifest))

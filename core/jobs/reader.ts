@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { type Manifest, recordFolder, recordRuns, runManifest } from '../archive/index.js';
 import { anySignal, PluginError, type PluginLog, type Runtime, type Target } from '../contract/index.js';
 import type { Plugins } from '../plugins/loaded.js';
+import { askedConsent, type ConsentWorld, openSealer } from './consent.js';
 import type { BackupSpec, Place, RestoreSpec, WorkerEnvironment } from './job.js';
 import { openPlace, type PlaceOpening } from './places.js';
 import { foundRun } from './records.js';
@@ -63,7 +64,15 @@ export function createRecordReader(deps: ReaderDeps): RecordReader {
         return all.sort((a, b) => (a.run < b.run ? 1 : -1)).map(({ shown }) => shown);
       }),
     manifest: ({ dest, job_name }, run) => reading(dest, (target, signal) => runManifest(target, recordFolder(job_name), run, signal)),
-    restorePlan: (spec) => reading(spec.src, (target, signal) => plannedRestore(target, deps.runtime(spec.type), spec, signal)),
+    restorePlan: (spec) =>
+      reading(spec.src, async (target, signal) => {
+        const world = {
+          runtime: deps.runtime(spec.type),
+          sealer: await openSealer(environment.stateFolder),
+          shares: Object.values(environment.shares),
+        };
+        return plannedRestore(world, target, spec, signal);
+      }),
     purge: ({ dest, job_name }) => reading(dest, (target) => target.remove(recordFolder(job_name))),
     shareFolders: (share, path) =>
       reading({ target: 'local', path: `/${share}/` }, async (target) => {
@@ -83,11 +92,13 @@ const mayWrite = (folder: string): Promise<boolean> =>
     () => false,
   );
 
-async function plannedRestore(target: Target, runtime: Runtime, spec: RestoreSpec, signal: AbortSignal): Promise<object> {
+async function plannedRestore(world: ConsentWorld, target: Target, spec: RestoreSpec, signal: AbortSignal): Promise<object> {
+  const { runtime } = world;
   const { record, manifest } = await foundRun(target, spec.src.portfolio, signal);
   const plan = await restorePlan(runtime, spec, manifest);
   const conflicts = await runtime.conflicts(plan);
   const placement = await runtime.places(plan);
+  const asked = await askedConsent(world, plan, manifest);
   const verb = plan.action === 'create' ? 'make' : 'build beside the old one';
   return {
     action: plan.action,
@@ -99,6 +110,7 @@ async function plannedRestore(target: Target, runtime: Runtime, spec: RestoreSpe
     conflicts,
     places: placement.places,
     warnings: placeWarnings(placement),
+    ...asked,
     steps: [
       `check the ${manifest.archives.length} archives of ${record}/${manifest.run}`,
       ...(manifest.image ? [`load the image ${manifest.container.image || manifest.image.digest} if the engine lacks it`] : []),

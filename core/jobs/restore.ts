@@ -15,13 +15,13 @@ import {
   type Target,
   type Warning,
 } from '../contract/index.js';
+import { askedConsent, type ConsentWorld, requireConsent } from './consent.js';
 import { containerOf, type RestoreSpec, type Undo } from './job.js';
 import { type FoundRun, foundRun } from './records.js';
 import { allInTurns, sourcesAtOnce } from './turns.js';
 
-export interface RestoreWorld {
+export interface RestoreWorld extends ConsentWorld {
   readonly spec: RestoreSpec;
-  readonly runtime: Runtime;
   readonly target: Target;
   /** How long what is replaced is kept. */
   readonly undoMs: number;
@@ -66,13 +66,15 @@ export async function restorePlan(runtime: Runtime, spec: RestoreSpec, manifest:
   };
 }
 
-/** Runs it. On any failure the container is as it was. @throws PluginError */
+/** Runs it. On any failure the container is as it was.
+ *  @throws PluginError needs_consent (rights over the host that nobody granted) */
 export async function restoreRun(world: RestoreWorld): Promise<RestoreOutcome> {
   const { runtime, target, spec, signal } = world;
   await runtime.recover(containerOf(spec)); // what other restores left is theirs
   const found = await foundRun(target, spec.src.portfolio, signal);
   const until = Date.now() + world.undoMs;
   const plan = { ...(await restorePlan(runtime, spec, found.manifest)), ...(world.undoMs > 0 && { undoUntil: until }) };
+  requireConsent(await askedConsent(world, plan, found.manifest), spec.consent);
   await refuseBlocking(runtime, plan);
   await checkPieces(target, found);
   const draft = await runtime.draft(plan, { signal });

@@ -11,6 +11,7 @@ import { Bandwidth } from '../policy/index.js';
 import { openVault } from '../secrets.js';
 import { backupRun } from './backup.js';
 import { boundBuffers } from './buffers.js';
+import { openSealer } from './consent.js';
 import { type BackupSpec, orderPurpose, type RestoreSpec, type RunOrder, type WorkerMessage, type WorkerRequest } from './job.js';
 import { holdLease } from './lease.js';
 import { openPlace, type PlaceOpening } from './places.js';
@@ -68,6 +69,7 @@ async function backup(order: RunOrder, spec: BackupSpec, plugins: Plugins): Prom
       runtime,
       target,
       workFolder,
+      sealer: await openSealer(env.stateFolder),
       newBase,
       newBaseRatio: env.newBaseRatio,
       signal,
@@ -87,7 +89,8 @@ async function restore(order: RunOrder, spec: RestoreSpec, plugins: Plugins): Pr
   await using runtime = await plugins.openRuntime(spec.type, env.runtimes[spec.type] ?? {}, opening);
   await using target = await openPlace(plugins, env, spec.src, await placeOpening(order));
   const progress = (value: number) => post({ type: 'progress', progress: value });
-  const done = await restoreRun({ spec, runtime, target, undoMs: env.undoMs, signal: stop.signal, log, progress });
+  const consent = { runtime, sealer: await openSealer(env.stateFolder), shares: Object.values(env.shares) };
+  const done = await restoreRun({ spec, target, undoMs: env.undoMs, signal: stop.signal, log, progress, ...consent });
   return { type: 'result', result: 0, ...done };
 }
 

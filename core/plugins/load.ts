@@ -35,6 +35,7 @@ const isRuntime = (value: unknown): value is Runtime =>
     'pause',
     'resume',
     'conflicts',
+    'grants',
     'draft',
     'recover',
     'undo',

@@ -7,7 +7,7 @@ import { part } from '../support/api-client.js';
 import { makeAppliance, ownDockerd } from '../support/appliance.js';
 import type { Dockerd } from '../support/dockerd.js';
 import { freePort } from '../support/free-port.js';
-import { backUp, makeJob, restore, restorePlan } from './fidelity-bench.js';
+import { backUp, consented, makeJob, restore, restorePlan } from './fidelity-bench.js';
 
 const docker = await ownDockerd(t);
 // What an undo keeps would hold on to the volumes that are to be lost below.
@@ -226,7 +226,7 @@ t.test('on another engine', async (t) => {
   await loseAll();
   const second = await ownDockerd(t);
   const b = await makeAppliance(t, { dockerd: second, shares: { test: a.share } });
-  await restore(b.service, { portfolio: 'rich', container: 'rich', type: 'docker' });
+  await restore(b.service, await consented(b.service, { portfolio: 'rich', container: 'rich', type: 'docker' }));
   t.same(await settingsOf(second, 'rich'), before);
   await second.exec('rich', contents);
   await second.removeContainer('rich');

@@ -63,6 +63,7 @@ const spec = {
 } as const;
 
 const heldLease = async () => ({ expired: () => false, release: () => undefined, [Symbol.asyncDispose]: async () => undefined });
+const sealer = { appliance: 'faults', mac: () => 'faults' };
 const never = new AbortController().signal;
 const log = () => undefined;
 
@@ -70,7 +71,7 @@ function runner(runtime: Runtime, work: string): Pick<FaultBench, 'backUp' | 're
   return {
     async backUp(target, { newBase = false, signal = never } = {}) {
       const workFolder = await mkdtemp(join(work, 'run-'));
-      const world = { id: 1, spec, runtime, target, workFolder, newBase, newBaseRatio: 0.5, signal, log };
+      const world = { id: 1, spec, runtime, target, workFolder, newBase, newBaseRatio: 0.5, sealer, signal, log };
       try {
         return await backupRun({ ...world, progress: () => undefined, lease: heldLease });
       } finally {
@@ -81,7 +82,7 @@ function runner(runtime: Runtime, work: string): Pick<FaultBench, 'backUp' | 're
       const portfolio = run === undefined ? 'faults' : `faults/${run}`;
       const src = { target: 'local', path: '/test', portfolio } as const;
       const order = { job_name: 'back', container_id: container, type: 'lxc', src, disable: false };
-      return restoreRun({ spec: order, runtime, target, undoMs: 0, signal, log, progress: () => undefined });
+      return restoreRun({ spec: order, runtime, target, sealer, shares: [], undoMs: 0, signal, log, progress: () => undefined });
     },
   };
 }

@@ -83,13 +83,15 @@ export interface RestoreWish {
   readonly type: 'lxc' | 'docker';
   readonly remap?: Body;
   readonly place?: PlaceWish;
+  readonly consent?: string;
 }
 
-const restoreBody = ({ portfolio, container, type, remap, place = inShare }: RestoreWish): Body => ({
+const restoreBody = ({ portfolio, container, type, remap, place = inShare, consent }: RestoreWish): Body => ({
   container_id: container,
   type,
   src: { ...place, portfolio },
   ...(remap && { remap }),
+  ...(consent !== undefined && { consent }),
 });
 
 /** Restores and waits for it: the state in full. @throws Error when the run failed */
@@ -100,6 +102,12 @@ export async function restore(service: DemoService, wish: RestoreWish): Promise<
 
 export function restorePlan(service: DemoService, wish: RestoreWish): Promise<unknown> {
   return service.call('POST', '/restore/plan', { job_name: 'plan', ...restoreBody(wish) });
+}
+
+/** As an owner does who has looked at the plan of what another appliance backed up. */
+export async function consented(service: DemoService, wish: RestoreWish): Promise<RestoreWish> {
+  const consent = part(await restorePlan(service, wish), 'consent');
+  return { ...wish, ...(typeof consent === 'string' && { consent }) };
 }
 
 /** The manifest's archives of a source, as `level path`. */

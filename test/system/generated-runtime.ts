@@ -117,6 +117,9 @@ class GeneratedRuntime implements Runtime {
   async places(): Promise<{ places: []; warnings: [] }> {
     return { places: [], warnings: [] };
   }
+  async grants(): Promise<[]> {
+    return [];
+  }
   async resume(): Promise<void> {}
   async undo(): Promise<void> {}
   async dropUndo(): Promise<void> {}

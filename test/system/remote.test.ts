@@ -8,7 +8,7 @@ import type { Dockerd } from '../support/dockerd.js';
 import { destroyLxc, startLxc } from '../support/lxc.js';
 import { type RemoteBed, remoteKinds, startRemote } from '../support/remotes.js';
 import { makeDockerSubject } from './docker-subject.js';
-import { allDifferences, backUp, makeJob, type PlaceWish, restore, settle, type Trees, treesOf } from './fidelity-bench.js';
+import { allDifferences, backUp, consented, makeJob, type PlaceWish, restore, settle, type Trees, treesOf } from './fidelity-bench.js';
 import { makeLxcSubject } from './lxc-subject.js';
 
 /** A start of LXC stamps the root's own folder; the engine makes mount points of Docker's. */
@@ -98,8 +98,12 @@ for (const kind of remoteKinds) {
     t.match(dirs, [{ name: `container-backup@of-${kind}`, type: 'b', is_dir: true, write: true }, { type: 'b' }], 'the records are listed');
     const name = `of-${kind}`;
     a.alsoDestroy(name);
-    await restore(a.service, { portfolio: name, container: name, type: 'lxc', place });
-    await restore(a.service, { portfolio: `${name}-docker`, container: `${name}-docker`, type: 'docker', place });
+    for (const [container, type] of [
+      [name, 'lxc'],
+      [`${name}-docker`, 'docker'],
+    ] as const) {
+      await restore(a.service, await consented(a.service, { portfolio: container, container, type, place }));
+    }
     const back = await kept.now();
     t.same(allDifferences(kept.lxc, back.lxc, ofStart), [], 'lxc');
     t.same(allDifferences(kept.docker, back.docker), [], 'docker');

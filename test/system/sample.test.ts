@@ -7,7 +7,8 @@ import { type Listing, listings } from '../fixtures/sample-container.js';
 import { isBody, part } from '../support/api-client.js';
 import { makeAppliance } from '../support/appliance.js';
 import { destroyLxc, lxc } from '../support/lxc.js';
-import { allIn, list, restored } from './wishes.js';
+import { consented, restore } from './fidelity-bench.js';
+import { allIn, list } from './wishes.js';
 
 const fixtures = fileURLToPath(new URL('../fixtures/', import.meta.url));
 const formats = (await readdir(fixtures)).filter((name) => /^format-\d+$/.test(name));
@@ -47,7 +48,8 @@ for (const format of formats) {
     t.ok(Object.keys(expected).length >= 4);
     a.alsoDestroy('copy');
     for (const [portfolio, sources] of Object.entries(expected)) {
-      const state = await restored(a.service, { container_id: 'copy', src: { target: 'local', path: `/test/${format}`, portfolio } });
+      const place = { target: 'local', path: `/test/${format}` } as const;
+      const state = await restore(a.service, await consented(a.service, { container: 'copy', type: 'lxc', portfolio, place }));
       t.match(
         state,
         { result: 0, run: portfolio.split('/')[1], conflicts: [] },

@@ -5,6 +5,7 @@ import {
   type ContainerSummary,
   type Description,
   type Draft,
+  type Grant,
   type Image,
   type Placement,
   PluginError,
@@ -17,6 +18,7 @@ import { planConflicts } from './conflicts.js';
 import { describe } from './describe.js';
 import { openDraft } from './draft.js';
 import { engine, orAbsent } from './engine.js';
+import { engineGrants } from './grants.js';
 import { savedImage } from './images.js';
 import { checkName, isHidden, listedState, nameOf } from './inspect.js';
 import { openJournals } from './journal.js';
@@ -106,6 +108,10 @@ export class DockerRuntime implements Runtime {
   async conflicts(plan: RestorePlan): Promise<readonly Conflict[]> {
     checkName(plan.container);
     return planConflicts(this.client, plan);
+  }
+
+  async grants(plan: RestorePlan, { shares }: { readonly shares: readonly string[] }): Promise<readonly Grant[]> {
+    return engineGrants(this.client, plan, shares);
   }
 
   async draft(plan: RestorePlan, o: { signal: AbortSignal }): Promise<Draft> {

@@ -15,13 +15,30 @@ export interface MountEntry {
   readonly options: readonly string[];
 }
 
-const assignment = /^(\s*)([^\s#=]+)(\s*=[ \t]*)(.*?)(\s*)$/;
+interface Line {
+  readonly key: string;
+  readonly value: string;
+  /** What stands before and after the value. */
+  readonly before: string;
+  readonly after: string;
+}
+
+/** Without a pattern over the whole line: a record's author could have one tried for hours. */
+function assignment(content: string): Line | undefined {
+  const equals = content.indexOf('=');
+  const key = content.slice(0, equals).trim();
+  if (equals < 0 || !/^[^\s#]+$/.test(key)) return undefined;
+  const rest = content.slice(equals + 1).replace(/^[ \t]+/, '');
+  const value = rest.trimEnd();
+  const start = content.length - rest.length;
+  return { key, value, before: content.slice(0, start), after: content.slice(start + value.length) };
+}
 
 /** All assignments in the order of the file; comments and empty lines are skipped. */
 export function settings(text: string): Setting[] {
   return text.split('\n').flatMap((content, line) => {
-    const [, , key, , value] = assignment.exec(content) ?? [];
-    return key === undefined || value === undefined ? [] : [{ key, line, value }];
+    const found = assignment(content);
+    return found === undefined ? [] : [{ key: found.key, line, value: found.value }];
   });
 }
 
@@ -36,10 +53,8 @@ export function rewrite(text: string, change: (one: Setting) => string): string 
   for (const one of settings(text)) {
     const value = change(one);
     const content = lines[one.line];
-    if (value === one.value || content === undefined) continue;
-    lines[one.line] = content.replace(assignment, (_all, indent: string, key: string, equals: string, _old: string, rest: string) =>
-      [indent, key, equals, value, rest].join(''),
-    );
+    const found = content === undefined ? undefined : assignment(content);
+    if (found && value !== one.value) lines[one.line] = `${found.before}${value}${found.after}`;
   }
   return lines.join('\n');
 }

@@ -5,6 +5,7 @@ import {
   type ContainerSummary,
   type Description,
   type Draft,
+  type Grant,
   type Placement,
   PluginError,
   type PluginLog,
@@ -19,6 +20,7 @@ import { addresses, rootOf } from './config.js';
 import { configConflicts, missingConflicts, nameConflicts, userConflicts } from './conflicts.js';
 import { descriptionOf } from './describe.js';
 import { type DraftDeps, LxcDraft } from './draft.js';
+import { grantsOf } from './grants.js';
 import { idShift } from './ids.js';
 import { openJournals } from './journal.js';
 import { layoutOf } from './layout.js';
@@ -118,6 +120,10 @@ export class LxcRuntime implements Runtime {
   async places(given: RestorePlan): Promise<Placement> {
     const plan = remapped(given);
     return placementOf(plan, await this.#decide(plan));
+  }
+
+  async grants(plan: RestorePlan, { shares }: { readonly shares: readonly string[] }): Promise<readonly Grant[]> {
+    return grantsOf(plan, { shares, lxcPath: this.#tools.path });
   }
 
   async draft(given: RestorePlan, o: { signal: AbortSignal }): Promise<Draft> {

@@ -13,6 +13,7 @@ import {
   type Runtime,
   type Source,
 } from '../../../core/contract/index.js';
+import { testGrants } from './grants.js';
 
 /** What the suite needs of an engine. */
 export interface RuntimeConformance {
@@ -283,6 +284,7 @@ export function runtimeConformance(o: RuntimeConformance): void {
     await t.test('pause and resume', (t) => testPause(t, runtime, id));
     const saved = await save(t, runtime, id);
     await t.test('discard leaves no trace', (t) => testDiscard(t, runtime, saved, clone));
+    await t.test('grants', (t) => testGrants(t, runtime, planOf(saved, clone, 'create')));
     await t.test('remap', (t) => testRemap(t, runtime, saved, clone));
     await t.test('create', (t) => testClone(t, runtime, saved, clone));
     await t.test('replace', (t) => testReplace(t, runtime, saved, id));

@@ -1,0 +1,80 @@
+/** How both runtimes list rights over the host. A record is written by whoever can write to its target: its texts are shown so
+ *  that they cannot pass for others, and its paths are followed before they are believed. */
+import { readlink, realpath } from 'node:fs/promises';
+import { dirname, isAbsolute, join, normalize, relative } from 'node:path';
+import type { Grant } from '../../core/contract/index.js';
+import { within } from './paths.js';
+
+/** Sorted by code and text, each once. */
+export function sortedGrants(found: readonly Grant[]): readonly Grant[] {
+  const keyed = new Map(found.map((grant) => [JSON.stringify([grant.code, grant.what]), grant]));
+  return [...keyed].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, grant]) => grant);
+}
+
+const hidden = /[\\\p{C}\p{Zl}\p{Zp}]/gu;
+
+/** The text with what a screen does not show, or shows otherwise, as escapes; two texts never become one. */
+export function printable(text: string): string {
+  return text.replace(hidden, (one) => (one === '\\' ? '\\\\' : `\\u{${one.codePointAt(0)?.toString(16)}}`));
+}
+
+/** As printable, in quotes where it would not stand out among other words. */
+export function quoted(text: string): string {
+  const shown = printable(text);
+  return /^[^\s"]+$/.test(shown) ? shown : `"${shown.replaceAll('"', '\\"')}"`;
+}
+
+/** A value of a record that is to be JSON. */
+export const shownJson = (value: unknown): string => printable(JSON.stringify(value) ?? String(value));
+
+export interface Folders {
+  /** What lies in these may be had by any container … */
+  readonly shares: readonly string[];
+  /** … but not what lies in these: the engine's own. */
+  readonly except: readonly string[];
+}
+
+const systemPath = /^\/($|(lib[^/]*|usr|bin|sbin|etc|boot|root|proc|sys|run|var\/(run|lib|spool))(\/|$))/;
+
+const ordinaryCode = 'host_folder';
+
+function codeOf(path: string): string {
+  if (/\.sock$/.test(path)) return 'socket';
+  if (within(path, '/dev')) return 'device';
+  return systemPath.test(path) ? 'system_path' : ordinaryCode;
+}
+
+/** The right to a path of the host at a place in the container; undefined for what lies in a share. */
+export async function hostPathGrant(path: string, place: string, folders: Folders): Promise<Grant | undefined> {
+  const clean = normalize(path).replace(/(?<=.)\/+$/, '');
+  const isPlain = isAbsolute(path) && !path.split('/').includes('..');
+  const real = isPlain ? await leadsTo(clean) : undefined;
+  if (real !== undefined && (await isShared(real, folders))) return undefined;
+  const isElsewhere = real !== undefined && real !== clean;
+  const code = [codeOf(clean), codeOf(real ?? clean)].find((one) => one !== ordinaryCode) ?? ordinaryCode;
+  return { code, what: `${quoted(clean)}${isElsewhere ? ` (leads to ${quoted(real)})` : ''} at ${quoted(place)}` };
+}
+
+async function isShared(real: string, { shares, except }: Folders): Promise<boolean> {
+  const reals = (folders: readonly string[]) => Promise.all(folders.map(async (folder) => (await leadsTo(folder)) ?? folder));
+  const [open, own] = await Promise.all([reals(shares.filter((share) => share !== '/')), reals(except)]);
+  return open.some((share) => within(real, share)) && !own.some((folder) => within(real, folder) || within(folder, real));
+}
+
+const isLink = (path: string): Promise<boolean> =>
+  readlink(path).then(
+    () => true,
+    () => false,
+  );
+
+/** Where a path leads when every link is followed. What is not there lies in the nearest folder that is; undefined for a link
+ *  that leads nowhere, and for what cannot be looked at. */
+async function leadsTo(path: string): Promise<string | undefined> {
+  for (let there = path; ; there = dirname(there)) {
+    try {
+      return join(await realpath(there), relative(there, path));
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT') || (await isLink(there))) return undefined;
+    }
+  }
+}
