@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { type Manifest, recordFolder, recordRuns, runManifest } from '../archive/index.js';
 import { anySignal, PluginError, type PluginLog, type Runtime, type Target } from '../contract/index.js';
 import type { Plugins } from '../plugins/loaded.js';
-import { askedConsent, type ConsentWorld, openSealer } from './consent.js';
+import { askedConsent, openSealer } from './consent.js';
 import type { BackupSpec, Place, RestoreSpec, WorkerEnvironment } from './job.js';
 import { openPlace, type PlaceOpening } from './places.js';
 import { foundRun } from './records.js';
@@ -64,15 +64,7 @@ export function createRecordReader(deps: ReaderDeps): RecordReader {
         return all.sort((a, b) => (a.run < b.run ? 1 : -1)).map(({ shown }) => shown);
       }),
     manifest: ({ dest, job_name }, run) => reading(dest, (target, signal) => runManifest(target, recordFolder(job_name), run, signal)),
-    restorePlan: (spec) =>
-      reading(spec.src, async (target, signal) => {
-        const world = {
-          runtime: deps.runtime(spec.type),
-          sealer: await openSealer(environment.stateFolder),
-          shares: Object.values(environment.shares),
-        };
-        return plannedRestore(world, target, spec, signal);
-      }),
+    restorePlan: (spec) => reading(spec.src, (target, signal) => plannedRestore(deps, target, spec, signal)),
     purge: ({ dest, job_name }) => reading(dest, (target) => target.remove(recordFolder(job_name))),
     shareFolders: (share, path) =>
       reading({ target: 'local', path: `/${share}/` }, async (target) => {
@@ -92,12 +84,14 @@ const mayWrite = (folder: string): Promise<boolean> =>
     () => false,
   );
 
-async function plannedRestore(world: ConsentWorld, target: Target, spec: RestoreSpec, signal: AbortSignal): Promise<object> {
-  const { runtime } = world;
+async function plannedRestore(deps: ReaderDeps, target: Target, spec: RestoreSpec, signal: AbortSignal): Promise<object> {
+  const { stateFolder, shares } = deps.environment;
+  const runtime = deps.runtime(spec.type);
   const { record, manifest } = await foundRun(target, spec.src.portfolio, signal);
   const plan = await restorePlan(runtime, spec, manifest);
   const conflicts = await runtime.conflicts(plan);
   const placement = await runtime.places(plan);
+  const world = { runtime, sealer: await openSealer(stateFolder), shares: Object.values(shares) };
   const asked = await askedConsent(world, plan, manifest);
   const verb = plan.action === 'create' ? 'make' : 'build beside the old one';
   return {
