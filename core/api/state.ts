@@ -20,7 +20,7 @@ function richState(state: JobState, next: number | undefined): object {
   const { code: _code, result: _result, last_run, next_run: _next, undo, ...rich } = state;
   return {
     ...rich,
-    ...(undo === undefined ? {} : { undo: { id: undo.id, until: stamp(undo.until) } }),
+    ...(undo === undefined ? {} : { undo: { ...undo, until: stamp(undo.until) } }),
     ...(last_run === undefined ? {} : { last_run_at: stamp(last_run) }),
     ...(next === undefined ? {} : { next_run_at: stamp(next) }),
   };

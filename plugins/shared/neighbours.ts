@@ -1,0 +1,76 @@
+/** Running containers of any engine, by what their processes see: an engine knows only its own. */
+import { readdir, readFile } from 'node:fs/promises';
+import { within } from './paths.js';
+import { isAbsent } from './places.js';
+
+export interface Neighbour {
+  readonly engine: 'docker' | 'lxc' | 'podman';
+  /** LXC: its name. Docker, Podman: its id. */
+  readonly id: string;
+  /** Folders and files of this machine that are mounted in it. */
+  readonly paths: readonly string[];
+}
+
+interface MountLine {
+  readonly device: string; // major:minor
+  /** Of what is mounted, within its file system. */
+  readonly root: string;
+  readonly point: string;
+}
+
+const decoded = (field: string): string =>
+  field.replace(/\\([0-7]{3})/g, (_all, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)));
+
+/** /proc/<pid>/mountinfo (proc(5)); '' when the process has ended. */
+async function mountLines(pid: string): Promise<MountLine[]> {
+  const table = await contentOf(`/proc/${pid}/mountinfo`);
+  return table.split('\n').flatMap((line) => {
+    const [, , device, root, point] = line.split(' ');
+    return device === undefined || root === undefined || point === undefined
+      ? []
+      : [{ device, root: decoded(root), point: decoded(point) }];
+  });
+}
+
+/** '' for a process that has ended meanwhile. */
+async function contentOf(file: string): Promise<string> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined;
+    if (isAbsent(error) || code === 'ESRCH' || code === 'EINVAL') return '';
+    throw error;
+  }
+}
+
+/** How each engine names the control group of a container (cgroupfs and systemd drivers). */
+const groups: readonly (readonly [Neighbour['engine'], RegExp])[] = [
+  ['docker', /\/docker[/-]([0-9a-f]{64})(\.scope)?(\/|$)/m],
+  ['podman', /\/libpod-([0-9a-f]{64})(\.scope)?(\/|$)/m],
+  ['lxc', /\/lxc\.payload[./]([^/\n]+)(\/|$)/m],
+];
+
+/** Where what is mounted in a container lies here; undefined when this machine has it mounted nowhere. */
+function hostPath(own: readonly MountLine[], { device, root }: MountLine): string | undefined {
+  const holding = own.filter((one) => one.device === device && within(root, one.root));
+  const closest = holding.toSorted((a, b) => b.root.length - a.root.length)[0];
+  if (closest === undefined) return undefined;
+  const rest = root.slice(closest.root === '/' ? 1 : closest.root.length + 1);
+  return rest === '' ? closest.point : `${closest.point === '/' ? '' : closest.point}/${rest}`;
+}
+
+/** All that run at the moment. */
+export async function runningNeighbours(): Promise<readonly Neighbour[]> {
+  const own = await mountLines('self');
+  const found = new Map<string, Neighbour>();
+  for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
+    const cgroup = await contentOf(`/proc/${pid}/cgroup`);
+    for (const [engine, pattern] of groups) {
+      const id = pattern.exec(cgroup)?.[1];
+      if (id === undefined || found.has(`${engine}/${id}`)) continue;
+      const paths = (await mountLines(pid)).map((line) => hostPath(own, line)).filter((path) => path !== undefined);
+      if (paths.length > 0) found.set(`${engine}/${id}`, { engine, id, paths: [...new Set(paths)] });
+    }
+  }
+  return [...found.values()];
+}
