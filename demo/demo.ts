@@ -68,6 +68,16 @@ async function restore(service: DemoService, subject: Subject, container: string
   addRow(`${subject.type}: ${what}`, state, differing);
 }
 
+/** What a restore must not touch: the folder that the job leaves out is as it was, and the shared volume is still one. */
+async function checkNeighbourhood(subject: Subject, container: string, media: Map<string, Snapshot>): Promise<void> {
+  const [own, others] = [await subject.places(container), await subject.places(subject.neighbour)];
+  addRow(`${subject.type}: its media folder, left out by the job`, {}, differences(media, await snapshotOf(own.media)));
+  const isOne = own.volume === others.volume;
+  const expected = container === subject.name;
+  const what = expected ? 'the volume that it shares is one with its neighbour' : 'has a volume of its own';
+  addRow(`${subject.type}: ${what}`, {}, isOne === expected ? [] : [`${own.volume} and ${others.volume}`]);
+}
+
 /** What a careless hand does to a container. */
 async function harm(places: Places): Promise<void> {
   for (const folder of [places.data, places.volume]) {
@@ -80,6 +90,7 @@ async function harm(places: Places): Promise<void> {
 async function show(service: DemoService, subject: Subject): Promise<void> {
   const places = await subject.places(subject.name);
   for (const folder of [places.data, places.volume]) await makeNastyTree(folder);
+  await fs.writeFile(join(places.media, 'film'), 'too large for a backup');
   const { root, volume } = await treesOf(subject, subject.name);
   say(`${subject.type}: ${subject.name} runs, with ${root.size + volume.size} entries, many of them hard to keep`);
   const job = await service.create('backup', {
@@ -89,14 +100,18 @@ async function show(service: DemoService, subject: Subject): Promise<void> {
     dest: { target: 'local', path: `/test/${subject.type}` },
     at: notSoon(),
     features: ['compress', 'pause'],
+    exclude: [`${subject.mediaSource}:*`],
   });
   await backUp(service, subject, job, 'first backup');
   for (const folder of [places.data, places.volume]) await changeTree(folder);
   const before = await treesOf(subject, subject.name);
   await backUp(service, subject, job, 'second backup, after changes');
   await harm(places);
+  const media = await snapshotOf(places.media);
   await restore(service, subject, subject.name, 'restored in place', before);
+  await checkNeighbourhood(subject, subject.name, media);
   await restore(service, subject, subject.clone, 'restored as a clone', before);
+  await checkNeighbourhood(subject, subject.clone, media);
 }
 
 async function demo(folder: string): Promise<void> {

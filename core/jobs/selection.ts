@@ -6,6 +6,12 @@ export interface Selection {
   readonly left_out: Description['left_out'];
 }
 
+/** The source that an exclude leaves out as a whole: `volume:<name>`, or all that is in it, `<name>:*`. */
+function wholeSource(name: string, rest: string): string | undefined {
+  if (name === 'volume') return rest;
+  return name !== 'rootfs' && /^\/*\**$/.test(rest) ? name : undefined;
+}
+
 /** @param exclude `volume:<name>` or `<source>:/path/glob`
  *  @throws PluginError invalid: an exclude that names no source · unavailable: a source that cannot be read now */
 export function selection(description: Description, sources: readonly Source[], exclude: readonly string[]): Selection {
@@ -14,11 +20,13 @@ export function selection(description: Description, sources: readonly Source[], 
   for (const one of exclude) {
     const colon = one.indexOf(':');
     const [name, rest] = [one.slice(0, colon), one.slice(colon + 1)];
-    const source = kept.get(name === 'volume' ? rest : name);
-    if (source === undefined || (source.name === 'rootfs' && name === 'volume')) throw unknown(one, sources);
-    if (name === 'volume') kept.delete(rest);
-    else kept.set(name, { ...source, excludes: [...source.excludes, `./${rest.replace(/^\/+/, '')}`] });
-    left_out.push({ path: name === 'volume' ? source.path : one, reason: 'excluded by the job' });
+    const whole = wholeSource(name, rest);
+    const source = sources.find((known) => known.name === (whole ?? name));
+    if (source === undefined || whole === 'rootfs') throw unknown(one, sources);
+    const still = kept.get(source.name);
+    if (whole !== undefined) kept.delete(whole);
+    else if (still) kept.set(name, { ...still, excludes: [...still.excludes, `./${rest.replace(/^\/+/, '')}`] });
+    left_out.push({ path: whole === undefined ? one : source.path, reason: 'excluded by the job' });
   }
   const closed = [...kept.values()].find(({ unavailable }) => unavailable !== undefined);
   if (closed !== undefined) throw new PluginError('unavailable', closed.unavailable ?? '');
