@@ -2,6 +2,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { within } from './paths.js';
 import { isAbsent } from './places.js';
+import type { PlaceUser } from './swap/index.js';
 
 export interface Neighbour {
   readonly engine: 'docker' | 'lxc' | 'podman';
@@ -59,8 +60,18 @@ function hostPath(own: readonly MountLine[], { device, root }: MountLine): strin
   return rest === '' ? closest.point : `${closest.point === '/' ? '' : closest.point}/${rest}`;
 }
 
+/** What containers of other engines have mounted while they run.
+ *  @param isOwn whether it is one of the caller's, who knows more of it */
+export async function neighbourUsers(isOwn: (neighbour: Neighbour) => boolean): Promise<readonly PlaceUser[]> {
+  const others = (await runningNeighbours()).filter((one) => !isOwn(one));
+  return others.flatMap(({ engine, id, paths }) => {
+    const container = engine === 'lxc' ? `LXC container ${id}` : `${engine} container ${id.slice(0, 12)}`;
+    return paths.map((path) => ({ container, running: true, path }));
+  });
+}
+
 /** All that run at the moment. */
-export async function runningNeighbours(): Promise<readonly Neighbour[]> {
+async function runningNeighbours(): Promise<readonly Neighbour[]> {
   const own = await mountLines('self');
   const found = new Map<string, Neighbour>();
   for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {

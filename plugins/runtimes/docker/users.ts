@@ -1,4 +1,5 @@
 /** Which containers of the engine have folders of the host mounted. */
+import { neighbourUsers } from '../../shared/neighbours.js';
 import { realPath } from '../../shared/places.js';
 import type { PlaceUser } from '../../shared/swap/index.js';
 import type { Client } from './client.js';
@@ -6,11 +7,13 @@ import { engine } from './engine.js';
 import { isHidden, listedState, nameOf } from './inspect.js';
 import { fields, items, text } from './narrow.js';
 
-/** All mounts of all containers but one; those that a restore keeps aside do not count. */
+/** All mounts of all containers but one, those of other engines too; those that a restore keeps aside do not count. */
 export async function dockerUsers(client: Client, except: string): Promise<readonly PlaceUser[]> {
   const users: PlaceUser[] = [];
   const devices = await engine.volumeDevices(client);
-  for (const row of await engine.containers(client)) {
+  const rows = await engine.containers(client);
+  const own = new Set(rows.map((row) => text(row.Id)));
+  for (const row of rows) {
     const container = nameOf(row);
     if (container === except || isHidden(container)) continue;
     const running = listedState(row.State) !== 'stopped';
@@ -19,5 +22,5 @@ export async function dockerUsers(client: Client, except: string): Promise<reado
       if (path.startsWith('/')) users.push({ container, running, path: await realPath(path) });
     }
   }
-  return users;
+  return [...users, ...(await neighbourUsers(({ engine: name, id }) => name === 'docker' && own.has(id)))];
 }

@@ -14,6 +14,7 @@ import {
   type Source,
 } from '../../../core/contract/index.js';
 import { mountsInside } from '../../shared/mounts.js';
+import { neighbourUsers } from '../../shared/neighbours.js';
 import { present, realPath } from '../../shared/places.js';
 import { overlap, ownExcludes, type PlaceUser, Swaps } from '../../shared/swap/index.js';
 import { addresses, rootOf } from './config.js';
@@ -37,9 +38,9 @@ export class LxcRuntime implements Runtime {
   readonly #deps: DraftDeps;
 
   constructor(path: string, o: { readonly stateFolder: string; readonly log: PluginLog }) {
-    this.#tools = new Tools(path);
-    const { log } = o;
-    const deps = { tools: this.#tools, journals: openJournals(o.stateFolder), users: (except: string) => this.#users(except) };
+    const { log, stateFolder } = o;
+    this.#tools = new Tools(path, stateFolder);
+    const deps = { tools: this.#tools, journals: openJournals(stateFolder), users: (except: string) => this.#users(except) };
     this.#deps = { ...deps, log, swaps: new Swaps(deps.journals, swapEngine(deps), log) };
   }
 
@@ -173,17 +174,18 @@ export class LxcRuntime implements Runtime {
     return names;
   }
 
-  /** What other containers have mounted. */
+  /** What other containers have mounted, those of other engines too. */
   async #users(except: string): Promise<readonly PlaceUser[]> {
     const users: PlaceUser[] = [];
-    for (const container of await this.#names()) {
+    const names = await this.#names();
+    for (const container of names) {
       if (container === except) continue;
       const paths = bindSources(await this.#tools.config(container));
       if (paths.length === 0) continue;
       const running = (await this.#tools.state(container)) !== 'stopped';
       for (const path of paths) users.push({ container, running, path: await realPath(path) });
     }
-    return users;
+    return [...users, ...(await neighbourUsers(({ engine, id }) => engine === 'lxc' && names.includes(id)))];
   }
 
   async #addressConflicts(plan: RestorePlan): Promise<Conflict[]> {

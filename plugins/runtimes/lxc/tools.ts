@@ -1,5 +1,4 @@
 import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ContainerState, PluginError } from '../../../core/contract/index.js';
@@ -23,7 +22,11 @@ const settleMilliseconds = 250;
 
 /** The lxc-* tools for the containers of one path. */
 export class Tools {
-  constructor(readonly path: string) {}
+  /** @param workFolder for files of a moment */
+  constructor(
+    readonly path: string,
+    private readonly workFolder: string,
+  ) {}
 
   /** The container's folder. @throws PluginError invalid */
   folder(name: string): string {
@@ -52,7 +55,7 @@ export class Tools {
 
   /** As loadProblem, for a configuration that is not a container's yet. Loading opens the log file that it names. */
   async textProblem(text: string): Promise<string | undefined> {
-    const folder = await mkdtemp(join(tmpdir(), 'lxc-config-'));
+    const folder = await mkdtemp(join(this.workFolder, 'config-'));
     try {
       await mkdir(join(folder, 'new'));
       await writeFile(join(folder, 'new', 'config'), text.replace(/^\s*lxc\.(log|console)\..*$/gm, ''));
@@ -63,7 +66,7 @@ export class Tools {
   }
 
   async #loadProblem(path: string, name: string): Promise<string | undefined> {
-    const folder = await mkdtemp(join(tmpdir(), 'lxc-load-'));
+    const folder = await mkdtemp(join(this.workFolder, 'load-'));
     const limit = AbortSignal.timeout(loadSeconds * 1000); // an include may be a pipe that nobody writes to
     try {
       const args = ['-P', path, '-n', name, '-o', join(folder, 'log'), '-l', 'ERROR', '-c', 'lxc.uts.name'];
