@@ -18,13 +18,14 @@ export class ValidationError extends Error {
 
 // The same relative place from core/ and from dist/core/.
 const folder = new URL('../schemas/', import.meta.url);
-let loaded: Ajv2020 | undefined;
+/** The package's schemas: for values of clients, who are told all that is wrong, and for what lies on targets. */
+const loaded = new Map<'all faults' | 'first fault', Ajv2020>();
 
 /** That a schema is one is not looked at each time: ajv compiles the whole description of JSON Schema first, which takes a small
  *  processor seconds. `compiles` looks, once, and a test does for those of the package. */
-function fresh(): Ajv2020 {
+function fresh(faults: 'all faults' | 'first fault' = 'all faults'): Ajv2020 {
   const ajv = new Ajv2020({
-    allErrors: true,
+    allErrors: faults === 'all faults',
     verbose: true,
     useDefaults: true,
     strictTypes: false,
@@ -39,13 +40,14 @@ function record(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-function all(): Ajv2020 {
-  if (loaded !== undefined) return loaded;
-  const ajv = fresh();
+function packaged(faults: 'all faults' | 'first fault'): Ajv2020 {
+  const before = loaded.get(faults);
+  if (before !== undefined) return before;
+  const ajv = fresh(faults);
   for (const name of readdirSync(folder).filter((n) => n.endsWith('.json'))) {
     ajv.addSchema(schemaText(name.slice(0, -'.json'.length)));
   }
-  loaded = ajv;
+  loaded.set(faults, ajv);
   return ajv;
 }
 
@@ -87,10 +89,9 @@ function fault(e: ErrorObject): Fault {
   }
 }
 
+/** Fills defaults into the value. */
 function apply<T>(validate: ValidateFunction<T>, value: unknown): T {
-  // Defaults are filled into a copy: the caller's value stays as it is.
-  const copy: unknown = structuredClone(value);
-  if (validate(copy)) return copy;
+  if (validate(value)) return value;
   const errors = (validate.errors ?? []).filter((e) => e.keyword !== 'if').map(fault);
   throw new ValidationError(errors.filter((e, i) => errors.findIndex((o) => o.pointer === e.pointer && o.reason === e.reason) === i));
 }
@@ -104,18 +105,29 @@ export type Frozen<T> = T extends readonly (infer Item)[]
 /** The type that a schema of the package describes, defaults filled in; made from the schema itself. */
 export type Shape<Name extends keyof Shapes> = Frozen<Shapes[Name]>;
 
-/** The value, with defaults, once it has passed schemas/<name>.json; `name#/$defs/part` takes a part of it.
- *  @throws ValidationError */
-export function parsed<Name extends keyof Shapes>(schemaName: Name, value: unknown): Shape<Name> {
+function validator<Name extends keyof Shapes>(schemaName: Name, faults: 'all faults' | 'first fault'): ValidateFunction<Shape<Name>> {
   const [name, part] = schemaName.split('#');
-  const validate = all().getSchema<Shape<Name>>(`urn:container-backup:${name}:v1${part === undefined ? '' : `#${part}`}`);
+  const id = `urn:container-backup:${name}:v1${part === undefined ? '' : `#${part}`}`;
+  const validate = packaged(faults).getSchema<Shape<Name>>(id);
   if (validate === undefined) throw new Error(`no schema ${schemaName}`);
-  return apply(validate, value);
+  return validate;
+}
+
+/** The value, with defaults, once it has passed schemas/<name>.json; `name#/$defs/part` takes a part of it. The caller's value
+ *  stays as it is. @throws ValidationError */
+export function parsed<Name extends keyof Shapes>(schemaName: Name, value: unknown): Shape<Name> {
+  return apply(validator(schemaName, 'all faults'), structuredClone(value));
+}
+
+/** The same for a value that may be large and anybody's, and that only the caller holds: defaults are filled into the value itself,
+ *  and only the first fault is told, since telling a fault takes more memory than making it. @throws ValidationError */
+export function parsedOwn<Name extends keyof Shapes>(schemaName: Name, value: unknown): Shape<Name> {
+  return apply(validator(schemaName, 'first fault'), value);
 }
 
 /** The same for a schema that isn't the package's, such as a plugin's options. @throws ValidationError */
 export function checked<T>(schema: Record<string, unknown>, value: unknown): T {
-  return apply(fresh().compile<T>(schema), value);
+  return apply(fresh().compile<T>(schema), structuredClone(value));
 }
 
 let description: Ajv2020 | undefined;

@@ -33,7 +33,7 @@ function shape(schema, own) {
 }
 
 const pascal = (name) => name.replace(/(^|[^A-Za-z]+)([a-z])/g, (_, _between, letter) => letter.toUpperCase());
-const options = { bannerComment: '', additionalProperties: true, ignoreMinAndMaxItems: true, format: false };
+const options = { bannerComment: '', additionalProperties: false, ignoreMinAndMaxItems: true, format: false };
 const texts = ['// Made by scripts/schema-types.mjs from schemas/*.json. Changes are lost.\n'];
 const names = new Map();
 for (const [name, schema] of schemas) {

@@ -1,5 +1,5 @@
 /** The archive format: what lies on a target, how a level is packed and extracted, and how each byte is accounted for.
- *  Knows the contract and nothing else of the project. */
+ *  Knows the contract and the schemas, which parse what lies there. */
 export { childOutcome } from './child.js';
 export * from './compress.js';
 export * from './extract.js';
@@ -8,4 +8,5 @@ export * from './manifest.js';
 export * from './meter.js';
 export * from './pack.js';
 export * from './record.js';
+export * from './record-runs.js';
 export * from './seal.js';

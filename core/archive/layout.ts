@@ -1,4 +1,5 @@
 /** Names on a target. One record a job: `container-backup@<job_name>/`, one folder a run inside it. */
+import { PluginError } from '../contract/index.js';
 
 export const recordPrefix = 'container-backup@';
 export const manifestName = 'manifest.json';
@@ -8,6 +9,20 @@ const runPattern = /^\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2}$/;
 const lastTime = Date.UTC(9999, 0);
 
 export type Compression = 'none' | 'zstd';
+
+declare const inRecord: unique symbol;
+/** A path relative to a record that cannot lead out of it. Only isRecordPath and recordPath make one. */
+export type RecordPath = string & { readonly [inRecord]: true };
+
+/** Whether a path is relative and holds no empty part, '.', '..' or control character. */
+export const isRecordPath = (path: string): path is RecordPath =>
+  path.split('/').every((part) => !['', '.', '..'].includes(part) && !/\p{Cc}/u.test(part));
+
+/** @throws PluginError invalid */
+export function recordPath(path: string): RecordPath {
+  if (isRecordPath(path)) return path;
+  throw new PluginError('invalid', `${JSON.stringify(path)} is no path in a record`);
+}
 
 export const recordFolder = (jobName: string): string => `${recordPrefix}${jobName}`;
 /** Whether it is the name of a run: a time that there is, and one that names sort by. Anybody can make a folder on a target. */

@@ -1,51 +1,39 @@
+/** The manifest of a run: what schemas/manifest.json says, and what no schema can say. */
 import { createHash } from 'node:crypto';
-import { type Description, PluginError, type Source } from '../contract/index.js';
-import type { Compression } from './layout.js';
+import { PluginError } from '../contract/index.js';
+import { parsedOwn, type Shape, ValidationError } from '../schemas.js';
+import { parseBoundedJson } from './json-text.js';
+import { isRecordPath, isRunName, type RecordPath } from './layout.js';
 import type { Seal } from './seal.js';
+
+type Written = Shape<'manifest'>;
+type WrittenArchive = Written['archives'][number];
 
 /** A stored file: `sha256` is of the bytes as they lie on the target, so that sha256sum checks it. */
 export interface StoredFile {
-  readonly path: string; // relative to the record
+  readonly path: RecordPath;
   readonly stored_bytes: number;
   readonly sha256: string;
   /** Some targets keep a large file as several in this folder of the record: joined in the order of their names they are it. */
-  readonly pieces?: { readonly folder: string; readonly count: number };
+  readonly pieces?: { readonly folder: RecordPath; readonly count: number };
 }
 
-/** One tar level. Levels of a source are extracted in the order of `archives`. */
-export interface ArchiveEntry extends StoredFile {
-  readonly source: string; // '@image' is the engine's image
-  readonly level: number;
-  readonly compression: Compression;
-  readonly bytes: number; // before compression
-  readonly entries: number;
-  /** Some file has names that are not in this level: links that lead out of the source, or to what is excluded. */
-  readonly outside_links?: true;
-  /** GNU tar's snapshot of this level, zstd; only where later runs build on it. */
-  readonly snapshot?: StoredFile;
-}
+/** One tar level. Levels of a source are extracted in the order of `archives`; `bytes` is before compression.
+ *  `outside_links`: some file has names that are not in this level: links that lead out of the source, or to what is excluded. */
+export type ArchiveEntry = Omit<WrittenArchive, keyof StoredFile | 'snapshot'> &
+  StoredFile & {
+    /** GNU tar's snapshot of this level, zstd; only where later runs build on it. */
+    readonly snapshot?: StoredFile;
+  };
 
 /** `excludes`: what levels on this base must leave out, too. */
-export type StoredSource = Pick<Source, 'name' | 'origin' | 'kind'> & { readonly excludes?: readonly string[] };
+export type StoredSource = Written['sources'][number];
 
-export interface Manifest {
-  readonly format: 1;
-  readonly run: string;
-  readonly job: { readonly id: number; readonly name: string };
-  readonly container: Description;
-  readonly sources: readonly StoredSource[];
-  readonly image?: { readonly digest: string };
-  readonly features: readonly string[];
-  readonly started: string; // RFC 3339
-  readonly ended: string;
-  readonly pause_ms: number;
-  readonly result: 0;
-  readonly left_out: readonly { readonly path: string; readonly reason: string }[];
-  readonly archives: readonly ArchiveEntry[];
-  readonly seal?: Seal;
-}
+export type Manifest = Omit<Written, 'archives'> & { readonly archives: readonly ArchiveEntry[]; readonly seal?: Seal };
 
 export const imageSource = '@image';
+/** Of a message; what is wrong may be as long as the manifest. */
+const mostWords = 300;
 
 /** The file: the manifest's JSON on the first line, its SHA-256 in hex on the second. */
 export function manifestText(manifest: Manifest): string {
@@ -53,64 +41,63 @@ export function manifestText(manifest: Manifest): string {
   return `${body}\n${createHash('sha256').update(body).digest('hex')}\n`;
 }
 
-const object = (value: unknown): Record<string, unknown> | undefined =>
-  typeof value === 'object' && value !== null && !Array.isArray(value) ? Object.fromEntries(Object.entries(value)) : undefined;
+const pathsOf = ({ path, pieces, snapshot }: WrittenArchive): (string | undefined)[] => [
+  path,
+  pieces?.folder,
+  snapshot?.path,
+  snapshot?.pieces?.folder,
+];
+const isPlaced = (written: Written): written is Manifest =>
+  written.archives.flatMap(pathsOf).every((path) => path === undefined || isRecordPath(path));
 
-const safePath = (path: unknown): boolean =>
-  typeof path === 'string' && path !== '' && path.split('/').every((part) => part !== '' && part !== '.' && part !== '..');
-
-function isStored(value: unknown): boolean {
-  const file = object(value);
-  if (file === undefined || !safePath(file.path) || !Number.isInteger(file.stored_bytes)) return false;
-  const pieces = object(file.pieces);
-  const piecesFit = file.pieces === undefined || (safePath(pieces?.folder) && Number.isInteger(pieces?.count));
-  return piecesFit && /^[0-9a-f]{64}$/.test(String(file.sha256));
+/** Names that come twice would be extracted into each other. */
+function twice(names: readonly string[]): string | undefined {
+  const seen = new Set<string>();
+  return names.find((name) => seen.size === seen.add(name).size);
 }
 
-function isArchive(value: unknown): boolean {
-  const archive = object(value);
-  return (
-    archive !== undefined &&
-    isStored(archive) &&
-    typeof archive.source === 'string' &&
-    Number.isInteger(archive.level) &&
-    (archive.compression === 'none' || archive.compression === 'zstd') &&
-    (archive.snapshot === undefined || isStored(archive.snapshot))
-  );
+/** What keys say against each other, in words. Each source has levels 0, 1, … in this order: a level that is missing, or comes
+ *  twice, would be taken for the whole. */
+function contradiction({ run, sources, container, image, archives }: Written): string | undefined {
+  if (!isRunName(run)) return `run ${run} is no time`;
+  const double = twice(sources.map(({ name }) => name)) ?? twice(container.volume.map(({ name }) => name));
+  if (double !== undefined) return `${double} is there twice`;
+  const levels = new Map([...sources.map(({ name }) => name), ...(image ? [imageSource] : [])].map((name) => [name, 0]));
+  for (const { source, level } of archives) {
+    const next = levels.get(source);
+    if (next === undefined) return `an archive is of ${source}, which the run does not have`;
+    if (level !== next || (source === imageSource && level > 0)) return `level ${level} of ${source} is not its next one`;
+    levels.set(source, next + 1);
+  }
+  const [bare] = [...levels].find(([, next]) => next === 0) ?? [];
+  return bare === undefined ? undefined : `nothing is stored of ${bare}`;
 }
 
-function isManifest(value: unknown): value is Manifest {
-  const manifest = object(value);
-  const container = object(manifest?.container);
-  return (
-    manifest?.format === 1 &&
-    typeof manifest.run === 'string' &&
-    object(manifest.job) !== undefined &&
-    typeof container?.name === 'string' &&
-    typeof object(container.native)?.text === 'string' &&
-    Array.isArray(container.volume) &&
-    Array.isArray(manifest.sources) &&
-    manifest.sources.every((source) => /^[a-zA-Z0-9._-]{1,128}$/.test(String(object(source)?.name))) &&
-    Array.isArray(manifest.archives) &&
-    manifest.archives.every(isArchive)
-  );
-}
-
-function parsedJson(text: string): unknown {
+function checkedKeys(value: unknown, where: string): Written {
   try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
+    return parsedOwn('manifest', value);
+  } catch (error) {
+    if (!(error instanceof ValidationError)) throw error;
+    throw notOfFormat(where, error.message);
   }
 }
 
-/** @throws PluginError damaged: cut, altered, or of an unknown format */
-export function parsedManifest(text: string, where: string): Manifest {
-  const [body = '', hash] = text.split('\n');
-  if (createHash('sha256').update(body).digest('hex') !== hash) {
+function notOfFormat(where: string, wrong: string): PluginError {
+  return new PluginError('damaged', `${where} is not what the format allows: ${wrong.slice(0, mostWords)}; restore from another run`);
+}
+
+/** @throws PluginError damaged: cut, altered, of an unknown format, or not what the format allows */
+export function parseManifest(bytes: Buffer, where: string): Manifest {
+  const end = bytes.indexOf('\n');
+  const body = end < 0 ? bytes : bytes.subarray(0, end);
+  const [hash] = bytes.toString('latin1', body.length + 1, body.length + 66).split('\n');
+  if (createHash('sha256').update(body).digest('hex') !== hash)
     throw new PluginError('damaged', `${where} is damaged: its own hash does not hold; restore from another run`);
-  }
-  const value = parsedJson(body);
-  if (!isManifest(value)) throw new PluginError('damaged', `${where} is not a manifest of format 1; update the appliance`);
-  return value;
+  const value = parseBoundedJson(body, where);
+  const isKnown = typeof value === 'object' && value !== null && 'format' in value && value.format === 1;
+  if (!isKnown) throw new PluginError('damaged', `${where} is not a manifest of format 1; update the appliance`);
+  const written = checkedKeys(value, where);
+  const wrong = contradiction(written);
+  if (wrong === undefined && isPlaced(written)) return written;
+  throw notOfFormat(where, wrong ?? 'a path leads out of the record');
 }

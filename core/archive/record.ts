@@ -1,103 +1,143 @@
-/** A record on a target: its runs, what they need, and what nothing needs. */
+/** The runs of a record on a target. Anybody may have made what lies there: what is wrong with one run is told with that run's
+ *  name and stops nothing else, and no more of a run is in memory than what was asked for. */
 import { type Entry, PluginError, type Target } from '../contract/index.js';
-import { isBaseName, isRunFile, isRunName, manifestName } from './layout.js';
-import { type Manifest, parsedManifest } from './manifest.js';
+import { Slots } from '../policy/slots.js';
+import { isRunName, manifestName } from './layout.js';
+import { type Manifest, parseManifest } from './manifest.js';
 
-/** A manifest names a few files a source; this is far beyond any, and keeps memory bounded whatever lies there. */
-const textLimit = 16 << 20;
+/** A manifest names a few files a source; this is far beyond any. */
+const mostBytes = 16 << 20;
+/** A larger manifest takes several times its size while it is read: one at a time in a thread. */
+const largeBytes = 1 << 20;
+const large = new Slots(1);
+/** Names of runs in memory. A record with more is listed again for the older ones. */
+const mostNames = 50_000;
+/** How many folders are looked into at a time; the first few one by one, since the newest is mostly the one. */
+const mostLooks = 64;
 
-/** A small file as text. @throws PluginError not_found, damaged (too large) */
-export async function targetText(target: Target, path: string, signal: AbortSignal): Promise<string> {
-  const chunks: Buffer[] = [];
+/** What a run's folder holds: a whole manifest, one that cannot be used, or none. */
+export type RecordedRun =
+  | { readonly run: string; readonly state: 'complete'; readonly manifest: Manifest }
+  | { readonly run: string; readonly state: 'damaged'; readonly why: string }
+  | { readonly run: string; readonly state: 'empty' };
+
+const manifestPath = (record: string, run: string): string => `${record}/${run}/${manifestName}`;
+
+/** A file of known size as one buffer. @throws PluginError damaged: it has another size by now */
+async function wholeFile(target: Target, path: string, size: number, signal: AbortSignal): Promise<Buffer> {
+  const whole = Buffer.alloc(size);
   let bytes = 0;
   for await (const chunk of await target.get(path, { signal })) {
-    const buffer = Buffer.from(chunk);
-    bytes += buffer.length;
-    if (bytes > textLimit) throw new PluginError('damaged', `${path} is larger than any manifest`);
-    chunks.push(buffer);
+    const given = Buffer.from(chunk);
+    if (bytes + given.length <= size) given.copy(whole, bytes);
+    bytes += given.length;
+    if (bytes > size) break; // the stream is destroyed with the loop
   }
-  return Buffer.concat(chunks).toString('utf8');
+  if (bytes === size) return whole;
+  throw new PluginError('damaged', `${path} has ${bytes > size ? 'more' : 'fewer'} than the ${size} bytes that it had a moment ago`);
 }
 
-export interface RecordRuns {
-  /** Complete runs, newest first. */
-  readonly complete: readonly Manifest[];
-  /** Runs whose manifest is there and cannot be used. What they name is not known, so nothing of the record is rubbish then. */
-  readonly damaged: readonly { readonly run: string; readonly why: string }[];
+async function readManifest(target: Target, record: string, run: string, size: number, signal: AbortSignal): Promise<Manifest> {
+  const path = manifestPath(record, run);
+  if (size > mostBytes) throw new PluginError('damaged', `${path} has ${size} bytes, more than the ${mostBytes} of any manifest`);
+  const free = size > largeBytes ? await large.take(signal) : () => undefined;
+  try {
+    const manifest = parseManifest(await wholeFile(target, path, size, signal), path);
+    if (manifest.run !== run) throw new PluginError('damaged', `${path} is the manifest of ${manifest.run}; the folder was renamed`);
+    return manifest;
+  } finally {
+    free();
+  }
+}
+
+/** Whether an error is about a single file, not about the target. */
+const isOfFile = (error: unknown): error is PluginError =>
+  error instanceof PluginError && (error.code === 'in_use' || !(error.retryable || ofTarget.includes(error.code)));
+const ofTarget: readonly string[] = ['unavailable', 'stalled', 'aborted', 'untrusted'];
+
+/** @throws PluginError damaged for what is wrong with the file, and what is wrong with the target as it is */
+async function asDamage<T>(path: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!isOfFile(error) || error.code === 'damaged') throw error;
+    throw new PluginError('damaged', `${path} cannot be read: ${error.message}`, { cause: error });
+  }
 }
 
 /** The manifest of a run; undefined when the run does not exist. @throws PluginError damaged */
 export async function runManifest(target: Target, record: string, run: string, signal: AbortSignal): Promise<Manifest | undefined> {
-  const path = `${record}/${run}/${manifestName}`;
-  if (!isRunName(run) || (await target.stat(path)) === undefined) return undefined;
-  const manifest = parsedManifest(await targetText(target, path, signal), path);
-  if (manifest.run !== run) throw new PluginError('damaged', `${path} is the manifest of ${manifest.run}; the folder was renamed`);
-  return manifest;
+  if (!isRunName(run)) return undefined;
+  const path = manifestPath(record, run);
+  return asDamage(path, async () => {
+    const there = await target.stat(path);
+    return there && readManifest(target, record, run, sizeOf(there, path), signal);
+  });
 }
 
-export async function recordRuns(target: Target, record: string, signal: AbortSignal): Promise<RecordRuns> {
-  const names: string[] = [];
-  for await (const { name, folder } of target.list(record)) if (folder && isRunName(name)) names.push(name);
-  const complete: Manifest[] = [];
-  const damaged: { run: string; why: string }[] = [];
-  for (const run of names.sort().reverse()) {
+function sizeOf({ folder, size }: Entry, path: string): number {
+  if (folder) throw new PluginError('damaged', `${path} is a folder`);
+  return size;
+}
+
+/** Names of runs before `before`, newest first, no more than are kept in memory. */
+async function newestNames(target: Target, record: string, before: string): Promise<string[]> {
+  let names: string[] = [];
+  const newest = () => names.sort().reverse().slice(0, mostNames);
+  for await (const { name, folder } of target.list(record)) {
+    if (folder && name < before && isRunName(name)) names.push(name);
+    if (names.length >= 2 * mostNames) names = newest();
+  }
+  return newest();
+}
+
+async function* namesOfRuns(target: Target, record: string): AsyncGenerator<string> {
+  for (let before = '~'; ; ) {
+    const names = await newestNames(target, record, before);
+    yield* names;
+    if (names.length < mostNames) return;
+    before = names.at(-1) ?? '';
+  }
+}
+
+/** Looks into several folders at a time, and reads one manifest after the other. */
+async function* lookedInto(target: Target, record: string, runs: readonly string[], signal: AbortSignal): AsyncGenerator<RecordedRun> {
+  const look = async (run: string): Promise<Entry | PluginError | undefined> =>
+    target.stat(manifestPath(record, run)).catch((error: unknown) => {
+      if (isOfFile(error)) return error;
+      throw error;
+    });
+  const found = await Promise.all(runs.map(look));
+  for (const [n, run] of runs.entries()) {
+    const there = found[n];
+    const path = manifestPath(record, run);
     try {
-      const manifest = await runManifest(target, record, run, signal);
-      if (manifest !== undefined) complete.push(manifest);
+      if (there === undefined) yield { run, state: 'empty' };
+      else {
+        const manifest = await asDamage(path, async () => {
+          if (there instanceof PluginError) throw there;
+          return readManifest(target, record, run, sizeOf(there, path), signal);
+        });
+        yield { run, state: 'complete', manifest };
+      }
     } catch (error) {
       if (!(error instanceof PluginError && error.code === 'damaged')) throw error;
-      damaged.push({ run, why: error.message });
+      yield { run, state: 'damaged', why: error.message };
     }
   }
-  return { complete, damaged };
 }
 
-/** Paths inside the record that the runs need. */
-function neededPaths(runs: readonly Manifest[]): Set<string> {
-  const archives = runs.flatMap((run) => run.archives);
-  const manifests = runs.map(({ run }) => `${run}/${manifestName}`);
-  return new Set([
-    ...manifests,
-    ...archives.map(({ path }) => path),
-    ...archives.flatMap(({ snapshot }) => (snapshot ? [snapshot.path] : [])),
-  ]);
-}
-
-/** Also what is unfinished: a record has one writer, which asks before it begins. */
-async function entriesOf(target: Target, folder: string): Promise<Entry[]> {
-  const entries: Entry[] = [];
-  for await (const entry of target.list(folder, { unfinished: true })) entries.push(entry);
-  return entries;
-}
-
-/** Removes what no run of the record needs: leftovers of runs that were broken off or given up. Only names that this
- *  format makes are touched, and nothing at all when there is a run that is not known or not understood: what it needs
- *  cannot be told. @returns the paths that went */
-export async function collectGarbage(target: Target, record: string, runs: RecordRuns): Promise<string[]> {
-  if (runs.damaged.length > 0) return [];
-  const needed = neededPaths(runs.complete);
-  const entries = await entriesOf(target, record);
-  const folders = new Map<string, Entry[]>();
-  for (const { name, folder } of entries) if (folder && isRunName(name)) folders.set(name, await entriesOf(target, `${record}/${name}`));
-  for (const [run, files] of folders) {
-    if (files.some(({ name }) => name === manifestName) && !needed.has(`${run}/${manifestName}`)) return [];
+/** Every run of a record, newest first. A reader that has found what it wants stops: nothing older is looked at.
+ *  @throws PluginError what is wrong with the target as a whole */
+export async function* recordedRuns(target: Target, record: string, signal: AbortSignal): AsyncGenerator<RecordedRun> {
+  let runs: string[] = [];
+  let width = 1;
+  for await (const run of namesOfRuns(target, record)) {
+    runs.push(run);
+    if (runs.length < width) continue;
+    yield* lookedInto(target, record, runs, signal);
+    runs = [];
+    width = Math.min(mostLooks, 2 * width);
   }
-  const isBase = ({ name, folder, unfinished }: Entry) => unfinished || (!folder && isBaseName(name) && !needed.has(name));
-  const bases = entries.filter(isBase).map(({ name }) => name);
-  const gone = [...bases, ...[...folders].flatMap(([run, files]) => garbageOf(run, files, needed))];
-  for (const path of gone) await target.remove(`${record}/${path}`);
-  return gone;
-}
-
-/** The run's folder as a whole, when nothing in it is needed or another's; else its files that are neither. */
-function garbageOf(run: string, files: readonly Entry[], needed: ReadonlySet<string>): string[] {
-  const isUnneeded = ({ name, folder, unfinished }: Entry) => unfinished || (!folder && isRunFile(name) && !needed.has(`${run}/${name}`));
-  const unneeded = files.filter(isUnneeded);
-  const isUsed = [...needed].some((path) => path.startsWith(`${run}/`));
-  return !isUsed && unneeded.length === files.length ? [run] : unneeded.map(({ name }) => `${run}/${name}`);
-}
-
-/** Gives a run up: its manifest first, so that it never exists in part. What it alone needed is garbage then. */
-export async function removeRun(target: Target, record: string, run: string): Promise<void> {
-  await target.remove(`${record}/${run}/${manifestName}`);
+  yield* lookedInto(target, record, runs, signal);
 }

@@ -4,12 +4,13 @@ import { Readable } from 'node:stream';
 import {
   type ArchiveEntry,
   collectGarbage,
-  imageSource,
   type Manifest,
   manifestName,
   manifestText,
   metadataName,
+  newestRuns,
   type RecordRuns,
+  type RunSummary,
   recordFolder,
   recordRuns,
   removeRun,
@@ -19,6 +20,7 @@ import {
   type Sealer,
   sealedManifest,
   unpackFile,
+  withNewRun,
 } from '../archive/index.js';
 import { type Description, PluginError, type PluginLog, type Runtime, type Target } from '../contract/index.js';
 import { type Base, chosenBase } from './base.js';
@@ -58,6 +60,7 @@ export async function backupRun(world: BackupWorld): Promise<BackupOutcome> {
   const chosen = selection(description, await runtime.sources(spec.container_id), spec.exclude ?? []);
   const runs = await recordRuns(target, record, signal);
   for (const { why } of runs.damaged) world.log('warn', why);
+  if (runs.needed === undefined) world.log('warn', `the runs of ${record} need more files than are kept in mind: nothing is collected`);
   const gone = await collectGarbage(target, record, runs);
   if (gone.length > 0) world.log('info', `removed leftovers of broken runs from ${record}`, { paths: gone });
   const run = await freeRun(target, record, runs);
@@ -112,7 +115,7 @@ class Run {
   }
 
   async go(): Promise<BackupOutcome> {
-    const { storer, run, runs, record } = this.parts;
+    const { storer, run, runs, record, description } = this.parts;
     const image = await this.#image();
     const tracks = await this.#tracks();
     await this.#passes(tracks);
@@ -123,7 +126,7 @@ class Run {
     if (JSON.stringify(back) !== JSON.stringify(manifest))
       throw new PluginError('damaged', `the manifest of ${run} does not read back as written`);
     // The run exists now: what fails from here on is told in the log and done by the next run.
-    await this.#afterwards({ ...runs, complete: [manifest, ...runs.complete] }).catch((error: unknown) => {
+    await this.#afterwards(withNewRun(runs, manifest), description).catch((error: unknown) => {
       this.world.log('warn', `retention of ${record} could not end: ${error}`);
     });
     return { run, bytes: storer.bytes, pause_ms: this.#pauseMs };
@@ -134,9 +137,8 @@ class Run {
     const { runtime, spec, signal } = this.world;
     const image = runtime.supports.images ? await runtime.image(spec.container_id) : undefined;
     if (image === undefined) return undefined;
-    for (const { image: kept, archives } of this.parts.runs.complete) {
-      const archive = archives.find(({ source }) => source === imageSource);
-      if (kept?.digest === image.digest && archive && (await this.#isThere(archive))) return { digest: image.digest, archive };
+    for (const { image: kept } of this.parts.runs.complete) {
+      if (kept?.digest === image.digest && (await this.#isThere(kept.archive))) return kept;
     }
     const path = this.parts.storer.freePath(await this.#topStem());
     return { digest: image.digest, archive: await this.parts.storer.image(path, () => image.open(signal)) };
@@ -157,7 +159,7 @@ class Run {
     const tracks: Track[] = [];
     for (const [index, source] of chosen.sources.entries()) {
       const onTop = source.name === 'rootfs' && !this.world.runtime.supports.images;
-      const choice = chosenBase(this.parts.runs.complete, source, this.world.newBaseRatio);
+      const choice = chosenBase(this.parts.runs.newest, source, this.world.newBaseRatio);
       const base = choice.base && !this.world.newBase ? await this.#usableBase(choice.base, index) : undefined;
       const runStem = `${run}/${source.name}`;
       tracks.push({ source, archives: [], runStem, baseStem: onTop ? await this.#topStem() : runStem, ...(base && { base }) });
@@ -270,27 +272,27 @@ class Run {
   }
 
   /** Retention, the cache of what the record holds, and the garbage that retention made. */
-  async #afterwards(all: RecordRuns): Promise<void> {
+  async #afterwards(all: RecordRuns, container: Description): Promise<void> {
     const { record } = this.parts;
     const { target, spec } = this.world;
     const names = all.complete.map(({ run }) => run);
-    const old = new Set(runsToDelete(names, spec.retention));
+    const old = runsToDelete(names, spec.retention);
     for (const run of old) await removeRun(target, record, run);
-    const kept = { ...all, complete: all.complete.filter(({ run }) => !old.has(run)) };
-    if (old.size > 0) await collectGarbage(target, record, kept);
-    await writeMetadata(target, record, kept.complete, this.world);
+    const kept = newestRuns(all, names.length - old.length);
+    if (old.length > 0) await collectGarbage(target, record, kept);
+    await writeMetadata(target, record, { container, runs: kept.complete }, this.world);
   }
 }
 
+interface Metadata {
+  readonly container: Description;
+  readonly runs: readonly RunSummary[];
+}
+
 /** The record's cache, for people and for listings; the manifests are what counts. */
-async function writeMetadata(target: Target, record: string, runs: readonly Manifest[], { id, spec, signal }: BackupWorld): Promise<void> {
-  const [newest] = runs;
-  const listed = runs.map(({ run, started, ended, archives }) => ({
-    run,
-    started,
-    ended,
-    stored_bytes: archives.filter(({ path }) => path.startsWith(`${run}/`)).reduce((sum, archive) => sum + archive.stored_bytes, 0),
-  }));
-  const text = JSON.stringify({ format: 1, job: { id, name: spec.job_name }, container: newest?.container, runs: listed });
+async function writeMetadata(target: Target, record: string, { container, runs }: Metadata, world: BackupWorld): Promise<void> {
+  const { id, spec, signal } = world;
+  const listed = runs.map(({ run, started, ended, own_bytes }) => ({ run, started, ended, stored_bytes: own_bytes }));
+  const text = JSON.stringify({ format: 1, job: { id, name: spec.job_name }, container, runs: listed });
   await target.put(`${record}/${metadataName}`, Readable.from([Buffer.from(text)]), { signal, replace: true });
 }

@@ -1,5 +1,5 @@
 /** Which level 0 a source's new level builds on. */
-import type { ArchiveEntry, Manifest } from '../archive/index.js';
+import type { ArchiveEntry, NewestRun } from '../archive/index.js';
 import type { Source } from '../contract/index.js';
 
 export type Base = ArchiveEntry & { readonly snapshot: NonNullable<ArchiveEntry['snapshot']> };
@@ -15,10 +15,9 @@ const hasSnapshot = (archive: ArchiveEntry): archive is Base => archive.snapshot
 
 const sameTexts = (a: readonly string[], b: readonly string[]): boolean => JSON.stringify(a.toSorted()) === JSON.stringify(b.toSorted());
 
-/** @param runs complete runs, newest first
+/** @param newest the newest complete run, if there is one
  *  @param ratio a differential larger than this part of its base makes a new base */
-export function chosenBase(runs: readonly Manifest[], source: Pick<Source, 'name' | 'kind' | 'excludes'>, ratio: number): BaseChoice {
-  const newest = runs[0];
+export function chosenBase(newest: NewestRun | undefined, source: Pick<Source, 'name' | 'kind' | 'excludes'>, ratio: number): BaseChoice {
   const levels = newest?.archives.filter((archive) => archive.source === source.name) ?? [];
   const base = levels.find((archive) => archive.level === 0);
   if (base === undefined) return {};

@@ -2,14 +2,14 @@
 import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Manifest, recordFolder, recordRuns, runManifest } from '../archive/index.js';
+import { type ArchiveEntry, type Manifest, type RecordedRun, recordedRuns, recordFolder, runManifest } from '../archive/index.js';
 import { anySignal, PluginError, type PluginLog, type Runtime, type Target } from '../contract/index.js';
 import type { Plugins } from '../plugins/loaded.js';
 import { askedConsent, openSealer } from './consent.js';
 import type { BackupSpec, Place, RestoreSpec, WorkerEnvironment } from './job.js';
 import { openPlace, type PlaceOpening } from './places.js';
-import { foundRun } from './records.js';
-import { placeWarnings, restorePlan } from './restore.js';
+import { placeWarnings, restoredRun, restorePlan } from './restore.js';
+import { neededArchives } from './restored-part.js';
 import type { TargetDesk } from './service.js';
 
 export interface RecordReader {
@@ -34,13 +34,26 @@ export interface ReaderDeps {
 /** A client waits for the answer. */
 const answerMs = 30_000;
 
-const sizeOf = ({ archives }: Manifest) => archives.reduce((sum, { bytes }) => sum + bytes, 0);
-const storedOf = ({ archives }: Manifest) => archives.reduce((sum, { stored_bytes }) => sum + stored_bytes, 0);
+/** Characters of what a run left out, as a list of runs shows it: the list must not be as large as all manifests. */
+const leftOutShown = 8 << 10;
 
-/** What the manifest tells of a run, in short. */
-function summary(manifest: Manifest): object {
-  const { run, started, ended, pause_ms, features, left_out } = manifest;
-  return { run, started, ended, pause_ms, features, left_out, ok: true, bytes: sizeOf(manifest), stored_bytes: storedOf(manifest) };
+const sizeOf = (archives: readonly ArchiveEntry[]) => archives.reduce((sum, { bytes }) => sum + bytes, 0);
+const storedOf = (archives: readonly ArchiveEntry[]) => archives.reduce((sum, { stored_bytes }) => sum + stored_bytes, 0);
+
+/** The first of what was left out, and how many more there are. */
+function leftOut({ left_out }: Manifest): object {
+  let room = leftOutShown;
+  const end = left_out.findIndex(({ path, reason }) => (room -= path.length + reason.length) < 0);
+  return end < 0 ? { left_out } : { left_out: left_out.slice(0, end), left_out_more: left_out.length - end };
+}
+
+/** What is told of a run, in short; nothing of a folder that holds none. */
+function summary(found: RecordedRun): object[] {
+  if (found.state === 'empty') return [];
+  if (found.state === 'damaged') return [{ run: found.run, ok: false, problem: found.why }];
+  const { run, started, ended, pause_ms, features, archives } = found.manifest;
+  const sizes = { bytes: sizeOf(archives), stored_bytes: storedOf(archives) };
+  return [{ run, started, ended, pause_ms, features, ...leftOut(found.manifest), ok: true, ...sizes }];
 }
 
 export function createRecordReader(deps: ReaderDeps): RecordReader {
@@ -56,12 +69,9 @@ export function createRecordReader(deps: ReaderDeps): RecordReader {
   return {
     runs: ({ dest, job_name }) =>
       reading(dest, async (target, signal) => {
-        const { complete, damaged } = await recordRuns(target, recordFolder(job_name), signal);
-        const all = [
-          ...complete.map((one) => ({ run: one.run, shown: summary(one) })),
-          ...damaged.map(({ run, why }) => ({ run, shown: { run, ok: false, problem: why } })),
-        ];
-        return all.sort((a, b) => (a.run < b.run ? 1 : -1)).map(({ shown }) => shown);
+        const shown: object[] = [];
+        for await (const found of recordedRuns(target, recordFolder(job_name), signal)) shown.push(...summary(found));
+        return shown;
       }),
     manifest: ({ dest, job_name }, run) => reading(dest, (target, signal) => runManifest(target, recordFolder(job_name), run, signal)),
     restorePlan: (spec) => reading(spec.src, (target, signal) => plannedRestore(deps, target, spec, signal)),
@@ -87,26 +97,27 @@ const mayWrite = (folder: string): Promise<boolean> =>
 async function plannedRestore(deps: ReaderDeps, target: Target, spec: RestoreSpec, signal: AbortSignal): Promise<object> {
   const { stateFolder, shares } = deps.environment;
   const runtime = deps.runtime(spec.type);
-  const { record, manifest } = await foundRun(target, spec.src.portfolio, signal);
+  const { record, manifest, whole, warnings } = await restoredRun(target, spec, signal);
   const plan = await restorePlan(runtime, spec, manifest);
   const conflicts = await runtime.conflicts(plan);
   const placement = await runtime.places(plan);
   const world = { runtime, sealer: await openSealer(stateFolder), shares: Object.values(shares) };
-  const asked = await askedConsent(world, plan, manifest);
+  const asked = await askedConsent(world, plan, whole);
+  const archives = neededArchives(manifest, plan.action);
   const verb = plan.action === 'create' ? 'make' : 'build beside the old one';
   return {
     action: plan.action,
     container: plan.container,
     record,
     run: manifest.run,
-    size: sizeOf(manifest),
-    space: sizeOf(manifest),
+    size: sizeOf(archives),
+    space: sizeOf(archives),
     conflicts,
     places: placement.places,
-    warnings: placeWarnings(placement),
+    warnings: [...warnings, ...placeWarnings(placement)],
     ...asked,
     steps: [
-      `check the ${manifest.archives.length} archives of ${record}/${manifest.run}`,
+      `check the ${archives.length} archives of ${record}/${manifest.run}`,
       ...(manifest.image ? [`load the image ${manifest.container.image || manifest.image.digest} if the engine lacks it`] : []),
       `${verb}: ${manifest.sources.map(({ name }) => name).join(', ')}`,
       plan.action === 'create'

@@ -1,17 +1,23 @@
-/** Finds a record and a run on a target by what a client calls it: the target is read, not our database. */
-import { isRunName, type Manifest, type RecordRuns, recordPrefix, recordRuns } from '../archive/index.js';
-import { PluginError, type Target } from '../contract/index.js';
+/** Finds a record and a run on a target by what a client calls it: the target is read, not our database. Of the records there, only
+ *  those are read that can be meant, and of each only as much as it takes. */
+import { isRunName, type Manifest, recordedRuns, recordPrefix, runManifest } from '../archive/index.js';
+import { PluginError, type Target, type Warning } from '../contract/index.js';
 
 export interface FoundRun {
   /** The record's folder. */
   readonly record: string;
   readonly manifest: Manifest;
+  /** Newer runs of the record that were passed over. */
+  readonly warnings: readonly Warning[];
 }
 
 interface Wanted {
   readonly record?: string;
   readonly run?: string;
 }
+
+/** How many names a message or a warning gives. */
+const mostNames = 100;
 
 /** `1`, `name`, `container-backup@name`, any of these with `/timestamp`, or a timestamp alone. */
 function wanted(portfolio: string): Wanted {
@@ -27,43 +33,131 @@ async function recordNames(target: Target): Promise<string[]> {
   return names.sort();
 }
 
-/** A record by its name, or by the id of the job that made it; a name wins. */
-function matching(all: ReadonlyMap<string, RecordRuns>, called: string | undefined): string[] {
-  const names = [...all.keys()];
-  if (called === undefined) return names;
-  const byName = names.filter((name) => name === called || name === `${recordPrefix}${called}`);
-  if (byName.length > 0) return byName;
-  return names.filter((name) => String(all.get(name)?.complete[0]?.job.id) === called);
+/** The newest run of a record that is whole, and the newer ones that are not. */
+interface Newest {
+  readonly record: string;
+  readonly manifest?: Manifest;
+  /** The newest whose manifest is there and cannot be used. */
+  readonly damaged?: { readonly why: string };
+  /** Newer run folders without a manifest. */
+  readonly empty: { readonly count: number; readonly names: readonly string[] };
 }
 
-/** The run of a record that is meant: the named one, or the newest. A newest one that is damaged is never passed over
- *  in silence. @throws PluginError damaged */
-function meantRun({ complete, damaged }: RecordRuns, run: string | undefined): Manifest | undefined {
-  const found = complete.find((one) => run === undefined || one.run === run);
-  const broken = damaged.find((one) => (run === undefined ? one.run > (found?.run ?? '') : one.run === run));
-  if (!broken) return found;
-  const fix = complete[0] ? `name another run in portfolio, such as ${complete[0].run}` : 'no other run is there';
-  throw new PluginError('damaged', `${broken.why}; ${fix}`);
+async function newestRun(target: Target, record: string, signal: AbortSignal): Promise<Newest> {
+  const names: string[] = [];
+  let count = 0;
+  let damaged: { why: string } | undefined;
+  const ended = (manifest?: Manifest): Newest => ({
+    record,
+    ...(manifest && { manifest }),
+    ...(damaged && { damaged }),
+    empty: { count, names },
+  });
+  for await (const found of recordedRuns(target, record, signal)) {
+    if (found.state === 'complete') return ended(found.manifest);
+    if (found.state === 'damaged') damaged ??= { why: found.why };
+    else if (count++ < mostNames) names.push(found.run);
+  }
+  return ended();
+}
+
+/** A restore that names no run takes the newest. One that is damaged is never passed over: whoever reads the message may name
+ *  another. One without a manifest is no run any more, or not yet, and is told. @throws PluginError damaged */
+function takeNewest({ record, manifest, damaged, empty }: Newest): FoundRun | undefined {
+  if (damaged) {
+    const fix = manifest ? `name another run in portfolio, such as ${manifest.run}` : 'no other run is there';
+    throw new PluginError('damaged', `${damaged.why}; ${fix}`);
+  }
+  if (manifest === undefined) return undefined;
+  const passedOver: Warning = {
+    code: 'run_damaged',
+    message: `${manifest.run} is the newest whole run of ${record}: ${empty.count} newer there have no manifest, so that their backup goes on or they were damaged`,
+    fix: `let a backup that goes on end; else verify ${record}, and name the run that you want in portfolio`,
+    count: empty.count,
+    names: empty.names,
+  };
+  return { record, manifest, warnings: empty.count > 0 ? [passedOver] : [] };
+}
+
+/** The named run of a record; undefined when it has none. @throws PluginError damaged */
+async function namedRun(target: Target, record: string, run: string, signal: AbortSignal): Promise<FoundRun | undefined> {
+  const manifest = await runManifest(target, record, run, signal);
+  return manifest && { record, manifest, warnings: [] };
+}
+
+/** Settles with the work's value, or with what is damaged. */
+async function orDamaged<T>(work: Promise<T>): Promise<T | PluginError> {
+  return work.catch((error: unknown) => {
+    if (error instanceof PluginError && error.code === 'damaged') return error;
+    throw error;
+  });
+}
+
+/** The run by a timestamp that one of the records holds. What is damaged elsewhere stands in nobody's way. */
+async function runAnywhere(target: Target, records: readonly string[], run: string, signal: AbortSignal): Promise<FoundRun | undefined> {
+  const found: FoundRun[] = [];
+  let damaged: PluginError | undefined;
+  for (const record of records) {
+    const one = await orDamaged(namedRun(target, record, run, signal));
+    if (one instanceof PluginError) damaged ??= one;
+    else if (one && found.push(one) > 1) throw several(found.map((each) => each.record));
+  }
+  if (damaged && found.length === 0) throw damaged;
+  return found[0];
+}
+
+const several = (records: readonly string[]): PluginError =>
+  new PluginError('conflict', `several records match; name one as portfolio: ${records.slice(0, mostNames).join(', ')}`);
+
+/** The newest runs that `fits`, of each record one after the other; no more than two are in memory.
+ *  @throws PluginError conflict */
+async function onlyNewest(
+  target: Target,
+  records: readonly string[],
+  signal: AbortSignal,
+  fits: (newest: Newest) => boolean,
+): Promise<FoundRun | undefined> {
+  const found: Newest[] = [];
+  for (const record of records) {
+    const newest = await newestRun(target, record, signal);
+    if (fits(newest) && found.push(newest) > 1) throw several(found.map((one) => one.record));
+  }
+  return found[0] && takeNewest(found[0]);
+}
+
+/** Records whose newest whole run is of the job. */
+async function recordsOfJob(target: Target, records: readonly string[], id: string, signal: AbortSignal): Promise<string[]> {
+  const found: string[] = [];
+  for (const record of records) {
+    const { manifest } = await newestRun(target, record, signal);
+    if (String(manifest?.job.id) === id) found.push(record);
+  }
+  return found;
+}
+
+/** A record goes by its name, or by the id of the job that made it; a name wins. */
+async function matching(
+  target: Target,
+  records: readonly string[],
+  { record, run }: Wanted,
+  signal: AbortSignal,
+): Promise<FoundRun | undefined> {
+  if (record === undefined) {
+    if (run !== undefined) return runAnywhere(target, records, run, signal);
+    return onlyNewest(target, records, signal, ({ manifest, damaged }) => manifest !== undefined || damaged !== undefined);
+  }
+  const named = records.find((name) => name === record) ?? records.find((name) => name === `${recordPrefix}${record}`);
+  if (named !== undefined && run !== undefined) return namedRun(target, named, run, signal);
+  if (named !== undefined) return takeNewest(await newestRun(target, named, signal));
+  if (run === undefined) return onlyNewest(target, records, signal, ({ manifest }) => String(manifest?.job.id) === record);
+  return runAnywhere(target, await recordsOfJob(target, records, record, signal), run, signal);
 }
 
 /** @throws PluginError not_found, conflict (several match, naming them), damaged */
-export async function foundRun(target: Target, portfolio: string | undefined, signal: AbortSignal): Promise<FoundRun> {
-  const { record, run } = portfolio === undefined ? {} : wanted(portfolio);
-  const all = new Map<string, RecordRuns>();
-  for (const name of await recordNames(target)) all.set(name, await recordRuns(target, name, signal));
-  const hits = matching(all, record).flatMap((name) => {
-    const runs = all.get(name);
-    const manifest = runs && meantRun(runs, run);
-    return manifest ? [{ record: name, manifest }] : [];
-  });
-  const [hit] = hits;
-  if (hits.length > 1) {
-    throw new PluginError('conflict', `several records match; name one as portfolio: ${hits.map((one) => one.record).join(', ')}`);
-  }
-  if (hit) return hit;
-  const known = [...all].filter(([, { complete }]) => complete.length > 0).map(([name]) => name);
-  throw new PluginError(
-    'not_found',
-    `no complete run matches ${portfolio ?? 'this path'}; records with runs here: ${known.join(', ') || 'none'}`,
-  );
+export async function findRun(target: Target, portfolio: string | undefined, signal: AbortSignal): Promise<FoundRun> {
+  const records = await recordNames(target);
+  const found = await matching(target, records, portfolio === undefined ? {} : wanted(portfolio), signal);
+  if (found) return found;
+  const known = records.slice(0, mostNames).join(', ') || 'none';
+  throw new PluginError('not_found', `no complete run matches ${portfolio ?? 'this path'}; records here: ${known}`);
 }

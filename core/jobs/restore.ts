@@ -17,7 +17,8 @@ import {
 } from '../contract/index.js';
 import { askedConsent, type ConsentWorld, requireConsent } from './consent.js';
 import { containerOf, type RestoreSpec, type Undo } from './job.js';
-import { type FoundRun, foundRun } from './records.js';
+import { type FoundRun, findRun } from './records.js';
+import { chosenPart, neededArchives, refuseNested } from './restored-part.js';
 import { allInTurns, sourcesAtOnce } from './turns.js';
 
 export interface RestoreWorld extends ConsentWorld {
@@ -46,6 +47,17 @@ async function exists(runtime: Runtime, container: string): Promise<boolean> {
   return false;
 }
 
+/** `manifest` is what is asked for of the `whole` one, which alone its seal fits. */
+export interface RestoredRun extends FoundRun {
+  readonly whole: Manifest;
+}
+
+/** The run that the restore means, and of it what is asked for. @throws PluginError as findRun, and invalid */
+export async function restoredRun(target: Target, spec: RestoreSpec, signal: AbortSignal): Promise<RestoredRun> {
+  const found = await findRun(target, spec.src.portfolio, signal);
+  return { ...found, whole: found.manifest, manifest: chosenPart(found.manifest, spec.sources) };
+}
+
 /** What restoring the run into the container means. @throws PluginError unsupported (a run of another engine) */
 export async function restorePlan(runtime: Runtime, spec: RestoreSpec, manifest: Manifest): Promise<RestorePlan> {
   if (manifest.container.type !== spec.type) {
@@ -71,18 +83,18 @@ export async function restorePlan(runtime: Runtime, spec: RestoreSpec, manifest:
 export async function restoreRun(world: RestoreWorld): Promise<RestoreOutcome> {
   const { runtime, target, spec, signal } = world;
   await runtime.recover(containerOf(spec)); // what other restores left is theirs
-  const found = await foundRun(target, spec.src.portfolio, signal);
+  const found = await restoredRun(target, spec, signal);
   const until = Date.now() + world.undoMs;
   const plan = { ...(await restorePlan(runtime, spec, found.manifest)), ...(world.undoMs > 0 && { undoUntil: until }) };
-  requireConsent(await askedConsent(world, plan, found.manifest), spec.consent);
+  requireConsent(await askedConsent(world, plan, found.whole), spec.consent);
   await refuseBlocking(runtime, plan);
-  await checkPieces(target, found);
+  await checkPieces(target, found, plan);
   const draft = await runtime.draft(plan, { signal });
   try {
     const bytes = await fillDraft(world, draft, found);
     const { conflicts, undo: id, undoBytes = 0, ...placement } = await draft.commit();
     const { places } = placement;
-    const warnings = placeWarnings(placement);
+    const warnings = [...found.warnings, ...placeWarnings(placement)];
     const undo = id === undefined ? {} : { undo: { id, until, bytes: undoBytes } };
     return { run: found.manifest.run, bytes, conflicts, places, ...(warnings.length > 0 && { warnings }), ...undo };
   } catch (error) {
@@ -110,8 +122,8 @@ async function refuseBlocking(runtime: Runtime, plan: RestorePlan): Promise<void
 }
 
 /** All pieces are there in their size before anything is built. @throws PluginError damaged */
-async function checkPieces(target: Target, { record, manifest }: FoundRun): Promise<void> {
-  for (const { path, stored_bytes } of manifest.archives) {
+async function checkPieces(target: Target, { record, manifest }: FoundRun, { action }: RestorePlan): Promise<void> {
+  for (const { path, stored_bytes } of neededArchives(manifest, action)) {
     const there = await target.stat(`${record}/${path}`);
     if (there?.size === stored_bytes) continue;
     const what = there ? `has ${there.size} bytes instead of ${stored_bytes}` : 'is missing';
@@ -142,15 +154,17 @@ async function fillDraft(world: RestoreWorld, draft: Draft, { record, manifest }
       await extractLevel(archive, source.kind, folders.get(source.name) ?? '', await open(archive), signal);
     }
   };
-  await allInTurns(sourcesToFill(manifest, folders), sourcesAtOnce(target.supports.connections), extract, () => given.abort());
+  const sources = sourcesToFill(manifest, folders);
+  await refuseNested(folders);
+  await allInTurns(sources, sourcesAtOnce(target.supports.connections), extract, () => given.abort());
   return done;
 }
 
 /** The sources that the draft takes: what another container has is mounted as it is.
- *  @throws PluginError damaged when an archive belongs to nothing of the container */
-function sourcesToFill({ archives, sources }: Manifest, folders: ReadonlyMap<string, string>): Manifest['sources'] {
-  const stray = archives.find(({ source }) => source !== imageSource && !sources.some(({ name }) => name === source));
-  if (stray) throw new PluginError('damaged', `the run holds ${stray.source}, which its container does not have`);
+ *  @throws PluginError damaged when a source belongs to nothing of the container */
+function sourcesToFill({ sources, container }: Manifest, folders: ReadonlyMap<string, string>): Manifest['sources'] {
+  const stray = sources.find(({ name }) => !folders.has(name) && !container.volume.some((volume) => volume.name === name));
+  if (stray) throw new PluginError('damaged', `the run holds ${stray.name}, which its container does not have`);
   return sources.filter(({ name }) => folders.has(name));
 }
 

@@ -5,9 +5,11 @@ import {
   type ArchiveEntry,
   archiveName,
   type Compression,
+  imageSource,
   type LevelPlan,
   Meter,
   packedLevel,
+  recordPath,
   type StoredFile,
   zstdStream,
 } from '../archive/index.js';
@@ -75,8 +77,8 @@ export class Storer {
       throw new PluginError('damaged', `the target took ${bytes} bytes of ${path}, which are not all of it`);
     }
     this.bytes += bytes;
-    const inRecord = pieces && { folder: pieces.folder.slice(this.record.length + 1), count: pieces.count };
-    return { path, stored_bytes: bytes, sha256: meter.sha256, ...(inRecord && { pieces: inRecord }) };
+    const inRecord = pieces && { folder: recordPath(pieces.folder.slice(this.record.length + 1)), count: pieces.count };
+    return { path: recordPath(path), stored_bytes: bytes, sha256: meter.sha256, ...(inRecord && { pieces: inRecord }) };
   }
 
   /** Packs a level and stores it. */
@@ -121,7 +123,7 @@ export class Storer {
       pipeline(await open(), plain, () => undefined);
       const stream = this.compression === 'zstd' ? zstdStream(plain, 'compress', this.signal) : plain;
       const file = await this.file(path, stream);
-      return { source: '@image', level: 0, compression: this.compression, bytes: plain.bytes, entries: 0, ...file };
+      return { source: imageSource, level: 0, compression: this.compression, bytes: plain.bytes, entries: 0, ...file };
     });
   }
 

@@ -20,7 +20,8 @@ const job = /^core\/jobs\/job\.ts$/;
 const schemas = /^core\/schemas\.ts$/;
 const rooms: readonly Room[] = [
   { of: /^core\/contract\//, may: [] },
-  { of: /^core\/archive\//, may: [contract] },
+  // A manifest is input: its schema parses it. Slots is a semaphore and knows no policy.
+  { of: /^core\/archive\//, may: [contract, schemas, /^core\/policy\/slots\.ts$/] },
   { of: /^core\/store\//, may: [contract, job, schemas, /^core\/secrets\.ts$/] },
   { of: /^core\/plugins\//, may: [contract, schemas] },
   { of: /^core\/policy\//, may: [contract] },

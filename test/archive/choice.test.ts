@@ -8,40 +8,36 @@ import { archive, folderSource, manifest, never, snapshot, temporary } from '../
 const base = { ...archive('image.tar.zst', { bytes: 1000 }), snapshot: snapshot('image.snar.zst') } satisfies Base;
 const rootfs = folderSource('/r', { name: 'rootfs', origin: 'engine' });
 const level = (bytes: number, n = 1) => archive(`run/rootfs.${n}.tar.zst`, { level: n, bytes });
-const runs = (...archives: Parameters<typeof level>[]) => [
-  manifest('2026-11-02_00-00-00', { archives: [base, ...archives.map((one) => level(...one))] }),
-];
+const newest = (...archives: Parameters<typeof level>[]) =>
+  manifest('2026-11-02_00-00-00', { archives: [base, ...archives.map((one) => level(...one))] });
 
 t.test('a level builds on the base of the newest run', async (t) => {
-  t.same(chosenBase([], rootfs, 0.5), {}, 'the first run makes one');
-  t.same(chosenBase(runs(), rootfs, 0.5), { base });
-  t.same(chosenBase(runs([100]), rootfs, 0.5), { base, expected: 100 }, 'and is expected to be as large as the last');
-  const older = manifest('2026-11-01_00-00-00', { archives: [archive('older.tar.zst')] });
-  t.same(chosenBase([...runs(), older], rootfs, 0.5), { base });
+  t.same(chosenBase(undefined, rootfs, 0.5), {}, 'the first run makes one');
+  t.same(chosenBase(newest(), rootfs, 0.5), { base });
+  t.same(chosenBase(newest([100]), rootfs, 0.5), { base, expected: 100 }, 'and is expected to be as large as the last');
 });
 
 t.test('a new base is made when the differential passes its part of the base', async (t) => {
-  t.same(chosenBase(runs([500]), rootfs, 0.5), { base, expected: 500 }, 'at half of it, not yet');
-  t.same(chosenBase(runs([501]), rootfs, 0.5), { expected: 1000 });
-  t.same(chosenBase(runs([100], [900, 2]), rootfs, 0.5), { base, expected: 100 }, 'a paused tail does not count');
-  t.same(chosenBase(runs([1]), rootfs, 0), { expected: 1000 });
-  t.same(chosenBase(runs([999]), rootfs, 1), { base, expected: 999 });
+  t.same(chosenBase(newest([500]), rootfs, 0.5), { base, expected: 500 }, 'at half of it, not yet');
+  t.same(chosenBase(newest([501]), rootfs, 0.5), { expected: 1000 });
+  t.same(chosenBase(newest([100], [900, 2]), rootfs, 0.5), { base, expected: 100 }, 'a paused tail does not count');
+  t.same(chosenBase(newest([1]), rootfs, 0), { expected: 1000 });
+  t.same(chosenBase(newest([999]), rootfs, 1), { base, expected: 999 });
 });
 
 t.test('what cannot be built on is made anew', async (t) => {
   const { snapshot: _, ...bare } = base;
-  t.same(chosenBase([manifest('r', { archives: [bare] })], rootfs, 0.5), { expected: 1000 }, 'without its snapshot');
-  t.same(chosenBase(runs(), { ...rootfs, name: 'data' }, 0.5), {}, 'a volume that is new');
-  t.same(chosenBase(runs(), { ...rootfs, kind: 'file' }, 0.5), { expected: 1000 }, 'a file has no levels');
+  t.same(chosenBase(manifest('r', { archives: [bare] }), rootfs, 0.5), { expected: 1000 }, 'without its snapshot');
+  t.same(chosenBase(newest(), { ...rootfs, name: 'data' }, 0.5), {}, 'a volume that is new');
+  t.same(chosenBase(newest(), { ...rootfs, kind: 'file' }, 0.5), { expected: 1000 }, 'a file has no levels');
   const file = manifest('r', { archives: [base], sources: [{ name: 'rootfs', origin: 'host', kind: 'file' }] });
-  t.same(chosenBase([file], rootfs, 0.5), { expected: 1000 }, 'a folder that was a file');
-  t.same(chosenBase([manifest('r', { archives: [level(5)] })], rootfs, 0.5), {}, 'a level without a base');
+  t.same(chosenBase(file, rootfs, 0.5), { expected: 1000 }, 'a folder that was a file');
+  t.same(chosenBase(manifest('r', { archives: [level(5)] }), rootfs, 0.5), {}, 'a level without a base');
 });
 
 t.test('a base of other excludes is not built on', async (t) => {
-  const excluding = (excludes?: readonly string[]) => [
-    manifest('r', { archives: [base], sources: [{ name: 'rootfs', origin: 'engine', kind: 'folder', ...(excludes && { excludes }) }] }),
-  ];
+  const excluding = (excludes?: readonly string[]) =>
+    manifest('r', { archives: [base], sources: [{ name: 'rootfs', origin: 'engine', kind: 'folder', ...(excludes && { excludes }) }] });
   const now = (excludes: readonly string[]) => ({ ...rootfs, excludes });
   t.same(chosenBase(excluding(['./a']), now(['./a']), 0.5), { base });
   t.same(chosenBase(excluding(['./a', './b']), now(['./b', './a']), 0.5), { base }, 'in whatever order');

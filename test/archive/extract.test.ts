@@ -5,7 +5,15 @@ import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
-import { type ArchiveEntry, type Compression, extractLevel, packedLevel, unpackFile, zstdStream } from '../../core/archive/index.js';
+import {
+  type ArchiveEntry,
+  type Compression,
+  extractLevel,
+  packedLevel,
+  recordPath,
+  unpackFile,
+  zstdStream,
+} from '../../core/archive/index.js';
 import { PluginError } from '../../core/contract/index.js';
 import { childOutput } from '../../plugins/shared/child.js';
 import { supply } from '../conformance/target/support.js';
@@ -150,7 +158,7 @@ t.test('zstd fails with what went wrong', async (t) => {
 t.test('a snapshot is unpacked only when it is whole', async (t) => {
   const folder = await temporary(t);
   const bytes = await buffer(zstdStream(Readable.from([Buffer.from('a snapshot')]), 'compress', never));
-  const file = { path: 's.snar.zst', stored_bytes: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') };
+  const file = { path: recordPath('s.snar.zst'), stored_bytes: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') };
   const unpacked = (given: Buffer, told = file) => codeOf(unpackFile(told, join(folder, 's'), Readable.from([given]), never));
   t.equal(await unpacked(bytes), 'fine');
   t.equal(await readFile(join(folder, 's'), 'utf8'), 'a snapshot');

@@ -5,7 +5,7 @@ import {
   isBaseName,
   isRunName,
   manifestText,
-  parsedManifest,
+  parseManifest,
   recordFolder,
   runName,
 } from '../../core/archive/index.js';
@@ -16,9 +16,9 @@ const whole = manifest('2026-11-24_11-19-08');
 const text = manifestText(whole);
 
 /** What reading it says: 'whole', or the code of the error. */
-function verdict(content: string): string {
+function verdict(content: string | Buffer): string {
   try {
-    parsedManifest(content, 'x/manifest.json');
+    parseManifest(Buffer.from(content), 'x/manifest.json');
     return 'whole';
   } catch (error) {
     return error instanceof PluginError ? error.code : `not coded: ${error}`;
@@ -26,10 +26,10 @@ function verdict(content: string): string {
 }
 
 t.test('what is written reads back the same', async (t) => {
-  t.same(parsedManifest(text, 'here'), whole);
+  t.same(parseManifest(Buffer.from(text), 'here'), whole);
   t.match(text, /^\{[^\n]*\}\n[0-9a-f]{64}\n$/, 'JSON on the first line, its hash on the second');
   const odd = manifest('2026-11-24_11-19-08', { job: { id: 1, name: 'line\nbreak \u2028 "quoted" ü' } });
-  t.same(parsedManifest(manifestText(odd), 'here'), odd, 'a line break in a name is no line break in the file');
+  t.same(parseManifest(Buffer.from(manifestText(odd)), 'here'), odd, 'a line break in a name is no line break in the file');
 });
 
 t.test('cut anywhere, it is damaged', async (t) => {
@@ -46,7 +46,7 @@ t.test('a flipped bit anywhere is found', async (t) => {
   for (let at = 0; at < bytes.length - 1; at++) {
     const flipped = Buffer.from(bytes);
     flipped[at] = (flipped[at] ?? 0) ^ 1;
-    if (verdict(flipped.toString('utf8')) !== 'damaged') wrong.push(at);
+    if (verdict(flipped) !== 'damaged') wrong.push(at);
   }
   t.same(wrong, []);
 });
@@ -71,7 +71,10 @@ t.test('a body that is no JSON is damaged even when its hash holds', async (t) =
 t.test('a newer format is refused, never guessed at', async (t) => {
   for (const format of [2, 0, '1', null, undefined, 1.5])
     t.equal(verdict(sealed(JSON.stringify({ ...whole, format }))), 'damaged', `${format}`);
-  t.throws(() => parsedManifest(sealed(JSON.stringify({ ...whole, format: 2 })), 'there'), /there is not a manifest of format 1; update/);
+  t.throws(
+    () => parseManifest(Buffer.from(sealed(JSON.stringify({ ...whole, format: 2 }))), 'there'),
+    /there is not a manifest of format 1; update/,
+  );
 });
 
 t.test('what a later version adds does not matter', async (t) => {
@@ -112,8 +115,12 @@ t.test('what is missing or of another kind is refused', async (t) => {
 t.test('a path that leads out of the record is refused', async (t) => {
   const paths = ['', '/etc/passwd', '../other/image.tar', 'a/../../b', './a', 'a//b', 'a/', '..', '.'];
   for (const path of paths) {
-    t.equal(verdict(sealed(JSON.stringify({ ...whole, archives: [archive(path)] }))), 'damaged', `archive ${JSON.stringify(path)}`);
-    const beside = [archive('a.tar', { snapshot: snapshot(path) })];
+    t.equal(
+      verdict(sealed(JSON.stringify({ ...whole, archives: [{ ...archive('a.tar'), path }] }))),
+      'damaged',
+      `archive ${JSON.stringify(path)}`,
+    );
+    const beside = [{ ...archive('a.tar'), snapshot: { ...snapshot('a.snar'), path } }];
     t.equal(verdict(sealed(JSON.stringify({ ...whole, archives: beside }))), 'damaged', `snapshot ${JSON.stringify(path)}`);
   }
   for (const name of ['', '../x', 'a/b', 'x'.repeat(129), 'a b'])

@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap';
 import { collectGarbage, isRunName, manifestText, recordRuns, removeRun } from '../../core/archive/index.js';
 import type { Target } from '../../core/contract/index.js';
-import { foundRun } from '../../core/jobs/records.js';
+import { findRun } from '../../core/jobs/records.js';
 import { archive, filesOf, manifest, never, put, putRun, sealed, snapshot, someTarget } from '../system/archive-samples.js';
 
 const record = 'container-backup@web';
@@ -9,16 +9,19 @@ const [one, two, three] = ['2026-11-01_00-00-00', '2026-11-02_00-00-00', '2026-1
 const base = archive('image.tar.zst', { snapshot: snapshot('image.snar.zst') });
 const volume = archive(`${one}/data.tar.zst`, { source: 'data', snapshot: snapshot(`${one}/data.snar.zst`) });
 
+const sources = ['rootfs', 'data'].map((name) => ({ name, origin: 'new', kind: 'folder' }) as const);
+
 /** A run that builds on the base of the record and on the volume's in the first run. */
 const onBase = (run: string) =>
   manifest(run, {
+    sources,
     archives: [base, archive(`${run}/rootfs.tar.zst`, { level: 1 }), volume, archive(`${run}/data.tar.zst`, { source: 'data', level: 1 })],
   });
 
 /** Three runs that share bases. */
 async function threeRuns(t: Test): Promise<Target> {
   const { target } = await someTarget(t);
-  await putRun(target, record, manifest(one, { archives: [base, volume] }));
+  await putRun(target, record, manifest(one, { sources, archives: [base, volume] }));
   for (const run of [two, three]) await putRun(target, record, onBase(run));
   return target;
 }
@@ -32,7 +35,7 @@ t.test('runs are told newest first, and only those with a whole manifest', async
   await put(target, `${record}/2026-11-05_00-00-00`, 'a file');
   const { complete, damaged } = await recordRuns(target, record, never);
   t.same([complete.map(({ run }) => run), damaged], [[three, two, one], []]);
-  t.same(await recordRuns(target, 'container-backup@absent', never), { complete: [], damaged: [] });
+  t.same(await recordRuns(target, 'container-backup@absent', never), { complete: [], damaged: [], needed: new Map() });
 });
 
 t.test("a manifest under another run's name is damaged", async (t) => {
@@ -130,7 +133,8 @@ t.test('a run that was not known yet when the record was read is no rubbish', as
   const runs = await recordRuns(target, record, never);
   await putRun(target, record, onBase('2026-11-04_00-00-00'));
   const before = await filesOf(target, record);
-  for (const known of [runs, { complete: [], damaged: [] }]) t.same(await collectGarbage(target, record, known), []);
+  for (const known of [runs, { complete: [], damaged: [], needed: new Map<string, string>() }])
+    t.same(await collectGarbage(target, record, known), []);
   t.same(await filesOf(target, record), before);
 });
 
@@ -140,7 +144,7 @@ t.test('a run is found by every name that a client may call it', async (t) => {
   for (const run of [one, two]) await putRun(target, record, manifest(run, { job: { id: 3, name: 'web' } }));
   await putRun(target, other, manifest(three, { job: { id: 9, name: '7' } }));
   const found = async (portfolio?: string) => {
-    const hit = await foundRun(target, portfolio, never);
+    const hit = await findRun(target, portfolio, never);
     return `${hit.record}/${hit.manifest.run}`;
   };
   const forms = {
@@ -155,11 +159,7 @@ t.test('a run is found by every name that a client may call it', async (t) => {
   for (const [portfolio, run] of Object.entries(forms)) t.equal(await found(portfolio), `${record}/${run}`, portfolio);
   for (const portfolio of ['7', '9', three]) t.equal(await found(portfolio), `${other}/${three}`, `${portfolio}: a name wins over an id`);
   for (const portfolio of ['absent', '8', 'web/2026-01-01_00-00-00', '2026-01-01_00-00-00', 'we', 'web/', `${record}/x`])
-    await t.rejects(
-      found(portfolio),
-      { code: 'not_found', message: /records with runs here: container-backup@7, container-backup@web/ },
-      portfolio,
-    );
+    await t.rejects(found(portfolio), { code: 'not_found', message: /records here: container-backup@7, container-backup@web/ }, portfolio);
   await t.rejects(found(), { code: 'conflict', message: /container-backup@7, container-backup@web/ }, 'none named, and there are two');
   await target.remove(other);
   t.equal(await found(), `${record}/${two}`, 'none named, and there is one');
@@ -168,10 +168,10 @@ t.test('a run is found by every name that a client may call it', async (t) => {
 t.test('a newest run that is damaged is told, never passed over', async (t) => {
   const target = await threeRuns(t);
   await put(target, `${record}/${three}/manifest.json`, 'damaged');
-  await t.rejects(foundRun(target, 'web', never), { code: 'damaged', message: new RegExp(`such as ${two}$`) });
-  await t.rejects(foundRun(target, `web/${three}`, never), { code: 'damaged' });
-  t.equal((await foundRun(target, `web/${two}`, never)).manifest.run, two, 'an older one can be named');
+  await t.rejects(findRun(target, 'web', never), { code: 'damaged', message: new RegExp(`such as ${two}$`) });
+  await t.rejects(findRun(target, `web/${three}`, never), { code: 'damaged' });
+  t.equal((await findRun(target, `web/${two}`, never)).manifest.run, two, 'an older one can be named');
   await put(target, `${record}/${one}/manifest.json`, 'damaged');
   await put(target, `${record}/${three}/manifest.json`, manifestText(onBase(three)));
-  t.equal((await foundRun(target, 'web', never)).manifest.run, three, 'an older one that is damaged does not matter');
+  t.equal((await findRun(target, 'web', never)).manifest.run, three, 'an older one that is damaged does not matter');
 });

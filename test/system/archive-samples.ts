@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import type { Test } from 'tap';
-import { type ArchiveEntry, type Manifest, manifestText } from '../../core/archive/index.js';
+import { type ArchiveEntry, type Manifest, manifestText, recordPath } from '../../core/archive/index.js';
 import { PluginError, type Source, type Target } from '../../core/contract/index.js';
 import local from '../../plugins/targets/local/index.js';
 import { markShare } from '../../plugins/targets/local/marker.js';
@@ -31,10 +31,10 @@ export const hash = (digit: string): string => digit.repeat(64);
 
 export function archive(path: string, more: Partial<ArchiveEntry> = {}): ArchiveEntry {
   const level = { source: 'rootfs', level: 0, compression: 'zstd', bytes: 10_240, entries: 3 } as const;
-  return { ...level, path, stored_bytes: 5, sha256: hash('a'), ...more };
+  return { ...level, path: recordPath(path), stored_bytes: 5, sha256: hash('a'), ...more };
 }
 
-export const snapshot = (path: string) => ({ path, stored_bytes: 5, sha256: hash('b') });
+export const snapshot = (path: string) => ({ path: recordPath(path), stored_bytes: 5, sha256: hash('b') });
 
 /** A manifest that is whole; what it names need not be there. */
 export function manifest(run: string, more: Partial<Manifest> = {}): Manifest {

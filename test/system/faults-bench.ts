@@ -5,7 +5,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
-import { type Manifest, recordRuns } from '../../core/archive/index.js';
+import { type Manifest, type RecordedRun, recordedRuns } from '../../core/archive/index.js';
 import type { Runtime, Target } from '../../core/contract/index.js';
 import { type BackupOutcome, backupRun } from '../../core/jobs/backup.js';
 import { type RestoreOutcome, restoreRun } from '../../core/jobs/restore.js';
@@ -88,7 +88,14 @@ function runner(runtime: Runtime, work: string): Pick<FaultBench, 'backUp' | 're
 }
 
 function judge(target: Target, record: string): Pick<FaultBench, 'runs' | 'damage' | 'leftovers'> {
-  const read = () => recordRuns(target, recordName, never);
+  const read = async () => {
+    const found: RecordedRun[] = [];
+    for await (const one of recordedRuns(target, recordName, never)) found.push(one);
+    return {
+      complete: found.flatMap((one) => (one.state === 'complete' ? [one.manifest] : [])),
+      damaged: found.flatMap((one) => (one.state === 'damaged' ? [one.why] : [])),
+    };
+  };
   const filesOf = ({ run, archives }: Manifest) => [
     { path: `${run}/manifest.json`, sha256: undefined },
     ...archives.flatMap((archive) => [archive, ...(archive.snapshot ? [archive.snapshot] : [])]),
@@ -97,7 +104,7 @@ function judge(target: Target, record: string): Pick<FaultBench, 'runs' | 'damag
     runs: async () => (await read()).complete,
     async damage() {
       const { complete, damaged } = await read();
-      const found = damaged.map(({ why }) => why);
+      const found = [...damaged];
       for (const { path, sha256 } of complete.flatMap(filesOf)) {
         const bytes = await readFile(join(record, path)).catch(() => undefined);
         const whole = bytes && (sha256 === undefined || createHash('sha256').update(bytes).digest('hex') === sha256);

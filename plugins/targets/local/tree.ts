@@ -1,4 +1,6 @@
+import type { Dirent } from 'node:fs';
 import { constants, lstat, opendir, readdir, rmdir, unlink } from 'node:fs/promises';
+import { join } from 'node:path';
 import { type Entry, PluginError } from '../../../core/contract/index.js';
 import { isPart } from '../../shared/paths.js';
 import { errorCode, ioError } from './failure.js';
@@ -16,10 +18,26 @@ async function look(folder: Folder, name: string): Promise<Entry | undefined> {
   }
 }
 
+/** As look, for an entry that was listed: that it is a folder, a listing tells by itself. */
+async function lookListed(folder: Folder, listed: Dirent): Promise<Entry | undefined> {
+  return listed.isDirectory() ? { name: listed.name, folder: true, size: 0 } : look(folder, listed.name);
+}
+
+/** Whether nothing is there, by one call. What is there is looked at anew, folder by folder, so that no link leads out of the share. */
+async function isAbsent(root: string, parts: readonly string[]): Promise<boolean> {
+  try {
+    await lstat(join(root, ...parts));
+    return false;
+  } catch (error) {
+    return errorCode(error) === 'ENOENT';
+  }
+}
+
 /** @throws PluginError */
 export async function stat(root: string, parts: readonly string[]): Promise<Entry | undefined> {
   const name = parts.at(-1);
   if (name === undefined) return { name: '', folder: true, size: 0 };
+  if (await isAbsent(root, parts)) return undefined;
   try {
     await using folder = await openFolder(root, parts.slice(0, -1));
     return folder === undefined ? undefined : await look(folder, name);
@@ -33,10 +51,11 @@ export async function* list(root: string, parts: readonly string[], o: { unfinis
   try {
     await using folder = await openFolder(root, parts);
     if (folder === undefined) return;
-    for await (const { name } of await opendir(folder.path)) {
+    for await (const listed of await opendir(folder.path, { bufferSize: 1024 })) {
+      const { name } = listed;
       if (name === markerName) continue;
       if (isPart(name) && !o.unfinished) continue;
-      const entry = await look(folder, name); // gone meanwhile: not listed
+      const entry = await lookListed(folder, listed); // gone meanwhile: not listed
       if (entry !== undefined) yield isPart(name) ? { ...entry, unfinished: true } : entry;
     }
   } catch (error) {
