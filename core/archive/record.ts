@@ -50,17 +50,17 @@ async function readManifest(target: Target, record: string, run: string, size: n
   }
 }
 
-/** Whether an error is about a single file, not about the target. */
-const isOfFile = (error: unknown): error is PluginError =>
-  error instanceof PluginError && (error.code === 'in_use' || !(error.retryable || ofTarget.includes(error.code)));
-const ofTarget: readonly string[] = ['unavailable', 'stalled', 'aborted', 'untrusted'];
+/** What an error of a target says about the file that was asked for, not about the target. */
+const ofFile: readonly string[] = ['damaged', 'denied', 'exists', 'in_use', 'invalid', 'not_found', 'unsupported'];
+/** A disk with a bad block fails so for one file, too: whoever looks at many goes on to the next. */
+const perhapsOfFile: readonly string[] = [...ofFile, 'failed', 'io'];
 
 /** @throws PluginError damaged for what is wrong with the file, and what is wrong with the target as it is */
-async function asDamage<T>(path: string, work: () => Promise<T>): Promise<T> {
+async function asDamage<T>(path: string, codes: readonly string[], work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    if (!isOfFile(error) || error.code === 'damaged') throw error;
+    if (!(error instanceof PluginError && codes.includes(error.code)) || error.code === 'damaged') throw error;
     throw new PluginError('damaged', `${path} cannot be read: ${error.message}`, { cause: error });
   }
 }
@@ -69,7 +69,7 @@ async function asDamage<T>(path: string, work: () => Promise<T>): Promise<T> {
 export async function runManifest(target: Target, record: string, run: string, signal: AbortSignal): Promise<Manifest | undefined> {
   if (!isRunName(run)) return undefined;
   const path = manifestPath(record, run);
-  return asDamage(path, async () => {
+  return asDamage(path, ofFile, async () => {
     const there = await target.stat(path);
     return there && readManifest(target, record, run, sizeOf(there, path), signal);
   });
@@ -104,26 +104,22 @@ async function* namesOfRuns(target: Target, record: string): AsyncGenerator<stri
 async function* lookedInto(target: Target, record: string, runs: readonly string[], signal: AbortSignal): AsyncGenerator<RecordedRun> {
   const look = async (run: string): Promise<Entry | PluginError | undefined> =>
     target.stat(manifestPath(record, run)).catch((error: unknown) => {
-      if (isOfFile(error)) return error;
+      if (error instanceof PluginError) return error;
       throw error;
     });
   const found = await Promise.all(runs.map(look));
   for (const [n, run] of runs.entries()) {
     const there = found[n];
     const path = manifestPath(record, run);
-    try {
-      if (there === undefined) yield { run, state: 'empty' };
-      else {
-        const manifest = await asDamage(path, async () => {
-          if (there instanceof PluginError) throw there;
-          return readManifest(target, record, run, sizeOf(there, path), signal);
-        });
-        yield { run, state: 'complete', manifest };
-      }
-    } catch (error) {
-      if (!(error instanceof PluginError && error.code === 'damaged')) throw error;
-      yield { run, state: 'damaged', why: error.message };
-    }
+    const read = async (): Promise<RecordedRun> => {
+      if (there instanceof PluginError) throw there;
+      if (there === undefined) return { run, state: 'empty' };
+      return { run, state: 'complete', manifest: await readManifest(target, record, run, sizeOf(there, path), signal) };
+    };
+    yield await asDamage(path, perhapsOfFile, read).catch((error: unknown): RecordedRun => {
+      if (error instanceof PluginError && error.code === 'damaged') return { run, state: 'damaged', why: error.message };
+      throw error;
+    });
   }
 }
 

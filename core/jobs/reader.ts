@@ -42,8 +42,11 @@ const storedOf = (archives: readonly ArchiveEntry[]) => archives.reduce((sum, { 
 
 /** The first of what was left out, and how many more there are. */
 function leftOut({ left_out }: Manifest): object {
-  let room = leftOutShown;
-  const end = left_out.findIndex(({ path, reason }) => (room -= path.length + reason.length) < 0);
+  let size = 0;
+  const end = left_out.findIndex(({ path, reason }) => {
+    size += path.length + reason.length;
+    return size > leftOutShown;
+  });
   return end < 0 ? { left_out } : { left_out: left_out.slice(0, end), left_out_more: left_out.length - end };
 }
 
