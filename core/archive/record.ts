@@ -61,7 +61,8 @@ async function asDamage<T>(path: string, codes: readonly string[], work: () => P
     return await work();
   } catch (error) {
     if (!(error instanceof PluginError && codes.includes(error.code)) || error.code === 'damaged') throw error;
-    throw new PluginError('damaged', `${path} cannot be read: ${error.message}`, { cause: error });
+    const message = error.message.includes(path) ? error.message : `${path} cannot be read: ${error.message}`;
+    throw new PluginError('damaged', message, { cause: error });
   }
 }
 

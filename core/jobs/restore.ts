@@ -9,6 +9,7 @@ import {
   type PlannedPlace,
   PluginError,
   type PluginLog,
+  type Remap,
   type RestorePlan,
   type Runtime,
   type Source,
@@ -67,7 +68,7 @@ export async function restorePlan(runtime: Runtime, spec: RestoreSpec, manifest:
     );
   }
   const container = containerOf(spec);
-  const { name: _, ...remap } = spec.remap ?? {};
+  const remap = plainRemap(spec.remap ?? {});
   return {
     container,
     action: (await exists(runtime, container)) ? 'replace' : 'create',
@@ -75,6 +76,18 @@ export async function restorePlan(runtime: Runtime, spec: RestoreSpec, manifest:
     sources: manifest.sources,
     ...(manifest.image && { image: manifest.image }),
     ...(Object.keys(remap).length > 0 && { remap }),
+  };
+}
+
+/** A volume of the run may be called `constructor`: what a client did not say of it must not be what an object inherits. */
+const bare = <T>(map: Readonly<Record<string, T>>): Readonly<Record<string, T>> => Object.assign(Object.create(null), map);
+
+function plainRemap({ name: _, ports, volumes, network, ...rest }: NonNullable<RestoreSpec['remap']>): Remap {
+  return {
+    ...rest,
+    ...(ports && { ports: bare(ports) }),
+    ...(volumes && { volumes: bare(volumes) }),
+    ...(network && { network: bare(network) }),
   };
 }
 
