@@ -37,10 +37,20 @@ async function wholeFile(target: Target, path: string, size: number, signal: Abo
   throw new PluginError('damaged', `${path} has ${bytes > size ? 'more' : 'fewer'} than the ${size} bytes that it had a moment ago`);
 }
 
+/** Waits for the turn of a large manifest, with nothing of the last one in memory: by itself V8 waits for a few of them.
+ *  @throws PluginError aborted */
+async function largeTurn(signal: AbortSignal): Promise<() => void> {
+  const free = await large.take(signal).catch((cause: unknown) => {
+    throw new PluginError('aborted', 'stopped', { cause });
+  });
+  globalThis.gc?.();
+  return free;
+}
+
 async function readManifest(target: Target, record: string, run: string, size: number, signal: AbortSignal): Promise<Manifest> {
   const path = manifestPath(record, run);
   if (size > mostBytes) throw new PluginError('damaged', `${path} has ${size} bytes, more than the ${mostBytes} of any manifest`);
-  const free = size > largeBytes ? await large.take(signal) : () => undefined;
+  const free = size > largeBytes ? await largeTurn(signal) : () => undefined;
   try {
     const manifest = parseManifest(await wholeFile(target, path, size, signal), path);
     if (manifest.run !== run) throw new PluginError('damaged', `${path} is the manifest of ${manifest.run}; the folder was renamed`);

@@ -125,6 +125,15 @@ export const craftedBodies: Readonly<Record<string, (good: unknown) => string | 
   deep: raw(['x'], `${'['.repeat(2_000_000)}${']'.repeat(2_000_000)}`),
   'deep-65': raw(['x'], `${'['.repeat(64)}${']'.repeat(64)}`),
   'many-values': raw(['x'], `[${'{},'.repeat(700_000)}1]`),
+  'many-keys': (good) =>
+    JSON.stringify(
+      changed(
+        good,
+        ['x'],
+        Array.from({ length: 600 }, (_, n) => ({ [`k${n}`]: 1 })),
+      ),
+    ),
+  'long-key': set(['x'.repeat(2000)], 1),
   'no-utf8': () => Buffer.from([0x22, 0xff, 0x22]),
   'byte-order-mark': (good) => `\ufeff${JSON.stringify(good)}`,
 };

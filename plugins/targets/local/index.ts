@@ -22,6 +22,8 @@ export interface LocalOptions {
 class LocalTarget implements Target {
   readonly supports = { range: true, freeSpace: true, atomicReplace: true, connections: 4 } as const;
   readonly #base: readonly string[];
+  /** A look for the marker that is under way: calls that come meanwhile share its answer. */
+  #looking: Promise<void> | undefined;
 
   constructor(readonly context: PluginContext<LocalOptions>) {
     this.#base = splitPath(context.options.base ?? '');
@@ -32,7 +34,10 @@ class LocalTarget implements Target {
   /** The parts of a path below the share's root. */
   async #place(path: string): Promise<readonly string[]> {
     const parts = splitPath(path);
-    await requireMounted(this.context.options);
+    this.#looking ??= requireMounted(this.context.options).finally(() => {
+      this.#looking = undefined;
+    });
+    await this.#looking;
     return [...this.#base, ...parts];
   }
   async #file(path: string): Promise<readonly string[]> {
