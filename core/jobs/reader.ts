@@ -9,7 +9,7 @@ import { askedConsent, openSealer } from './consent.js';
 import type { BackupSpec, Place, RestoreSpec, WorkerEnvironment } from './job.js';
 import { openPlace, type PlaceOpening } from './places.js';
 import { placeWarnings, restoredRun, restorePlan } from './restore.js';
-import { neededArchives } from './restored-part.js';
+import { neededArchives, refuseNestedPlaces } from './restored-part.js';
 import type { TargetDesk } from './service.js';
 
 export interface RecordReader {
@@ -104,6 +104,7 @@ async function plannedRestore(deps: ReaderDeps, target: Target, spec: RestoreSpe
   const plan = await restorePlan(runtime, spec, manifest);
   const conflicts = await runtime.conflicts(plan);
   const placement = await runtime.places(plan);
+  refuseNestedPlaces(placement, manifest);
   const world = { runtime, sealer: await openSealer(stateFolder), shares: Object.values(shares) };
   const asked = await askedConsent(world, plan, whole);
   const archives = neededArchives(manifest, plan.action);

@@ -19,7 +19,7 @@ import {
 import { askedConsent, type ConsentWorld, requireConsent } from './consent.js';
 import { containerOf, type RestoreSpec, type Undo } from './job.js';
 import { type FoundRun, findRun } from './records.js';
-import { chosenPart, neededArchives, refuseNested } from './restored-part.js';
+import { chosenPart, neededArchives, refuseNested, refuseNestedPlaces } from './restored-part.js';
 import { allInTurns, sourcesAtOnce } from './turns.js';
 
 export interface RestoreWorld extends ConsentWorld {
@@ -101,6 +101,7 @@ export async function restoreRun(world: RestoreWorld): Promise<RestoreOutcome> {
   const plan = { ...(await restorePlan(runtime, spec, found.manifest)), ...(world.undoMs > 0 && { undoUntil: until }) };
   requireConsent(await askedConsent(world, plan, found.whole), spec.consent);
   await refuseBlocking(runtime, plan);
+  refuseNestedPlaces(await runtime.places(plan), found.manifest);
   await checkPieces(target, found, plan);
   const draft = await runtime.draft(plan, { signal });
   try {

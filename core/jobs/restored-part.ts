@@ -1,7 +1,7 @@
 /** What of a run a restore is about, and where it may be extracted. */
 import { realpath } from 'node:fs/promises';
 import { imageSource, type Manifest } from '../archive/index.js';
-import { PluginError } from '../contract/index.js';
+import { type Placement, PluginError } from '../contract/index.js';
 
 /** How many names a message gives. */
 const mostNames = 100;
@@ -30,6 +30,9 @@ export function neededArchives({ sources, archives }: Manifest, action: 'create'
   return withImage ? archives : archives.filter(({ source }) => source !== imageSource);
 }
 
+const nested = (inner: string, outer: string): PluginError =>
+  new PluginError('damaged', `the run has ${inner} inside ${outer}; a volume lies beside the root and other volumes`);
+
 /** A record says where its volumes lay. One that lay in another source would be extracted into it, and could follow a link that
  *  came out of that one's archive. @throws PluginError damaged */
 export async function refuseNested(folders: ReadonlyMap<string, string>): Promise<void> {
@@ -38,7 +41,17 @@ export async function refuseNested(folders: ReadonlyMap<string, string>): Promis
   real.sort((a, b) => (a.path < b.path ? -1 : 1));
   for (const [n, inner] of real.entries()) {
     const outer = real[n - 1];
-    if (outer && inner.path.startsWith(outer.path))
-      throw new PluginError('damaged', `the run has ${inner.name} inside ${outer.name}; a volume lies beside the root and other volumes`);
+    if (outer && inner.path.startsWith(outer.path)) throw nested(inner.name, outer.name);
+  }
+}
+
+/** The same for where they will lie. Of folders of the host, which people bind as they like, one may lie in another; a volume of the
+ *  container's own holds no other. @throws PluginError damaged */
+export function refuseNestedPlaces({ places }: Placement, { container }: Manifest): void {
+  const own = new Set(container.volume.filter(({ origin }) => origin === 'new').map(({ name }) => name));
+  const filled = places.filter(({ action, after }) => (action === 'restore' || action === 'copy') && after.startsWith('/'));
+  for (const outer of filled.filter(({ source }) => own.has(source))) {
+    const inner = filled.find(({ after, source }) => source !== outer.source && `${after}/`.startsWith(`${outer.after}/`));
+    if (inner) throw nested(inner.source, outer.source);
   }
 }

@@ -72,6 +72,7 @@ export const campaigns = {
     about: 'archives of two levels that lead out of their folder, meddled with at random, are extracted',
     short: { archives: 60 },
     whole: { archives: 2000 },
+  }),
   records: campaign<{ readonly mutations: number; readonly manifests: number }>({
     suites: ['archive/crafted', 'system/records-memory'],
     about: 'manifests that are mutated anywhere, and many of 14 MiB at one path',

@@ -185,9 +185,9 @@ t.test('a volume that lay in the root, or in another one, is not extracted there
   ] as const) {
     await cp(sample, recordOf(name), { recursive: true });
     await craftedRecord(name, sealedBytes(JSON.stringify(changed(good, ['container', 'volume', index, 'path'], path))));
-    const state = await restored(a.service, { container_id: 'copy', src: { target: 'local', path: '/test/records', portfolio: name } });
+    const state = await restored(a.service, { container_id: name, src: { target: 'local', path: '/test/records', portfolio: name } });
     t.match(state, { result: -1, error: { code: 'damaged', message: / inside / } }, name);
-    t.notOk((await readdir(a.lxcPath)).includes('copy'), `${name}: nothing was made`);
+    t.notOk((await readdir(a.lxcPath)).includes(name), `${name}: nothing was made`);
     await rm(recordOf(name), { recursive: true });
   }
 });
