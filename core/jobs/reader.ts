@@ -3,7 +3,7 @@ import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type ArchiveEntry, type Manifest, type RecordedRun, recordedRuns, recordFolder, runManifest } from '../archive/index.js';
-import { anySignal, PluginError, type PluginLog, type Runtime, type Target } from '../contract/index.js';
+import { anySignal, PluginError, type PluginLog, type RestorePlan, type Runtime, type Target } from '../contract/index.js';
 import type { Plugins } from '../plugins/loaded.js';
 import { askedConsent, openSealer } from './consent.js';
 import type { BackupSpec, Place, RestoreSpec, WorkerEnvironment } from './job.js';
@@ -108,7 +108,6 @@ async function plannedRestore(deps: ReaderDeps, target: Target, spec: RestoreSpe
   const world = { runtime, sealer: await openSealer(stateFolder), shares: Object.values(shares) };
   const asked = await askedConsent(world, plan, whole);
   const archives = neededArchives(manifest, plan.action);
-  const verb = plan.action === 'create' ? 'make' : 'build beside the old one';
   return {
     action: plan.action,
     container: plan.container,
@@ -120,13 +119,19 @@ async function plannedRestore(deps: ReaderDeps, target: Target, spec: RestoreSpe
     places: placement.places,
     warnings: [...warnings, ...placeWarnings(placement)],
     ...asked,
-    steps: [
-      `check the ${archives.length} archives of ${record}/${manifest.run}`,
-      ...(manifest.image ? [`load the image ${manifest.container.image || manifest.image.digest} if the engine lacks it`] : []),
-      `${verb}: ${manifest.sources.map(({ name }) => name).join(', ')}`,
-      plan.action === 'create'
-        ? `start ${plan.container} unless it was stopped or a conflict stands in the way`
-        : `swap it in by rename; ${plan.container} ends in the state it is in now`,
-    ],
+    steps: stepsOf(plan, manifest, { archives: archives.length, record }),
   };
+}
+
+/** What a restore does, for a person. */
+function stepsOf(plan: RestorePlan, manifest: Manifest, { archives, record }: { archives: number; record: string }): string[] {
+  const verb = plan.action === 'create' ? 'make' : 'build beside the old one';
+  return [
+    `check the ${archives} archives of ${record}/${manifest.run}`,
+    ...(manifest.image ? [`load the image ${manifest.container.image || manifest.image.digest} if the engine lacks it`] : []),
+    `${verb}: ${manifest.sources.map(({ name }) => name).join(', ')}`,
+    plan.action === 'create'
+      ? `start ${plan.container} unless it was stopped or a conflict stands in the way`
+      : `swap it in by rename; ${plan.container} ends in the state it is in now`,
+  ];
 }
