@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { PluginError } from '../../core/contract/index.js';
+import { type Entry, type ListOptions, PluginError } from '../../core/contract/index.js';
 
 /** Whether the host's `path` is `folder` or lies in it. */
 export function within(path: string, folder: string): boolean {
@@ -40,3 +40,11 @@ export const partName = (): string => `.container-backup-${randomBytes(8).toStri
 
 /** Whether a name is that of a file in the making. */
 export const isPart = (name: string): boolean => /^\.container-backup-[0-9a-f]{16}\.part$/.test(name);
+
+/** Of all that a folder holds, what was asked for. */
+export function* asked(found: Iterable<Entry>, o: ListOptions): Generator<Entry> {
+  for (const { modified, ...entry } of found) {
+    if (entry.unfinished && !o.unfinished) continue;
+    yield o.modified && modified !== undefined ? { ...entry, modified } : entry;
+  }
+}

@@ -1,6 +1,14 @@
 import { statfs } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
-import { anySignal, type Entry, type PluginContext, PluginError, type Target, type TargetPlugin } from '../../../core/contract/index.js';
+import {
+  anySignal,
+  type Entry,
+  type ListOptions,
+  type PluginContext,
+  PluginError,
+  type Target,
+  type TargetPlugin,
+} from '../../../core/contract/index.js';
 import { fileParts, refuseTop } from '../../shared/paths.js';
 import { ioError, onShare } from './failure.js';
 import { splitPath } from './folder.js';
@@ -63,7 +71,7 @@ class LocalTarget implements Target {
     const parts = await this.#place(path);
     return path === '' ? { name: '', folder: true, size: 0 } : stat(this.#root, parts);
   }
-  async *list(path: string, o: { unfinished?: boolean } = {}): AsyncGenerator<Entry> {
+  async *list(path: string, o: ListOptions = {}): AsyncGenerator<Entry> {
     yield* list(this.#root, await this.#place(path), o);
   }
   async remove(path: string): Promise<void> {

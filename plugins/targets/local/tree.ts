@@ -1,17 +1,18 @@
 import type { Dirent } from 'node:fs';
 import { constants, lstat, opendir, readdir, rmdir, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Entry, PluginError } from '../../../core/contract/index.js';
+import { type Entry, type ListOptions, PluginError } from '../../../core/contract/index.js';
 import { isPart } from '../../shared/paths.js';
 import { errorCode, ioError } from './failure.js';
 import { Folder, openFolder } from './folder.js';
 import { markerName } from './marker.js';
 
 /** What a name is; links are not followed and count as files. */
-async function look(folder: Folder, name: string): Promise<Entry | undefined> {
+async function look(folder: Folder, name: string, o: ListOptions = {}): Promise<Entry | undefined> {
   try {
     const found = await lstat(folder.at(name));
-    return { name, folder: found.isDirectory(), size: found.isFile() ? found.size : 0 };
+    const size = found.isFile() ? found.size : 0;
+    return { name, folder: found.isDirectory(), size, ...(o.modified && { modified: found.mtimeMs }) };
   } catch (error) {
     if (errorCode(error) === 'ENOENT') return undefined;
     throw error;
@@ -19,8 +20,8 @@ async function look(folder: Folder, name: string): Promise<Entry | undefined> {
 }
 
 /** As look, for an entry that was listed: that it is a folder, a listing tells by itself. */
-async function lookListed(folder: Folder, listed: Dirent): Promise<Entry | undefined> {
-  return listed.isDirectory() ? { name: listed.name, folder: true, size: 0 } : look(folder, listed.name);
+async function lookListed(folder: Folder, listed: Dirent, o: ListOptions): Promise<Entry | undefined> {
+  return listed.isDirectory() ? { name: listed.name, folder: true, size: 0 } : look(folder, listed.name, o);
 }
 
 /** Whether nothing is there, by one call. What is there is looked at anew, folder by folder, so that no link leads out of the share. */
@@ -47,7 +48,7 @@ export async function stat(root: string, parts: readonly string[]): Promise<Entr
 }
 
 /** What a folder holds, without what is ours; what is unfinished only when that is asked for. */
-export async function* list(root: string, parts: readonly string[], o: { unfinished?: boolean }): AsyncGenerator<Entry> {
+export async function* list(root: string, parts: readonly string[], o: ListOptions): AsyncGenerator<Entry> {
   try {
     await using folder = await openFolder(root, parts);
     if (folder === undefined) return;
@@ -55,7 +56,7 @@ export async function* list(root: string, parts: readonly string[], o: { unfinis
       const { name } = listed;
       if (name === markerName) continue;
       if (isPart(name) && !o.unfinished) continue;
-      const entry = await lookListed(folder, listed); // gone meanwhile: not listed
+      const entry = await lookListed(folder, listed, o); // gone meanwhile: not listed
       if (entry !== undefined) yield isPart(name) ? { ...entry, unfinished: true } : entry;
     }
   } catch (error) {

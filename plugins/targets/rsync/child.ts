@@ -44,8 +44,8 @@ export interface Ended {
  *  to end its part, so that what is done next meets nothing half done. @throws PluginError aborted, failed, and what `open` throws */
 export async function runRsync(args: readonly string[], o: RunOptions): Promise<Ended> {
   if (o.signal.aborted) throw abortError('rsync');
-  // what the environment may say of these is not ours
-  const env = { RSYNC_OLD_ARGS: '0', RSYNC_PROTECT_ARGS: '0', RSYNC_ICONV: undefined, RSYNC_CHECKSUM_LIST: undefined };
+  // what the environment may say of these is not ours; times are listed in its zone
+  const env = { RSYNC_OLD_ARGS: '0', RSYNC_PROTECT_ARGS: '0', RSYNC_ICONV: undefined, RSYNC_CHECKSUM_LIST: undefined, TZ: 'UTC' };
   const child = startChild('rsync', ['-8', '--blocking-io', '-e', bridge, ...args], {
     env,
     stdio: ['pipe', 'pipe', 'pipe', 'pipe', 'pipe', 'pipe'],

@@ -2,13 +2,14 @@ import type { Readable } from 'node:stream';
 import {
   anySignal,
   type Entry,
+  type ListOptions,
   type PluginContext,
   PluginError,
   type Stored,
   type Target,
   type TargetPlugin,
 } from '../../../core/contract/index.js';
-import { fileParts, pathParts, refuseTop } from '../../shared/paths.js';
+import { asked, fileParts, pathParts, refuseTop } from '../../shared/paths.js';
 import { untilAborted } from '../../shared/source.js';
 import { hostKeyOf, type SshOptions } from '../../shared/ssh.js';
 import { type GetOptions, get } from './get.js';
@@ -72,9 +73,9 @@ class RsyncTarget implements Target {
   async stat(path: string): Promise<Entry | undefined> {
     return stat(this.place, checked(pathParts(path)), this.#signal());
   }
-  async *list(path: string, o: { unfinished?: boolean } = {}): AsyncGenerator<Entry> {
+  async *list(path: string, o: ListOptions = {}): AsyncGenerator<Entry> {
     const found = await this.place.children(checked(pathParts(path)), this.#signal());
-    for (const entry of found) if (!entry.unfinished || o.unfinished) yield entry;
+    yield* asked(found, o);
   }
   async remove(path: string): Promise<void> {
     refuseTop(path);

@@ -218,7 +218,10 @@ function entriesIn(items: ReadonlyMap<string, Item>, parts: readonly string[]): 
       continue;
     }
     if (name.endsWith(suffix) && item.kind === 'folder') folders.set(name, new PieceFolder());
-    else entries.push({ name, folder: item.kind === 'folder', size: item.size, ...(isPart(name) ? { unfinished: true } : {}) });
+    else {
+      const { kind, size, modified } = item;
+      entries.push({ name, folder: kind === 'folder', size, modified, ...(isPart(name) ? { unfinished: true } : {}) });
+    }
   }
   const plain = new Set(entries.map(({ name }) => name));
   for (const [folder, held] of folders) {

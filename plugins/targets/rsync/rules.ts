@@ -16,20 +16,22 @@ export const above = (parts: readonly string[]): string[] => parts.slice(0, -1).
 export interface Item {
   readonly kind: 'file' | 'folder' | 'other';
   readonly size: number;
+  /** When it was last written; rsync runs in UTC. */
+  readonly modified: number;
 }
 
-const line = /^([a-z-])[-rwxsStTlL]{9}\S*\s+(\d+) \d+\/\d\d\/\d\d \d\d:\d\d:\d\d (.*)$/s;
+const line = /^([a-z-])[-rwxsStTlL]{9}\S*\s+(\d+) (\d+)\/(\d\d)\/(\d\d) (\d\d:\d\d:\d\d) (.*)$/s;
 
 /** What `--list-only` has written: by path, with '.' for the top. Control characters come as \#ooo, and so does the backslash
  *  of a name that looks like that: it can be taken back exactly. */
 export function itemsIn(output: string): Map<string, Item> {
   const items = new Map<string, Item>();
   for (const text of output.split('\n')) {
-    const [, type, size, name] = line.exec(text) ?? [];
+    const [, type, size, year, month, day, time, name] = line.exec(text) ?? [];
     if (name === undefined) continue;
     const kind = type === '-' ? 'file' : type === 'd' ? 'folder' : 'other';
     const path = name.replace(/\\#([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
-    items.set(path, { kind, size: kind === 'file' ? Number(size) : 0 });
+    items.set(path, { kind, size: kind === 'file' ? Number(size) : 0, modified: Date.parse(`${year}-${month}-${day}T${time}Z`) });
   }
   return items;
 }

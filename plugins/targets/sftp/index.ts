@@ -1,5 +1,13 @@
 import type { Readable } from 'node:stream';
-import { anySignal, type Entry, type PluginContext, PluginError, type Target, type TargetPlugin } from '../../../core/contract/index.js';
+import {
+  anySignal,
+  type Entry,
+  type ListOptions,
+  type PluginContext,
+  PluginError,
+  type Target,
+  type TargetPlugin,
+} from '../../../core/contract/index.js';
 import { fileParts, pathParts, refuseTop } from '../../shared/paths.js';
 import { answersSsh, hostKeyOf } from '../../shared/ssh.js';
 import { fileSystemAt } from './failure.js';
@@ -49,7 +57,7 @@ class SftpTarget implements Target {
     const parts = pathParts(path);
     return path === '' ? { name: '', folder: true, size: 0 } : stat(this.link, parts);
   }
-  async *list(path: string, o: { unfinished?: boolean } = {}): AsyncGenerator<Entry> {
+  async *list(path: string, o: ListOptions = {}): AsyncGenerator<Entry> {
     yield* list(this.link, pathParts(path), o);
   }
   async remove(path: string): Promise<void> {

@@ -1,4 +1,4 @@
-import type { Entry } from '../../../core/contract/index.js';
+import type { Entry, ListOptions } from '../../../core/contract/index.js';
 import { isPart } from '../../shared/paths.js';
 import { explain } from './failure.js';
 import type { Link } from './link.js';
@@ -10,10 +10,11 @@ import { type Attributes, isFolder, isRegular } from './wire.js';
 const removals = 16;
 
 /** Links are not followed and count as files. */
-const entry = (name: string, found: Attributes): Entry => ({
+const entry = (name: string, found: Attributes, o: ListOptions = {}): Entry => ({
   name,
   folder: isFolder(found),
   size: isRegular(found) ? (found.size ?? 0) : 0,
+  ...(o.modified && found.modified !== undefined && { modified: found.modified * 1000 }),
 });
 
 /** @throws PluginError */
@@ -23,7 +24,7 @@ export async function stat(link: Link, parts: readonly string[]): Promise<Entry 
 }
 
 /** What a folder holds; what is unfinished only when that is asked for. @throws PluginError */
-export async function* list(link: Link, parts: readonly string[], o: { unfinished?: boolean }): AsyncGenerator<Entry> {
+export async function* list(link: Link, parts: readonly string[], o: ListOptions): AsyncGenerator<Entry> {
   const opened = await link.run(parts, async (sftp, path) => ({ sftp, handle: await ifThere(sftp.openFolder(path)) }));
   const { sftp, handle } = opened;
   if (handle === undefined) return;
@@ -33,7 +34,7 @@ export async function* list(link: Link, parts: readonly string[], o: { unfinishe
       if (isPart(name) && !o.unfinished) continue;
       const known = found.mode === undefined ? await ifThere(sftp.lstat(link.path([...parts, name]))) : found;
       if (known === undefined) continue; // gone meanwhile
-      yield isPart(name) ? { ...entry(name, known), unfinished: true } : entry(name, known);
+      yield isPart(name) ? { ...entry(name, known), unfinished: true } : entry(name, known, o);
     }
   } catch (error) {
     throw await explain(error, sftp, link.path(parts));

@@ -90,6 +90,8 @@ export class Fields {
 export interface Attributes {
   readonly size?: number;
   readonly mode?: number;
+  /** Seconds since 1970, by the server's clock. */
+  readonly modified?: number;
 }
 
 const formatMask = 0o170000;
@@ -102,12 +104,17 @@ export function readAttributes(fields: Fields): Attributes {
   const size = flags & 1 ? fields.u64() : undefined;
   if (flags & 2) fields.u64(); // owner and group
   const mode = flags & 4 ? fields.u32() : undefined;
-  if (flags & 8) fields.u64(); // times
+  if (flags & 8) fields.u32(); // when it was last read
+  const modified = flags & 8 ? fields.u32() : undefined;
   for (let extended = flags & 0x80000000 ? fields.u32() : 0; extended > 0; extended--) {
     fields.string();
     fields.string();
   }
-  return { ...(size === undefined ? {} : { size }), ...(mode === undefined ? {} : { mode }) };
+  return {
+    ...(size === undefined ? {} : { size }),
+    ...(mode === undefined ? {} : { mode }),
+    ...(modified === undefined ? {} : { modified }),
+  };
 }
 
 /** Far above what any server sends; what is longer is no SFTP. */

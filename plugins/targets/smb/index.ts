@@ -1,6 +1,14 @@
 import type { Readable } from 'node:stream';
-import { anySignal, type Entry, type PluginContext, PluginError, type Target, type TargetPlugin } from '../../../core/contract/index.js';
-import { fileParts, pathParts, refuseTop } from '../../shared/paths.js';
+import {
+  anySignal,
+  type Entry,
+  type ListOptions,
+  type PluginContext,
+  PluginError,
+  type Target,
+  type TargetPlugin,
+} from '../../../core/contract/index.js';
+import { asked, fileParts, pathParts, refuseTop } from '../../shared/paths.js';
 import { untilAborted } from '../../shared/source.js';
 import { type Probed, probe } from './detect.js';
 import { type GetOptions, get } from './get.js';
@@ -84,12 +92,12 @@ class SmbTarget implements Target {
     if (place === undefined) return { name: '', folder: true, size: 0 };
     if (path === '') return look({ ...place, parts: [] }); // it is made when something is put
     const there = await this.#inShare(() => look(place), undefined);
-    return there === undefined ? undefined : { ...there, name: pathParts(path).at(-1) ?? '' };
+    return there === undefined ? undefined : { name: pathParts(path).at(-1) ?? '', folder: there.folder, size: there.size };
   }
-  async *list(path: string, o: { unfinished?: boolean } = {}): AsyncGenerator<Entry> {
+  async *list(path: string, o: ListOptions = {}): AsyncGenerator<Entry> {
     const place = this.#find(path);
     const found = place === undefined ? await shares(this.login) : await this.#inShare(() => children(place), []);
-    for (const entry of found) if (!entry.unfinished || o.unfinished) yield entry;
+    yield* asked(found, o);
   }
   async remove(path: string): Promise<void> {
     refuseTop(path);

@@ -83,8 +83,8 @@ export class Login implements AsyncDisposable {
     const child = startChild(command, rest, {
       stdio: ['pipe', 'pipe', 'pipe', this.config.fd, this.account.fd, 'pipe'],
       cwd: '/',
-      // what else could name a user or a password
-      env: { PASSWD_FD: `${passwordFd}`, PASSWD_FILE: undefined, PASSWD: undefined, USER: undefined, LOGNAME: undefined },
+      // what else could name a user or a password; times are listed in its zone
+      env: { PASSWD_FD: `${passwordFd}`, PASSWD_FILE: undefined, PASSWD: undefined, USER: undefined, LOGNAME: undefined, TZ: 'UTC' },
     });
     this.#givePassword(child);
     return child;

@@ -49,15 +49,15 @@ export async function unlessInUse<T>(work: () => Promise<T>): Promise<T> {
 }
 
 /** Two spaces, the name filled up to 30, the attributes in 7, a space, the size in 8 or more; two spaces and the date. */
-const line = /^( {2}.*?(\d+)) {2}\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d {1,2}\d{4}$/s;
+const line = /^( {2}.*?(\d+)) {2}\w{3} (\w{3} [ \d]\d \d\d:\d\d:\d\d {1,2}\d{4})$/s;
 
 /** One line of a listing, read from its end: a name may hold anything, but its last blanks are those that fill it up. */
 function entryIn(text: string): Entry {
-  const [, head, digits] = line.exec(text) ?? [];
+  const [, head, digits, date] = line.exec(text) ?? [];
   if (head === undefined || digits === undefined) throw new PluginError('failed', `smbclient lists what is no entry: ${text}`);
   const end = head.length - Math.max(8, digits.length) - 8;
   const folder = head.slice(end, end + 7).includes('D');
-  return { name: head.slice(2, end).replace(/ +$/, ''), folder, size: folder ? 0 : Number(digits) };
+  return { name: head.slice(2, end).replace(/ +$/, ''), folder, size: folder ? 0 : Number(digits), modified: Date.parse(`${date} UTC`) };
 }
 
 function entriesIn(output: string): Entry[] {

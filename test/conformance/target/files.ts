@@ -10,6 +10,7 @@ export const files: readonly Check[] = [
   { title: 'a reader sees the old or the new file, never a part', run: wholeOrNothing },
   { title: 'ranges', run: ranges },
   { title: 'folders are made and listed', run: folders },
+  { title: 'a listing tells when each file was last written, to whoever asks', run: times },
   { title: 'what is absent', run: absent },
   { title: 'a tree is removed', run: tree },
   { title: 'puts at the same time', run: concurrent },
@@ -116,6 +117,19 @@ async function folders({ t, target, folder }: Bench): Promise<void> {
   await refused(t, target.get(`${folder}/a`, { signal: never() }).then(read), [], 'a folder cannot be read');
   for (let i = 0; i < 50; i++) await store(target, `${folder}/many/${i}`, 'x');
   t.equal((await entries(target, `${folder}/many`)).length, 50);
+}
+
+/** Locks of appliances that are gone are told by it from those of appliances that write. */
+async function times({ t, target, folder }: Bench): Promise<void> {
+  for (const name of ['a', 'b']) await store(target, `${folder}/${name}`, name);
+  await store(target, `${folder}/a`, 'again', true);
+  const found = [];
+  for await (const { modified } of target.list(folder, { modified: true })) found.push(modified);
+  const known = found.filter((time) => time !== undefined);
+  t.equal(found.length, 2);
+  if (known.length === 0) return t.comment('the target does not tell times');
+  t.equal(known.length, 2, 'of each file');
+  t.ok(Math.max(...known) - Math.min(...known) < 60_000, `written in the same minute: ${known}`);
 }
 
 async function absent({ t, target, folder }: Bench): Promise<void> {
