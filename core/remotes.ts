@@ -7,6 +7,7 @@ import type { FoundTarget } from './jobs/job.js';
 import { openRemote } from './jobs/remote.js';
 import type { TargetDesk } from './jobs/service.js';
 import type { Plugins } from './plugins/index.js';
+import { Bandwidth, governed } from './policy/index.js';
 import type { Store, TargetRecord } from './store/index.js';
 
 /** What the runs' part of the service asks of targets. */
@@ -20,10 +21,11 @@ export function targetDesk(store: Store): TargetDesk {
 
 /** The first finding stays, as long as the address is the one it was made at. */
 async function keepFound(store: Store, target: number, found: FoundTarget): Promise<void> {
-  const record = await store.targets.get(target);
-  if (record === undefined || record.spec.ipaddr !== found.ipaddr) return;
-  if (record.found?.ipaddr === found.ipaddr && record.found.type === found.type) return;
-  await store.targets.put({ ...record, found });
+  await store.targets.update(target, (record) => {
+    if (record.spec.ipaddr !== found.ipaddr) return record;
+    if (record.found?.ipaddr === found.ipaddr && record.found.type === found.type) return record;
+    return { ...record, found };
+  });
 }
 
 const fixes: Partial<Readonly<Record<PluginErrorCode, string>>> = {
@@ -49,11 +51,24 @@ function problemOf(error: unknown): Problem {
   return { code: error.code, message: error.message, fix: fixes[error.code] ?? 'try again' };
 }
 
-export function remoteTargets(deps: { readonly store: Store; readonly plugins: Plugins; readonly log: PluginLog }): RemoteTargets {
+export interface RemoteTargetsDeps {
+  readonly store: Store;
+  readonly plugins: Plugins;
+  /** How long a target may move nothing before it is given up. */
+  readonly stallMs: number;
+  readonly log: PluginLog;
+}
+
+/** A client waits for the answer: this is below what it is given. */
+const answerStallMs = 20_000;
+const answerWaits = [500];
+
+export function remoteTargets({ store, plugins, stallMs, log }: RemoteTargetsDeps): RemoteTargets {
   const open = async (record: TargetRecord, signal: AbortSignal) => {
-    const opened = await openRemote(deps.plugins, record, '', { signal, log: deps.log, waits: [500] });
-    if (opened.found) await keepFound(deps.store, record.id, opened.found);
-    return opened;
+    const { target, type, found } = await openRemote(plugins, record, '', { signal, log, waits: answerWaits });
+    if (found) await keepFound(store, record.id, found);
+    const policy = { name: record.spec.name, bandwidth: new Bandwidth(), stallMs: Math.min(stallMs, answerStallMs), waits: answerWaits };
+    return { type, target: governed(target, { ...policy, signal, log }) };
   };
   return {
     async ping(record, signal) {

@@ -93,16 +93,17 @@ async function check(deps: ApiDeps, target: TargetRecord, call: Call): Promise<o
 
 async function change(deps: ApiDeps, call: Call): Promise<TargetRecord> {
   const body = await specBody(call);
-  const old = await target(deps, call);
-  checkMatch(call, tagOf(old.id, old.spec));
-  // Options are merged too, so that confirming a host key doesn't drop a private key the client can't read back.
-  const options = isBody(body.options) ? { options: { ...old.spec.options, ...body.options } } : {};
-  const spec = checkedSpec(deps, { ...old.spec, ...body, ...options });
-  // Another address may be another server: what was found is found anew.
-  const record = { id: old.id, spec, ...(old.found?.ipaddr === spec.ipaddr && { found: old.found }) };
-  await deps.store.targets.put(record);
-  deps.jobs.targetChanged(record.id);
-  return record;
+  const id = idOf(call);
+  const record = await deps.store.targets.update(id, (old) => {
+    checkMatch(call, tagOf(id, old.spec));
+    // Options are merged too, so that confirming a host key doesn't drop a private key the client can't read back.
+    const options = isBody(body.options) ? { options: { ...old.spec.options, ...body.options } } : {};
+    const spec = checkedSpec(deps, { ...old.spec, ...body, ...options });
+    // Another address may be another server: what was found is found anew.
+    return { id, spec, ...(old.found?.ipaddr === spec.ipaddr && { found: old.found }) };
+  });
+  deps.jobs.targetChanged(id);
+  return found(record, `target ${id}`);
 }
 
 async function remove(deps: ApiDeps, call: Call): Promise<number[]> {

@@ -18,7 +18,8 @@ export interface TargetRecords {
   list(): Promise<TargetRecord[]>;
   get(id: number): Promise<TargetRecord | undefined>;
   create(spec: TargetSpec): Promise<TargetRecord>;
-  put(record: TargetRecord): Promise<void>;
+  /** Changes it as it is then: nothing written between is lost. @returns what is kept, undefined when it is gone */
+  update(id: number, change: (record: TargetRecord) => TargetRecord): Promise<TargetRecord | undefined>;
   delete(id: number): Promise<void>;
 }
 
@@ -47,7 +48,14 @@ export function targetRecords(db: Database, vault: Vault): TargetRecords {
     list: () => kept.list(),
     get: (id) => kept.get(id),
     create: (spec) => kept.create((id) => ({ id, spec })),
-    put: (record) => kept.put(record.id, record),
+    update: (id, change) =>
+      db.serial(async () => {
+        const record = await kept.get(id);
+        if (record === undefined) return undefined;
+        const changed = change(record);
+        if (changed !== record) await kept.put(id, changed);
+        return changed;
+      }),
     delete: (id) => kept.delete(id),
   };
 }

@@ -61,6 +61,38 @@ t.test('records outlive a reopening, ids are never reused', async (t) => {
   t.equal((await stat(join(folder, 'secret.key'))).mode & 0o777, 0o600);
 });
 
+t.test('changes of a target that are made at the same time are both kept', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'store-'));
+  t.teardown(() => rm(folder, { recursive: true }));
+  const store = await openStore(folder);
+  const { id } = await store.targets.create({
+    name: 'n',
+    ipaddr: 'h',
+    username: 'u',
+    password: 'old',
+    desc: '',
+    base: '/',
+    encrypt: false,
+  });
+  const found = { ipaddr: 'h', type: 'sftp', options: { hostKey: 'SHA256:pinned' } };
+  const changes = [
+    store.targets.update(id, (record) => ({ ...record, spec: { ...record.spec, password: 'new' } })),
+    store.targets.update(id, (record) => ({ ...record, found })),
+    store.targets.update(id, () => {
+      throw new Error('refused');
+    }),
+    store.targets.update(id, (record) => ({ ...record, spec: { ...record.spec, desc: 'told' } })),
+  ];
+  t.strictSame(
+    (await Promise.allSettled(changes)).map(({ status }) => status),
+    ['fulfilled', 'fulfilled', 'rejected', 'fulfilled'],
+  );
+  t.match(await store.targets.get(id), { spec: { password: 'new', desc: 'told' }, found });
+  t.equal(await store.targets.update(7, (record) => record), undefined, 'one that is gone is not made');
+  t.equal(await store.targets.get(7), undefined);
+  await store.close();
+});
+
 t.test('migration', async (t) => {
   const kind: Kind<{ size: number }> = {
     name: 'box',

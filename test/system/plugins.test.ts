@@ -159,6 +159,28 @@ t.test('a job of a plugin whose code fails says so', async (t) => {
   );
 });
 
+const hangingTarget = `
+const target = {
+  supports: { range: true, freeSpace: true, atomicReplace: true, connections: 1 },
+  stat: () => new Promise(() => undefined),
+  put: async () => ({ bytes: 0 }), get: async () => undefined, async *list() {}, remove: async () => undefined, space: async () => undefined,
+  [Symbol.asyncDispose ?? Symbol.for('Symbol.asyncDispose')]: async () => undefined,
+};
+export default { open: async () => target };
+`;
+
+t.test('a target whose plugin never answers is given up, and whoever asked is told', async (t) => {
+  const a = await makeAppliance(t, { flags: ['--stall-seconds', '1'] });
+  await writePlugin(join(pluginsOf(a), 'hanging'), 'hanging', { manifest: { kind: 'target', capabilities: [] }, code: hangingTarget });
+  await a.restart();
+  const target = { name: 'nas', ipaddr: '127.0.0.1:1', username: 'u', password: 'p', type: 'hanging' };
+  const id = Number(part(await a.service.call('POST', '/target', target), 'id'));
+  const began = Date.now();
+  t.match(await a.service.call('GET', `/target/${id}/check`), { writable: false, problems: [{ code: 'stalled', message: /nas/ }] });
+  t.equal((await a.service.ask('GET', `/target/${id}/dirs/`)).status, 503);
+  t.ok(Date.now() - began < 15_000, `after ${Date.now() - began} ms`);
+});
+
 t.test('every refused or failing plugin stands in the log once at the start', async (t) => {
   const a = await applianceWith(t, { 'bad-json': refused['bad-json'] ?? {}, 'import-throws': failing['import-throws'] ?? {} });
   await a.service[Symbol.asyncDispose]();
