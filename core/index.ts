@@ -9,7 +9,7 @@ import type { PluginLog } from './contract/index.js';
 import { durableFile } from './durable.js';
 import { type Engines, openEngines } from './engines.js';
 import type { WorkerEnvironment } from './jobs/job.js';
-import { createRecordReader } from './jobs/reader.js';
+import { createRecordReader, type RecordReader } from './jobs/reader.js';
 import { checkTargetOptions } from './jobs/remote.js';
 import { createJobService, type RunningJobService } from './jobs/service.js';
 import { listen, type Tls } from './listen.js';
@@ -56,14 +56,16 @@ export async function startService(config: Config): Promise<Service> {
     await markNewShares({ store, plugins, shares: config.share, stateFolder: config.state, log });
     const engines = await openEngines(plugins, environment.runtimes, { signal: closing.signal, log });
     opened.push(engines);
-    const jobs = await jobService({ store, environment, engines, log, config });
+    const { signal } = closing;
+    const shared = { config, store, environment, engines, log };
+    const reader = readerOf({ ...shared, plugins, signal });
+    const jobs = await jobService({ ...shared, reader });
     opened.push({ close: () => jobs.close() });
     const updates = await updatesOf({ config, jobs, log, signal: closing.signal });
     if (updates) opened.push(updates);
-    const parts = { config, store, plugins, environment, engines, jobs, log, signal: closing.signal };
-    const api = apiOf({ ...parts, ...(updates && { updates }) });
+    const api = apiOf({ ...shared, plugins, reader, jobs, signal, ...(updates && { updates }) });
     const listener = await listen({ at: config.listen, api, ...(tls && { tls }), log });
-    opened.push(listener);
+    opened.push(listener, { close: () => jobs.drain() });
     await makeSetupCode(store, config.state);
     await jobs.resumeLeases(); // first: what was frozen must not wait for a half-done restore to be taken back
     await engines.recover();
@@ -121,10 +123,11 @@ interface Parts {
   readonly store: Store;
   readonly environment: WorkerEnvironment;
   readonly engines: Engines;
+  readonly reader: RecordReader;
   readonly log: PluginLog;
 }
 
-function jobService({ store, environment, engines, log, config }: Parts): Promise<RunningJobService> {
+function jobService({ store, environment, engines, reader, log, config }: Parts): Promise<RunningJobService> {
   return createJobService({
     backups: store.backups,
     restores: store.restores,
@@ -133,6 +136,7 @@ function jobService({ store, environment, engines, log, config }: Parts): Promis
     targets: targetDesk(store),
     concurrent: async () => (await store.preferences.get()).backup_concurrent,
     runtime: (id) => engines.runtime(id),
+    purge: (spec) => reader.purge(spec),
     clock: () => Date.now(),
     clockFile: join(config.state, 'clock.json'),
     log,
@@ -146,6 +150,11 @@ async function updatesOf(parts: Pick<ApiParts, 'config' | 'jobs' | 'log' | 'sign
   return openUpdates({ ...rest, folder, ...(config.rauc_config !== undefined && { raucConfig: config.rauc_config }) });
 }
 
+function readerOf({ plugins, environment, store, engines, log, signal }: Omit<ApiParts, 'reader' | 'jobs'>): RecordReader {
+  const runtime = (id: string) => engines.runtime(id);
+  return createRecordReader({ plugins, environment, targets: targetDesk(store), log, runtime, signal });
+}
+
 interface ApiParts extends Parts {
   readonly plugins: Plugins;
   readonly jobs: RunningJobService;
@@ -154,15 +163,7 @@ interface ApiParts extends Parts {
 }
 
 function apiOf(parts: ApiParts) {
-  const { config, store, plugins, environment, engines, jobs, updates, log, signal } = parts;
-  const reader = createRecordReader({
-    plugins,
-    environment,
-    targets: targetDesk(store),
-    log,
-    runtime: (id) => engines.runtime(id),
-    signal,
-  });
+  const { config, store, plugins, environment, engines, jobs, reader, updates, log, signal } = parts;
   return createApi({
     store,
     jobs,
@@ -175,11 +176,10 @@ function apiOf(parts: ApiParts) {
     },
     listContainers: (type) => engines.containers(type),
     localTarget: { shares: config.share, listShare: (share, path) => reader.shareFolders(share, path) },
-    remoteTargets: remoteTargets({ store, plugins, log }),
+    remoteTargets: remoteTargets({ store, plugins, stallMs: environment.stallMs, log }),
     restorePlan: (spec) => reader.restorePlan(spec),
     backupRuns: (spec) => reader.runs(spec),
     backupManifest: (spec, run) => reader.manifest(spec, run),
-    purgeBackups: (spec) => reader.purge(spec),
     engineVersions: () => engines.versions(),
     ...(updates && { updates }),
     ...(config.ssh_folder !== undefined && { ssh: sshSwitch({ folder: config.ssh_folder, log }) }),

@@ -9,14 +9,19 @@ import { ApiError, wrong } from './errors.js';
 import { checkPlace, checkType, partsOf } from './places.js';
 import { stateShown } from './state.js';
 
-async function containerFound(deps: ApiDeps, spec: BackupSpec): Promise<boolean> {
-  // An engine that doesn't answer holds no container for now.
-  const there = await deps.listContainers(spec.type).catch(() => []);
-  return there.some((c) => c.type === spec.type && c.id === spec.container_id);
+/** Whether a container is there; asks each engine once, whatever the number of jobs. */
+function containerFinder(deps: ApiDeps): (spec: BackupSpec) => Promise<boolean> {
+  const lists = new Map<string, ReturnType<ApiDeps['listContainers']>>();
+  return async ({ type, container_id }) => {
+    // An engine that doesn't answer holds no container for now.
+    const list = lists.get(type) ?? deps.listContainers(type).catch(() => []);
+    lists.set(type, list);
+    return (await list).some((c) => c.type === type && c.id === container_id);
+  };
 }
 
-async function shown(deps: ApiDeps, record: BackupRecord, full: boolean): Promise<object> {
-  const extra = full ? { container_found: await containerFound(deps, record.spec) } : {};
+async function shown(deps: ApiDeps, record: BackupRecord, full: boolean, isThere = containerFinder(deps)): Promise<object> {
+  const extra = full ? { container_found: await isThere(record.spec) } : {};
   return { id: record.id, ...record.spec, state: stateShown(deps.jobs, 'backup', record, full), ...extra };
 }
 
@@ -62,12 +67,20 @@ async function remove(deps: ApiDeps, call: Call): Promise<number[]> {
   const { id, spec } = await backup(deps, call);
   const purge = call.query.get('purge') === 'true';
   if (purge && !signedIn(call).isAdmin) throw new ApiError('forbidden', 'only an admin may delete backups');
-  if (purge && deps.purgeBackups === undefined)
-    throw new ApiError('unsupported', 'purge is not available; delete the folder on the target');
-  // The job first: it refuses while it runs, and nothing writes there afterwards.
-  await deps.jobs.backups.delete(id);
-  if (purge) await deps.purgeBackups?.(spec);
+  if (!purge) await deps.jobs.backups.delete(id);
+  else await answeredIn(purgeMs, deps.jobs.purge(id), `the backups of ${id} (${spec.job_name}) are still being deleted; ask again`);
   return [id];
+}
+
+/** A client waits so long for a large record; then it has to ask again. */
+const purgeMs = 30_000;
+
+async function answeredIn<T>(ms: number, work: Promise<T>, late: string): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const limit = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new ApiError('unavailable', late)), ms);
+  });
+  return Promise.race([work, limit]).finally(() => clearTimeout(timer));
 }
 
 async function manifest(deps: ApiDeps, call: Call): Promise<object> {
@@ -86,7 +99,10 @@ export function backupRoutes(deps: ApiDeps): Route[] {
     const body = await specBody(call);
     return oneByOne(async () => tell(call, await jobs.create(await checkedSpec(deps, body))));
   };
-  const list = async (call: Call) => Promise.all((await jobs.list()).map((b) => shown(deps, b, call.full)));
+  const list = async (call: Call) => {
+    const isThere = containerFinder(deps);
+    return Promise.all((await jobs.list()).map((b) => shown(deps, b, call.full, isThere)));
+  };
   // As captured: the job as it was when it was told to run. `?view=full` shows it as it is now.
   const run = async (call: Call) => {
     const before = await backup(deps, call);
@@ -104,6 +120,6 @@ export function backupRoutes(deps: ApiDeps): Route[] {
     route('get', '/backup/:id/runs/:run', 'user', 'The manifest of a run', (c) => manifest(deps, c)),
     route('get', '/backup/:id', 'user', 'Get a backup job', async (c) => tell(c, await backup(deps, c))),
     route('put', '/backup/:id', 'admin', 'Modify a backup job', (c) => oneByOne(async () => tell(c, await change(deps, c)))),
-    route('delete', '/backup/:id', 'admin', 'Delete a backup job', (c) => oneByOne(() => remove(deps, c))),
+    route('delete', '/backup/:id', 'admin', 'Delete a backup job', (c) => remove(deps, c)),
   ];
 }

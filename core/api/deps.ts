@@ -67,8 +67,6 @@ export interface ApiDeps {
   backupRuns(spec: BackupSpec): Promise<object[]>;
   /** The manifest of one of them. */
   backupManifest(spec: BackupSpec, run: string): Promise<object | undefined>;
-  /** Deletes the job's backups from its target. */
-  purgeBackups?(spec: BackupSpec): Promise<void>;
   /** Version of each engine by its plugin's id; '' for one that does not answer. */
   engineVersions(): Promise<Readonly<Record<string, string>>>;
   /** Only on an appliance whose firmware this service updates. */

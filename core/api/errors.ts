@@ -14,6 +14,7 @@ const table = {
   conflict: [409, false],
   busy: [409, true],
   in_use: [409, false],
+  record_in_use: [409, true],
   precondition_failed: [412, false],
   too_large: [413, false],
   too_many: [429, true],

@@ -11,6 +11,7 @@ export const pluginErrorCodes = [
   'conflict', // another container or operation stands in the way
   'in_use', // the thing is used by something else
   'needs_consent', // it would be given rights that nobody has granted
+  'record_in_use', // another appliance writes to the record
   'damaged', // stored bytes are not what was written
   'stalled', // no byte moved for too long
   'aborted', // the signal was aborted

@@ -7,10 +7,8 @@ import {
   type Manifest,
   manifestName,
   manifestText,
-  metadataName,
   newestRuns,
   type RecordRuns,
-  type RunSummary,
   recordFolder,
   recordRuns,
   removeRun,
@@ -22,12 +20,14 @@ import {
   unpackFile,
   withNewRun,
 } from '../archive/index.js';
-import { type Description, PluginError, type PluginLog, type Runtime, type Target } from '../contract/index.js';
+import { anySignal, type Description, PluginError, type PluginLog, type Runtime, type Target } from '../contract/index.js';
 import { type Base, chosenBase } from './base.js';
 import { Estimate, sizeOf } from './estimate.js';
 import type { BackupSpec } from './job.js';
 import type { HeldLease } from './lease.js';
+import { writeMetadata } from './metadata.js';
 import { dropMoving, firstPass, type Moving, type PassWorld, secondPass, syncedReference, type Track } from './passes.js';
+import type { RecordLock } from './record-lock.js';
 import { runsToDelete } from './retention.js';
 import { type Selection, selection } from './selection.js';
 import { Storer } from './storing.js';
@@ -44,6 +44,8 @@ export interface BackupWorld {
   readonly signal: AbortSignal;
   readonly log: PluginLog;
   progress(percent: number): void;
+  /** Of a record on the target. */
+  lock(record: string): Promise<RecordLock>;
   lease(): Promise<HeldLease>;
 }
 export interface BackupOutcome {
@@ -54,10 +56,17 @@ export interface BackupOutcome {
 
 /** Runs it. On any failure nothing of the run is left on the target. @throws PluginError */
 export async function backupRun(world: BackupWorld): Promise<BackupOutcome> {
-  const { spec, target, runtime, signal } = world;
+  const { spec, runtime } = world;
   const record = recordFolder(spec.job_name);
   const description = await runtime.describe(spec.container_id);
   const chosen = selection(description, await runtime.sources(spec.container_id), spec.exclude ?? []);
+  await using lock = await world.lock(record); // only now: a run that cannot begin leaves not even a folder
+  return await lockedRun({ ...world, signal: anySignal(world.signal, lock.lost) }, { record, description, chosen, lock });
+}
+
+async function lockedRun(world: BackupWorld, parts: Omit<RunParts, 'run' | 'runs' | 'storer'>): Promise<BackupOutcome> {
+  const { spec, target, signal } = world;
+  const { record, lock } = parts;
   const runs = await recordRuns(target, record, signal);
   for (const { why } of runs.damaged) world.log('warn', why);
   if (runs.needed === undefined) world.log('warn', `the runs of ${record} need more files than are kept in mind: nothing is collected`);
@@ -66,8 +75,9 @@ export async function backupRun(world: BackupWorld): Promise<BackupOutcome> {
   const run = await freeRun(target, record, runs);
   const storer = new Storer(target, record, spec.features.includes('compress') ? 'zstd' : 'none', signal, world.log);
   try {
-    return await new Run(world, { record, run, description, chosen, runs, storer }).go();
+    return await new Run(world, { ...parts, run, runs, storer }).go();
   } catch (error) {
+    if (lock.lost.aborted) throw lock.lost.reason; // what is there now is another appliance's
     await storer.removeAll().catch((cause: unknown) => world.log('warn', `leftovers of ${run} stay until the next run: ${cause}`));
     await target.remove(`${record}/${run}`).catch(() => undefined);
     throw error;
@@ -85,6 +95,7 @@ async function freeRun(target: Target, record: string, { complete, damaged }: Re
 
 interface RunParts {
   readonly record: string;
+  readonly lock: RecordLock;
   readonly run: string;
   readonly description: Description;
   readonly chosen: Selection;
@@ -121,6 +132,7 @@ class Run {
     await this.#passes(tracks);
     const stored = [...(image ? [image.archive] : []), ...tracks.flatMap(({ archives }) => archives)];
     const manifest = sealedManifest(this.#manifest(stored, image?.digest), this.world.sealer);
+    await this.parts.lock.check();
     await storer.smallFile(`${run}/${manifestName}`, () => Readable.from([Buffer.from(manifestText(manifest))]));
     const back = await runManifest(this.world.target, record, run, this.world.signal);
     if (JSON.stringify(back) !== JSON.stringify(manifest))
@@ -282,17 +294,4 @@ class Run {
     if (old.length > 0) await collectGarbage(target, record, kept);
     await writeMetadata(target, record, { container, runs: kept.complete }, this.world);
   }
-}
-
-interface Metadata {
-  readonly container: Description;
-  readonly runs: readonly RunSummary[];
-}
-
-/** The record's cache, for people and for listings; the manifests are what counts. */
-async function writeMetadata(target: Target, record: string, { container, runs }: Metadata, world: BackupWorld): Promise<void> {
-  const { id, spec, signal } = world;
-  const listed = runs.map(({ run, started, ended, own_bytes }) => ({ run, started, ended, stored_bytes: own_bytes }));
-  const text = JSON.stringify({ format: 1, job: { id, name: spec.job_name }, container, runs: listed });
-  await target.put(`${record}/${metadataName}`, Readable.from([Buffer.from(text)]), { signal, replace: true });
 }

@@ -127,11 +127,11 @@ export type WorkerMessage =
       readonly warnings?: NonNullable<JobState['warnings']>;
       readonly undo?: Undo;
     };
-/** Scheduler → worker: `lease-kept` answers a lease message once it is durable; `stop` asks for an end within 5 s;
+/** Scheduler → worker: `lease-kept` answers the lease message that it repeats, once it is durable; `stop` asks for an end within 5 s;
  *  `bandwidth` is the part of the target's that is the run's from now on.
  *  After its result the worker closes its port and ends by itself. */
 export type WorkerRequest =
-  | { readonly type: 'lease-kept' }
+  | ({ readonly type: 'lease-kept' } & Lease)
   | { readonly type: 'stop' }
   | { readonly type: 'bandwidth'; readonly bytesPerSecond: number };
 
@@ -142,6 +142,9 @@ export interface JobService {
   /** Brings back what a restore replaced, or removes it for good. Waits until no job of that container runs.
    *  @throws JobError not_found (nothing is kept), PluginError */
   undo(restore: number, what: 'bring-back' | 'drop'): Promise<RestoreRecord>;
+  /** Deletes a backup's record from its target, and then the job. Joins one that goes on.
+   *  @throws JobError not_found, busy (it waits or runs); PluginError: the job stays, and it can be asked for again */
+  purge(backup: number): Promise<void>;
   /** `backup_concurrent` was set anew: what waits may start now. */
   limitChanged(): void;
   /** The limits of a target were set anew: runs that use it are told. */

@@ -3,27 +3,17 @@ import type { PluginLog } from '../contract/plugin.js';
 import type { BandwidthShares } from './bandwidths.js';
 import { nextRun } from './calendar.js';
 import type { WallClock } from './clock.js';
-import {
-  type At,
-  containerOf,
-  JobError,
-  type JobKind,
-  type JobRecord,
-  type JobRecords,
-  type JobState,
-  type Jobs,
-  type RunOrder,
-} from './job.js';
+import { ending } from './errands.js';
+import { type At, JobError, type JobKind, type JobRecord, type JobRecords, type JobState, type Jobs, type RunOrder } from './job.js';
 import type { Launch, RunResult } from './launcher.js';
+import type { Lock } from './locks.js';
+import { KeyedMutex } from './mutex.js';
 import type { ProgressBoard } from './progress.js';
-import type { Queue, QueueEntry } from './queue.js';
-import { interrupted, newSlot, type Slot, stopped, told } from './slot.js';
+import type { Queue } from './queue.js';
+import { interrupted, lasting, newSlot, type Slot, stopped, told } from './slot.js';
 import { type JobEvent, stateAfter } from './states.js';
 
 interface AnySpec {
-  readonly container_id: string;
-  readonly remap?: { readonly name?: string };
-  readonly type: string;
   readonly disable: boolean;
 }
 export interface KindDeps<Spec extends AnySpec> {
@@ -32,9 +22,9 @@ export interface KindDeps<Spec extends AnySpec> {
   /** Undefined: the job has no calendar and runs once, at once. */
   at(spec: Spec): At | undefined;
   /** @throws PluginError not_found: its target is gone */
-  order(record: JobRecord<Spec>): Promise<RunOrder>;
-  /** The place of a job's runs, when not any number may use it at a time. */
-  place(spec: Spec): Promise<QueueEntry['place']>;
+  order(id: number, spec: Spec): Promise<RunOrder>;
+  /** What a run of it takes. */
+  locks(spec: Spec): Promise<readonly Lock[]>;
   readonly bandwidths: BandwidthShares;
   readonly queue: Queue;
   readonly launch: Launch;
@@ -47,8 +37,12 @@ export interface KindDeps<Spec extends AnySpec> {
 
 export class JobsOfKind<Spec extends AnySpec> implements Jobs<Spec> {
   readonly #d: KindDeps<Spec>;
-  readonly #slots = new Map<number, Slot>();
-  readonly #turns = new Map<number, Promise<unknown>>();
+  readonly #slots = new Map<number, Slot<Spec>>();
+  /** Jobs that are being deleted with what they made. */
+  readonly #leaving = new Set<number>();
+  /** Reads and writes of one record never interleave. */
+  readonly #turns = new KeyedMutex<number>();
+  #closed = false;
 
   constructor(deps: KindDeps<Spec>) {
     this.#d = deps;
@@ -61,7 +55,7 @@ export class JobsOfKind<Spec extends AnySpec> implements Jobs<Spec> {
     return this.#d.records.get(id);
   }
   isActive(id: number): boolean {
-    return this.#slots.has(id);
+    return this.#slots.has(id) || this.#leaving.has(id);
   }
 
   async create(spec: Spec): Promise<JobRecord<Spec>> {
@@ -74,7 +68,7 @@ export class JobsOfKind<Spec extends AnySpec> implements Jobs<Spec> {
 
   /** Takes a new job on: a backup is scheduled, a restore starts unless it is disabled. */
   async accept(id: number): Promise<void> {
-    const scheduled = await this.#inTurn(id, async () => {
+    const scheduled = await this.#turns.run(id, async () => {
       const record = await this.get(id);
       if (record?.state.code !== 'init') return true;
       if (this.#d.at(record.spec) === undefined) return record.spec.disable;
@@ -86,25 +80,53 @@ export class JobsOfKind<Spec extends AnySpec> implements Jobs<Spec> {
   }
 
   update(id: number, spec: Spec): Promise<JobRecord<Spec>> {
-    return this.#inTurn(id, async () => {
+    return this.#turns.run(id, async () => {
       const { spec: old, state } = await this.#found(id);
+      if (this.#leaving.has(id)) throw this.#busy(id);
       if (JSON.stringify(this.#d.at(old)) !== JSON.stringify(this.#d.at(spec))) this.#refusePast(spec);
       const { next_run: _, ...rest } = state;
       const next = this.#next(spec);
       const code = next.next_run === undefined ? state.code : stateAfter(state.code, 'edit');
       const record = await this.#put({ id, spec, state: { ...rest, ...next, code } });
       this.#d.changed();
+      if (this.#slots.has(id)) this.#d.queue.pump(); // one that waits may be about another container or record now
       return record;
     });
   }
 
-  delete(id: number): Promise<void> {
-    return this.#inTurn(id, async () => {
-      await this.#found(id);
-      if (this.isActive(id)) throw new JobError('busy', `${this.#key(id)} waits or runs; stop it first`);
-      await this.#d.records.delete(id);
-      if (this.#d.kind === 'backup') await this.#d.clock.forget(id);
+  /** Changes the state of a job as it is then. */
+  amend(id: number, change: (state: JobState) => JobState): Promise<JobRecord<Spec>> {
+    return this.#turns.run(id, async () => {
+      const { spec, state } = await this.#found(id);
+      return this.#put({ id, spec, state: change(state) });
     });
+  }
+
+  delete(id: number): Promise<void> {
+    return this.leave(id, (_, remove) => remove());
+  }
+
+  /** Lets `work` delete the job, which meanwhile neither runs nor is changed. When it fails before, the job stays. */
+  async leave(id: number, work: (spec: Spec, remove: () => Promise<void>) => Promise<void>): Promise<void> {
+    const { spec } = await this.#turns.run(id, async () => {
+      const record = await this.#found(id);
+      if (this.isActive(id)) throw this.#busy(id);
+      this.#leaving.add(id);
+      return record;
+    });
+    try {
+      await work(spec, async () => {
+        await this.#turns.run(id, () => this.#d.records.delete(id));
+        if (this.#d.kind === 'backup') await this.#d.clock.forget(id);
+      });
+    } finally {
+      this.#leaving.delete(id);
+    }
+  }
+
+  #busy(id: number): JobError {
+    const why = this.#leaving.has(id) ? 'is being deleted' : 'waits or runs; stop it first';
+    return new JobError('busy', `${this.#key(id)} ${why}`);
   }
 
   run(id: number): Promise<JobRecord<Spec>> {
@@ -113,24 +135,37 @@ export class JobsOfKind<Spec extends AnySpec> implements Jobs<Spec> {
 
   /** @throws JobError busy while waiting or running */
   enqueue(id: number, event: 'due' | 'run', missed = false): Promise<JobRecord<Spec>> {
-    return this.#inTurn(id, async () => {
+    return this.#turns.run(id, async () => {
       const { spec, state } = await this.#found(id);
-      if (this.isActive(id)) throw new JobError('busy', `${this.#key(id)} waits or runs already`);
+      if (this.#closed) throw ending();
+      if (this.isActive(id)) throw this.#busy(id);
       const { missed: _, ...rest } = state;
       // Waiting or running without a slot: the store failed as that run ended.
       const from = state.code === 'waiting' || state.code === 'running' ? 'scheduled' : state.code;
       const record = await this.#put({ id, spec, state: { ...rest, code: stateAfter(from, event), ...(missed && { missed }) } });
-      this.#slots.set(id, newSlot());
-      const container = `${spec.type}/${containerOf(spec)}`;
-      const place = await this.#d.place(spec).catch(() => undefined); // a store that fails is told by the run
-      this.#d.queue.enter({ key: this.#key(id), container, ...(place && { place }), start: () => this.#perform(id) });
+      const slot = newSlot<Spec>();
+      this.#slots.set(id, slot);
+      this.#d.queue.enter({ key: this.#key(id), locks: () => this.#claim(id, slot), start: () => this.#perform(id, slot) });
       return record;
     });
   }
 
+  /** The locks of the job as it is now. It runs as they were taken for: an edit after that is for the next run. */
+  async #claim(id: number, slot: Slot<Spec>): Promise<readonly Lock[]> {
+    try {
+      const { spec } = await this.#found(id);
+      const locks = await this.#d.locks(spec);
+      slot.claimed = spec;
+      return locks;
+    } catch (error) {
+      slot.claimed = error instanceof Error ? error : new Error(String(error)); // told by the run
+      return [];
+    }
+  }
+
   async stop(id: number): Promise<JobRecord<Spec>> {
     await this.#found(id);
-    await this.#inTurn(id, async () => undefined); // one that is just being queued
+    await this.#turns.run(id, async () => undefined); // one that is just being queued
     const slot = this.#slots.get(id);
     if (slot) await this.#stopSlot(id, slot, 'user');
     return this.#found(id);
@@ -138,6 +173,7 @@ export class JobsOfKind<Spec extends AnySpec> implements Jobs<Spec> {
 
   /** Ends all runs for a shutdown; waiting jobs keep their state and are told apart at the next start. */
   async close(): Promise<void> {
+    this.#closed = true;
     await Promise.all([...this.#slots].map(([id, slot]) => this.#stopSlot(id, slot, 'shutdown')));
   }
 
@@ -150,7 +186,7 @@ export class JobsOfKind<Spec extends AnySpec> implements Jobs<Spec> {
     }
   }
 
-  async #stopSlot(id: number, slot: Slot, why: 'user' | 'shutdown'): Promise<void> {
+  async #stopSlot(id: number, slot: Slot<Spec>, why: 'user' | 'shutdown'): Promise<void> {
     slot.stop ??= why;
     if (!this.#d.queue.leave(this.#key(id))) slot.run?.stop();
     else {
@@ -161,14 +197,12 @@ export class JobsOfKind<Spec extends AnySpec> implements Jobs<Spec> {
     await slot.ended;
   }
 
-  async #perform(id: number): Promise<void> {
-    const slot = this.#slots.get(id);
-    if (!slot) return;
+  async #perform(id: number, slot: Slot<Spec>): Promise<void> {
     const began = performance.now();
     const epoch = this.#d.clock.epoch();
     try {
-      const record = await this.#begin(id);
-      const result = slot.stop ? stopped(slot.stop) : await this.#launched(record, slot);
+      await this.#begin(id);
+      const result = slot.stop ? stopped(slot.stop) : await this.#launched(id, slot);
       const final = slot.stop === 'shutdown' && result.result !== 0 ? stopped('shutdown') : result;
       await this.#finish(id, final, { duration: Math.round(performance.now() - began) });
       if (this.#d.kind === 'backup' && final.result === 0) await this.#d.clock.based(id, epoch);
@@ -181,18 +215,20 @@ export class JobsOfKind<Spec extends AnySpec> implements Jobs<Spec> {
     }
   }
 
-  async #launched(record: JobRecord<Spec>, slot: Slot): Promise<RunResult> {
+  async #launched(id: number, slot: Slot<Spec>): Promise<RunResult> {
     const { kind, progress, bandwidths } = this.#d;
-    const order = await this.#d.order(record);
+    const { claimed: spec } = slot;
+    if (spec === undefined || spec instanceof Error) throw spec ?? new Error('it has no locks');
+    const order = await this.#d.order(id, spec);
     if (slot.stop) return stopped(slot.stop);
-    const run = this.#d.launch(order, (value) => progress.set(kind, record.id, value));
+    const run = this.#d.launch(order, (value) => progress.set(kind, id, value));
     slot.run = run;
     const leave = order.remote && bandwidths.join(order.remote.id, (bytesPerSecond) => run.throttle(bytesPerSecond));
     return run.ended.finally(() => leave?.());
   }
 
   #begin(id: number): Promise<JobRecord<Spec>> {
-    return this.#inTurn(id, async () => {
+    return this.#turns.run(id, async () => {
       const { spec, state } = await this.#found(id);
       const { next_run: _, ...rest } = state;
       await this.#d.clock.note();
@@ -204,19 +240,13 @@ export class JobsOfKind<Spec extends AnySpec> implements Jobs<Spec> {
 
   /** Reads the record anew: the settings may have been changed during the run. `keepDue` leaves a time that is past to be run. */
   #finish(id: number, { type: _, ...outcome }: RunResult, o: { duration?: number; keepDue?: true } = {}): Promise<JobRecord<Spec>> {
-    return this.#inTurn(id, async () => {
+    return this.#turns.run(id, async () => {
       const { spec, state } = await this.#found(id);
-      const { last_run, next_run, missed, run, undo } = state;
-      const kept = {
-        ...(last_run !== undefined && { last_run }),
-        ...(missed && { missed }),
-        ...(run !== undefined && { run }),
-        ...(undo && { undo }),
-      };
+      const { next_run } = state;
       const next = o.keepDue && next_run !== undefined ? { next_run } : this.#next(spec);
       const code = stateAfter(state.code, this.#ending(spec, next.next_run));
-      const ended: JobState = { ...kept, ...outcome, ...next, code, ...(o.duration !== undefined && { duration: o.duration }) };
-      return this.#put({ id, spec, state: ended });
+      const duration = o.duration === undefined ? {} : { duration: o.duration };
+      return this.#put({ id, spec, state: { ...lasting(state), ...outcome, ...next, code, ...duration } });
     });
   }
 
@@ -227,7 +257,7 @@ export class JobsOfKind<Spec extends AnySpec> implements Jobs<Spec> {
     return kept !== undefined || nextRun(at, this.#d.clock.now()) !== undefined ? 'end' : 'finish';
   }
 
-  #release(id: number, slot: Slot): void {
+  #release(id: number, slot: Slot<Spec>): void {
     this.#slots.delete(id);
     slot.end();
     this.#d.changed();
@@ -244,13 +274,6 @@ export class JobsOfKind<Spec extends AnySpec> implements Jobs<Spec> {
     if (at && nextRun(at, this.#d.clock.now()) === undefined) throw new JobError('past', 'at.start is in the past; give a time to come');
   }
 
-  /** Next runs anew, after the clock was set back. */
-  async reschedule(): Promise<void> {
-    for (const { id, spec } of await this.list()) {
-      if (!spec.disable && this.#next(spec).next_run !== undefined) await this.update(id, spec);
-    }
-  }
-
   #key(id: number): string {
     return `${this.#d.kind}-${id}`;
   }
@@ -264,17 +287,5 @@ export class JobsOfKind<Spec extends AnySpec> implements Jobs<Spec> {
   async #put(record: JobRecord<Spec>): Promise<JobRecord<Spec>> {
     await this.#d.records.put(record);
     return record;
-  }
-
-  /** Reads and writes of one record never interleave. */
-  #inTurn<T>(id: number, action: () => Promise<T>): Promise<T> {
-    const turn = (this.#turns.get(id) ?? Promise.resolve()).then(action);
-    const settled = turn.then(
-      () => undefined,
-      () => undefined,
-    );
-    this.#turns.set(id, settled);
-    void settled.then(() => this.#turns.get(id) === settled && this.#turns.delete(id));
-    return turn;
   }
 }

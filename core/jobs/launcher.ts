@@ -125,7 +125,7 @@ class WorkerRun {
   async #keep({ runtime, container, until }: Extract<WorkerMessage, { type: 'lease' }>): Promise<void> {
     this.#leased.set(`${runtime}/${container}`, { runtime, container });
     await this.#deps.leases.keep({ runtime, container, until });
-    this.#post({ type: 'lease-kept' });
+    this.#post({ type: 'lease-kept', runtime, container, until });
   }
 
   async #release({ runtime, container }: Extract<WorkerMessage, { type: 'release' }>): Promise<void> {

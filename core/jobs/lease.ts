@@ -1,5 +1,5 @@
 /** The worker's side of a lease: no container is paused before the main thread has noted it durably. */
-import type { WorkerMessage } from './job.js';
+import type { Lease, WorkerMessage } from './job.js';
 
 /** Long enough for a busy main thread to answer, short enough that a dead worker's container waits no minute. */
 const leaseMs = 30_000;
@@ -7,8 +7,8 @@ const renewEvery = 10_000;
 
 export interface LeaseDesk {
   post(message: WorkerMessage): void;
-  /** Resolves at the next `lease-kept`. Rejects when the run is stopped. */
-  kept(): Promise<void>;
+  /** Resolves at the `lease-kept` of that lease. Rejects when the run is stopped. */
+  kept(lease: Lease): Promise<void>;
 }
 
 export interface HeldLease extends AsyncDisposable {
@@ -24,8 +24,9 @@ export async function holdLease(desk: LeaseDesk, runtime: string, container: str
   let lost = false;
   const take = async () => {
     const next = Date.now() + leaseMs;
-    const kept = desk.kept();
-    desk.post({ type: 'lease', runtime, container, until: next });
+    const lease = { runtime, container, until: next };
+    const kept = desk.kept(lease);
+    desk.post({ type: 'lease', ...lease });
     await kept;
     if (until !== 0 && Date.now() > until) lost = true;
     until = next;

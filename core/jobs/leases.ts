@@ -2,6 +2,7 @@
 import { PluginError } from '../contract/errors.js';
 import type { PluginLog } from '../contract/plugin.js';
 import type { Lease, LeaseRecords } from './job.js';
+import { KeyedMutex } from './mutex.js';
 
 const longestTimer = 2 ** 31 - 1;
 const retryAfter = 10_000;
@@ -34,11 +35,12 @@ const keyOf = ({ runtime, container }: Pick<Lease, 'runtime' | 'container'>) => 
 class KeptLeases implements Leases {
   readonly #kept = new Map<string, Lease>();
   readonly #timers = new Map<string, NodeJS.Timeout>();
-  readonly #turns = new Map<string, Promise<void>>();
+  /** A release must not overtake the lease that it ends. */
+  readonly #turns = new KeyedMutex<string>();
   constructor(private readonly deps: LeaseDeps) {}
 
   keep(lease: Lease): Promise<void> {
-    return this.#inTurn(keyOf(lease), async () => {
+    return this.#turns.run(keyOf(lease), async () => {
       await this.deps.records.put(lease);
       this.#kept.set(keyOf(lease), lease);
       this.#arm(lease, lease.until - this.deps.clock());
@@ -47,11 +49,11 @@ class KeptLeases implements Leases {
 
   release(runtime: string, container: string): Promise<void> {
     const lease = { runtime, container };
-    return this.#inTurn(keyOf(lease), () => this.#drop(lease));
+    return this.#turns.run(keyOf(lease), () => this.#drop(lease));
   }
 
   resume(runtime: string, container: string): Promise<void> {
-    return this.#inTurn(keyOf({ runtime, container }), async () => {
+    return this.#turns.run(keyOf({ runtime, container }), async () => {
       const lease = this.#kept.get(keyOf({ runtime, container }));
       if (!lease) return;
       try {
@@ -74,14 +76,6 @@ class KeptLeases implements Leases {
   close(): void {
     for (const timer of this.#timers.values()) clearTimeout(timer);
     this.#timers.clear();
-  }
-
-  /** One thing at a time per container: a release must not overtake the lease that it ends. */
-  #inTurn(key: string, action: () => Promise<void>): Promise<void> {
-    const turn = (this.#turns.get(key) ?? Promise.resolve()).then(action);
-    const settled = turn.catch(() => undefined).then(() => void (this.#turns.get(key) === settled && this.#turns.delete(key)));
-    this.#turns.set(key, settled);
-    return turn;
   }
 
   #arm(lease: Lease, delay: number): void {

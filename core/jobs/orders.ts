@@ -2,7 +2,6 @@
 import { PluginError } from '../contract/index.js';
 import type { BandwidthShares } from './bandwidths.js';
 import { orderPurpose, type Place, type RemoteOrder } from './job.js';
-import type { QueueEntry } from './queue.js';
 import type { JobServiceDeps } from './service.js';
 
 export class RemoteOrders {
@@ -11,10 +10,9 @@ export class RemoteOrders {
     private readonly bandwidths: BandwidthShares,
   ) {}
 
-  /** More runs than the target may have connections wait. */
-  async place({ target, profile }: Place): Promise<QueueEntry['place']> {
-    const most = target === 'remote' && profile !== undefined ? (await this.deps.targets.get(profile))?.spec.connection_limit : undefined;
-    return most === undefined ? undefined : { key: `target/${profile}`, most };
+  /** How many runs may use the target at a time: none has less than one connection. Undefined for any number. */
+  async connections({ target, profile }: Place): Promise<number | undefined> {
+    return target === 'remote' && profile !== undefined ? (await this.deps.targets.get(profile))?.spec.connection_limit : undefined;
   }
 
   /** @throws PluginError not_found */

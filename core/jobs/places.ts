@@ -1,7 +1,7 @@
 /** Where a job's record lies, as an open target under the policy for all targets. */
 import { PluginError, type Target } from '../contract/index.js';
 import type { PluginOpening, Plugins } from '../plugins/loaded.js';
-import { Bandwidth, governed } from '../policy/index.js';
+import { Bandwidth, type Governed, governed } from '../policy/index.js';
 import type { FoundTarget, Place, WorkerEnvironment } from './job.js';
 import { openRemote, type RemoteTarget } from './remote.js';
 
@@ -17,7 +17,7 @@ export interface PlaceOpening extends PluginOpening {
 
 /** Opens the folder of a place. A local path is `/<share>/<folder>`.
  *  @throws PluginError unavailable (not mounted, does not answer), invalid, not_found (no such share or target), denied, untrusted */
-export async function openPlace(plugins: Plugins, environment: WorkerEnvironment, place: Place, o: PlaceOpening): Promise<Target> {
+export async function openPlace(plugins: Plugins, environment: WorkerEnvironment, place: Place, o: PlaceOpening): Promise<Governed> {
   const { target, name } = place.target === 'remote' ? await opened(plugins, place, o) : await openShare(plugins, environment, place, o);
   const { bandwidth = new Bandwidth(), connections, signal, log } = o;
   return governed(target, {

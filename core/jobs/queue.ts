@@ -1,12 +1,11 @@
-/** Who may run now: at most `limit` runs, one per container, first come first served. */
+/** Who may run now: at most `limit` runs, each with all of its locks, first come first served. */
+import { areFree, type Lock } from './locks.js';
 
 export interface QueueEntry {
   readonly key: string;
-  /** Runs with the same container wait for each other; later ones for other containers may pass. */
-  readonly container: string;
-  /** At most so many runs at a time use this place. */
-  readonly place?: { readonly key: string; readonly most: number };
-  /** Runs to its end; must not reject. */
+  /** Asked anew each time that it may start: what waits may be changed. Must not reject. */
+  locks(): Promise<readonly Lock[]>;
+  /** Runs to its end, at once after the locks were told; must not reject. */
   start(): Promise<void>;
 }
 
@@ -14,7 +13,7 @@ export interface Queue {
   enter(entry: QueueEntry): void;
   /** Takes a waiting entry out; false when it is not waiting (any more). */
   leave(key: string): boolean;
-  /** Looks again, for a limit that was raised. */
+  /** Looks again, for a limit that was raised or an entry that was changed. */
   pump(): void;
   /** Nothing starts any more. */
   close(): void;
@@ -31,12 +30,10 @@ export function createQueue(limit: () => Promise<number>, failed: (error: unknow
 
 class FairQueue implements Queue {
   readonly #waiting: QueueEntry[] = [];
-  readonly #busy = new Set<string>();
-  readonly #places: string[] = []; // one a run
-  readonly #runs = new Set<string>();
+  readonly #running = new Map<QueueEntry, readonly Lock[]>();
   readonly #holds = new Set<symbol>();
   #closed = false;
-  #turn = Promise.resolve(); // the limit is read asynchronously: one look at a time
+  #turn = Promise.resolve(); // limit and locks are read asynchronously: one look at a time
 
   constructor(
     private readonly limit: () => Promise<number>,
@@ -50,8 +47,10 @@ class FairQueue implements Queue {
 
   leave(key: string): boolean {
     const at = this.#waiting.findIndex((entry) => entry.key === key);
-    if (at >= 0) this.#waiting.splice(at, 1);
-    return at >= 0;
+    if (at < 0) return false;
+    this.#waiting.splice(at, 1);
+    this.pump(); // others may have waited behind it
+    return true;
   }
 
   pump(): void {
@@ -63,11 +62,11 @@ class FairQueue implements Queue {
   }
 
   counts() {
-    return { waiting: this.#waiting.length, running: this.#runs.size };
+    return { waiting: this.#waiting.length, running: this.#running.size };
   }
 
   running(): readonly string[] {
-    return [...this.#runs];
+    return [...this.#running.keys()].map(({ key }) => key);
   }
 
   hold(): () => void {
@@ -79,29 +78,25 @@ class FairQueue implements Queue {
     };
   }
 
+  /** Nobody passes one who waits longer for the same container or record. Slots may be passed: they are for whoever can use them. */
   async #look(): Promise<void> {
     const most = Math.max(1, await this.limit());
-    while (!this.#closed && this.#holds.size === 0 && this.#runs.size < most) {
-      const next = this.#waiting.find((entry) => this.#mayStart(entry));
-      if (!next) return;
-      this.#start(next);
+    const claimed: Lock[] = [];
+    for (const entry of [...this.#waiting]) {
+      if (this.#running.size >= most) return;
+      const locks = await entry.locks();
+      if (this.#closed || this.#holds.size > 0) return;
+      if (!this.#waiting.includes(entry)) continue;
+      if (areFree(locks, [...this.#running.values()].flat(), claimed)) this.#start(entry, locks);
+      else claimed.push(...locks);
     }
   }
 
-  #mayStart({ container, place }: QueueEntry): boolean {
-    if (this.#busy.has(container)) return false;
-    return place === undefined || this.#places.filter((key) => key === place.key).length < place.most;
-  }
-
-  #start(entry: QueueEntry): void {
-    this.leave(entry.key);
-    this.#busy.add(entry.container);
-    if (entry.place) this.#places.push(entry.place.key);
-    this.#runs.add(entry.key);
+  #start(entry: QueueEntry, locks: readonly Lock[]): void {
+    this.#waiting.splice(this.#waiting.indexOf(entry), 1);
+    this.#running.set(entry, locks);
     const ended = () => {
-      this.#busy.delete(entry.container);
-      if (entry.place) this.#places.splice(this.#places.indexOf(entry.place.key), 1);
-      this.#runs.delete(entry.key);
+      this.#running.delete(entry);
       this.pump();
     };
     entry.start().catch(this.failed).finally(ended);

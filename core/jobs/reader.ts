@@ -2,12 +2,23 @@
 import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type ArchiveEntry, type Manifest, type RecordedRun, recordedRuns, recordFolder, runManifest } from '../archive/index.js';
+import {
+  type ArchiveEntry,
+  isRunName,
+  type Manifest,
+  type RecordedRun,
+  recordedRuns,
+  recordFolder,
+  removeRun,
+  runManifest,
+} from '../archive/index.js';
 import { anySignal, PluginError, type PluginLog, type RestorePlan, type Runtime, type Target } from '../contract/index.js';
 import type { Plugins } from '../plugins/loaded.js';
+import type { Governed } from '../policy/index.js';
 import { askedConsent, openSealer } from './consent.js';
 import type { BackupSpec, Place, RestoreSpec, WorkerEnvironment } from './job.js';
 import { openPlace, type PlaceOpening } from './places.js';
+import { lockRecord } from './record-lock.js';
 import { placeWarnings, restoredRun, restorePlan } from './restore.js';
 import { neededArchives, refuseNestedPlaces } from './restored-part.js';
 import type { TargetDesk } from './service.js';
@@ -17,6 +28,7 @@ export interface RecordReader {
   runs(spec: BackupSpec): Promise<object[]>;
   manifest(spec: BackupSpec, run: string): Promise<object | undefined>;
   restorePlan(spec: RestoreSpec): Promise<object>;
+  /** Deletes the record of a job, in whatever time that takes. @throws PluginError record_in_use */
   purge(spec: BackupSpec): Promise<void>;
   /** Folders below a path of a share. @throws PluginError not_found */
   shareFolders(share: string, path: string): Promise<{ readonly name: string; readonly write: boolean }[]>;
@@ -61,13 +73,16 @@ function summary(found: RecordedRun): object[] {
 
 export function createRecordReader(deps: ReaderDeps): RecordReader {
   const { plugins, environment, log } = deps;
-  const reading = async <T>(place: Place, action: (target: Target, signal: AbortSignal) => Promise<T>): Promise<T> => {
-    const signal = anySignal(deps.signal, AbortSignal.timeout(answerMs));
+  const opened = async <T>(place: Place, signal: AbortSignal, action: (target: Governed) => Promise<T>): Promise<T> => {
     const remote = place.profile === undefined ? undefined : await deps.targets.get(place.profile);
     const found: PlaceOpening['found'] = (id, what) =>
       void deps.targets.found(id, what).catch((error) => log('warn', `target ${id}: ${error}`));
     await using target = await openPlace(plugins, environment, place, { signal, log, found, ...(remote && { remote }) });
-    return await action(target, signal); // while it is open: without await it would be closed first
+    return await action(target); // while it is open: without await it would be closed first
+  };
+  const reading = <T>(place: Place, action: (target: Target, signal: AbortSignal) => Promise<T>): Promise<T> => {
+    const signal = anySignal(deps.signal, AbortSignal.timeout(answerMs));
+    return opened(place, signal, (target) => action(target, signal));
   };
   return {
     runs: ({ dest, job_name }) =>
@@ -78,7 +93,7 @@ export function createRecordReader(deps: ReaderDeps): RecordReader {
       }),
     manifest: ({ dest, job_name }, run) => reading(dest, (target, signal) => runManifest(target, recordFolder(job_name), run, signal)),
     restorePlan: (spec) => reading(spec.src, (target, signal) => plannedRestore(deps, target, spec, signal)),
-    purge: ({ dest, job_name }) => reading(dest, (target) => target.remove(recordFolder(job_name))),
+    purge: ({ dest, job_name }) => opened(dest, deps.signal, (target) => purged(target, recordFolder(job_name), deps)),
     shareFolders: (share, path) =>
       reading({ target: 'local', path: `/${share}/` }, async (target) => {
         if (path !== '' && !(await target.stat(path))?.folder)
@@ -89,6 +104,16 @@ export function createRecordReader(deps: ReaderDeps): RecordReader {
         return Promise.all(names.map(async (name) => ({ name, write: await mayWrite(join(root, path, name)) })));
       }),
   };
+}
+
+/** The manifests first, so that no run is ever there in part. */
+async function purged(target: Governed, record: string, { environment, signal, log }: ReaderDeps): Promise<void> {
+  const { appliance } = await openSealer(environment.stateFolder);
+  await using lock = await lockRecord(target.aside, record, { appliance, signal, log });
+  const runs: string[] = [];
+  for await (const { name, folder } of target.list(record)) if (folder && isRunName(name)) runs.push(name);
+  for (const run of runs) await removeRun(target, record, run);
+  await lock.removeRecord();
 }
 
 const mayWrite = (folder: string): Promise<boolean> =>

@@ -182,7 +182,8 @@ function sourcesToFill({ sources, container }: Manifest, folders: ReadonlyMap<st
   return sources.filter(({ name }) => folders.has(name));
 }
 
-/** Only when the stored bytes have been checked is the image the engine's. */
+/** The engine has the image before the stored bytes are checked: when they are not what was stored, discarding the draft takes
+ *  it out again. */
 async function loadImage(draft: Draft, archive: ArchiveEntry, stored: Readable, signal: AbortSignal): Promise<void> {
   const meter = new Meter();
   pipeline(stored, meter, () => undefined);

@@ -5,26 +5,28 @@ import type { Runtime } from '../contract/runtime.js';
 import { BandwidthShares } from './bandwidths.js';
 import { nextRun } from './calendar.js';
 import { openClock } from './clock.js';
+import { Errands } from './errands.js';
 import {
   type BackupSpec,
-  containerOf,
   type FoundTarget,
   JobError,
   type JobRecords,
   type JobService,
   type LeaseRecords,
-  type RestoreRecord,
   type RestoreSpec,
   type WorkerEnvironment,
 } from './job.js';
 import { JobsOfKind, type KindDeps } from './kind.js';
 import { createLauncher } from './launcher.js';
 import { createLeases, type Leases } from './leases.js';
+import { backupSubject, locksOf, restoreSubject } from './locks.js';
 import { RemoteOrders } from './orders.js';
 import { createProgressBoard } from './progress.js';
+import { Purges } from './purge.js';
 import { createQueue, type Queue } from './queue.js';
 import type { RemoteTarget } from './remote.js';
 import { createScheduler } from './scheduler.js';
+import { undone } from './undo.js';
 
 /** The longest sleep: wall time may be set meanwhile, and timers beyond 2^31 ms fire at once. */
 const longestSleep = 30_000;
@@ -49,6 +51,8 @@ export interface JobServiceDeps {
   concurrent(): Promise<number>;
   /** The engine, for what workers left to do: resuming and undoing. @throws PluginError not_found */
   runtime(id: string): Pick<Runtime, 'resume' | 'undo' | 'dropUndo'>;
+  /** Deletes the record of a job from its target. */
+  purge(spec: BackupSpec): Promise<void>;
   clock(): number;
   /** Keeps the latest wall time seen. */
   readonly clockFile: string;
@@ -67,6 +71,8 @@ export interface RunningJobService extends JobService, Quiet {
   resumeLeases(): Promise<void>;
   /** Takes the jobs on, after resumeLeases. */
   start(): Promise<void>;
+  /** Begins to close. Settles when whoever waits for an undo or a purge has an answer, and after 8 s. */
+  drain(): Promise<void>;
   /** Stops running jobs, waits for them at most 8 s and a little. */
   close(): Promise<void>;
   counts(): { readonly waiting: number; readonly running: number; readonly workers: number; readonly workerJobs: number };
@@ -82,55 +88,79 @@ export async function createJobService(deps: JobServiceDeps): Promise<RunningJob
   const progress = createProgressBoard(failed);
   const launch = createLauncher({ scheduler, leases, found: (target, found) => deps.targets.found(target, found), log });
   const bandwidths = new BandwidthShares(async (target) => (await deps.targets.get(target))?.spec.bandwidth_limit ?? 0);
-  const { backups, restores } = jobKinds(deps, { queue, launch, bandwidths, clock, progress, log, changed: () => alarm.wake() });
+  const orders = new RemoteOrders(deps, bandwidths);
+  const kinds = jobKinds(deps, orders, { queue, launch, bandwidths, clock, progress, log, changed: () => alarm.wake() });
+  const errands = new Errands(queue);
   const alarm = createAlarm(async (startedAt) => {
-    if (await clock.look()) await backups.reschedule();
-    return startDue(backups, deps.clock(), startedAt, failed);
+    if (await clock.look()) await reschedule(kinds.backups, deps.clock());
+    return startDue(kinds.backups, deps.clock(), startedAt, failed);
   }, failed);
   return {
-    backups,
-    restores,
-    undo: (id, what) => undone({ restores: deps.restores, queue, runtime: deps.runtime }, id, what),
-    targetChanged: (target) => void bandwidths.changed(target),
+    ...kinds,
     progress: () => progress.all(),
     progressOf: (kind, id) => progress.of(kind, id),
     onProgress: (listener) => progress.listen(listener),
     nextRun: (at) => nextRun(at, deps.clock()),
     resumeLeases: () => leases.resumeAll(),
     start: async () => {
-      for (const kind of [backups, restores]) await kind.recover();
+      for (const kind of [kinds.backups, kinds.restores]) await kind.recover();
       alarm.start(deps.clock());
     },
-    close: async () => {
+    ...errandsOf(deps, orders, { ...kinds, errands }),
+    ...endOf(errands, async () => {
       queue.close();
       await alarm.stop();
-      await Promise.all([backups.close(), restores.close()]);
+      await Promise.all([kinds.backups.close(), kinds.restores.close(), errands.close()]);
       leases.close();
       await clock.note();
-    },
-    ...atQueue(deps, queue),
+    }),
+    ...atQueue(deps, queue, bandwidths),
     counts: () => ({ ...queue.counts(), workers: scheduler.held().workers, workerJobs: scheduler.held().jobs }),
   };
+}
+
+interface ErrandParts {
+  readonly backups: JobsOfKind<BackupSpec>;
+  readonly restores: JobsOfKind<RestoreSpec>;
+  readonly errands: Errands;
+}
+
+function errandsOf(deps: JobServiceDeps, orders: RemoteOrders, parts: ErrandParts): Pick<JobService, 'undo' | 'purge'> {
+  const { purge, runtime, log } = deps;
+  const purges = new Purges({ ...parts, connections: (place) => orders.connections(place), purge, log });
+  return { undo: (id, what) => undone({ ...parts, runtime }, id, what), purge: (id) => purges.purge(id) };
+}
+
+function endOf(errands: Errands, close: () => Promise<void>): Pick<RunningJobService, 'drain' | 'close'> {
+  let closing: Promise<void> | undefined;
+  const end = () => {
+    closing ??= close();
+    return closing;
+  };
+  const drain = async () => {
+    end().catch(() => undefined); // told by close
+    await errands.close();
+  };
+  return { drain, close: end };
 }
 
 function leasesOf({ leases, clock, log, runtime }: JobServiceDeps): Leases {
   return createLeases({ records: leases, resume: async (id, container) => runtime(id).resume(container), clock, log });
 }
 
-type Common = Omit<KindDeps<BackupSpec>, 'kind' | 'records' | 'at' | 'order' | 'place'>;
+type Common = Omit<KindDeps<BackupSpec>, 'kind' | 'records' | 'at' | 'order' | 'locks'>;
 
-function jobKinds(deps: JobServiceDeps, common: Common) {
+function jobKinds(deps: JobServiceDeps, orders: RemoteOrders, common: Common) {
   const { backups, restores, environment } = deps;
   const { clock } = common;
-  const orders = new RemoteOrders(deps, common.bandwidths);
   return {
     backups: new JobsOfKind<BackupSpec>({
       ...common,
       kind: 'backup',
       records: backups,
       at: (spec) => spec.at,
-      place: ({ dest }) => orders.place(dest),
-      order: async ({ id, spec }) => ({
+      locks: async (spec) => locksOf('backup', backupSubject(spec), await orders.connections(spec.dest)),
+      order: async (id, spec) => ({
         ...{ kind: 'backup', id, backup: spec, environment },
         ...(await orders.of(spec.dest)),
         ...(clock.needsNewBase(id) && { newBase: true }),
@@ -141,53 +171,47 @@ function jobKinds(deps: JobServiceDeps, common: Common) {
       kind: 'restore',
       records: restores,
       at: () => undefined,
-      place: ({ src }) => orders.place(src),
-      order: async ({ id, spec }) => ({ kind: 'restore', id, restore: spec, environment, ...(await orders.of(spec.src)) }),
+      locks: async (spec) => locksOf('restore', restoreSubject(spec), await orders.connections(spec.src)),
+      order: async (id, spec) => ({ kind: 'restore', id, restore: spec, environment, ...(await orders.of(spec.src)) }),
     }),
   };
 }
 
-function atQueue(deps: JobServiceDeps, queue: Queue): Quiet & Pick<JobService, 'limitChanged'> {
-  return { limitChanged: () => queue.pump(), hold: () => queue.hold(), running: () => named(deps, queue.running()) };
+function atQueue(
+  deps: JobServiceDeps,
+  queue: Queue,
+  bandwidths: BandwidthShares,
+): Quiet & Pick<JobService, 'limitChanged' | 'targetChanged'> {
+  return {
+    limitChanged: () => queue.pump(),
+    targetChanged: (target) => {
+      void bandwidths.changed(target);
+      queue.pump();
+    },
+    hold: () => queue.hold(),
+    running: () => named(deps, queue.running()),
+  };
 }
 
 /** A run's key, as `backup-1`, for a person: `backup 1 (web)`. */
 async function named({ backups, restores }: JobServiceDeps, keys: readonly string[]): Promise<string[]> {
   const names = keys.map(async (key) => {
     const [kind, id] = key.split('-');
-    const record = await (kind === 'backup' ? backups : restores).get(Number(id));
+    const record = await (kind === 'backup' || kind === 'purge' ? backups : restores).get(Number(id));
     return `${kind} ${id}${record ? ` (${record.spec.job_name})` : ''}`;
   });
   return Promise.all(names);
 }
 
-interface UndoDeps extends Pick<JobServiceDeps, 'restores' | 'runtime'> {
-  readonly queue: Queue;
+/** Next runs anew, after the clock was set back. One that is being deleted needs none. */
+async function reschedule(backups: JobsOfKind<BackupSpec>, now: number): Promise<void> {
+  for (const { id, spec } of await backups.list()) {
+    if (!spec.disable && nextRun(spec.at, now) !== undefined) await backups.update(id, spec).catch(unlessBusy);
+  }
 }
 
-/** In the queue as a run of the container is, so that neither backs up or restores what the other moves. */
-async function undone({ restores, queue, runtime }: UndoDeps, id: number, what: 'bring-back' | 'drop'): Promise<RestoreRecord> {
-  const { spec, state } = await found(restores, id);
-  const { undo } = state;
-  if (!undo) throw new JobError('not_found', `restore ${id} keeps nothing that could be brought back`);
-  await new Promise<void>((resolve, reject) => {
-    const start = async () => {
-      const engine = runtime(spec.type);
-      await (what === 'drop' ? engine.dropUndo(undo.id) : engine.undo(undo.id)).then(resolve, reject);
-    };
-    queue.enter({ key: `undo-${id}`, container: `${spec.type}/${containerOf(spec)}`, start });
-  });
-  const record = await found(restores, id);
-  const { undo: _gone, ...rest } = record.state;
-  const after = { ...record, state: rest };
-  await restores.put(after);
-  return after;
-}
-
-async function found(restores: JobRecords<RestoreSpec>, id: number): Promise<RestoreRecord> {
-  const record = await restores.get(id);
-  if (!record) throw new JobError('not_found', `there is no restore ${id}`);
-  return record;
+function unlessBusy(error: unknown): void {
+  if (!(error instanceof JobError)) throw error;
 }
 
 /** Queues what is due, once however many times were missed; says how long nothing will be. */
@@ -203,9 +227,7 @@ async function startDue(
     if (state.next_run > now) next = Math.min(next, state.next_run);
     else {
       const missed = state.next_run < startedAt || now - state.next_run > missedAfter;
-      await backups.enqueue(id, 'due', missed).catch((error: unknown) => {
-        if (!(error instanceof JobError)) failed(error); // else a client has just run or deleted it
-      });
+      await backups.enqueue(id, 'due', missed).catch(unlessBusy).catch(failed); // a client may just have run or deleted it
     }
   }
   return next - now;

@@ -1,12 +1,15 @@
 /** A job's run while it is in the service's hands, and how one that was cut off is told. */
 import { PluginError } from '../contract/index.js';
+import type { JobState } from './job.js';
 import type { Run, RunResult } from './launcher.js';
 
 /** A run from the moment it waits to its end. */
-export interface Slot {
+export interface Slot<Spec> {
   readonly ended: Promise<void>;
   readonly end: () => void;
   run?: Run;
+  /** What its locks were taken for, and so what it runs; an Error when the store failed. */
+  claimed?: Spec | Error;
   stop?: 'user' | 'shutdown';
 }
 
@@ -16,7 +19,7 @@ export function told(error: unknown): { readonly code: string; readonly message:
   return error instanceof PluginError ? { code: error.code, message: error.message } : { code: 'io', message: `${error}` };
 }
 
-export function newSlot(): Slot {
+export function newSlot<Spec>(): Slot<Spec> {
   let end = () => {};
   const ended = new Promise<void>((resolve) => {
     end = resolve;
@@ -26,4 +29,14 @@ export function newSlot(): Slot {
 
 export function stopped(why: 'user' | 'shutdown'): RunResult {
   return why === 'user' ? { type: 'result', result: -2 } : { type: 'result', result: -1, error: interrupted };
+}
+
+/** What of a job's state the end of a run leaves, unless the run tells it anew. */
+export function lasting({ last_run, missed, run, undo }: JobState): Partial<JobState> {
+  return {
+    ...(last_run !== undefined && { last_run }),
+    ...(missed && { missed }),
+    ...(run !== undefined && { run }),
+    ...(undo && { undo }),
+  };
 }

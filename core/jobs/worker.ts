@@ -12,9 +12,18 @@ import { openVault } from '../secrets.js';
 import { backupRun } from './backup.js';
 import { boundBuffers } from './buffers.js';
 import { openSealer } from './consent.js';
-import { type BackupSpec, orderPurpose, type RestoreSpec, type RunOrder, type WorkerMessage, type WorkerRequest } from './job.js';
+import {
+  type BackupSpec,
+  type Lease,
+  orderPurpose,
+  type RestoreSpec,
+  type RunOrder,
+  type WorkerMessage,
+  type WorkerRequest,
+} from './job.js';
 import { holdLease } from './lease.js';
 import { openPlace, type PlaceOpening } from './places.js';
+import { lockRecord } from './record-lock.js';
 import { parsedRemote } from './remote.js';
 import { restoreRun } from './restore.js';
 
@@ -37,9 +46,10 @@ port.on('message', (value: unknown) => {
   if (!isRequest(value)) return;
   if (value.type === 'stop') stop.abort();
   else if (value.type === 'bandwidth') bandwidth.set(value.bytesPerSecond);
-  else wake.dispatchEvent(new Event('kept'));
+  else wake.dispatchEvent(new Event(keptName(value)));
 });
-const desk = { post, kept: async () => void (await once(wake, 'kept', { signal: stop.signal })) };
+const keptName = ({ runtime, container, until }: Lease) => `${runtime}/${container}/${until}`;
+const desk = { post, kept: async (lease: Lease) => void (await once(wake, keptName(lease), { signal: stop.signal })) };
 
 /** What opening the order's place takes. @throws PluginError denied when it was sealed for another appliance */
 async function placeOpening({ remote, environment }: RunOrder): Promise<PlaceOpening> {
@@ -63,13 +73,16 @@ async function backup(order: RunOrder, spec: BackupSpec, plugins: Plugins): Prom
     const lease = () => holdLease(desk, spec.type, spec.container_id);
     const progress = (value: number) => post({ type: 'progress', progress: value });
     const { signal } = stop;
+    const sealer = await openSealer(env.stateFolder);
+    const lock = (record: string) => lockRecord(target.aside, record, { appliance: sealer.appliance, signal, log });
     const done = await backupRun({
       id,
       spec,
       runtime,
       target,
+      lock,
       workFolder,
-      sealer: await openSealer(env.stateFolder),
+      sealer,
       newBase,
       newBaseRatio: env.newBaseRatio,
       signal,

@@ -1,7 +1,7 @@
 /** What holds for every target, whoever wrote it: tries again, keeps to a bandwidth and to a number of connections, and
  *  gives up on what does not move. */
 import { pipeline, Readable } from 'node:stream';
-import { anySignal, type Entry, PluginError, type PluginLog, type Stored, type Target } from '../contract/index.js';
+import { anySignal, type Entry, type ListOptions, PluginError, type PluginLog, type Stored, type Target } from '../contract/index.js';
 import type { Bandwidth } from './bandwidth.js';
 import { beforeNextTry, briefWaits, type Patience, retried } from './retry.js';
 import { Slots } from './slots.js';
@@ -26,9 +26,14 @@ const settleMs = 6_000;
 /** A tree is many steps, each of which may take its time. */
 const treeLimit = 10;
 
+export interface Governed extends Target {
+  /** The same, for a few bytes that must not wait until a long put gives its connection back: their put takes none. */
+  readonly aside: Target;
+}
+
 /** The target under the policy. Disposing disposes the target. */
-export function governed(target: Target, policy: Policy): Target {
-  return new GovernedTarget(target, policy);
+export function governed(target: Target, policy: Policy): Governed {
+  return Object.assign(new GovernedTarget(target, policy), { aside: new GovernedTarget(target, policy) });
 }
 
 interface GetOptions {
@@ -174,7 +179,7 @@ class GovernedTarget implements Target {
     return this.#call(`looking at ${path || 'the top'}`, () => this.target.stat(path));
   }
   /** Begins anew when it is cut off, and passes over what it has told already. */
-  async *list(path: string, o: { unfinished?: boolean } = {}): AsyncGenerator<Entry> {
+  async *list(path: string, o: ListOptions = {}): AsyncGenerator<Entry> {
     const told = new Set<string>();
     const what = `listing ${path || 'the top'}`;
     for (let failed = 1; ; failed++) {

@@ -76,6 +76,7 @@ function jobService(store: Store, running: ReadonlyMap<number, ProgressEvent>, l
     undo: async (id) => {
       throw new JobError('not_found', `restore ${id} keeps nothing`);
     },
+    purge: async (id) => store.backups.delete(id),
     progress: () => [...running.values()],
     progressOf: (_kind, id) => running.get(id)?.progress,
     onProgress(listener) {

@@ -53,6 +53,22 @@ t.test('targets', async (t) => {
   t.equal((await h.ask('GET', '/api/v1/target/1')).status, 404);
 });
 
+t.test('the full list of backups asks each engine once', async (t) => {
+  const asked: unknown[] = [];
+  const h = await startIn({
+    listContainers: async (type) => {
+      asked.push(type);
+      return [{ id: 'utest', name: 'utest', image: '', state: 'running', type: 'lxc' }];
+    },
+  });
+  t.teardown(() => h.close());
+  for (const [index, type] of ['lxc', 'lxc', 'docker', 'lxc'].entries())
+    await h.ask('POST', '/api/v1/backup', { ...localBody, type, job_name: `J${index}` });
+  const { json } = await h.ask('GET', '/api/v1/backup/?view=full');
+  t.match(json, [{ container_found: true }, { container_found: true }, { container_found: false }, { container_found: true }]);
+  t.strictSame(asked, ['lxc', 'docker']);
+});
+
 t.test('backups', async (t) => {
   const h = await startIn();
   t.teardown(() => h.close());

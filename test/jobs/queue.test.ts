@@ -11,7 +11,11 @@ function bench(t: { fail(message: string): unknown }, start: number) {
     (error) => t.fail(`${error}`),
   );
   const enter = (key: string, container = key) =>
-    queue.enter({ key, container, start: () => new Promise((resolve) => running.set(key, resolve)) });
+    queue.enter({
+      key,
+      locks: async () => [{ key: container, mode: 'exclusive' }],
+      start: () => new Promise((resolve) => running.set(key, resolve)),
+    });
   const end = async (key: string) => {
     running.get(key)?.();
     running.delete(key);

@@ -10,12 +10,12 @@ const end = (message: object) => {
   port.close();
 };
 
-port.on('message', ({ type }: { type: string }) => {
+port.on('message', ({ type, runtime, container }: { type: string; runtime?: string; container?: string }) => {
   if (type === 'stop' && !has('deaf')) end({ type: 'result', result: -2 });
   if (type === 'lease-kept') {
     if (has('die')) process.exit(3); // while the container is paused
     port.postMessage({ type: 'release', runtime: 'lxc', container: 'c1' });
-    end({ type: 'result', result: 0, pause_ms: 6 });
+    end({ type: 'result', result: 0, pause_ms: 6, run: `${runtime}/${container}` });
   }
 });
 if (has('throw')) throw new Error('a bug');

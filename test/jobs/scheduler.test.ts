@@ -105,7 +105,7 @@ t.test('leases', async (t) => {
   await service.backups.create(backup('lease', { container_id: 'c1' }));
   await service.backups.run(1);
   await until(async () => (await service.backups.get(1))?.state.result !== undefined);
-  t.match((await service.backups.get(1))?.state, { result: 0, pause_ms: 6 });
+  t.match((await service.backups.get(1))?.state, { result: 0, pause_ms: 6, run: 'lxc/c1' }, 'the answer says which');
   t.strictSame([world.resumed, world.leases.size], [[], 0], 'released by the worker');
   await service.backups.create(backup('lease die', { container_id: 'c1' }));
   await service.backups.run(2);

@@ -5,7 +5,9 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { BackupSpec, JobRecord, JobRecords, Lease, RestoreSpec } from '../../core/jobs/job.js';
-import { createJobService } from '../../core/jobs/service.js';
+import type { RemoteTarget } from '../../core/jobs/remote.js';
+import { createJobService, type JobServiceDeps } from '../../core/jobs/service.js';
+import { parsed } from '../../core/schemas.js';
 
 export function memory<Spec>(): JobRecords<Spec> {
   const kept = new Map<number, JobRecord<Spec>>();
@@ -38,6 +40,15 @@ export function backup(name: string, more: Partial<BackupSpec> = {}): BackupSpec
   };
 }
 
+export function restore(name: string, more: Partial<RestoreSpec> = {}): RestoreSpec {
+  return { job_name: name, container_id: name, type: 'lxc', src: { target: 'local', path: '/test/b' }, disable: false, ...more };
+}
+
+export function remoteTarget(more: object): RemoteTarget {
+  const spec = { name: 'nas', ipaddr: 'nas.example', username: 'u', password: 'p', ...more };
+  return { id: 1, spec: parsed('target', spec) };
+}
+
 const environment = {
   pluginFolders: [],
   shares: {},
@@ -48,33 +59,70 @@ const environment = {
   logLevel: 'info',
 } as const;
 
+interface World {
+  readonly backups: JobRecords<BackupSpec>;
+  readonly restores: JobRecords<RestoreSpec>;
+  readonly leases: Map<string, Lease>;
+  readonly resumed: string[];
+  /** What the engine was asked to bring back or to drop, and how long that takes. */
+  readonly undone: string[];
+  undoing: Promise<void>;
+  /** Names of jobs whose records were to be deleted, and what comes of it. */
+  readonly purged: string[];
+  purging: () => Promise<void>;
+  target: RemoteTarget | undefined;
+  offset: number;
+  limit: number;
+}
+
+const newWorld = (): World => ({
+  backups: memory(),
+  restores: memory(),
+  leases: new Map(),
+  resumed: [],
+  undone: [],
+  undoing: Promise.resolve(),
+  purged: [],
+  purging: async () => undefined,
+  target: undefined,
+  offset: 0,
+  limit: 2,
+});
+
+function depsOf(world: World, folder: string): JobServiceDeps {
+  const { backups, restores, leases } = world;
+  const undo = async (id: string) => {
+    world.undone.push(id);
+    await world.undoing;
+  };
+  return {
+    backups,
+    restores,
+    leases: {
+      list: async () => [...leases.values()],
+      put: async (lease) => void leases.set(lease.container, lease),
+      delete: async (_, container) => void leases.delete(container),
+    },
+    environment: { ...environment, stateFolder: folder },
+    targets: { get: async () => world.target, seal: (text) => text, found: async () => undefined },
+    concurrent: async () => world.limit,
+    runtime: () => ({ resume: async (container) => void world.resumed.push(container), undo, dropUndo: undo }),
+    purge: async ({ job_name }) => {
+      world.purged.push(job_name);
+      await world.purging();
+    },
+    clock: () => Date.now() + world.offset,
+    clockFile: join(folder, 'clock.json'),
+    log: () => undefined,
+    workerFile: fileURLToPath(new URL('./sample-worker.js', import.meta.url)),
+  };
+}
+
 export async function bench(t: { teardown(end: () => unknown): void }) {
   const folder = await mkdtemp(join(tmpdir(), 'jobs-'));
-  const leases = new Map<string, Lease>();
-  const world = { backups: memory<BackupSpec>(), restores: memory<RestoreSpec>(), leases, resumed: [''], offset: 0, limit: 2 };
-  world.resumed.pop();
+  const world = newWorld();
   const open = async () => {
-    const service = await createJobService({
-      backups: world.backups,
-      restores: world.restores,
-      leases: {
-        list: async () => [...leases.values()],
-        put: async (lease) => void leases.set(lease.container, lease),
-        delete: async (_, container) => void leases.delete(container),
-      },
-      environment: { ...environment, stateFolder: folder },
-      targets: { get: async () => undefined, seal: (text) => text, found: async () => undefined },
-      concurrent: async () => world.limit,
-      runtime: () => ({
-        resume: async (container) => void world.resumed.push(container),
-        undo: async () => undefined,
-        dropUndo: async () => undefined,
-      }),
-      clock: () => Date.now() + world.offset,
-      clockFile: join(folder, 'clock.json'),
-      log: () => undefined,
-      workerFile: fileURLToPath(new URL('./sample-worker.js', import.meta.url)),
-    });
+    const service = await createJobService(depsOf(world, folder));
     t.teardown(() => service.close());
     await service.resumeLeases();
     await service.start();

@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Readable } from 'node:stream';
+import { PassThrough, Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { PluginError, type Target } from '../../core/contract/index.js';
@@ -121,6 +121,17 @@ t.test('a put at whose end the target hangs is given up', async (t) => {
   const began = Date.now();
   await refused(t, governed(hanging, policy({ stallMs: 300 })).put('a', supply(1000).stream, { signal: never() }), ['stalled'], 'put');
   t.ok(Date.now() - began < 8000, `after ${Date.now() - began} ms, though it does not settle`);
+});
+
+t.test('a put aside does not wait until a long put gives its connection back', async (t) => {
+  const target = governed(await openAt(await newRoot(t)), policy({ connections: 1 }));
+  const long = new PassThrough();
+  const stored = target.put('long', long, { signal: never() });
+  long.write('a');
+  await store(target.aside, 'small', 'few bytes');
+  t.same(await target.stat('long'), undefined, 'which goes on');
+  long.end('b');
+  t.same(await stored, { bytes: 2 });
 });
 
 t.test('a source that is slow is no stall', async (t) => {

@@ -8,6 +8,7 @@ import type { Test } from 'tap';
 import { type Manifest, type RecordedRun, recordedRuns } from '../../core/archive/index.js';
 import type { Runtime, Target } from '../../core/contract/index.js';
 import { type BackupOutcome, backupRun } from '../../core/jobs/backup.js';
+import { lockRecord } from '../../core/jobs/record-lock.js';
 import { type RestoreOutcome, restoreRun } from '../../core/jobs/restore.js';
 import lxcPlugin from '../../plugins/runtimes/lxc/index.js';
 import { childOutput } from '../../plugins/shared/child.js';
@@ -73,7 +74,8 @@ function runner(runtime: Runtime, work: string): Pick<FaultBench, 'backUp' | 're
       const workFolder = await mkdtemp(join(work, 'run-'));
       const world = { id: 1, spec, runtime, target, workFolder, newBase, newBaseRatio: 0.5, sealer, signal, log };
       try {
-        return await backupRun({ ...world, progress: () => undefined, lease: heldLease });
+        const lock = (record: string) => lockRecord(target, record, { appliance: 'bench', signal, log, waits: [10] });
+        return await backupRun({ ...world, lock, progress: () => undefined, lease: heldLease });
       } finally {
         await rm(workFolder, { recursive: true });
       }

@@ -1,0 +1,47 @@
+/** Deletes backup jobs with all that they made, in the queue: nothing reads or writes such a record meanwhile. */
+import type { PluginLog } from '../contract/index.js';
+import type { Errands } from './errands.js';
+import { type BackupSpec, JobError } from './job.js';
+import type { JobsOfKind } from './kind.js';
+import { backupSubject, locksOf } from './locks.js';
+
+export interface PurgeDeps {
+  readonly backups: JobsOfKind<BackupSpec>;
+  readonly errands: Errands;
+  /** Runs that may use a place's target at a time; undefined for any number. */
+  connections(spec: BackupSpec['dest']): Promise<number | undefined>;
+  /** Deletes the record of a job from its target. */
+  purge(spec: BackupSpec): Promise<void>;
+  readonly log: PluginLog;
+}
+
+export class Purges {
+  readonly #going = new Map<number, Promise<void>>();
+
+  constructor(private readonly deps: PurgeDeps) {}
+
+  /** Joins one that goes on. The job goes last, so that one which failed can be asked for again.
+   *  @throws JobError not_found, busy; PluginError: the job stays */
+  purge(id: number): Promise<void> {
+    const going = this.#going.get(id);
+    if (going) return going;
+    const begun = this.#purge(id).finally(() => this.#going.delete(id));
+    this.#going.set(id, begun);
+    begun.catch((error: unknown) => {
+      // Whoever asked may have gone by then; what was refused at once needs no word.
+      if (!(error instanceof JobError)) this.deps.log('warn', `the backups of backup ${id} are not all deleted: ${error}`);
+    });
+    return begun;
+  }
+
+  #purge(id: number): Promise<void> {
+    const { backups, errands, connections, purge } = this.deps;
+    return backups.leave(id, async (spec, remove) => {
+      const locks = locksOf('purge', backupSubject(spec), await connections(spec.dest));
+      await errands.run(`purge-${id}`, locks, async () => {
+        await purge(spec);
+        await remove();
+      });
+    });
+  }
+}

@@ -1,0 +1,34 @@
+/** Brings back what a restore replaced, or drops it, in the queue as a run of the container: neither is backed up or restored
+ *  what the other moves. */
+import type { Errands } from './errands.js';
+import { JobError, type RestoreRecord, type RestoreSpec, type Undo } from './job.js';
+import type { JobsOfKind } from './kind.js';
+import { locksOf, restoreSubject } from './locks.js';
+import type { JobServiceDeps } from './service.js';
+
+export interface UndoDeps extends Pick<JobServiceDeps, 'runtime'> {
+  readonly restores: JobsOfKind<RestoreSpec>;
+  readonly errands: Errands;
+}
+
+/** @throws JobError not_found (nothing is kept), PluginError */
+export async function undone({ restores, errands, runtime }: UndoDeps, id: number, what: 'bring-back' | 'drop'): Promise<RestoreRecord> {
+  const asked = await keptBy(restores, id);
+  return errands.run(`undo-${id}`, locksOf('undo', restoreSubject(asked.spec)), async () => {
+    const { spec, undo } = await keptBy(restores, id); // the restore may have run again while this waited
+    if (undo.id !== asked.undo.id) throw gone(id);
+    const engine = runtime(spec.type);
+    await (what === 'drop' ? engine.dropUndo(undo.id) : engine.undo(undo.id));
+    return restores.amend(id, ({ undo: now, ...state }) => (now && now.id !== undo.id ? { ...state, undo: now } : state));
+  });
+}
+
+async function keptBy(restores: JobsOfKind<RestoreSpec>, id: number): Promise<{ readonly spec: RestoreSpec; readonly undo: Undo }> {
+  const record = await restores.get(id);
+  if (!record) throw new JobError('not_found', `there is no restore ${id}`);
+  const { spec, state } = record;
+  if (!state.undo) throw gone(id);
+  return { spec, undo: state.undo };
+}
+
+const gone = (id: number) => new JobError('not_found', `restore ${id} keeps nothing that could be brought back`);

@@ -1,0 +1,215 @@
+/** Who waits for whom: every pair of runs over what they may share, and the service when what waits is changed or the end comes. */
+import { setImmediate as turn } from 'node:timers/promises';
+import t, { type Test } from 'tap';
+import { type LockedRun, locksOf, restoreSubject, type Subject } from '../../core/jobs/locks.js';
+import { createQueue } from '../../core/jobs/queue.js';
+import { backup, bench, remoteTarget, restore, until } from './service-bench.js';
+
+const runs = ['backup', 'restore', 'undo', 'purge'] as const satisfies readonly LockedRun[];
+type Shared = 'container' | 'record' | 'connection' | 'nothing';
+
+/** The pairs that wait, each in both orders. */
+const waits: Readonly<Record<Shared, readonly string[]>> = {
+  container: ['backup backup', 'backup restore', 'backup undo', 'restore restore', 'restore undo', 'undo undo'],
+  record: ['backup backup', 'backup restore', 'backup purge', 'restore purge', 'purge purge'],
+  connection: ['backup backup', 'backup restore', 'backup purge', 'restore restore', 'restore purge', 'purge purge'],
+  nothing: [],
+};
+
+function subjects(shared: Shared): readonly Subject[] {
+  return [1, 2].map((n) => ({
+    type: 'lxc',
+    container: shared === 'container' ? 'same' : `c${n}`,
+    place: { target: 'remote', path: '/a', profile: shared === 'connection' || shared === 'record' ? 1 : n },
+    records: [shared === 'record' ? 'container-backup@same' : `container-backup@${n}`],
+  }));
+}
+
+const queued = (t: Pick<Test, 'fail'>) =>
+  createQueue(
+    async () => 10,
+    (error) => t.fail(`${error}`),
+  );
+
+t.test('every pair of runs waits for what the table says, and for nothing else', async (t) => {
+  for (const shared of ['container', 'record', 'connection', 'nothing'] as const) {
+    for (const first of runs) {
+      for (const second of runs) {
+        const queue = queued(t);
+        const ends: (() => void)[] = [];
+        for (const [index, run] of [first, second].entries()) {
+          const subject = subjects(shared)[index];
+          if (!subject) throw new Error('two subjects');
+          const locks = locksOf(run, subject, shared === 'connection' ? 1 : undefined);
+          queue.enter({ key: `${index}`, locks: async () => locks, start: () => new Promise<void>((resolve) => ends.push(resolve)) });
+        }
+        await turn();
+        const expected = waits[shared].includes(`${first} ${second}`) || waits[shared].includes(`${second} ${first}`);
+        t.equal(queue.counts().waiting, expected ? 1 : 0, `${first}, then ${second}, sharing ${shared}`);
+        for (let n = 0; n < 2; n++) {
+          ends[n]?.();
+          await turn();
+        }
+        t.strictSame(queue.counts(), { waiting: 0, running: 0 }, 'and both end');
+      }
+    }
+  }
+});
+
+t.test('a restore reads the records that its portfolio may mean', async (t) => {
+  const place = { target: 'local', path: '/test/b' } as const;
+  const keys = (portfolio?: string) => {
+    const src = { ...place, ...(portfolio !== undefined && { portfolio }) };
+    const locks = locksOf('restore', restoreSubject(restore('r', { src })));
+    return locks.filter(({ mode }) => mode === 'read').map(({ key }) => key.replace('record/local/test/b/', ''));
+  };
+  t.strictSame(keys(), ['*'], 'not told: any');
+  t.strictSame(keys('7'), ['*'], 'an id is known to the target alone');
+  t.strictSame(keys('2026-11-24_11-19-08'), ['*'], 'and so is the record of a time');
+  t.strictSame(keys('web'), ['container-backup@web']);
+  t.strictSame(keys('web/2026-11-24_11-19-08'), ['container-backup@web']);
+  t.ok(keys('container-backup@web').includes('container-backup@web'));
+  const starts = async (path: string) => {
+    const queue = queued(t);
+    const never = () => new Promise<void>(() => undefined);
+    const reads = locksOf('restore', restoreSubject(restore('r', { src: { ...place, portfolio: '7' } })));
+    const writes = locksOf('backup', { type: 'lxc', container: 'c', place: { ...place, path }, records: ['container-backup@w'] });
+    queue.enter({ key: 'restore', locks: async () => reads, start: never });
+    queue.enter({ key: 'backup', locks: async () => writes, start: never });
+    await turn();
+    return queue.counts().waiting === 0;
+  };
+  t.notOk(await starts('/test/b/'), 'a backup into that folder waits');
+  t.ok(await starts('/test/b/deeper'), 'one into a folder below does not');
+});
+
+t.test('nobody passes one who waits longer for the same, but who can use a slot may', async (t) => {
+  const queue = queued(t);
+  const never = () => new Promise<void>(() => undefined);
+  const enter = (key: string, ...locks: readonly [string, 'read' | 'write' | 'slot'][]) =>
+    queue.enter({ key, locks: async () => locks.map(([name, mode]) => ({ key: name, mode, most: 1 })), start: never });
+  enter('reader', ['r', 'read']);
+  enter('writer', ['r', 'write'], ['slot', 'slot']);
+  enter('late reader', ['r', 'read']);
+  enter('another', ['slot', 'slot']);
+  await turn();
+  t.strictSame(queue.running(), ['reader', 'another']);
+});
+
+t.test('a job that is changed while it waits is guarded as it is then', async (t) => {
+  const { world, open } = await bench(t);
+  world.limit = 1;
+  const service = await open();
+  const code = async (id: number) => (await service.backups.get(id))?.state.code;
+  await service.restores.create(restore('long', { container_id: 'b' }));
+  await until(async () => (await service.restores.get(1))?.state.code === 'running');
+  await service.backups.create(backup('long 1', { container_id: 'a' }));
+  await service.backups.run(1);
+  const old = (await service.backups.get(1))?.spec;
+  if (!old) throw new Error('there is no backup');
+  await service.backups.update(1, { ...old, container_id: 'b' });
+  world.limit = 3;
+  service.limitChanged();
+  await service.backups.create(backup('long 2', { container_id: 'other', dest: { target: 'local', path: '/test/elsewhere' } }));
+  await service.backups.run(2);
+  await until(async () => (await code(2)) === 'running');
+  t.equal(await code(1), 'waiting', 'it waits for the container that it is about now');
+  await service.backups.update(1, { ...old, container_id: 'c', dest: { target: 'local', path: '/test/free' } });
+  await until(async () => (await code(1)) === 'running');
+  t.pass('and starts once it is about one that nobody uses');
+  await service.close();
+});
+
+t.test('a target whose limit is changed lets as many start', async (t) => {
+  const { world, open } = await bench(t);
+  world.limit = 4;
+  world.target = remoteTarget({ connection_limit: 1 });
+  const service = await open();
+  const running = async () => (await service.backups.list()).filter(({ state }) => state.code === 'running').length;
+  for (const id of [1, 2, 3]) {
+    await service.backups.create(backup(`long ${id}`, { dest: { target: 'remote', path: '/', profile: 1 } }));
+    await service.backups.run(id);
+  }
+  await until(async () => (await running()) === 1);
+  t.equal(service.counts().waiting, 2);
+  world.target = remoteTarget({ connection_limit: 2 });
+  service.targetChanged(1);
+  await until(async () => (await running()) === 2);
+  t.equal(service.counts().waiting, 1);
+  await service.close();
+});
+
+const kept = { id: 'A', until: Date.now() + 60_000 };
+
+t.test('an undo that waited drops only what it was asked to drop', async (t) => {
+  const { world, open } = await bench(t);
+  const service = await open();
+  const spec = restore('quick', { container_id: 'c' });
+  await world.restores.create(spec, { code: 'completed', undo: kept });
+  await service.backups.create(backup('long', { container_id: 'c' }));
+  await service.backups.run(1);
+  await until(() => service.counts().running === 1);
+  const dropped = service.undo(1, 'drop');
+  await until(() => service.counts().waiting === 1);
+  await world.restores.put({ id: 1, spec, state: { code: 'completed', undo: { ...kept, id: 'B' } } }); // as a run of it does
+  await service.backups.stop(1);
+  await t.rejects(dropped, { code: 'not_found' });
+  t.strictSame(world.undone, [], 'the engine was not asked');
+  t.equal((await service.restores.get(1))?.state.undo?.id, 'B');
+});
+
+t.test('what happens to a restore during its undo is not written over, and closing waits for the undo', async (t) => {
+  const { world, open } = await bench(t);
+  const service = await open();
+  await world.restores.create(restore('quick', { container_id: 'c' }), { code: 'completed', undo: kept });
+  let release = () => {};
+  world.undoing = new Promise((resolve) => {
+    release = resolve;
+  });
+  const undone = service.undo(1, 'bring-back');
+  await until(() => world.undone.length === 1);
+  t.equal((await service.restores.run(1)).state.code, 'waiting', 'a run waits for it');
+  const [second, other] = [service.undo(1, 'drop'), service.purge(7)];
+  await t.rejects(other, { code: 'not_found' });
+  let closed = false;
+  const closing = service.drain().then(() => {
+    closed = true;
+  });
+  await t.rejects(second, { code: 'unavailable', retryable: true }, 'one that waits is answered');
+  await t.rejects(service.undo(1, 'drop'), { code: 'unavailable' }, 'as is one that comes then');
+  t.notOk(closed, 'the one that runs is waited for');
+  release();
+  const { state } = await undone;
+  t.equal(state.undo, undefined);
+  t.equal(state.code, 'waiting', 'and not overwritten');
+  await closing;
+  await service.close();
+});
+
+t.test('a purge that fails keeps the job and can be asked for again', async (t) => {
+  const { world, open } = await bench(t);
+  const service = await open();
+  const spec = backup('long');
+  await service.backups.create(spec);
+  await service.backups.run(1);
+  await until(() => service.counts().running === 1);
+  await t.rejects(service.purge(1), { code: 'busy' }, 'not while it runs');
+  await service.backups.stop(1);
+  await service.restores.create(restore('long', { container_id: 'clone', src: { target: 'local', path: '/test/b', portfolio: 'long' } }));
+  await until(() => service.counts().running === 1);
+  world.purging = () => Promise.reject(new Error('the target is away'));
+  const [one, two] = [service.purge(1), service.purge(1)];
+  await until(() => service.counts().waiting === 1);
+  t.strictSame(world.purged, [], 'it waits for the restore that reads the record');
+  await t.rejects(service.backups.run(1), { code: 'busy' });
+  await t.rejects(service.backups.update(1, spec), { code: 'busy' });
+  await t.rejects(service.backups.delete(1), { code: 'busy' });
+  await service.restores.stop(1);
+  await t.rejects(one, { message: 'the target is away' });
+  await t.rejects(two, { message: 'the target is away' }, 'who asks meanwhile joins');
+  t.equal((await service.backups.get(1))?.state.code, 'scheduled', 'the job is there');
+  world.purging = async () => undefined;
+  await service.purge(1);
+  t.equal(await service.backups.get(1), undefined);
+  t.strictSame(world.purged, ['long', 'long']);
+});
