@@ -6,8 +6,10 @@ import type { PlaceUser } from './swap/index.js';
 
 export interface Neighbour {
   readonly engine: 'docker' | 'lxc' | 'podman';
-  /** LXC: its name. Docker, Podman: its id. */
+  /** Docker, Podman: its id. LXC: its name, with a number where another one of that name has run. */
   readonly id: string;
+  /** Its root on this machine; undefined where that is none of its folders. */
+  readonly root: string | undefined;
   /** Folders and files of this machine that are mounted in it. */
   readonly paths: readonly string[];
 }
@@ -79,8 +81,10 @@ async function runningNeighbours(): Promise<readonly Neighbour[]> {
     for (const [engine, pattern] of groups) {
       const id = pattern.exec(cgroup)?.[1];
       if (id === undefined || found.has(`${engine}/${id}`)) continue;
-      const paths = (await mountLines(pid)).map((line) => hostPath(own, line)).filter((path) => path !== undefined);
-      if (paths.length > 0) found.set(`${engine}/${id}`, { engine, id, paths: [...new Set(paths)] });
+      const mounts = (await mountLines(pid)).map((line) => ({ point: line.point, path: hostPath(own, line) }));
+      const paths = mounts.map(({ path }) => path).filter((path) => path !== undefined);
+      const root = mounts.find(({ point }) => point === '/')?.path;
+      if (paths.length > 0) found.set(`${engine}/${id}`, { engine, id, root, paths: [...new Set(paths)] });
     }
   }
   return [...found.values()];

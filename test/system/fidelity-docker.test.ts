@@ -240,7 +240,7 @@ t.test('docker, what happens to its layer and volumes', async (t) => {
     ]);
     await docker.exec('partly', 'echo later > /data/v; echo later > /kept');
     await bring('partly', 'partly');
-    await docker.exec('partly', '[ ! -e /cache/x ] && [ -d /cache ] && read a < /kept && [ $a = y ] && read b < /data/v && [ $b = later ]');
+    await docker.exec('partly', '[ -e /cache/x ] && read a < /kept && [ $a = y ] && read b < /data/v && [ $b = later ]');
     t.same([(await readdir(host)).sort(), await readFile(join(host, 'a.conf'), 'utf8')], [['a.conf', 'b.log'], 'a.conf']);
   });
 

@@ -14,7 +14,7 @@ import {
   type Source,
 } from '../../../core/contract/index.js';
 import { mountsInside } from '../../shared/mounts.js';
-import { neighbourUsers } from '../../shared/neighbours.js';
+import { type Neighbour, neighbourUsers } from '../../shared/neighbours.js';
 import { present, realPath } from '../../shared/places.js';
 import { overlap, ownExcludes, type PlaceUser, Swaps } from '../../shared/swap/index.js';
 import { addresses, rootOf } from './config.js';
@@ -177,15 +177,17 @@ export class LxcRuntime implements Runtime {
   /** What other containers have mounted, those of other engines too. */
   async #users(except: string): Promise<readonly PlaceUser[]> {
     const users: PlaceUser[] = [];
+    const roots = new Set<string>();
     const names = await this.#names();
     for (const container of names) {
-      if (container === except) continue;
-      const paths = bindSources(await this.#tools.config(container));
-      if (paths.length === 0) continue;
+      const config = await this.#tools.config(container);
+      roots.add(await realPath(rootOf(config)?.path ?? this.#tools.folder(container)));
+      const paths = bindSources(config);
+      if (container === except || paths.length === 0) continue;
       const running = (await this.#tools.state(container)) !== 'stopped';
       for (const path of paths) users.push({ container, running, path: await realPath(path) });
     }
-    return [...users, ...(await neighbourUsers(({ engine, id }) => engine === 'lxc' && names.includes(id)))];
+    return [...users, ...(await neighbourUsers((one) => isOwn(one, roots, names)))];
   }
 
   async #addressConflicts(plan: RestorePlan): Promise<Conflict[]> {
@@ -215,4 +217,10 @@ export class LxcRuntime implements Runtime {
     const inner = ['/proc', '/sys', '/dev', '/run', ...volumes.map(({ mountpoint }) => mountpoint)];
     return { ...common, excludes: inner.map((mountpoint) => `.${mountpoint}/*`), path: `/proc/${init}/root` };
   }
+}
+
+/** Whether a running container is one of this path: by its root, and by its name where its root is no plain folder. */
+function isOwn({ engine, id, root }: Neighbour, roots: ReadonlySet<string>, names: readonly string[]): boolean {
+  if (engine !== 'lxc') return false;
+  return root === undefined ? names.includes(id.replace(/-\d+$/, '')) || names.includes(id) : roots.has(root);
 }
