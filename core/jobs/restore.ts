@@ -99,9 +99,9 @@ export async function restoreRun(world: RestoreWorld): Promise<RestoreOutcome> {
   const found = await restoredRun(target, spec, signal);
   const until = Date.now() + world.undoMs;
   const plan = { ...(await restorePlan(runtime, spec, found.manifest)), ...(world.undoMs > 0 && { undoUntil: until }) };
+  refuseNestedPlaces(await runtime.places(plan), found.manifest);
   requireConsent(await askedConsent(world, plan, found.whole), spec.consent);
   await refuseBlocking(runtime, plan);
-  refuseNestedPlaces(await runtime.places(plan), found.manifest);
   await checkPieces(target, found, plan);
   const draft = await runtime.draft(plan, { signal });
   try {

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import t, { type Test } from 'tap';
-import { part } from '../support/api-client.js';
+import { type Body, part } from '../support/api-client.js';
 import { makeAppliance } from '../support/appliance.js';
 import { differences, snapshotOf } from '../support/fidelity.js';
 import { changed, craftedBodies, craftedFiles, oddBodies, sealedBytes } from './crafted-manifests.js';
@@ -34,6 +34,13 @@ async function plan(portfolio: string, more: object = {}): Promise<PlanAnswer> {
   const began = performance.now();
   const { status, text, json } = await a.service.ask('POST', '/restore/plan', body);
   return { status, ms: performance.now() - began, text, json };
+}
+
+/** Restores, with the consent that the plan asks for: the sample is another appliance's. */
+async function restoredAs(container_id: string, portfolio: string): Promise<Body> {
+  const consent = part((await plan(portfolio, { container_id })).json, 'consent');
+  const src = { target: 'local', path: '/test/records', portfolio };
+  return restored(a.service, { container_id, src, ...(typeof consent === 'string' && { consent }) });
 }
 
 async function innocentIsFine(t: Test, what: string): Promise<void> {
@@ -109,8 +116,7 @@ for (const file of [`${run}/manifest.json`, 'image.tar.zst', `${run}/data.tar.zs
       await make(join(recordOf(name), file));
     }
     for (const name of Object.keys(things)) {
-      const src = { target: 'local', path: '/test/records', portfolio: name };
-      const state = await restored(a.service, { container_id: 'copy', src });
+      const state = await restoredAs('copy', name);
       t.match(
         state,
         { result: -1, error: { code: 'damaged', message: new RegExp(`container-backup@${name}/${file}`) } },
@@ -154,7 +160,7 @@ t.test('a newer run that has no manifest any more is passed over, and told', asy
   t.match(await plan('lost'), { status: 200, json: { run: older, warnings: [told] } }, 'in the plan');
   t.match(await plan(`lost/${older}`), { status: 200, json: { run: older, warnings: [] } }, 'not when the run was named');
   a.alsoDestroy('copy');
-  const state = await restored(a.service, { container_id: 'copy', src: { target: 'local', path: '/test/records', portfolio: 'lost' } });
+  const state = await restoredAs('copy', 'lost');
   t.match(state, { result: 0, run: older, warnings: [told] }, `and in the result ${JSON.stringify(state.error)}`);
   await rm(recordOf('lost'), { recursive: true });
 });
@@ -185,7 +191,7 @@ t.test('a volume that lay in the root, or in another one, is not extracted there
   ] as const) {
     await cp(sample, recordOf(name), { recursive: true });
     await craftedRecord(name, sealedBytes(JSON.stringify(changed(good, ['container', 'volume', index, 'path'], path))));
-    const state = await restored(a.service, { container_id: name, src: { target: 'local', path: '/test/records', portfolio: name } });
+    const state = await restoredAs(name, name);
     t.match(state, { result: -1, error: { code: 'damaged', message: / inside / } }, name);
     t.notOk((await readdir(a.lxcPath)).includes(name), `${name}: nothing was made`);
     await rm(recordOf(name), { recursive: true });
@@ -194,6 +200,5 @@ t.test('a volume that lay in the root, or in another one, is not extracted there
 
 t.test('a record without its container is restored all the same, in the middle of all that', async (t) => {
   a.alsoDestroy('last');
-  const src = { target: 'local', path: '/test/records', portfolio: 'innocent' };
-  t.match(await restored(a.service, { container_id: 'last', src }), { result: 0, run });
+  t.match(await restoredAs('last', 'innocent'), { result: 0, run });
 });
