@@ -177,7 +177,7 @@ t.test('20,000 empty run folders cost a plan less than two seconds', async (t) =
   t.equal(list(part(list(part(json, 'warnings'))[0], 'names')).length, 100, 'of which a hundred are named');
   t.ok(ms < 2000, `${Math.round(ms)} ms`);
   const other = await plan('innocent');
-  t.ok(other.status === 200 && other.ms < 500, `${Math.round(other.ms)} ms for another record`);
+  t.ok(other.status === 200 && other.ms < 2000, `${Math.round(other.ms)} ms for another record`);
   await rm(recordOf('many'), { recursive: true });
 });
 
