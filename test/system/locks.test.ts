@@ -46,6 +46,7 @@ async function heldRestore(a: Appliance, from: string, to: string): Promise<{ re
 t.test('a backup that is changed while it waits never reads a container that a restore swaps', async (t) => {
   const a = await makeAppliance(t);
   for (const name of ['one', 'two']) await a.lxc(name);
+  await ballast(join(a.lxcPath, 'two/volumes/data/ballast'), 48); // so that a tar of it can be caught
   const two = await a.service.create('backup', backupBody('two'));
   await a.service.backUp(two);
   const id = await a.service.create('backup', backupBody('one', { dest: { target: 'local', path: '/test/elsewhere' } }));
@@ -67,12 +68,13 @@ t.test('a backup that is changed while it waits never reads a container that a r
 
 t.test('what removes runs waits for a restore that reads them', async (t) => {
   const a = await makeAppliance(t);
-  for (const name of ['web', 'small']) await a.lxc(name);
+  for (const name of ['removed', 'small']) await a.lxc(name);
+  await ballast(join(a.lxcPath, 'removed/volumes/data/ballast'), 48);
   for (const name of ['copy', 'second']) a.alsoDestroy(name);
   const other = await a.service.create('backup', backupBody('small')); // when it has run, all that could start has
-  const id = await a.service.create('backup', backupBody('web', { retention: 2 }));
+  const id = await a.service.create('backup', backupBody('removed', { retention: 2 }));
   for (let n = 0; n < 2; n++) await a.service.backUp(id);
-  const first = await heldRestore(a, 'web', 'copy');
+  const first = await heldRestore(a, 'removed', 'copy');
   await a.service.call('PUT', `/backup/${id}/run`);
   await a.service.backUp(other);
   t.equal(await codeOf(a, 'backup', id), 'waiting', 'a run with its retention');
@@ -80,12 +82,12 @@ t.test('what removes runs waits for a restore that reads them', async (t) => {
   await a.service.ended('restore', first.id);
   await a.service.ended('backup', id);
 
-  const second = await heldRestore(a, 'web', 'second');
+  const second = await heldRestore(a, 'removed', 'second');
   const purged = a.service.ask('DELETE', `/backup/${id}?purge=true`);
   while ((await a.service.ask('PUT', `/backup/${id}/run`)).status !== 409) await sleep(10);
   t.equal((await a.service.ask('PUT', `/backup/${id}`, { retention: 3 })).status, 409, 'nor is it changed any more');
   await a.service.backUp(other);
-  t.equal((await readdir(recordOf(a, 'web'))).filter((name) => name.startsWith('20')).length, 2, 'a purge');
+  t.equal((await readdir(recordOf(a, 'removed'))).filter((name) => name.startsWith('20')).length, 2, 'a purge');
   second.held.release();
   await a.service.ended('restore', second.id);
   t.same((await purged).json, [id]);
@@ -95,8 +97,8 @@ t.test('what removes runs waits for a restore that reads them', async (t) => {
 
 t.test('a purge whose target is away keeps the job, and works when it is asked again', async (t) => {
   const a = await makeAppliance(t);
-  await a.lxc('web');
-  const id = await a.service.create('backup', backupBody('web'));
+  await a.lxc('away');
+  const id = await a.service.create('backup', backupBody('away'));
   await a.service.backUp(id);
   await rename(a.share, `${a.share}-away`);
   await mkdir(a.share); // as under a disk that is not mounted
@@ -113,13 +115,13 @@ t.test('a purge whose target is away keeps the job, and works when it is asked a
 
 t.test('an undo is answered when the service ends, whether it waits or goes on', async (t) => {
   const a = await makeAppliance(t);
-  await a.lxc('web');
-  const file = join(a.lxcPath, 'web/volumes/data/file');
-  await ballast(join(a.lxcPath, 'web/volumes/data/ballast'), 48);
-  const id = await a.service.create('backup', backupBody('web', { features: [] }));
+  await a.lxc('undoing');
+  const file = join(a.lxcPath, 'undoing/volumes/data/file');
+  await ballast(join(a.lxcPath, 'undoing/volumes/data/ballast'), 48);
+  const id = await a.service.create('backup', backupBody('undoing', { features: [] }));
   await a.service.backUp(id);
   await writeFile(file, 'worth keeping');
-  const restore = await a.service.create('restore', restoreBody('web', 'web'));
+  const restore = await a.service.create('restore', restoreBody('undoing', 'undoing'));
   await a.service.ended('restore', restore);
 
   const holding = heldChild(a.service, 'tar');
@@ -134,14 +136,17 @@ t.test('an undo is answered when the service ends, whether it waits or goes on',
   t.ok(part(part(await a.service.call('GET', `/restore/${restore}?view=full`), 'state'), 'undo'), 'it is still kept');
 
   const going = a.service.ask('PUT', `/restore/${restore}/undo?view=full`);
-  while ((await readFile(file, 'utf8').catch(() => '')) === 'data of web\n' && (await lxc('info', a.lxcPath, 'web', '-sH')) === 'RUNNING')
+  while (
+    (await readFile(file, 'utf8').catch(() => '')) === 'data of undoing\n' &&
+    (await lxc('info', a.lxcPath, 'undoing', '-sH')) === 'RUNNING'
+  )
     await sleep(1);
   a.service.child.kill('SIGTERM');
   const answer = await going;
   t.equal(answer.status, 200, `one that goes on: ${answer.text}`);
   await a.restart();
   t.equal(await readFile(file, 'utf8'), 'worth keeping');
-  t.equal(await lxc('info', a.lxcPath, 'web', '-sH'), 'RUNNING');
+  t.equal(await lxc('info', a.lxcPath, 'undoing', '-sH'), 'RUNNING');
   t.equal((await a.service.ask('PUT', `/restore/${restore}/undo`)).status, 404, 'and the job says so');
 });
 
@@ -163,18 +168,21 @@ async function lostRuns(a: Appliance, job: number, told: readonly string[], reco
   return lost;
 }
 
-async function twoAppliances(t: Test): Promise<readonly Appliance[]> {
+/** Of a name of its own in each: LXC renames what has the name of another that runs. */
+const sharing = (prefix: string, index: number): Body => backupBody(`${prefix}-${index}`, { job_name: 'web' });
+
+async function twoAppliances(t: Test, prefix: string): Promise<readonly Appliance[]> {
   const one = await makeAppliance(t);
   const two = await makeAppliance(t, { shares: { test: one.share } });
-  for (const a of [one, two]) await a.lxc('web');
+  for (const [index, a] of [one, two].entries()) await a.lxc(`${prefix}-${index}`);
   return [one, two];
 }
 
 t.test('of two appliances that back up into one record at the same time neither loses a run', async (t) => {
-  const appliances = await twoAppliances(t);
+  const appliances = await twoAppliances(t, 'both');
   const [shared] = appliances;
   if (!shared) throw new Error('two appliances');
-  const jobs = await Promise.all(appliances.map(({ service }) => service.create('backup', backupBody('web'))));
+  const jobs = await Promise.all(appliances.map(({ service }, index) => service.create('backup', sharing('both', index))));
   const told: string[] = [];
   for (let round = 0; round < 10; round++) {
     await Promise.all(appliances.map(({ service }, index) => service.call('PUT', `/backup/${jobs[index]}/run`)));
@@ -198,10 +206,10 @@ t.test('of two appliances that back up into one record at the same time neither 
 });
 
 t.test('the record of an appliance that was killed is free after ten minutes, and not before', async (t) => {
-  const [killed, other] = await twoAppliances(t);
+  const [killed, other] = await twoAppliances(t, 'one');
   if (!killed || !other) throw new Error('two appliances');
-  await ballast(join(killed.lxcPath, 'web/volumes/data/ballast'));
-  const first = await killed.service.create('backup', backupBody('web', { features: [] }));
+  await ballast(join(killed.lxcPath, 'one-0/volumes/data/ballast'));
+  const first = await killed.service.create('backup', { ...sharing('one', 0), features: [] });
   const holding = heldChild(killed.service, 'tar');
   await killed.service.call('PUT', `/backup/${first}/run`);
   await holding;
@@ -210,7 +218,7 @@ t.test('the record of an appliance that was killed is free after ten minutes, an
   const [lock = ''] = (await readdir(record)).filter((name) => name.startsWith(lockPrefix));
   t.match(JSON.parse(await readFile(join(record, lock), 'utf8')), { appliance: lock.slice(lockPrefix.length) });
 
-  const second = await other.service.create('backup', backupBody('web'));
+  const second = await other.service.create('backup', sharing('one', 1));
   await other.service.call('PUT', `/backup/${second}/run`);
   const refused = await other.service.settled('backup', second);
   t.match(refused, { result: -1, error: { code: 'record_in_use', message: new RegExp(lock) } }, 'it waits for half a minute, and says why');
@@ -225,6 +233,6 @@ t.test('the record of an appliance that was killed is free after ten minutes, an
   t.same(await lostRuns(other, second, [String(run)], record), []);
   await killed.restart();
   t.match(await killed.service.settled('backup', first), { result: -1, error: { code: 'interrupted' } });
-  await rm(join(killed.lxcPath, 'web/volumes/data/ballast'));
+  await rm(join(killed.lxcPath, 'one-0/volumes/data/ballast'));
   t.match(await killed.service.backUp(first), { result: 0 }, 'the first goes on as if nothing had been');
 });
