@@ -84,6 +84,7 @@ async function runningNeighbours(): Promise<readonly Neighbour[]> {
       const mounts = (await mountLines(pid)).map((line) => ({ point: line.point, path: hostPath(own, line) }));
       const paths = mounts.map(({ path }) => path).filter((path) => path !== undefined);
       const root = mounts.find(({ point }) => point === '/')?.path;
+      if (root === '/') continue; // it is being started: it is in its group, and still sees all of this machine
       if (paths.length > 0) found.set(`${engine}/${id}`, { engine, id, root, paths: [...new Set(paths)] });
     }
   }
