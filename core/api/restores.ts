@@ -38,7 +38,9 @@ export function restoreRoutes(deps: ApiDeps): Route[] {
   const stop = async (call: Call) => tell(call, await jobs.stop((await restore(deps, call)).id));
   const undo = async (call: Call, what: 'bring-back' | 'drop') => tell(call, await deps.jobs.undo((await restore(deps, call)).id, what));
   const remove = async (call: Call) => {
-    const { id } = await restore(deps, call);
+    const { id, state } = await restore(deps, call);
+    const isActive = state.code === 'waiting' || state.code === 'running'; // delete refuses it
+    if (state.undo && !isActive) await deps.jobs.undo(id, 'drop'); // nobody could name it afterwards
     await jobs.delete(id);
     return [id];
   };

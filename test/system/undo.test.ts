@@ -64,6 +64,23 @@ t.test('the undo outlives a restart, and one that was switched off keeps nothing
   t.strictSame((await readdir(plain.lxcPath)).sort(), ['undone']);
 });
 
+t.test('what is kept for an undo is told in bytes, and goes with its restore', async (t) => {
+  const { service, lxcPath, lxc } = await makeAppliance(t);
+  await lxc('freed');
+  await writeFile(join(lxcPath, 'freed/volumes/data/large'), 'x'.repeat(3_000_000));
+  const wish = { ...backup, job_name: 'f', container_id: 'freed' };
+  await service.backUp(await service.create('backup', wish));
+  const src = { ...restore.src, portfolio: 'f' };
+  const id = await service.create('restore', { ...restore, container_id: 'freed', src });
+  await service.ended('restore', id);
+  const bytes = part(part(part(await service.call('GET', `/restore/${id}?view=full`), 'state'), 'undo'), 'bytes');
+  t.ok(Number(bytes) > 3_000_000, `${bytes} bytes`);
+  const kept = async () => (await readdir(lxcPath, { recursive: true })).filter((name) => name.includes('.container-backup'));
+  t.ok((await kept()).length > 0);
+  t.same(await service.call('DELETE', `/restore/${id}`), [id]);
+  t.same(await kept(), [], 'nothing is kept that nobody could name');
+});
+
 t.test('a restore that fails leaves the undo of the one before it', async (t) => {
   const appliance = await makeAppliance(t);
   const { service, lxcPath } = appliance;
