@@ -89,7 +89,8 @@ async function decide(ground: Ground, volume: VolumeDescription, current: readon
   const { plan } = ground;
   const source = plan.sources.find(({ name }) => name === volume.name);
   const other = plan.remap?.volumes?.[volume.name];
-  const its = current.find(({ mountpoint }) => mountpoint === volume.mountpoint)?.path;
+  const there = current.filter(({ mountpoint }) => mountpoint === volume.mountpoint);
+  const its = (there.find(({ name }) => name === volume.name) ?? there[0])?.path;
   let choice: Choice;
   if (other !== undefined) {
     const after = source === undefined ? remapPath(volume.name, other) : await newPlace(volume.name, other);
