@@ -113,14 +113,11 @@ for (const kind of kinds) {
       await writeFile(join(media, 'film'), 'large');
       await h.backUp(kind, name, [`${sourceOf(kind, '/media', media)}:*`]);
       const { state } = await h.restore(kind, name, named('viewer'));
-      t.match(state.places, { length: 3 });
-      const kept = (Array.isArray(state.places) ? state.places : []).find((one) => part(one, 'action') === 'keep');
-      t.match(kept, { before: media, after: media });
+      t.match(found(state, 'places', 'before', media), [{ action: 'keep', after: media }]);
       t.equal(await textOf(media, 'film'), 'large');
       await rm(media, { recursive: true });
       const other = await h.restore(kind, name, named('blind'));
       t.match(other.state, { result: 0, conflicts: [{ code: 'folder_missing' }] });
-      t.match(await h.a.service.call('GET', `/container/?type=${kind}`), /./);
       const all = await h.a.service.call('GET', `/container/?type=${kind}`);
       const blind = (Array.isArray(all) ? all : []).find((one) => part(one, 'id') === named('blind'));
       t.equal(part(blind, 'state'), 'stopped');
