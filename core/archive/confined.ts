@@ -1,5 +1,5 @@
-/** tar in a sandbox. Whoever may write to a target may write an archive, and one level's link would be another level's
- *  folder: `x -> /etc`, then `x/passwd`. So bubblewrap gives tar a root that holds /usr, read-only, and one tree. */
+/** tar, lsattr and chattr in a sandbox. Whoever may write to a target may write an archive, and one level's link would be another level's
+ *  folder: `x -> /etc`, then `x/passwd`. So bubblewrap gives them a root that holds /usr, read-only, and one tree. */
 import type { ChildProcess } from 'node:child_process';
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
@@ -32,7 +32,7 @@ const sandbox = [
 const withoutNetwork = ['unshare', '--net', '--'];
 
 /** A tree of another mount namespace (/proc/PID/root) cannot be bound here, and bwrap would bind what its link reads as:
- *  this machine's own root. tar gets it as a descriptor. @throws PluginError unavailable */
+ *  this machine's own root. They get it as a descriptor. @throws PluginError unavailable */
 export async function heldElsewhere(path: string): Promise<FileHandle | undefined> {
   if (!path.startsWith('/proc/')) return undefined;
   try {
@@ -47,11 +47,26 @@ function treeArguments({ kind, path, access, held }: ConfinedTree): string[] {
   return [access === 'read' ? '--ro-bind' : '--bind', path, kind === 'file' ? `${inside}/${basename(path)}` : inside];
 }
 
+function confined(
+  tree: ConfinedTree,
+  more: readonly string[],
+  command: readonly string[],
+  stdio: readonly ('ignore' | 'pipe')[],
+): ChildProcess {
+  const files = Object.entries(tree.files ?? {}).flatMap(([name, path]) => ['--bind', path, name]);
+  const root = [...sandbox, ...treeArguments(tree), ...files, '--remount-ro', '/', ...more];
+  // the descriptor follows the standard ones
+  return groupChild('bwrap', [...root, '--', ...withoutNetwork, ...command], [...stdio, ...(tree.held ? [tree.held.fd] : [])]);
+}
+
+const folderOf = ({ held }: ConfinedTree): string => (held ? '/proc/self/fd/3' : inside);
+
 /** Starts tar in the tree. It dies with the worker thread that started it, and its own children with it. */
 export function confinedTar(tree: ConfinedTree, args: readonly string[], stdio: readonly ('ignore' | 'pipe')[]): ChildProcess {
-  const files = Object.entries(tree.files ?? {}).flatMap(([name, path]) => ['--bind', path, name]);
-  const root = [...sandbox, ...treeArguments(tree), ...files, '--remount-ro', '/'];
-  // the descriptor follows the standard ones
-  const command = ['tar', `--directory=${tree.held ? '/proc/self/fd/3' : inside}`, ...args];
-  return groupChild('bwrap', [...root, '--', ...withoutNetwork, ...command], [...stdio, ...(tree.held ? [tree.held.fd] : [])]);
+  return confined(tree, [], ['tar', `--directory=${folderOf(tree)}`, ...args], stdio);
+}
+
+/** Starts a command for names that come by its standard input, each ended by NUL and relative to the tree, likewise. */
+export function confinedNames(tree: ConfinedTree, command: readonly string[], stdio: readonly ('ignore' | 'pipe')[]): ChildProcess {
+  return confined(tree, ['--chdir', folderOf(tree)], ['xargs', '-0', ...command], stdio);
 }

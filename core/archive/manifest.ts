@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { PluginError } from '../contract/index.js';
 import { parsedOwn, type Shape, ValidationError } from '../schemas.js';
+import { isFlaggedPath } from './flags.js';
 import { parseBoundedJson } from './json-text.js';
 import { isRecordPath, isRunName, type RecordPath } from './layout.js';
 import type { Seal } from './seal.js';
@@ -69,6 +70,8 @@ function contradiction({ run, sources, container, image, archives }: Written): s
     if (level !== next || (source === imageSource && level > 0)) return `level ${level} of ${source} is not its next one`;
     levels.set(source, next + 1);
   }
+  const astray = archives.flatMap(({ flags = [] }) => flags).find(({ path }) => !isFlaggedPath(path));
+  if (astray) return `flags are of ${astray.path}, which leads out of its source`;
   const [bare] = [...levels].find(([, next]) => next === 0) ?? [];
   return bare === undefined ? undefined : `nothing is stored of ${bare}`;
 }

@@ -1,11 +1,11 @@
-import { createReadStream } from 'node:fs';
-import { rm, writeFile } from 'node:fs/promises';
+import { type FileHandle, writeFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import type { Readable } from 'node:stream';
-import { PluginError, type Source } from '../contract/index.js';
+import { anySignal, PluginError, type Source } from '../contract/index.js';
 import { checkedOutput, childExit } from './child.js';
 import { zstdFlags } from './compress.js';
 import { confinedTar, heldElsewhere } from './confined.js';
+import { FlagSearch, type KnownFlags, type SearchedLevel } from './flag-search.js';
 import type { Compression } from './layout.js';
 import { copySnapshot, setReference } from './snapshot.js';
 
@@ -26,11 +26,12 @@ export interface LevelPlan {
   readonly reference: number;
   /** Whether the container is frozen or stopped, so that any change while reading is a failure. */
   readonly still: boolean;
+  /** What the level before has of inode flags. */
+  readonly flagsBefore?: KnownFlags;
 }
 
 export interface TarReport {
   bytes: number; // of the tar stream before compression
-  entries: number;
   /** A file has names that are not in this level. */
   outside_links?: true;
 }
@@ -58,19 +59,9 @@ const live = [
  *  140,000 of them that took longer than a second of six. */
 const listFile = ({ snapshot }: LevelPlan): string => `${snapshot}.list`;
 
-/** How many lines the list has; a line end in a name is quoted. It is not needed any more after that. */
-async function countedEntries(list: string): Promise<number> {
-  let lines = 0;
-  for await (const chunk of createReadStream(list)) {
-    for (let at = chunk.indexOf(10); at >= 0; at = chunk.indexOf(10, at + 1)) lines++;
-  }
-  await rm(list);
-  return lines;
-}
-
 /** Reads tar's messages line by line: follows the checkpoints, keeps what is not harmless. */
 class TarMessages {
-  readonly report: TarReport = { bytes: 0, entries: 0 };
+  readonly report: TarReport = { bytes: 0 };
   readonly problems: string[] = [];
   /** It told of something that a live pass may meet, which explains an exit code of 1 or 2. */
   excused = false;
@@ -132,9 +123,11 @@ export interface PackedLevel {
   readonly stream: Readable;
   /** tar's totals; they hold after the stream's end. */
   readonly report: TarReport;
-  /** tar has ended well: nothing is read of the source any more. A target that takes its time is not waited for, as
+  /** tar has ended well: no file of the source is read any more. A target that takes its time is not waited for, as
    *  long as what is left fits the stream's buffer of 1 MiB. */
   readonly read: Promise<void>;
+  /** What was packed, and its inode flags: known a little later than all is read. */
+  readonly searched: Promise<SearchedLevel>;
 }
 
 /** Packs a level. `onBytes` is told how far tar is. */
@@ -142,24 +135,55 @@ export async function packedLevel(plan: LevelPlan, signal: AbortSignal, onBytes:
   // tar would go on from one that is there; an empty one makes a level 0
   await (plan.since === undefined ? writeFile(plan.snapshot, '') : copySnapshot(plan.since, plan.snapshot));
   await writeFile(listFile(plan), '');
-  const files = { [names.list]: listFile(plan), [names.snapshot]: plan.snapshot };
-  await using held = await heldElsewhere(plan.source.path);
-  const child = confinedTar({ ...plan.source, access: 'read', held, files }, tarArguments(plan), ['ignore', 'pipe', 'pipe']);
-  const messages = new TarMessages(plan.still, onBytes);
-  child.stderr?.setEncoding('utf8').on('data', (text: string) => messages.take(text));
-  const exit = childExit(child, 'tar', signal);
-  const stream = checkedOutput(child, async () => {
-    const code = await exit;
-    const tolerated = messages.problems.length === 0 && (code === 0 || (messages.excused && code <= 2));
+  const held = await heldElsewhere(plan.source.path);
+  const { stream, report, searched } = new TarRun(plan, held, signal, onBytes);
+  const ended = searched.finally(() => held?.close());
+  ended.catch(() => undefined); // whoever takes it is told; nobody may be waiting yet
+  return { stream, report, read: readOf(stream, plan.source.path), searched: ended };
+}
+
+/** tar and, beside it, the search for flags in what it lists. */
+class TarRun {
+  readonly stream: Readable;
+  readonly searched: Promise<SearchedLevel>;
+  readonly #messages: TarMessages;
+  #ended = false;
+
+  constructor(
+    private readonly plan: LevelPlan,
+    held: FileHandle | undefined,
+    signal: AbortSignal,
+    onBytes: (bytes: number) => void,
+  ) {
+    const tree = { kind: plan.source.kind, path: plan.source.path, access: 'read', held } as const;
+    const files = { [names.list]: listFile(plan), [names.snapshot]: plan.snapshot };
+    const child = confinedTar({ ...tree, files }, tarArguments(plan), ['ignore', 'pipe', 'pipe']);
+    this.#messages = new TarMessages(plan.still, onBytes);
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => this.#messages.take(text));
+    const exit = childExit(child, 'tar', signal);
+    this.stream = checkedOutput(child, async () => this.#end(await exit));
+    const given = new AbortController();
+    this.stream.once('close', () => this.#ended || given.abort()); // nobody takes it, or tar failed
+    const search = { tree, list: listFile(plan), known: plan.flagsBefore ?? {}, ended: () => this.#ended };
+    this.searched = new FlagSearch(search, anySignal(signal, given.signal)).go();
+  }
+
+  get report(): TarReport {
+    return this.#messages.report;
+  }
+
+  async #end(code: number): Promise<void> {
+    const { plan } = this;
+    const { problems, excused } = this.#messages;
+    const tolerated = problems.length === 0 && (code === 0 || (excused && code <= 2));
     if (!tolerated) {
-      const said = messages.problems.join('; ') || `exit code ${code}`;
+      const said = problems.join('; ') || `exit code ${code}`;
       throw new PluginError('failed', `reading ${plan.source.name} (${plan.source.path}) failed: ${said}`);
     }
-    messages.report.entries = await countedEntries(listFile(plan));
     if (plan.source.kind === 'folder') await setReference(plan.snapshot, plan.reference);
-    stream.emit(readEvent);
-  });
-  return { stream, report: messages.report, read: readOf(stream, plan.source.path) };
+    this.#ended = true;
+    this.stream.emit(readEvent);
+  }
 }
 
 const readEvent = 'container-backup:read';

@@ -26,7 +26,7 @@ import { Estimate, sizeOf } from './estimate.js';
 import type { BackupSpec } from './job.js';
 import type { HeldLease } from './lease.js';
 import { writeMetadata } from './metadata.js';
-import { dropMoving, firstPass, type Moving, type PassWorld, secondPass, syncedReference, type Track } from './passes.js';
+import { dropMoving, firstPass, flagsLeftOut, type Moving, type PassWorld, secondPass, syncedReference, type Track } from './passes.js';
 import type { RecordLock } from './record-lock.js';
 import { runsToDelete } from './retention.js';
 import { type Selection, selection } from './selection.js';
@@ -130,8 +130,7 @@ class Run {
     const image = await this.#image();
     const tracks = await this.#tracks();
     await this.#passes(tracks);
-    const stored = [...(image ? [image.archive] : []), ...tracks.flatMap(({ archives }) => archives)];
-    const manifest = sealedManifest(this.#manifest(stored, image?.digest), this.world.sealer);
+    const manifest = sealedManifest(this.#manifest(tracks, image), this.world.sealer);
     await this.parts.lock.check();
     await storer.smallFile(`${run}/${manifestName}`, () => Readable.from([Buffer.from(manifestText(manifest))]));
     const back = await runManifest(this.world.target, record, run, this.world.signal);
@@ -264,7 +263,7 @@ class Run {
     };
   }
 
-  #manifest(archives: readonly ArchiveEntry[], digest: string | undefined): Manifest {
+  #manifest(tracks: readonly Track[], image: { digest: string; archive: ArchiveEntry } | undefined): Manifest {
     const { run, description, chosen } = this.parts;
     return {
       format: 1,
@@ -272,14 +271,14 @@ class Run {
       job: { id: this.world.id, name: this.world.spec.job_name },
       container: description,
       sources: chosen.sources.map(({ name, origin, kind, excludes }) => ({ name, origin, kind, ...(excludes.length > 0 && { excludes }) })),
-      ...(digest !== undefined && { image: { digest } }),
+      ...(image && { image: { digest: image.digest } }),
       features: this.world.spec.features,
       started: this.#started.toISOString(),
       ended: new Date().toISOString(),
       pause_ms: this.#pauseMs,
       result: 0,
-      left_out: chosen.left_out,
-      archives,
+      left_out: [...chosen.left_out, ...tracks.flatMap(flagsLeftOut)],
+      archives: [...(image ? [image.archive] : []), ...tracks.flatMap(({ archives }) => archives)],
     };
   }
 

@@ -26,6 +26,7 @@ export function chosenBase(newest: NewestRun | undefined, source: Pick<Source, '
   // What was excluded has not changed since, so no level would hold it; what is excluded now is in the base.
   const same = before?.kind === source.kind && sameTexts(before.excludes ?? [], source.excludes);
   if (source.kind === 'file' || !same || !hasSnapshot(base)) return again;
+  if (base.flags === undefined) return again; // a level looks at what changed, and so the base must have been looked at
   const differential = levels.find((archive) => archive.level === 1);
   if (differential !== undefined && differential.bytes > base.bytes * ratio) return again;
   return { base, ...(differential !== undefined && { expected: differential.bytes }) };

@@ -1,6 +1,6 @@
 /** The passes over a container's sources: one while it runs, and with `pause` a short one while it is frozen. */
 import { join } from 'node:path';
-import { type ArchiveEntry, besideArchive, childOutcome } from '../archive/index.js';
+import { type ArchiveEntry, besideArchive, childOutcome, type LevelPlan } from '../archive/index.js';
 import { PluginError, type Source } from '../contract/index.js';
 import type { Base } from './base.js';
 import type { Estimate } from './estimate.js';
@@ -80,7 +80,7 @@ async function firstLevel(world: PassWorld, track: Track, index: number, o: Pass
     snapshot,
     reference: o.reference,
     still: o.frozen && isStill(source, o.shared),
-    ...(base && { since: base.snapshot }),
+    ...(base && { since: base.snapshot, flagsBefore: base.archive }),
   };
   const archive = await world.storer.startedOver(source.name, async () => {
     const { stored } = await world.storer.level(path, plan, level, (bytes) => world.estimate.did(source.name, bytes));
@@ -94,6 +94,23 @@ async function firstLevel(world: PassWorld, track: Track, index: number, o: Pass
   track.archives.push(source.kind === 'folder' && !base ? await withSnapshot(world, track, archive, snapshot) : archive);
   track.latest = snapshot;
   return true;
+}
+
+function flagsBefore({ archives }: Track): Pick<LevelPlan, 'flagsBefore'> {
+  const before = archives.at(-1);
+  return before ? { flagsBefore: before } : {};
+}
+
+/** What the manifest says of flags that it does not hold. */
+export function flagsLeftOut({ source, archives }: Track): { readonly path: string; readonly reason: string }[] {
+  const count = archives.at(-1)?.flags_left_out ?? 0;
+  if (count === 0) return [];
+  return [
+    {
+      path: source.path,
+      reason: `the inode flags (chattr) of up to ${count} entries, more than a manifest takes; what they hold is backed up`,
+    },
+  ];
 }
 
 /** The snapshot lies beside the base, so that any appliance can go on from it. */
@@ -139,7 +156,7 @@ async function secondLevel(world: PassWorld, track: Track, index: number, o: Pas
     snapshot,
     reference: o.reference,
     still: isStill(source, o.shared),
-    ...(latest !== undefined && { since: latest }),
+    ...(latest !== undefined && { since: latest, ...flagsBefore(track) }),
   };
   const { read, stored } = await world.storer.level(path, plan, level, () => undefined);
   moving.push({ track, path, stored });

@@ -1,6 +1,6 @@
 /** One restore: a run's archives, checked byte by byte, into a draft that is swapped in only when all of it is there. */
 import { pipeline, type Readable } from 'node:stream';
-import { type ArchiveEntry, checkStored, extractLevel, imageSource, type Manifest, Meter, zstdStream } from '../archive/index.js';
+import { type ArchiveEntry, checkStored, extractLevel, imageSource, type Manifest, Meter, setFlags, zstdStream } from '../archive/index.js';
 import {
   anySignal,
   type Conflict,
@@ -167,11 +167,23 @@ async function fillDraft(world: RestoreWorld, draft: Draft, { record, manifest }
     for (const archive of manifest.archives.filter((one) => one.source === source.name)) {
       await extractLevel(archive, source.kind, folders.get(source.name) ?? '', await open(archive), signal);
     }
+    await setFlagsOf(world, manifest, { source: source.name, folder: folders.get(source.name) ?? '' });
   };
   const sources = sourcesToFill(manifest, folders);
   await refuseNested(folders);
   await allInTurns(sources, sourcesAtOnce(target.supports.connections), extract, () => given.abort());
   return done;
+}
+
+/** The last level knows them all. */
+async function setFlagsOf(
+  world: RestoreWorld,
+  { archives }: Manifest,
+  { source, folder }: { source: string; folder: string },
+): Promise<void> {
+  const { flags = [] } = archives.findLast((one) => one.source === source) ?? {};
+  const said = await setFlags(folder, flags, world.signal);
+  if (said !== '') world.log('warn', `inode flags of ${source} could not be set again: ${said}`);
 }
 
 /** The sources that the draft takes: what another container has is mounted as it is.

@@ -83,10 +83,12 @@ export class Storer {
 
   /** Packs a level and stores it. */
   async level(path: string, plan: Omit<LevelPlan, 'compression'>, level: number, onBytes: (bytes: number) => void): Promise<StoredLevel> {
-    const { stream, report, read } = await packedLevel({ ...plan, compression: this.compression }, this.signal, onBytes);
-    const stored = this.file(path, stream).then((file) => {
+    const { stream, report, read, searched } = await packedLevel({ ...plan, compression: this.compression }, this.signal, onBytes);
+    const stored = this.file(path, stream).then(async (file) => {
       onBytes(report.bytes);
-      return { source: plan.source.name, level, compression: this.compression, ...report, ...file };
+      const { flags_left_out: leftOut, ...found } = await searched;
+      const more = leftOut > 0 && { flags_left_out: leftOut };
+      return { source: plan.source.name, level, compression: this.compression, ...report, ...found, ...more, ...file };
     });
     stored.catch(() => undefined); // waited for after the pause
     return { read, stored };

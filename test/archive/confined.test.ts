@@ -24,8 +24,8 @@ const planOf = (source: Source, snapshot: string): LevelPlan => ({
 });
 
 async function packed(source: Source, snapshot: string, since?: string): Promise<{ readonly bytes: Buffer; readonly entries: number }> {
-  const { stream, report } = await packedLevel({ ...planOf(source, snapshot), ...(since && { since }) }, never, () => undefined);
-  return { bytes: await buffer(stream), entries: report.entries };
+  const { stream, searched } = await packedLevel({ ...planOf(source, snapshot), ...(since && { since }) }, never, () => undefined);
+  return { bytes: await buffer(stream), entries: (await searched).entries };
 }
 
 /** The titles of those that changed something outside, and how the levels ended. */

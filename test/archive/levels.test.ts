@@ -22,12 +22,13 @@ type Wish = Partial<LevelPlan> & Pick<LevelPlan, 'source' | 'snapshot'>;
 /** Packs a level to its end. Its reference is now unless told otherwise. */
 async function packed(wish: Wish, signal = never): Promise<Kept> {
   const plan = { compression: 'none', reference: Date.now(), still: false, ...wish } as const;
-  const { stream, report } = await packedLevel(plan, signal, () => undefined);
+  const { stream, report, searched } = await packedLevel(plan, signal, () => undefined);
   const meter = new Meter();
   const chunks: Buffer[] = [];
   stream.once('error', (error) => meter.destroy(error));
   for await (const chunk of stream.pipe(meter)) chunks.push(chunk);
-  const { bytes: total, entries } = report;
+  const { bytes: total } = report;
+  const { entries } = await searched;
   const outside = report.outside_links && { outside_links: report.outside_links };
   const stored = { ...outside, stored_bytes: meter.bytes, sha256: meter.sha256, bytes: total, entries, compression: plan.compression };
   return { bytes: Buffer.concat(chunks), entry: archive('x.tar', stored) };
