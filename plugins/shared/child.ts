@@ -24,7 +24,7 @@ const outputLimit = 1 << 20;
 export async function childResult(
   command: string,
   args: readonly string[],
-  o: { signal?: AbortSignal; input?: string; cwd?: string } = {},
+  o: { signal?: AbortSignal; input?: string | Buffer; cwd?: string } = {},
 ): Promise<ChildResult> {
   const child = startChild(command, args, { stdio: ['pipe', 'pipe', 'pipe'], ...(o.cwd === undefined ? {} : { cwd: o.cwd }) });
   const texts = { stdout: '', stderr: '' };
@@ -56,7 +56,7 @@ export async function childResult(
 export async function childOutput(
   command: string,
   args: readonly string[],
-  o: { signal?: AbortSignal; input?: string; cwd?: string } = {},
+  o: { signal?: AbortSignal; input?: string | Buffer; cwd?: string } = {},
 ): Promise<string> {
   const result = await childResult(command, args, o);
   if (result.code === 0) return result.stdout;

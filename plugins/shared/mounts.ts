@@ -29,9 +29,14 @@ export async function removeTree(path: string): Promise<void> {
     await rm(path, { force: true, maxRetries: 3, recursive: true });
   } catch (error) {
     if (!(error instanceof Error && 'code' in error && error.code === 'EPERM')) throw error;
-    await childResult('chattr', ['-R', '-f', '-ia', '--', path]); // what it cannot change is told by what follows
+    await unlockTree(path);
     await rm(path, { force: true, maxRetries: 3, recursive: true });
   }
+}
+
+/** Takes away what forbids to remove a tree; what it cannot change is told by the removal. */
+export async function unlockTree(path: string): Promise<void> {
+  await childResult('chattr', ['-R', '-f', '-ia', '--', path]);
 }
 
 export interface InnerMount {

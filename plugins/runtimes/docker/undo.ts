@@ -1,10 +1,12 @@
 /** What only Docker can do about a swap: its containers, volumes, networks and images. */
 import { PluginError } from '../../../core/contract/index.js';
+import { unlockTree } from '../../shared/mounts.js';
 import { clearPlace, type Journals, type SwapEngine, swapBack } from '../../shared/swap/index.js';
 import type { Client } from './client.js';
 import { engine, orAbsent } from './engine.js';
 import { releaseImage } from './images.js';
 import { isNewContainer, type Journal, type Own, oldName, temporaryName } from './journal.js';
+import { text } from './narrow.js';
 import { releaseNetworks } from './networks.js';
 import { dockerUsers } from './users.js';
 import { removeMadeFolder } from './volumes.js';
@@ -34,13 +36,34 @@ export async function revertSwap({ client, journals }: SwapDeps, journal: Journa
   await journals.write(journal);
 }
 
+/** The engine removes nothing that is immutable or append-only. */
+async function removeUnlocked(folder: string | undefined, remove: () => Promise<unknown>): Promise<void> {
+  try {
+    await remove();
+  } catch (error) {
+    if (folder === undefined) throw error;
+    await unlockTree(folder);
+    await remove();
+  }
+}
+
+async function removeContainer(client: Client, id: string): Promise<void> {
+  const inspect = await byId(client, id);
+  if (!inspect) return;
+  const layer = text(inspect.layer.UpperDir) || (await engine.vfsRoot(client, inspect.id));
+  await removeUnlocked(layer, () => engine.remove(client, inspect.id));
+}
+
 /** Removes everything that a draft made. */
 export async function discardDraft(deps: SwapDeps, journal: Journal): Promise<void> {
   const { client } = deps;
   // it may die between the call and its answer
-  if (isNewContainer(journal)) await engine.remove(client, journal.newId === '' ? temporaryName(journal) : journal.newId);
+  if (isNewContainer(journal)) await removeContainer(client, journal.newId === '' ? temporaryName(journal) : journal.newId);
   for (const place of journal.places.toReversed()) await clearPlace(place, false);
-  for (const volume of journal.volumes) await orAbsent(client.json('DELETE', `/volumes/${encodeURIComponent(volume)}?force=1`));
+  for (const volume of journal.volumes) {
+    const path = await engine.volumePath(client, volume);
+    await removeUnlocked(path, () => orAbsent(client.json('DELETE', `/volumes/${encodeURIComponent(volume)}?force=1`)));
+  }
   for (const place of journal.places.toReversed()) await removeMadeFolder(place);
   await releaseNetworks(deps, journal);
   await releaseImage(deps, journal);
@@ -48,7 +71,7 @@ export async function discardDraft(deps: SwapDeps, journal: Journal): Promise<vo
 
 /** Past the commit point: removes what was replaced, never its volumes. */
 export async function finishSwap({ client }: SwapDeps, journal: Journal): Promise<void> {
-  if (journal.oldId !== '' && isNewContainer(journal)) await engine.remove(client, journal.oldId);
+  if (journal.oldId !== '' && isNewContainer(journal)) await removeContainer(client, journal.oldId);
   for (const place of journal.places) await clearPlace(place, true);
 }
 

@@ -1,6 +1,7 @@
 import { readdir, rm } from 'node:fs/promises';
 import { PluginError } from '../../../core/contract/index.js';
 import { childOutput } from '../../shared/child.js';
+import { withoutLocks } from '../../shared/swap/index.js';
 import type { Client } from './client.js';
 import { engine } from './engine.js';
 import type { Inspect } from './inspect.js';
@@ -36,9 +37,13 @@ export async function hideImage(upper: string, lowerFolders: readonly string[], 
   const own = await readdir(upper, { withFileTypes: true });
   const present = new Set(own.map(({ name }) => name));
   const below = (await Promise.all(lowerFolders.map((folder) => readdir(folder)))).flat();
-  for (const name of new Set(below)) {
-    if (!present.has(name) && !kept.has(name)) await childOutput('mknod', [`${upper}/${name}`, 'c', '0', '0']);
-  }
+  await withoutLocks(Buffer.from(upper), async () => {
+    for (const name of new Set(below)) {
+      if (!present.has(name) && !kept.has(name)) await childOutput('mknod', [`${upper}/${name}`, 'c', '0', '0']);
+    }
+  });
   const folders = own.filter((entry) => entry.isDirectory()).map(({ name }) => `${upper}/${name}`);
-  if (folders.length > 0) await childOutput('setfattr', ['-n', 'trusted.overlay.opaque', '-v', 'y', '--', ...folders]);
+  for (const folder of folders) {
+    await withoutLocks(Buffer.from(folder), () => childOutput('setfattr', ['-n', 'trusted.overlay.opaque', '-v', 'y', '--', folder]));
+  }
 }

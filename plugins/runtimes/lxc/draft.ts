@@ -10,7 +10,16 @@ import {
   type PluginLog,
   type RestorePlan,
 } from '../../../core/contract/index.js';
-import { keptBytes, makeScratch, preparePlace, refuseRunning, type Swaps, swapIn, syncFilled } from '../../shared/swap/index.js';
+import {
+  keptBytes,
+  makeScratch,
+  preparePlace,
+  refuseRunning,
+  type Swaps,
+  swapIn,
+  syncFilled,
+  withoutLocks,
+} from '../../shared/swap/index.js';
 import { setting } from './config.js';
 import { missingConflicts } from './conflicts.js';
 import { type IdShift, shiftTree } from './ids.js';
@@ -158,5 +167,5 @@ async function emptyMachineId(root: string): Promise<void> {
   const etc = await lstat(join(root, 'etc')).catch(() => undefined);
   const file = join(root, 'etc', 'machine-id');
   const stats = etc?.isDirectory() ? await lstat(file).catch(() => undefined) : undefined;
-  if (stats?.isFile()) await truncate(file, 0);
+  if (stats?.isFile()) await withoutLocks(Buffer.from(file), () => truncate(file, 0));
 }

@@ -7,6 +7,7 @@ import { createInterface } from 'node:readline';
 import { finished } from 'node:stream/promises';
 import { PluginError } from '../../../core/contract/index.js';
 import { startChild } from '../../shared/child.js';
+import { isForbidden, lockPath, unlockPath } from '../../shared/swap/index.js';
 import { settings } from './config.js';
 
 /** A line of lxc.idmap: so many ids from `inside` on are those from `host` on. */
@@ -70,14 +71,24 @@ async function* entriesOf(path: Buffer): AsyncGenerator<{ readonly path: Buffer;
   for (const name of await readdir(path, { encoding: 'buffer' })) yield* entriesOf(Buffer.concat([path, Buffer.from('/'), name]));
 }
 
-async function shiftOwners(folder: string, shift: IdShift, signal: AbortSignal): Promise<void> {
+/** What is immutable or append-only and had to be changed. */
+type Unlocked = Map<string, string>;
+
+/** @param unlocked is told what is not so any more */
+async function shiftOwners(folder: string, shift: IdShift, signal: AbortSignal, unlocked: Unlocked): Promise<void> {
   const linked = new Set<number>();
   for await (const { path, stats } of entriesOf(Buffer.from(folder))) {
     if (signal.aborted) throw new PluginError('aborted', 'the restore was stopped');
     const { uid, gid, mode, nlink, ino } = stats;
     if (linked.has(ino)) continue;
     if (!stats.isDirectory() && nlink > 1) linked.add(ino);
-    await lchown(path, shift.uid(uid), shift.gid(gid));
+    const give = () => lchown(path, shift.uid(uid), shift.gid(gid));
+    await give().catch(async (error: unknown) => {
+      const flags = isForbidden(error) ? await unlockPath(path) : '';
+      if (flags === '') throw error;
+      unlocked.set(path.toString('latin1'), flags);
+      return give();
+    });
     if ((mode & 0o6000) !== 0) await chmod(path, mode & 0o7777); // chown takes setuid and setgid away
   }
 }
@@ -157,7 +168,9 @@ export async function shiftTree(folder: string, shift: IdShift, signal: AbortSig
     (line) => shiftedCapability(line, shift),
     ['setfattr', '-h', '--restore=-'],
   );
-  await shiftOwners(folder, shift, signal); // takes capabilities away
+  const unlocked: Unlocked = new Map();
+  await shiftOwners(folder, shift, signal, unlocked); // takes capabilities away
   await acls();
   await capabilities();
+  for (const [path, flags] of unlocked) await lockPath(Buffer.from(path, 'latin1'), flags);
 }

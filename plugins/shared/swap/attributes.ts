@@ -54,54 +54,76 @@ export async function setTime(folder: Buffer, mtime: bigint): Promise<void> {
   }
 }
 
-/** Does something in a folder whose time stays what it was. */
+/** Does something in a folder whose time stays what it was, and its flags, too. */
 export async function keepTime(folder: string, action: () => Promise<unknown>): Promise<void> {
   const path = Buffer.from(folder);
-  const mtime = await timeOf(path);
-  await action();
-  await setTime(path, mtime);
+  await withoutLocks(path, async () => {
+    const mtime = await timeOf(path);
+    await action();
+    await setTime(path, mtime);
+  });
 }
 
-/** Of a folder's or file's inode flags those that forbid to rename it: `i` immutable, `a` append-only; '' where there are none. */
-export async function lockingFlags(path: Buffer): Promise<string> {
+/** A name need not be text, and an argument must be: xargs takes bytes. */
+const withPath = (path: Buffer) => ({ input: Buffer.concat([path, Buffer.from('\0')]) });
+
+/** Of a folder's or file's inode flags those that a backup keeps (chattr(1)): `i` immutable, `a` append-only, `d` nodump, `C` no
+ *  copy-on-write; '' where there are none. */
+export async function inodeFlags(path: Buffer): Promise<string> {
   const stats = await lstat(path);
   if (!stats.isDirectory() && !stats.isFile()) return '';
-  const handle = await open(path, 'r');
+  const said = await childResult('xargs', ['-0', 'lsattr', '-d', '--'], withPath(path));
+  const flags = said.code === 0 ? (said.stdout.split(' ')[0] ?? '') : ''; // file systems without flags say so
+  return flags.replace(/[^iadC]/g, '');
+}
+
+/** @param change as chattr takes it, `+i` or `-ia`; links are not followed */
+async function changeFlags(path: Buffer, change: string): Promise<void> {
+  await childOutput('xargs', ['-0', 'chattr', change, '--'], withPath(path));
+}
+
+const without = (flags: string, others: string): string => [...flags].filter((one) => !others.includes(one)).join('');
+
+/** Gives a folder or file these flags and, of those that a backup keeps, no others. */
+export async function setInodeFlags(path: Buffer, wanted: string): Promise<void> {
+  const there = await inodeFlags(path);
+  const [less, more] = [without(there, wanted), without(wanted, there)];
+  if (less !== '') await changeFlags(path, `-${less}`);
+  if (more !== '') await changeFlags(path, `+${more}`);
+}
+
+/** Takes away what forbids to change or rename it. @returns the flags that it had of these, `i` and `a` */
+export async function unlockPath(path: Buffer): Promise<string> {
+  const flags = (await inodeFlags(path)).replace(/[^ia]/g, '');
+  if (flags !== '') await changeFlags(path, `-${flags}`);
+  return flags;
+}
+
+/** Gives back what unlockPath took. */
+export async function lockPath(path: Buffer, flags: string): Promise<void> {
+  if (flags !== '') await changeFlags(path, `+${flags}`);
+}
+
+/** Does something to a folder or file that may be immutable or append-only; it is so again afterwards. */
+export async function withoutLocks<T>(path: Buffer, action: () => Promise<T>): Promise<T> {
+  const flags = await unlockPath(path);
   try {
-    const name = stats.isDirectory() ? through(handle) : `/proc/${process.pid}/fd/${handle.fd}`;
-    // a file's own path: lsattr does not follow the link in /proc
-    const said = await childResult('lsattr', ['-d', '--', stats.isDirectory() ? name : path.toString()]);
-    const flags = said.code === 0 ? (said.stdout.split(' ')[0] ?? '') : ''; // file systems without flags say so
-    return flags.replace(/[^ia]/g, '');
+    return await action();
   } finally {
-    await handle.close();
+    await lockPath(path, flags);
   }
 }
 
-/** @param change as chattr takes it, `+i` or `-ia` */
-export async function changeFlags(path: Buffer, change: string): Promise<void> {
-  const stats = await lstat(path);
-  if (!stats.isDirectory() && !stats.isFile()) return;
-  if (!stats.isDirectory()) return void (await childOutput('chattr', [change, '--', path.toString()]));
-  const handle = await open(path, 'r');
-  try {
-    await childOutput('chattr', [change, '--', through(handle)]);
-  } finally {
-    await handle.close();
-  }
-}
-
-const isForbidden = (error: unknown): boolean => error instanceof Error && 'code' in error && error.code === 'EPERM';
+export const isForbidden = (error: unknown): boolean => error instanceof Error && 'code' in error && error.code === 'EPERM';
 
 /** Renames also what is immutable or append-only; it keeps its flags. The folders on both sides must be free of them. */
 export async function renameAny(from: Buffer, to: Buffer): Promise<void> {
   try {
     return await rename(from, to);
   } catch (error) {
-    const flags = isForbidden(error) ? await lockingFlags(from) : '';
+    const flags = isForbidden(error) ? await unlockPath(from) : '';
     if (flags === '') throw error;
-    await changeFlags(from, `-${flags}`);
     await rename(from, to);
-    await changeFlags(to, `+${flags}`);
+    await lockPath(to, flags);
   }
 }

@@ -1,10 +1,10 @@
 /** What a run leaves out is not touched by its restore: the swap moves it from the old tree into the new one, and going back, or
  *  an undo, moves it back. Both trees lie on one file system. */
-import { chmod, chown, lstat, mkdir, readdir, rename } from 'node:fs/promises';
+import { chmod, chown, lstat, mkdir, readdir } from 'node:fs/promises';
 import { PluginError } from '../../../core/contract/index.js';
 import { childOutput, startChild } from '../child.js';
 import { present } from '../places.js';
-import { setTime, timeOf } from './attributes.js';
+import { lockPath, renameAny, setTime, timeOf, unlockPath } from './attributes.js';
 import { at, ownPrefix } from './place.js';
 
 /** find keeps out of them: they belong to the file system and to drafts. */
@@ -47,19 +47,6 @@ export async function excludedPaths(folder: string, excludes: readonly string[])
   return [...own.map((name) => Buffer.from(name).toString('latin1')), ...found];
 }
 
-/** Makes the folders above a path, as they are in the other tree. */
-async function makeParents(from: string, to: string, path: string): Promise<void> {
-  const parts = path.split('/').slice(0, -1);
-  for (const [n] of parts.entries()) {
-    const parent = parts.slice(0, n + 1).join('/');
-    if (await present(at(to, parent))) continue;
-    const { mode, uid, gid } = await lstat(at(from, parent));
-    await mkdir(at(to, parent));
-    await chown(at(to, parent), uid, gid);
-    await chmod(at(to, parent), mode & 0o7777);
-  }
-}
-
 export interface CarryOptions {
   /** As Source.excludes has them. */
   readonly excludes: readonly string[];
@@ -70,20 +57,56 @@ export interface CarryOptions {
 /** Moves what the run leaves out from one tree into the other, but for what is there already and for what is ours at the top. Durable when it resolves; twice is fine.
  *  @throws PluginError failed, unsupported */
 export async function carryExcluded(from: string, to: string, { excludes, except }: CarryOptions): Promise<void> {
-  const times = new Map<string, bigint>();
-  for (const path of await excludedPaths(from, excludes)) {
-    if (path.startsWith(ownPrefix) || except?.has(path) || (await present(at(to, path)))) continue;
-    const parent = path.includes('/') ? path.slice(0, path.lastIndexOf('/')) : '';
-    await makeParents(from, to, path);
-    for (const tree of [from, to]) await noteTime(times, at(tree, parent));
-    await rename(at(from, path), at(to, path));
+  const touched = new TouchedFolders();
+  try {
+    for (const path of await excludedPaths(from, excludes)) {
+      if (path.startsWith(ownPrefix) || except?.has(path) || (await present(at(to, path)))) continue;
+      await makeParents(from, to, path, touched);
+      for (const tree of [from, to]) await touched.add(at(tree, parentOf(path)));
+      await renameAny(at(from, path), at(to, path));
+    }
+  } finally {
+    await touched.reset();
   }
-  for (const [folder, mtime] of times) await setTime(Buffer.from(folder, 'latin1'), mtime);
-  if (times.size > 0) await childOutput('sync', ['-f', '--', to]); // what was moved lies in any of its folders
+  if (touched.some) await childOutput('sync', ['-f', '--', to]); // what was moved lies in any of its folders
 }
 
-/** A folder's time is what it was, although a name came or went. */
-async function noteTime(times: Map<string, bigint>, folder: Buffer): Promise<void> {
-  const key = folder.toString('latin1');
-  if (!times.has(key)) times.set(key, await timeOf(folder));
+const parentOf = (path: string): string => (path.includes('/') ? path.slice(0, path.lastIndexOf('/')) : '');
+
+/** Makes the folders above a path, as they are in the other tree. */
+async function makeParents(from: string, to: string, path: string, touched: TouchedFolders): Promise<void> {
+  const parts = path.split('/').slice(0, -1);
+  for (const [n] of parts.entries()) {
+    const parent = parts.slice(0, n + 1).join('/');
+    if (await present(at(to, parent))) continue;
+    const { mode, uid, gid } = await lstat(at(from, parent));
+    await touched.add(at(to, parentOf(parent)));
+    await mkdir(at(to, parent));
+    await chown(at(to, parent), uid, gid);
+    await chmod(at(to, parent), mode & 0o7777);
+  }
+}
+
+/** Folders whose time and flags are what they were, although names came or went. */
+class TouchedFolders {
+  readonly #before = new Map<string, { readonly mtime: bigint; readonly flags: string }>();
+
+  get some(): boolean {
+    return this.#before.size > 0;
+  }
+
+  async add(folder: Buffer): Promise<void> {
+    const key = folder.toString('latin1');
+    if (this.#before.has(key)) return;
+    const mtime = await timeOf(folder);
+    this.#before.set(key, { mtime, flags: await unlockPath(folder) });
+  }
+
+  async reset(): Promise<void> {
+    for (const [key, { mtime, flags }] of this.#before) {
+      const folder = Buffer.from(key, 'latin1');
+      await setTime(folder, mtime);
+      await lockPath(folder, flags);
+    }
+  }
 }

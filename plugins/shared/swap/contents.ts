@@ -9,7 +9,7 @@ import { PluginError } from '../../../core/contract/index.js';
 import { syncFolder } from '../durable.js';
 import { innerMounts, removeTree } from '../mounts.js';
 import { present } from '../places.js';
-import { changeFlags, copyAttributes, lockingFlags, renameAny, setTime, timeOf } from './attributes.js';
+import { copyAttributes, inodeFlags, renameAny, setInodeFlags, setTime, timeOf, unlockPath } from './attributes.js';
 import { carryExcluded, excludedPaths } from './carry.js';
 import { at, ownExcludes, ownPrefix, type PinnedFolder, type Place, toLatin1 } from './place.js';
 
@@ -63,7 +63,9 @@ export async function pinFolders({ live, built, excludes }: Place): Promise<Pinn
     const mtime = String(await timeOf(at(live, path)));
     const builtMtime = (await present(there)) ? String(await timeOf(there)) : mtime;
     const enter = await movingNames(built, path, stay);
-    pinned.push({ path, stay, enter, flags: await lockingFlags(at(live, path)), mtime, builtMtime });
+    const flags = await inodeFlags(at(live, path));
+    const builtFlags = (await present(there)) ? await inodeFlags(there) : flags;
+    pinned.push({ path, stay, enter, flags, builtFlags, mtime, builtMtime });
   }
   return pinned;
 }
@@ -84,20 +86,21 @@ async function makeOld(place: Place): Promise<void> {
   await syncFolder(place.scratch);
 }
 
-/** @param flags of an immutable folder forbid to move in it: they are taken away, and given back in the end */
-async function unlock({ live, pinned }: Place): Promise<void> {
-  for (const { path, flags } of pinned) if (flags !== '' && (await present(at(live, path)))) await changeFlags(at(live, path), `-${flags}`);
+/** Nothing moves into or out of a folder that is immutable or append-only. */
+async function unlock({ pinned }: Place, ...trees: readonly string[]): Promise<void> {
+  for (const tree of trees) for (const { path } of pinned) if (await isFolder(at(tree, path))) await unlockPath(at(tree, path));
 }
 
-async function lock({ live, pinned }: Place): Promise<void> {
-  for (const { path, flags } of pinned) if (flags !== '') await changeFlags(at(live, path), `+${flags}`);
+/** The last thing that is done to the pinned folders. */
+async function lock({ live, pinned }: Place, flagsOf: (folder: PinnedFolder) => string): Promise<void> {
+  for (const folder of pinned) await setInodeFlags(at(live, folder.path), flagsOf(folder));
 }
 
 /** Brings in what was built. Durable when it resolves. */
 export async function swapContents(place: Place): Promise<void> {
   const { live, built, old, pinned, scratch } = place;
   await makeOld(place);
-  await unlock(place);
+  await unlock(place, live, built);
   for (const { path, stay } of pinned) {
     for (const name of await movingNames(live, path, stay)) await move(live, filling(place), inside(path, name));
   }
@@ -109,7 +112,7 @@ export async function swapContents(place: Place): Promise<void> {
     await copyAttributes((await present(at(built, path))) ? at(built, path) : at(old, path), at(live, path));
     await setTime(at(live, path), BigInt(builtMtime));
   }
-  await lock(place);
+  await lock(place, ({ flags, builtFlags = flags }) => builtFlags);
   await syncPinned(place, live, old);
 }
 
@@ -121,7 +124,7 @@ export async function revertContents(place: Place): Promise<void> {
   const { live, old, excludes, scratch, pinned } = place;
   await removeTree(making(place));
   if (await present(old)) {
-    await unlock(place);
+    await unlock(place, live);
     const recorded = new Set(pinned.flatMap(({ path, stay }) => stay.map((name) => inside(path, name))));
     if (await present(live)) await carryExcluded(live, old, { excludes, except: recorded });
     for (const { path, stay } of pinned) for (const name of await movingNames(live, path, stay)) await takeOut(place, inside(path, name));
@@ -130,9 +133,9 @@ export async function revertContents(place: Place): Promise<void> {
     await syncFolder(scratch);
   }
   if (!(await present(filling(place)))) return;
-  await unlock(place);
+  await unlock(place, live);
   await bringBack(place);
-  await lock(place);
+  await lock(place, ({ flags }) => flags);
   await syncPinned(place, live);
   for (const { path } of pinned.toReversed()) await rmdir(at(filling(place), path));
   await syncFolder(scratch);

@@ -45,6 +45,7 @@ function isPinned(value: unknown): value is PinnedFolder {
     isTexts(value.enter) &&
     isTexts(value.stay) &&
     isText(value.flags) &&
+    (value.builtFlags === undefined || isText(value.builtFlags)) &&
     isText(value.mtime) &&
     isText(value.builtMtime)
   );

@@ -28,8 +28,9 @@ export interface PinnedFolder {
   readonly enter: readonly string[];
   /** Entries that neither come nor go: what the run leaves out, mount points, and pinned folders. */
   readonly stay: readonly string[];
-  /** Of its inode flags, those that forbid to rename in it: `i`, `a` (chattr(1)). */
+  /** Its inode flags, as `inodeFlags` gives them, and those that it gets: of the folder that comes in. */
   readonly flags: string;
+  readonly builtFlags?: string;
   /** When its content changed last, in ns since the epoch: moving entries changes it. `built`: of the folder that comes in. */
   readonly mtime: string;
   readonly builtMtime: string;

@@ -1,5 +1,5 @@
 /** Puts a draft in the place of what is there, one place after the other, and takes it back from wherever it stopped. */
-import { lstat, rename } from 'node:fs/promises';
+import { lstat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { PluginError } from '../../../core/contract/index.js';
 import { childOutput } from '../child.js';
@@ -49,7 +49,7 @@ export async function swapIn(place: Place): Promise<void> {
   if (way === 'contents') return swapContents(place);
   if (had) await renameAny(buffer(live), buffer(old));
   await makeParents(place);
-  await rename(built, live);
+  await renameAny(buffer(built), buffer(live));
   await syncFolder(dirname(live));
   await syncFolder(scratch);
 }
