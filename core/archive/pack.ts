@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { type FileHandle, writeFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import type { Readable } from 'node:stream';
@@ -56,8 +57,9 @@ const live = [
 ];
 
 /** Where tar lists what it packs. On its standard error every name would be a write of its own and a read of ours: with
- *  140,000 of them that took longer than a second of six. */
-const listFile = ({ snapshot }: LevelPlan): string => `${snapshot}.list`;
+ *  140,000 of them that took longer than a second of six. No other pass has it: a search that is given up may end after the next
+ *  try has begun. */
+const listFile = ({ snapshot }: LevelPlan): string => `${snapshot}.${randomBytes(4).toString('hex')}.list`;
 
 /** Reads tar's messages line by line: follows the checkpoints, keeps what is not harmless. */
 class TarMessages {
@@ -134,9 +136,10 @@ export interface PackedLevel {
 export async function packedLevel(plan: LevelPlan, signal: AbortSignal, onBytes: (bytes: number) => void): Promise<PackedLevel> {
   // tar would go on from one that is there; an empty one makes a level 0
   await (plan.since === undefined ? writeFile(plan.snapshot, '') : copySnapshot(plan.since, plan.snapshot));
-  await writeFile(listFile(plan), '');
+  const list = listFile(plan);
+  await writeFile(list, '');
   const held = await heldElsewhere(plan.source.path);
-  const { stream, report, searched } = new TarRun(plan, held, signal, onBytes);
+  const { stream, report, searched } = new TarRun({ ...plan, list, held }, signal, onBytes);
   const ended = searched.finally(() => held?.close());
   ended.catch(() => undefined); // whoever takes it is told; nobody may be waiting yet
   return { stream, report, read: readOf(stream, plan.source.path), searched: ended };
@@ -150,13 +153,12 @@ class TarRun {
   #ended = false;
 
   constructor(
-    private readonly plan: LevelPlan,
-    held: FileHandle | undefined,
+    private readonly plan: LevelPlan & { readonly list: string; readonly held: FileHandle | undefined },
     signal: AbortSignal,
     onBytes: (bytes: number) => void,
   ) {
-    const tree = { kind: plan.source.kind, path: plan.source.path, access: 'read', held } as const;
-    const files = { [names.list]: listFile(plan), [names.snapshot]: plan.snapshot };
+    const tree = { kind: plan.source.kind, path: plan.source.path, access: 'read', held: plan.held } as const;
+    const files = { [names.list]: plan.list, [names.snapshot]: plan.snapshot };
     const child = confinedTar({ ...tree, files }, tarArguments(plan), ['ignore', 'pipe', 'pipe']);
     this.#messages = new TarMessages(plan.still, onBytes);
     child.stderr?.setEncoding('utf8').on('data', (text: string) => this.#messages.take(text));
@@ -164,7 +166,7 @@ class TarRun {
     this.stream = checkedOutput(child, async () => this.#end(await exit));
     const given = new AbortController();
     this.stream.once('close', () => this.#ended || given.abort()); // nobody takes it, or tar failed
-    const search = { tree, list: listFile(plan), known: plan.flagsBefore ?? {}, ended: () => this.#ended };
+    const search = { tree, list: plan.list, known: plan.flagsBefore ?? {}, ended: () => this.#ended };
     this.searched = new FlagSearch(search, anySignal(signal, given.signal)).go();
   }
 

@@ -5,7 +5,7 @@ import { Estimate, sizeOf } from '../../core/jobs/estimate.js';
 import { selection } from '../../core/jobs/selection.js';
 import { archive, folderSource, manifest, never, snapshot, temporary } from '../system/archive-samples.js';
 
-const base = { ...archive('image.tar.zst', { bytes: 1000 }), snapshot: snapshot('image.snar.zst') } satisfies Base;
+const base = { ...archive('image.tar.zst', { bytes: 1000, flags: [] }), snapshot: snapshot('image.snar.zst') } satisfies Base;
 const rootfs = folderSource('/r', { name: 'rootfs', origin: 'engine' });
 const level = (bytes: number, n = 1) => archive(`run/rootfs.${n}.tar.zst`, { level: n, bytes });
 const newest = (...archives: Parameters<typeof level>[]) =>
@@ -28,6 +28,8 @@ t.test('a new base is made when the differential passes its part of the base', a
 t.test('what cannot be built on is made anew', async (t) => {
   const { snapshot: _, ...bare } = base;
   t.same(chosenBase(manifest('r', { archives: [bare] }), rootfs, 0.5), { expected: 1000 }, 'without its snapshot');
+  const { flags: __, ...unseen } = base;
+  t.same(chosenBase(manifest('r', { archives: [unseen] }), rootfs, 0.5), { expected: 1000 }, 'nobody looked at its inode flags');
   t.same(chosenBase(newest(), { ...rootfs, name: 'data' }, 0.5), {}, 'a volume that is new');
   t.same(chosenBase(newest(), { ...rootfs, kind: 'file' }, 0.5), { expected: 1000 }, 'a file has no levels');
   const file = manifest('r', { archives: [base], sources: [{ name: 'rootfs', origin: 'host', kind: 'file' }] });
