@@ -25,13 +25,12 @@ export async function innerMounts(folder: string): Promise<string[]> {
 export async function removeTree(path: string): Promise<void> {
   const inner = (await mountPoints()).find((point) => within(point, path));
   if (inner !== undefined) throw new PluginError('in_use', `a file system is mounted at ${inner}; ${path} is not removed`);
-  try {
-    await rm(path, { force: true, maxRetries: 3, recursive: true });
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'EPERM')) throw error;
+  const remove = () => rm(path, { force: true, maxRetries: 3, recursive: true });
+  // an immutable file is EPERM, ENOTDIR or ENOTEMPTY, by what Node tries next
+  await remove().catch(async () => {
     await unlockTree(path);
-    await rm(path, { force: true, maxRetries: 3, recursive: true });
-  }
+    await remove();
+  });
 }
 
 /** Takes away what forbids to remove a tree; what it cannot change is told by the removal. */

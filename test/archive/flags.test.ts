@@ -7,6 +7,7 @@ import t, { type Test } from 'tap';
 import { type FlaggedEntry, manifestText, packedLevel, parseManifest, setFlags } from '../../core/archive/index.js';
 import { childOutput } from '../../plugins/shared/child.js';
 import { unlockTree } from '../../plugins/shared/mounts.js';
+import { chattr, flagsIn } from '../support/inode-flags.js';
 import { archive, folderSource, manifest, never } from '../system/archive-samples.js';
 import { extracted } from '../system/escape-bed.js';
 
@@ -19,8 +20,6 @@ async function temporary(t: Pick<Test, 'teardown'>): Promise<string> {
   });
   return folder;
 }
-
-const chattr = (change: string, ...paths: readonly string[]) => childOutput('chattr', [change, '--', ...paths]);
 
 /** Names as bytes, given as latin-1. */
 const inBytes = (folder: string, name: string): Buffer => Buffer.concat([Buffer.from(`${folder}/`), Buffer.from(name, 'latin1')]);
@@ -50,17 +49,6 @@ async function packed(folder: string, snapshot: string, o: { since?: string; bef
   const bytes = await buffer(stream);
   const { flags, flags_left_out } = await searched;
   return { bytes, flags: inWords(flags), leftOut: flags_left_out, found: flags };
-}
-
-/** As lsattr tells them, of a folder that holds no names with a line end. */
-async function flagsIn(folder: string): Promise<string[]> {
-  const said = await childOutput('find', [folder, '(', '-type', 'f', '-o', '-type', 'd', ')', '-exec', 'lsattr', '-d', '{}', '+']);
-  const lines = said.split('\n').flatMap((line) => {
-    const [, all = '', path = ''] = /^(\S+) (.*)$/.exec(line) ?? [];
-    const flags = all.replace(/[^iadC]/g, '');
-    return flags === '' ? [] : [`${path.slice(folder.length + 1) || '.'} ${flags}`];
-  });
-  return lines.sort();
 }
 
 t.test('what carries flags is found in a base, and in levels also where it did not change', async (t) => {

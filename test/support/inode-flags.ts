@@ -1,0 +1,15 @@
+/** Inode flags as chattr sets and lsattr tells them. */
+import { childOutput } from '../../plugins/shared/child.js';
+
+export const chattr = (change: string, ...paths: readonly string[]) => childOutput('chattr', [change, '--', ...paths]);
+
+/** `path flags` of a folder that holds no names with a line end. */
+export async function flagsIn(folder: string): Promise<string[]> {
+  const said = await childOutput('find', [folder, '(', '-type', 'f', '-o', '-type', 'd', ')', '-exec', 'lsattr', '-d', '{}', '+']);
+  const lines = said.split('\n').flatMap((line) => {
+    const [, all = '', path = ''] = /^(\S+) (.*)$/.exec(line) ?? [];
+    const flags = all.replace(/[^iadC]/g, '');
+    return flags === '' ? [] : [`${path.slice(folder.length + 1) || '.'} ${flags}`];
+  });
+  return lines.sort();
+}
