@@ -86,10 +86,30 @@ const wanted = [
   'log a',
 ];
 
+/** In the root: immutable itself, in a folder that is, and no part of the backup. */
+const excluded = 'locked/kept i';
+
+async function makeExcluded(root: string): Promise<void> {
+  const [folder, file] = [join(root, 'locked'), join(root, 'locked/kept')];
+  await chattr('-i', folder);
+  await writeFile(file, 'of this machine\n');
+  await chattr('+i', folder, file);
+}
+
+async function excludedIsThere(t: Test, subject: Subject): Promise<void> {
+  const [root = ''] = await subject.places();
+  t.equal(await readFile(join(root, 'locked/kept'), 'utf8'), 'of this machine\n', 'what is excluded stays');
+  t.ok((await flagsIn(root)).includes(excluded), 'with its flags');
+}
+
 async function seen(subject: Subject, container?: string): Promise<unknown[]> {
   const all = [];
   for (const place of await subject.places(container))
-    all.push([await flagsIn(place), await readFile(join(place, 'log'), 'utf8'), await readFile(join(place, 'plain'), 'utf8')]);
+    all.push([
+      (await flagsIn(place)).filter((line) => line !== excluded),
+      await readFile(join(place, 'log'), 'utf8'),
+      await readFile(join(place, 'plain'), 'utf8'),
+    ]);
   return all;
 }
 
@@ -138,6 +158,7 @@ async function restoresOf(t: Test, subject: Subject, other: RestoreWish): Promis
   await change(subject);
   const first = await restored(subject);
   t.same(await seen(subject), asBackedUp, 'a restore brings the flags back');
+  await excludedIsThere(t, subject);
   const mate = await restored(subject, other);
   t.equal((await a.service.ask('DELETE', `/restore/${mate}/undo`)).status, 200, 'another one is restored meanwhile');
   await change(subject);
@@ -147,6 +168,7 @@ async function restoresOf(t: Test, subject: Subject, other: RestoreWish): Promis
   const undone = await a.service.ask('PUT', `/restore/${second}/undo`);
   t.equal(undone.status, 200, undone.text);
   t.same(await seen(subject), changed, 'an undo brings back what there was, flags too');
+  await excludedIsThere(t, subject);
   t.same(await leftOver(subject), [], 'and nothing is left of the other');
   const third = await restored(subject);
   const dropped = await a.service.ask('DELETE', `/restore/${third}/undo`);
@@ -173,8 +195,15 @@ for (const kind of ['lxc', 'docker'] as const) {
     const subject = await (kind === 'lxc' ? lxcSubject(t, 'flagged') : dockerSubject(t, 'flagged'));
     const { a, name } = subject;
     for (const place of await subject.places()) await fillPlace(place);
+    await makeExcluded((await subject.places())[0] ?? '');
     if (kind === 'lxc') await startLxc(a.lxcPath, name);
-    const job = await makeJob(a.service, { name, container: name, type: kind, features: ['compress', 'pause'] });
+    const job = await makeJob(a.service, {
+      name,
+      container: name,
+      type: kind,
+      features: ['compress', 'pause'],
+      exclude: ['rootfs:/locked/kept'],
+    });
     const base = await backUp(a.service, job);
     const run = await backUp(a.service, job);
     for (const one of [base, run]) {
