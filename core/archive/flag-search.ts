@@ -17,7 +17,7 @@ const mostCharacters = 65_536;
 const mostOdd = 1000;
 /** lsattr is started when so many bytes of names have come, or when tar has ended: a short level is not slowed down by it. */
 const startAt = 65_536;
-const [lineEnd, blank] = [10, 32];
+const [lineEnd, blank, backslash] = [10, 32, 92];
 const keptFlags: ReadonlySet<number> = new Set(Buffer.from('iadC'));
 /** How long after its end tar's list is looked at again, in ms. */
 const pause = 20;
@@ -131,16 +131,21 @@ export class FlagSearch {
   async *#names(): AsyncGenerator<Buffer> {
     yield Buffer.from((this.plan.known.flags ?? []).map(({ path }) => this.#plain(`./${path}`)).join(''), 'latin1');
     for await (const lines of this.#lines()) {
-      for (let at = lines.indexOf('\n'); at >= 0; at = lines.indexOf('\n', at + 1)) this.#entries++;
-      if (lines.includes('\\'))
-        yield Buffer.from(
-          lines
-            .split('\n')
-            .map((line) => this.#plain(line))
-            .join(''),
-          'latin1',
-        );
-      else yield Buffer.from(lines.replaceAll('\n', '\0'), 'latin1');
+      const isPlain = !lines.includes(backslash);
+      const text = isPlain ? '' : lines.toString('latin1');
+      for (let at = lines.indexOf(lineEnd); at >= 0; at = lines.indexOf(lineEnd, at + 1)) {
+        this.#entries++;
+        lines[at] = 0;
+      }
+      yield isPlain
+        ? lines
+        : Buffer.from(
+            text
+              .split('\n')
+              .map((line) => this.#plain(line))
+              .join(''),
+            'latin1',
+          );
     }
   }
 
@@ -153,19 +158,19 @@ export class FlagSearch {
   }
 
   /** Whole lines of tar's list, until it has ended. */
-  async *#lines(): AsyncGenerator<string> {
+  async *#lines(): AsyncGenerator<Buffer> {
     const list: FileHandle = await open(this.plan.list, 'r');
     try {
-      const buffer = Buffer.alloc(startAt);
-      for (let rest = ''; ; ) {
+      for (let rest: Buffer = Buffer.alloc(0); ; ) {
         const last = this.plan.ended(); // before it is read: what comes later is not missed
-        const { bytesRead } = await list.read(buffer);
-        const lines = rest + buffer.toString('latin1', 0, bytesRead);
-        const end = lines.lastIndexOf('\n') + 1;
-        rest = lines.slice(end);
-        if (end > 0) yield lines.slice(0, end);
+        const { bytesRead, buffer } = await list.read(Buffer.alloc(startAt));
+        const read = buffer.subarray(0, bytesRead);
+        const lines = rest.length === 0 ? read : Buffer.concat([rest, read]);
+        const end = lines.lastIndexOf(lineEnd) + 1;
+        rest = lines.subarray(end);
+        if (end > 0) yield lines.subarray(0, end);
         else if (bytesRead === 0 && last) return;
-        if (bytesRead === 0) await sleep(pause, undefined, { signal: this.signal });
+        if (bytesRead < startAt && !last) await sleep(pause, undefined, { signal: this.signal });
       }
     } finally {
       await list.close();
