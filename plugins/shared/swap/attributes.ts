@@ -54,14 +54,12 @@ export async function setTime(folder: Buffer, mtime: bigint): Promise<void> {
   }
 }
 
-/** Does something in a folder whose time stays what it was, and its flags, too. */
+/** Does something in a folder whose time stays what it was. */
 export async function keepTime(folder: string, action: () => Promise<unknown>): Promise<void> {
   const path = Buffer.from(folder);
-  await withoutLocks(path, async () => {
-    const mtime = await timeOf(path);
-    await action();
-    await setTime(path, mtime);
-  });
+  const mtime = await timeOf(path);
+  await action();
+  await setTime(path, mtime);
 }
 
 /** A name need not be text, and an argument must be: xargs takes bytes. */

@@ -86,14 +86,17 @@ async function makeOld(place: Place): Promise<void> {
   await syncFolder(place.scratch);
 }
 
+/** Those that have flags or get some; there may be thousands that have none, and each look at them is a process. */
+const flagged = ({ pinned }: Place): PinnedFolder[] => pinned.filter(({ flags, builtFlags = '' }) => flags !== '' || builtFlags !== '');
+
 /** Nothing moves into or out of a folder that is immutable or append-only. */
-async function unlock({ pinned }: Place, ...trees: readonly string[]): Promise<void> {
-  for (const tree of trees) for (const { path } of pinned) if (await isFolder(at(tree, path))) await unlockPath(at(tree, path));
+async function unlock(place: Place, ...trees: readonly string[]): Promise<void> {
+  for (const tree of trees) for (const { path } of flagged(place)) if (await isFolder(at(tree, path))) await unlockPath(at(tree, path));
 }
 
 /** The last thing that is done to the pinned folders. */
-async function lock({ live, pinned }: Place, flagsOf: (folder: PinnedFolder) => string): Promise<void> {
-  for (const folder of pinned) await setInodeFlags(at(live, folder.path), flagsOf(folder));
+async function lock(place: Place, flagsOf: (folder: PinnedFolder) => string): Promise<void> {
+  for (const folder of flagged(place)) await setInodeFlags(at(place.live, folder.path), flagsOf(folder));
 }
 
 /** Brings in what was built. Durable when it resolves. */

@@ -4,7 +4,7 @@ import { basename, dirname } from 'node:path';
 import { PluginError } from '../../../core/contract/index.js';
 import { mountPoints } from '../mounts.js';
 import { present } from '../places.js';
-import { keepTime } from './attributes.js';
+import { keepTime, withoutLocks } from './attributes.js';
 
 /** Names that begin so are this product's own: drafts, what an undo keeps, a share's marker. A swap leaves them alone. */
 export const ownPrefix = '.container-backup-';
@@ -129,10 +129,18 @@ export async function planPlace(
 /** The folder that the caller fills. */
 export const fillFolder = ({ way, live, scratch }: Place): string => (way === 'made' ? live : `${scratch}/new`);
 
+/** Makes or removes the draft's folder. A folder that holds its own draft may be immutable, and is so again; one above it that is
+ *  immutable is its owner's word that nothing changes there. */
+export async function changeScratch({ live, scratch }: Place, action: () => Promise<unknown>): Promise<void> {
+  const above = dirname(scratch);
+  const change = () => keepTime(above, action);
+  await (above === live ? withoutLocks(Buffer.from(live), change) : change());
+}
+
 /** Makes the folder to fill. Nobody else sees into it meanwhile. */
 export async function makeScratch(place: Place): Promise<void> {
   if (place.scratch === '') return;
-  await keepTime(dirname(place.scratch), () => mkdir(place.scratch, { mode: 0o700 }));
+  await changeScratch(place, () => mkdir(place.scratch, { mode: 0o700 }));
   await mkdir(fillFolder(place), { mode: 0o700 });
 }
 

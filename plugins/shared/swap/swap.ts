@@ -6,10 +6,10 @@ import { childOutput } from '../child.js';
 import { syncFolder } from '../durable.js';
 import { mountPoints, removeTree } from '../mounts.js';
 import { isTaken, present } from '../places.js';
-import { keepTime, renameAny } from './attributes.js';
+import { renameAny } from './attributes.js';
 import { carryExcluded } from './carry.js';
 import { pinFolders, revertContents, swapContents } from './contents.js';
-import { fillFolder, makeParents, oneFile, type Place, removeParents } from './place.js';
+import { changeScratch, fillFolder, makeParents, oneFile, type Place, removeParents } from './place.js';
 
 const buffer = (path: string): Buffer => Buffer.from(path);
 
@@ -77,7 +77,7 @@ export async function clearPlace(place: Place, keep: boolean): Promise<void> {
     if (await present(kept)) throw new PluginError('failed', `${kept} holds what was replaced; it is brought back first`);
   }
   if (scratch !== '' && (await present(dirname(scratch)))) {
-    await keepTime(dirname(scratch), () => removeTree(scratch));
+    await changeScratch(place, () => removeTree(scratch));
     await syncFolder(dirname(scratch)); // the journal goes next, and with it all that is known of the folder
   }
   if (!keep) await removeParents(place);
