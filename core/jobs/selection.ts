@@ -17,13 +17,15 @@ function wholeSource(name: string, rest: string): string | undefined {
 export function selection(description: Description, sources: readonly Source[], exclude: readonly string[]): Selection {
   const left_out = [...description.left_out];
   const kept = new Map(sources.map((source) => [source.name, source]));
+  const emptied = new Map<string, Source>();
   for (const one of exclude) {
     const colon = one.indexOf(':');
     const [name, rest] = [one.slice(0, colon), one.slice(colon + 1)];
     const whole = wholeSource(name, rest);
-    const source = sources.find((known) => known.name === (whole ?? name));
+    const still = kept.get(whole ?? name);
+    const source = still ?? emptied.get(name);
     if (source === undefined || whole === 'rootfs') throw unknown(one, sources);
-    const still = kept.get(source.name);
+    if (whole !== undefined && name !== 'volume') emptied.set(name, source); // more of it may be named, as ever
     if (whole !== undefined) kept.delete(whole);
     else if (still) kept.set(name, { ...still, excludes: [...still.excludes, `./${rest.replace(/^\/+/, '')}`] });
     left_out.push({ path: whole === undefined ? one : source.path, reason: 'excluded by the job' });
