@@ -3,9 +3,10 @@
 import { chmod, chown, lstat, mkdir, readdir } from 'node:fs/promises';
 import { PluginError } from '../../../core/contract/index.js';
 import { childOutput, startChild } from '../child.js';
+import { innerMounts } from '../mounts.js';
 import { present } from '../places.js';
 import { lockPath, renameAny, setTime, timeOf, unlockPath } from './attributes.js';
-import { at, ownPrefix } from './place.js';
+import { at, ownPrefix, toLatin1 } from './place.js';
 
 /** find keeps out of them: they belong to the file system and to drafts. */
 const untouched = ['(', '-path', `./${ownPrefix}*`, '-o', '-path', './lost+found', ')', '-prune', '-o'] as const;
@@ -44,7 +45,10 @@ export async function excludedPaths(folder: string, excludes: readonly string[])
   const patterns = excludes.map((pattern) => pattern.replace(/(?<=.)\/+$/, '')).filter((pattern) => pattern !== `./${ownPrefix}*`);
   const tests = patterns.flatMap((pattern, n) => [...(n === 0 ? [] : ['-o']), '-path', pattern]);
   const found = tests.length === 0 ? [] : await foundIn(folder, ['(', ...tests, ')']);
-  return [...own.map((name) => Buffer.from(name).toString('latin1')), ...found];
+  // find does not tell a bind mount of the same file system from a folder; nothing in one is moved
+  const mounts = (await innerMounts(folder)).map((path) => `${toLatin1(path.slice(folder.length + 1))}/`);
+  const outside = found.filter((path) => !mounts.some((mount) => path.startsWith(mount)));
+  return [...own.map((name) => Buffer.from(name).toString('latin1')), ...outside];
 }
 
 export interface CarryOptions {
