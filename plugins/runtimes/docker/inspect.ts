@@ -65,7 +65,10 @@ export function readInspect(answer: unknown, beside: readonly unknown[] = []): I
     imageId: text(all.Image),
     state: readState(all.State),
     pid: count(fields(all.State).Pid),
-    mounts: items(all.Mounts).map(readMount),
+    // the engine lists them in any order, another one each time; names and what is stored once must not depend on it
+    mounts: items(all.Mounts)
+      .map(readMount)
+      .sort((a, b) => (a.destination < b.destination ? -1 : 1)),
     layer: fields(fields(all.GraphDriver).Data),
     config: fields(all.Config),
     host: fields(all.HostConfig),
