@@ -71,7 +71,9 @@ export async function commitDraft(deps: CommitDeps, filled: Filled): Promise<Com
   const { client, journals } = deps;
   const replace = plan.action === 'replace';
   if (replace) await noteOld(deps, journal);
-  refuseRunning(plan.container, journal.places, await dockerUsers(client, plan.container));
+  // what is not there yet, as a clone's copy, is nobody's
+  const replaced = journal.places.filter(({ had }) => had);
+  refuseRunning(plan.container, replaced, await dockerUsers(client, plan.container));
   const conflicts = await conflictsOf(deps, filled);
   const start = replace ? journal.oldRunning : plan.description.state !== 'stopped' && conflicts.length === 0;
   const keeps = replace || journal.places.some(({ had }) => had);

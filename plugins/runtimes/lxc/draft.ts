@@ -147,7 +147,8 @@ export class LxcDraft implements Draft {
     if (this.o.signal.aborted) throw new PluginError('aborted', 'the restore was stopped');
     const root = layout.folders.get('rootfs');
     if (root !== undefined && (await readdir(root)).length === 0) throw new PluginError('damaged', 'nothing was extracted into the root');
-    refuseRunning(plan.container, layout.places, await deps.users(plan.container));
+    const replaced = layout.places.filter(({ had }) => had); // what is not there yet, as a clone's copy, is nobody's
+    refuseRunning(plan.container, replaced, await deps.users(plan.container));
     const problem = layout.config && (await deps.tools.textProblem(layout.config.text));
     if (problem !== undefined) throw new PluginError('conflict', `LXC does not load the configuration of ${plan.container}: ${problem}`);
   }
