@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import type { Body } from '../support/api-client.js';
 import { type Bed, local, type Make, nothing } from './fault-bed.js';
-import { cutShort, emptied, flippedByte, mountedTmpfs, movedAway, readOnly, removed, rewritten } from './fault-ways.js';
+import { cutShort, emptied, flippedByte, movedAway, readOnly, removed, rewritten } from './fault-ways.js';
 
 export type Fault = readonly [title: string, make: Make, more: Body, code: string, ...says: RegExp[]];
 
@@ -77,20 +77,12 @@ export function damageFaults(bed: Bed, { older, newer, docker }: Records): reado
   ];
 }
 
-export function restoreFaults({ volume, unmounted, dockerd, socketGone }: Bed): readonly Fault[] {
+export function restoreFaults({ unmounted, dockerd, socketGone }: Bed): readonly Fault[] {
   const unmountedSays = [/share away is not mounted/, /mount it/] as const;
   return [
     ['a run of another engine', nothing, from('Docker'), 'unsupported', /backup of a docker container/, /type docker/],
     ['a run that is not there', nothing, from('Plain/2001-01-01_00-00-00'), 'not_found', /2001-01-01_00-00-00/, /container-backup@Plain/],
     ['a share that is not mounted', unmounted, { src: local('/away/x', 'Away') }, 'unavailable', ...unmountedSays],
-    [
-      'a mount inside of the volume',
-      () => mountedTmpfs(join(volume, 'inner'), '1m'),
-      from('Plain'),
-      'in_use',
-      /volumes\/data\/inner/,
-      /unmount it/,
-    ],
     ['Docker: a run of another engine', nothing, { type: 'docker', ...from('Plain') }, 'unsupported', /of a lxc container/, /type lxc/],
     [
       'Docker: the engine does not answer',
