@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test, test } from 'tap';
 import type { Runtime } from '../../core/contract/index.js';
@@ -212,4 +212,40 @@ test('a volume that is a mount point is swapped entry by entry', async (t) => {
   } finally {
     await mount('umount', data);
   }
+});
+
+test('a volume whose path is that of the root or of the configuration is refused', async (t) => {
+  const path = await pathFor(t);
+  await makeLxcContainer(path, 'one');
+  await using runtime = await open(path);
+  const backup = await save(t, runtime, 'one');
+  for (const inner of ['config', 'rootfs', 'rootfs/etc']) {
+    const volume = backup.description.volume.map((one) => ({ ...one, path: join(path, 'one', inner) }));
+    const plan = { ...planOf(backup, 'copy', 'create'), description: { ...backup.description, volume } };
+    await t.rejects(runtime.draft(plan, { signal }), { code: 'invalid', message: /volume data lies where copy has its own/ }, inner);
+  }
+  t.strictSame(await readdir(path), ['one']);
+});
+
+test('a folder that is mounted twice, once by a link, is stored once and cloned as one', async (t) => {
+  const path = await pathFor(t);
+  const host = await makeLxcPath();
+  t.teardown(() => rm(host, { recursive: true }));
+  await mkdir(join(host, 'data/inner'), { recursive: true });
+  await symlink('data', join(host, 'link'));
+  await writeFile(join(host, 'data/inner/file'), 'as it was');
+  const entry = (source: string, at: string) => `lxc.mount.entry = ${host}/${source} ${at} none bind,create=dir 0 0`;
+  await makeLxcContainer(path, 'one', { lines: [entry('data', 'srv'), entry('link', 'linked'), entry('link/inner', 'inner')] });
+  await using runtime = await open(path);
+  const sources = await runtime.sources('one');
+  t.match(sources.slice(2), [{ name: 'srv' }, { name: 'inner' }], 'once each');
+  t.equal(sources.length, 4);
+  t.ok(sources[2]?.excludes.includes('./inner'), 'what a link hides in it is stored by itself');
+  const backup = await save(t, runtime, 'one');
+  const draft = await runtime.draft(planOf(backup, 'copy', 'create'), { signal });
+  await fill(draft, backup);
+  await draft.commit();
+  const text = await readFile(join(path, 'copy/config'), 'utf8');
+  t.match(text, new RegExp(`entry = ${host}/data.copy srv `));
+  t.match(text, new RegExp(`entry = ${host}/data.copy linked `), 'the clone writes to its own copy by either way');
 });

@@ -143,24 +143,39 @@ async function decide(ground: Ground, mount: NamedMount): Promise<Decision> {
   return { mount, ...choice, missing, readOnly, users, ...(restored && { source: restored }), ...(described && { described }) };
 }
 
-/** Mounts that show what another one shows already, in the text that was backed up. */
-const isTwin = (mount: NamedMount, earlier: readonly NamedMount[]): NamedMount | undefined =>
-  earlier.find((one) => one.type === mount.type && ownPlace(one) === ownPlace(mount));
+/** The mount that shows the same as this one: by the text that was backed up, or by the folder that a link led to then. */
+function mainOf({ description }: RestorePlan, mounts: readonly NamedMount[], mount: NamedMount): NamedMount | undefined {
+  const { mountpoint } = description.volume.find(({ also_at = [] }) => also_at.includes(mount.destination)) ?? {};
+  const isMain = (one: NamedMount) => (mountpoint === undefined ? ownPlace(one) === ownPlace(mount) : one.destination === mountpoint);
+  const main = mounts.find((one) => one.type === mount.type && isMain(one));
+  return main === mount ? undefined : main;
+}
+
+/** It lies where the main one does, unless the way that it had leads there still. */
+async function twinDecision(ground: Ground, mount: NamedMount, main: Decision): Promise<Decision> {
+  const own = currentPlace(ground, mount) ?? ownPlace(mount);
+  const hasWay = !isClone(ground.plan) && main.after === ownPlace(main.mount) && (await pathOf(ground, mount, own)) !== undefined;
+  return { ...main, mount, after: hasWay ? own : main.after };
+}
 
 /** Decides about every mount, folders before what lies in them. @throws PluginError invalid, exists */
 export async function decidePlaces(client: Client, plan: RestorePlan, inspect: Inspect, current?: Inspect): Promise<readonly Decision[]> {
   const users = await dockerUsers(client, plan.container);
   const mounts = namedMounts(inspect).filter(({ type }) => type === 'volume' || type === 'bind');
   const outerFirst = mounts.map((mount, n) => ({ mount, n })).sort((a, b) => a.mount.source.length - b.mount.source.length || a.n - b.n);
+  const ground = { client, plan, inspect, current, users };
   const decisions: Decision[] = [];
+  const twins: { readonly mount: NamedMount; readonly main: NamedMount }[] = [];
   for (const { mount } of outerFirst) {
-    const twin = isTwin(
-      mount,
-      decisions.map((one) => one.mount),
+    const main = mainOf(plan, mounts, mount);
+    if (main) twins.push({ mount, main });
+    else decisions.push(await decide({ ...ground, earlier: decisions }, mount));
+  }
+  for (const { mount, main } of twins) {
+    const known = decisions.find((one) => one.mount === main);
+    decisions.push(
+      known ? await twinDecision({ ...ground, earlier: decisions }, mount, known) : await decide({ ...ground, earlier: decisions }, mount),
     );
-    const known = twin && decisions.find((one) => one.mount === twin);
-    if (known) decisions.push({ ...known, mount });
-    else decisions.push(await decide({ client, plan, inspect, current, users, earlier: decisions }, mount));
   }
   return decisions;
 }

@@ -1,4 +1,3 @@
-import { realpath } from 'node:fs/promises';
 import { machine } from 'node:os';
 import type { ContainerState, Description, VolumeDescription } from '../../../core/contract/index.js';
 import { innerMountReason, mountsInside } from '../../shared/mounts.js';
@@ -58,14 +57,14 @@ export async function descriptionOf(
   const { volumes, left_out } = await mountsOf(text, o.own);
   const volume: VolumeDescription[] = [];
   const inner: { path: string; reason: string }[] = [];
-  for (const { kind, ...rest } of volumes) {
+  for (const { kind, real, ...rest } of volumes) {
     volume.push({
       ...rest,
       shared_with: await o.users(rest.path),
-      ...(kind && rest.origin === 'host' && { parents: await parentsOf(await realpath(rest.path)) }),
+      ...(kind && rest.origin === 'host' && { parents: await parentsOf(real) }),
     });
     if (kind !== 'folder') continue;
-    for (const { path } of await mountsInside(await realpath(rest.path))) inner.push({ path, reason: innerMountReason });
+    for (const { path } of await mountsInside(real)) inner.push({ path, reason: innerMountReason });
   }
   const arch = setting(text, 'lxc.arch');
   return {

@@ -4,7 +4,7 @@ import { within } from '../../shared/paths.js';
 import { isTaken } from '../../shared/places.js';
 import { hasNewMacs } from '../../shared/remap.js';
 import { fillFolder, ownPrefix, type Place, planPlace } from '../../shared/swap/index.js';
-import { newMac, rewrite, rootOf, withMountOption, withMountSource } from './config.js';
+import { mountEntry, newMac, rewrite, rootOf, withMountOption, withMountSource } from './config.js';
 import type { Journal } from './journal.js';
 import type { Decision } from './placement.js';
 import type { Tools } from './tools.js';
@@ -37,9 +37,11 @@ export function newConfig(plan: RestorePlan, root: string, decisions: readonly D
     if (newMacs && /^lxc\.net\.\d+\.hwaddr$/.test(key)) return newMac();
     if (key !== 'lxc.mount.entry') return value;
     let isReadOnly = false;
+    const at = mountEntry(value)?.mountpoint.replace(/^\/*/, '/');
+    const twin = decisions.find(({ volume }) => at !== undefined && volume.also_at?.includes(at));
     const entry = withMountSource(value, (source) => {
-      isReadOnly = decided(source)?.readOnly ?? false;
-      return moved(source);
+      isReadOnly = (twin ?? decided(source))?.readOnly ?? false;
+      return twin !== undefined && twin.after !== twin.volume.path ? twin.after : moved(source);
     });
     return isReadOnly ? withMountOption(entry, 'ro') : entry;
   });

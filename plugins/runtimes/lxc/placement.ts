@@ -51,6 +51,8 @@ function innerPath(plan: RestorePlan, volume: VolumeDescription): string {
 function ownPath({ plan, folder }: Ground, volume: VolumeDescription): string {
   const path = normalize(join(folder, innerPath(plan, volume)));
   if (path === folder || !within(path, folder)) throw new PluginError('invalid', `volume ${volume.name} leads out of the container`);
+  if (path === join(folder, 'config') || within(path, join(folder, 'rootfs')))
+    throw new PluginError('invalid', `volume ${volume.name} lies where ${plan.container} has its own configuration or root`);
   return path;
 }
 
@@ -111,7 +113,10 @@ export async function decidePlaces(ground: Ground): Promise<readonly Decision[]>
   const { plan, current, folder } = ground;
   const volumes = current === undefined ? [] : (await mountsOf(current, folder)).volumes;
   const decisions: Decision[] = [];
-  for (const volume of plan.description.volume.toSorted((a, b) => a.path.length - b.path.length)) {
+  const real = new Map<VolumeDescription, string>();
+  for (const volume of plan.description.volume) real.set(volume, await realPath(volume.path));
+  const depth = (volume: VolumeDescription) => real.get(volume)?.length ?? 0;
+  for (const volume of plan.description.volume.toSorted((a, b) => depth(a) - depth(b))) {
     decisions.push(await decide(ground, volume, plan.action === 'replace' ? volumes : []));
   }
   return decisions;

@@ -1,4 +1,4 @@
-import { readdir, realpath, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   type Conflict,
@@ -29,7 +29,7 @@ import { type Decision, decidePlaces, isPartial, placementOf } from './placement
 import { remapped } from './remap.js';
 import { isName, Tools } from './tools.js';
 import { swapEngine } from './undo.js';
-import { bindSources, mountsOf } from './volumes.js';
+import { bindSources, mountsOf, storedApart } from './volumes.js';
 
 /** The containers of one LXC path, by the lxc-* tools. */
 export class LxcRuntime implements Runtime {
@@ -73,10 +73,11 @@ export class LxcRuntime implements Runtime {
     const text = await this.#tools.config(id);
     const { volumes } = await mountsOf(text, this.#tools.folder(id));
     const sources = [await this.#root(id, text, volumes)];
-    for (const { name, origin, kind, path } of volumes) {
+    for (const volume of volumes) {
+      const { name, origin, kind, path, real } = volume;
       if (kind === undefined) throw new PluginError('not_found', `volume ${name} of ${id} is not there: ${path}`);
-      const inner = await mountsInside(await realpath(path));
-      sources.push({ excludes: [...ownExcludes, ...inner.map(({ exclude }) => exclude)], kind, name, origin, path });
+      const inner = (await mountsInside(real)).map(({ exclude }) => exclude);
+      sources.push({ excludes: [...ownExcludes, ...storedApart(volume, volumes), ...inner], kind, name, origin, path });
     }
     return sources;
   }

@@ -1,12 +1,15 @@
 import { realpath, stat } from 'node:fs/promises';
 import { join, normalize } from 'node:path';
 import type { Source, VolumeDescription } from '../../../core/contract/index.js';
+import { literalPattern } from '../../shared/mounts.js';
 import { within } from '../../shared/paths.js';
 import { type MountEntry, mountEntry, rootOf, settings } from './config.js';
 
 /** A bind-mounted folder or file that belongs to a backup; kind is undefined when it vanished. */
 export interface Volume extends Omit<VolumeDescription, 'shared_with'> {
   readonly kind: Source['kind'] | undefined;
+  /** Its path without links on the way; as written when it vanished. */
+  readonly real: string;
 }
 
 export interface Mounts {
@@ -47,13 +50,13 @@ function refusedByConfig(entry: MountEntry, own: string, root: string | undefine
 }
 
 /** What is found at the source: its kind, or why it is left out. */
-async function found(entry: MountEntry, own: string): Promise<{ kind?: Source['kind']; reason?: string }> {
+async function found(entry: MountEntry, own: string): Promise<{ kind?: Source['kind']; reason?: string; real?: string }> {
   try {
     const real = await realpath(entry.source);
     if (!within(entry.source, own) && systemPath.test(real)) return { reason: 'a system folder of the host' };
     const stats = await stat(real);
-    if (stats.isDirectory()) return { kind: 'folder' };
-    return stats.isFile() ? { kind: 'file' } : { reason: 'a socket, pipe or device' };
+    if (stats.isDirectory()) return { kind: 'folder', real };
+    return stats.isFile() ? { kind: 'file', real } : { reason: 'a socket, pipe or device' };
   } catch {
     return entry.options.includes('optional') ? { reason: 'optional, and not there' } : {};
   }
@@ -75,15 +78,22 @@ export async function mountsOf(text: string, own: string): Promise<Mounts> {
     const path = normalize(entry.source).replace(/(?<=.)\/$/, '');
     const outer = volumes.find((volume) => within(path, volume.path));
     const early = refusedByConfig(entry, own, root) ?? (outer && `part of the volume ${outer.name}`);
-    const { kind, reason = early } = early === undefined ? await found(entry, own) : {};
+    const { kind, reason = early, real = path } = early === undefined ? await found(entry, own) : {};
     if (reason !== undefined) {
       left_out.push({ path: entry.source, reason });
       continue;
     }
     const mountpoint = mountpointOf(entry, root);
+    const twin = volumes.findIndex((volume) => volume.kind !== undefined && volume.real === real);
+    const first = volumes[twin];
+    if (first !== undefined) {
+      volumes[twin] = { ...first, also_at: [...(first.also_at ?? []), mountpoint] }; // by a link: it is stored once
+      continue;
+    }
     const name = sourceName(mountpoint, taken);
     taken.add(name);
-    volumes.push({ kind, mountpoint, name, origin: within(path, own) ? 'new' : 'host', path, read_only: entry.options.includes('ro') });
+    const read_only = entry.options.includes('ro');
+    volumes.push({ kind, mountpoint, name, origin: within(path, own) ? 'new' : 'host', path, read_only, real });
   }
   return withoutNested(volumes, left_out);
 }
@@ -94,6 +104,10 @@ function withoutNested(volumes: readonly Volume[], left_out: readonly { path: st
   const nested = volumes.filter(outerOf).map((inner) => ({ path: inner.path, reason: `part of the volume ${outerOf(inner)?.name}` }));
   return { left_out: [...left_out, ...nested], volumes: volumes.filter((volume) => outerOf(volume) === undefined) };
 }
+
+/** What lies in a volume and is another one, which a link on the way hides: it is stored by itself. As Source.excludes has it. */
+export const storedApart = ({ real }: Volume, volumes: readonly Volume[]): string[] =>
+  volumes.filter((inner) => inner.real !== real && within(inner.real, real)).map((inner) => literalPattern(inner.real, real));
 
 /** Host paths that a configuration binds into its container. */
 export function bindSources(text: string): string[] {
