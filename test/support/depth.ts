@@ -32,6 +32,13 @@ export interface HostilePoints {
   readonly openings: number;
 }
 
+/** Households of each engine, and steps of each walk. */
+export interface HouseholdPoints {
+  readonly docker: number;
+  readonly lxc: number;
+  readonly steps: number;
+}
+
 const campaign = <Points>(one: Campaign<Points>): Campaign<Points> => one;
 
 export const campaigns = {
@@ -84,6 +91,12 @@ export const campaigns = {
     about: 'a swap and an undo are killed, or lose their power, at every `stride`th call that changes a file system',
     short: { stride: 31, cutStride: 47 },
     whole: { stride: 1, cutStride: 1 },
+  }),
+  household: campaign<HouseholdPoints>({
+    suites: ['system/household'],
+    about: 'random households of containers that share folders: random losses, restores and undos, all files looked at after each step',
+    short: { docker: 6, lxc: 4, steps: 8 },
+    whole: { docker: 200, lxc: 200, steps: 8 },
   }),
   'remote-faults': campaign<{ readonly kills: number }>({
     suites: ['system/remote-faults'],

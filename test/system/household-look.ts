@@ -1,0 +1,89 @@
+/** All files of a household at one moment, and what differs between two of them. */
+import { lstatSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+
+export interface Entry {
+  readonly type: 'folder' | 'file' | 'link';
+  readonly rights: string;
+  /** ns */
+  readonly mtime: bigint;
+  readonly content: string;
+  readonly inode: string;
+}
+
+/** By path. */
+export type Files = ReadonlyMap<string, Entry>;
+
+/** Our own folders and markers, which no file of a household is called. */
+export const isOwn = (name: string): boolean => name.startsWith('.container-backup-');
+
+export interface Look {
+  readonly files: Files;
+  /** Paths of our own that lie among them. */
+  readonly own: readonly string[];
+}
+
+function entryOf(path: string): Entry {
+  const stat = lstatSync(path, { bigint: true });
+  const type = stat.isDirectory() ? 'folder' : stat.isSymbolicLink() ? 'link' : 'file';
+  const content = type === 'file' ? readFileSync(path, 'utf8') : type === 'link' ? readlinkSync(path) : '';
+  const rights = `${(stat.mode & 0o7777n).toString(8)} ${stat.uid}:${stat.gid}`;
+  return { type, rights, mtime: stat.mtimeNs, content, inode: `${stat.dev}:${stat.ino}` };
+}
+
+function walk(path: string, key: string, found: Map<string, Entry>, own: string[]): void {
+  const entry = entryOf(path);
+  found.set(key, entry);
+  if (entry.type !== 'folder') return;
+  for (const name of readdirSync(path)) {
+    if (isOwn(name)) own.push(`${path}/${name}`);
+    else walk(`${path}/${name}`, key === '' ? name : `${key}/${name}`, found, own);
+  }
+}
+
+/** Everything in these folders and files, mounts inside of them too; what is absent is left out. */
+export function lookInto(paths: readonly string[]): Look {
+  const files = new Map<string, Entry>();
+  const own: string[] = [];
+  for (const path of paths) if (isThere(path)) walk(path, path, files, own);
+  return { files, own: own.sort() };
+}
+
+/** A tree by relative paths; itself is ''. Empty when it is absent. */
+export function treeIn(path: string): Files {
+  const files = new Map<string, Entry>();
+  if (isThere(path)) walk(path, '', files, []);
+  return files;
+}
+
+export const isThere = (path: string): boolean => lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+
+/** What is expected of a path. */
+export interface Wanted {
+  readonly entry: Entry;
+  /** It was not touched: not even another file of the same content is there. */
+  readonly same: boolean;
+  /** Names came or went in the folder, so that its time is another one. */
+  readonly anyTime?: boolean;
+}
+
+function change({ entry, same, anyTime }: Wanted, is: Entry): string[] {
+  const found: string[] = [];
+  if (entry.type !== is.type) return [`was a ${entry.type}, is a ${is.type}`];
+  if (entry.content !== is.content) found.push(`holds ${JSON.stringify(is.content)} instead of ${JSON.stringify(entry.content)}`);
+  if (entry.rights !== is.rights) found.push(`has the rights ${is.rights} instead of ${entry.rights}`);
+  if (!anyTime && entry.mtime !== is.mtime) found.push(`has the time ${is.mtime} instead of ${entry.mtime}`);
+  if (same && entry.inode !== is.inode) found.push('is another inode');
+  return found;
+}
+
+/** One line for each path that is not as it should be. */
+export function unlike(wanted: ReadonlyMap<string, Wanted>, is: Files): string[] {
+  const found: string[] = [];
+  for (const [path, one] of wanted) {
+    const there = is.get(path);
+    if (there === undefined) found.push(`${path} is gone (${one.same ? 'nobody was to touch it' : 'the run holds it'})`);
+    else for (const what of change(one, there)) found.push(`${path} ${what}`);
+  }
+  for (const path of is.keys()) if (!wanted.has(path)) found.push(`${path} should not be there`);
+  return found;
+}
