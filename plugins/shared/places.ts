@@ -1,5 +1,5 @@
-import { lstat, readdir, realpath } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { lstat, readdir, readlink, realpath } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
 
 /** Whether a call of the file system failed since the path leads to nothing. */
 export function isAbsent(error: unknown): boolean {
@@ -26,12 +26,15 @@ export async function isTaken(path: string): Promise<boolean> {
   }
 }
 
-/** The path without links on the way, as far as it is there. */
+/** The path without links on the way, as far as it is there. A link that leads to nothing is followed: what is to be there is its goal. */
 export async function realPath(path: string): Promise<string> {
   try {
     return await realpath(path);
   } catch (error) {
     if (!isAbsent(error) || path === '/') throw error;
-    return join(await realPath(dirname(path)), basename(path));
+    const above = await realPath(dirname(path));
+    const here = join(above, basename(path));
+    const isLink = (await present(here)) && (await lstat(here)).isSymbolicLink();
+    return isLink ? realPath(resolve(above, await readlink(here))) : here;
   }
 }

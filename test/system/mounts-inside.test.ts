@@ -111,6 +111,10 @@ for (const type of ['lxc', 'docker'] as const) {
     t.equal(await realpath(link), disk);
     t.equal(await readFile(join(disk, 'file'), 'utf8'), 'as it was');
     t.same(await readdir(join(a.folder, 'disk')), ['data'], 'nothing is left beside it');
+    await rm(join(a.folder, 'disk'), { recursive: true });
+    await restore(a.service, { portfolio: name, container: name, type });
+    t.ok((await lstat(link)).isSymbolicLink(), 'what it leads to is lost: the link is still one');
+    t.equal(await readFile(join(disk, 'file'), 'utf8'), 'as it was', 'and what it led to is back');
   });
 
   t.test(`${type}: an undo that fails can be asked for again, and what it left stops no other restore`, async (t) => {

@@ -61,7 +61,8 @@ const isVolume = ({ type }: NamedMount): boolean => type === 'volume';
 /** Where a place's files lie on this machine; undefined when it is not there. */
 async function pathOf({ client }: Ground, mount: NamedMount, after: string): Promise<string | undefined> {
   if (isVolume(mount)) return engine.volumePath(client, after);
-  return (await present(after)) ? realPath(after) : undefined;
+  const path = await realPath(after);
+  return (await present(path)) ? path : undefined;
 }
 
 async function usersOf(ground: Ground, mount: NamedMount, after: string): Promise<readonly PlaceUser[]> {

@@ -80,7 +80,7 @@ async function restoredPlace(ground: Ground, volume: VolumeDescription, its: str
   const { path } = volume;
   const users = await usersOf(ground, path);
   if (!isClone(plan)) {
-    const isShared = plan.action === 'create' && users.length > 0 && (await present(path));
+    const isShared = plan.action === 'create' && users.length > 0 && (await present(await realPath(path)));
     return { action: isShared ? 'join' : 'restore', after: path };
   }
   if (!(await isTaken(path)) && users.length === 0) return { action: 'restore', after: path };
@@ -101,7 +101,7 @@ async function decide(ground: Ground, volume: VolumeDescription, current: readon
     choice = { action: source === undefined ? 'keep' : 'restore', after: ownPath(ground, volume) };
   } else if (source === undefined) choice = { action: 'keep', after: its ?? volume.path };
   else choice = await restoredPlace(ground, volume, its);
-  const missing = choice.action === 'keep' && !(await present(choice.after));
+  const missing = choice.action === 'keep' && !(await present(await realPath(choice.after)));
   const isOwn = other !== undefined || its !== undefined || volume.origin === 'new';
   const readOnly = choice.action === 'keep' && isClone(plan) && !isOwn;
   const restored = choice.action === 'restore' || choice.action === 'copy' ? source : undefined;

@@ -1,9 +1,9 @@
 /** One folder or file that a restore replaces: where it lies, what takes its place, where what was there is kept. */
-import { chmod, chown, lstat, mkdir, readdir, realpath, rmdir } from 'node:fs/promises';
+import { chmod, chown, lstat, mkdir, readdir, rmdir } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { PluginError } from '../../../core/contract/index.js';
 import { mountPoints } from '../mounts.js';
-import { present } from '../places.js';
+import { present, realPath } from '../places.js';
 import { keepTime, withoutLocks } from './attributes.js';
 
 /** Names that begin so are this product's own: drafts, what an undo keeps, a share's marker. A swap leaves them alone. */
@@ -115,7 +115,7 @@ export async function planPlace(
   kind: 'folder' | 'file',
   o: { readonly id: string; readonly excludes?: readonly string[]; readonly known?: readonly Parent[] },
 ): Promise<Place> {
-  const live = await realpath(path).catch(() => path); // a link that leads nowhere is replaced as it is
+  const live = await realPath(path);
   const had = await present(live);
   const parents = await planParents(live, o.known);
   const above = dirname(parents[0]?.path ?? live);
