@@ -1,9 +1,12 @@
 import { mkdir, readdir, rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import type { Readable } from 'node:stream';
 import { type Committed, type Draft, PluginError, type RestorePlan } from '../../../core/contract/index.js';
+import { realPath } from '../../shared/places.js';
 import {
   carryPlace,
   fillFolder,
+  keepTime,
   makeParents,
   makeScratch,
   type Place,
@@ -160,14 +163,18 @@ async function emptyMade({ way, live }: Place): Promise<void> {
 }
 
 /** The engine makes no container with a bind whose folder is missing: it is there meanwhile. */
-async function withFolders<T>(paths: readonly string[], action: () => Promise<T>): Promise<T> {
-  const made = await Promise.all(paths.map(async (path) => ({ parents: await planParents(`${path}/.`) })));
-  for (const path of paths) await mkdir(path, { recursive: true });
-  try {
-    return await action();
-  } finally {
-    for (const one of made) await removeParents(one);
-  }
+async function withFolders<T>([first, ...rest]: readonly string[], action: () => Promise<T>): Promise<T> {
+  if (first === undefined) return action();
+  const path = await realPath(first);
+  const parents = await planParents(`${path}/.`);
+  return keepTime(dirname(parents[0]?.path ?? path), async () => {
+    await mkdir(path, { recursive: true });
+    try {
+      return await withFolders(rest, action);
+    } finally {
+      await removeParents({ parents });
+    }
+  });
 }
 
 /** Checks the plan against the engine and opens its journal. @throws PluginError */

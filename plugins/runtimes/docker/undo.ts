@@ -1,7 +1,7 @@
 /** What only Docker can do about a swap: its containers, volumes, networks and images. */
 import { PluginError } from '../../../core/contract/index.js';
 import { unlockTree } from '../../shared/mounts.js';
-import { clearPlace, type Journals, type SwapEngine, swapBack } from '../../shared/swap/index.js';
+import { clearPlace, type Journals, overlap, removeHeld, type SwapEngine, swapBack } from '../../shared/swap/index.js';
 import type { Client } from './client.js';
 import { engine, orAbsent } from './engine.js';
 import { releaseImage } from './images.js';
@@ -54,16 +54,27 @@ async function removeContainer(client: Client, id: string): Promise<void> {
   await removeUnlocked(layer, () => engine.remove(client, inspect.id));
 }
 
+/** One that another container has by now is that one's, and what came into it that the run leaves out stays. */
+async function removeVolume(client: Client, volume: string, { container, places }: Journal): Promise<void> {
+  const path = await engine.volumePath(client, volume);
+  const place = places.find(({ way, live }) => way === 'made' && live === path);
+  const users = path === undefined ? [] : (await dockerUsers(client, container)).filter((user) => overlap(user.path, path));
+  if (users.length > 0 || (place && (await removeHeld(place.live, place.excludes)))) return;
+  const remove = () => orAbsent(client.json('DELETE', `/volumes/${encodeURIComponent(volume)}?force=1`));
+  await removeUnlocked(path, () =>
+    remove().catch((error: unknown) => {
+      if (!(error instanceof PluginError && error.code === 'conflict')) throw error; // one that is kept for an undo has it
+    }),
+  );
+}
+
 /** Removes everything that a draft made. */
 export async function discardDraft(deps: SwapDeps, journal: Journal): Promise<void> {
   const { client } = deps;
   // it may die between the call and its answer
   if (isNewContainer(journal)) await removeContainer(client, journal.newId === '' ? temporaryName(journal) : journal.newId);
   for (const place of journal.places.toReversed()) await clearPlace(place, false);
-  for (const volume of journal.volumes) {
-    const path = await engine.volumePath(client, volume);
-    await removeUnlocked(path, () => orAbsent(client.json('DELETE', `/volumes/${encodeURIComponent(volume)}?force=1`)));
-  }
+  for (const volume of journal.volumes) await removeVolume(client, volume, journal);
   for (const place of journal.places.toReversed()) await removeMadeFolder(place);
   await releaseNetworks(deps, journal);
   await releaseImage(deps, journal);

@@ -125,10 +125,14 @@ export async function makeVolume(client: Client, volume: NewVolume): Promise<voi
 
 /** Where the files of a volume go that was just made. A folder that its options lead to and that is not there is filled where it
  *  lies. One that is there holds the draft meanwhile: the engine copies an image's files only into a volume that holds nothing. */
-export async function placeNewVolume(client: Client, name: string, o: { readonly id: string }): Promise<Place> {
+export async function placeNewVolume(
+  client: Client,
+  name: string,
+  o: { readonly id: string; readonly excludes?: readonly string[] },
+): Promise<Place> {
   const volume = (await engine.volume(client, name)) ?? {};
   const device = volumeDevice(volume);
-  if (device === undefined) return madePlace(text(volume.Mountpoint));
+  if (device === undefined) return { ...madePlace(text(volume.Mountpoint)), excludes: o.excludes ?? [] };
   const live = await realPath(device);
   if (!(await present(live))) return { ...madePlace(live), parents: await planParents(`${live}/.`) };
   const scratch = `${live}/${ownPrefix}${o.id}`;

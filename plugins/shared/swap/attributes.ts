@@ -55,11 +55,14 @@ export async function setTime(folder: Buffer, mtime: bigint): Promise<void> {
 }
 
 /** Does something in a folder whose time stays what it was. */
-export async function keepTime(folder: string, action: () => Promise<unknown>): Promise<void> {
+export async function keepTime<T>(folder: string, action: () => Promise<T>): Promise<T> {
   const path = Buffer.from(folder);
   const mtime = await timeOf(path);
-  await action();
-  await setTime(path, mtime);
+  try {
+    return await action();
+  } finally {
+    await setTime(path, mtime);
+  }
 }
 
 /** A name need not be text, and an argument must be: xargs takes bytes. */

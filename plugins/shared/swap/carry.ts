@@ -1,9 +1,9 @@
 /** What a run leaves out is not touched by its restore: the swap moves it from the old tree into the new one, and going back, or
  *  an undo, moves it back. Both trees lie on one file system. */
-import { chmod, chown, lstat, mkdir, readdir } from 'node:fs/promises';
+import { chmod, chown, lstat, mkdir, readdir, rm } from 'node:fs/promises';
 import { PluginError } from '../../../core/contract/index.js';
 import { childOutput, startChild } from '../child.js';
-import { innerMounts } from '../mounts.js';
+import { innerMounts, unlockTree } from '../mounts.js';
 import { present } from '../places.js';
 import { lockPath, renameAny, setTime, timeOf, unlockPath } from './attributes.js';
 import { at, ownPrefix, toLatin1 } from './place.js';
@@ -111,6 +111,29 @@ class TouchedFolders {
       const folder = Buffer.from(key, 'latin1');
       await setTime(folder, mtime);
       await lockPath(folder, flags);
+    }
+  }
+}
+
+/** Removes all but what the run leaves out, and the folders on the way to it. Twice is fine. @returns whether anything is left */
+export async function removeHeld(folder: string, excludes: readonly string[]): Promise<boolean> {
+  const left = await excludedPaths(folder, excludes);
+  if (left.length > 0) await removeBut(Buffer.from(folder), left);
+  return left.length > 0;
+}
+
+async function removeBut(folder: Buffer, left: readonly string[]): Promise<void> {
+  for (const name of (await readdir(folder, { encoding: 'buffer' })).map((one) => one.toString('latin1'))) {
+    if (left.includes(name)) continue;
+    const below = left.filter((path) => path.startsWith(`${name}/`)).map((path) => path.slice(name.length + 1));
+    const path = Buffer.concat([folder, Buffer.from('/'), Buffer.from(name, 'latin1')]);
+    if (below.length > 0) await removeBut(path, below);
+    else {
+      const remove = () => rm(path, { recursive: true, force: true });
+      await remove().catch(async () => {
+        await unlockTree(path.toString());
+        await remove();
+      });
     }
   }
 }

@@ -1,15 +1,15 @@
 /** Puts a draft in the place of what is there, one place after the other, and takes it back from wherever it stopped. */
-import { lstat } from 'node:fs/promises';
+import { lstat, mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { PluginError } from '../../../core/contract/index.js';
 import { childOutput } from '../child.js';
 import { syncFolder } from '../durable.js';
 import { mountPoints, removeTree } from '../mounts.js';
 import { isTaken, present } from '../places.js';
-import { renameAny } from './attributes.js';
-import { carryExcluded } from './carry.js';
+import { copyAttributes, renameAny } from './attributes.js';
+import { carryExcluded, excludedPaths } from './carry.js';
 import { pinFolders, revertContents, swapContents } from './contents.js';
-import { changeScratch, fillFolder, makeParents, oneFile, type Place, removeParents } from './place.js';
+import { changeScratch, fillFolder, makeParents, oneFile, ownPrefix, type Place, removeParents } from './place.js';
 
 const buffer = (path: string): Buffer => Buffer.from(path);
 
@@ -56,17 +56,30 @@ export async function swapIn(place: Place): Promise<void> {
 
 /** Takes swapIn back from any point that it may have stopped at; twice is fine. */
 export async function swapBack(place: Place): Promise<void> {
-  const { way, live, built, old, had } = place;
+  const { way, kind, live, built, old, had } = place;
   if (way === 'made') return;
   if (way === 'carry') return (await present(built)) && (await present(live)) ? carryExcluded(built, live, place) : undefined;
   if (way === 'contents') return revertContents(place);
   const isIn = !(await present(built)) && (await present(live)) && (!had || (await present(old)));
   if (isIn) await renameAny(buffer(live), buffer(built));
+  if (!had && kind === 'folder' && (await present(built))) await leaveExcluded(place);
   if (had && (await present(old))) {
     await makeParents(place);
     await renameAny(buffer(old), buffer(live));
   }
   if (await present(dirname(live))) await syncFolder(dirname(live));
+}
+
+/** What came up since in what the run leaves out stays, although the folder was not there before the restore. */
+async function leaveExcluded(place: Place): Promise<void> {
+  const { live, built, excludes } = place;
+  const later = (await excludedPaths(built, excludes)).filter((path) => !path.startsWith(ownPrefix));
+  if (later.length === 0) return;
+  if (!(await present(live))) {
+    await mkdir(live);
+    await copyAttributes(buffer(built), buffer(live));
+  }
+  await carryExcluded(built, live, place);
 }
 
 /** Removes the draft's side of a place. `keep`: the draft is live, and what was replaced goes too; without, what was made for it. */

@@ -40,7 +40,7 @@ const isHalfUndone = <Own>(journal: Journal<Own>): boolean => journal.undoing &&
 /** Refuses to move what a running container uses: it would see the change, or keep seeing what is gone. @throws PluginError in_use */
 export function refuseRunning(container: string, places: readonly Place[], users: readonly PlaceUser[]): void {
   for (const { way, live } of places) {
-    if (way === 'made' || way === 'carry') continue;
+    if (way === 'carry') continue;
     const user = users.find((one) => one.running && overlap(one.path, live));
     if (user === undefined) continue;
     throw new PluginError('in_use', `${live} of ${container} is used by ${user.container}, which runs: stop ${user.container} first`);
