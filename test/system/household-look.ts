@@ -22,7 +22,7 @@ export interface Look {
   readonly own: readonly string[];
 }
 
-function entryOf(path: string): Entry {
+export function entryOf(path: string): Entry {
   const stat = lstatSync(path, { bigint: true });
   const type = stat.isDirectory() ? 'folder' : stat.isSymbolicLink() ? 'link' : 'file';
   const content = type === 'file' ? readFileSync(path, 'utf8') : type === 'link' ? readlinkSync(path) : '';

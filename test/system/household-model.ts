@@ -14,13 +14,22 @@ export interface Source {
   isPoint(relative: string): boolean;
 }
 
+/** What comes to a place: files of a run, or in an undo those that were there. */
+export interface Coming {
+  readonly source: Source;
+  readonly path: string;
+  readonly held: Files;
+  /** The folders above it, as they are made when they are missing. */
+  readonly parents: Files;
+}
+
 export interface Run {
   readonly wish: ContainerWish;
   /** As its job calls the record and the run. */
   readonly portfolio: string;
   readonly running: boolean;
   readonly mounts: readonly RealMount[];
-  readonly sources: readonly { readonly source: Source; readonly held: Files }[];
+  readonly sources: readonly Omit<Coming, 'path'>[];
   readonly root: Files;
   isRootHeld(relative: string): boolean;
 }
@@ -103,13 +112,9 @@ export function mixed(held: Files, now: Files, isHeld: (relative: string) => boo
 
 /** The whole household after sources got other files. `came`: by source, what is to be in it.
  *  @param points all mount points */
-export function expected(
-  before: Files,
-  came: readonly { readonly source: Source; readonly path: string; readonly held: Files }[],
-  points: readonly string[],
-): Map<string, Wanted> {
+export function expected(before: Files, came: readonly Coming[], points: readonly string[]): Map<string, Wanted> {
   const wanted = new Map<string, Wanted>([...before].map(([path, entry]) => [path, { entry, same: true }]));
-  for (const { source, path, held } of came.toSorted((a, b) => a.path.length - b.path.length)) {
+  for (const { source, path, held, parents } of came.toSorted((a, b) => a.path.length - b.path.length)) {
     const now = new Map<string, Entry>();
     for (const [one, entry] of before) if (within(one, path)) now.set(one === path ? '' : one.slice(path.length + 1), entry);
     const after = mixed(held, now, source.isHeld);
@@ -125,9 +130,14 @@ export function expected(
       if (within(one, path) && source.isHeld(one === path ? '' : one.slice(path.length + 1))) wanted.delete(one);
     }
     for (const [relative, one] of after) wanted.set(relative === '' ? path : `${path}/${relative}`, one);
-    const above = wanted.get(parentOf(path)); // a name came or went in it
     const isQuiet = source.mount.kind === 'folder' && now.size > 0 && after.size > 0;
-    if (above && !isQuiet) wanted.set(parentOf(path), { ...above, anyTime: true });
+    for (let above = parentOf(path); above !== '' && !isQuiet; above = parentOf(above)) {
+      const there = wanted.get(above); // a name came or went in it
+      const made = after.size > 0 ? parents.get(above) : undefined;
+      if (there) wanted.set(above, { ...there, anyTime: true });
+      else if (made) wanted.set(above, { entry: made, same: false, anyTime: true });
+      if (there) break;
+    }
   }
   return wanted;
 }

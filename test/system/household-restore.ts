@@ -3,7 +3,7 @@ import { within } from '../../plugins/shared/paths.js';
 import { type Body, isBody, part } from '../support/api-client.js';
 import { type MountWish, sourceName } from './household-graph.js';
 import { type Entry, type Files, isThere, treeIn, unlike, type Wanted } from './household-look.js';
-import { expected, heldOf, mixed, type Run, type Source } from './household-model.js';
+import { type Coming, expected, heldOf, mixed, type Run } from './household-model.js';
 import { goalOf, type Kept, lookAround, type Member, realMounts, rootsOf, usersOf, type World } from './household-state.js';
 
 type Action = 'restore' | 'keep' | 'join' | 'copy';
@@ -107,13 +107,13 @@ function memberAfter(world: World, run: Run, target: string, places: readonly Pl
   return { wish: { ...run.wish, name: target }, mounts, running: before?.running ?? starts };
 }
 
-async function cameOf(world: World, run: Run, places: readonly Place[]): Promise<{ source: Source; path: string; held: Files }[]> {
+async function cameOf(world: World, run: Run, places: readonly Place[]): Promise<Coming[]> {
   const volumes = await world.engine.volumes();
-  return run.sources.flatMap(({ source, held }) => {
-    const place = places.find((one) => one.source === source.name);
+  return run.sources.flatMap((one) => {
+    const place = places.find(({ source }) => source === one.source.name);
     if (place === undefined || place.action === 'keep' || place.action === 'join') return [];
     const path = place.after.startsWith('/') ? goalOf(place.after) : (volumes.get(place.after) ?? place.after);
-    return [{ source, path, held }];
+    return [{ ...one, path }];
   });
 }
 
@@ -157,6 +157,13 @@ async function ran({ a, dice, restores, said }: World, body: Body): Promise<{ id
   return { id, state };
 }
 
+/** What an undo is to bring back in the places, and to take away above them. */
+function replaced(before: Files, came: readonly Coming[]): Pick<Kept, 'came' | 'made'> {
+  const was = ({ source, path }: Coming) => heldOf(partOf(before, path), (one) => source.isHeld(one) || source.isPoint(one));
+  const parents = came.flatMap((one) => [...one.parents.keys()]);
+  return { came: came.map((one) => ({ ...one, held: was(one) })), made: parents.filter((one) => !before.has(one)) };
+}
+
 /** Restores a run under a name and looks at all that came of it. @returns problems */
 export async function restoreAs(world: World, run: Run, target: string): Promise<string[]> {
   const body: Body = { job_name: `r-${target}`, container_id: target, type: world.graph.kind, src: src(run.portfolio) };
@@ -182,13 +189,10 @@ export async function restoreAs(world: World, run: Run, target: string): Promise
   problems.push(...(await rootProblems(world, roots, target, (root) => mixed(run.root, root, run.isRootHeld))));
   const hasUndo = isBody(part(state, 'undo'));
   if (!hasUndo && member !== undefined) problems.push('it keeps nothing for an undo');
-  const was = came.map((one) => ({
-    ...one,
-    held: heldOf(partOf(before, one.path), (path) => one.source.isHeld(path) || one.source.isPoint(path)),
-  }));
   const { kept } = world;
   kept.splice(0, kept.length, ...kept.filter(({ container }) => container !== target)); // only the latest can be undone
-  if (hasUndo) kept.push({ restore: id, container: target, run, came: was, member, root: roots.get(target) ?? new Map() });
+  const root = roots.get(target) ?? new Map();
+  if (hasUndo) kept.push({ restore: id, container: target, run, ...replaced(before, came), member, root });
   return problems;
 }
 
@@ -242,7 +246,11 @@ export async function undo(world: World, one: Kept): Promise<string[]> {
   if (member) members.set(container, member);
   else members.delete(container);
   const problems = inUse ? ['the undo was to be refused with in_use'] : [];
-  problems.push(...unlike(expected(before.files, came, world.points), (await lookAround(world)).files));
+  const wanted = expected(before.files, came, world.points);
+  for (const path of one.made.toSorted((a, b) => b.length - a.length)) {
+    if (![...wanted.keys()].some((other) => other.startsWith(`${path}/`))) wanted.delete(path);
+  }
+  problems.push(...unlike(wanted, (await lookAround(world)).files));
   return [
     ...problems,
     ...(await rootProblems(world, roots, container, (root) => mixed(heldOf(one.root, run.isRootHeld), root, run.isRootHeld))),

@@ -7,7 +7,7 @@ import type { Engine } from './household-engines.js';
 import { journalsOf } from './household-engines.js';
 import type { ContainerWish, Dice, Graph, MountWish } from './household-graph.js';
 import { type Files, isThere, type Look, lookInto, treeIn } from './household-look.js';
-import type { RealMount, Run, Source } from './household-model.js';
+import type { Coming, RealMount, Run } from './household-model.js';
 
 export interface Member {
   readonly wish: ContainerWish;
@@ -21,7 +21,9 @@ export interface Kept {
   readonly restore: number;
   readonly container: string;
   readonly run: Run;
-  readonly came: readonly { readonly source: Source; readonly path: string; readonly held: Files }[];
+  readonly came: readonly Coming[];
+  /** Folders that were made above them: they go again, unless somebody uses them by now. */
+  readonly made: readonly string[];
   /** The container as it was; undefined when it was not there. */
   readonly member: Member | undefined;
   readonly root: Files;

@@ -7,7 +7,7 @@ import type { Appliance } from '../support/appliance.js';
 import { backUp, makeJob } from './fidelity-bench.js';
 import { type Engine, makeFolders } from './household-engines.js';
 import { type ContainerWish, Dice, type Graph, graphOf, type Kind } from './household-graph.js';
-import { isOwn, isThere, treeIn } from './household-look.js';
+import { type Entry, entryOf, type Files, isOwn, isThere, treeIn } from './household-look.js';
 import { heldOf, rootHeld, storedSources } from './household-model.js';
 import { dropUndo, restoreAs, undo } from './household-restore.js';
 import { invariants, lookAround, realMounts, usersOf, type World } from './household-state.js';
@@ -37,6 +37,14 @@ const change: Step = async ({ graph, dice, engine, members, said }) => {
 const allThere = async (world: World, wish: ContainerWish): Promise<boolean> =>
   (await realMounts(world, wish.mounts)).every(({ path }) => isThere(path));
 
+/** The folders of the household above a path. */
+function parentsIn({ graph }: World, path: string): Files {
+  const parents = new Map<string, Entry>();
+  for (let above = dirname(path); within(above, graph.top) || within(above, graph.media); above = dirname(above))
+    parents.set(above, entryOf(above));
+  return parents;
+}
+
 const takeRun: Step = async (world) => {
   const { a, graph, dice, members, runs, jobs, engine } = world;
   const able: ContainerWish[] = [];
@@ -52,7 +60,11 @@ const takeRun: Step = async (world) => {
     portfolio: `${wish.name}/${run}`,
     running: members.get(wish.name)?.running ?? false,
     mounts,
-    sources: stored.map((source) => ({ source, held: heldOf(treeIn(source.path), (path) => source.isHeld(path) || source.isPoint(path)) })),
+    sources: stored.map((source) => ({
+      parents: parentsIn(world, source.path),
+      source,
+      held: heldOf(treeIn(source.path), (path) => source.isHeld(path) || source.isPoint(path)),
+    })),
     root: heldOf(treeIn(await engine.own(wish.name)), isRootHeld),
     isRootHeld,
   });
