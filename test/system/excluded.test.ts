@@ -4,9 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { childOutput } from '../../plugins/shared/child.js';
+import { part } from '../support/api-client.js';
 import { type Appliance, makeAppliance, ownDockerd } from '../support/appliance.js';
 import { differences, snapshotOf } from '../support/fidelity.js';
-import { startLxc } from '../support/lxc.js';
+import { destroyLxc, startLxc } from '../support/lxc.js';
 import { backUp, makeJob } from './fidelity-bench.js';
 
 type Kind = 'lxc' | 'docker';
@@ -119,3 +120,55 @@ for (const type of ['lxc', 'docker'] as const) {
     );
   }
 }
+
+for (const type of ['lxc', 'docker'] as const) {
+  t.test(`${type}: the undo of a restore that made a folder anew leaves what came into its excluded part since`, async (t) => {
+    const a = await makeAppliance(t, { dockerd: docker, flags: ['--undo-hours', '1'] });
+    const [media, app] = [join(a.folder, 'media'), join(a.folder, 'app')];
+    await files(media, ['song']);
+    await files(app, ['config', 'cache/old']);
+    const name = `anew-${type}`;
+    await bound(a, type, name, { media, app });
+    const exclude = [`${sourceOf(type, app, 'app')}:/cache`];
+    await backUp(a.service, await makeJob(a.service, { name, container: name, type, exclude }));
+    await (type === 'lxc' ? destroyLxc(a.lxcPath, name) : docker.removeContainer(name));
+    await rm(app, { recursive: true });
+    const id = await restoreInPlace(a, type, name);
+    t.same(await readdir(app), ['config'], 'the folder is made anew');
+    await files(app, ['cache/later']);
+    await a.service.call('PUT', `/restore/${id}/undo`);
+    t.same(
+      (await readdir(app, { recursive: true })).sort(),
+      ['cache', 'cache/later'],
+      'nothing of the restore is left, and nothing else is lost',
+    );
+    t.same(await readdir(media), ['song']);
+  });
+}
+
+t.test(
+  'docker: the undo of a restore that made a volume anew leaves what the run does not hold, and what others have by now',
+  async (t) => {
+    const a = await makeAppliance(t, { dockerd: docker, flags: ['--undo-hours', '1'] });
+    const folder = join(a.folder, 'folder');
+    await files(folder, ['song']);
+    const container = (name: string, volumes: readonly string[]) => {
+      const Binds = [`${folder}:/folder`, ...volumes.map((one) => `${one}:/${one}`)];
+      const body = { Image: 'sample:1', Cmd: ['/bin/sleep', '100000'], HostConfig: { NetworkMode: 'none', Binds } };
+      return docker.client.json('POST', `/containers/create?name=${name}`, { body });
+    };
+    const pathOf = async (volume: string) => String(part(await docker.client.json('GET', `/volumes/${volume}`), 'Mountpoint'));
+    await container('owner', ['alone', 'shared']);
+    await files(await pathOf('alone'), ['config', 'cache/old']);
+    await files(await pathOf('shared'), ['common']);
+    await backUp(a.service, await makeJob(a.service, { name: 'owner', container: 'owner', type: 'docker', exclude: ['alone:/cache'] }));
+    await docker.removeContainer('owner');
+    const id = await restoreInPlace(a, 'docker', 'owner');
+    await files(await pathOf('alone'), ['cache/later']);
+    await container('other', ['shared']);
+    await a.service.call('PUT', `/restore/${id}/undo`);
+    t.same((await readdir(await pathOf('alone'), { recursive: true })).sort(), ['cache', 'cache/later']);
+    t.same(await readdir(await pathOf('shared')), ['common'], 'the other container has it');
+    await docker.removeContainer('other');
+  },
+);
