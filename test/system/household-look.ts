@@ -64,10 +64,13 @@ export interface Wanted {
   readonly same: boolean;
   /** Names came or went in the folder, so that its time is another one. */
   readonly anyTime?: boolean;
+  /** It is a folder, made above what a clone copies. */
+  readonly anyFolder?: boolean;
 }
 
-function change({ entry, same, anyTime }: Wanted, is: Entry): string[] {
+function change({ entry, same, anyTime, anyFolder }: Wanted, is: Entry): string[] {
   const found: string[] = [];
+  if (anyFolder) return is.type === 'folder' ? [] : [`is a ${is.type} instead of a folder`];
   if (entry.type !== is.type) return [`was a ${entry.type}, is a ${is.type}`];
   if (entry.content !== is.content) found.push(`holds ${JSON.stringify(is.content)} instead of ${JSON.stringify(entry.content)}`);
   if (entry.rights !== is.rights) found.push(`has the rights ${is.rights} instead of ${entry.rights}`);

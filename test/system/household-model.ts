@@ -110,6 +110,8 @@ export function mixed(held: Files, now: Files, isHeld: (relative: string) => boo
   return result;
 }
 
+const folder: Entry = { type: 'folder', rights: '', mtime: 0n, content: '', inode: '' };
+
 /** The whole household after sources got other files. `came`: by source, what is to be in it.
  *  @param points all mount points */
 export function expected(before: Files, came: readonly Coming[], points: readonly string[]): Map<string, Wanted> {
@@ -133,9 +135,9 @@ export function expected(before: Files, came: readonly Coming[], points: readonl
     const isQuiet = source.mount.kind === 'folder' && now.size > 0 && after.size > 0;
     for (let above = parentOf(path); above !== '' && !isQuiet; above = parentOf(above)) {
       const there = wanted.get(above); // a name came or went in it
-      const made = after.size > 0 ? parents.get(above) : undefined;
+      const made = parents.get(above);
       if (there) wanted.set(above, { ...there, anyTime: true });
-      else if (made) wanted.set(above, { entry: made, same: false, anyTime: true });
+      else if (after.size > 0) wanted.set(above, { entry: made ?? folder, same: false, anyTime: true, anyFolder: made === undefined });
       if (there) break;
     }
   }
