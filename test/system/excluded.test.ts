@@ -172,3 +172,25 @@ t.test(
     await docker.removeContainer('other');
   },
 );
+
+for (const type of ['lxc', 'docker'] as const) {
+  t.test(`${type}: a running container is not replaced while a folder that the run does not hold is gone`, async (t) => {
+    const a = await makeAppliance(t, { dockerd: docker });
+    const [media, app] = [join(a.folder, 'media'), join(a.folder, 'app')];
+    for (const folder of [media, app]) await files(folder, ['file']);
+    const name = `goes-on-${type}`;
+    await bound(a, type, name, { media, app });
+    const exclude = [`volume:${sourceOf(type, media, 'media')}`];
+    await backUp(a.service, await makeJob(a.service, { name, container: name, type, exclude }));
+    await rm(media, { recursive: true });
+    await writeFile(join(app, 'file'), 'changed');
+    const src = { target: 'local', path: '/test/backups', portfolio: name };
+    const id = await a.service.create('restore', { job_name: 'back', container_id: name, type, src });
+    const error = { code: 'conflict', message: new RegExp(media) };
+    t.match(await a.service.settled('restore', id), { result: -1, error }, 'the folder is named');
+    const states = await a.service.call('GET', `/container/?type=${type}`);
+    const running = (Array.isArray(states) ? states : []).filter((one) => part(one, 'state') === 'running').map((one) => part(one, 'id'));
+    t.ok(running.includes(name), 'it runs on');
+    t.equal(await readFile(join(app, 'file'), 'utf8'), 'changed', 'and nothing is touched');
+  });
+}

@@ -14,7 +14,9 @@ import {
   removeParents,
   syncFilled,
 } from '../../shared/swap/index.js';
+import type { Client } from './client.js';
 import { type CommitDeps, commitDraft } from './commit.js';
+import { missingConflicts } from './conflicts.js';
 import { engine } from './engine.js';
 import { bringImage, hasImage, withImageName } from './images.js';
 import { checkName, type Inspect, nameOf } from './inspect.js';
@@ -22,7 +24,7 @@ import { type Journal, noOwn, temporaryName } from './journal.js';
 import { type Layout, layOut } from './layout.js';
 import { fields, text } from './narrow.js';
 import { ensureNetworks } from './networks.js';
-import { isPartial } from './placement.js';
+import { decidePlaces, isPartial } from './placement.js';
 import { recipe } from './recipe.js';
 import { refuseLacks } from './references.js';
 import { plannedInspect } from './remap.js';
@@ -177,6 +179,12 @@ async function withFolders<T>([first, ...rest]: readonly string[], action: () =>
   });
 }
 
+/** A running container could not be started again: it goes on as it is. @throws PluginError conflict */
+async function refuseMissing(client: Client, plan: RestorePlan, inspect: Inspect, current: Inspect): Promise<void> {
+  const [first] = missingConflicts(await decidePlaces(client, plan, inspect, current));
+  if (first) throw new PluginError('conflict', `${first.what}, and ${plan.container} runs: ${first.fix}`);
+}
+
 /** Checks the plan against the engine and opens its journal. @throws PluginError */
 export async function openDraft(deps: CommitDeps, plan: RestorePlan, signal: AbortSignal): Promise<Draft> {
   checkName(plan.container);
@@ -186,6 +194,7 @@ export async function openDraft(deps: CommitDeps, plan: RestorePlan, signal: Abo
   if (plan.action === 'replace' && !holder) throw new PluginError('not_found', `There is no container named ${plan.container}`);
   await refuseLacks(deps.client, plan, inspect);
   const current = holder ? await engine.inspect(deps.client, plan.container) : undefined;
+  if (current && current.state !== 'stopped') await refuseMissing(deps.client, plan, inspect, current);
   const journal = deps.journals.create(plan.container, noOwn());
   await deps.journals.write(journal);
   try {

@@ -135,7 +135,9 @@ export class LxcRuntime implements Runtime {
     if (plan.action === 'create' && (await present(folder)))
       throw new PluginError('exists', `there is a container ${plan.container} already`);
     const journal = this.#deps.journals.create(plan.container, { action: plan.action, former: 'stopped' });
-    const layout = await layoutOf(this.#tools, plan, await this.#decide(plan), journal.id);
+    const decisions = await this.#decide(plan);
+    await this.#refuseMissing(plan, decisions);
+    const layout = await layoutOf(this.#tools, plan, decisions, journal.id);
     const conflicts = () => (plan.action === 'create' ? this.#addressConflicts(plan) : Promise.resolve([]));
     const ids = plan.remap?.ids;
     const shift = ids && { shift: idShift(given.description.native.text, ids) };
@@ -147,6 +149,13 @@ export class LxcRuntime implements Runtime {
       throw error;
     }
     return draft;
+  }
+
+  /** A running container could not be started again: it goes on as it is. @throws PluginError conflict */
+  async #refuseMissing({ action, container }: RestorePlan, decisions: readonly Decision[]): Promise<void> {
+    const [first] = missingConflicts(decisions);
+    if (first === undefined || action === 'create' || (await this.#tools.state(container)) === 'stopped') return;
+    throw new PluginError('conflict', `${first.what}, and ${container} runs: ${first.fix}`);
   }
 
   undo(id: string): Promise<void> {
