@@ -72,7 +72,7 @@ export function storedSources(kind: Kind, { exclude }: ContainerWish, mounts: re
   const listed = listedMounts(kind, mounts);
   return listed.flatMap((mount) => {
     const name = sourceName(kind, mount);
-    if (exclude.includes(`volume:${name}`)) return [];
+    if (exclude.includes(`volume:${name}`) || exclude.includes(`${name}:*`)) return [];
     const below = (paths: readonly string[]) =>
       paths.filter((path) => path !== mount.path && within(path, mount.path)).map((path) => path.slice(mount.path.length + 1));
     const apart = below(listed.map(({ path }) => path));
@@ -112,6 +112,21 @@ export function mixed(held: Files, now: Files, isHeld: (relative: string) => boo
 
 const folder: Entry = { type: 'folder', rights: '', mtime: 0n, content: '', inode: '' };
 
+/** Names came or went in the folder above a path. @param made what is made of missing ones; undefined when nothing is */
+function foreseeParents(wanted: Map<string, Wanted>, path: string, made: Files | undefined): void {
+  const missing: string[] = [];
+  let above = parentOf(path);
+  for (; above !== '' && !wanted.has(above); above = parentOf(above)) missing.push(above);
+  const there = wanted.get(above);
+  if (there === undefined) return; // it is no folder that is looked at
+  wanted.set(above, { ...there, anyTime: true });
+  if (made === undefined) return;
+  for (const one of missing) {
+    const entry = made.get(one);
+    wanted.set(one, { entry: entry ?? folder, same: false, anyTime: true, anyFolder: entry === undefined });
+  }
+}
+
 /** The whole household after sources got other files. `came`: by source, what is to be in it.
  *  @param points all mount points */
 export function expected(before: Files, came: readonly Coming[], points: readonly string[]): Map<string, Wanted> {
@@ -133,13 +148,7 @@ export function expected(before: Files, came: readonly Coming[], points: readonl
     }
     for (const [relative, one] of after) wanted.set(relative === '' ? path : `${path}/${relative}`, one);
     const isQuiet = source.mount.kind === 'folder' && now.size > 0 && after.size > 0;
-    for (let above = parentOf(path); above !== '' && !isQuiet; above = parentOf(above)) {
-      const there = wanted.get(above); // a name came or went in it
-      const made = parents.get(above);
-      if (there) wanted.set(above, { ...there, anyTime: true });
-      else if (after.size > 0) wanted.set(above, { entry: made ?? folder, same: false, anyTime: true, anyFolder: made === undefined });
-      if (there) break;
-    }
+    if (!isQuiet) foreseeParents(wanted, path, after.size > 0 ? parents : undefined);
   }
   return wanted;
 }
