@@ -95,7 +95,7 @@ export const campaigns = {
   household: campaign<HouseholdPoints>({
     suites: ['system/household'],
     about: 'random households of containers that share folders: random losses, restores and undos, all files looked at after each step',
-    short: { docker: 6, lxc: 4, steps: 8 },
+    short: { docker: 5, lxc: 5, steps: 8 },
     whole: { docker: 200, lxc: 200, steps: 8 },
   }),
   'remote-faults': campaign<{ readonly kills: number }>({

@@ -240,7 +240,7 @@ export async function undo(world: World, one: Kept): Promise<string[]> {
   if (answer.status >= 400) {
     const problems = unlike(untouched(before.files), (await lookAround(world)).files).map((line) => `after a refused undo ${line}`);
     if (world.gone.has(one.restore)) return answer.status === 404 ? problems : [...problems, `an undo that is gone: ${answer.text}`];
-    return inUse && answer.text.includes('in_use') ? problems : [...problems, `the undo failed: ${answer.text}`];
+    return inUse && answer.text.includes('is used by') ? problems : [...problems, `the undo failed: ${answer.text}`];
   }
   kept.splice(kept.indexOf(one), 1);
   if (member) members.set(container, member);
