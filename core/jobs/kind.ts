@@ -246,7 +246,7 @@ export class JobsOfKind<Spec extends AnySpec> implements Jobs<Spec> {
       const next = o.keepDue && next_run !== undefined ? { next_run } : this.#next(spec);
       const code = stateAfter(state.code, this.#ending(spec, next.next_run));
       const duration = o.duration === undefined ? {} : { duration: o.duration };
-      return this.#put({ id, spec, state: { ...lasting(state), ...outcome, ...next, code, ...duration } });
+      return this.#put({ id, spec, state: { ...lasting(state, outcome.result === 0), ...outcome, ...next, code, ...duration } });
     });
   }
 

@@ -31,12 +31,13 @@ export function stopped(why: 'user' | 'shutdown'): RunResult {
   return why === 'user' ? { type: 'result', result: -2 } : { type: 'result', result: -1, error: interrupted };
 }
 
-/** What of a job's state the end of a run leaves, unless the run tells it anew. */
-export function lasting({ last_run, missed, run, undo }: JobState): Partial<JobState> {
+/** What of a job's state the end of a run leaves, unless the run tells it anew. A restore that succeeded has ended the undo of the
+ *  one before it. */
+export function lasting({ last_run, missed, run, undo }: JobState, succeeded: boolean): Partial<JobState> {
   return {
     ...(last_run !== undefined && { last_run }),
     ...(missed && { missed }),
     ...(run !== undefined && { run }),
-    ...(undo && { undo }),
+    ...(undo && !succeeded && { undo }),
   };
 }

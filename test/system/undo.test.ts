@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { part } from '../support/api-client.js';
 import { makeAppliance } from '../support/appliance.js';
+import { destroyLxc } from '../support/lxc.js';
 
 const backup = {
   job_name: 'u',
@@ -42,6 +43,19 @@ t.test('a restore in place is undone, and what it kept can be dropped', async (t
   t.strictSame(left, [], 'nothing is kept any more');
   const containers = await service.call('GET', '/container/?type=lxc');
   t.match(containers, [{ id: 'undone', state: 'running' }]);
+});
+
+t.test('a restore that had nothing to keep shows no undo, although an earlier run of its job kept one', async (t) => {
+  const appliance = await makeAppliance(t);
+  const { service, lxcPath } = appliance;
+  await appliance.lxc('undone', { stopped: true });
+  await service.backUp(await service.create('backup', backup));
+  const id = await service.create('restore', restore);
+  t.ok(part(await service.ended('restore', id), 'undo'), 'the container that was replaced is kept');
+  await destroyLxc(lxcPath, 'undone');
+  await service.call('PUT', `/restore/${id}/run`);
+  t.notOk(part(await service.ended('restore', id), 'undo'), 'it is made anew');
+  t.equal((await service.ask('PUT', `/restore/${id}/undo`)).status, 404);
 });
 
 t.test('the undo outlives a restart, and one that was switched off keeps nothing', async (t) => {
