@@ -15,6 +15,7 @@ import {
 import { anySignal, PluginError, type PluginLog, type RestorePlan, type Runtime, type Target } from '../contract/index.js';
 import type { Plugins } from '../plugins/loaded.js';
 import type { Governed } from '../policy/index.js';
+import { Slots } from '../policy/slots.js';
 import { askedConsent, openSealer } from './consent.js';
 import type { BackupSpec, Place, RestoreSpec, WorkerEnvironment } from './job.js';
 import { openPlace, type PlaceOpening } from './places.js';
@@ -71,6 +72,21 @@ function summary(found: RecordedRun): object[] {
   return [{ run, started, ended, pause_ms, features, ...leftOut(found.manifest), ok: true, ...sizes }];
 }
 
+/** A plan has its manifest in memory until it is answered, and a manifest may be large. */
+const plans = new Slots(2);
+
+/** @throws PluginError unavailable when others take too long */
+async function inTurn<T>(signal: AbortSignal, action: () => Promise<T>): Promise<T> {
+  const free = await plans.take(signal).catch((cause: unknown) => {
+    throw new PluginError('unavailable', 'other plans are being made; ask again', { retryable: true, cause });
+  });
+  try {
+    return await action();
+  } finally {
+    free();
+  }
+}
+
 export function createRecordReader(deps: ReaderDeps): RecordReader {
   const { plugins, environment, log } = deps;
   const opened = async <T>(place: Place, signal: AbortSignal, action: (target: Governed) => Promise<T>): Promise<T> => {
@@ -92,7 +108,7 @@ export function createRecordReader(deps: ReaderDeps): RecordReader {
         return shown;
       }),
     manifest: ({ dest, job_name }, run) => reading(dest, (target, signal) => runManifest(target, recordFolder(job_name), run, signal)),
-    restorePlan: (spec) => reading(spec.src, (target, signal) => plannedRestore(deps, target, spec, signal)),
+    restorePlan: (spec) => reading(spec.src, (target, signal) => inTurn(signal, () => plannedRestore(deps, target, spec, signal))),
     purge: ({ dest, job_name }) => opened(dest, deps.signal, (target) => purged(target, recordFolder(job_name), deps)),
     shareFolders: (share, path) =>
       reading({ target: 'local', path: `/${share}/` }, async (target) => {
