@@ -222,7 +222,7 @@ test('a volume whose path is that of the root or of the configuration is refused
   for (const inner of ['config', 'rootfs', 'rootfs/etc']) {
     const volume = backup.description.volume.map((one) => ({ ...one, path: join(path, 'one', inner) }));
     const plan = { ...planOf(backup, 'copy', 'create'), description: { ...backup.description, volume } };
-    await t.rejects(runtime.draft(plan, { signal }), { code: 'invalid', message: /volume data lies where copy has its own/ }, inner);
+    await t.rejects(runtime.draft(plan, { signal }), { code: 'damaged', message: /volume data lies inside the root of copy/ }, inner);
   }
   t.strictSame(await readdir(path), ['one']);
 });

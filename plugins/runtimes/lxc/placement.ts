@@ -52,7 +52,10 @@ function ownPath({ plan, folder }: Ground, volume: VolumeDescription): string {
   const path = normalize(join(folder, innerPath(plan, volume)));
   if (path === folder || !within(path, folder)) throw new PluginError('invalid', `volume ${volume.name} leads out of the container`);
   if (path === join(folder, 'config') || within(path, join(folder, 'rootfs')))
-    throw new PluginError('invalid', `volume ${volume.name} lies where ${plan.container} has its own configuration or root`);
+    throw new PluginError(
+      'damaged',
+      `volume ${volume.name} lies inside the root of ${plan.container}, or in the place of its configuration`,
+    );
   return path;
 }
 
