@@ -89,13 +89,13 @@ export const campaigns = {
   swap: campaign<{ readonly stride: number; readonly cutStride: number }>({
     suites: ['swap/swap'],
     about: 'a swap and an undo are killed, or lose their power, at every `stride`th call that changes a file system',
-    short: { stride: 31, cutStride: 47 },
+    short: { stride: 43, cutStride: 43 },
     whole: { stride: 1, cutStride: 1 },
   }),
   household: campaign<HouseholdPoints>({
     suites: ['system/household'],
     about: 'random households of containers that share folders: random losses, restores and undos, all files looked at after each step',
-    short: { docker: 5, lxc: 5, steps: 8 },
+    short: { docker: 3, lxc: 3, steps: 8 },
     whole: { docker: 200, lxc: 200, steps: 8 },
   }),
   'remote-faults': campaign<{ readonly kills: number }>({
