@@ -89,7 +89,7 @@ export const campaigns = {
   swap: campaign<{ readonly stride: number; readonly cutStride: number }>({
     suites: ['swap/swap'],
     about: 'a swap and an undo are killed, or lose their power, at every `stride`th call that changes a file system',
-    short: { stride: 43, cutStride: 43 },
+    short: { stride: 31, cutStride: 47 },
     whole: { stride: 1, cutStride: 1 },
   }),
   household: campaign<HouseholdPoints>({
