@@ -4,15 +4,29 @@ import { PluginError } from '../../core/contract/index.js';
 import { childResult } from './child.js';
 import { within } from './paths.js';
 
+/** A line of mountinfo (proc(5)). */
+export interface MountLine {
+  readonly device: string; // major:minor
+  /** Of what is mounted, within its file system. */
+  readonly root: string;
+  readonly point: string;
+}
+
+/** A field as the kernel, and fstab, write it: blanks and the like as octal escapes. */
+export const decodeField = (field: string): string =>
+  field.replace(/\\([0-7]{3})/g, (_all, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)));
+
+export function parseMountinfo(table: string): MountLine[] {
+  return table.split('\n').flatMap((line) => {
+    const [, , device, root, point] = line.split(' ');
+    if (device === undefined || root === undefined || point === undefined) return [];
+    return [{ device, root: decodeField(root), point: decodeField(point) }];
+  });
+}
+
 /** Mount points of this mount namespace, or of a process's one as that process sees them. */
 export async function mountPoints(process: 'self' | number = 'self'): Promise<string[]> {
-  const table = await readFile(`/proc/${process}/mountinfo`, 'utf8');
-  return table.split('\n').flatMap((line) => {
-    const field = line.split(' ')[4];
-    return field === undefined
-      ? []
-      : [field.replace(/\\([0-7]{3})/g, (_all, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)))];
-  });
+  return parseMountinfo(await readFile(`/proc/${process}/mountinfo`, 'utf8')).map(({ point }) => point);
 }
 
 /** The topmost mount points below a folder. */
@@ -25,12 +39,18 @@ export async function innerMounts(folder: string): Promise<string[]> {
 export async function removeTree(path: string): Promise<void> {
   const inner = (await mountPoints()).find((point) => within(point, path));
   if (inner !== undefined) throw new PluginError('in_use', `a file system is mounted at ${inner}; ${path} is not removed`);
-  const remove = () => rm(path, { force: true, maxRetries: 3, recursive: true });
-  // an immutable file is EPERM, ENOTDIR or ENOTEMPTY, by what Node tries next
-  await remove().catch(async () => {
+  await removeUnlocked(path, () => rm(path, { force: true, maxRetries: 3, recursive: true }));
+}
+
+/** Removes a tree, once more when something in it is immutable or append-only: that is EPERM, ENOTDIR or ENOTEMPTY, by what Node
+ *  tries next, and an engine says it in its own words. */
+export async function removeUnlocked(path: string, remove: () => Promise<unknown>): Promise<void> {
+  try {
+    await remove();
+  } catch {
     await unlockTree(path);
     await remove();
-  });
+  }
 }
 
 /** Takes away what forbids to remove a tree; what it cannot change is told by the removal. */

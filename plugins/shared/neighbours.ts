@@ -1,5 +1,6 @@
 /** Running containers of any engine, by what their processes see: an engine knows only its own. */
 import { readdir, readFile } from 'node:fs/promises';
+import { type MountLine, parseMountinfo } from './mounts.js';
 import { within } from './paths.js';
 import { isAbsent } from './places.js';
 import type { PlaceUser } from './swap/index.js';
@@ -14,26 +15,7 @@ export interface Neighbour {
   readonly paths: readonly string[];
 }
 
-interface MountLine {
-  readonly device: string; // major:minor
-  /** Of what is mounted, within its file system. */
-  readonly root: string;
-  readonly point: string;
-}
-
-const decoded = (field: string): string =>
-  field.replace(/\\([0-7]{3})/g, (_all, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)));
-
-/** /proc/<pid>/mountinfo (proc(5)); '' when the process has ended. */
-async function mountLines(pid: string): Promise<MountLine[]> {
-  const table = await contentOf(`/proc/${pid}/mountinfo`);
-  return table.split('\n').flatMap((line) => {
-    const [, , device, root, point] = line.split(' ');
-    return device === undefined || root === undefined || point === undefined
-      ? []
-      : [{ device, root: decoded(root), point: decoded(point) }];
-  });
-}
+const mountLines = async (pid: string): Promise<MountLine[]> => parseMountinfo(await contentOf(`/proc/${pid}/mountinfo`));
 
 /** '' for a process that has ended meanwhile. */
 async function contentOf(file: string): Promise<string> {

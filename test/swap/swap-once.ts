@@ -11,10 +11,9 @@ import {
   makeScratch,
   type Place,
   planPlace,
-  preparePlace,
   Swaps,
   swapBack,
-  swapIn,
+  swapPlaces,
   syncFilled,
 } from '../../plugins/shared/swap/index.js';
 
@@ -75,11 +74,7 @@ async function commit(folder: string, disk: string): Promise<void> {
   journal.undoUntil = Date.now() + 3_600_000;
   journal.phase = 'swap';
   await journals.write(journal);
-  for (const place of journal.places) {
-    await preparePlace(place);
-    await journals.write(journal);
-    await swapIn(place);
-  }
+  await swapPlaces(journal.places, () => journals.write(journal));
   await journals.write({ ...journal, phase: 'done' });
 }
 

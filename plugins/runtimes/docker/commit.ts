@@ -1,6 +1,6 @@
 import type { Committed, Conflict, RestorePlan } from '../../../core/contract/index.js';
 import { PluginError } from '../../../core/contract/index.js';
-import { keptBytes, preparePlace, refuseRunning, type Swaps, swapIn } from '../../shared/swap/index.js';
+import { keptBytes, refuseRunning, type Swaps, swapPlaces } from '../../shared/swap/index.js';
 import { missingConflicts, startConflicts } from './conflicts.js';
 import { engine } from './engine.js';
 import type { Inspect } from './inspect.js';
@@ -46,11 +46,7 @@ async function noteOld({ client }: SwapDeps, journal: Journal): Promise<void> {
 async function swap(deps: SwapDeps, { journal, restart }: Filled): Promise<void> {
   const { client, journals } = deps;
   if (journal.oldId !== '') await stopOld(deps, journal);
-  for (const place of journal.places) {
-    await preparePlace(place); // as it is now that the container stands still
-    await journals.write(journal);
-    await swapIn(place);
-  }
+  await swapPlaces(journal.places, () => journals.write(journal)); // now that the container stands still
   const policy = isNewContainer(journal) ? restart : journal.oldRestart;
   const live = isNewContainer(journal) ? journal.newId : journal.oldId;
   if (isNewContainer(journal)) await engine.rename(client, live, journal.container);

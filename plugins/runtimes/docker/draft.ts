@@ -2,6 +2,7 @@ import { mkdir, readdir, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Readable } from 'node:stream';
 import { type Committed, type Draft, PluginError, type RestorePlan } from '../../../core/contract/index.js';
+import { isPartial } from '../../shared/placement.js';
 import { realPath } from '../../shared/places.js';
 import {
   carryPlace,
@@ -24,7 +25,7 @@ import { type Journal, noOwn, temporaryName } from './journal.js';
 import { type Layout, layOut } from './layout.js';
 import { fields, text } from './narrow.js';
 import { ensureNetworks } from './networks.js';
-import { decidePlaces, isPartial } from './placement.js';
+import { decidePlaces } from './placement.js';
 import { recipe } from './recipe.js';
 import { refuseLacks } from './references.js';
 import { plannedInspect } from './remap.js';

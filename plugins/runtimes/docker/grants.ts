@@ -3,13 +3,13 @@
 import { networkInterfaces } from 'node:os';
 import type { Grant, RestorePlan } from '../../../core/contract/index.js';
 import { type Folders, hostPathGrant, quoted, shownJson, sortedGrants } from '../../shared/grants.js';
+import { isPartial } from '../../shared/placement.js';
 import type { Client } from './client.js';
 import { engine } from './engine.js';
 import { type Inspect, isHidden, nameOf } from './inspect.js';
 import { type NamedMount, namedMounts } from './mounts.js';
 import { type Fields, fields, items, text, texts } from './narrow.js';
 import { networkRights } from './network-rights.js';
-import { isPartial } from './placement.js';
 import { recipe } from './recipe.js';
 import { plannedInspect } from './remap.js';
 import { type EngineDefaults, settingRights, unknownFields } from './rights.js';

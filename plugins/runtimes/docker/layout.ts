@@ -1,10 +1,11 @@
 import { PluginError, type RestorePlan } from '../../../core/contract/index.js';
+import { isClone } from '../../shared/placement.js';
 import { type Place, planPlace } from '../../shared/swap/index.js';
 import type { Client } from './client.js';
 import { engine } from './engine.js';
 import type { Inspect } from './inspect.js';
 import { type Fields, fields } from './narrow.js';
-import { type Decision, decidePlaces, isClone } from './placement.js';
+import { type Decision, decidePlaces } from './placement.js';
 import type { MountSource } from './recipe.js';
 import { foreignLabels } from './remap.js';
 import { makeVolume, placeNewVolume, refuseServerVolume, toldVolume } from './volumes.js';

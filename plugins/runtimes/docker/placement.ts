@@ -2,6 +2,7 @@
 import type { Placement, PlannedPlace, RestorePlan, VolumeDescription, Warning } from '../../../core/contract/index.js';
 import { PluginError } from '../../../core/contract/index.js';
 import { within } from '../../shared/paths.js';
+import { firstFree, isClone, isPartial, placesOf } from '../../shared/placement.js';
 import { isTaken, present, realPath } from '../../shared/places.js';
 import { newPlace, remapPath } from '../../shared/remap.js';
 import { overlap, type PlaceUser } from '../../shared/swap/index.js';
@@ -43,18 +44,6 @@ interface Ground {
 }
 
 const volumePattern = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
-
-/** Whether the plan makes another container than the one that was backed up; it then shares no volume with it. */
-export const isClone = (plan: RestorePlan): boolean => plan.container !== plan.description.name;
-
-/** Whether only volumes of a container are restored, which itself stays. */
-export const isPartial = (plan: RestorePlan): boolean => plan.action === 'replace' && !plan.sources.some(({ name }) => name === 'rootfs');
-
-async function firstFree(base: string, taken: (name: string) => Promise<boolean>): Promise<string> {
-  let name = base;
-  for (let n = 2; await taken(name); n += 1) name = `${base}-${n}`;
-  return name;
-}
 
 const isVolume = ({ type }: NamedMount): boolean => type === 'volume';
 
@@ -138,7 +127,7 @@ async function decide(ground: Ground, mount: NamedMount): Promise<Decision> {
   const isKept = choice.action === 'keep' && described !== undefined;
   const missing = isKept && (await pathOf(ground, mount, choice.after)) === undefined && !(await isMadeAnew(ground, mount, choice.after));
   const isOwn = wanted !== undefined || currentPlace(ground, mount) !== undefined;
-  const readOnly = choice.action === 'keep' && described !== undefined && isClone(plan) && !isOwn;
+  const readOnly = isKept && isClone(plan) && !isOwn;
   const users = await usersOf(ground, mount, choice.after);
   const restored = choice.action === 'restore' || choice.action === 'copy' ? source : undefined;
   return { mount, ...choice, missing, readOnly, users, ...(restored && { source: restored }), ...(described && { described }) };
@@ -164,19 +153,17 @@ export async function decidePlaces(client: Client, plan: RestorePlan, inspect: I
   const users = await dockerUsers(client, plan.container);
   const mounts = namedMounts(inspect).filter(({ type }) => type === 'volume' || type === 'bind');
   const outerFirst = mounts.map((mount, n) => ({ mount, n })).sort((a, b) => a.mount.source.length - b.mount.source.length || a.n - b.n);
-  const ground = { client, plan, inspect, current, users };
   const decisions: Decision[] = [];
+  const ground: Ground = { client, plan, inspect, current, users, earlier: decisions };
   const twins: { readonly mount: NamedMount; readonly main: NamedMount }[] = [];
   for (const { mount } of outerFirst) {
     const main = mainOf(plan, mounts, mount);
     if (main) twins.push({ mount, main });
-    else decisions.push(await decide({ ...ground, earlier: decisions }, mount));
+    else decisions.push(await decide(ground, mount));
   }
   for (const { mount, main } of twins) {
     const known = decisions.find((one) => one.mount === main);
-    decisions.push(
-      known ? await twinDecision({ ...ground, earlier: decisions }, mount, known) : await decide({ ...ground, earlier: decisions }, mount),
-    );
+    decisions.push(known ? await twinDecision(ground, mount, known) : await decide(ground, mount));
   }
   return decisions;
 }
@@ -191,21 +178,14 @@ function labelWarnings(plan: RestorePlan): Warning[] {
 
 /** As the plan and the result tell it. */
 export function placementOf(plan: RestorePlan, decisions: readonly Decision[]): Placement {
-  const isHeld = plan.sources.some(({ name }) => name === 'rootfs');
-  const root: PlannedPlace = {
-    source: 'rootfs',
-    action: isHeld ? 'restore' : 'keep',
-    before: plan.description.name,
-    after: plan.container,
-  };
   const names = new Set(plan.description.volume.map(({ name }) => name));
   const volumes = decisions.filter(({ mount }) => names.has(mount.source_name));
-  const places = [
-    root,
-    ...volumes.map(({ mount, action, after, users }): PlannedPlace => {
-      const others = [...new Set(users.map(({ container }) => container))];
-      return { source: mount.source_name, action, before: ownPlace(mount), after, ...(others.length > 0 && { with: others }) };
-    }),
-  ];
-  return { places, warnings: labelWarnings(plan) };
+  const decided = volumes.map(({ mount, action, after, users }) => ({
+    source: mount.source_name,
+    action,
+    before: ownPlace(mount),
+    after,
+    users,
+  }));
+  return { places: placesOf(plan, decided), warnings: labelWarnings(plan) };
 }

@@ -1,6 +1,6 @@
 /** What only Docker can do about a swap: its containers, volumes, networks and images. */
 import { PluginError } from '../../../core/contract/index.js';
-import { unlockTree } from '../../shared/mounts.js';
+import { removeUnlocked } from '../../shared/mounts.js';
 import { clearPlace, type Journals, overlap, removeHeld, type SwapEngine, swapBack } from '../../shared/swap/index.js';
 import type { Client } from './client.js';
 import { engine, orAbsent } from './engine.js';
@@ -36,22 +36,15 @@ export async function revertSwap({ client, journals }: SwapDeps, journal: Journa
   await journals.write(journal);
 }
 
-/** The engine removes nothing that is immutable or append-only. */
-async function removeUnlocked(folder: string | undefined, remove: () => Promise<unknown>): Promise<void> {
-  try {
-    await remove();
-  } catch (error) {
-    if (folder === undefined) throw error;
-    await unlockTree(folder);
-    await remove();
-  }
-}
+/** Where nothing names the folder, it is tried once. */
+const removeFrom = (folder: string | undefined, remove: () => Promise<unknown>): Promise<unknown> =>
+  folder === undefined ? remove() : removeUnlocked(folder, remove);
 
 async function removeContainer(client: Client, id: string): Promise<void> {
   const inspect = await byId(client, id);
   if (!inspect) return;
   const layer = text(inspect.layer.UpperDir) || (await engine.vfsRoot(client, inspect.id));
-  await removeUnlocked(layer, () => engine.remove(client, inspect.id));
+  await removeFrom(layer, () => engine.remove(client, inspect.id));
 }
 
 /** One that another container has by now is that one's, and what came into it that the run leaves out stays. */
@@ -61,7 +54,7 @@ async function removeVolume(client: Client, volume: string, { container, places 
   const users = path === undefined ? [] : (await dockerUsers(client, container)).filter((user) => overlap(user.path, path));
   if (users.length > 0 || (place && (await removeHeld(place.live, place.excludes)))) return;
   const remove = () => orAbsent(client.json('DELETE', `/volumes/${encodeURIComponent(volume)}?force=1`));
-  await removeUnlocked(path, () =>
+  await removeFrom(path, () =>
     remove().catch((error: unknown) => {
       if (!(error instanceof PluginError && error.code === 'conflict')) throw error; // one that is kept for an undo has it
     }),

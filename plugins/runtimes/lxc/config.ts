@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { decodeField } from '../../shared/mounts.js';
 
 /** An assignment of an LXC configuration; `line` is its index. */
 export interface Setting {
@@ -59,11 +60,6 @@ export function rewrite(text: string, change: (one: Setting) => string): string 
   return lines.join('\n');
 }
 
-/** fstab writes blanks as octal escapes. */
-function decode(field: string): string {
-  return field.replace(/\\([0-7]{3})/g, (_all, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)));
-}
-
 function encode(field: string): string {
   return field.replace(/[\s\\]/g, (blank) => `\\${blank.charCodeAt(0).toString(8).padStart(3, '0')}`);
 }
@@ -72,14 +68,14 @@ function encode(field: string): string {
 export function mountEntry(value: string): MountEntry | undefined {
   const [source, mountpoint, type, options] = value.trim().split(/\s+/);
   if (source === undefined || mountpoint === undefined || type === undefined) return undefined;
-  return { mountpoint: decode(mountpoint), options: (options ?? '').split(','), source: decode(source), type };
+  return { mountpoint: decodeField(mountpoint), options: (options ?? '').split(','), source: decodeField(source), type };
 }
 
 /** The value with another source folder; all other fields as they were written. */
 export function withMountSource(value: string, change: (source: string) => string): string {
   const field = /^\s*\S+/.exec(value)?.[0];
   if (field === undefined) return value;
-  const source = decode(field.trim());
+  const source = decodeField(field.trim());
   const changed = change(source);
   return changed === source ? value : encode(changed) + value.slice(field.length);
 }

@@ -10,16 +10,7 @@ import {
   type PluginLog,
   type RestorePlan,
 } from '../../../core/contract/index.js';
-import {
-  keptBytes,
-  makeScratch,
-  preparePlace,
-  refuseRunning,
-  type Swaps,
-  swapIn,
-  syncFilled,
-  withoutLocks,
-} from '../../shared/swap/index.js';
+import { keptBytes, makeScratch, refuseRunning, type Swaps, swapPlaces, syncFilled, withoutLocks } from '../../shared/swap/index.js';
 import { setting } from './config.js';
 import { missingConflicts } from './conflicts.js';
 import { type IdShift, shiftTree } from './ids.js';
@@ -103,11 +94,7 @@ export class LxcDraft implements Draft {
   async #swap(): Promise<void> {
     const { plan, journal, deps } = this;
     if (plan.action === 'replace') await deps.tools.stop(plan.container);
-    for (const place of journal.places) {
-      await preparePlace(place); // as it is now that the container stands still
-      await deps.journals.write(journal);
-      await swapIn(place);
-    }
+    await swapPlaces(journal.places, () => deps.journals.write(journal)); // now that the container stands still
   }
 
   async #committed(conflicts: readonly Conflict[]): Promise<Committed> {

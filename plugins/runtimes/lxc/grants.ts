@@ -3,8 +3,8 @@
 import type { Grant, RestorePlan, VolumeDescription } from '../../../core/contract/index.js';
 import { type Folders, hostPathGrant, printable, quoted, sortedGrants } from '../../shared/grants.js';
 import { within } from '../../shared/paths.js';
+import { isPartial } from '../../shared/placement.js';
 import { mountEntry, type Setting, settings } from './config.js';
-import { isPartial } from './placement.js';
 import { remapped } from './remap.js';
 
 /** Devices that LXC's own common.conf gives to each container. */

@@ -2,6 +2,7 @@
 import { dirname, join, normalize } from 'node:path';
 import { type Placement, type PlannedPlace, PluginError, type RestorePlan, type VolumeDescription } from '../../../core/contract/index.js';
 import { within } from '../../shared/paths.js';
+import { firstFree, isClone, isPartial, placesOf } from '../../shared/placement.js';
 import { isTaken, present, realPath } from '../../shared/places.js';
 import { newPlace, remapPath } from '../../shared/remap.js';
 import { overlap, type PlaceUser } from '../../shared/swap/index.js';
@@ -32,11 +33,6 @@ export interface Ground {
   readonly users: readonly PlaceUser[];
 }
 
-const isClone = ({ container, description }: RestorePlan): boolean => container !== description.name;
-
-/** Whether only volumes of a container are restored, which itself stays. */
-export const isPartial = (plan: RestorePlan): boolean => plan.action === 'replace' && !plan.sources.some(({ name }) => name === 'rootfs');
-
 /** The volume's path below the container's folder that it was backed up from. */
 function innerPath(plan: RestorePlan, volume: VolumeDescription): string {
   const root = rootOf(plan.description.native.text);
@@ -57,12 +53,6 @@ function ownPath({ plan, folder }: Ground, volume: VolumeDescription): string {
       `volume ${volume.name} lies inside the root of ${plan.container}, or in the place of its configuration`,
     );
   return path;
-}
-
-async function freeCopy(path: string, container: string): Promise<string> {
-  let copy = `${path}.${container}`;
-  for (let n = 2; await isTaken(copy); n += 1) copy = `${path}.${container}-${n}`;
-  return copy;
 }
 
 type Choice = Pick<Decision, 'action' | 'after'>;
@@ -87,7 +77,7 @@ async function restoredPlace(ground: Ground, volume: VolumeDescription, its: str
     return { action: isShared ? 'join' : 'restore', after: path };
   }
   if (!(await isTaken(path)) && users.length === 0) return { action: 'restore', after: path };
-  return { action: 'copy', after: await freeCopy(path, plan.container) };
+  return { action: 'copy', after: await firstFree(`${path}.${plan.container}`, isTaken) };
 }
 
 async function decide(ground: Ground, volume: VolumeDescription, current: readonly Volume[]): Promise<Decision> {
@@ -127,19 +117,6 @@ export async function decidePlaces(ground: Ground): Promise<readonly Decision[]>
 
 /** As the plan and the result tell it. */
 export function placementOf(plan: RestorePlan, decisions: readonly Decision[]): Placement {
-  const isHeld = plan.sources.some(({ name }) => name === 'rootfs');
-  const root: PlannedPlace = {
-    source: 'rootfs',
-    action: isHeld ? 'restore' : 'keep',
-    before: plan.description.name,
-    after: plan.container,
-  };
-  const places = [
-    root,
-    ...decisions.map(({ volume, action, after, users }): PlannedPlace => {
-      const others = [...new Set(users.map(({ container }) => container))];
-      return { source: volume.name, action, before: volume.path, after, ...(others.length > 0 && { with: others }) };
-    }),
-  ];
-  return { places, warnings: [] };
+  const decided = decisions.map(({ volume, action, after, users }) => ({ source: volume.name, action, before: volume.path, after, users }));
+  return { places: placesOf(plan, decided), warnings: [] };
 }

@@ -15,6 +15,7 @@ import {
 } from '../../../core/contract/index.js';
 import { mountsInside } from '../../shared/mounts.js';
 import { type Neighbour, neighbourUsers } from '../../shared/neighbours.js';
+import { isPartial } from '../../shared/placement.js';
 import { present, realPath } from '../../shared/places.js';
 import { overlap, ownExcludes, type PlaceUser, Swaps } from '../../shared/swap/index.js';
 import { addresses, rootOf } from './config.js';
@@ -25,7 +26,7 @@ import { grantsOf } from './grants.js';
 import { idShift } from './ids.js';
 import { openJournals } from './journal.js';
 import { layoutOf } from './layout.js';
-import { type Decision, decidePlaces, isPartial, placementOf } from './placement.js';
+import { type Decision, decidePlaces, placementOf } from './placement.js';
 import { remapped } from './remap.js';
 import { isName, Tools } from './tools.js';
 import { swapEngine } from './undo.js';

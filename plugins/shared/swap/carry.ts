@@ -1,12 +1,12 @@
 /** What a run leaves out is not touched by its restore: the swap moves it from the old tree into the new one, and going back, or
  *  an undo, moves it back. Both trees lie on one file system. */
-import { chmod, chown, lstat, mkdir, readdir, rm } from 'node:fs/promises';
+import { chmod, chown, lstat, mkdir, rm } from 'node:fs/promises';
 import { PluginError } from '../../../core/contract/index.js';
 import { childOutput, startChild } from '../child.js';
-import { innerMounts, unlockTree } from '../mounts.js';
+import { innerMounts, removeUnlocked } from '../mounts.js';
 import { present } from '../places.js';
 import { lockPath, renameAny, setTime, timeOf, unlockPath } from './attributes.js';
-import { at, ownPrefix, toLatin1 } from './place.js';
+import { at, inside, namesIn, ownPrefix, parentOf, toLatin1 } from './place.js';
 
 /** find keeps out of them: they belong to the file system and to drafts. */
 const untouched = ['(', '-path', `./${ownPrefix}*`, '-o', '-path', './lost+found', ')', '-prune', '-o'] as const;
@@ -41,14 +41,14 @@ async function foundIn(folder: string, tests: readonly string[]): Promise<string
 
 /** The topmost paths of a tree that the patterns of Source.excludes leave out. */
 export async function excludedPaths(folder: string, excludes: readonly string[]): Promise<string[]> {
-  const own = (await readdir(folder)).filter((name) => name.startsWith(ownPrefix));
+  const own = (await namesIn(at(folder, ''))).filter((name) => name.startsWith(ownPrefix));
   const patterns = excludes.map((pattern) => pattern.replace(/(?<=.)\/+$/, '')).filter((pattern) => pattern !== `./${ownPrefix}*`);
   const tests = patterns.flatMap((pattern, n) => [...(n === 0 ? [] : ['-o']), '-path', pattern]);
   const found = tests.length === 0 ? [] : await foundIn(folder, ['(', ...tests, ')']);
   // find does not tell a bind mount of the same file system from a folder; nothing in one is moved
   const mounts = (await innerMounts(folder)).map((path) => `${toLatin1(path.slice(folder.length + 1))}/`);
   const outside = found.filter((path) => !mounts.some((mount) => path.startsWith(mount)));
-  return [...own.map((name) => Buffer.from(name).toString('latin1')), ...outside];
+  return [...own, ...outside];
 }
 
 export interface CarryOptions {
@@ -74,8 +74,6 @@ export async function carryExcluded(from: string, to: string, { excludes, except
   }
   if (touched.some) await childOutput('sync', ['-f', '--', to]); // what was moved lies in any of its folders
 }
-
-const parentOf = (path: string): string => (path.includes('/') ? path.slice(0, path.lastIndexOf('/')) : '');
 
 /** Makes the folders above a path, as they are in the other tree. */
 async function makeParents(from: string, to: string, path: string, touched: TouchedFolders): Promise<void> {
@@ -118,22 +116,16 @@ class TouchedFolders {
 /** Removes all but what the run leaves out, and the folders on the way to it. Twice is fine. @returns whether anything is left */
 export async function removeHeld(folder: string, excludes: readonly string[]): Promise<boolean> {
   const left = await excludedPaths(folder, excludes);
-  if (left.length > 0) await removeBut(Buffer.from(folder), left);
+  if (left.length > 0) await removeBut(folder, '', left);
   return left.length > 0;
 }
 
-async function removeBut(folder: Buffer, left: readonly string[]): Promise<void> {
-  for (const name of (await readdir(folder, { encoding: 'buffer' })).map((one) => one.toString('latin1'))) {
-    if (left.includes(name)) continue;
-    const below = left.filter((path) => path.startsWith(`${name}/`)).map((path) => path.slice(name.length + 1));
-    const path = Buffer.concat([folder, Buffer.from('/'), Buffer.from(name, 'latin1')]);
-    if (below.length > 0) await removeBut(path, below);
-    else {
-      const remove = () => rm(path, { recursive: true, force: true });
-      await remove().catch(async () => {
-        await unlockTree(path.toString());
-        await remove();
-      });
-    }
+async function removeBut(tree: string, folder: string, left: readonly string[]): Promise<void> {
+  for (const name of await namesIn(at(tree, folder))) {
+    const path = inside(folder, name);
+    if (left.includes(path)) continue;
+    const whole = at(tree, path);
+    if (left.some((one) => one.startsWith(`${path}/`))) await removeBut(tree, path, left);
+    else await removeUnlocked(whole.toString(), () => rm(whole, { recursive: true, force: true }));
   }
 }

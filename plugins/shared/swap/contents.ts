@@ -4,26 +4,20 @@
  *    old-making   the pinned folders are being made anew, with their attributes; nothing was moved
  *    old-filling  what was there is moving out, or back in; nothing new is in
  *    old          all that was there is out; what is new is moving in, or is in */
-import { lstat, mkdir, readdir, rename, rmdir } from 'node:fs/promises';
+import { lstat, mkdir, rename, rmdir } from 'node:fs/promises';
 import { PluginError } from '../../../core/contract/index.js';
 import { syncFolder } from '../durable.js';
 import { innerMounts, removeTree } from '../mounts.js';
 import { present } from '../places.js';
 import { copyAttributes, inodeFlags, renameAny, setInodeFlags, setTime, timeOf, unlockPath } from './attributes.js';
 import { carryExcluded, excludedPaths } from './carry.js';
-import { at, ownExcludes, ownPrefix, type PinnedFolder, type Place, toLatin1 } from './place.js';
+import { at, inside, namesIn, ownExcludes, ownPrefix, type PinnedFolder, type Place, parentOf, toLatin1 } from './place.js';
 
 const making = ({ old }: Place): string => `${old}-making`;
 const filling = ({ old }: Place): string => `${old}-filling`;
 
-const parentOf = (path: string): string => (path.includes('/') ? path.slice(0, path.lastIndexOf('/')) : '');
 const nameOf = (path: string): string => path.slice(path.lastIndexOf('/') + 1);
-const inside = (folder: string, name: string): string => (folder === '' ? name : `${folder}/${name}`);
 const depth = (path: string): number => (path === '' ? 0 : path.split('/').length);
-
-async function namesIn(folder: Buffer): Promise<string[]> {
-  return (await readdir(folder, { encoding: 'buffer' })).map((name) => name.toString('latin1'));
-}
 
 async function isFolder(path: Buffer): Promise<boolean> {
   return (await present(path)) && (await lstat(path)).isDirectory();
@@ -55,16 +49,17 @@ export async function pinFolders({ live, built, excludes }: Place): Promise<Pinn
   for (const path of [...stays.keys()].sort((a, b) => depth(a) - depth(b))) {
     const stay = [...(stays.get(path) ?? [])];
     const there = at(built, path);
-    if ((await present(there)) && !(await isFolder(there)))
+    const comesIn = await present(there);
+    if (comesIn && !(await isFolder(there)))
       throw new PluginError(
         'conflict',
         `${path} is no folder in the backup; ${live}/${path} holds what the backup leaves out: move it away`,
       );
     const mtime = String(await timeOf(at(live, path)));
-    const builtMtime = (await present(there)) ? String(await timeOf(there)) : mtime;
+    const builtMtime = comesIn ? String(await timeOf(there)) : mtime;
     const enter = await movingNames(built, path, stay);
     const flags = await inodeFlags(at(live, path));
-    const builtFlags = (await present(there)) ? await inodeFlags(there) : flags;
+    const builtFlags = comesIn ? await inodeFlags(there) : flags;
     pinned.push({ path, stay, enter, flags, builtFlags, mtime, builtMtime });
   }
   return pinned;

@@ -65,6 +65,16 @@ export interface Place {
 export const at = (folder: string, path: string): Buffer =>
   path === '' ? Buffer.from(folder) : Buffer.concat([Buffer.from(`${folder}/`), Buffer.from(path, 'latin1')]);
 
+/** The parent of a path that is relative to a place. */
+export const parentOf = (path: string): string => (path.includes('/') ? path.slice(0, path.lastIndexOf('/')) : '');
+
+/** An entry of a folder of a place. */
+export const inside = (folder: string, name: string): string => (folder === '' ? name : `${folder}/${name}`);
+
+export async function namesIn(folder: Buffer): Promise<string[]> {
+  return (await readdir(folder, { encoding: 'buffer' })).map((name) => name.toString('latin1'));
+}
+
 export const toLatin1 = (path: string): string => Buffer.from(path).toString('latin1');
 
 /** A place that is filled where it lies. */

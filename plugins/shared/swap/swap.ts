@@ -21,7 +21,7 @@ export async function syncFilled(places: readonly Place[]): Promise<void> {
 
 /** Looks at what will move, so that the journal can tell it before anything does.
  *  @throws PluginError exists, conflict, in_use, damaged */
-export async function preparePlace(place: Place): Promise<void> {
+async function preparePlace(place: Place): Promise<void> {
   const { way, kind, live } = place;
   if (way === 'made' || way === 'carry') return;
   if (kind === 'file') place.built = await oneFile(place);
@@ -41,8 +41,18 @@ export async function preparePlace(place: Place): Promise<void> {
   if (place.way === 'contents') place.pinned = await pinFolders(place);
 }
 
+/** Swaps all of them in, folders before what lies in them. Each is looked at as it is when its turn has come.
+ *  @param save makes the journal durable, which tells a place's moves before the first of them */
+export async function swapPlaces(places: readonly Place[], save: () => Promise<void>): Promise<void> {
+  for (const place of places) {
+    await preparePlace(place);
+    await save();
+    await swapIn(place);
+  }
+}
+
 /** The new one is live afterwards, and what was there is aside. Durable when it resolves. */
-export async function swapIn(place: Place): Promise<void> {
+async function swapIn(place: Place): Promise<void> {
   const { way, live, built, old, had, scratch } = place;
   if (way === 'made') return;
   if (way === 'carry') return carryExcluded(live, built, place);
