@@ -7,25 +7,12 @@ import { childOutput } from '../../plugins/shared/child.js';
 import { part } from '../support/api-client.js';
 import { type Appliance, makeAppliance, ownDockerd } from '../support/appliance.js';
 import { differences, snapshotOf } from '../support/fidelity.js';
-import { destroyLxc, startLxc } from '../support/lxc.js';
+import { destroyLxc } from '../support/lxc.js';
 import { backUp, makeJob } from './fidelity-bench.js';
-
-type Kind = 'lxc' | 'docker';
+import { Household, type Kind, sourceOf } from './household-bed.js';
 
 const docker = await ownDockerd(t);
 await docker.sampleImage('sample:1');
-
-/** A running container with folders of the host at /media and /app. */
-async function bound(a: Appliance, kind: Kind, name: string, { media, app }: { media: string; app: string }): Promise<void> {
-  if (kind === 'lxc') {
-    const entry = (folder: string, at: string) => `lxc.mount.entry = ${folder} ${at} none bind,create=dir 0 0`;
-    await a.lxc(name, { stopped: true, lines: [entry(media, 'media'), entry(app, 'app')] });
-    return startLxc(a.lxcPath, name);
-  }
-  const body = { Image: 'sample:1', Cmd: ['/bin/sleep', '100000'], StopSignal: 'SIGKILL' };
-  await docker.run(name, { ...body, HostConfig: { NetworkMode: 'none', Binds: [`${media}:/media`, `${app}:/app`] } });
-  t.teardown(() => docker.removeContainer(name));
-}
 
 /** Files by their paths in a folder, each with its path as its content. */
 async function files(folder: string, paths: readonly string[]): Promise<void> {
@@ -37,10 +24,6 @@ async function files(folder: string, paths: readonly string[]): Promise<void> {
 
 /** What an undo keeps of a mount point lies hidden in it. */
 const keptForUndo = /^"\.container-backup-[0-9a-f]{12}-[0-9]+["/]/;
-
-/** How the API calls a source: by its place in the container (LXC) or on the host (Docker). */
-const sourceOf = (kind: Kind, folder: string, at: string): string =>
-  kind === 'lxc' ? at : folder.replace(/^\/+/, '').replace(/[^a-zA-Z0-9._-]+/g, '-');
 
 async function restoreInPlace(a: Appliance, type: Kind, name: string): Promise<number> {
   const src = { target: 'local', path: '/test/backups', portfolio: name };
@@ -70,11 +53,11 @@ async function subject(t: Test, type: Kind, mount: boolean): Promise<Subject> {
   const name = `${mount ? 'mounted' : 'plain'}-${type}`;
   await files(media, ['films/one', 'films/two', 'music/song']);
   await files(app, ['config', 'cache/a.tmp', 'cache/deep/b.tmp', 'cache/kept', 'logs/app.log']);
-  await bound(a, type, name, { media, app });
+  await new Household(t, a, docker).container(type, name, { '/media': media, '/app': app });
   const exclude = [
-    `${sourceOf(type, media, 'media')}:*`,
-    `${sourceOf(type, app, 'app')}:/cache/*.tmp`,
-    `${sourceOf(type, app, 'app')}:/logs`,
+    `${sourceOf(type, '/media', media)}:*`,
+    `${sourceOf(type, '/app', app)}:/cache/*.tmp`,
+    `${sourceOf(type, '/app', app)}:/logs`,
   ];
   await backUp(a.service, await makeJob(a.service, { name, container: name, type, exclude, features: ['pause'] }));
   return { a, name, media, app };
@@ -128,8 +111,8 @@ for (const type of ['lxc', 'docker'] as const) {
     await files(media, ['song']);
     await files(app, ['config', 'cache/old']);
     const name = `anew-${type}`;
-    await bound(a, type, name, { media, app });
-    const exclude = [`${sourceOf(type, app, 'app')}:/cache`];
+    await new Household(t, a, docker).container(type, name, { '/media': media, '/app': app });
+    const exclude = [`${sourceOf(type, '/app', app)}:/cache`];
     await backUp(a.service, await makeJob(a.service, { name, container: name, type, exclude }));
     await (type === 'lxc' ? destroyLxc(a.lxcPath, name) : docker.removeContainer(name));
     await rm(app, { recursive: true });
@@ -179,8 +162,8 @@ for (const type of ['lxc', 'docker'] as const) {
     const [media, app] = [join(a.folder, 'media'), join(a.folder, 'app')];
     for (const folder of [media, app]) await files(folder, ['file']);
     const name = `goes-on-${type}`;
-    await bound(a, type, name, { media, app });
-    const exclude = [`volume:${sourceOf(type, media, 'media')}`];
+    await new Household(t, a, docker).container(type, name, { '/media': media, '/app': app });
+    const exclude = [`volume:${sourceOf(type, '/media', media)}`];
     await backUp(a.service, await makeJob(a.service, { name, container: name, type, exclude }));
     await rm(media, { recursive: true });
     await writeFile(join(app, 'file'), 'changed');

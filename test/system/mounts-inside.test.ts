@@ -4,26 +4,13 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { childOutput } from '../../plugins/shared/child.js';
 import { part } from '../support/api-client.js';
-import { type Appliance, makeAppliance, ownDockerd } from '../support/appliance.js';
+import { makeAppliance, ownDockerd } from '../support/appliance.js';
 import type { Dockerd } from '../support/dockerd.js';
-import { startLxc } from '../support/lxc.js';
 import { backUp, makeJob, restore } from './fidelity-bench.js';
-
-type Kind = 'lxc' | 'docker';
+import { Household } from './household-bed.js';
 
 const docker = await ownDockerd(t);
 await docker.sampleImage('sample:1');
-
-/** A running container with a folder of the host at /srv. */
-async function bound(a: Appliance, kind: Kind, name: string, folder: string): Promise<void> {
-  if (kind === 'lxc') {
-    await a.lxc(name, { stopped: true, lines: [`lxc.mount.entry = ${folder} srv none bind,create=dir 0 0`] });
-    return startLxc(a.lxcPath, name);
-  }
-  const body = { Image: 'sample:1', Cmd: ['/bin/sleep', '100000'], StopSignal: 'SIGKILL' };
-  await docker.run(name, { ...body, HostConfig: { NetworkMode: 'none', Binds: [`${folder}:/srv`] } });
-  t.teardown(() => docker.removeContainer(name));
-}
 
 /** Mounted for as long as the test runs, or until what it gives is called. */
 async function mounted(t: Test, args: readonly string[], at: string): Promise<() => Promise<void>> {
@@ -55,7 +42,7 @@ for (const type of ['lxc', 'docker'] as const) {
     ];
     await writeFile(join(media, 'usb/file'), 'on the stick');
     await writeFile(join(media, 'own'), 'as it was');
-    await bound(a, type, name, media);
+    await new Household(t, a, docker).container(type, name, { '/srv': media });
     const job = await makeJob(a.service, { name, container: name, type, features: ['pause'] });
     const run = await backUp(a.service, job);
     const leftOut = part(await a.service.call('GET', `/backup/${job}/runs/${run}`), 'left_out');
@@ -103,7 +90,7 @@ for (const type of ['lxc', 'docker'] as const) {
     await symlink(disk, link);
     await writeFile(join(disk, 'file'), 'as it was');
     const name = `linked-${type}`;
-    await bound(a, type, name, link);
+    await new Household(t, a, docker).container(type, name, { '/srv': link });
     await backUp(a.service, await makeJob(a.service, { name, container: name, type }));
     await writeFile(join(disk, 'file'), 'changed');
     await restore(a.service, { portfolio: name, container: name, type });
@@ -123,8 +110,8 @@ for (const type of ['lxc', 'docker'] as const) {
     for (const one of [folder, other]) await mkdir(one, { recursive: true });
     const [name, neighbour] = [`stuck-${type}`, `neighbour-${type}`];
     await writeFile(join(folder, 'file'), 'of the run');
-    await bound(a, type, name, folder);
-    await bound(a, type, neighbour, other);
+    await new Household(t, a, docker).container(type, name, { '/srv': folder });
+    await new Household(t, a, docker).container(type, neighbour, { '/srv': other });
     for (const one of [name, neighbour]) await backUp(a.service, await makeJob(a.service, { name: one, container: one, type }));
     await writeFile(join(folder, 'file'), 'before the restore');
     const id = await a.service.create('restore', {
