@@ -96,13 +96,14 @@ async function openState(folder: string): Promise<Store> {
 }
 
 function environmentOf(config: Config): WorkerEnvironment {
-  const { state, share, lxc_path, docker_socket, new_base_ratio, undo_hours, stall_seconds, log_level } = config;
+  const { state, share, lxc_path, docker_socket, new_base_ratio, verify_days, undo_hours, stall_seconds, log_level } = config;
   return {
     stateFolder: state,
     pluginFolders: [join(pluginsFolder, 'targets'), join(pluginsFolder, 'runtimes'), join(state, 'plugins')],
     shares: share,
     runtimes: { lxc: { path: lxc_path }, docker: { socket: docker_socket } },
     newBaseRatio: new_base_ratio,
+    verifyMs: verify_days * 86_400_000,
     undoMs: undo_hours * 3_600_000,
     stallMs: stall_seconds * 1000,
     logLevel: log_level,

@@ -110,12 +110,14 @@ export function backupRoutes(deps: ApiDeps): Route[] {
     return tell(call, call.full ? now : before);
   };
   const stop = async (call: Call) => tell(call, await jobs.stop((await backup(deps, call)).id));
+  const confirm = async (call: Call) => tell(call, await deps.jobs.confirm((await backup(deps, call)).id));
   const runs = async (call: Call) => deps.backupRuns((await backup(deps, call)).spec);
   return [
     route('get', '/backup/', 'user', 'List backup jobs', list),
     route('post', '/backup/', 'admin', 'Create a backup job', create, 'backup'),
     route('put', '/backup/:id/run', 'admin', 'Run it now', run),
     route('put', '/backup/:id/stop', 'admin', 'Stop it now', stop),
+    route('put', '/backup/:id/confirm', 'admin', 'What its last run found empty is to be empty: retention goes on', confirm),
     route('get', '/backup/:id/runs', 'user', 'Its runs on the target', runs),
     route('get', '/backup/:id/runs/:run', 'user', 'The manifest of a run', (c) => manifest(deps, c)),
     route('get', '/backup/:id', 'user', 'Get a backup job', async (c) => tell(c, await backup(deps, c))),

@@ -11,3 +11,4 @@ export * from './pack.js';
 export * from './record.js';
 export * from './record-runs.js';
 export * from './seal.js';
+export * from './verifications.js';

@@ -4,6 +4,7 @@ import { PluginError } from '../contract/index.js';
 export const recordPrefix = 'container-backup@';
 export const manifestName = 'manifest.json';
 export const metadataName = 'backup-metadata';
+export const verifiedName = 'verified.json';
 const runPattern = /^\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2}$/;
 /** A name has four digits for the year, and a later run must still find a name. */
 const lastTime = Date.UTC(9999, 0);

@@ -1,8 +1,9 @@
 /** A record as its writer sees it: its runs in short, what they need, and what nothing needs. */
 import type { Entry, Target } from '../contract/index.js';
-import { isBaseName, isRunFile, isRunName, manifestName } from './layout.js';
+import { isBaseName, isRunFile, isRunName, manifestName, runName, runTime } from './layout.js';
 import { type ArchiveEntry, imageSource, type Manifest } from './manifest.js';
 import { recordedRuns } from './record.js';
+import { Verifications } from './verifications.js';
 
 /** What a writer wants of each run: some hundred bytes, whatever its manifest holds. */
 export interface RunSummary {
@@ -12,8 +13,10 @@ export interface RunSummary {
   /** Bytes that lie in the run's own folder. */
   readonly own_bytes: number;
   readonly image?: { readonly digest: string; readonly archive: ArchiveEntry };
+  /** Files that it needs and that were not whole when they were last read back; absent when there are none. */
+  readonly failed?: readonly string[];
 }
-export type NewestRun = Pick<Manifest, 'sources' | 'archives'>;
+export type NewestRun = Pick<Manifest, 'sources' | 'archives' | 'warnings'>;
 
 export interface RecordRuns {
   /** Complete runs, newest first. */
@@ -35,11 +38,22 @@ const mostGone = 10_000;
 
 const sum = (archives: readonly ArchiveEntry[]): number => archives.reduce((bytes, { stored_bytes }) => bytes + stored_bytes, 0);
 
-function summaryOf({ run, started, ended, image, archives }: Manifest): RunSummary {
+function summaryOf(manifest: Manifest, verifications: Verifications): RunSummary {
+  const { run, started, ended, image, archives } = manifest;
+  const failed = verifications.failedOf(manifest).map(({ path }) => path);
   const archive = archives.find(({ source }) => source === imageSource);
   const own_bytes = sum(archives.filter(({ path }) => path.startsWith(`${run}/`)));
-  return { run, started, ended, own_bytes, ...(image && archive && { image: { digest: image.digest, archive } }) };
+  return {
+    run,
+    started,
+    ended,
+    own_bytes,
+    ...(image && archive && { image: { digest: image.digest, archive } }),
+    ...(failed.length > 0 && { failed }),
+  };
 }
+
+const newestOf = ({ sources, archives, warnings }: Manifest): NewestRun => ({ sources, archives, ...(warnings && { warnings }) });
 
 /** Paths inside the record that a run needs. */
 function* pathsOf({ run, archives }: Manifest): Generator<string> {
@@ -67,7 +81,12 @@ class Needed {
   }
 }
 
-export async function recordRuns(target: Target, record: string, signal: AbortSignal): Promise<RecordRuns> {
+export async function recordRuns(
+  target: Target,
+  record: string,
+  signal: AbortSignal,
+  verifications = new Verifications(),
+): Promise<RecordRuns> {
   const complete: RunSummary[] = [];
   const damaged: { run: string; why: string }[] = [];
   const needed = new Needed();
@@ -76,18 +95,26 @@ export async function recordRuns(target: Target, record: string, signal: AbortSi
     if (found.state === 'damaged') damaged.push({ run: found.run, why: found.why });
     if (found.state !== 'complete') continue;
     const { manifest } = found;
-    newest ??= { sources: manifest.sources, archives: manifest.archives };
-    complete.push(summaryOf(manifest));
+    newest ??= newestOf(manifest);
+    complete.push(summaryOf(manifest, verifications));
     needed.add(manifest);
   }
   return { complete, damaged, needed: needed.paths, ...(newest && { newest }) };
 }
 
+/** A name that no run has, and after all that there are, whatever the clock says: what comes last by name is the newest. */
+export async function freeRunName(target: Target, record: string, { complete, damaged }: RecordRuns): Promise<string> {
+  const latest = [...complete, ...damaged].map(({ run }) => runTime(run));
+  for (let time = Math.max(Date.now(), ...latest.map((one) => one + 1000)); ; time += 1000) {
+    const run = runName(time);
+    if ((await target.stat(`${record}/${run}`)) === undefined) return run;
+  }
+}
+
 /** The record with a run that is newer than all others. */
 export function withNewRun(runs: RecordRuns, manifest: Manifest): RecordRuns {
   const needed = runs.needed && new Map([...runs.needed, ...[...pathsOf(manifest)].map((path) => [path, manifest.run] as const)]);
-  const newest = { sources: manifest.sources, archives: manifest.archives };
-  return { ...runs, complete: [summaryOf(manifest), ...runs.complete], newest, needed };
+  return { ...runs, complete: [summaryOf(manifest, new Verifications()), ...runs.complete], newest: newestOf(manifest), needed };
 }
 
 /** The record less its oldest complete runs: `count` stay, one at least. */

@@ -24,7 +24,7 @@ export type RecordedRun =
 const manifestPath = (record: string, run: string): string => `${record}/${run}/${manifestName}`;
 
 /** A file of known size as one buffer. @throws PluginError damaged: it has another size by now */
-async function wholeFile(target: Target, path: string, size: number, signal: AbortSignal): Promise<Buffer> {
+export async function wholeFile(target: Target, path: string, size: number, signal: AbortSignal): Promise<Buffer> {
   const whole = Buffer.alloc(size);
   let bytes = 0;
   for await (const chunk of await target.get(path, { signal })) {
@@ -63,10 +63,10 @@ async function readManifest(target: Target, record: string, run: string, size: n
 /** What an error of a target says about the file that was asked for, not about the target. */
 const ofFile: readonly string[] = ['damaged', 'denied', 'exists', 'in_use', 'invalid', 'not_found', 'unsupported'];
 /** A disk with a bad block fails so for one file, too: whoever looks at many goes on to the next. */
-const perhapsOfFile: readonly string[] = [...ofFile, 'failed', 'io'];
+export const perhapsOfFile: readonly string[] = [...ofFile, 'failed', 'io'];
 
 /** @throws PluginError damaged for what is wrong with the file, and what is wrong with the target as it is */
-async function asDamage<T>(path: string, codes: readonly string[], work: () => Promise<T>): Promise<T> {
+export async function asDamage<T>(path: string, codes: readonly string[], work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {

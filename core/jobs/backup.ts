@@ -4,24 +4,23 @@ import { Readable } from 'node:stream';
 import {
   type ArchiveEntry,
   collectGarbage,
+  freeRunName,
   type Manifest,
   manifestName,
   manifestText,
   newestRuns,
-  type RecordRuns,
+  readVerifications,
   recordFolder,
   recordRuns,
   removeRun,
   runManifest,
-  runName,
-  runTime,
   type Sealer,
   sealedManifest,
-  unpackFile,
   withNewRun,
 } from '../archive/index.js';
-import { anySignal, type Description, PluginError, type PluginLog, type Runtime, type Target } from '../contract/index.js';
-import { type Base, chosenBase } from './base.js';
+import { anySignal, type Description, PluginError, type PluginLog, type Runtime, type Target, type Warning } from '../contract/index.js';
+import { chosenBase } from './base.js';
+import { type Emptied, emptiedSources } from './emptied.js';
 import { Estimate, sizeOf } from './estimate.js';
 import type { BackupSpec } from './job.js';
 import type { HeldLease } from './lease.js';
@@ -31,6 +30,7 @@ import type { RecordLock } from './record-lock.js';
 import { runsToDelete } from './retention.js';
 import { type Selection, selection } from './selection.js';
 import { Storer } from './storing.js';
+import { TrustedBases } from './trusted-bases.js';
 
 export interface BackupWorld {
   readonly id: number;
@@ -41,6 +41,10 @@ export interface BackupWorld {
   readonly sealer: Sealer;
   readonly newBase: boolean;
   readonly newBaseRatio: number;
+  /** How old the last proof of a base may be. */
+  readonly verifyMs: number;
+  /** Sources whose emptiness a person has confirmed. */
+  readonly confirmed: readonly string[];
   readonly signal: AbortSignal;
   readonly log: PluginLog;
   progress(percent: number): void;
@@ -52,6 +56,9 @@ export interface BackupOutcome {
   readonly run: string;
   readonly bytes: number;
   readonly pause_ms: number;
+  readonly warnings?: readonly Warning[];
+  /** Sources that are suddenly empty and that nobody has confirmed. */
+  readonly emptied?: readonly string[];
 }
 
 /** Runs it. On any failure nothing of the run is left on the target. @throws PluginError */
@@ -64,18 +71,22 @@ export async function backupRun(world: BackupWorld): Promise<BackupOutcome> {
   return await lockedRun({ ...world, signal: anySignal(world.signal, lock.lost) }, { record, description, chosen, lock });
 }
 
-async function lockedRun(world: BackupWorld, parts: Omit<RunParts, 'run' | 'runs' | 'storer'>): Promise<BackupOutcome> {
-  const { spec, target, signal } = world;
+async function lockedRun(world: BackupWorld, parts: Omit<RunParts, 'run' | 'bases' | 'emptied' | 'storer'>): Promise<BackupOutcome> {
+  const { spec, target, signal, sealer } = world;
   const { record, lock } = parts;
-  const runs = await recordRuns(target, record, signal);
+  const verifications = await readVerifications(target, record, signal, sealer);
+  const runs = await recordRuns(target, record, signal, verifications);
   for (const { why } of runs.damaged) world.log('warn', why);
   if (runs.needed === undefined) world.log('warn', `the runs of ${record} need more files than are kept in mind: nothing is collected`);
   const gone = await collectGarbage(target, record, runs);
   if (gone.length > 0) world.log('info', `removed leftovers of broken runs from ${record}`, { paths: gone });
-  const run = await freeRun(target, record, runs);
+  const run = await freeRunName(target, record, runs);
   const storer = new Storer(target, record, spec.features.includes('compress') ? 'zstd' : 'none', signal, world.log);
+  const bases = new TrustedBases({ ...world, record }, verifications, runs);
+  const layer = world.runtime.supports.images ? 'rootfs' : undefined;
+  const emptied = await emptiedSources(runs.newest, parts.chosen.sources, { confirmed: world.confirmed, layer });
   try {
-    return await new Run(world, { ...parts, run, runs, storer }).go();
+    return await new Run(world, { ...parts, run, bases, emptied, storer }).go();
   } catch (error) {
     if (lock.lost.aborted) throw lock.lost.reason; // what is there now is another appliance's
     await storer.removeAll().catch((cause: unknown) => world.log('warn', `leftovers of ${run} stay until the next run: ${cause}`));
@@ -84,14 +95,8 @@ async function lockedRun(world: BackupWorld, parts: Omit<RunParts, 'run' | 'runs
   }
 }
 
-/** A name that no run has, and after all that there are, whatever the clock says: what comes last by name is the newest. */
-async function freeRun(target: Target, record: string, { complete, damaged }: RecordRuns): Promise<string> {
-  const latest = [...complete, ...damaged].map(({ run }) => runTime(run));
-  for (let time = Math.max(Date.now(), ...latest.map((one) => one + 1000)); ; time += 1000) {
-    const run = runName(time);
-    if ((await target.stat(`${record}/${run}`)) === undefined) return run;
-  }
-}
+/** As many as a manifest takes. */
+const mostWarnings = 1000;
 
 interface RunParts {
   readonly record: string;
@@ -99,7 +104,8 @@ interface RunParts {
   readonly run: string;
   readonly description: Description;
   readonly chosen: Selection;
-  readonly runs: RecordRuns;
+  readonly bases: TrustedBases;
+  readonly emptied: Emptied;
   readonly storer: Storer;
 }
 
@@ -126,7 +132,7 @@ class Run {
   }
 
   async go(): Promise<BackupOutcome> {
-    const { storer, run, runs, record, description } = this.parts;
+    const { storer, run, record, emptied } = this.parts;
     const image = await this.#image();
     const tracks = await this.#tracks();
     await this.#passes(tracks);
@@ -137,10 +143,12 @@ class Run {
     if (JSON.stringify(back) !== JSON.stringify(manifest))
       throw new PluginError('damaged', `the manifest of ${run} does not read back as written`);
     // The run exists now: what fails from here on is told in the log and done by the next run.
-    await this.#afterwards(withNewRun(runs, manifest), description).catch((error: unknown) => {
+    await this.#afterwards(manifest).catch((error: unknown) => {
       this.world.log('warn', `retention of ${record} could not end: ${error}`);
     });
-    return { run, bytes: storer.bytes, pause_ms: this.#pauseMs };
+    const warnings = manifest.warnings && { warnings: manifest.warnings };
+    const waiting = emptied.unexplained.length > 0 && { emptied: emptied.unexplained };
+    return { run, bytes: storer.bytes, pause_ms: this.#pauseMs, ...warnings, ...waiting };
   }
 
   /** The engine's image, stored once for all runs that have it. */
@@ -148,30 +156,29 @@ class Run {
     const { runtime, spec, signal } = this.world;
     const image = runtime.supports.images ? await runtime.image(spec.container_id) : undefined;
     if (image === undefined) return undefined;
-    for (const { image: kept } of this.parts.runs.complete) {
-      if (kept?.digest === image.digest && (await this.#isThere(kept.archive))) return kept;
-    }
+    const { bases } = this.parts;
+    const kept = bases.runs.complete.find((one) => one.image?.digest === image.digest)?.image;
+    if (kept && (await bases.isSound(kept.archive))) return kept;
     const path = this.parts.storer.freePath(await this.#topStem());
     return { digest: image.digest, archive: await this.parts.storer.image(path, () => image.open(signal)) };
   }
 
   async #topStem(): Promise<string> {
-    const { complete, damaged } = this.parts.runs;
+    const { complete, damaged } = this.parts.bases.runs;
     const first = complete.length === 0 && damaged.length === 0;
     return first ? 'image' : `image-${this.parts.run}`;
   }
 
-  async #isThere({ path, stored_bytes }: { path: string; stored_bytes: number }): Promise<boolean> {
-    return (await this.world.target.stat(`${this.parts.record}/${path}`))?.size === stored_bytes;
-  }
-
   async #tracks(): Promise<Track[]> {
-    const { run, chosen } = this.parts;
+    const { run, chosen, bases, emptied } = this.parts;
     const tracks: Track[] = [];
     for (const [index, source] of chosen.sources.entries()) {
       const onTop = source.name === 'rootfs' && !this.world.runtime.supports.images;
-      const choice = chosenBase(this.parts.runs.newest, source, this.world.newBaseRatio);
-      const base = choice.base && !this.world.newBase ? await this.#usableBase(choice.base, index) : undefined;
+      const choice = chosenBase(bases.runs.newest, source, this.world.newBaseRatio);
+      const asked = this.world.newBase || emptied.settled.includes(source.name);
+      const snapshot = join(this.world.workFolder, `${index}.base.snar`);
+      const archive = asked ? undefined : choice.base;
+      const base = archive && (await bases.isUsable(archive, snapshot)) ? { archive, snapshot } : undefined;
       const runStem = `${run}/${source.name}`;
       tracks.push({ source, archives: [], runStem, baseStem: onTop ? await this.#topStem() : runStem, ...(base && { base }) });
       this.#estimate.expect(source.name, base || choice.base === undefined ? choice.expected : undefined);
@@ -185,21 +192,6 @@ class Run {
     sizeOf(track.source, this.world.signal)
       .then((size) => this.#estimate.expect(track.source.name, size))
       .catch(() => undefined); // progress stays unknown
-  }
-
-  /** The base with its snapshot here, or undefined when the target has lost either. */
-  async #usableBase(archive: Base, index: number): Promise<Track['base']> {
-    const { target, workFolder, signal, log } = this.world;
-    const snapshot = join(workFolder, `${index}.base.snar`);
-    try {
-      if (!(await this.#isThere(archive))) throw new PluginError('damaged', `${archive.path} is not there as it was stored`);
-      await unpackFile(archive.snapshot, snapshot, await target.get(`${this.parts.record}/${archive.snapshot.path}`, { signal }), signal);
-      return { archive, snapshot };
-    } catch (error) {
-      if (!(error instanceof PluginError && ['damaged', 'not_found'].includes(error.code))) throw error;
-      log('warn', `a new base of ${archive.source} is made: ${error.message}`);
-      return undefined;
-    }
   }
 
   async #passes(tracks: readonly Track[]): Promise<void> {
@@ -264,7 +256,8 @@ class Run {
   }
 
   #manifest(tracks: readonly Track[], image: { digest: string; archive: ArchiveEntry } | undefined): Manifest {
-    const { run, description, chosen } = this.parts;
+    const { run, description, chosen, bases, emptied } = this.parts;
+    const warnings = [...bases.warnings, ...emptied.warnings].slice(0, mostWarnings);
     return {
       format: 1,
       run,
@@ -278,19 +271,21 @@ class Run {
       pause_ms: this.#pauseMs,
       result: 0,
       left_out: [...chosen.left_out, ...tracks.flatMap(flagsLeftOut)],
+      ...(warnings.length > 0 && { warnings }),
       archives: [...(image ? [image.archive] : []), ...tracks.flatMap(({ archives }) => archives)],
     };
   }
 
   /** Retention, the cache of what the record holds, and the garbage that retention made. */
-  async #afterwards(all: RecordRuns, container: Description): Promise<void> {
-    const { record } = this.parts;
+  async #afterwards(manifest: Manifest): Promise<void> {
+    const { record, bases } = this.parts;
     const { target, spec } = this.world;
-    const names = all.complete.map(({ run }) => run);
-    const old = runsToDelete(names, spec.retention);
+    const all = withNewRun(bases.runs, manifest);
+    await bases.noteStored(manifest.archives);
+    const old = this.parts.emptied.unexplained.length > 0 ? [] : runsToDelete(all.complete, spec.retention);
     for (const run of old) await removeRun(target, record, run);
-    const kept = newestRuns(all, names.length - old.length);
+    const kept = newestRuns(all, all.complete.length - old.length);
     if (old.length > 0) await collectGarbage(target, record, kept);
-    await writeMetadata(target, record, { container, runs: kept.complete }, this.world);
+    await writeMetadata(target, record, { container: manifest.container, runs: kept.complete }, this.world);
   }
 }

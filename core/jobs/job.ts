@@ -93,6 +93,8 @@ export interface RunOrder {
   readonly remote?: RemoteOrder;
   /** Backups only: a clock that ran backwards, so that levels cannot be trusted. */
   readonly newBase?: boolean;
+  /** Backups only: sources whose emptiness a person has confirmed. */
+  readonly confirmed?: readonly string[];
 }
 export interface WorkerEnvironment {
   readonly stateFolder: string;
@@ -101,6 +103,8 @@ export interface WorkerEnvironment {
   readonly runtimes: Readonly<Record<string, Readonly<Record<string, unknown>>>>; // plugin id → options
   /** A differential larger than this part of its base makes a new base. */
   readonly newBaseRatio: number;
+  /** How old the last proof of a base may be that a run builds on. */
+  readonly verifyMs: number;
   /** How long what a restore replaced is kept; 0 for not at all. */
   readonly undoMs: number;
   /** How long a target may move nothing before it is given up. */
@@ -126,6 +130,7 @@ export type WorkerMessage =
       readonly places?: NonNullable<JobState['places']>;
       readonly warnings?: NonNullable<JobState['warnings']>;
       readonly undo?: Undo;
+      readonly emptied?: NonNullable<JobState['emptied']>;
     };
 /** Scheduler → worker: `lease-kept` answers the lease message that it repeats, once it is durable; `stop` asks for an end within 5 s;
  *  `bandwidth` is the part of the target's that is the run's from now on.
@@ -145,6 +150,9 @@ export interface JobService {
   /** Deletes a backup's record from its target, and then the job. Joins one that goes on.
    *  @throws JobError not_found, busy (it waits or runs); PluginError: the job stays, and it can be asked for again */
   purge(backup: number): Promise<void>;
+  /** A person says that what the last run found empty is to be empty: the next run takes it as its new base, and retention goes on.
+   *  @throws JobError not_found (nothing waits for it) */
+  confirm(backup: number): Promise<BackupRecord>;
   /** `backup_concurrent` was set anew: what waits may start now. */
   limitChanged(): void;
   /** The limits of a target were set anew: runs that use it are told. */

@@ -204,8 +204,10 @@ export class JobsOfKind<Spec extends AnySpec> implements Jobs<Spec> {
       await this.#begin(id);
       const result = slot.stop ? stopped(slot.stop) : await this.#launched(id, slot);
       const final = slot.stop === 'shutdown' && result.result !== 0 ? stopped('shutdown') : result;
+      // First: whoever sees the job ended may run it again at once. What is not kept costs a new base.
+      if (this.#d.kind === 'backup' && final.result === 0)
+        await this.#d.clock.based(id, epoch).catch((error) => this.#d.log('warn', `${error}`));
       await this.#finish(id, final, { duration: Math.round(performance.now() - began) });
-      if (this.#d.kind === 'backup' && final.result === 0) await this.#d.clock.based(id, epoch);
     } catch (error) {
       this.#d.log('error', `${this.#key(id)}: ${error}`);
       await this.#finish(id, { type: 'result', result: -1, error: told(error) }).catch(() => undefined);
@@ -246,7 +248,7 @@ export class JobsOfKind<Spec extends AnySpec> implements Jobs<Spec> {
       const next = o.keepDue && next_run !== undefined ? { next_run } : this.#next(spec);
       const code = stateAfter(state.code, this.#ending(spec, next.next_run));
       const duration = o.duration === undefined ? {} : { duration: o.duration };
-      return this.#put({ id, spec, state: { ...lasting(state, outcome.result === 0), ...outcome, ...next, code, ...duration } });
+      return this.#put({ id, spec, state: { ...lasting(state, outcome), ...outcome, ...next, code, ...duration } });
     });
   }
 

@@ -7,10 +7,12 @@ import {
   isRunName,
   type Manifest,
   type RecordedRun,
+  readVerifications,
   recordedRuns,
   recordFolder,
   removeRun,
   runManifest,
+  type Verifications,
 } from '../archive/index.js';
 import { anySignal, PluginError, type PluginLog, type RestorePlan, type Runtime, type Target } from '../contract/index.js';
 import type { Plugins } from '../plugins/loaded.js';
@@ -20,6 +22,7 @@ import { askedConsent, openSealer } from './consent.js';
 import type { BackupSpec, Place, RestoreSpec, WorkerEnvironment } from './job.js';
 import { openPlace, type PlaceOpening } from './places.js';
 import { lockRecord } from './record-lock.js';
+import { failureOf } from './records.js';
 import { placeWarnings, restoredRun, restorePlan } from './restore.js';
 import { neededArchives, refuseNestedPlaces } from './restored-part.js';
 import type { TargetDesk } from './service.js';
@@ -64,12 +67,15 @@ function leftOut({ left_out }: Manifest): object {
 }
 
 /** What is told of a run, in short; nothing of a folder that holds none. */
-function summary(found: RecordedRun): object[] {
+function summary(found: RecordedRun, verifications: Verifications): object[] {
   if (found.state === 'empty') return [];
   if (found.state === 'damaged') return [{ run: found.run, ok: false, problem: found.why }];
   const { run, started, ended, pause_ms, features, archives } = found.manifest;
   const sizes = { bytes: sizeOf(archives), stored_bytes: storedOf(archives) };
-  return [{ run, started, ended, pause_ms, features, ...leftOut(found.manifest), ok: true, ...sizes }];
+  const problem = failureOf(found.manifest, verifications);
+  const { warnings } = found.manifest;
+  const said = { ...leftOut(found.manifest), ...(warnings && { warnings }), ok: problem === undefined, ...(problem && { problem }) };
+  return [{ run, started, ended, pause_ms, features, ...said, ...sizes }];
 }
 
 /** A plan has its manifest in memory until it is answered, and a manifest may be large. */
@@ -104,7 +110,9 @@ export function createRecordReader(deps: ReaderDeps): RecordReader {
     runs: ({ dest, job_name }) =>
       reading(dest, async (target, signal) => {
         const shown: object[] = [];
-        for await (const found of recordedRuns(target, recordFolder(job_name), signal)) shown.push(...summary(found));
+        const record = recordFolder(job_name);
+        const verifications = await readVerifications(target, record, signal);
+        for await (const found of recordedRuns(target, record, signal)) shown.push(...summary(found, verifications));
         return shown;
       }),
     manifest: ({ dest, job_name }, run) => reading(dest, (target, signal) => runManifest(target, recordFolder(job_name), run, signal)),

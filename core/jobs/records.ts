@@ -1,6 +1,15 @@
 /** Finds a record and a run on a target by what a client calls it: the target is read, not our database. Of the records there, only
  *  those are read that can be meant, and of each only as much as it takes. */
-import { isRunName, type Manifest, recordedRuns, recordPrefix, runManifest } from '../archive/index.js';
+import {
+  isRunName,
+  type Manifest,
+  type RecordedRun,
+  readVerifications,
+  recordedRuns,
+  recordPrefix,
+  runManifest,
+  type Verifications,
+} from '../archive/index.js';
 import { PluginError, type Target, type Warning } from '../contract/index.js';
 
 export interface FoundRun {
@@ -37,52 +46,82 @@ async function recordNames(target: Target): Promise<string[]> {
 interface Newest {
   readonly record: string;
   readonly manifest?: Manifest;
-  /** The newest whose manifest is there and cannot be used. */
-  readonly damaged?: { readonly why: string };
-  /** Newer run folders without a manifest. */
-  readonly empty: { readonly count: number; readonly names: readonly string[] };
+  /** Id of the job, by the newest manifest that can be used. */
+  readonly job?: number;
+  /** The newest that is broken, not only unfinished. */
+  readonly broken?: { readonly run: string; readonly why: string };
+  /** All that are newer. */
+  readonly passedOver: { readonly count: number; readonly names: readonly string[] };
+}
+
+/** What is wrong with a run; '' for a folder without a manifest, whose backup may go on. */
+function problemOf(found: RecordedRun, verifications: () => Verifications | undefined): string | undefined {
+  if (found.state === 'empty') return '';
+  if (found.state === 'damaged') return found.why;
+  return failureOf(found.manifest, verifications());
+}
+
+/** In words, what of a run was not whole when it was last read back. */
+export function failureOf(manifest: Manifest, verifications: Verifications | undefined): string | undefined {
+  const [failed] = verifications?.failedOf(manifest) ?? [];
+  return failed && `${manifest.run} failed its last verification: ${failed.problem}`;
 }
 
 async function newestRun(target: Target, record: string, signal: AbortSignal): Promise<Newest> {
   const names: string[] = [];
   let count = 0;
-  let damaged: { why: string } | undefined;
+  let broken: { run: string; why: string } | undefined;
+  let job: number | undefined;
+  let verifications: Verifications | undefined;
   const ended = (manifest?: Manifest): Newest => ({
     record,
     ...(manifest && { manifest }),
-    ...(damaged && { damaged }),
-    empty: { count, names },
+    ...(job !== undefined && { job }),
+    ...(broken && { broken }),
+    passedOver: { count, names },
   });
   for await (const found of recordedRuns(target, record, signal)) {
-    if (found.state === 'complete') return ended(found.manifest);
-    if (found.state === 'damaged') damaged ??= { why: found.why };
-    else if (count++ < mostNames) names.push(found.run);
+    if (found.state === 'complete') {
+      job ??= found.manifest.job.id;
+      verifications ??= await readVerifications(target, record, signal);
+    }
+    const why = problemOf(found, () => verifications);
+    if (why === undefined && found.state === 'complete') return ended(found.manifest);
+    if (why) broken ??= { run: found.run, why };
+    if (count++ < mostNames) names.push(found.run);
   }
   return ended();
 }
 
-/** A restore that names no run takes the newest. One that is damaged is never passed over: whoever reads the message may name
- *  another. One without a manifest is no run any more, or not yet, and is told. @throws PluginError damaged */
-function takeNewest({ record, manifest, damaged, empty }: Newest): FoundRun | undefined {
-  if (damaged) {
-    const fix = manifest ? `name another run in portfolio, such as ${manifest.run}` : 'no other run is there';
-    throw new PluginError('damaged', `${damaged.why}; ${fix}`);
+/** A restore that names no run takes the newest whole one. Whatever is newer is told. @throws PluginError damaged: none is whole */
+function takeNewest({ record, manifest, broken, passedOver: { count, names } }: Newest): FoundRun | undefined {
+  if (manifest === undefined) {
+    if (broken === undefined) return undefined;
+    const fix = `no run of ${record} is whole; name ${broken.run} in portfolio, with the sources that can be saved`;
+    throw new PluginError('damaged', `${broken.why}; ${fix}`);
   }
-  if (manifest === undefined) return undefined;
+  const why = broken
+    ? `are broken or have no manifest (${broken.why})`
+    : 'have no manifest, so that their backup goes on or they were damaged';
   const passedOver: Warning = {
     code: 'run_damaged',
-    message: `${manifest.run} is the newest whole run of ${record}: ${empty.count} newer there have no manifest, so that their backup goes on or they were damaged`,
+    message: `${manifest.run} is the newest whole run of ${record}: ${count} newer there ${why}`,
     fix: `let a backup that goes on end; else verify ${record}, and name the run that you want in portfolio`,
-    count: empty.count,
-    names: empty.names,
+    count,
+    names,
   };
-  return { record, manifest, warnings: empty.count > 0 ? [passedOver] : [] };
+  return { record, manifest, warnings: count > 0 ? [passedOver] : [] };
 }
 
 /** The named run of a record; undefined when it has none. @throws PluginError damaged */
 async function namedRun(target: Target, record: string, run: string, signal: AbortSignal): Promise<FoundRun | undefined> {
   const manifest = await runManifest(target, record, run, signal);
-  return manifest && { record, manifest, warnings: [] };
+  if (manifest === undefined) return undefined;
+  const why = failureOf(manifest, await readVerifications(target, record, signal));
+  const failed: Warning[] = why
+    ? [{ code: 'run_damaged', message: why, fix: 'restore from another run, or only the sources that are whole' }]
+    : [];
+  return { record, manifest, warnings: failed };
 }
 
 /** Settles with the work's value, or with what is damaged. */
@@ -125,12 +164,12 @@ async function onlyNewest(
   return found[0] && takeNewest(found[0]);
 }
 
-/** Records whose newest whole run is of the job. */
+/** Records whose newest manifest that can be used is of the job. */
 async function recordsOfJob(target: Target, records: readonly string[], id: string, signal: AbortSignal): Promise<string[]> {
   const found: string[] = [];
   for (const record of records) {
-    const { manifest } = await newestRun(target, record, signal);
-    if (String(manifest?.job.id) === id) found.push(record);
+    const { job } = await newestRun(target, record, signal);
+    if (String(job) === id) found.push(record);
   }
   return found;
 }
@@ -144,12 +183,12 @@ async function matching(
 ): Promise<FoundRun | undefined> {
   if (record === undefined) {
     if (run !== undefined) return runAnywhere(target, records, run, signal);
-    return onlyNewest(target, records, signal, ({ manifest, damaged }) => manifest !== undefined || damaged !== undefined);
+    return onlyNewest(target, records, signal, ({ manifest, broken }) => manifest !== undefined || broken !== undefined);
   }
   const named = records.find((name) => name === record) ?? records.find((name) => name === `${recordPrefix}${record}`);
   if (named !== undefined && run !== undefined) return namedRun(target, named, run, signal);
   if (named !== undefined) return takeNewest(await newestRun(target, named, signal));
-  if (run === undefined) return onlyNewest(target, records, signal, ({ manifest }) => String(manifest?.job.id) === record);
+  if (run === undefined) return onlyNewest(target, records, signal, ({ job }) => String(job) === record);
   return runAnywhere(target, await recordsOfJob(target, records, record, signal), run, signal);
 }
 

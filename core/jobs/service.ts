@@ -5,6 +5,7 @@ import type { Runtime } from '../contract/runtime.js';
 import { BandwidthShares } from './bandwidths.js';
 import { nextRun } from './calendar.js';
 import { openClock } from './clock.js';
+import { confirmed } from './confirm.js';
 import { Errands } from './errands.js';
 import {
   type BackupSpec,
@@ -125,10 +126,14 @@ interface ErrandParts {
   readonly errands: Errands;
 }
 
-function errandsOf(deps: JobServiceDeps, orders: RemoteOrders, parts: ErrandParts): Pick<JobService, 'undo' | 'purge'> {
+function errandsOf(deps: JobServiceDeps, orders: RemoteOrders, parts: ErrandParts): Pick<JobService, 'undo' | 'purge' | 'confirm'> {
   const { purge, runtime, log } = deps;
   const purges = new Purges({ ...parts, connections: (place) => orders.connections(place), purge, log });
-  return { undo: (id, what) => undone({ ...parts, runtime }, id, what), purge: (id) => purges.purge(id) };
+  return {
+    undo: (id, what) => undone({ ...parts, runtime }, id, what),
+    purge: (id) => purges.purge(id),
+    confirm: (id) => confirmed(parts.backups, id),
+  };
 }
 
 function endOf(errands: Errands, close: () => Promise<void>): Pick<RunningJobService, 'drain' | 'close'> {
@@ -164,6 +169,7 @@ function jobKinds(deps: JobServiceDeps, orders: RemoteOrders, common: Common) {
         ...{ kind: 'backup', id, backup: spec, environment },
         ...(await orders.of(spec.dest)),
         ...(clock.needsNewBase(id) && { newBase: true }),
+        confirmed: (await backups.get(id))?.state.confirmed ?? [],
       }),
     }),
     restores: new JobsOfKind<RestoreSpec>({

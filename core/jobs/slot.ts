@@ -32,12 +32,16 @@ export function stopped(why: 'user' | 'shutdown'): RunResult {
 }
 
 /** What of a job's state the end of a run leaves, unless the run tells it anew. A restore that succeeded has ended the undo of the
- *  one before it. */
-export function lasting({ last_run, missed, run, undo }: JobState, succeeded: boolean): Partial<JobState> {
+ *  one before it; a backup that succeeded has looked anew for what is empty, and has used what was confirmed before it began. */
+export function lasting(state: JobState, outcome: Pick<RunResult, 'result' | 'emptied'>): Partial<JobState> {
+  const { last_run, missed, run, undo, emptied } = state;
+  const succeeded = outcome.result === 0;
+  const confirmed = state.confirmed?.filter((name) => !succeeded || outcome.emptied?.includes(name)) ?? [];
   return {
     ...(last_run !== undefined && { last_run }),
     ...(missed && { missed }),
     ...(run !== undefined && { run }),
-    ...(undo && !succeeded && { undo }),
+    ...(!succeeded && { ...(undo && { undo }), ...(emptied && { emptied }) }),
+    ...(confirmed.length > 0 && { confirmed }),
   };
 }

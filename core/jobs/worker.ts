@@ -64,7 +64,7 @@ async function placeOpening({ remote, environment }: RunOrder): Promise<PlaceOpe
 
 async function backup(order: RunOrder, spec: BackupSpec, plugins: Plugins): Promise<Result> {
   const opening = { signal: stop.signal, log };
-  const { environment: env, id, newBase = false } = order;
+  const { environment: env, id, newBase = false, confirmed = [] } = order;
   await using runtime = await plugins.openRuntime(spec.type, env.runtimes[spec.type] ?? {}, opening);
   await using target = await openPlace(plugins, env, spec.dest, await placeOpening(order));
   const workFolder = join(env.stateFolder, 'work', `backup-${id}-${randomBytes(4).toString('hex')}`);
@@ -85,6 +85,8 @@ async function backup(order: RunOrder, spec: BackupSpec, plugins: Plugins): Prom
       sealer,
       newBase,
       newBaseRatio: env.newBaseRatio,
+      verifyMs: env.verifyMs,
+      confirmed,
       signal,
       log,
       progress,

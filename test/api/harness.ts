@@ -76,6 +76,9 @@ function jobService(store: Store, running: ReadonlyMap<number, ProgressEvent>, l
     undo: async (id) => {
       throw new JobError('not_found', `restore ${id} keeps nothing`);
     },
+    confirm: async (id) => {
+      throw new JobError('not_found', `backup ${id} found nothing empty`);
+    },
     purge: async (id) => store.backups.delete(id),
     progress: () => [...running.values()],
     progressOf: (_kind, id) => running.get(id)?.progress,

@@ -88,6 +88,7 @@ t.test('files of others stay, wherever they lie', async (t) => {
   const target = await threeRuns(t);
   const foreign = [
     'backup-metadata',
+    'verified.json',
     'README.txt',
     'image.iso',
     'image-of-mine.tar',
@@ -165,13 +166,16 @@ t.test('a run is found by every name that a client may call it', async (t) => {
   t.equal(await found(), `${record}/${two}`, 'none named, and there is one');
 });
 
-t.test('a newest run that is damaged is told, never passed over', async (t) => {
+t.test('a newest run that is damaged is told, never passed over in silence', async (t) => {
   const target = await threeRuns(t);
   await put(target, `${record}/${three}/manifest.json`, 'damaged');
-  await t.rejects(findRun(target, 'web', never), { code: 'damaged', message: new RegExp(`such as ${two}$`) });
+  const warnings = [{ code: 'run_damaged', count: 1, names: [three] }];
+  t.match(await findRun(target, 'web', never), { manifest: { run: two }, warnings });
   await t.rejects(findRun(target, `web/${three}`, never), { code: 'damaged' });
   t.equal((await findRun(target, `web/${two}`, never)).manifest.run, two, 'an older one can be named');
   await put(target, `${record}/${one}/manifest.json`, 'damaged');
   await put(target, `${record}/${three}/manifest.json`, manifestText(onBase(three)));
-  t.equal((await findRun(target, 'web', never)).manifest.run, three, 'an older one that is damaged does not matter');
+  t.match(await findRun(target, 'web', never), { manifest: { run: three }, warnings: [] }, 'an older one that is damaged does not matter');
+  for (const run of [two, three]) await put(target, `${record}/${run}/manifest.json`, 'damaged');
+  await t.rejects(findRun(target, 'web', never), { code: 'damaged', message: new RegExp(`no run of ${record} is whole; name ${three} `) });
 });

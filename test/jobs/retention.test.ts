@@ -1,10 +1,21 @@
 import t from 'tap';
 import { runsToDelete } from '../../core/jobs/retention.js';
 
+/** `4!` failed its last verification. */
+const runs = (...names: string[]) =>
+  names.map((name) => (name.endsWith('!') ? { run: name.slice(0, -1), failed: ['image.tar'] } : { run: name }));
+
 t.test('the newest stay', async (t) => {
-  t.strictSame(runsToDelete(['4', '3', '2', '1'], 2), ['2', '1']);
-  t.strictSame(runsToDelete(['4', '3'], 2), []);
-  t.strictSame(runsToDelete(['4', '3'], 5), []);
-  t.strictSame(runsToDelete(['4', '3', '2'], 0), [], '0 keeps all');
+  t.strictSame(runsToDelete(runs('4', '3', '2', '1'), 2), ['2', '1']);
+  t.strictSame(runsToDelete(runs('4', '3'), 2), []);
+  t.strictSame(runsToDelete(runs('4', '3'), 5), []);
+  t.strictSame(runsToDelete(runs('4', '3', '2'), 0), [], '0 keeps all');
   t.strictSame(runsToDelete([], 2), []);
+});
+
+t.test('a run that failed its last verification pushes nothing out, and goes with the whole ones beside it', async (t) => {
+  t.strictSame(runsToDelete(runs('5', '4!', '3!', '2', '1'), 2), ['1']);
+  t.strictSame(runsToDelete(runs('5!', '4!', '3!', '2', '1'), 2), []);
+  t.strictSame(runsToDelete(runs('5', '4', '3!', '2!', '1'), 2), ['1'], 'what is older than those that stay, with the next whole one');
+  t.strictSame(runsToDelete(runs('5', '4', '3!'), 2), []);
 });

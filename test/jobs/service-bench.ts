@@ -54,6 +54,7 @@ const environment = {
   shares: {},
   runtimes: {},
   newBaseRatio: 0.5,
+  verifyMs: 0,
   undoMs: 0,
   stallMs: 60_000,
   logLevel: 'info',

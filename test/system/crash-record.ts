@@ -75,7 +75,7 @@ export async function filesIn(folder: string): Promise<string[]> {
 
 /** What lies in the record and is needed by no run. */
 export async function rubbish(record: string, { needed }: RecordCheck): Promise<string[]> {
-  return (await filesIn(record)).filter((file) => file !== 'backup-metadata' && !needed.has(file));
+  return (await filesIn(record)).filter((file) => !['backup-metadata', 'verified.json'].includes(file) && !needed.has(file));
 }
 
 const flags = '--listed-incremental=/dev/null --xattrs --xattrs-include="*" --acls --same-permissions --numeric-owner';

@@ -72,7 +72,20 @@ function runner(runtime: Runtime, work: string): Pick<FaultBench, 'backUp' | 're
   return {
     async backUp(target, { newBase = false, signal = never } = {}) {
       const workFolder = await mkdtemp(join(work, 'run-'));
-      const world = { id: 1, spec, runtime, target, workFolder, newBase, newBaseRatio: 0.5, sealer, signal, log };
+      const world = {
+        id: 1,
+        spec,
+        runtime,
+        target,
+        workFolder,
+        newBase,
+        newBaseRatio: 0.5,
+        verifyMs: 0,
+        confirmed: [],
+        sealer,
+        signal,
+        log,
+      };
       try {
         const lock = (record: string) => lockRecord(target, record, { appliance: 'bench', signal, log, waits: [10] });
         return await backupRun({ ...world, lock, progress: () => undefined, lease: heldLease });
@@ -118,7 +131,7 @@ function judge(target: Target, record: string): Pick<FaultBench, 'runs' | 'damag
       const needed = new Set((await read()).complete.flatMap(filesOf).map(({ path }) => path));
       const there = await readdir(record, { recursive: true, withFileTypes: true }).catch(() => []);
       const paths = there.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name).slice(record.length + 1));
-      return paths.filter((path) => path !== 'backup-metadata' && !needed.has(path));
+      return paths.filter((path) => !['backup-metadata', 'verified.json'].includes(path) && !needed.has(path));
     },
   };
 }

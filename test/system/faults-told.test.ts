@@ -79,7 +79,7 @@ t.test('records that the faults of restores are about', async () => {
 faults('a record that is not as it was written', 'restore', () => damageFaults(bed, records));
 faults('a restore that cannot be', 'restore', () => restoreFaults(bed));
 
-t.test('a manifest that cannot be used is told wherever runs are, never passed over', async (t) => {
+t.test('a manifest that cannot be used is told wherever runs are, never passed over in silence', async (t) => {
   const { older, newer, plain } = records;
   const file = inRecord(bed, 'Plain', `${newer}/manifest.json`);
   for (const [title, make] of Object.entries(brokenManifests(file, newer))) {
@@ -94,8 +94,10 @@ t.test('a manifest that cannot be used is told wherever runs are, never passed o
       `${title}: listed`,
     );
     const plan = (portfolio: string) => a.service.ask('POST', '/restore/plan', restoreBody(from(portfolio)));
-    t.match(await plan('Plain'), { status: 502, json: { error: { message: new RegExp(`such as ${older}`) } } }, `${title}: not restored`);
-    t.match(await plan(`Plain/${older}`), { status: 200, json: { run: older } }, `${title}: the older one, by its name`);
+    const warnings = [{ code: 'run_damaged', count: 1, names: [newer], message: new RegExp(older) }];
+    t.match(await plan('Plain'), { status: 200, json: { run: older, warnings } }, `${title}: the older one is taken, and it is said why`);
+    t.match(await plan(`Plain/${newer}`), { status: 502, json: { error: { message: /manifest/ } } }, `${title}: not restored by its name`);
+    t.match(await plan(`Plain/${older}`), { status: 200, json: { run: older, warnings: [] } }, `${title}: the older one, by its name`);
     await back();
   }
 });

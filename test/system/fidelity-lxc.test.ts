@@ -199,7 +199,8 @@ t.test('retention gives up what is beyond it, and every run that is kept comes b
   }
   const record = join(a.share, 'backups/container-backup@kept');
   const [first, ...rest] = states.map(({ run }) => run);
-  t.same((await readdir(record)).sort(), [first, ...rest.slice(1), 'backup-metadata', 'image.snar.zst', 'image.tar.zst'].sort());
+  const tops = ['backup-metadata', 'image.snar.zst', 'image.tar.zst', 'verified.json'];
+  t.same((await readdir(record)).sort(), [first, ...rest.slice(1), ...tops].sort());
   t.same((await readdir(join(record, first ?? ''))).sort(), ['data.snar.zst', 'data.tar.zst'], 'of a run that is gone, the bases');
   t.match(
     await a.service.call('GET', `/backup/${job}/runs`),

@@ -116,7 +116,7 @@ for (const file of [`${run}/manifest.json`, 'image.tar.zst', `${run}/data.tar.zs
       await make(join(recordOf(name), file));
     }
     for (const name of Object.keys(things)) {
-      const state = await restoredAs('copy', name);
+      const state = await restoredAs('copy', `${name}/${run}`);
       t.match(
         state,
         { result: -1, error: { code: 'damaged', message: new RegExp(`container-backup@${name}/${file}`) } },
@@ -124,6 +124,9 @@ for (const file of [`${run}/manifest.json`, 'image.tar.zst', `${run}/data.tar.zs
       );
       await innocentIsFine(t, name);
       t.equal((await plan(`${name}/${older}`)).status, 200, `${name}: its other run is planned`);
+      const isManifest = file.endsWith('manifest.json');
+      const taken = isManifest ? { run: older, warnings: [{ code: 'run_damaged', names: [run], message: /manifest.json/ }] } : { run };
+      t.match((await plan(name)).json, taken, `${name}: when none is named, the newest manifest that can be used counts`);
     }
     t.same(
       (await readdir(a.lxcPath)).filter((name) => name !== '.container-backup'),
@@ -148,8 +151,9 @@ t.test('a record that is a file, a link, or that may not be entered', async (t) 
 t.test('a run folder that was renamed is no run under its new name', async (t) => {
   await cp(sample, recordOf('renamed'), { recursive: true });
   await rename(join(recordOf('renamed'), run), join(recordOf('renamed'), '2026-11-25_00-00-00'));
-  t.match(await plan('renamed'), { status: 502, text: new RegExp(`is the manifest of ${run}; the folder was renamed; name another run`) });
-  t.equal((await plan(`renamed/${older}`)).status, 200);
+  const text = new RegExp(`is the manifest of ${run}; the folder was renamed`);
+  t.match(await plan('renamed/2026-11-25_00-00-00'), { status: 502, text });
+  t.match((await plan('renamed')).json, { run: older, warnings: [{ code: 'run_damaged', message: text }] });
   await rm(recordOf('renamed'), { recursive: true });
 });
 

@@ -50,7 +50,7 @@ export async function strayFiles(root: string, record: string): Promise<string[]
   const folder = join(root, record);
   const entries = await readdir(folder, { recursive: true, withFileTypes: true });
   const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name).slice(folder.length + 1));
-  const needed = new Set(['backup-metadata']);
+  const needed = new Set(['backup-metadata', 'verified.json']);
   for (const manifest of files.filter((file) => file.endsWith('/manifest.json'))) {
     needed.add(manifest);
     const archives = part(JSON.parse((await readFile(join(folder, manifest), 'utf8')).split('\n')[0] ?? ''), 'archives');

@@ -1,0 +1,12 @@
+/** A person says that what a run found empty is to be empty. */
+import { type BackupRecord, type BackupSpec, JobError } from './job.js';
+import type { JobsOfKind } from './kind.js';
+
+/** @throws JobError not_found: the job is gone, or its last run found nothing empty */
+export function confirmed(backups: JobsOfKind<BackupSpec>, id: number): Promise<BackupRecord> {
+  return backups.amend(id, (state) => {
+    if (state.emptied === undefined)
+      throw new JobError('not_found', `the last run of backup ${id} found no source empty; nothing waits to be confirmed`);
+    return { ...state, confirmed: state.emptied };
+  });
+}
