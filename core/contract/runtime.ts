@@ -123,7 +123,18 @@ export interface Placement {
   readonly warnings: readonly Warning[];
 }
 
-/** The placement is as `Runtime.places` foretold it. */
+/** What committing a plan would do and run into, all of it judged at one moment. */
+export interface Preview extends Placement {
+  /** `volume_in_use`: a running container uses what would be replaced, and the restore is refused; all others are told and leave
+   *  a new container stopped, or need nothing. */
+  readonly conflicts: readonly Conflict[];
+  /** Every right over the host that the described container would have beyond an ordinary one, as the plan's remap leaves it:
+   *  sorted, each once, in stable text. Complete: what is not listed must not be had, so what the plugin does not know is
+   *  listed. */
+  readonly grants: readonly Grant[];
+}
+
+/** The placement is as `Runtime.preview` foretold it. */
 export interface Committed extends Placement {
   readonly conflicts: readonly Conflict[];
   readonly undo?: string;
@@ -164,15 +175,11 @@ export interface Runtime extends AsyncDisposable {
   pause(id: string): Promise<AsyncDisposable>;
   /** Thaws; fine when it is not frozen. For leases that outlived their worker. */
   resume(id: string): Promise<void>;
-  /** Every right over the host that the described container would have beyond an ordinary one, as the plan's remap leaves it:
-   *  sorted, each once, in stable text. Complete: what is not listed must not be had, so what the plugin does not know is
-   *  listed. `shares`: folders whose contents any container may have. */
-  grants(plan: RestorePlan, o: { readonly shares: readonly string[] }): Promise<readonly Grant[]>;
-  /** What committing the plan would run into. `volume_in_use`: a running container uses what would be replaced, and the
-   *  restore is refused; all others are told and leave a new container stopped, or need nothing. */
-  conflicts(plan: RestorePlan): Promise<readonly Conflict[]>;
-  /** What committing the plan does with each source that the description names. */
-  places(plan: RestorePlan): Promise<Placement>;
+  /** All that a restore is planned and judged by, in one look at the engine; nothing is made. The places are those of each
+   *  source that the description names. `shares`: folders whose contents any container may have.
+   *  @throws PluginError invalid, unsupported, exists (what the plan or its remap asks for cannot be done) */
+  preview(plan: RestorePlan, o: { readonly shares: readonly string[] }): Promise<Preview>;
+  /** Decides for itself where everything goes: time has passed since the preview, and what it builds must fit what is there. */
   draft(plan: RestorePlan, o: { signal: AbortSignal }): Promise<Draft>;
   /** Brings back what a commit replaced, in its former state; what replaced it is gone.
    *  @throws PluginError not_found: it was dropped, its time has passed, or its container was removed by hand

@@ -2,7 +2,7 @@
  *  sealed is restored as it was; for anything else a client has to send the digest of the rights that the plan lists. */
 import { createHash } from 'node:crypto';
 import { isOwnManifest, type Manifest, type Sealer } from '../archive/index.js';
-import { type Grant, PluginError, type RestorePlan, type Runtime } from '../contract/index.js';
+import { type Grant, PluginError } from '../contract/index.js';
 import { openVault } from '../secrets.js';
 
 /** @throws Error when the appliance's key is damaged */
@@ -11,24 +11,16 @@ export async function openSealer(stateFolder: string): Promise<Sealer> {
   return { appliance: vault.mac('', 'appliance').slice(0, 16), mac: (text) => vault.mac(text, 'manifest') };
 }
 
-export interface ConsentWorld {
-  readonly runtime: Runtime;
-  readonly sealer: Sealer;
-  /** Folders of the configured shares: what lies in them is no right over the host. */
-  readonly shares: readonly string[];
-}
-
 export interface Asked {
   readonly grants: readonly Grant[];
   /** What a client must send as `consent`; undefined when nothing is asked. */
   readonly consent?: string;
 }
 
-/** @param plan is made of this very manifest: nothing is read twice, so that what is asked for is what is built */
-export async function askedConsent({ runtime, sealer, shares }: ConsentWorld, plan: RestorePlan, manifest: Manifest): Promise<Asked> {
-  const grants = await runtime.grants(plan, { shares });
+/** @param grants of a plan that is made of this very manifest: nothing is read twice, so that what is asked for is what is built */
+export function askedConsent(sealer: Sealer, grants: readonly Grant[], manifest: Manifest): Asked {
   if (grants.length === 0 || isOwnManifest(manifest, sealer)) return { grants };
-  return { grants, consent: digestOf(plan.description.type, grants) };
+  return { grants, consent: digestOf(manifest.container.type, grants) };
 }
 
 const shownGrants = 5;

@@ -151,11 +151,9 @@ async function plannedRestore(deps: ReaderDeps, target: Target, spec: RestoreSpe
   const runtime = deps.runtime(spec.type);
   const { record, manifest, whole, warnings } = await restoredRun(target, spec, signal);
   const plan = await restorePlan(runtime, spec, manifest);
-  const conflicts = await runtime.conflicts(plan);
-  const placement = await runtime.places(plan);
-  refuseNestedPlaces(placement, manifest);
-  const world = { runtime, sealer: await openSealer(stateFolder), shares: Object.values(shares) };
-  const asked = await askedConsent(world, plan, whole);
+  const preview = await runtime.preview(plan, { shares: Object.values(shares) });
+  refuseNestedPlaces(preview, manifest);
+  const asked = askedConsent(await openSealer(stateFolder), preview.grants, whole);
   const archives = neededArchives(manifest, plan.action);
   return {
     action: plan.action,
@@ -164,9 +162,9 @@ async function plannedRestore(deps: ReaderDeps, target: Target, spec: RestoreSpe
     run: manifest.run,
     size: sizeOf(archives),
     space: sizeOf(archives),
-    conflicts,
-    places: placement.places,
-    warnings: [...warnings, ...placeWarnings(placement)],
+    conflicts: preview.conflicts,
+    places: preview.places,
+    warnings: [...warnings, ...placeWarnings(preview)],
     ...asked,
     steps: stepsOf(plan, manifest, { archives: archives.length, record }),
   };

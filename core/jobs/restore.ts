@@ -1,6 +1,16 @@
 /** One restore: a run's archives, checked byte by byte, into a draft that is swapped in only when all of it is there. */
 import { pipeline, type Readable } from 'node:stream';
-import { type ArchiveEntry, checkStored, extractLevel, imageSource, type Manifest, Meter, setFlags, zstdStream } from '../archive/index.js';
+import {
+  type ArchiveEntry,
+  checkStored,
+  extractLevel,
+  imageSource,
+  type Manifest,
+  Meter,
+  type Sealer,
+  setFlags,
+  zstdStream,
+} from '../archive/index.js';
 import {
   anySignal,
   type Conflict,
@@ -16,14 +26,18 @@ import {
   type Target,
   type Warning,
 } from '../contract/index.js';
-import { askedConsent, type ConsentWorld, requireConsent } from './consent.js';
+import { askedConsent, requireConsent } from './consent.js';
 import { containerOf, type RestoreSpec, type Undo } from './job.js';
 import { type FoundRun, findRun } from './records.js';
 import { chosenPart, neededArchives, refuseNested, refuseNestedPlaces } from './restored-part.js';
 import { allInTurns, sourcesAtOnce } from './turns.js';
 
-export interface RestoreWorld extends ConsentWorld {
+export interface RestoreWorld {
   readonly spec: RestoreSpec;
+  readonly runtime: Runtime;
+  readonly sealer: Sealer;
+  /** Folders of the configured shares: what lies in them is no right over the host. */
+  readonly shares: readonly string[];
   readonly target: Target;
   /** How long what is replaced is kept. */
   readonly undoMs: number;
@@ -99,9 +113,10 @@ export async function restoreRun(world: RestoreWorld): Promise<RestoreOutcome> {
   const found = await restoredRun(target, spec, signal);
   const until = Date.now() + world.undoMs;
   const plan = { ...(await restorePlan(runtime, spec, found.manifest)), ...(world.undoMs > 0 && { undoUntil: until }) };
-  refuseNestedPlaces(await runtime.places(plan), found.manifest);
-  requireConsent(await askedConsent(world, plan, found.whole), spec.consent);
-  await refuseBlocking(runtime, plan);
+  const preview = await runtime.preview(plan, { shares: world.shares });
+  refuseNestedPlaces(preview, found.manifest);
+  requireConsent(askedConsent(world.sealer, preview.grants, found.whole), spec.consent);
+  refuseBlocking(preview.conflicts);
   await checkPieces(target, found, plan);
   const draft = await runtime.draft(plan, { signal });
   try {
@@ -130,8 +145,8 @@ export function placeWarnings({ places, warnings }: Placement): Warning[] {
   return [...warnings, ...joined];
 }
 
-async function refuseBlocking(runtime: Runtime, plan: RestorePlan): Promise<void> {
-  const [first] = (await runtime.conflicts(plan)).filter(({ code }) => code === blocking);
+function refuseBlocking(conflicts: readonly Conflict[]): void {
+  const first = conflicts.find(({ code }) => code === blocking);
   if (first) throw new PluginError('in_use', `${first.what}: ${first.fix}, then restore again`);
 }
 

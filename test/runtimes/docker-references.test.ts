@@ -4,6 +4,7 @@ import type { Runtime } from '../../core/contract/index.js';
 import plugin from '../../plugins/runtimes/docker/index.js';
 import { type Fields, fields, text, texts } from '../../plugins/runtimes/docker/narrow.js';
 import { fill, planOf, rejectsWith, type Saved, save, stateOf } from '../conformance/runtime/index.js';
+import { conflictsOf } from '../conformance/runtime/preview.js';
 import { startDockerd } from '../support/dockerd.js';
 import { freePort } from '../support/free-port.js';
 
@@ -44,7 +45,7 @@ test('a container that shares what another one has is kept and found by name', a
     t.match(kept, { [field]: 'container:vpn', VolumesFrom: ['vpn:ro'] });
 
     const dependent = [{ code: 'dependent', what: new RegExp(`^${name} shares the ${what} of vpn`), fix: new RegExp(`Restore ${name}`) }];
-    t.match(await runtime.conflicts(planOf(vpn, 'vpn', 'replace')), dependent, 'the plan names it');
+    t.match(await conflictsOf(runtime, planOf(vpn, 'vpn', 'replace')), dependent, 'the plan names it');
     t.match(await restored(vpn, 'vpn', 'replace'), dependent, 'so does the result');
     const state = await stateOf(runtime, name); // the end of a process namespace ends all in it
     t.strictSame(await restored(saved, name, 'replace'), []);
@@ -66,19 +67,19 @@ test('what it names is missing or stopped: it is made and left stopped, or refus
     { code: 'reference_missing', what: 'It shares the network of gone, which is not there', fix: 'Restore gone, or make it' },
   ];
   for (const [name, saved] of Object.entries({ 'of-PidMode': pid, 'of-IpcMode': ipc })) {
-    t.match(await runtime.conflicts(planOf(saved, `${name}-2`, 'create')), [{ code: 'reference_missing' }]);
+    t.match(await conflictsOf(runtime, planOf(saved, `${name}-2`, 'create')), [{ code: 'reference_missing' }]);
     await rejectsWith(t, 'conflict', restored(saved, `${name}-2`, 'create'));
   }
   await rejectsWith(t, 'conflict', restored(net, 'of-NetworkMode', 'replace'));
   t.equal(await stateOf(runtime, 'of-NetworkMode'), 'running', 'the one that runs is not touched');
-  t.strictSame(await runtime.conflicts(planOf(net, 'copy', 'create')), missing);
+  t.strictSame(await conflictsOf(runtime, planOf(net, 'copy', 'create')), missing);
   t.strictSame(await restored(net, 'copy', 'create'), missing);
   t.equal(await stateOf(runtime, 'copy'), 'stopped');
   t.not((await hostOf('copy')).NetworkMode, `container:${id}`);
 
   await make('gone');
   await docker.client.json('POST', '/containers/gone/stop?t=0');
-  t.match(await runtime.conflicts(planOf(net, 'copy', 'replace')), [{ code: 'reference_stopped', fix: 'Start gone' }]);
+  t.match(await conflictsOf(runtime, planOf(net, 'copy', 'replace')), [{ code: 'reference_stopped', fix: 'Start gone' }]);
   await docker.client.json('POST', '/containers/gone/start');
   await docker.client.json('POST', '/containers/copy/start');
   t.equal(await stateOf(runtime, 'copy'), 'running', 'with the fix it starts');
@@ -101,9 +102,9 @@ test('a container that a legacy link gave another name is known by its own', asy
   await docker.removeContainer('other');
 
   const saved = await save(t, runtime, 'web');
-  t.match(await runtime.conflicts(planOf(saved, 'web', 'replace')), [{ code: 'dependent', what: 'app has a link to web and loses it' }]);
+  t.match(await conflictsOf(runtime, planOf(saved, 'web', 'replace')), [{ code: 'dependent', what: 'app has a link to web and loses it' }]);
   const taken = [{ code: 'port_taken', what: `Port tcp/${port} is held by container web` }];
-  t.match(await runtime.conflicts(planOf(saved, 'twin', 'create')), taken);
+  t.match(await conflictsOf(runtime, planOf(saved, 'twin', 'create')), taken);
   const app = await save(t, runtime, 'app');
   t.strictSame(await restored(app, 'app', 'replace'), [], 'the link comes back');
   t.strictSame((await hostOf('app')).Links, ['/web:/app/alias']);

@@ -6,6 +6,7 @@ import plugin from '../../plugins/runtimes/docker/index.js';
 import { type Fields, fields, text } from '../../plugins/runtimes/docker/narrow.js';
 import { childOutput } from '../../plugins/shared/child.js';
 import { fill, planOf, rejectsWith, type Saved, save, stateOf } from '../conformance/runtime/index.js';
+import { conflictsOf } from '../conformance/runtime/preview.js';
 import { startDockerd } from '../support/dockerd.js';
 
 const { signal } = new AbortController();
@@ -64,7 +65,7 @@ test('a volume that leads to a folder is read and replaced there, whether its co
     t.match(saved.description.volume, [{ name: 'bv', origin: 'new', path: device, mountpoint: '/data' }]);
     await writeFile(`${device}/file`, 'later');
     await writeFile(`${device}/more`, 'later');
-    t.strictSame(await runtime.conflicts(planOf(saved, 'bound', 'replace')), []);
+    t.strictSame(await conflictsOf(runtime, planOf(saved, 'bound', 'replace')), []);
     await restored(saved, 'bound', 'replace', 'discard');
     t.strictSame((await readdir(device)).sort(), ['file', 'more'], 'a discard leaves it alone');
     await restored(saved, 'bound', 'replace');
@@ -100,7 +101,7 @@ test('it comes back with its driver, options and labels, and a clone has a plain
     if (state !== 'gone') await mkdir(device, { recursive: true });
     if (state === 'full') await writeFile(`${device}/later`, 'later');
     const found = await readdir(device).catch(() => 'gone');
-    t.strictSame(await runtime.conflicts(planOf(saved, 'back', 'create')), []);
+    t.strictSame(await conflictsOf(runtime, planOf(saved, 'back', 'create')), []);
     await restored(saved, 'back', 'create', 'discard');
     t.equal(await volumeOf('kept'), undefined);
     t.strictSame(
@@ -159,7 +160,7 @@ test('a volume on a server is read while its container runs, and fails the run o
   t.ok(listed.includes('./file\n') && !listed.includes('near/file'), 'it holds its files, not those of what is mounted inside');
 
   const inPlace = planOf(saved, 'away', 'replace');
-  t.match(await runtime.conflicts(inPlace), [{ code: 'volume_on_server', what: new RegExp(`^Volume far lies on ext4 ${loop}`) }]);
+  t.match(await conflictsOf(runtime, inPlace), [{ code: 'volume_on_server', what: new RegExp(`^Volume far lies on ext4 ${loop}`) }]);
   await rejectsWith(t, 'unsupported', restored(saved, 'away', 'replace'));
   t.equal(await stateOf(runtime, 'away'), 'running');
   await docker.exec('away', '[ -e /data/file ]');
@@ -181,7 +182,7 @@ test('a volume on a server is read while its container runs, and fails the run o
   await restored(rest, 'away', 'replace');
   t.strictSame(await volumeOf('far'), before, 'a run without it leaves it mounted as it is');
   await docker.removeContainer('away');
-  t.match(await runtime.conflicts(planOf(saved, 'away', 'create')), [{ code: 'volume_moved' }]);
+  t.match(await conflictsOf(runtime, planOf(saved, 'away', 'create')), [{ code: 'volume_moved' }]);
   await restored(rest, 'away', 'create');
   t.strictSame(await volumeOf('far'), before, 'and makes it anew as it was');
   await docker.exec('away', '[ -e /data/file ]');

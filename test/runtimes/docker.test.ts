@@ -9,6 +9,7 @@ import plugin from '../../plugins/runtimes/docker/index.js';
 import { fields, items, text } from '../../plugins/runtimes/docker/narrow.js';
 import { childOutput } from '../../plugins/shared/child.js';
 import { fill, planOf, rejectsWith, runtimeConformance, type Saved, save, stateOf } from '../conformance/runtime/index.js';
+import { conflictsOf } from '../conformance/runtime/preview.js';
 import { type Dockerd, startDockerd } from '../support/dockerd.js';
 
 const { signal } = new AbortController();
@@ -199,7 +200,7 @@ test('tells a port that another process listens on', async (t) => {
   const ports = `"PortBindings":{"80/tcp":[{"HostIp":"","HostPort":"${port}"}]}`;
   const native = { format: 'docker-inspect', text: saved.description.native.text.replace(/"PortBindings":(\{\}|null)/, ports) };
   const plan = planOf({ ...saved, description: { ...saved.description, native } }, 'port2', 'create');
-  t.match(await runtime.conflicts(plan), [{ code: 'port_taken' }]);
+  t.match(await conflictsOf(runtime, plan), [{ code: 'port_taken' }]);
 });
 
 test('swaps the entries of a mount point, and back when it fails', async (t) => {

@@ -8,6 +8,7 @@ import { fields } from '../../plugins/runtimes/docker/narrow.js';
 import { DockerRuntime } from '../../plugins/runtimes/docker/runtime.js';
 import { grantsOf as lxcGrants } from '../../plugins/runtimes/lxc/grants.js';
 import { LxcRuntime } from '../../plugins/runtimes/lxc/runtime.js';
+import { grantsOf } from '../conformance/runtime/preview.js';
 import { ownDockerd } from '../support/appliance.js';
 import { makeLxcContainer, makeLxcPath } from '../support/lxc.js';
 import { type DockerChange, dockerRights, lxcOrdinary, lxcRights } from './grant-tables.js';
@@ -143,12 +144,12 @@ t.test('Docker: an ordinary container of a real engine has no rights', async (t)
       const description = await engine.describe(name);
       const sources = (await engine.sources(name)).map(({ name, origin, kind }) => ({ name, origin, kind }));
       const plan = planOf(description, { action, sources, ...(action === 'create' && { container: `${name}-clone` }) });
-      t.same(await engine.grants(plan, { shares: [share] }), [], `${name}, ${action}`);
+      t.same(await grantsOf(engine, plan, [share]), [], `${name}, ${action}`);
     }
   }
   const body = { ...run, HostConfig: { Privileged: true, PidMode: 'host' } }; // only created: not every machine could start it
   await docker.client.json('POST', '/containers/create?name=privileged', { body });
-  const found = await engine.grants(planOf(await engine.describe('privileged')), { shares: [share] });
+  const found = await grantsOf(engine, planOf(await engine.describe('privileged')), [share]);
   t.match(
     lines(found).filter((line) => /^(privileged|host_namespace)/.test(line)),
     ['host_namespace PidMode host', 'privileged Privileged true'],
@@ -180,10 +181,10 @@ t.test('LXC: each line that reaches beyond the container is listed, and nothing 
 t.test('LXC: an ordinary container has no rights', async (t) => {
   for (const shifted of [false, true]) {
     const plan = await lxcPlan([], shifted);
-    t.same(await lxc.grants(plan, { shares: [share] }), [], `shifted ${shifted}`);
-    t.same(await lxc.grants({ ...plan, container: 'clone' }, { shares: [share] }), []);
+    t.same(await grantsOf(lxc, plan, [share]), [], `shifted ${shifted}`);
+    t.same(await grantsOf(lxc, { ...plan, container: 'clone' }, [share]), []);
   }
-  for (const more of lxcOrdinary) t.same(await lxc.grants(await lxcPlan([more]), { shares: [share] }), [], more);
+  for (const more of lxcOrdinary) t.same(await grantsOf(lxc, await lxcPlan([more]), [share]), [], more);
 });
 
 t.test('LXC: a folder of the host is a right by the description alone, unless the client sends it elsewhere', async (t) => {
@@ -193,8 +194,8 @@ t.test('LXC: a folder of the host is a right by the description alone, unless th
     { name: 'cron', origin: 'host', path: '/etc/cron.d', mountpoint: '/x', read_only: false, shared_with: [] } as const,
   ];
   const writing = { ...plan, description: { ...description, volume } };
-  t.same(lines(await lxc.grants(writing, { shares: [share] })), ['system_path /etc/cron.d at /x']);
-  t.same(await lxc.grants({ ...writing, remap: { volumes: { cron: '/srv/cron' } } }, { shares: [share] }), []);
+  t.same(lines(await grantsOf(lxc, writing, [share])), ['system_path /etc/cron.d at /x']);
+  t.same(await grantsOf(lxc, { ...writing, remap: { volumes: { cron: '/srv/cron' } } }, [share]), []);
 });
 
 t.test('a list of rights is sorted, holds each once, and shows no text that passes for another', async (t) => {
@@ -205,7 +206,7 @@ t.test('a list of rights is sorted, holds each once, and shows no text that pass
     'lxc.hook.mount = /a',
     'lxc.hook.mount = /\u202egro',
   ]);
-  t.same(lines(await lxc.grants(plan, { shares: [] })), [
+  t.same(lines(await grantsOf(lxc, plan, [])), [
     'hook lxc.hook.mount = /\\u{202e}gro',
     'hook lxc.hook.mount = /a',
     'hook lxc.hook.mount = /b',

@@ -111,14 +111,8 @@ class GeneratedRuntime implements Runtime {
   async draft(plan: RestorePlan): Promise<Draft> {
     return new GeneratedDraft(plan, join(this.context.stateFolder, plan.container), this.failure);
   }
-  async conflicts(): Promise<[]> {
-    return [];
-  }
-  async places(): Promise<{ places: []; warnings: [] }> {
-    return { places: [], warnings: [] };
-  }
-  async grants(): Promise<[]> {
-    return [];
+  async preview(): Promise<{ conflicts: []; grants: []; places: []; warnings: [] }> {
+    return { conflicts: [], grants: [], places: [], warnings: [] };
   }
   async resume(): Promise<void> {}
   async undo(): Promise<void> {}

@@ -22,7 +22,7 @@ const runtime = {
   version: async () => 'one',
   async *list() { yield { id: 'only', name: 'only', image: '', state: 'stopped', type: 'good' }; },
   describe: none, sources: none, image: none, pause: none, draft: none,
-  conflicts: async () => [], grants: async () => [],
+  preview: async () => ({ conflicts: [], grants: [], places: [], warnings: [] }),
   resume: async () => undefined, undo: async () => undefined, dropUndo: async () => undefined, recover: async () => undefined,
   [Symbol.asyncDispose ?? Symbol.for('Symbol.asyncDispose')]: async () => undefined,
 };

@@ -1,7 +1,8 @@
 import type { Committed, Conflict, RestorePlan } from '../../../core/contract/index.js';
 import { PluginError } from '../../../core/contract/index.js';
+import { missingConflicts } from '../../shared/conflicts.js';
 import { keptBytes, refuseRunning, type Swaps, swapPlaces } from '../../shared/swap/index.js';
-import { missingConflicts, startConflicts } from './conflicts.js';
+import { missingMounts, startConflicts } from './conflicts.js';
 import { engine } from './engine.js';
 import type { Inspect } from './inspect.js';
 import { isNewContainer, type Journal, type Own, oldName } from './journal.js';
@@ -57,7 +58,7 @@ async function swap(deps: SwapDeps, { journal, restart }: Filled): Promise<void>
 /** What keeps the new container from being started. */
 async function conflictsOf({ client }: SwapDeps, { plan, inspect, decisions }: Filled): Promise<readonly Conflict[]> {
   if (plan.action === 'replace') return dependentConflicts(client, plan.container);
-  return [...missingConflicts(decisions), ...(await startConflicts(client, inspect, ''))];
+  return [...missingConflicts(missingMounts(decisions)), ...(await startConflicts(client, inspect, ''))];
 }
 
 /** Swaps the draft in. On any failure everything is as it was, and the error says why. The commit point is the journal's
@@ -67,7 +68,9 @@ export async function commitDraft(deps: CommitDeps, filled: Filled): Promise<Com
   const { client, journals } = deps;
   const replace = plan.action === 'replace';
   if (replace) await noteOld(deps, journal);
-  // what is not there yet, as a clone's copy, is nobody's
+  // Asked again, and only this: filling the draft may take hours, and another container may have been started on what is moved
+  // next. Where things go was decided with the draft, and each place is looked at as it is in its turn of the swap. What is not
+  // there yet, as a clone's copy, is nobody's.
   const replaced = journal.places.filter(({ had }) => had);
   refuseRunning(plan.container, replaced, await dockerUsers(client, plan.container));
   const conflicts = await conflictsOf(deps, filled);

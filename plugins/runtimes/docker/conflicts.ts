@@ -1,11 +1,12 @@
 import { readFile } from 'node:fs/promises';
-import type { Conflict, RestorePlan } from '../../../core/contract/index.js';
+import type { Conflict, Preview, RestorePlan } from '../../../core/contract/index.js';
+import { type MissingMount, missingConflicts, userConflicts } from '../../shared/conflicts.js';
 import type { Client } from './client.js';
 import { engine } from './engine.js';
 import { type Inspect, nameOf } from './inspect.js';
 import { count, fields, items, text } from './narrow.js';
 import { networkAddresses } from './networks.js';
-import { type Decision, decidePlaces } from './placement.js';
+import { type Decision, decidePlaces, placementOf } from './placement.js';
 import { userNetworks } from './recipe.js';
 import { dependentConflicts, referenceConflicts } from './references.js';
 import { plannedInspect } from './remap.js';
@@ -79,31 +80,14 @@ export async function startConflicts(client: Client, inspect: Inspect, replaced:
   return [...found, ...(await referenceConflicts(client, inspect))];
 }
 
-/** Running containers that use what is replaced stand in the way; stopped ones are only named. */
-function userConflicts(decisions: readonly Decision[]): Conflict[] {
-  const replaced = decisions.filter(({ action }) => action === 'restore');
-  const users = replaced.flatMap(({ users, after }) => users.map((user) => ({ ...user, after })));
-  const named = users.filter((user, n) => users.findIndex((one) => one.container === user.container && one.after === user.after) === n);
-  return named.map(({ container, running, after }) => {
-    const what = `${container} uses ${after} too`;
-    if (running) return { code: 'volume_in_use', what, fix: `Stop ${container} first` };
-    return { code: 'volume_shared', what, fix: `${container} will find the restored files; nothing needs to be done` };
-  });
-}
-
-/** Folders and volumes that are to be mounted as they are, and are not there. */
-export function missingConflicts(decisions: readonly Decision[]): Conflict[] {
-  return decisions
+/** The mounts that would have nothing to show. */
+export const missingMounts = (decisions: readonly Decision[]): MissingMount[] =>
+  decisions
     .filter(({ missing }) => missing)
-    .map(({ mount, after }) => ({
-      code: 'folder_missing',
-      what: `${after}, mounted at ${mount.destination}, is not there and is not restored`,
-      fix: `Bring it back, or give another with remap.volumes for ${mount.source_name}; then start the container`,
-    }));
-}
+    .map(({ mount, after }) => ({ after, mountpoint: mount.destination, source: mount.source_name }));
 
-/** All that committing the plan would run into. */
-export async function planConflicts(client: Client, plan: RestorePlan): Promise<readonly Conflict[]> {
+/** All that committing the plan would do with its mounts, and run into. */
+export async function previewPlan(client: Client, plan: RestorePlan): Promise<Omit<Preview, 'grants'>> {
   const inspect = plannedInspect(plan);
   const containers = await engine.containers(client);
   const present = containers.some((container) => nameOf(container) === plan.container);
@@ -118,7 +102,8 @@ export async function planConflicts(client: Client, plan: RestorePlan): Promise<
   const replaced = plan.action === 'replace' ? plan.container : '';
   const current = present ? await engine.inspect(client, plan.container) : undefined;
   const decisions = await decidePlaces(client, plan, inspect, current);
-  found.push(...userConflicts(decisions), ...missingConflicts(decisions));
+  found.push(...userConflicts(decisions), ...missingConflicts(missingMounts(decisions)));
   if (plan.action === 'replace') found.push(...(await dependentConflicts(client, plan.container)));
-  return [...found, ...(await startConflicts(client, inspect, replaced))];
+  found.push(...(await startConflicts(client, inspect, replaced)));
+  return { conflicts: found, ...placementOf(plan, decisions) };
 }

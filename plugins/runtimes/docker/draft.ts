@@ -2,6 +2,7 @@ import { mkdir, readdir, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Readable } from 'node:stream';
 import { type Committed, type Draft, PluginError, type RestorePlan } from '../../../core/contract/index.js';
+import { missingConflicts } from '../../shared/conflicts.js';
 import { isPartial } from '../../shared/placement.js';
 import { realPath } from '../../shared/places.js';
 import {
@@ -15,9 +16,8 @@ import {
   removeParents,
   syncFilled,
 } from '../../shared/swap/index.js';
-import type { Client } from './client.js';
 import { type CommitDeps, commitDraft } from './commit.js';
-import { missingConflicts } from './conflicts.js';
+import { missingMounts } from './conflicts.js';
 import { engine } from './engine.js';
 import { bringImage, hasImage, withImageName } from './images.js';
 import { checkName, type Inspect, nameOf } from './inspect.js';
@@ -25,7 +25,7 @@ import { type Journal, noOwn, temporaryName } from './journal.js';
 import { type Layout, layOut } from './layout.js';
 import { fields, text } from './narrow.js';
 import { ensureNetworks } from './networks.js';
-import { decidePlaces } from './placement.js';
+import { type Decision, decidePlaces } from './placement.js';
 import { recipe } from './recipe.js';
 import { refuseLacks } from './references.js';
 import { plannedInspect } from './remap.js';
@@ -36,6 +36,8 @@ interface Plans {
   readonly plan: RestorePlan;
   /** What is to be made. */
   readonly inspect: Inspect;
+  /** Where its mounts go. */
+  readonly decisions: readonly Decision[];
   /** What is replaced. */
   readonly current?: Inspect;
 }
@@ -105,9 +107,9 @@ class DockerDraft implements Draft {
     return plans.plan.sources.some(({ name }) => name === 'rootfs') ? new Map([['rootfs', upper], ...folders]) : folders;
   }
 
-  private async create({ sources, decisions }: Layout): Promise<string> {
+  private async create({ sources }: Layout): Promise<string> {
     const { journal } = this;
-    const { inspect } = this.plans;
+    const { inspect, decisions } = this.plans;
     const { client } = this.deps;
     const absent = decisions.filter(({ missing, mount }) => missing && mount.type === 'bind').map(({ after }) => after);
     const image = { digest: this.digest, wanted: text(inspect.config.Image), signal: this.signal };
@@ -135,7 +137,7 @@ class DockerDraft implements Draft {
     if (!layout || (!layer && !this.isPart)) throw new PluginError('invalid', 'Nothing was made yet: ask for the folders first');
     if (layer) await this.finishLayer(layer);
     await syncFilled(journal.places); // durable before anything that exists is touched
-    const result = await commitDraft(this.deps, { ...plans, journal, decisions: layout.decisions, restart: this.restart });
+    const result = await commitDraft(this.deps, { ...plans, journal, restart: this.restart });
     this.ended = true;
     return result;
   }
@@ -181,8 +183,8 @@ async function withFolders<T>([first, ...rest]: readonly string[], action: () =>
 }
 
 /** A running container could not be started again: it goes on as it is. @throws PluginError conflict */
-async function refuseMissing(client: Client, plan: RestorePlan, inspect: Inspect, current: Inspect): Promise<void> {
-  const [first] = missingConflicts(await decidePlaces(client, plan, inspect, current));
+function refuseMissing(plan: RestorePlan, decisions: readonly Decision[]): void {
+  const [first] = missingConflicts(missingMounts(decisions));
   if (first) throw new PluginError('conflict', `${first.what}, and ${plan.container} runs: ${first.fix}`);
 }
 
@@ -195,12 +197,13 @@ export async function openDraft(deps: CommitDeps, plan: RestorePlan, signal: Abo
   if (plan.action === 'replace' && !holder) throw new PluginError('not_found', `There is no container named ${plan.container}`);
   await refuseLacks(deps.client, plan, inspect);
   const current = holder ? await engine.inspect(deps.client, plan.container) : undefined;
-  if (current && current.state !== 'stopped') await refuseMissing(deps.client, plan, inspect, current);
+  const decisions = await decidePlaces(deps.client, plan, inspect, current);
+  if (current && current.state !== 'stopped') refuseMissing(plan, decisions);
   const journal = deps.journals.create(plan.container, noOwn());
   await deps.journals.write(journal);
   try {
     const needsImage = !(await hasImage(deps, journal, plan.image?.digest ?? inspect.imageId, signal));
-    return new DockerDraft(deps, { plan, inspect, ...(current && { current }) }, journal, signal, needsImage);
+    return new DockerDraft(deps, { plan, inspect, decisions, ...(current && { current }) }, journal, signal, needsImage);
   } catch (error) {
     await discardDraft(deps, journal);
     await deps.journals.remove(journal);

@@ -5,13 +5,12 @@ import type { Client } from './client.js';
 import { engine } from './engine.js';
 import type { Inspect } from './inspect.js';
 import { type Fields, fields } from './narrow.js';
-import { type Decision, decidePlaces } from './placement.js';
+import type { Decision } from './placement.js';
 import type { MountSource } from './recipe.js';
 import { foreignLabels } from './remap.js';
 import { makeVolume, placeNewVolume, refuseServerVolume, toldVolume } from './volumes.js';
 
 export interface Layout {
-  readonly decisions: readonly Decision[];
   /** By source name; outer folders come first. */
   readonly places: ReadonlyMap<string, Place>;
   /** By destination in the container, where it differs from the text. */
@@ -28,19 +27,16 @@ function labelsOf(told: Fields, clone: boolean): Fields {
   return Object.fromEntries(Object.entries(labels).filter(([name]) => !clone || !foreignLabels.test(name)));
 }
 
-/** Decides where each mount of the new container lies, and makes the volumes. Each is told to `made` before it exists.
- *  @throws PluginError invalid, exists, unsupported */
-export async function layOut(
-  client: Client,
-  {
-    plan,
-    inspect,
-    current,
-    id,
-  }: { readonly plan: RestorePlan; readonly inspect: Inspect; readonly current?: Inspect; readonly id: string },
-  made: Made,
-): Promise<Layout> {
-  const decisions = await decidePlaces(client, plan, inspect, current);
+interface LayoutPlan {
+  readonly plan: RestorePlan;
+  readonly inspect: Inspect;
+  readonly decisions: readonly Decision[];
+  readonly id: string;
+}
+
+/** Finds where each mount of the new container lies, as was decided, and makes the volumes. Each is told to `made` before it
+ *  exists. @throws PluginError unsupported, damaged */
+export async function layOut(client: Client, { plan, inspect, decisions, id }: LayoutPlan, made: Made): Promise<Layout> {
   const places = new Map<string, Place>();
   const sources = new Map<string, MountSource>();
   for (const decision of decisions) {
@@ -66,7 +62,7 @@ export async function layOut(
     if (source) places.set(name, await placeNewVolume(client, after, planned));
   }
   refuseStrangers(plan, places);
-  return { decisions, places: new Map([...places].sort(([, a], [, b]) => a.live.length - b.live.length)), sources };
+  return { places: new Map([...places].sort(([, a], [, b]) => a.live.length - b.live.length)), sources };
 }
 
 /** @throws PluginError damaged: the run holds a source that its container does not have */

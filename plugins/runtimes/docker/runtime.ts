@@ -1,20 +1,18 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { PluginContext, RestorePlan, Runtime, Source } from '../../../core/contract/index.js';
 import {
-  type Conflict,
   type ContainerSummary,
   type Description,
   type Draft,
-  type Grant,
   type Image,
-  type Placement,
   PluginError,
+  type Preview,
 } from '../../../core/contract/index.js';
 import { mountsInside } from '../../shared/mounts.js';
 import { ownExcludes, Swaps } from '../../shared/swap/index.js';
 import { type Client, createClient } from './client.js';
 import type { CommitDeps } from './commit.js';
-import { planConflicts } from './conflicts.js';
+import { previewPlan } from './conflicts.js';
 import { describe } from './describe.js';
 import { openDraft } from './draft.js';
 import { engine, orAbsent } from './engine.js';
@@ -24,8 +22,6 @@ import { checkName, isHidden, listedState, nameOf } from './inspect.js';
 import { openJournals } from './journal.js';
 import { rootSource, storedMounts } from './mounts.js';
 import { fields, text } from './narrow.js';
-import { decidePlaces, placementOf } from './placement.js';
-import { plannedInspect } from './remap.js';
 import { swapEngine } from './undo.js';
 import { judgeMounts } from './volumes.js';
 
@@ -105,23 +101,14 @@ export class DockerRuntime implements Runtime {
     });
   }
 
-  async conflicts(plan: RestorePlan): Promise<readonly Conflict[]> {
+  async preview(plan: RestorePlan, { shares }: { readonly shares: readonly string[] }): Promise<Preview> {
     checkName(plan.container);
-    return planConflicts(this.client, plan);
-  }
-
-  async grants(plan: RestorePlan, { shares }: { readonly shares: readonly string[] }): Promise<readonly Grant[]> {
-    return engineGrants(this.client, plan, shares);
+    return { ...(await previewPlan(this.client, plan)), grants: await engineGrants(this.client, plan, shares) };
   }
 
   async draft(plan: RestorePlan, o: { signal: AbortSignal }): Promise<Draft> {
     if (o.signal.aborted) throw new PluginError('aborted', `Restoring ${plan.container} was stopped`);
     return openDraft(this.deps, plan, o.signal);
-  }
-
-  async places(plan: RestorePlan): Promise<Placement> {
-    const current = await orAbsent(engine.inspect(this.client, checkName(plan.container)));
-    return placementOf(plan, await decidePlaces(this.client, plan, plannedInspect(plan), current));
   }
 
   undo(id: string): Promise<void> {

@@ -1,35 +1,14 @@
 /** What restoring a container would run into. */
 import type { Conflict, RestorePlan } from '../../../core/contract/index.js';
+import type { MissingMount } from '../../shared/conflicts.js';
 import { present } from '../../shared/places.js';
 import { newConfig } from './layout.js';
 import type { Decision } from './placement.js';
 import type { Tools } from './tools.js';
 
-/** Running containers that use what is replaced stand in the way; stopped ones are only named. */
-export function userConflicts(decisions: readonly Decision[]): Conflict[] {
-  const found: Conflict[] = [];
-  for (const { action, after, users } of decisions) {
-    if (action !== 'restore') continue;
-    const names = new Map(users.map(({ container, running }) => [container, running]));
-    for (const [name, running] of names) {
-      const what = `${name} uses ${after} too`;
-      if (running) found.push({ code: 'volume_in_use', what, fix: `stop ${name} first` });
-      else found.push({ code: 'volume_shared', what, fix: `${name} will find the restored files; nothing needs to be done` });
-    }
-  }
-  return found;
-}
-
-/** Folders that are to be mounted as they are, and are not there. */
-export function missingConflicts(decisions: readonly Decision[]): Conflict[] {
-  return decisions
-    .filter(({ missing }) => missing)
-    .map(({ volume, after }) => ({
-      code: 'folder_missing',
-      what: `${after}, mounted at ${volume.mountpoint}, is not there and is not restored`,
-      fix: `bring it back, or give another with remap.volumes for ${volume.name}; then start the container`,
-    }));
-}
+/** The mounts that would have nothing to show. */
+export const missingMounts = (decisions: readonly Decision[]): MissingMount[] =>
+  decisions.filter(({ missing }) => missing).map(({ volume, after }) => ({ after, mountpoint: volume.mountpoint, source: volume.name }));
 
 /** A configuration that LXC cannot load would leave a container that no tool can stop or start. */
 export async function configConflicts(tools: Tools, plan: RestorePlan, decisions: readonly Decision[]): Promise<Conflict[]> {

@@ -10,9 +10,10 @@ import {
   type PluginLog,
   type RestorePlan,
 } from '../../../core/contract/index.js';
+import { missingConflicts } from '../../shared/conflicts.js';
 import { keptBytes, makeScratch, refuseRunning, type Swaps, swapPlaces, syncFilled, withoutLocks } from '../../shared/swap/index.js';
 import { setting } from './config.js';
-import { missingConflicts } from './conflicts.js';
+import { missingMounts } from './conflicts.js';
 import { type IdShift, shiftTree } from './ids.js';
 import type { Journal, Own } from './journal.js';
 import type { Layout } from './layout.js';
@@ -71,7 +72,7 @@ export class LxcDraft implements Draft {
     const { tools, journals } = deps;
     const replace = plan.action === 'replace';
     await this.#check();
-    const conflicts = [...missingConflicts(this.layout.decisions), ...(await this.o.conflicts())];
+    const conflicts = [...missingConflicts(missingMounts(this.layout.decisions)), ...(await this.o.conflicts())];
     await this.#finishFiles();
     const fresh: ContainerState = plan.description.state === 'stopped' || conflicts.length > 0 ? 'stopped' : 'running';
     journal.former = replace ? await tools.state(plan.container) : 'stopped';
@@ -134,7 +135,10 @@ export class LxcDraft implements Draft {
     if (this.o.signal.aborted) throw new PluginError('aborted', 'the restore was stopped');
     const root = layout.folders.get('rootfs');
     if (root !== undefined && (await readdir(root)).length === 0) throw new PluginError('damaged', 'nothing was extracted into the root');
-    const replaced = layout.places.filter(({ had }) => had); // what is not there yet, as a clone's copy, is nobody's
+    // Asked again, and only this: filling the draft may take hours, and another container may have been started on what is moved
+    // next. Where things go was decided with the draft, and each place is looked at as it is in its turn of the swap. What is not
+    // there yet, as a clone's copy, is nobody's.
+    const replaced = layout.places.filter(({ had }) => had);
     refuseRunning(plan.container, replaced, await deps.users(plan.container));
     const problem = layout.config && (await deps.tools.textProblem(layout.config.text));
     if (problem !== undefined) throw new PluginError('conflict', `LXC does not load the configuration of ${plan.container}: ${problem}`);

@@ -5,21 +5,21 @@ import {
   type ContainerSummary,
   type Description,
   type Draft,
-  type Grant,
-  type Placement,
   PluginError,
   type PluginLog,
+  type Preview,
   type RestorePlan,
   type Runtime,
   type Source,
 } from '../../../core/contract/index.js';
+import { missingConflicts, userConflicts } from '../../shared/conflicts.js';
 import { mountsInside } from '../../shared/mounts.js';
 import { type Neighbour, neighbourUsers } from '../../shared/neighbours.js';
 import { isPartial } from '../../shared/placement.js';
 import { present, realPath } from '../../shared/places.js';
 import { overlap, ownExcludes, type PlaceUser, Swaps } from '../../shared/swap/index.js';
 import { addresses, rootOf } from './config.js';
-import { configConflicts, missingConflicts, nameConflicts, userConflicts } from './conflicts.js';
+import { configConflicts, missingMounts, nameConflicts } from './conflicts.js';
 import { descriptionOf } from './describe.js';
 import { type DraftDeps, LxcDraft } from './draft.js';
 import { grantsOf } from './grants.js';
@@ -112,21 +112,14 @@ export class LxcRuntime implements Runtime {
     return decidePlaces({ plan, folder, current, users: await this.#users(plan.container) });
   }
 
-  async conflicts(given: RestorePlan): Promise<readonly Conflict[]> {
+  async preview(given: RestorePlan, { shares }: { readonly shares: readonly string[] }): Promise<Preview> {
     const plan = remapped(given);
     const decisions = await this.#decide(plan);
     const config = isPartial(plan) ? [] : await configConflicts(this.#tools, plan, decisions);
-    const users = [...userConflicts(decisions), ...missingConflicts(decisions)];
-    return [...(await this.#addressConflicts(plan)), ...(await nameConflicts(this.#tools, plan)), ...users, ...config];
-  }
-
-  async places(given: RestorePlan): Promise<Placement> {
-    const plan = remapped(given);
-    return placementOf(plan, await this.#decide(plan));
-  }
-
-  async grants(plan: RestorePlan, { shares }: { readonly shares: readonly string[] }): Promise<readonly Grant[]> {
-    return grantsOf(plan, { shares, lxcPath: this.#tools.path });
+    const users = [...userConflicts(decisions), ...missingConflicts(missingMounts(decisions))];
+    const conflicts = [...(await this.#addressConflicts(plan)), ...(await nameConflicts(this.#tools, plan)), ...users, ...config];
+    const grants = await grantsOf(given, { shares, lxcPath: this.#tools.path });
+    return { conflicts, grants, ...placementOf(plan, decisions) };
   }
 
   async draft(given: RestorePlan, o: { signal: AbortSignal }): Promise<Draft> {
@@ -154,7 +147,7 @@ export class LxcRuntime implements Runtime {
 
   /** A running container could not be started again: it goes on as it is. @throws PluginError conflict */
   async #refuseMissing({ action, container }: RestorePlan, decisions: readonly Decision[]): Promise<void> {
-    const [first] = missingConflicts(decisions);
+    const [first] = missingConflicts(missingMounts(decisions));
     if (first === undefined || action === 'create' || (await this.#tools.state(container)) === 'stopped') return;
     throw new PluginError('conflict', `${first.what}, and ${container} runs: ${first.fix}`);
   }

@@ -13,7 +13,7 @@ import {
   type Runtime,
   type Source,
 } from '../../../core/contract/index.js';
-import { testGrants } from './grants.js';
+import { conflictsOf, testGrants, testPlaces } from './preview.js';
 
 /** What the suite needs of an engine. */
 export interface RuntimeConformance {
@@ -147,11 +147,14 @@ async function testPause(t: Test, runtime: Runtime, id: string): Promise<void> {
 }
 
 async function testClone(t: Test, runtime: Runtime, saved: Saved, clone: string): Promise<void> {
-  const draft = await runtime.draft(planOf(saved, clone, 'create'), { signal: never });
+  const plan = planOf(saved, clone, 'create');
+  const foretold = await runtime.preview(plan, { shares: [] });
+  const draft = await runtime.draft(plan, { signal: never });
   t.equal(draft.needsImage, false, 'the image is there');
   await fill(draft, saved);
   t.equal(await stateOf(runtime, clone), undefined, 'nothing is visible before commit');
-  const { conflicts } = await draft.commit();
+  const { conflicts, places, warnings } = await draft.commit();
+  testPlaces(t, plan, { places, warnings }, foretold);
   t.equal(await stateOf(runtime, clone), conflicts.length === 0 ? 'running' : 'stopped', 'state as backed up');
   const original = newVolume(saved.sources);
   const copy = newVolume(await runtime.sources(clone));
@@ -170,7 +173,7 @@ async function testRemap(t: Test, runtime: Runtime, saved: Saved, clone: string)
   ];
   for (const remap of unknown) {
     const plan = { ...planOf(saved, clone, 'create'), remap };
-    for (const ask of [creating(runtime, plan), runtime.conflicts(plan)]) {
+    for (const ask of [creating(runtime, plan), conflictsOf(runtime, plan)]) {
       const code = await ask.then(
         () => 'done',
         (error: unknown) => (error instanceof PluginError ? error.code : String(error)),
@@ -198,10 +201,13 @@ async function testReplace(t: Test, runtime: Runtime, saved: Saved, id: string):
   const content = await readFile(join(volume.path, file));
   await writeFile(join(volume.path, file), 'changed after the backup');
   await writeFile(join(volume.path, 'made-after-the-backup'), '');
-  const draft = await runtime.draft(planOf(saved, id, 'replace'), { signal: never });
+  const plan = planOf(saved, id, 'replace');
+  const foretold = await runtime.preview(plan, { shares: [] });
+  const draft = await runtime.draft(plan, { signal: never });
   await fill(draft, saved);
   t.ok((await readdir(volume.path)).includes('made-after-the-backup'), 'the old one is untouched before commit');
-  await draft.commit();
+  const { places, warnings } = await draft.commit();
+  testPlaces(t, plan, { places, warnings }, foretold);
   await draft.discard();
   const restored = newVolume(await runtime.sources(id));
   t.strictSame(await readFile(join(restored.path, file)), content, 'content is back');
