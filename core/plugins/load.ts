@@ -5,6 +5,7 @@ import { type PluginContext, PluginError, type Runtime, type Target, type Target
 import { checked, ValidationError } from '../schemas.js';
 import { type Discovery, discoverPlugins, type FoundPlugin } from './discover.js';
 import type { Detection, PluginOpening, PluginReport, Plugins } from './loaded.js';
+import { checkedRuntime, checkedTarget, isObject } from './shape.js';
 
 type Open = (context: PluginContext) => Promise<unknown>;
 /** What a plugin's module gives: what is not there is undefined. */
@@ -14,33 +15,9 @@ interface Exported {
   readonly detection: TargetPlugin['detection'] | undefined;
 }
 
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null;
-}
-
 function isOpen(value: unknown): value is Open {
   return typeof value === 'function';
 }
-
-function hasMethods(value: unknown, names: readonly string[]): boolean {
-  return isObject(value) && names.every((name) => typeof value[name] === 'function') && isObject(value.supports);
-}
-const isTarget = (value: unknown): value is Target => hasMethods(value, ['put', 'get', 'stat', 'list', 'remove', 'space']);
-const isRuntime = (value: unknown): value is Runtime =>
-  hasMethods(value, [
-    'list',
-    'describe',
-    'sources',
-    'image',
-    'pause',
-    'resume',
-    'preview',
-    'draft',
-    'recover',
-    'undo',
-    'dropUndo',
-    'version',
-  ]);
 
 const isDetection = (value: unknown): value is NonNullable<TargetPlugin['detection']> =>
   isObject(value) && typeof value.port === 'number' && typeof value.answers === 'function';
@@ -107,14 +84,10 @@ class LoadedPlugins implements Plugins {
     return plugin && secretNames(plugin);
   }
   async openTarget(id: string, options: unknown, o: PluginOpening): Promise<Target> {
-    const opened = await this.#open(id, 'target', options, o);
-    if (!isTarget(opened)) throw new PluginError('failed', `what plugin ${id} opened is no target of contract 1`);
-    return opened;
+    return checkedTarget(id, await this.#open(id, 'target', options, o));
   }
   async openRuntime(id: string, options: unknown, o: PluginOpening): Promise<Runtime> {
-    const opened = await this.#open(id, 'runtime', options, o);
-    if (!isRuntime(opened)) throw new PluginError('failed', `what plugin ${id} opened is no runtime of contract 1`);
-    return opened;
+    return checkedRuntime(id, await this.#open(id, 'runtime', options, o));
   }
 
   optionNames(id: string) {

@@ -19,7 +19,8 @@ export interface Plugins {
   refuse(id: string, problem: string): void;
   /** Imports the plugin's code at the first call, and opens it.
    *  @throws PluginError not_found (no such plugin), invalid (options fail its schema, with the pointer),
-   *  failed (its module cannot be imported or is no plugin), and what its `open` throws */
+   *  failed (its module cannot be imported or is no plugin, or what it opens lacks a method, which is named), and what its
+   *  `open` throws */
   openTarget(id: string, options: unknown, o: PluginOpening): Promise<Target>;
   openRuntime(id: string, options: unknown, o: PluginOpening): Promise<Runtime>;
   manifest(id: string): PluginManifest | undefined;

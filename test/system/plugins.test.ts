@@ -76,8 +76,22 @@ const failing: Readonly<Record<string, { readonly code: string; readonly why: Re
   'no-default': { code: 'export const open = async () => ({});', why: /no default export with an open function/ },
   'no-open': { code: 'export default { start: async () => ({}) };', why: /no default export with an open function/ },
   'open-throws': { code: 'export default { open: async () => { throw new Error("no licence"); } };', why: /no licence/ },
-  'opens-nothing': { code: 'export default { open: async () => undefined };', why: /is no runtime of contract 1/ },
-  'opens-half': { code: 'export default { open: async () => ({ supports: {}, list() {} }) };', why: /is no runtime of contract 1/ },
+  'opens-nothing': { code: 'export default { open: async () => undefined };', why: /is no runtime of contract 1: it lacks describe, / },
+  'opens-half': {
+    code: 'export default { open: async () => ({ supports: { pause: true }, list() {} }) };',
+    why: /is no runtime of contract 1: it lacks describe, draft, .*undo, version, \[Symbol.asyncDispose\], supports\.images \(boolean\)$/,
+  },
+  ...Object.fromEntries(
+    ['describe', 'draft', 'dropUndo', 'image', 'list', 'pause', 'preview', 'recover', 'resume', 'sources', 'undo', 'version'].map(
+      (method) => [
+        `without-${method.toLowerCase()}`,
+        {
+          code: goodCode.replace('export default', `runtime.${method} = undefined;\nexport default`),
+          why: new RegExp(`is no runtime of contract 1: it lacks ${method}$`),
+        },
+      ],
+    ),
+  ),
 };
 
 async function applianceWith(t: Test, plugins: Readonly<Record<string, Plugin>>): Promise<Appliance> {
@@ -179,6 +193,25 @@ t.test('a target whose plugin never answers is given up, and whoever asked is to
   t.match(await a.service.call('GET', `/target/${id}/check`), { writable: false, problems: [{ code: 'stalled', message: /nas/ }] });
   t.equal((await a.service.ask('GET', `/target/${id}/dirs/`)).status, 503);
   t.ok(Date.now() - began < 15_000, `after ${Date.now() - began} ms`);
+});
+
+t.test('a target that lacks a method is refused by name before a job uses it; what is optional may be absent', async (t) => {
+  const a = await makeAppliance(t);
+  const target = { name: 'nas', ipaddr: '127.0.0.1:1', username: 'u', password: 'p' };
+  const half = hangingTarget.replace('put: async () => ({ bytes: 0 }),', '').replace('connections: 1', 'connections: "many"');
+  const empty = hangingTarget.replace('new Promise(() => undefined)', 'undefined'); // no pin, no detection, no server
+  for (const [id, code] of Object.entries({ half, empty })) {
+    await writePlugin(join(pluginsOf(a), id), id, { manifest: { kind: 'target', capabilities: [] }, code });
+  }
+  await a.restart();
+  const asked = async (type: string) => {
+    const id = Number(part(await a.service.call('POST', '/target', { ...target, name: type, type }), 'id'));
+    return a.service.call('GET', `/target/${id}/check`);
+  };
+  t.match(await asked('half'), {
+    problems: [{ message: /plugin half opened is no target .*: it lacks put, supports\.connections \(number\)/ }],
+  });
+  t.notMatch(JSON.stringify(await asked('empty')), /lacks/);
 });
 
 t.test('every refused or failing plugin stands in the log once at the start', async (t) => {
