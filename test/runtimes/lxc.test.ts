@@ -149,7 +149,7 @@ test('what cannot start is not put in place of what runs', async (t) => {
 });
 
 /** Runs a draft in a process that kills itself: while building, or when lxc-start of the new one has just been called. */
-async function killedDraft(path: string, backup: Saved, when: 'building' | 'swapping'): Promise<void> {
+async function killedDraft(path: string, backup: Saved, when: 'building' | 'swapping', action = 'replace'): Promise<void> {
   const lib = (name: string) => JSON.stringify(new URL(name, import.meta.url).href);
   const code = `
     import plugin from ${lib('../../plugins/runtimes/lxc/index.js')};
@@ -157,11 +157,12 @@ async function killedDraft(path: string, backup: Saved, when: 'building' | 'swap
     import { existsSync } from 'node:fs';
     const backup = ${JSON.stringify(backup)};
     const runtime = await plugin.open({ options: { path: ${JSON.stringify(path)} }, stateFolder: ${JSON.stringify(path)}, log() {} });
-    const draft = await runtime.draft(planOf(backup, 'one', 'replace'), { signal: new AbortController().signal });
+    const draft = await runtime.draft(planOf(backup, 'one', '${action}'), { signal: new AbortController().signal });
     await fill(draft, backup);
     const folder = (await draft.folders()).get('rootfs');
     if (${when === 'swapping'}) {
-      setInterval(() => { if (existsSync(folder.replace(/new$/, 'old'))) process.kill(process.pid, 'SIGKILL'); }, 1);
+      const sign = ${action === 'create'} ? ${JSON.stringify(join(path, 'one/config'))} : folder.replace(/new$/, 'old');
+      setInterval(() => { if (existsSync(sign)) process.kill(process.pid, 'SIGKILL'); }, 1);
       await draft.commit();
     }
     process.kill(process.pid, 'SIGKILL');`;
@@ -187,6 +188,37 @@ for (const when of ['building', 'swapping'] as const) {
     t.equal(await stateOf(runtime, 'one'), 'running');
   });
 }
+
+test('what is left of a container is as it was when the one that comes back does not start, or its restore dies', async (t) => {
+  const path = await pathFor(t);
+  await makeLxcContainer(path, 'one');
+  await startLxc(path, 'one');
+  await using runtime = await open(path);
+  const backup = await save(t, runtime, 'one');
+  await lxc('stop', path, 'one', '-k');
+  for (const name of ['config', 'rootfs']) await rm(join(path, 'one', name), { recursive: true });
+  await writeFile(join(path, 'one/volumes/data/file'), 'left');
+  const isLeft = async (when: string) => {
+    t.strictSame(
+      [await readdir(path), await readdir(join(path, 'one')), await readdir(join(path, 'one/volumes'))],
+      [['one'], ['volumes'], ['data']],
+      when,
+    );
+    t.equal(await readFile(join(path, 'one/volumes/data/file'), 'utf8'), 'left', when);
+  };
+  const draft = await runtime.draft(planOf(backup, 'one', 'create'), { signal });
+  await fill(draft, backup);
+  await rm(join((await draft.folders()).get('rootfs') ?? '', 'sbin/init'));
+  await rejectsWith(t, 'failed', draft.commit());
+  await draft.discard();
+  await isLeft('it does not start');
+  for (const when of ['building', 'swapping'] as const) {
+    await killedDraft(path, backup, when, 'create');
+    t.ok((await readdir(join(path, 'one'))).length > 1, 'there is something to recover from');
+    await runtime.recover();
+    await isLeft(`a death while ${when}`);
+  }
+});
 
 test('a volume that is a mount point is swapped entry by entry', async (t) => {
   const path = await pathFor(t);

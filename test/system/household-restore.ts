@@ -3,7 +3,7 @@ import { within } from '../../plugins/shared/paths.js';
 import { type Body, isBody, part } from '../support/api-client.js';
 import { type MountWish, sourceName } from './household-graph.js';
 import { type Entry, type Files, isThere, treeIn, unlike, type Wanted } from './household-look.js';
-import { type Coming, expected, heldOf, mixed, type Run } from './household-model.js';
+import { type Coming, expected, heldOf, mixed, type RealMount, type Run } from './household-model.js';
 import { goalOf, type Kept, lookAround, type Member, realMounts, rootsOf, usersOf, type World } from './household-state.js';
 
 type Action = 'restore' | 'keep' | 'join' | 'copy';
@@ -46,6 +46,7 @@ async function foresee(world: World, run: Run, target: string): Promise<Foreseen
   const actions = new Map<string, Action>([['rootfs', 'restore']]);
   let [inUse, missing] = [false, false];
   const empty: string[] = [];
+  const others: { readonly mount: RealMount; readonly isThereNow: boolean }[] = [];
   for (const mount of await realMounts(world, run.wish.mounts)) {
     const name = sourceName(graph.kind, mount);
     const current = there?.mounts.find(({ at }) => at === mount.at);
@@ -62,11 +63,23 @@ async function foresee(world: World, run: Run, target: string): Promise<Foreseen
     } else if (isOwn && there === undefined) {
       missing = true;
       empty.push(`${world.a.lxcPath}/${target}/volumes/data`);
-    } else if (!isThere(path)) missing = true;
+    } else others.push({ mount, isThereNow: isThere(path) });
     actions.set(name, action);
     if (action === 'restore' && users.some(({ running }) => running) && path.startsWith('/')) inUse = true;
   }
+  missing ||= others.some(({ mount, isThereNow }) => !staysOrComes(run, mount, actions, isThereNow));
   return { actions, inUse, missing, empty };
+}
+
+/** Whether a mount that is no source of its own is there after the restore: with what the run holds of the source that it is a
+ *  part of, or as what that one's excludes leave where it is. */
+function staysOrComes({ sources }: Run, { path }: RealMount, actions: Foreseen['actions'], isThereNow: boolean): boolean {
+  const holding = sources.filter(({ source }) => within(path, source.path));
+  const outer = holding.toSorted((a, b) => b.source.path.length - a.source.path.length)[0];
+  const action = outer && actions.get(outer.source.name);
+  if (outer === undefined || (action !== 'restore' && action !== 'copy')) return isThereNow;
+  const relative = path.slice(outer.source.path.length + 1);
+  return outer.source.isHeld(relative) ? outer.held.has(relative) : action === 'restore' && isThereNow;
 }
 
 /** Nothing is there that a restore must not write into. */

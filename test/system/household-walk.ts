@@ -8,7 +8,7 @@ import { backUp, makeJob } from './fidelity-bench.js';
 import { type Engine, makeFolders } from './household-engines.js';
 import { type ContainerWish, Dice, type Graph, graphOf, type Kind } from './household-graph.js';
 import { type Entry, entryOf, type Files, isOwn, isThere, treeIn } from './household-look.js';
-import { heldOf, type Run, rootHeld, storedSources } from './household-model.js';
+import { heldOf, rootHeld, storedSources } from './household-model.js';
 import { dropUndo, restoreAs, undo } from './household-restore.js';
 import { invariants, lookAround, realMounts, usersOf, type World } from './household-state.js';
 
@@ -150,21 +150,11 @@ async function canStart(world: World, name: string): Promise<boolean> {
   return !member?.running || allThere(world, { ...member.wish, mounts: member.mounts });
 }
 
-/** Whether an LXC container has a folder mounted that the job excludes from the one that it is stored with: it cannot start
- *  without, and nothing is there to be told as missing. */
-const lacksPart = ({ mounts, sources }: Run): boolean =>
-  mounts.some(
-    ({ path }) =>
-      sources.some(
-        ({ source }) => within(path, source.path) && path !== source.path && !source.isHeld(path.slice(source.path.length + 1)),
-      ) && !sources.some(({ source }) => source.path === path),
-  );
-
 const restoreOwn: Step = async (world) => {
   const { dice, runs } = world;
   if (runs.length === 0) return undefined;
   const run = dice.pick(runs);
-  if (!(await canStart(world, run.wish.name)) || (!world.members.has(run.wish.name) && lacksPart(run))) return undefined;
+  if (!(await canStart(world, run.wish.name))) return undefined;
   return restoreAs(world, run, run.wish.name);
 };
 
@@ -173,7 +163,7 @@ const clone: Step = async (world) => {
   if (runs.length === 0) return undefined;
   const run = dice.pick(runs);
   const name = `${run.wish.name}-clone`;
-  if (!(await canStart(world, name)) || (!world.members.has(name) && lacksPart(run))) return undefined;
+  if (!(await canStart(world, name))) return undefined;
   return restoreAs(world, run, name);
 };
 

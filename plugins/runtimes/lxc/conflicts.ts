@@ -1,14 +1,12 @@
 /** What restoring a container would run into. */
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { Conflict, RestorePlan } from '../../../core/contract/index.js';
-import type { MissingMount } from '../../shared/conflicts.js';
+import { isClone } from '../../shared/placement.js';
 import { present } from '../../shared/places.js';
 import { newConfig } from './layout.js';
 import type { Decision } from './placement.js';
 import type { Tools } from './tools.js';
-
-/** The mounts that would have nothing to show. */
-export const missingMounts = (decisions: readonly Decision[]): MissingMount[] =>
-  decisions.filter(({ missing }) => missing).map(({ volume, after }) => ({ after, mountpoint: volume.mountpoint, source: volume.name }));
 
 /** A configuration that LXC cannot load would leave a container that no tool can stop or start. */
 export async function configConflicts(tools: Tools, plan: RestorePlan, decisions: readonly Decision[]): Promise<Conflict[]> {
@@ -19,7 +17,15 @@ export async function configConflicts(tools: Tools, plan: RestorePlan, decisions
   return [{ code: 'config_unloadable', what: `LXC does not load the configuration: ${problem}`, fix }];
 }
 
-export async function nameConflicts(tools: Tools, { action, container }: RestorePlan): Promise<Conflict[]> {
-  if (action === 'replace' || !(await present(tools.folder(container)))) return [];
-  return [{ code: 'name_taken', fix: 'choose another name', what: container }];
+/** Whether a new container cannot have its folder. What is left of a container that lost its configuration is that one's, which
+ *  comes back under the name that it had. */
+export async function isNameTaken(tools: Tools, plan: RestorePlan): Promise<boolean> {
+  const folder = tools.folder(plan.container);
+  if (plan.action === 'replace' || !(await present(folder))) return false;
+  return isClone(plan) || (await present(join(folder, 'config'))) || !(await stat(folder)).isDirectory();
+}
+
+export async function nameConflicts(tools: Tools, plan: RestorePlan): Promise<Conflict[]> {
+  if (!(await isNameTaken(tools, plan))) return [];
+  return [{ code: 'name_taken', fix: 'choose another name', what: plan.container }];
 }

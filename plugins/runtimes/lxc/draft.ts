@@ -10,10 +10,8 @@ import {
   type PluginLog,
   type RestorePlan,
 } from '../../../core/contract/index.js';
-import { missingConflicts } from '../../shared/conflicts.js';
 import { keptBytes, makeScratch, refuseRunning, type Swaps, swapPlaces, syncFilled, withoutLocks } from '../../shared/swap/index.js';
 import { setting } from './config.js';
-import { missingMounts } from './conflicts.js';
 import { type IdShift, shiftTree } from './ids.js';
 import type { Journal, Own } from './journal.js';
 import type { Layout } from './layout.js';
@@ -39,6 +37,7 @@ export class LxcDraft implements Draft {
       readonly signal: AbortSignal;
       /** Other ids than those of the backup. */
       readonly shift?: IdShift;
+      /** What the restored container runs into. */
       conflicts(): Promise<readonly Conflict[]>;
     },
   ) {
@@ -51,15 +50,15 @@ export class LxcDraft implements Draft {
 
   /** Writes the journal, makes the folders and writes the configuration. */
   async prepare(): Promise<void> {
-    const { places, folders, extra, config } = this.layout;
+    const { places, folders, extra, config, own } = this.layout;
     await this.deps.journals.write(this.journal);
     for (const place of places) await makeScratch(place);
     for (const folder of [...folders.values(), ...extra]) await mkdir(folder, { recursive: true });
     if (config) await writeFile(config.path, config.text, { mode: 0o644 });
-    if (this.plan.action === 'replace' || !config) return;
+    if (own === undefined || !config) return;
     // a container whose root is shifted must be able to reach its own folder; nobody else may
     const shifted = setting(config.text, 'lxc.idmap') !== undefined;
-    await chmod(join(config.path, '..'), shifted ? 0o755 : 0o770);
+    await chmod(own, shifted ? 0o755 : 0o770);
   }
 
   async folders(): Promise<ReadonlyMap<string, string>> {
@@ -72,7 +71,7 @@ export class LxcDraft implements Draft {
     const { tools, journals } = deps;
     const replace = plan.action === 'replace';
     await this.#check();
-    const conflicts = [...missingConflicts(missingMounts(this.layout.decisions)), ...(await this.o.conflicts())];
+    const conflicts = await this.o.conflicts();
     await this.#finishFiles();
     const fresh: ContainerState = plan.description.state === 'stopped' || conflicts.length > 0 ? 'stopped' : 'running';
     journal.former = replace ? await tools.state(plan.container) : 'stopped';

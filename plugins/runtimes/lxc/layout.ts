@@ -1,7 +1,7 @@
 import { basename, dirname, join } from 'node:path';
 import { PluginError, type RestorePlan } from '../../../core/contract/index.js';
 import { within } from '../../shared/paths.js';
-import { isTaken } from '../../shared/places.js';
+import { isTaken, present } from '../../shared/places.js';
 import { hasNewMacs } from '../../shared/remap.js';
 import { fillFolder, ownPrefix, type Place, planPlace } from '../../shared/swap/index.js';
 import { mountEntry, newMac, rewrite, rootOf, withMountOption, withMountSource } from './config.js';
@@ -16,6 +16,8 @@ export interface Layout {
   readonly places: readonly Place[];
   /** Folder to extract into by source. */
   readonly folders: ReadonlyMap<string, string>;
+  /** The new container's own folder in the making; undefined where it is there already. */
+  readonly own?: string;
   /** Folders of the new container that no source fills. */
   readonly extra: readonly string[];
   /** undefined when only volumes are restored. */
@@ -71,8 +73,9 @@ class PlaceList {
     return place;
   }
 
-  async host({ source, after, volume }: Decision): Promise<void> {
+  async host({ action, source, after, volume }: Decision): Promise<void> {
     if (source === undefined) return;
+    if (action === 'copy' && (await isTaken(after))) throw new PluginError('exists', `${after} is there and not empty; move it away`);
     const { kind, excludes = [] } = source;
     this.add(source.name, await planPlace(after, kind, { id: this.nextId(), excludes, known: volume.parents ?? [] }));
   }
@@ -95,11 +98,8 @@ async function createLayout(tools: Tools, plan: RestorePlan, decisions: readonly
   for (const decision of decisions) {
     const { volume, after, source } = decision;
     const inner = volume.origin === 'new' && within(after, final) ? join(built, after.slice(final.length)) : undefined;
-    if (inner === undefined) {
-      if (source && decision.action === 'copy' && (await isTaken(after)))
-        throw new PluginError('exists', `${after} is there and not empty; move it away`);
-      await list.host(decision);
-    } else if (source === undefined)
+    if (inner === undefined) await list.host(decision);
+    else if (source === undefined)
       extra.push(inner); // LXC starts only when the folder is there
     else if (source.kind === 'folder') list.folders.set(source.name, inner);
     else {
@@ -108,20 +108,26 @@ async function createLayout(tools: Tools, plan: RestorePlan, decisions: readonly
     }
   }
   const text = newConfig(plan, join(final, 'rootfs'), decisions);
-  return { decisions, config: { path: join(built, 'config'), text }, extra, folders: list.folders, places: list.places };
+  const { folders, places } = list;
+  return { decisions, own: built, config: { path: join(built, 'config'), text }, extra, folders, places };
 }
 
-/** Where what replaces a container is built; @see Layout */
+/** Where what replaces a container is built, or one that comes back whose folder is left; @see Layout */
 async function replaceLayout(tools: Tools, plan: RestorePlan, decisions: readonly Decision[], id: string): Promise<Layout> {
   const own = tools.folder(plan.container);
   const list = new PlaceList(id);
   const root = plan.sources.find(({ name }) => name === 'rootfs');
-  const rootPath = root && (await currentRoot(tools, plan));
+  const rootPath = root && (plan.action === 'create' ? join(own, 'rootfs') : await currentRoot(tools, plan));
   if (rootPath !== undefined) {
     const { excludes = [] } = root ?? {};
     list.add('rootfs', await planPlace(rootPath, 'folder', { id: list.nextId(), excludes }));
   }
-  for (const decision of decisions) await list.host(decision);
+  for (const decision of decisions) {
+    await list.host(decision);
+    const { action, volume, after } = decision;
+    const isNeeded = plan.action === 'create' && action === 'keep' && volume.origin === 'new' && !(await present(after));
+    if (isNeeded) list.add(undefined, await planPlace(after, 'folder', { id: list.nextId() })); // as for a new one
+  }
   const { folders, places } = list;
   if (rootPath === undefined) return { decisions, extra: [], folders, places };
   const config = list.add(undefined, await planPlace(join(own, 'config'), 'file', { id: list.nextId() }));
@@ -129,7 +135,7 @@ async function replaceLayout(tools: Tools, plan: RestorePlan, decisions: readonl
   return { decisions, config: { path: join(fillFolder(config), 'config'), text }, extra: [], folders, places };
 }
 
-/** The place of the configuration, where a container is replaced. */
+/** The place of the configuration, where that is one of its own. */
 export function configPlace(tools: Tools, { container, places }: Journal): Place | undefined {
   const path = join(tools.folder(container), 'config');
   return places.find(({ live, kind }) => kind === 'file' && live === path);
@@ -139,7 +145,8 @@ export function configPlace(tools: Tools, { container, places }: Journal): Place
 export async function layoutOf(tools: Tools, plan: RestorePlan, decisions: readonly Decision[], id: string): Promise<Layout> {
   if (plan.action === 'create' && !plan.sources.some(({ name }) => name === 'rootfs'))
     throw new PluginError('invalid', `${plan.container} is not there, and a new container needs its root: add rootfs to sources`);
-  const layout = await (plan.action === 'create' ? createLayout : replaceLayout)(tools, plan, decisions, id);
+  const isNew = plan.action === 'create' && !(await present(tools.folder(plan.container)));
+  const layout = await (isNew ? createLayout : replaceLayout)(tools, plan, decisions, id);
   const known = new Set(['rootfs', ...plan.description.volume.map(({ name }) => name)]);
   const stranger = plan.sources.find(({ name }) => !known.has(name));
   if (stranger) throw new PluginError('invalid', `the description of ${basename(plan.description.name)} knows no volume ${stranger.name}`);

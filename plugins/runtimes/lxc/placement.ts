@@ -15,8 +15,6 @@ export interface Decision {
   readonly after: string;
   /** What the run holds of it; undefined when it is mounted as it is. */
   readonly source?: RestorePlan['sources'][number];
-  /** Nothing is there to be mounted: the container is left stopped. */
-  readonly missing: boolean;
   /** Kept for a clone, which must not write to what is another's. */
   readonly readOnly: boolean;
   readonly users: readonly PlaceUser[];
@@ -31,6 +29,8 @@ export interface Ground {
   readonly current: string | undefined;
   /** What other containers have mounted. */
   readonly users: readonly PlaceUser[];
+  /** For files of a moment. */
+  readonly workFolder: string;
 }
 
 /** The volume's path below the container's folder that it was backed up from. */
@@ -62,6 +62,12 @@ const usersOf = async ({ users }: Ground, path: string): Promise<readonly PlaceU
   return users.filter((user) => overlap(user.path, real));
 };
 
+/** A folder of a container that has the name it had: what another one has by now is that one's, too. */
+async function comingBack(ground: Ground, after: string): Promise<Choice> {
+  const isLeft = ground.plan.action === 'create' && (await present(await realPath(after)));
+  return { action: isLeft && (await usersOf(ground, after)).length > 0 ? 'join' : 'restore', after };
+}
+
 /** A folder of the host that is restored. */
 async function restoredPlace(ground: Ground, volume: VolumeDescription, its: string | undefined): Promise<Choice> {
   const { plan } = ground;
@@ -71,12 +77,8 @@ async function restoredPlace(ground: Ground, volume: VolumeDescription, its: str
   }
   if (its !== undefined && (isClone(plan) || isPartial(plan))) return { action: 'restore', after: its };
   const { path } = volume;
-  const users = await usersOf(ground, path);
-  if (!isClone(plan)) {
-    const isShared = plan.action === 'create' && users.length > 0 && (await present(await realPath(path)));
-    return { action: isShared ? 'join' : 'restore', after: path };
-  }
-  if (!(await isTaken(path)) && users.length === 0) return { action: 'restore', after: path };
+  if (!isClone(plan)) return comingBack(ground, path);
+  if (!(await isTaken(path)) && (await usersOf(ground, path)).length === 0) return { action: 'restore', after: path };
   return { action: 'copy', after: await firstFree(`${path}.${plan.container}`, isTaken) };
 }
 
@@ -91,14 +93,14 @@ async function decide(ground: Ground, volume: VolumeDescription, current: readon
     const after = source === undefined ? remapPath(volume.name, other) : await newPlace(volume.name, other);
     choice = { action: source === undefined ? 'keep' : 'copy', after };
   } else if (volume.origin === 'new' && !isPartial(plan)) {
-    choice = { action: source === undefined ? 'keep' : 'restore', after: ownPath(ground, volume) };
+    const after = ownPath(ground, volume);
+    choice = source === undefined ? { action: 'keep', after } : await comingBack(ground, after);
   } else if (source === undefined) choice = { action: 'keep', after: its ?? volume.path };
   else choice = await restoredPlace(ground, volume, its);
-  const missing = choice.action === 'keep' && !(await present(await realPath(choice.after)));
   const isOwn = other !== undefined || its !== undefined || volume.origin === 'new';
   const readOnly = choice.action === 'keep' && isClone(plan) && !isOwn;
   const restored = choice.action === 'restore' || choice.action === 'copy' ? source : undefined;
-  return { volume, ...choice, missing, readOnly, users: await usersOf(ground, choice.after), ...(restored && { source: restored }) };
+  return { volume, ...choice, readOnly, users: await usersOf(ground, choice.after), ...(restored && { source: restored }) };
 }
 
 /** Decides about every volume that the description names, folders before what lies in them. @throws PluginError invalid, exists */

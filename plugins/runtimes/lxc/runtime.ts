@@ -19,13 +19,14 @@ import { isPartial } from '../../shared/placement.js';
 import { present, realPath } from '../../shared/places.js';
 import { overlap, ownExcludes, type PlaceUser, Swaps } from '../../shared/swap/index.js';
 import { addresses, rootOf } from './config.js';
-import { configConflicts, missingMounts, nameConflicts } from './conflicts.js';
+import { configConflicts, isNameTaken, nameConflicts } from './conflicts.js';
 import { descriptionOf } from './describe.js';
 import { type DraftDeps, LxcDraft } from './draft.js';
 import { grantsOf } from './grants.js';
 import { idShift } from './ids.js';
 import { openJournals } from './journal.js';
 import { layoutOf } from './layout.js';
+import { missingMounts } from './missing.js';
 import { type Decision, decidePlaces, placementOf } from './placement.js';
 import { remapped } from './remap.js';
 import { isName, Tools } from './tools.js';
@@ -106,33 +107,34 @@ export class LxcRuntime implements Runtime {
   }
 
   /** Decides where everything of the plan goes. */
-  async #decide(plan: RestorePlan): Promise<readonly Decision[]> {
+  async #decide(plan: RestorePlan): Promise<{ readonly decisions: readonly Decision[]; readonly missing: readonly Conflict[] }> {
+    const { workFolder } = this.#tools;
     const folder = this.#tools.folder(plan.container);
     const current = plan.action === 'replace' ? await this.#tools.config(plan.container) : undefined;
-    return decidePlaces({ plan, folder, current, users: await this.#users(plan.container) });
+    const ground = { plan, folder, current, users: await this.#users(plan.container), workFolder };
+    const decisions = await decidePlaces(ground);
+    return { decisions, missing: missingConflicts(await missingMounts(ground, decisions)) };
   }
 
   async preview(given: RestorePlan, { shares }: { readonly shares: readonly string[] }): Promise<Preview> {
     const plan = remapped(given);
-    const decisions = await this.#decide(plan);
+    const { decisions, missing } = await this.#decide(plan);
     const config = isPartial(plan) ? [] : await configConflicts(this.#tools, plan, decisions);
-    const users = [...userConflicts(decisions), ...missingConflicts(missingMounts(decisions))];
+    const users = [...userConflicts(decisions), ...missing];
     const conflicts = [...(await this.#addressConflicts(plan)), ...(await nameConflicts(this.#tools, plan)), ...users, ...config];
     const grants = await grantsOf(given, { shares, lxcPath: this.#tools.path });
     return { conflicts, grants, ...placementOf(plan, decisions) };
   }
 
   async draft(given: RestorePlan, o: { signal: AbortSignal }): Promise<Draft> {
-    const folder = this.#tools.folder(given.container);
     const plan = remapped(given);
     if (plan.description.native.format !== 'lxc-config') throw new PluginError('invalid', 'this is no backup of an LXC container');
-    if (plan.action === 'create' && (await present(folder)))
-      throw new PluginError('exists', `there is a container ${plan.container} already`);
+    if (await isNameTaken(this.#tools, plan)) throw new PluginError('exists', `there is a container ${plan.container} already`);
     const journal = this.#deps.journals.create(plan.container, { action: plan.action, former: 'stopped' });
-    const decisions = await this.#decide(plan);
-    await this.#refuseMissing(plan, decisions);
+    const { decisions, missing } = await this.#decide(plan);
+    await this.#refuseMissing(plan, missing);
     const layout = await layoutOf(this.#tools, plan, decisions, journal.id);
-    const conflicts = () => (plan.action === 'create' ? this.#addressConflicts(plan) : Promise.resolve([]));
+    const conflicts = async () => [...missing, ...(plan.action === 'create' ? await this.#addressConflicts(plan) : [])];
     const ids = plan.remap?.ids;
     const shift = ids && { shift: idShift(given.description.native.text, ids) };
     const draft = new LxcDraft(this.#deps, plan, layout, journal, { conflicts, signal: o.signal, ...shift });
@@ -146,8 +148,7 @@ export class LxcRuntime implements Runtime {
   }
 
   /** A running container could not be started again: it goes on as it is. @throws PluginError conflict */
-  async #refuseMissing({ action, container }: RestorePlan, decisions: readonly Decision[]): Promise<void> {
-    const [first] = missingConflicts(missingMounts(decisions));
+  async #refuseMissing({ action, container }: RestorePlan, [first]: readonly Conflict[]): Promise<void> {
     if (first === undefined || action === 'create' || (await this.#tools.state(container)) === 'stopped') return;
     throw new PluginError('conflict', `${first.what}, and ${container} runs: ${first.fix}`);
   }

@@ -25,7 +25,7 @@ export class Tools {
   /** @param workFolder for files of a moment */
   constructor(
     readonly path: string,
-    private readonly workFolder: string,
+    readonly workFolder: string,
   ) {}
 
   /** The container's folder. @throws PluginError invalid */

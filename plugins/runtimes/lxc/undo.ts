@@ -12,11 +12,11 @@ export interface SwapDeps {
   users(except: string): Promise<readonly PlaceUser[]>;
 }
 
-/** Takes everything of a swap back and brings the container into its former state. Safe to call again. The configuration goes
- *  first: LXC's tools load it for each call, and that of the restored one may not be loadable. */
+/** Takes everything of a swap back and brings the container into its former state. Safe to call again. The configuration of one
+ *  that was replaced comes back first: LXC's tools load it for each call, and that of the restored one may not be loadable. */
 export async function revertSwap({ tools, journals }: SwapDeps, journal: Journal): Promise<void> {
   const { action, container, places } = journal;
-  const config = configPlace(tools, journal);
+  const config = action === 'replace' ? configPlace(tools, journal) : undefined;
   if (config) await swapBack(config);
   if (await present(join(tools.folder(container), 'config'))) {
     // what cannot be loaded has never been started

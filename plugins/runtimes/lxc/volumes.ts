@@ -20,7 +20,7 @@ export interface Mounts {
 const systemPath = /^\/(lib[^/]*|usr|bin|sbin|proc|sys|dev|run)(\/|$)/;
 
 /** Absolute in the container; LXC takes it relative to the root, or absolute on the host. */
-function mountpointOf(entry: MountEntry, root: string | undefined): string {
+export function mountpointOf(entry: MountEntry, root: string | undefined): string {
   const inner = root !== undefined && within(entry.mountpoint, root) ? entry.mountpoint.slice(root.length) : entry.mountpoint;
   return normalize(`/${inner}`).replace(/(?<=.)\/$/, '');
 }
