@@ -3,6 +3,7 @@
 export { childOutcome } from './child.js';
 export * from './compress.js';
 export * from './extract.js';
+export * from './file-systems.js';
 export * from './flags.js';
 export * from './layout.js';
 export * from './manifest.js';

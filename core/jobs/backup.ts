@@ -15,11 +15,12 @@ import {
   removeRun,
   runManifest,
   type Sealer,
+  type StoredSource,
   sealedManifest,
   withNewRun,
 } from '../archive/index.js';
 import { anySignal, type Description, PluginError, type PluginLog, type Runtime, type Target, type Warning } from '../contract/index.js';
-import { chosenBase } from './base.js';
+import { chosenBase, storedSources } from './base.js';
 import { type Emptied, emptiedSources } from './emptied.js';
 import { Estimate, sizeOf } from './estimate.js';
 import type { BackupSpec } from './job.js';
@@ -71,7 +72,10 @@ export async function backupRun(world: BackupWorld): Promise<BackupOutcome> {
   return await lockedRun({ ...world, signal: anySignal(world.signal, lock.lost) }, { record, description, chosen, lock });
 }
 
-async function lockedRun(world: BackupWorld, parts: Omit<RunParts, 'run' | 'bases' | 'emptied' | 'storer'>): Promise<BackupOutcome> {
+async function lockedRun(
+  world: BackupWorld,
+  parts: Omit<RunParts, 'run' | 'bases' | 'emptied' | 'stored' | 'storer'>,
+): Promise<BackupOutcome> {
   const { spec, target, signal, sealer } = world;
   const { record, lock } = parts;
   const verifications = await readVerifications(target, record, signal, sealer);
@@ -85,8 +89,9 @@ async function lockedRun(world: BackupWorld, parts: Omit<RunParts, 'run' | 'base
   const bases = new TrustedBases({ ...world, record }, verifications, runs);
   const layer = world.runtime.supports.images ? 'rootfs' : undefined;
   const emptied = await emptiedSources(runs.newest, parts.chosen.sources, { confirmed: world.confirmed, layer });
+  const stored = await storedSources(parts.chosen.sources, signal);
   try {
-    return await new Run(world, { ...parts, run, bases, emptied, storer }).go();
+    return await new Run(world, { ...parts, run, bases, emptied, stored, storer }).go();
   } catch (error) {
     if (lock.lost.aborted) throw lock.lost.reason; // what is there now is another appliance's
     await storer.removeAll().catch((cause: unknown) => world.log('warn', `leftovers of ${run} stay until the next run: ${cause}`));
@@ -106,6 +111,8 @@ interface RunParts {
   readonly chosen: Selection;
   readonly bases: TrustedBases;
   readonly emptied: Emptied;
+  /** The sources, as the manifest has them. */
+  readonly stored: readonly StoredSource[];
   readonly storer: Storer;
 }
 
@@ -170,11 +177,12 @@ class Run {
   }
 
   async #tracks(): Promise<Track[]> {
-    const { run, chosen, bases, emptied } = this.parts;
+    const { run, chosen, bases, emptied, stored } = this.parts;
     const tracks: Track[] = [];
     for (const [index, source] of chosen.sources.entries()) {
       const onTop = source.name === 'rootfs' && !this.world.runtime.supports.images;
-      const choice = chosenBase(bases.runs.newest, source, this.world.newBaseRatio);
+      const kept = stored[index];
+      const choice = kept ? chosenBase(bases.runs.newest, kept, this.world.newBaseRatio) : {};
       const asked = this.world.newBase || emptied.settled.includes(source.name);
       const snapshot = join(this.world.workFolder, `${index}.base.snar`);
       const archive = asked ? undefined : choice.base;
@@ -263,7 +271,7 @@ class Run {
       run,
       job: { id: this.world.id, name: this.world.spec.job_name },
       container: description,
-      sources: chosen.sources.map(({ name, origin, kind, excludes }) => ({ name, origin, kind, ...(excludes.length > 0 && { excludes }) })),
+      sources: this.parts.stored,
       ...(image && { image: { digest: image.digest } }),
       features: this.world.spec.features,
       started: this.#started.toISOString(),

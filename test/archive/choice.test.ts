@@ -6,10 +6,11 @@ import { selection } from '../../core/jobs/selection.js';
 import { archive, folderSource, manifest, never, snapshot, temporary } from '../system/archive-samples.js';
 
 const base = { ...archive('image.tar.zst', { bytes: 1000, flags: [] }), snapshot: snapshot('image.snar.zst') } satisfies Base;
-const rootfs = folderSource('/r', { name: 'rootfs', origin: 'engine' });
+const source = folderSource('/r', { name: 'rootfs', origin: 'engine' });
+const rootfs = { name: 'rootfs', origin: 'engine', kind: 'folder', file_system: 'ext2/ext3 1' } as const;
 const level = (bytes: number, n = 1) => archive(`run/rootfs.${n}.tar.zst`, { level: n, bytes });
 const newest = (...archives: Parameters<typeof level>[]) =>
-  manifest('2026-11-02_00-00-00', { archives: [base, ...archives.map((one) => level(...one))] });
+  manifest('2026-11-02_00-00-00', { sources: [rootfs], archives: [base, ...archives.map((one) => level(...one))] });
 
 t.test('a level builds on the base of the newest run', async (t) => {
   t.same(chosenBase(undefined, rootfs, 0.5), {}, 'the first run makes one');
@@ -27,9 +28,13 @@ t.test('a new base is made when the differential passes its part of the base', a
 
 t.test('what cannot be built on is made anew', async (t) => {
   const { snapshot: _, ...bare } = base;
-  t.same(chosenBase(manifest('r', { archives: [bare] }), rootfs, 0.5), { expected: 1000 }, 'without its snapshot');
+  t.same(chosenBase(manifest('r', { sources: [rootfs], archives: [bare] }), rootfs, 0.5), { expected: 1000 }, 'without its snapshot');
   const { flags: __, ...unseen } = base;
-  t.same(chosenBase(manifest('r', { archives: [unseen] }), rootfs, 0.5), { expected: 1000 }, 'nobody looked at its inode flags');
+  t.same(
+    chosenBase(manifest('r', { sources: [rootfs], archives: [unseen] }), rootfs, 0.5),
+    { expected: 1000 },
+    'nobody looked at its inode flags',
+  );
   t.same(chosenBase(newest(), { ...rootfs, name: 'data' }, 0.5), {}, 'a volume that is new');
   t.same(chosenBase(newest(), { ...rootfs, kind: 'file' }, 0.5), { expected: 1000 }, 'a file has no levels');
   const file = manifest('r', { archives: [base], sources: [{ name: 'rootfs', origin: 'host', kind: 'file' }] });
@@ -39,8 +44,8 @@ t.test('what cannot be built on is made anew', async (t) => {
 
 t.test('a base of other excludes is not built on', async (t) => {
   const excluding = (excludes?: readonly string[]) =>
-    manifest('r', { archives: [base], sources: [{ name: 'rootfs', origin: 'engine', kind: 'folder', ...(excludes && { excludes }) }] });
-  const now = (excludes: readonly string[]) => ({ ...rootfs, excludes });
+    manifest('r', { archives: [base], sources: [{ ...rootfs, ...(excludes && { excludes: [...excludes] }) }] });
+  const now = (excludes: readonly string[]) => ({ ...rootfs, excludes: [...excludes] });
   t.same(chosenBase(excluding(['./a']), now(['./a']), 0.5), { base });
   t.same(chosenBase(excluding(['./a', './b']), now(['./b', './a']), 0.5), { base }, 'in whatever order');
   t.same(chosenBase(excluding(['./a']), now([]), 0.5), { expected: 1000 }, 'one taken back');
@@ -48,13 +53,20 @@ t.test('a base of other excludes is not built on', async (t) => {
   t.same(chosenBase(excluding(['./a']), now(['./b']), 0.5), { expected: 1000 }, 'another');
 });
 
+t.test('a base of another file system is not built on', async (t) => {
+  const on = (file_system: string) => ({ ...rootfs, file_system });
+  t.same(chosenBase(newest(), on('ext2/ext3 2'), 0.5), { expected: 1000 }, 'another disk at the same place');
+  const { file_system: _, ...unknown } = rootfs;
+  t.same(chosenBase(manifest('r', { archives: [base], sources: [unknown] }), rootfs, 0.5), { expected: 1000 }, 'nobody looked');
+});
+
 t.test('an exclude takes a volume or a part of a source out, and says so', async (t) => {
   const description = { ...manifest('r').container, left_out: [{ path: '/sock', reason: 'a socket' }] };
-  const sources = [rootfs, folderSource('/d'), folderSource('/h', { name: 'host', origin: 'host' })];
+  const sources = [source, folderSource('/d'), folderSource('/h', { name: 'host', origin: 'host' })];
   t.same(selection(description, sources, []), { sources, left_out: description.left_out });
   const chosen = selection(description, sources, ['volume:data', 'rootfs:/var/cache/*', 'rootfs:tmp', 'host:///deep//x']);
   t.same(chosen.sources, [
-    { ...rootfs, excludes: ['./var/cache/*', './tmp'] },
+    { ...source, excludes: ['./var/cache/*', './tmp'] },
     { ...sources[2], excludes: ['./deep//x'] },
   ]);
   t.same(
@@ -62,7 +74,7 @@ t.test('an exclude takes a volume or a part of a source out, and says so', async
     ['/sock', '/d', 'rootfs:/var/cache/*', 'rootfs:tmp', 'host:///deep//x'],
   );
   t.ok(chosen.left_out.every(({ reason }) => reason !== ''));
-  const own = [{ ...rootfs, excludes: ['./proc'] }];
+  const own = [{ ...source, excludes: ['./proc'] }];
   t.same(selection(description, own, ['rootfs:/a']).sources[0]?.excludes, ['./proc', './a'], 'beside what the engine excludes');
 });
 
@@ -70,7 +82,7 @@ t.test('an exclude that names nothing is refused', async (t) => {
   const { container } = manifest('r');
   for (const one of ['volume:absent', 'absent:/x', 'volume:rootfs', 'rootfs', 'volume:', ''])
     t.throws(
-      () => selection(container, [rootfs, folderSource('/d')], [one]),
+      () => selection(container, [source, folderSource('/d')], [one]),
       { code: 'invalid', message: /its sources are: rootfs, data/ },
       one,
     );
