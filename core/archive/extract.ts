@@ -97,6 +97,7 @@ export function extractLevel(
     [
       '--extract',
       '--file=-',
+      '--blocking-factor=64', // of what is read at a time; the archive may have another one
       ...(archive.compression === 'zstd' ? ['--use-compress-program=zstd -q'] : []),
       ...(kind === 'folder' ? ['--listed-incremental=/dev/null'] : []),
       '--xattrs',

@@ -12,9 +12,11 @@ import { copySnapshot, setReference } from './snapshot.js';
 
 /** The compressor sits behind tar on a kernel pipe. */
 const compressor = `zstd ${zstdFlags.join(' ')}`;
-/** A tar record is 10 KiB; a checkpoint is told every 2048 of them. */
-const checkpointRecords = 2048;
-const recordBytes = 10240;
+/** What tar writes at a time, in blocks of 512 bytes. Its own default, 20, took a tenth more of its processor time. */
+const recordBlocks = 64;
+const recordBytes = recordBlocks * 512;
+/** A checkpoint is told every so many of them. */
+const checkpointRecords = 640;
 
 export interface LevelPlan {
   readonly source: Source;
@@ -97,6 +99,7 @@ function tarArguments({ source, compression }: LevelPlan): string[] {
   return [
     '--create',
     '--file=-',
+    `--blocking-factor=${recordBlocks}`,
     '--format=posix',
     '--xattrs',
     '--xattrs-include=*',
@@ -150,7 +153,7 @@ class TarRun {
   readonly stream: Readable;
   readonly searched: Promise<SearchedLevel>;
   readonly #messages: TarMessages;
-  #ended = false;
+  readonly #ended = new AbortController();
 
   constructor(
     private readonly plan: LevelPlan & { readonly list: string; readonly held: FileHandle | undefined },
@@ -165,8 +168,8 @@ class TarRun {
     const exit = childExit(child, 'tar', signal);
     this.stream = checkedOutput(child, async () => this.#end(await exit));
     const given = new AbortController();
-    this.stream.once('close', () => this.#ended || given.abort()); // nobody takes it, or tar failed
-    const search = { tree, list: plan.list, known: plan.flagsBefore ?? {}, ended: () => this.#ended };
+    this.stream.once('close', () => this.#ended.signal.aborted || given.abort()); // nobody takes it, or tar failed
+    const search = { tree, list: plan.list, known: plan.flagsBefore ?? {}, ended: this.#ended.signal };
     this.searched = new FlagSearch(search, anySignal(signal, given.signal)).go();
   }
 
@@ -183,7 +186,7 @@ class TarRun {
       throw new PluginError('failed', `reading ${plan.source.name} (${plan.source.path}) failed: ${said}`);
     }
     if (plan.source.kind === 'folder') await setReference(plan.snapshot, plan.reference);
-    this.#ended = true;
+    this.#ended.abort();
     this.stream.emit(readEvent);
   }
 }

@@ -1,5 +1,5 @@
 /** Inode flags of a source are found while tar packs it, and set again after it was extracted; a manifest leads them nowhere else. */
-import { chmod, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
@@ -9,7 +9,7 @@ import { childOutput } from '../../plugins/shared/child.js';
 import { unlockTree } from '../../plugins/shared/mounts.js';
 import { chattr, flagsIn } from '../support/inode-flags.js';
 import { archive, folderSource, manifest, never } from '../system/archive-samples.js';
-import { extracted } from '../system/escape-bed.js';
+import { extracted, withPath } from '../system/escape-bed.js';
 
 async function temporary(t: Pick<Test, 'teardown'>): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'flags-'));
@@ -73,6 +73,52 @@ t.test('what carries flags is found in a base, and in levels also where it did n
   await chattr('+i', join(source, 'plain'));
   const level = await packed(source, join(top, 'level.snar'), { since: snapshot, before: base, excludes });
   t.same(level.flags, [...stay, 'plain i'].sort(), 'what lost its flags or is gone is not among them any more');
+});
+
+/** Puts a `bwrap` first that does not find a program, for the time of `action`. */
+async function without<T>(program: 'perl' | 'lsattr', folder: string, action: () => Promise<T>): Promise<T> {
+  const script = `#!/bin/bash
+args=("$@")
+for at in "\${!args[@]}"; do [ "\${args[at]}" != ${program} ] || args[at]=not-there; done
+exec /usr/bin/bwrap "\${args[@]}"
+`;
+  await writeFile(join(folder, 'bwrap'), script, { mode: 0o755 });
+  return withPath(`${folder}:${process.env.PATH}`, action);
+}
+
+t.test('where there is no perl, lsattr finds the same', async (t) => {
+  const top = await temporary(t);
+  const source = join(top, 'source');
+  await mkdir(join(source, 'folder'), { recursive: true });
+  const names = ['plain', 'fixed', 'folder/log', 'a\nb', 'caf\xe9'];
+  for (const name of names) await writeFile(inBytes(source, name), name);
+  await chattrBytes(source, '+ia', ['fixed', 'a\nb', 'folder']);
+  await chattrBytes(source, '+ad', ['folder/log', 'caf\xe9']);
+  const base = await packed(source, join(top, 'base.snar'));
+  t.equal(base.found.length, 5);
+  await without('perl', top, async () => {
+    const again = await packed(source, join(top, 'again.snar'));
+    t.same(again.flags, base.flags, 'in a base');
+    const level = await packed(source, join(top, 'level.snar'), { since: join(top, 'again.snar'), before: base });
+    t.same(level.flags, base.flags, 'in a level');
+  });
+  t.same(
+    (await readdir(top)).filter((name) => name.endsWith('.list')),
+    [],
+    'no list is left',
+  );
+});
+
+t.test('what cannot be given flags has none, though it got them with its folder', async (t) => {
+  const top = await temporary(t);
+  const source = join(top, 'source');
+  await mkdir(source);
+  await chattr('+d', source);
+  await writeFile(join(source, 'file'), '');
+  await symlink('file', join(source, 'link'));
+  await childOutput('mkfifo', [join(source, 'pipe')]);
+  const base = await packed(source, join(top, 'base.snar'));
+  t.same(base.flags, ['. d', 'file d'], 'a link and a pipe are none that chattr changes');
 });
 
 t.test('any name comes back with its flags', async (t) => {

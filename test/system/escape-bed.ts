@@ -12,7 +12,7 @@ import { archive, codeOf, never, temporary } from './archive-samples.js';
 export async function unconfined<T>(t: Test, action: () => Promise<T>): Promise<T> {
   const folder = await temporary(t);
   const script = `#!/bin/sh
-case " $* " in *' tar --directory='*) ;; *) exec /usr/bin/bwrap "$@" ;; esac
+case " $* " in *' -- tar '*) ;; *) exec /usr/bin/bwrap "$@" ;; esac
 while [ "$1" != tar ]; do
   case $1 in
     --bind|--ro-bind) case $3 in /data*) tree=$2 ;; /list) list=$2 ;; /snapshot) snapshot=$2 ;; esac ;;
@@ -23,13 +23,12 @@ shift
 for one; do
   shift
   case $one in
-    --directory=*) one=--directory=$tree ;;
     --index-file=*) one=--index-file=$list ;;
     --listed-incremental=/snapshot) one=--listed-incremental=$snapshot ;;
   esac
   set -- "$@" "$one"
 done
-[ -d "$tree" ] || exit 99 # what deletes must know where it is
+cd "$tree" || exit 99 # what deletes must know where it is
 exec tar "$@"
 `;
   await writeFile(join(folder, 'bwrap'), script, { mode: 0o755 });
