@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { part } from '../support/api-client.js';
 import { makeAppliance, ownDockerd } from '../support/appliance.js';
+import { lxc } from '../support/lxc.js';
 import { Household, inodeOf, textOf } from './household-bed.js';
 
 const docker = await ownDockerd(t);
@@ -95,7 +96,9 @@ t.test('an own volume that is left of a container is swapped as it comes back, a
   const { id, state } = await h.restore('lxc', 'one');
   t.match(state, { result: 0, conflicts: [], undo: {} });
   t.same([await stateOf(h, 'one'), await textOf(data, 'file'), await inodeOf(data)], ['running', 'of the run', ino]);
+  const init = await lxc('info', h.a.lxcPath, 'one', '-pH');
   await h.a.service.call('PUT', `/restore/${id}/undo`);
+  t.notOk((await readdir('/proc')).includes(init), 'it does not run on without its configuration');
   t.same([await stateOf(h, 'one'), await textOf(data, 'file'), await inodeOf(data)], [undefined, 'before it came back', ino]);
   t.same([await readdir(own), await readdir(join(own, 'volumes'))], [['volumes'], ['data']], 'nothing else is left');
   const again = await h.restore('lxc', 'one');
