@@ -183,7 +183,7 @@ export interface Runtime extends AsyncDisposable {
   draft(plan: RestorePlan, o: { signal: AbortSignal }): Promise<Draft>;
   /** Brings back what a commit replaced, in its former state; what replaced it is gone.
    *  @throws PluginError not_found: it was dropped, its time has passed, or its container was removed by hand
-   *  · in_use: a running container uses what would be replaced */
+   *  · in_use: a running container uses what would be replaced, or something is mounted in it since */
   undo(id: string): Promise<void>;
   /** Removes what a commit kept; absent is fine. */
   dropUndo(id: string): Promise<void>;

@@ -35,6 +35,7 @@ const openSwaps = (folder: string) => {
       for (const place of places) await clearPlace(place, true);
     },
     checkKept: async () => undefined,
+    ownFolder: () => undefined,
     users: async () => [],
   };
   return { journals, swaps: new Swaps(journals, engine, () => undefined) };

@@ -246,7 +246,12 @@ export async function undo(world: World, one: Kept): Promise<string[]> {
   const { a, members, kept, said } = world;
   const { container, came, member, run } = one;
   let inUse = false;
-  for (const { path } of came) inUse ||= path.startsWith('/') && (await usersOf(world, path, container)).some(({ running }) => running);
+  const going: Coming[] = []; // what the restore made stays where another container has it by now
+  for (const place of came) {
+    const users = await usersOf(world, place.path, container);
+    inUse ||= place.path.startsWith('/') && users.some(({ running }) => running);
+    if (place.held.size > 0 || users.length === 0) going.push(place);
+  }
   const [before, roots] = [await lookAround(world), await rootsOf(world)];
   const answer = await a.service.ask('PUT', `/restore/${one.restore}/undo`);
   said.push(`  undo of ${one.restore} (${container}): ${answer.status} ${answer.status < 400 ? '' : answer.text}`);
@@ -259,7 +264,7 @@ export async function undo(world: World, one: Kept): Promise<string[]> {
   if (member) members.set(container, member);
   else members.delete(container);
   const problems = inUse ? ['the undo was to be refused with in_use'] : [];
-  const wanted = expected(before.files, came, world.points);
+  const wanted = expected(before.files, going, world.points);
   for (const path of one.made.toSorted((a, b) => b.length - a.length)) {
     if (![...wanted.keys()].some((other) => other.startsWith(`${path}/`))) wanted.delete(path);
   }

@@ -90,6 +90,7 @@ export function swapEngine(deps: SwapDeps): SwapEngine<Own> {
       if (journal.oldId !== '' && !(await byId(deps.client, journal.oldId)))
         throw new PluginError('not_found', `the container that undo ${journal.id} kept was removed by hand`);
     },
+    ownFolder: () => undefined, // the engine keeps what is in use
     users: (container) => dockerUsers(deps.client, container),
   };
 }

@@ -6,7 +6,7 @@ import { type Conflict, PluginError, type RestorePlan } from '../../../core/cont
 import { literalPattern, mountPoints, removeTree } from '../../shared/mounts.js';
 import { within } from '../../shared/paths.js';
 import { present, realPath } from '../../shared/places.js';
-import { madePlace, ownPrefix, type Place, planParents, planPlace, removeParents } from '../../shared/swap/index.js';
+import { madePlace, ownPrefix, type Place, planParents, planPlace, removeHeld, removeParents } from '../../shared/swap/index.js';
 import type { Client } from './client.js';
 import { engine, volumeDevice } from './engine.js';
 import type { Inspect } from './inspect.js';
@@ -134,14 +134,15 @@ export async function placeNewVolume(
   const device = volumeDevice(volume);
   if (device === undefined) return { ...madePlace(text(volume.Mountpoint)), excludes: o.excludes ?? [] };
   const live = await realPath(device);
-  if (!(await present(live))) return { ...madePlace(live), parents: await planParents(`${live}/.`) };
+  if (!(await present(live))) return { ...madePlace(live), excludes: o.excludes ?? [], parents: await planParents(`${live}/.`) };
   const scratch = `${live}/${ownPrefix}${o.id}`;
   return { ...(await planPlace(live, 'folder', o)), scratch, built: `${scratch}/new`, old: `${scratch}/old` };
 }
 
-/** Removes the folder that was made for a volume, and what was made above it. */
-export async function removeMadeFolder({ way, live, parents }: Place): Promise<void> {
-  if (way !== 'made' || parents.length === 0) return;
+/** Removes the folder that was made for a volume, and what was made above it. What came into it that the run leaves out stays. */
+export async function removeMadeFolder({ way, live, parents, excludes, stays }: Place): Promise<void> {
+  if (way !== 'made' || parents.length === 0 || stays) return;
+  if ((await present(live)) && (await removeHeld(live, excludes))) return;
   await removeTree(live);
   await removeParents({ parents: parents.slice(0, -1) });
 }

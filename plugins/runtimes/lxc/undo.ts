@@ -45,6 +45,7 @@ export function swapEngine(deps: SwapDeps): SwapEngine<Own> {
     discard: discardDraft,
     finish: finishSwap,
     checkKept: async () => undefined, // all that it needs are the places
+    ownFolder: ({ action, container }) => (action === 'create' ? deps.tools.folder(container) : undefined),
     users: (container) => deps.users(container),
   };
 }

@@ -56,7 +56,8 @@ function isPlace(value: unknown): value is Place {
   const paths = [value.live, value.built, value.old, value.scratch].every(isText) && String(value.live).startsWith('/');
   const { parents, pinned } = value;
   const lists = isTexts(value.excludes) && Array.isArray(parents) && parents.every(isParent) && Array.isArray(pinned);
-  return paths && lists && pinned.every(isPinned) && typeof value.had === 'boolean';
+  const flags = typeof value.had === 'boolean' && (value.stays === undefined || typeof value.stays === 'boolean');
+  return paths && lists && pinned.every(isPinned) && flags;
 }
 
 function isSwapJournal(value: unknown): value is SwapJournal & Fields {

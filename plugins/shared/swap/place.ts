@@ -59,6 +59,8 @@ export interface Place {
   readonly parents: readonly Parent[];
   /** contents: itself first, then by depth. Found when the swap begins. */
   pinned: readonly PinnedFolder[];
+  /** The restore made it, and another container has it by now: an undo leaves it. */
+  readonly stays?: boolean;
 }
 
 /** A path below a folder, as bytes. */

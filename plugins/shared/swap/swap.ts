@@ -4,12 +4,13 @@ import { dirname } from 'node:path';
 import { PluginError } from '../../../core/contract/index.js';
 import { childOutput } from '../child.js';
 import { syncFolder } from '../durable.js';
-import { mountPoints, removeTree } from '../mounts.js';
+import { innerMounts, mountPoints, removeTree } from '../mounts.js';
+import { within } from '../paths.js';
 import { isTaken, present } from '../places.js';
 import { copyAttributes, renameAny } from './attributes.js';
 import { carryExcluded, excludedPaths } from './carry.js';
 import { pinFolders, revertContents, swapContents } from './contents.js';
-import { changeScratch, fillFolder, makeParents, oneFile, ownPrefix, type Place, removeParents } from './place.js';
+import { changeScratch, fillFolder, inside, makeParents, oneFile, ownPrefix, type Place, removeParents, toLatin1 } from './place.js';
 
 const buffer = (path: string): Buffer => Buffer.from(path);
 
@@ -64,11 +65,25 @@ async function swapIn(place: Place): Promise<void> {
   await syncFolder(scratch);
 }
 
-/** Takes swapIn back from any point that it may have stopped at; twice is fine. */
+/** A file system that was mounted since in what a swap back moves would move along. @throws PluginError in_use */
+export async function refuseLaterMounts({ way, live, pinned, stays }: Place): Promise<void> {
+  if (way === 'carry' || stays) return;
+  const folders = new Set(pinned.map(({ path }) => path));
+  const staying = pinned.flatMap(({ path, stay }) => stay.map((name) => inside(path, name))).filter((path) => !folders.has(path));
+  const own = way !== 'contents' && (await mountPoints()).includes(live) ? [live] : [];
+  const later = [...own, ...(await innerMounts(live))].find((point) => {
+    const path = toLatin1(point.slice(live.length + 1));
+    return !staying.some((one) => within(path, one));
+  });
+  if (later !== undefined) throw new PluginError('in_use', `a file system was mounted at ${later} since the restore: unmount it first`);
+}
+
+/** Takes swapIn back from any point that it may have stopped at; twice is fine. @throws PluginError in_use */
 export async function swapBack(place: Place): Promise<void> {
-  const { way, kind, live, built, old, had } = place;
-  if (way === 'made') return;
+  const { way, kind, live, built, old, had, stays } = place;
+  if (way === 'made' || stays) return;
   if (way === 'carry') return (await present(built)) && (await present(live)) ? carryExcluded(built, live, place) : undefined;
+  await refuseLaterMounts(place);
   if (way === 'contents') return revertContents(place);
   const isIn = !(await present(built)) && (await present(live)) && (!had || (await present(old)));
   if (isIn) await renameAny(buffer(live), buffer(built));

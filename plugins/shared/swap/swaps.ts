@@ -5,7 +5,7 @@ import { present } from '../places.js';
 import type { Journal, Journals } from './journal.js';
 import { isAlive } from './owner.js';
 import type { Place } from './place.js';
-import { keptPaths } from './swap.js';
+import { keptPaths, refuseLaterMounts } from './swap.js';
 
 /** A container that has a folder mounted. */
 export interface PlaceUser {
@@ -25,6 +25,8 @@ export interface SwapEngine<Own> {
   finish(journal: Journal<Own>): Promise<void>;
   /** Why an undo is no longer possible. @throws PluginError not_found */
   checkKept(journal: Journal<Own>): Promise<void>;
+  /** The container's own folder, if the restore made that one anew: an undo removes it whole. */
+  ownFolder(journal: Journal<Own>): string | undefined;
   /** Who else has folders of the host mounted. */
   users(container: string): Promise<readonly PlaceUser[]>;
 }
@@ -65,9 +67,36 @@ export class Swaps<Own> {
       }
     }
     await this.engine.checkKept(kept);
-    refuseRunning(kept.container, kept.places, await this.engine.users(kept.container));
+    const users = await this.engine.users(kept.container);
+    refuseRunning(kept.container, kept.places, users);
+    this.#refuseUsed(kept, users);
+    const places = kept.places.map((place) => this.#keepUsed(kept, place, users));
+    for (const place of places) await refuseLaterMounts(place);
     // From here on a crash or a failure ends the way back, too: recover, or the next undo, goes on with it.
-    await this.#end({ ...kept, phase: kept.undoing ? kept.phase : 'swap', undoing: true });
+    await this.#end({ ...kept, places, phase: kept.undoing ? kept.phase : 'swap', undoing: true });
+  }
+
+  /** What goes with its container cannot stay for another one. @throws PluginError in_use */
+  #refuseUsed(journal: Journal<Own>, users: readonly PlaceUser[]): void {
+    const own = this.engine.ownFolder(journal);
+    const user = own === undefined ? undefined : users.find(({ path }) => within(path, own));
+    if (user === undefined) return;
+    const why = `${user.path}, which goes with ${journal.container}, is used by ${user.container}`;
+    throw new PluginError('in_use', `${why}: remove that mount, or ${user.container}, first`);
+  }
+
+  /** A folder or file that the restore made stays where another container has it by now, itself, a parent or a child of it. */
+  #keepUsed(journal: Journal<Own>, place: Place, users: readonly PlaceUser[]): Place {
+    const { way, live, had } = place;
+    const own = this.engine.ownFolder(journal);
+    if (had || way === 'carry' || (own !== undefined && within(live, own))) return place;
+    const user = users.find(({ path }) => overlap(path, live));
+    if (user === undefined) return place;
+    this.log(
+      'warn',
+      `the undo for ${journal.container} leaves ${live}, which its restore made: ${user.container} has ${user.path} mounted`,
+    );
+    return { ...place, stays: true };
   }
 
   /** Removes what a commit kept; absent is fine. */
