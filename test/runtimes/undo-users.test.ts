@@ -1,81 +1,15 @@
 /** An undo takes away what its restore made, but for what another container has by now, or what is mounted in it since. */
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import type { Runtime } from '../../core/contract/index.js';
-import dockerPlugin from '../../plugins/runtimes/docker/index.js';
-import lxcPlugin from '../../plugins/runtimes/lxc/index.js';
 import { childOutput } from '../../plugins/shared/child.js';
-import { fill, planOf, rejectsWith, type Saved, save } from '../conformance/runtime/index.js';
-import { ownDockerd } from '../support/appliance.js';
-import { destroyLxc, makeLxcContainer, makeLxcPath } from '../support/lxc.js';
+import { rejectsWith, save } from '../conformance/runtime/index.js';
 import type { Mounts } from '../system/household-bed.js';
+import { folderAt, makeEngines, restore } from './engines-bed.js';
 
-const { signal } = new AbortController();
-const docker = await ownDockerd(t);
-await docker.sampleImage('sample:1');
-const lxcPath = await makeLxcPath();
-const top = await mkdtemp(join(tmpdir(), 'undo-users-'));
-t.teardown(async () => {
-  for (const name of await readdir(lxcPath)) await destroyLxc(lxcPath, name);
-  for (const path of [lxcPath, top]) await rm(path, { recursive: true, force: true });
-});
-
-interface Engine {
-  readonly runtime: Runtime;
-  /** What it told. */
-  readonly told: readonly string[];
-  /** Makes a container, stopped. */
-  make(name: string, mounts: Mounts): Promise<void>;
-  lose(name: string): Promise<void>;
-}
-
-const told: string[] = [];
-const log = (_level: string, message: string) => void told.push(message);
-const stateFolder = await mkdtemp(join(top, 'state-'));
-
-const engines: Readonly<Record<'docker' | 'lxc', Engine>> = {
-  docker: {
-    runtime: await dockerPlugin.open({ log, signal, stateFolder, options: { socket: docker.socket } }),
-    told,
-    async make(name, mounts) {
-      const Binds = Object.entries(mounts).map(([at, from]) => `${from}:${at}`);
-      const body = { Image: 'sample:1', Cmd: ['/bin/sleep', '1000'], HostConfig: { NetworkMode: 'none', Binds } };
-      await docker.client.json('POST', `/containers/create?name=${name}`, { body });
-    },
-    lose: (name) => docker.client.json('DELETE', `/containers/${name}?force=1`).then(() => undefined),
-  },
-  lxc: {
-    runtime: await lxcPlugin.open({ log, signal, stateFolder: lxcPath, options: { path: lxcPath } }),
-    told,
-    make: (name, mounts) =>
-      makeLxcContainer(lxcPath, name, {
-        lines: Object.entries(mounts).map(([at, from]) => `lxc.mount.entry = ${from} ${at.slice(1)} none bind,create=dir 0 0`),
-      }),
-    lose: (name) => destroyLxc(lxcPath, name),
-  },
-};
-
-/** A folder of the host with a file. */
-async function folder(...path: readonly string[]): Promise<string> {
-  const full = join(top, ...path);
-  await mkdir(full, { recursive: true });
-  await writeFile(join(full, 'file'), 'of the run');
-  return full;
-}
-
-/** Restores it as a container that is gone. @returns the id of its undo */
-async function restore(runtime: Runtime, saved: Saved): Promise<string> {
-  const { name } = saved.description;
-  const draft = await runtime.draft({ ...planOf(saved, name, 'create'), undoUntil: Date.now() + 3_600_000 }, { signal });
-  try {
-    await fill(draft, saved);
-    return (await draft.commit()).undo ?? '';
-  } finally {
-    await draft.discard();
-  }
-}
+const engines = await makeEngines(t);
+const { top, lxcPath, dockerd, told } = engines;
+const folder = (...path: readonly string[]) => folderAt(top, ...path);
 
 for (const kind of ['docker', 'lxc'] as const) {
   const engine = engines[kind];
@@ -107,7 +41,7 @@ for (const kind of ['docker', 'lxc'] as const) {
     t.same((await readdir(join(top, kind))).sort(), ['above', 'below', 'itself', 'kept'], 'what nobody has is gone, and nothing is left');
     for (const one of [all.itself, all.below, all.above])
       t.ok(
-        engine.told.some((line) => line.includes(`leaves ${one},`) && line.includes(`other-${kind}`)),
+        told.some((line) => line.includes(`leaves ${one},`) && line.includes(`other-${kind}`)),
         'and it is told',
       );
     await engine.lose(`other-${kind}`);
@@ -152,11 +86,11 @@ t.test('docker: the folder of a volume that a restore made stays in its undo whi
   const { runtime, make, lose } = engines.docker;
   const [kept, device] = [await folder('device/kept'), await folder('device/goal')];
   const options = { Name: 'led', DriverOpts: { type: 'none', o: 'bind', device } };
-  await docker.client.json('POST', '/volumes/create', { body: options });
+  await dockerd.client.json('POST', '/volumes/create', { body: options });
   await make('led-owner', { '/kept': kept, '/led': 'led' });
   const saved = await save(t, runtime, 'led-owner');
   await lose('led-owner');
-  await docker.client.json('DELETE', '/volumes/led?force=1');
+  await dockerd.client.json('DELETE', '/volumes/led?force=1');
   await rm(device, { recursive: true });
   const id = await restore(runtime, saved);
   await make('led-other', { '/led': 'led' });

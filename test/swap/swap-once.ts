@@ -24,15 +24,15 @@ const openSwaps = (folder: string) => {
   const journals = new Journals<Own>(folder, () => ({}));
   const engine = {
     async revert(journal: Journal<Own>) {
-      for (const place of journal.places.toReversed()) await swapBack(place);
+      for (const place of journal.places.toReversed()) await swapBack(place, () => journals.write(journal));
       journal.phase = 'draft';
       await journals.write(journal);
     },
-    async discard({ places }: Journal<Own>) {
-      for (const place of places.toReversed()) await clearPlace(place, false);
+    async discard(journal: Journal<Own>) {
+      for (const place of journal.places.toReversed()) await clearPlace(place, false, () => journals.write(journal));
     },
-    async finish({ places }: Journal<Own>) {
-      for (const place of places) await clearPlace(place, true);
+    async finish(journal: Journal<Own>) {
+      for (const place of journal.places) await clearPlace(place, true, () => journals.write(journal));
     },
     checkKept: async () => undefined,
     ownFolder: () => undefined,
@@ -56,6 +56,7 @@ async function fill(places: readonly Place[]): Promise<void> {
   await writeFile(join(file, 'settings.conf'), 'restored');
   for (const path of places.map(fillFolder))
     await childOutput('find', [path, '-exec', 'touch', '-d', '2001-02-03T04:05:06.789', '{}', '+']);
+  for (const path of [join(first, 'a'), join(file, 'settings.conf')]) await childOutput('chattr', ['+i', path]);
 }
 
 async function commit(folder: string, disk: string): Promise<void> {
@@ -69,7 +70,7 @@ async function commit(folder: string, disk: string): Promise<void> {
     await planPlace(join(disk, 'settings.conf'), 'file', id(3)),
   );
   await journals.write(journal);
-  for (const place of journal.places) await makeScratch(place);
+  for (const place of journal.places) await makeScratch(place, () => journals.write(journal));
   await fill(journal.places);
   await syncFilled(journal.places);
   journal.undoUntil = Date.now() + 3_600_000;

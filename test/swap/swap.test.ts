@@ -8,6 +8,7 @@ import t, { type Test } from 'tap';
 import { childOutput, childResult } from '../../plugins/shared/child.js';
 import { pointsOf, seed } from '../support/depth.js';
 import { differences, type Snapshot, snapshotOf } from '../support/fidelity.js';
+import { flagsIn } from '../support/inode-flags.js';
 import { type CutFileSystem, cutFileSystem } from '../support/power-cut.js';
 
 const program = fileURLToPath(new URL('swap-once.js', import.meta.url));
@@ -41,7 +42,8 @@ async function fillDisk(disk: CutFileSystem): Promise<void> {
   await childOutput('setfacl', ['-m', 'u:12345:rwx', data]);
   await plugStick(disk);
   await childOutput('find', [folder, '-exec', 'touch', '-h', '-d', '@1000000000.123456789', '{}', '+']);
-  await childOutput('chattr', ['+i', join(data, 'only-before')]);
+  for (const name of ['data/only-before', 'data/a', 'settings.conf']) await childOutput('chattr', ['+i', join(folder, name)]);
+  await childOutput('chattr', ['+a', join(data, 'deep/b')]);
   await childOutput('sync', ['-f', folder]);
 }
 
@@ -53,15 +55,19 @@ async function plugStick({ folder }: CutFileSystem): Promise<void> {
 /** Everything of the disk, for a new start. */
 async function emptyDisk({ folder }: CutFileSystem): Promise<void> {
   await childResult('umount', ['-l', join(folder, 'data/usb')]);
-  await childResult('chattr', ['-R', '-f', '-i', folder]);
+  await childResult('chattr', ['-R', '-f', '-ia', folder]);
   for (const name of await readdir(folder)) if (name !== 'lost+found') await rm(join(folder, name), { recursive: true });
 }
 
 type Trees = ReadonlyMap<string, Snapshot>;
 
-/** What is live. What an undo keeps lies hidden, and the disk's own folder is nobody's. */
+/** What is live, with inode flags among the attributes. What an undo keeps lies hidden, and the disk's own folder is nobody's. */
 async function live({ folder }: CutFileSystem): Promise<Trees> {
   const all = await snapshotOf(folder);
+  for (const [, name = '', flags = ''] of (await flagsIn(folder)).map((line) => /^(.*) (\S+)$/.exec(line) ?? [])) {
+    const one = all.get(name);
+    if (one) all.set(name, { ...one, attributes: `${one.attributes} ${flags}` });
+  }
   return new Map([...all].filter(([name]) => name !== '' && !/(^|\/)\.container-backup-/.test(name)));
 }
 
@@ -96,6 +102,22 @@ async function pointsIn(b: Bed, what: string): Promise<Point[]> {
   const most = new Map<string, number>();
   for (const [key, count] of counts) most.set(key.split(' ')[0] ?? '', Math.max(count, most.get(key.split(' ')[0] ?? '') ?? 0));
   return [...most].flatMap(([call, count]) => Array.from({ length: count }, (_, n) => ({ call, n: n + 1 })));
+}
+
+/** The renames that succeed once the flags that forbade them are gone for a moment. */
+async function unlockedRenames(b: Bed, what: string): Promise<Point[]> {
+  const log = join(b.journals, '..', 'renames');
+  await traced(b, what, ['-o', log, '-e', 'trace=rename']);
+  const found: Point[] = [];
+  const counts = new Map<string, number>();
+  const refused = new Set<string>();
+  for (const [, thread = '', from = '', result = ''] of (await readFile(log, 'utf8')).matchAll(/^(\d+)\s+rename\("([^"]*)".*= (.*)$/gm)) {
+    const n = (counts.get(thread) ?? 0) + 1;
+    counts.set(thread, n);
+    if (result.includes('EPERM')) refused.add(from);
+    else if (refused.delete(from)) found.push({ call: 'rename', n });
+  }
+  return found;
 }
 
 interface Ends {
@@ -170,6 +192,21 @@ for (const cut of [false, true]) {
     }
   });
 }
+
+t.test('a kill while what is immutable is being renamed loses none of its flags', async (t) => {
+  const b = await bed(t);
+  const ends = await endsOf(b);
+  for (const what of ['commit', 'undo'] as const) {
+    await fillDisk(b.disk);
+    if (what === 'undo') await run(b, 'commit');
+    const all = await unlockedRenames(b, what);
+    if (what === 'commit') await run(b, 'undo');
+    await emptyDisk(b.disk);
+    const chosen = all.filter((_, n) => n % Math.min(points.stride, 3) === 0);
+    t.ok(chosen.length > 1, `${what}: ${chosen.length} of ${all.length} renames`);
+    for (const one of chosen) await attempt(b, ends, { ...one, what, cut: false });
+  }
+});
 
 t.test('what is there of an undo tells its journal', async (t) => {
   const b = await bed(t);

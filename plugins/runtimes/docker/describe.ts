@@ -43,6 +43,7 @@ async function volumes(client: Client, inspect: Inspect, users: readonly PlaceUs
   const left = leftOut.map(({ mount, leftOut: reason }) => ({ path: mount.source || mount.destination, reason }));
   for (const { mount, path, alsoAt } of stored) {
     for (const { path: inner } of await mountsInside(path)) left.push({ path: inner, reason: innerMountReason });
+    const isEngines = mount.type === 'volume' && (path === mount.source || path.startsWith('/proc/'));
     volume.push({
       name: mount.source_name,
       origin: mount.type === 'volume' ? 'new' : 'host',
@@ -51,7 +52,7 @@ async function volumes(client: Client, inspect: Inspect, users: readonly PlaceUs
       read_only: mount.readOnly,
       shared_with: [...new Set(users.filter((user) => overlap(user.path, path)).map(({ container }) => container))],
       ...(alsoAt.length > 0 && { also_at: alsoAt }),
-      ...(mount.type === 'bind' && { parents: await parentsOf(path) }),
+      ...(!isEngines && { parents: await parentsOf(path) }),
     });
   }
   for (const path of Object.keys(fields(inspect.host.Tmpfs))) left.push({ path, reason: 'a tmpfs mount keeps nothing' });

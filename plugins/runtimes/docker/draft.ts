@@ -11,6 +11,7 @@ import {
   keepTime,
   makeParents,
   makeScratch,
+  noteChange,
   type Place,
   planParents,
   removeParents,
@@ -98,7 +99,8 @@ class DockerDraft implements Draft {
     this.layout = await layOut(client, { ...plans, id: journal.id }, { volume: (name) => this.note(journal.volumes, name) });
     journal.places.push(...this.layout.places.values());
     await this.save();
-    for (const place of journal.places) await (place.way === 'made' ? makeParents(place) : makeScratch(place));
+    for (const place of journal.places) await (place.way === 'made' ? makeAbove(place) : makeScratch(place, () => this.save()));
+    await this.save();
     const folders = new Map([...this.layout.places].map(([name, place]) => [name, fillFolder(place)]));
     if (this.isPart) return folders;
     await ensureNetworks(this.deps, plans.inspect, journal, this.signal);
@@ -160,6 +162,11 @@ class DockerDraft implements Draft {
     await this.deps.journals.remove(this.journal);
     this.ended = true;
   }
+}
+
+async function makeAbove(place: Place): Promise<void> {
+  await makeParents(place);
+  if (place.above) place.above = await noteChange(place.above);
 }
 
 async function emptyMade({ way, live }: Place): Promise<void> {

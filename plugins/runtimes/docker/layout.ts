@@ -44,9 +44,9 @@ export async function layOut(client: Client, { plan, inspect, decisions, id }: L
     const source = decision.source?.name === mount.source_name ? decision.source : undefined; // once, wherever it is mounted
     if (after !== (mount.type === 'volume' ? mount.volume : mount.source) || readOnly) sources.set(mount.destination, { after, readOnly });
     const name = mount.source_name;
-    const planned = { id: `${id}-${places.size}`, ...(source?.excludes && { excludes: source.excludes }) };
+    const planned = { id: `${id}-${places.size}`, known: described?.parents ?? [], ...(source?.excludes && { excludes: source.excludes }) };
     if (mount.type === 'bind') {
-      if (source) places.set(name, await planPlace(after, source.kind, { ...planned, known: described?.parents ?? [] }));
+      if (source) places.set(name, await planPlace(after, source.kind, planned));
       continue;
     }
     const path = await engine.volumePath(client, after);

@@ -27,7 +27,7 @@ export async function revertSwap({ client, journals }: SwapDeps, journal: Journa
   const old = await byId(client, journal.oldId);
   const isAside = old?.name === oldName(journal) || !isNewContainer(journal);
   if (old && old.state !== 'stopped' && isAside) await engine.stop(client, old);
-  for (const place of journal.places.toReversed()) await swapBack(place);
+  for (const place of journal.places.toReversed()) await swapBack(place, () => journals.write(journal));
   if (fresh?.name === journal.container) await engine.rename(client, journal.newId, temporaryName(journal));
   if (old?.name === oldName(journal)) await engine.rename(client, journal.oldId, journal.container);
   if (old && journal.oldRestart !== undefined) await engine.setRestart(client, journal.oldId, journal.oldRestart);
@@ -66,17 +66,18 @@ export async function discardDraft(deps: SwapDeps, journal: Journal): Promise<vo
   const { client } = deps;
   // it may die between the call and its answer
   if (isNewContainer(journal)) await removeContainer(client, journal.newId === '' ? temporaryName(journal) : journal.newId);
-  for (const place of journal.places.toReversed()) await clearPlace(place, false);
+  const save = () => deps.journals.write(journal);
+  for (const place of journal.places.toReversed()) await clearPlace(place, false, save);
   for (const volume of journal.volumes) await removeVolume(client, volume, journal);
-  for (const place of journal.places.toReversed()) await removeMadeFolder(place);
+  for (const place of journal.places.toReversed()) await removeMadeFolder(place, save);
   await releaseNetworks(deps, journal);
   await releaseImage(deps, journal);
 }
 
 /** Past the commit point: removes what was replaced, never its volumes. */
-export async function finishSwap({ client }: SwapDeps, journal: Journal): Promise<void> {
+export async function finishSwap({ client, journals }: SwapDeps, journal: Journal): Promise<void> {
   if (journal.oldId !== '' && isNewContainer(journal)) await removeContainer(client, journal.oldId);
-  for (const place of journal.places) await clearPlace(place, true);
+  for (const place of journal.places) await clearPlace(place, true, () => journals.write(journal));
 }
 
 /** Docker's part of the life of a swap. */

@@ -6,7 +6,19 @@ import { type Conflict, PluginError, type RestorePlan } from '../../../core/cont
 import { literalPattern, mountPoints, removeTree } from '../../shared/mounts.js';
 import { within } from '../../shared/paths.js';
 import { present, realPath } from '../../shared/places.js';
-import { madePlace, ownPrefix, type Place, planParents, planPlace, removeHeld, removeParents } from '../../shared/swap/index.js';
+import {
+  madePlace,
+  noteAbove,
+  ownPrefix,
+  type Parent,
+  type Place,
+  planParents,
+  planPlace,
+  removeHeld,
+  removeParents,
+  returnAbove,
+  type Save,
+} from '../../shared/swap/index.js';
 import type { Client } from './client.js';
 import { engine, volumeDevice } from './engine.js';
 import type { Inspect } from './inspect.js';
@@ -128,23 +140,28 @@ export async function makeVolume(client: Client, volume: NewVolume): Promise<voi
 export async function placeNewVolume(
   client: Client,
   name: string,
-  o: { readonly id: string; readonly excludes?: readonly string[] },
+  o: { readonly id: string; readonly excludes?: readonly string[]; readonly known?: readonly Parent[] },
 ): Promise<Place> {
   const volume = (await engine.volume(client, name)) ?? {};
   const device = volumeDevice(volume);
   if (device === undefined) return { ...madePlace(text(volume.Mountpoint)), excludes: o.excludes ?? [] };
   const live = await realPath(device);
-  if (!(await present(live))) return { ...madePlace(live), excludes: o.excludes ?? [], parents: await planParents(`${live}/.`) };
+  const { excludes = [], known } = o;
+  if (!(await present(live)))
+    return { ...madePlace(live), excludes, parents: await planParents(`${live}/.`, known), above: await noteAbove(live) };
   const scratch = `${live}/${ownPrefix}${o.id}`;
   return { ...(await planPlace(live, 'folder', o)), scratch, built: `${scratch}/new`, old: `${scratch}/old` };
 }
 
 /** Removes the folder that was made for a volume, and what was made above it. What came into it that the run leaves out stays. */
-export async function removeMadeFolder({ way, live, parents, excludes, stays }: Place): Promise<void> {
+export async function removeMadeFolder(place: Place, save: Save): Promise<void> {
+  const { way, live, parents, excludes, stays } = place;
   if (way !== 'made' || parents.length === 0 || stays) return;
   if ((await present(live)) && (await removeHeld(live, excludes))) return;
-  await removeTree(live);
-  await removeParents({ parents: parents.slice(0, -1) });
+  await returnAbove(place, save, async () => {
+    await removeTree(live);
+    await removeParents({ parents: parents.slice(0, -1) });
+  });
 }
 
 /** What a plan does otherwise with volumes whose files are not the engine's own. */

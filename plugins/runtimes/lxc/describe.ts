@@ -61,7 +61,7 @@ export async function descriptionOf(
     volume.push({
       ...rest,
       shared_with: await o.users(rest.path),
-      ...(kind && rest.origin === 'host' && { parents: await parentsOf(real) }),
+      ...(kind && { parents: await parentsOf(real) }),
     });
     if (kind !== 'folder') continue;
     for (const { path } of await mountsInside(real)) inner.push({ path, reason: innerMountReason });

@@ -10,7 +10,18 @@ import {
   type PluginLog,
   type RestorePlan,
 } from '../../../core/contract/index.js';
-import { keptBytes, makeScratch, refuseRunning, type Swaps, swapPlaces, syncFilled, withoutLocks } from '../../shared/swap/index.js';
+import {
+  keptBytes,
+  makeParents,
+  makeScratch,
+  type Parent,
+  planParents,
+  refuseRunning,
+  type Swaps,
+  swapPlaces,
+  syncFilled,
+  withoutLocks,
+} from '../../shared/swap/index.js';
 import { setting } from './config.js';
 import { type IdShift, shiftTree } from './ids.js';
 import type { Journal, Own } from './journal.js';
@@ -50,15 +61,24 @@ export class LxcDraft implements Draft {
 
   /** Writes the journal, makes the folders and writes the configuration. */
   async prepare(): Promise<void> {
-    const { places, folders, extra, config, own } = this.layout;
-    await this.deps.journals.write(this.journal);
-    for (const place of places) await makeScratch(place);
+    const { places, folders, extra, config, inner, own } = this.layout;
+    const save = () => this.deps.journals.write(this.journal);
+    await save();
+    for (const place of places) await makeScratch(place, save);
+    await save();
+    for (const one of inner) await makeParents({ parents: this.#shifted(await planParents(one.path, one.known)) });
     for (const folder of [...folders.values(), ...extra]) await mkdir(folder, { recursive: true });
     if (config) await writeFile(config.path, config.text, { mode: 0o644 });
     if (own === undefined || !config) return;
     // a container whose root is shifted must be able to reach its own folder; nobody else may
     const shifted = setting(config.text, 'lxc.idmap') !== undefined;
     await chmod(own, shifted ? 0o755 : 0o770);
+  }
+
+  /** Folders above a volume that lie in the container's own folder, for the ids that it gets. */
+  #shifted(parents: readonly Parent[]): readonly Parent[] {
+    const { shift } = this.o;
+    return shift === undefined ? parents : parents.map((one) => ({ ...one, uid: shift.uid(one.uid), gid: shift.gid(one.gid) }));
   }
 
   async folders(): Promise<ReadonlyMap<string, string>> {
@@ -105,7 +125,7 @@ export class LxcDraft implements Draft {
     this.#closed = true;
     const result = { conflicts, ...placementOf(plan, this.layout.decisions) };
     if (journal.undoUntil > 0) return { ...result, undo: journal.id, undoBytes: await keptBytes(journal.places) };
-    await finishSwap(journal)
+    await finishSwap(deps, journal)
       .then(() => deps.journals.remove(journal))
       .catch(warn(`what ${plan.container} replaced is not removed yet`));
     return result;
@@ -114,7 +134,7 @@ export class LxcDraft implements Draft {
   async discard(): Promise<void> {
     if (this.#closed) return;
     if (this.journal.phase === 'swap') await this.#revert(undefined);
-    await discardDraft(this.journal);
+    await discardDraft(this.deps, this.journal);
     await this.deps.journals.remove(this.journal);
     this.#closed = true;
   }

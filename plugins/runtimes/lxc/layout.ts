@@ -3,7 +3,7 @@ import { PluginError, type RestorePlan } from '../../../core/contract/index.js';
 import { within } from '../../shared/paths.js';
 import { isTaken, present } from '../../shared/places.js';
 import { hasNewMacs } from '../../shared/remap.js';
-import { fillFolder, ownPrefix, type Place, planPlace } from '../../shared/swap/index.js';
+import { fillFolder, ownPrefix, type Parent, type Place, planPlace } from '../../shared/swap/index.js';
 import { mountEntry, newMac, rewrite, rootOf, withMountOption, withMountSource } from './config.js';
 import type { Journal } from './journal.js';
 import type { Decision } from './placement.js';
@@ -20,6 +20,8 @@ export interface Layout {
   readonly own?: string;
   /** Folders of the new container that no source fills. */
   readonly extra: readonly string[];
+  /** Volumes that lie in the new container's folder, and what the folders above them were at the backup. */
+  readonly inner: readonly { readonly path: string; readonly known: readonly Parent[] }[];
   /** undefined when only volumes are restored. */
   readonly config?: { readonly path: string; readonly text: string };
 }
@@ -94,10 +96,12 @@ async function createLayout(tools: Tools, plan: RestorePlan, decisions: readonly
   const scratch = () => join(tools.path, `${ownPrefix}${list.nextId()}`);
   const built = fillFolder(list.add(undefined, freshPlace(final, 'folder', scratch())));
   const extra: string[] = [];
+  const inners: { path: string; known: readonly Parent[] }[] = [];
   if (plan.sources.some(({ name }) => name === 'rootfs')) list.folders.set('rootfs', join(built, 'rootfs'));
   for (const decision of decisions) {
     const { volume, after, source } = decision;
     const inner = volume.origin === 'new' && within(after, final) ? join(built, after.slice(final.length)) : undefined;
+    if (inner !== undefined) inners.push({ path: inner, known: volume.parents ?? [] });
     if (inner === undefined) await list.host(decision);
     else if (source === undefined)
       extra.push(inner); // LXC starts only when the folder is there
@@ -109,7 +113,7 @@ async function createLayout(tools: Tools, plan: RestorePlan, decisions: readonly
   }
   const text = newConfig(plan, join(final, 'rootfs'), decisions);
   const { folders, places } = list;
-  return { decisions, own: built, config: { path: join(built, 'config'), text }, extra, folders, places };
+  return { decisions, own: built, config: { path: join(built, 'config'), text }, extra, inner: inners, folders, places };
 }
 
 /** Where what replaces a container is built, or one that comes back whose folder is left; @see Layout */
@@ -129,10 +133,10 @@ async function replaceLayout(tools: Tools, plan: RestorePlan, decisions: readonl
     if (isNeeded) list.add(undefined, await planPlace(after, 'folder', { id: list.nextId() })); // as for a new one
   }
   const { folders, places } = list;
-  if (rootPath === undefined) return { decisions, extra: [], folders, places };
+  if (rootPath === undefined) return { decisions, extra: [], inner: [], folders, places };
   const config = list.add(undefined, await planPlace(join(own, 'config'), 'file', { id: list.nextId() }));
   const text = newConfig(plan, rootPath, decisions);
-  return { decisions, config: { path: join(fillFolder(config), 'config'), text }, extra: [], folders, places };
+  return { decisions, config: { path: join(fillFolder(config), 'config'), text }, extra: [], inner: [], folders, places };
 }
 
 /** The place of the configuration, where that is one of its own. */

@@ -16,34 +16,35 @@ export interface SwapDeps {
  *  that was replaced comes back first: LXC's tools load it for each call, and that of the restored one may not be loadable. */
 export async function revertSwap({ tools, journals }: SwapDeps, journal: Journal): Promise<void> {
   const { action, container, places } = journal;
+  const save = () => journals.write(journal);
   const config = action === 'replace' ? configPlace(tools, journal) : undefined;
-  if (config) await swapBack(config);
+  if (config) await swapBack(config, save);
   if (await present(join(tools.folder(container), 'config'))) {
     // what cannot be loaded has never been started
     if ((await tools.loadProblem(container)) === undefined) await tools.stop(container);
   }
-  for (const place of places.toReversed()) await swapBack(place);
+  for (const place of places.toReversed()) await swapBack(place, save);
   journal.phase = 'draft';
   await journals.write(journal);
   if (action === 'replace') await tools.reach(container, journal.former);
 }
 
 /** Removes everything that a draft made. */
-export async function discardDraft({ places }: Journal): Promise<void> {
-  for (const place of places.toReversed()) await clearPlace(place, false);
+export async function discardDraft({ journals }: SwapDeps, journal: Journal): Promise<void> {
+  for (const place of journal.places.toReversed()) await clearPlace(place, false, () => journals.write(journal));
 }
 
 /** Past the commit point: removes what was replaced. */
-export async function finishSwap({ places }: Journal): Promise<void> {
-  for (const place of places) await clearPlace(place, true);
+export async function finishSwap({ journals }: SwapDeps, journal: Journal): Promise<void> {
+  for (const place of journal.places) await clearPlace(place, true, () => journals.write(journal));
 }
 
 /** LXC's part of the life of a swap. */
 export function swapEngine(deps: SwapDeps): SwapEngine<Own> {
   return {
     revert: (journal) => revertSwap(deps, journal),
-    discard: discardDraft,
-    finish: finishSwap,
+    discard: (journal) => discardDraft(deps, journal),
+    finish: (journal) => finishSwap(deps, journal),
     checkKept: async () => undefined, // all that it needs are the places
     ownFolder: ({ action, container }) => (action === 'create' ? deps.tools.folder(container) : undefined),
     users: (container) => deps.users(container),

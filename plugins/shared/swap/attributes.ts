@@ -1,5 +1,5 @@
 /** Owner, mode, time, extended attributes and inode flags of a folder, as the kernel's own tools read and set them. */
-import { type FileHandle, lstat, open, rename } from 'node:fs/promises';
+import { type FileHandle, lstat, open } from 'node:fs/promises';
 import { childOutput, childResult } from '../child.js';
 
 /** The folder by a path that is text, whatever its name is; the children open it through /proc. */
@@ -54,6 +54,16 @@ export async function setTime(folder: Buffer, mtime: bigint): Promise<void> {
   }
 }
 
+/** Makes all of a folder's or file's file system durable. */
+export async function syncFileSystem(path: Buffer): Promise<void> {
+  const handle = await open(path, 'r');
+  try {
+    await childOutput('sync', ['-f', '--', `/proc/${process.pid}/fd/${handle.fd}`]);
+  } finally {
+    await handle.close();
+  }
+}
+
 /** Does something in a folder whose time stays what it was. */
 export async function keepTime<T>(folder: string, action: () => Promise<T>): Promise<T> {
   const path = Buffer.from(folder);
@@ -93,9 +103,12 @@ export async function setInodeFlags(path: Buffer, wanted: string): Promise<void>
   if (more !== '') await changeFlags(path, `+${more}`);
 }
 
-/** Takes away what forbids to change or rename it. @returns the flags that it had of these, `i` and `a` */
+/** Of its inode flags those that forbid to change or rename it, `i` and `a`. */
+export const locksOf = async (path: Buffer): Promise<string> => (await inodeFlags(path)).replace(/[^ia]/g, '');
+
+/** Takes them away. @returns those that it had */
 export async function unlockPath(path: Buffer): Promise<string> {
-  const flags = (await inodeFlags(path)).replace(/[^ia]/g, '');
+  const flags = await locksOf(path);
   if (flags !== '') await changeFlags(path, `-${flags}`);
   return flags;
 }
@@ -116,15 +129,3 @@ export async function withoutLocks<T>(path: Buffer, action: () => Promise<T>): P
 }
 
 export const isForbidden = (error: unknown): boolean => error instanceof Error && 'code' in error && error.code === 'EPERM';
-
-/** Renames also what is immutable or append-only; it keeps its flags. The folders on both sides must be free of them. */
-export async function renameAny(from: Buffer, to: Buffer): Promise<void> {
-  try {
-    return await rename(from, to);
-  } catch (error) {
-    const flags = isForbidden(error) ? await unlockPath(from) : '';
-    if (flags === '') throw error;
-    await rename(from, to);
-    await lockPath(to, flags);
-  }
-}

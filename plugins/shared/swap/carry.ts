@@ -5,8 +5,8 @@ import { PluginError } from '../../../core/contract/index.js';
 import { childOutput, startChild } from '../child.js';
 import { innerMounts, removeUnlocked } from '../mounts.js';
 import { present } from '../places.js';
-import { lockPath, renameAny, setTime, timeOf, unlockPath } from './attributes.js';
 import { at, inside, namesIn, ownPrefix, parentOf, toLatin1 } from './place.js';
+import type { TouchLog } from './touched.js';
 
 /** find keeps out of them: they belong to the file system and to drafts. */
 const untouched = ['(', '-path', `./${ownPrefix}*`, '-o', '-path', './lost+found', ')', '-prune', '-o'] as const;
@@ -60,56 +60,43 @@ export interface CarryOptions {
 
 /** Moves what the run leaves out from one tree into the other, but for what is there already and for what is ours at the top. Durable when it resolves; twice is fine.
  *  @throws PluginError failed, unsupported */
-export async function carryExcluded(from: string, to: string, { excludes, except }: CarryOptions): Promise<void> {
-  const touched = new TouchedFolders();
-  try {
-    for (const path of await excludedPaths(from, excludes)) {
-      if (path.startsWith(ownPrefix) || except?.has(path) || (await present(at(to, path)))) continue;
-      await makeParents(from, to, path, touched);
-      for (const tree of [from, to]) await touched.add(at(tree, parentOf(path)));
-      await renameAny(at(from, path), at(to, path));
-    }
-  } finally {
-    await touched.reset();
+export async function carryExcluded(from: string, to: string, { excludes, except }: CarryOptions, log: TouchLog): Promise<void> {
+  const paths: string[] = [];
+  const folders = new Map<string, Buffer>();
+  for (const path of await excludedPaths(from, excludes)) {
+    if (path.startsWith(ownPrefix) || except?.has(path) || (await present(at(to, path)))) continue;
+    paths.push(path);
+    folders.set(`from ${parentOf(path)}`, at(from, parentOf(path)));
+    const above = await closestFolder(to, path);
+    folders.set(`to ${above}`, at(to, above));
   }
-  if (touched.some) await childOutput('sync', ['-f', '--', to]); // what was moved lies in any of its folders
+  if (paths.length === 0) return;
+  await log.keep([...folders.values()], { unlock: true }, async () => {
+    for (const path of paths) {
+      await makeParents(from, to, path);
+      await log.rename(at(from, path), at(to, path));
+    }
+  });
+  await childOutput('sync', ['-f', '--', to]); // what was moved lies in any of its folders
+}
+
+/** The deepest folder above a path that is there. */
+async function closestFolder(tree: string, path: string): Promise<string> {
+  let above = parentOf(path);
+  while (!(await present(at(tree, above)))) above = parentOf(above);
+  return above;
 }
 
 /** Makes the folders above a path, as they are in the other tree. */
-async function makeParents(from: string, to: string, path: string, touched: TouchedFolders): Promise<void> {
+async function makeParents(from: string, to: string, path: string): Promise<void> {
   const parts = path.split('/').slice(0, -1);
   for (const [n] of parts.entries()) {
     const parent = parts.slice(0, n + 1).join('/');
     if (await present(at(to, parent))) continue;
     const { mode, uid, gid } = await lstat(at(from, parent));
-    await touched.add(at(to, parentOf(parent)));
     await mkdir(at(to, parent));
     await chown(at(to, parent), uid, gid);
     await chmod(at(to, parent), mode & 0o7777);
-  }
-}
-
-/** Folders whose time and flags are what they were, although names came or went. */
-class TouchedFolders {
-  readonly #before = new Map<string, { readonly mtime: bigint; readonly flags: string }>();
-
-  get some(): boolean {
-    return this.#before.size > 0;
-  }
-
-  async add(folder: Buffer): Promise<void> {
-    const key = folder.toString('latin1');
-    if (this.#before.has(key)) return;
-    const mtime = await timeOf(folder);
-    this.#before.set(key, { mtime, flags: await unlockPath(folder) });
-  }
-
-  async reset(): Promise<void> {
-    for (const [key, { mtime, flags }] of this.#before) {
-      const folder = Buffer.from(key, 'latin1');
-      await setTime(folder, mtime);
-      await lockPath(folder, flags);
-    }
   }
 }
 

@@ -9,9 +9,10 @@ import { PluginError } from '../../../core/contract/index.js';
 import { syncFolder } from '../durable.js';
 import { innerMounts, removeTree } from '../mounts.js';
 import { present } from '../places.js';
-import { copyAttributes, inodeFlags, renameAny, setInodeFlags, setTime, timeOf, unlockPath } from './attributes.js';
+import { copyAttributes, inodeFlags, setInodeFlags, setTime, timeOf, unlockPath } from './attributes.js';
 import { carryExcluded, excludedPaths } from './carry.js';
 import { at, inside, namesIn, ownExcludes, ownPrefix, type PinnedFolder, type Place, parentOf, toLatin1 } from './place.js';
+import type { TouchLog } from './touched.js';
 
 const making = ({ old }: Place): string => `${old}-making`;
 const filling = ({ old }: Place): string => `${old}-filling`;
@@ -95,17 +96,17 @@ async function lock(place: Place, flagsOf: (folder: PinnedFolder) => string): Pr
 }
 
 /** Brings in what was built. Durable when it resolves. */
-export async function swapContents(place: Place): Promise<void> {
+export async function swapContents(place: Place, log: TouchLog): Promise<void> {
   const { live, built, old, pinned, scratch } = place;
   await makeOld(place);
   await unlock(place, live, built);
   for (const { path, stay } of pinned) {
-    for (const name of await movingNames(live, path, stay)) await move(live, filling(place), inside(path, name));
+    for (const name of await movingNames(live, path, stay)) await move(log, live, filling(place), inside(path, name));
   }
   await syncPinned(place, filling(place), live);
   await rename(filling(place), old);
   await syncFolder(scratch);
-  for (const { path, enter } of pinned) for (const name of enter) await move(built, live, inside(path, name));
+  for (const { path, enter } of pinned) for (const name of enter) await move(log, built, live, inside(path, name));
   for (const { path, builtMtime } of pinned.toReversed()) {
     await copyAttributes((await present(at(built, path))) ? at(built, path) : at(old, path), at(live, path));
     await setTime(at(live, path), BigInt(builtMtime));
@@ -114,25 +115,26 @@ export async function swapContents(place: Place): Promise<void> {
   await syncPinned(place, live, old);
 }
 
-const move = (from: string, to: string, path: string): Promise<void> => renameAny(at(from, path), at(to, path));
+const move = (log: TouchLog, from: string, to: string, path: string): Promise<void> => log.rename(at(from, path), at(to, path));
 
 /** Takes back what came in, from wherever swapContents stopped; twice is fine. What came up at a place since is what the undo
  *  replaces; what the run leaves out stays, wherever it came up. */
-export async function revertContents(place: Place): Promise<void> {
+export async function revertContents(place: Place, log: TouchLog): Promise<void> {
   const { live, old, excludes, scratch, pinned } = place;
   await removeTree(making(place));
   if (await present(old)) {
     await unlock(place, live);
     const recorded = new Set(pinned.flatMap(({ path, stay }) => stay.map((name) => inside(path, name))));
-    if (await present(live)) await carryExcluded(live, old, { excludes, except: recorded });
-    for (const { path, stay } of pinned) for (const name of await movingNames(live, path, stay)) await takeOut(place, inside(path, name));
+    if (await present(live)) await carryExcluded(live, old, { excludes, except: recorded }, log);
+    for (const { path, stay } of pinned)
+      for (const name of await movingNames(live, path, stay)) await takeOut(place, log, inside(path, name));
     await syncPinned(place, live, old);
     await rename(old, filling(place));
     await syncFolder(scratch);
   }
   if (!(await present(filling(place)))) return;
   await unlock(place, live);
-  await bringBack(place);
+  await bringBack(place, log);
   await lock(place, ({ flags }) => flags);
   await syncPinned(place, live);
   for (const { path } of pinned.toReversed()) await rmdir(at(filling(place), path));
@@ -140,14 +142,14 @@ export async function revertContents(place: Place): Promise<void> {
 }
 
 /** Back to what was built, or aside when that has one of the same name: somebody made it meanwhile. */
-async function takeOut({ live, built, scratch }: Place, path: string): Promise<void> {
+async function takeOut({ live, built, scratch }: Place, log: TouchLog, path: string): Promise<void> {
   const isBack = !(await present(at(built, path)));
   const tree = isBack ? built : `${scratch}/later`;
   await mkdir(at(tree, parentOf(path)), { recursive: true });
-  await move(live, tree, path);
+  await move(log, live, tree, path);
 }
 
-async function bringBack(place: Place): Promise<void> {
+async function bringBack(place: Place, log: TouchLog): Promise<void> {
   const { live, pinned } = place;
   for (const { path } of pinned) {
     const children = new Set(pinned.filter((one) => one.path !== '' && parentOf(one.path) === path).map((one) => nameOf(one.path)));
@@ -156,8 +158,8 @@ async function bringBack(place: Place): Promise<void> {
     if (!(await present(at(live, path)))) await mkdir(at(live, path), { recursive: true });
     for (const name of await namesIn(folder)) {
       if (children.has(name)) continue;
-      if (await present(at(live, inside(path, name)))) await takeOut(place, inside(path, name));
-      await move(filling(place), live, inside(path, name));
+      if (await present(at(live, inside(path, name)))) await takeOut(place, log, inside(path, name));
+      await move(log, filling(place), live, inside(path, name));
     }
   }
   for (const { path, mtime } of pinned.toReversed()) {

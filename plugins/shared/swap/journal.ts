@@ -5,7 +5,8 @@ import { PluginError } from '../../../core/contract/index.js';
 import { syncFolder, writeDurably } from '../durable.js';
 import { isAbsent } from '../places.js';
 import { nobody, type Owner, ownerOfThisThread } from './owner.js';
-import type { Parent, PinnedFolder, Place, Way } from './place.js';
+import type { Above, Parent, PinnedFolder, Place, Way } from './place.js';
+import type { Touched } from './touched.js';
 
 /** draft: nothing that exists was touched · swap: go back · done: the new one is live, only what was replaced is left to remove. */
 export type Phase = 'draft' | 'swap' | 'done';
@@ -51,13 +52,24 @@ function isPinned(value: unknown): value is PinnedFolder {
   );
 }
 
+/** Journals of earlier versions lack it. */
+const isMissingOr = (value: unknown, is: (value: unknown) => boolean): boolean => value === undefined || is(value);
+
+const isAbove = (value: unknown): value is Above =>
+  isFields(value) && isText(value.path) && isText(value.before) && isMissingOr(value.after, isText);
+
+const isTouched = (value: unknown): value is Touched =>
+  isFields(value) && isTexts(value.paths) && isText(value.flags) && isMissingOr(value.mtime, isText);
+const isTouchedList = (value: unknown): value is Touched[] => Array.isArray(value) && value.every(isTouched);
+
 function isPlace(value: unknown): value is Place {
   if (!isFields(value) || !ways.includes(value.way) || (value.kind !== 'folder' && value.kind !== 'file')) return false;
   const paths = [value.live, value.built, value.old, value.scratch].every(isText) && String(value.live).startsWith('/');
   const { parents, pinned } = value;
   const lists = isTexts(value.excludes) && Array.isArray(parents) && parents.every(isParent) && Array.isArray(pinned);
-  const flags = typeof value.had === 'boolean' && (value.stays === undefined || typeof value.stays === 'boolean');
-  return paths && lists && pinned.every(isPinned) && flags;
+  const { stays, above, touched } = value;
+  const later = isMissingOr(stays, (one) => typeof one === 'boolean') && isMissingOr(above, isAbove) && isMissingOr(touched, isTouchedList);
+  return paths && lists && pinned.every(isPinned) && typeof value.had === 'boolean' && later;
 }
 
 function isSwapJournal(value: unknown): value is SwapJournal & Fields {

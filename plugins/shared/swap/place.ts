@@ -4,7 +4,8 @@ import { basename, dirname } from 'node:path';
 import { PluginError } from '../../../core/contract/index.js';
 import { mountPoints } from '../mounts.js';
 import { present, realPath } from '../places.js';
-import { keepTime, withoutLocks } from './attributes.js';
+import { timeOf } from './attributes.js';
+import { type Touched, TouchLog } from './touched.js';
 
 /** Names that begin so are this product's own: drafts, what an undo keeps, a share's marker. A swap leaves them alone. */
 export const ownPrefix = '.container-backup-';
@@ -61,7 +62,21 @@ export interface Place {
   pinned: readonly PinnedFolder[];
   /** The restore made it, and another container has it by now: an undo leaves it. */
   readonly stays?: boolean;
+  /** The folder above that names come to and go from; swaps of entries leave it alone. */
+  above?: Above;
+  /** What is changed at the moment, and what it is to be again. */
+  touched?: readonly Touched[];
 }
+
+/** When the content of a folder changed last, ns since the epoch: before a swap, and by it. */
+export interface Above {
+  readonly path: string;
+  readonly before: string;
+  readonly after?: string;
+}
+
+/** Makes a place's journal durable. */
+export type Save = () => Promise<void>;
 
 /** A path below a folder, as bytes. */
 export const at = (folder: string, path: string): Buffer =>
@@ -98,16 +113,21 @@ async function isOwnFileSystem(live: string, above: string): Promise<boolean> {
 }
 
 /** The missing folders above a path, outermost first.
- *  @param known what they were at the backup */
+ *  @param known what they were at the backup. A copy lies elsewhere: from the innermost on, those of the same name are the same */
 export async function planParents(path: string, known: readonly Parent[] = []): Promise<Parent[]> {
   const parents: Parent[] = [];
+  let same = known.toReversed();
   for (let above = dirname(path); !(await present(above)); above = dirname(above)) {
-    parents.unshift(known.find((one) => one.path === above) ?? plainParent(above));
+    const [next, ...rest] = same;
+    const isSame = next !== undefined && basename(next.path) === basename(above);
+    same = isSame ? rest : [];
+    const was = known.find((one) => one.path === above) ?? (isSame ? next : plainParent);
+    parents.unshift({ ...was, path: above });
   }
   return parents;
 }
 
-const plainParent = (path: string): Parent => ({ path, mode: 0o755, uid: 0, gid: 0 });
+const plainParent: Omit<Parent, 'path'> = { mode: 0o755, uid: 0, gid: 0 };
 
 /** The folders above a path as they are, outermost first. */
 export async function parentsOf(path: string): Promise<Parent[]> {
@@ -143,27 +163,47 @@ export const fillFolder = ({ way, live, scratch }: Place): string => (way === 'm
 
 /** Makes or removes the draft's folder. A folder that holds its own draft may be immutable, and is so again; one above it that is
  *  immutable is its owner's word that nothing changes there. */
-export async function changeScratch({ live, scratch }: Place, action: () => Promise<unknown>): Promise<void> {
-  const above = dirname(scratch);
-  const change = () => keepTime(above, action);
-  await (above === live ? withoutLocks(Buffer.from(live), change) : change());
+export async function changeScratch(place: Place, save: Save, action: () => Promise<unknown>): Promise<void> {
+  const above = dirname(place.scratch);
+  await new TouchLog(place, save).keep([Buffer.from(above)], { unlock: above === place.live }, action);
 }
 
 /** Makes the folder to fill. Nobody else sees into it meanwhile. */
-export async function makeScratch(place: Place): Promise<void> {
+export async function makeScratch(place: Place, save: Save): Promise<void> {
   if (place.scratch === '') return;
-  await changeScratch(place, () => mkdir(place.scratch, { mode: 0o700 }));
+  await changeScratch(place, save, () => mkdir(place.scratch, { mode: 0o700 }));
   await mkdir(fillFolder(place), { mode: 0o700 });
 }
 
 /** Makes what is missing above, as it was at the backup. */
-export async function makeParents({ parents }: Place): Promise<void> {
+export async function makeParents({ parents }: Pick<Place, 'parents'>): Promise<void> {
   for (const { path, mode, uid, gid } of parents) {
     if (await present(path)) continue;
     await mkdir(path);
     await chown(path, uid, gid);
     await chmod(path, mode);
   }
+}
+
+/** The closest folder above a path that is there, before names come to it or go from it. */
+export async function noteAbove(path: string): Promise<Above> {
+  let above = dirname(path);
+  while (!(await present(above))) above = dirname(above);
+  return { path: above, before: String(await timeOf(Buffer.from(above))) };
+}
+
+/** They have come. */
+export const noteChange = async (above: Above): Promise<Above> => ({ ...above, after: String(await timeOf(Buffer.from(above.path))) });
+
+/** Does something on the way back that changes the folder above: it has its time from before the swap again, unless somebody else
+ *  has changed it since. */
+export async function returnAbove(place: Place, save: Save, action: () => Promise<unknown>): Promise<void> {
+  const { above } = place;
+  if (above === undefined || !(await present(above.path))) return void (await action());
+  const folder = Buffer.from(above.path);
+  const now = String(await timeOf(folder));
+  const isOurs = above.after === undefined || now === above.after;
+  await new TouchLog(place, save).keep([folder], { unlock: false, mtime: isOurs ? above.before : now }, action);
 }
 
 /** Takes them away again, where nobody uses them by now. */

@@ -7,10 +7,25 @@ import { syncFolder } from '../durable.js';
 import { innerMounts, mountPoints, removeTree } from '../mounts.js';
 import { within } from '../paths.js';
 import { isTaken, present } from '../places.js';
-import { copyAttributes, renameAny } from './attributes.js';
+import { copyAttributes } from './attributes.js';
 import { carryExcluded, excludedPaths } from './carry.js';
 import { pinFolders, revertContents, swapContents } from './contents.js';
-import { changeScratch, fillFolder, inside, makeParents, oneFile, ownPrefix, type Place, removeParents, toLatin1 } from './place.js';
+import {
+  changeScratch,
+  fillFolder,
+  inside,
+  makeParents,
+  noteAbove,
+  noteChange,
+  oneFile,
+  ownPrefix,
+  type Place,
+  removeParents,
+  returnAbove,
+  type Save,
+  toLatin1,
+} from './place.js';
+import { TouchLog } from './touched.js';
 
 const buffer = (path: string): Buffer => Buffer.from(path);
 
@@ -39,35 +54,38 @@ async function preparePlace(place: Place): Promise<void> {
     throw new PluginError('in_use', `${live} is a mount point; unmount it`);
   place.had = there !== undefined;
   place.way = there && kind === 'folder' ? 'contents' : 'rename';
+  if (place.way === 'rename') place.above = await noteAbove(live);
   if (place.way === 'contents') place.pinned = await pinFolders(place);
 }
 
 /** Swaps all of them in, folders before what lies in them. Each is looked at as it is when its turn has come.
  *  @param save makes the journal durable, which tells a place's moves before the first of them */
-export async function swapPlaces(places: readonly Place[], save: () => Promise<void>): Promise<void> {
+export async function swapPlaces(places: readonly Place[], save: Save): Promise<void> {
   for (const place of places) {
     await preparePlace(place);
     await save();
-    await swapIn(place);
+    await swapIn(place, save);
   }
 }
 
 /** The new one is live afterwards, and what was there is aside. Durable when it resolves. */
-async function swapIn(place: Place): Promise<void> {
-  const { way, live, built, old, had, scratch } = place;
+async function swapIn(place: Place, save: Save): Promise<void> {
+  const { way, live, built, old, had, scratch, above } = place;
+  const log = new TouchLog(place, save);
   if (way === 'made') return;
-  if (way === 'carry') return carryExcluded(live, built, place);
-  if (way === 'contents') return swapContents(place);
-  if (had) await renameAny(buffer(live), buffer(old));
+  if (way === 'carry') return carryExcluded(live, built, place, log);
+  if (way === 'contents') return swapContents(place, log);
+  if (had) await log.rename(buffer(live), buffer(old));
   await makeParents(place);
-  await renameAny(buffer(built), buffer(live));
+  await log.rename(buffer(built), buffer(live));
+  if (above) place.above = await noteChange(above);
   await syncFolder(dirname(live));
   await syncFolder(scratch);
 }
 
 /** A file system that was mounted since in what a swap back moves would move along. @throws PluginError in_use */
 export async function refuseLaterMounts({ way, live, pinned, stays }: Place): Promise<void> {
-  if (way === 'carry' || stays) return;
+  if (way === 'carry' || stays || (way === 'contents' && pinned.length === 0)) return; // nothing of it was moved
   const folders = new Set(pinned.map(({ path }) => path));
   const staying = pinned.flatMap(({ path, stay }) => stay.map((name) => inside(path, name))).filter((path) => !folders.has(path));
   const own = way !== 'contents' && (await mountPoints()).includes(live) ? [live] : [];
@@ -79,24 +97,35 @@ export async function refuseLaterMounts({ way, live, pinned, stays }: Place): Pr
 }
 
 /** Takes swapIn back from any point that it may have stopped at; twice is fine. @throws PluginError in_use */
-export async function swapBack(place: Place): Promise<void> {
-  const { way, kind, live, built, old, had, stays } = place;
+export async function swapBack(place: Place, save: Save): Promise<void> {
+  const { way, live, built, stays } = place;
+  const log = new TouchLog(place, save);
   if (way === 'made' || stays) return;
-  if (way === 'carry') return (await present(built)) && (await present(live)) ? carryExcluded(built, live, place) : undefined;
-  await refuseLaterMounts(place);
-  if (way === 'contents') return revertContents(place);
-  const isIn = !(await present(built)) && (await present(live)) && (!had || (await present(old)));
-  if (isIn) await renameAny(buffer(live), buffer(built));
-  if (!had && kind === 'folder' && (await present(built))) await leaveExcluded(place);
-  if (had && (await present(old))) {
-    await makeParents(place);
-    await renameAny(buffer(old), buffer(live));
+  if (way === 'carry') return (await present(built)) && (await present(live)) ? carryExcluded(built, live, place, log) : undefined;
+  if (way === 'contents') {
+    await refuseLaterMounts(place);
+    return revertContents(place, log);
   }
+  await returnAbove(place, save, () => renameBack(place, log));
   if (await present(dirname(live))) await syncFolder(dirname(live));
 }
 
+async function renameBack(place: Place, log: TouchLog): Promise<void> {
+  const { kind, live, built, old, had } = place;
+  const isIn = !(await present(built)) && (await present(live)) && (!had || (await present(old)));
+  if (isIn) {
+    await refuseLaterMounts(place);
+    await log.rename(buffer(live), buffer(built));
+  }
+  if (!had && kind === 'folder' && (await present(built))) await leaveExcluded(place, log);
+  if (had && (await present(old))) {
+    await makeParents(place);
+    await log.rename(buffer(old), buffer(live));
+  }
+}
+
 /** What came up since in what the run leaves out stays, although the folder was not there before the restore. */
-async function leaveExcluded(place: Place): Promise<void> {
+async function leaveExcluded(place: Place, log: TouchLog): Promise<void> {
   const { live, built, excludes } = place;
   const later = (await excludedPaths(built, excludes)).filter((path) => !path.startsWith(ownPrefix));
   if (later.length === 0) return;
@@ -104,21 +133,21 @@ async function leaveExcluded(place: Place): Promise<void> {
     await mkdir(live);
     await copyAttributes(buffer(built), buffer(live));
   }
-  await carryExcluded(built, live, place);
+  await carryExcluded(built, live, place, log);
 }
 
 /** Removes the draft's side of a place. `keep`: the draft is live, and what was replaced goes too; without, what was made for it. */
-export async function clearPlace(place: Place, keep: boolean): Promise<void> {
+export async function clearPlace(place: Place, keep: boolean, save: Save): Promise<void> {
   const { way, old, scratch } = place;
   if (way === 'made' || way === 'carry') return;
   for (const kept of keep ? [] : [old, `${old}-filling`]) {
     if (await present(kept)) throw new PluginError('failed', `${kept} holds what was replaced; it is brought back first`);
   }
-  if (scratch !== '' && (await present(dirname(scratch)))) {
-    await changeScratch(place, () => removeTree(scratch));
+  if (scratch !== '' && (await present(scratch))) {
+    await changeScratch(place, save, () => removeTree(scratch));
     await syncFolder(dirname(scratch)); // the journal goes next, and with it all that is known of the folder
   }
-  if (!keep) await removeParents(place);
+  if (!keep && place.parents.length > 0) await returnAbove(place, save, () => removeParents(place));
 }
 
 /** Paths that hold what an undo of the places would bring back. */

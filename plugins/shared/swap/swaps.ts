@@ -6,6 +6,7 @@ import type { Journal, Journals } from './journal.js';
 import { isAlive } from './owner.js';
 import type { Place } from './place.js';
 import { keptPaths, refuseLaterMounts } from './swap.js';
+import { giveBackTouched } from './touched.js';
 
 /** A container that has a folder mounted. */
 export interface PlaceUser {
@@ -128,6 +129,7 @@ export class Swaps<Own> {
   async #end(journal: Journal<Own>): Promise<void> {
     const claimed = await this.journals.claim(journal, 'mine');
     try {
+      for (const place of claimed.places) await giveBackTouched(place);
       if (claimed.phase === 'done') await this.engine.finish(claimed);
       else {
         if (claimed.phase === 'swap') await this.engine.revert(claimed);
