@@ -34,8 +34,10 @@ export function checkMatch(call: Call, tag: string): void {
   throw new ApiError('precondition_failed', 'it was changed meanwhile; get it again and repeat the change');
 }
 
-/** One after the other: what was checked still holds when it is written. */
-export function serial(): <T>(action: () => Promise<T>) => Promise<T> {
+/** Runs actions one after the other: what was checked still holds when it is written. A body is read before: its client may be slow. */
+export type Serial = <T>(action: () => Promise<T>) => Promise<T>;
+
+export function serial(): Serial {
   let last: Promise<unknown> = Promise.resolve();
   return (action) => {
     const next = last.then(action);

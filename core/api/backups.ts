@@ -1,12 +1,12 @@
 /** Backup jobs. */
 import { isDeepStrictEqual } from 'node:util';
-import type { BackupRecord, BackupSpec, Place } from '../jobs/job.js';
+import type { BackupRecord, BackupSpec } from '../jobs/job.js';
 import { parsed } from '../schemas.js';
-import { checkMatch, serial, tagOf } from './answer.js';
-import { type Call, found, idOf, type Route, route, signedIn, specBody } from './call.js';
+import { checkMatch, type Serial, tagOf } from './answer.js';
+import { type Body, type Call, found, idOf, type Route, route, signedIn, specBody } from './call.js';
 import type { ApiDeps } from './deps.js';
 import { ApiError, wrong } from './errors.js';
-import { checkPlace, checkType, partsOf } from './places.js';
+import { checkPlace, checkType, locationOf } from './places.js';
 import { stateShown } from './state.js';
 
 /** Whether a container is there; asks each engine once, whatever the number of jobs. */
@@ -25,9 +25,16 @@ async function shown(deps: ApiDeps, record: BackupRecord, full: boolean, isThere
   return { id: record.id, ...record.spec, state: stateShown(deps.jobs, 'backup', record, full), ...extra };
 }
 
-function samePlace(a: Place, b: Place): boolean {
-  if (a.target !== b.target || a.profile !== b.profile) return false;
-  return partsOf(a.path, '/dest/path').join('/') === partsOf(b.path, '/dest/path').join('/');
+/** Two names that an SMB server, or a disk of a camera, takes for one. */
+const isSameName = (a: string, b: string): boolean => a.normalize('NFC').toLowerCase() === b.normalize('NFC').toLowerCase();
+
+/** Another job that keeps the same record, by whatever path. */
+async function twinOf(deps: ApiDeps, { job_name, dest }: BackupSpec, old?: BackupRecord): Promise<BackupRecord | undefined> {
+  const namesakes = (await deps.jobs.backups.list()).filter((b) => b.id !== old?.id && isSameName(b.spec.job_name, job_name));
+  if (namesakes.length === 0) return undefined;
+  const location = await locationOf(deps, dest);
+  for (const one of namesakes) if ((await locationOf(deps, one.spec.dest)) === location) return one;
+  return undefined;
 }
 
 /** Rules that a schema can't tell. */
@@ -41,11 +48,9 @@ async function checkedSpec(deps: ApiDeps, value: unknown, old?: BackupRecord): P
   if (planned && spec.at.repeat === 'oneshot' && (spec.at.start ?? 0) * 1000 <= Date.now()) {
     throw wrong('/at/start', 'is in the past; give epoch seconds to come');
   }
-  const twin = (await deps.jobs.backups.list()).find(
-    (b) => b.id !== old?.id && b.spec.job_name === spec.job_name && samePlace(b.spec.dest, spec.dest),
-  );
+  const twin = await twinOf(deps, spec, old);
   if (twin !== undefined)
-    throw new ApiError('conflict', `backup ${twin.id} keeps ${spec.job_name} at this destination already; take another job_name`);
+    throw new ApiError('conflict', `backup ${twin.id} keeps ${twin.spec.job_name} at this destination already; take another job_name`);
   return spec;
 }
 
@@ -54,8 +59,7 @@ async function backup(deps: ApiDeps, call: Call): Promise<BackupRecord> {
   return found(await deps.jobs.backups.get(id), `backup ${id}`);
 }
 
-async function change(deps: ApiDeps, call: Call): Promise<BackupRecord> {
-  const body = await specBody(call);
+async function change(deps: ApiDeps, call: Call, body: Body): Promise<BackupRecord> {
   // Shown by ?view=full, so it may come back with the object.
   const { container_found: _found, ...keys } = body;
   const old = await backup(deps, call);
@@ -85,19 +89,23 @@ async function answeredIn<T>(ms: number, work: Promise<T>, late: string): Promis
 
 async function manifest(deps: ApiDeps, call: Call): Promise<object> {
   const run = call.params.run ?? '';
-  return found(await deps.backupManifest((await backup(deps, call)).spec, run), `run ${run}`);
+  return found(await deps.backupManifest((await backup(deps, call)).spec, run, call.gone), `run ${run}`);
 }
 
-export function backupRoutes(deps: ApiDeps): Route[] {
+/** @param links what changes or relies on which jobs have which target */
+export function backupRoutes(deps: ApiDeps, links: Serial): Route[] {
   const jobs = deps.jobs.backups;
-  const oneByOne = serial();
   const tell = (call: Call, record: BackupRecord) => {
     call.etag(tagOf(record.id, record.spec));
     return shown(deps, record, call.full);
   };
   const create = async (call: Call) => {
     const body = await specBody(call);
-    return oneByOne(async () => tell(call, await jobs.create(await checkedSpec(deps, body))));
+    return links(async () => tell(call, await jobs.create(await checkedSpec(deps, body))));
+  };
+  const modify = async (call: Call) => {
+    const body = await specBody(call);
+    return links(async () => tell(call, await change(deps, call, body)));
   };
   const list = async (call: Call) => {
     const isThere = containerFinder(deps);
@@ -111,7 +119,7 @@ export function backupRoutes(deps: ApiDeps): Route[] {
   };
   const stop = async (call: Call) => tell(call, await jobs.stop((await backup(deps, call)).id));
   const confirm = async (call: Call) => tell(call, await deps.jobs.confirm((await backup(deps, call)).id));
-  const runs = async (call: Call) => deps.backupRuns((await backup(deps, call)).spec);
+  const runs = async (call: Call) => deps.backupRuns((await backup(deps, call)).spec, call.gone);
   return [
     route('get', '/backup/', 'user', 'List backup jobs', list),
     route('post', '/backup/', 'admin', 'Create a backup job', create, 'backup'),
@@ -121,7 +129,7 @@ export function backupRoutes(deps: ApiDeps): Route[] {
     route('get', '/backup/:id/runs', 'user', 'Its runs on the target', runs),
     route('get', '/backup/:id/runs/:run', 'user', 'The manifest of a run', (c) => manifest(deps, c)),
     route('get', '/backup/:id', 'user', 'Get a backup job', async (c) => tell(c, await backup(deps, c))),
-    route('put', '/backup/:id', 'admin', 'Modify a backup job', (c) => oneByOne(async () => tell(c, await change(deps, c)))),
+    route('put', '/backup/:id', 'admin', 'Modify a backup job', modify),
     route('delete', '/backup/:id', 'admin', 'Delete a backup job', (c) => remove(deps, c)),
   ];
 }

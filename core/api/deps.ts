@@ -62,11 +62,12 @@ export interface ApiDeps {
     listShare(share: string, path: string): Promise<Folder[]>;
   };
   readonly remoteTargets: RemoteTargets;
-  restorePlan(spec: RestoreSpec): Promise<object>;
+  /** `gone` ends it, as it does the two below: nobody waits for the answer any more. */
+  restorePlan(spec: RestoreSpec, gone: AbortSignal): Promise<object>;
   /** The runs that the target holds for the job, newest first. */
-  backupRuns(spec: BackupSpec): Promise<object[]>;
+  backupRuns(spec: BackupSpec, gone: AbortSignal): Promise<object[]>;
   /** The manifest of one of them. */
-  backupManifest(spec: BackupSpec, run: string): Promise<object | undefined>;
+  backupManifest(spec: BackupSpec, run: string, gone: AbortSignal): Promise<object | undefined>;
   /** Version of each engine by its plugin's id; '' for one that does not answer. */
   engineVersions(): Promise<Readonly<Record<string, string>>>;
   /** Only on an appliance whose firmware this service updates. */

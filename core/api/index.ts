@@ -6,7 +6,7 @@ import { finished } from 'node:stream/promises';
 import Router from '@koa/router';
 import Koa from 'koa';
 import type { Session } from '../store/index.js';
-import { sorted } from './answer.js';
+import { serial, sorted } from './answer.js';
 import { aroundRoutes } from './around.js';
 import { authRoutes, checkAccess, checkSite } from './auth.js';
 import { backupRoutes } from './backups.js';
@@ -146,13 +146,14 @@ function routerOf(deps: ApiDeps, routes: readonly Route[]): Router {
 }
 
 export function createApi(deps: ApiDeps): RequestListener {
+  const links = serial();
   const all: Route[] = [
     ...authRoutes(deps),
-    ...targetRoutes(deps),
+    ...targetRoutes(deps, links),
     // Before /backup/:id, which would take `progress` for an id.
     ...progressRoutes(progressFeed(deps.jobs, deps.signal)),
-    ...backupRoutes(deps),
-    ...restoreRoutes(deps),
+    ...backupRoutes(deps, links),
+    ...restoreRoutes(deps, links),
     ...updateRoutes(deps),
     ...sshRoutes(deps),
     ...aroundRoutes(deps, () => all),

@@ -1,5 +1,7 @@
 /** Addresses and paths that a client may name. */
+import { stat } from 'node:fs/promises';
 import { BlockList, isIP } from 'node:net';
+import { join } from 'node:path';
 import { addressOf } from '../address.js';
 import type { Place } from '../jobs/job.js';
 import type { ApiDeps } from './deps.js';
@@ -55,6 +57,21 @@ export async function checkPlace(deps: ApiDeps, place: Place, key: 'dest' | 'src
   if (place.profile === undefined || (await deps.store.targets.get(place.profile)) === undefined) {
     throw wrong(`/${key}/profile`, `there is no target ${place.profile}`);
   }
+}
+
+/** What tells two locations apart: of a share, the folder that links lead to, or the one above that is there; of a target, its path
+ *  without its case, since that is what the coarsest servers tell apart. */
+export async function locationOf(deps: ApiDeps, { target, path, profile }: Place): Promise<string> {
+  const parts = partsOf(path, '/dest/path');
+  if (target === 'remote') return `${profile}/${parts.join('/').normalize('NFC').toLowerCase()}`;
+  const [share = '', ...below] = parts;
+  const root = deps.localTarget.shares[share];
+  if (root === undefined) return `${share}/${below.join('/')}`;
+  for (let there = below.length; there >= 0; there--) {
+    const found = await stat(join(root, ...below.slice(0, there))).catch(() => undefined); // not there yet: the one above tells
+    if (found) return [found.dev, found.ino, ...below.slice(there)].join('/');
+  }
+  return `${share}/${below.join('/')}`;
 }
 
 /** @throws ValidationError unless a plugin of the kind has the id */

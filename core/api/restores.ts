@@ -1,7 +1,7 @@
 /** Restore jobs. */
 import type { RestoreRecord, RestoreSpec } from '../jobs/job.js';
 import { parsed } from '../schemas.js';
-import { tagOf } from './answer.js';
+import { type Serial, tagOf } from './answer.js';
 import { type Call, found, idOf, type Route, route, specBody } from './call.js';
 import type { ApiDeps } from './deps.js';
 import { checkPlace, checkType } from './places.js';
@@ -25,14 +25,18 @@ async function restore(deps: ApiDeps, call: Call): Promise<RestoreRecord> {
   return found(await deps.jobs.restores.get(id), `restore ${id}`);
 }
 
-export function restoreRoutes(deps: ApiDeps): Route[] {
+/** @param links what changes or relies on which jobs have which target */
+export function restoreRoutes(deps: ApiDeps, links: Serial): Route[] {
   const jobs = deps.jobs.restores;
   const tell = (call: Call, record: RestoreRecord) => {
     call.etag(tagOf(record.id, record.spec));
     return shown(deps, record, call.full);
   };
-  const create = async (call: Call) => tell(call, await jobs.create(await checkedSpec(deps, 'restore', await specBody(call))));
-  const plan = async (call: Call) => deps.restorePlan(await checkedSpec(deps, 'restore-plan', await specBody(call)));
+  const create = async (call: Call) => {
+    const body = await specBody(call);
+    return links(async () => tell(call, await jobs.create(await checkedSpec(deps, 'restore', body))));
+  };
+  const plan = async (call: Call) => deps.restorePlan(await checkedSpec(deps, 'restore-plan', await specBody(call)), call.gone);
   const list = async (call: Call) => (await jobs.list()).map((r) => shown(deps, r, call.full));
   const run = async (call: Call) => tell(call, await jobs.run((await restore(deps, call)).id));
   const stop = async (call: Call) => tell(call, await jobs.stop((await restore(deps, call)).id));

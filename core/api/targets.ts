@@ -4,8 +4,8 @@ import { access } from 'node:fs/promises';
 import { anySignal } from '../contract/index.js';
 import { parsed } from '../schemas.js';
 import type { TargetRecord, TargetSpec } from '../store/index.js';
-import { checkMatch, serial, tagOf } from './answer.js';
-import { type Call, found, idOf, isBody, type Route, route, specBody } from './call.js';
+import { checkMatch, type Serial, tagOf } from './answer.js';
+import { type Body, type Call, found, idOf, isBody, type Route, route, specBody } from './call.js';
 import type { ApiDeps, Folder } from './deps.js';
 import { ApiError } from './errors.js';
 import { checkType, dirsPath, hostOf, partsOf } from './places.js';
@@ -91,8 +91,7 @@ async function check(deps: ApiDeps, target: TargetRecord, call: Call): Promise<o
   return deps.remoteTargets.check(target, anySignal(call.gone, AbortSignal.timeout(dirsMs)));
 }
 
-async function change(deps: ApiDeps, call: Call): Promise<TargetRecord> {
-  const body = await specBody(call);
+async function change(deps: ApiDeps, call: Call, body: Body): Promise<TargetRecord> {
   const id = idOf(call);
   const record = await deps.store.targets.update(id, (old) => {
     checkMatch(call, tagOf(id, old.spec));
@@ -119,8 +118,8 @@ async function target(deps: ApiDeps, call: Call): Promise<TargetRecord> {
   return found(await deps.store.targets.get(id), `target ${id}`);
 }
 
-export function targetRoutes(deps: ApiDeps): Route[] {
-  const oneByOne = serial();
+/** @param links what changes or relies on which jobs have which target */
+export function targetRoutes(deps: ApiDeps, links: Serial): Route[] {
   const tell = (call: Call, record: TargetRecord) => {
     call.etag(tagOf(record.id, record.spec));
     return shown(deps, record, call.full);
@@ -128,6 +127,10 @@ export function targetRoutes(deps: ApiDeps): Route[] {
   const create = async (call: Call) => {
     const spec = checkedSpec(deps, await specBody(call));
     return tell(call, await deps.store.targets.create(spec));
+  };
+  const modify = async (call: Call) => {
+    const body = await specBody(call);
+    return links(async () => tell(call, await change(deps, call, body)));
   };
   const list = async (call: Call) => (await deps.store.targets.list()).map((t) => shown(deps, t, call.full));
   return [
@@ -138,7 +141,7 @@ export function targetRoutes(deps: ApiDeps): Route[] {
     route('get', '/target/:id/ping', 'user', 'Test the connection', async (c) => ping(deps, await target(deps, c), c)),
     route('get', '/target/:id/check', 'user', 'Write and read back a probe', async (c) => check(deps, await target(deps, c), c)),
     route('get', '/target/:id', 'user', 'Get a remote target', async (c) => tell(c, await target(deps, c))),
-    route('put', '/target/:id', 'admin', 'Modify a remote target', (c) => oneByOne(async () => tell(c, await change(deps, c)))),
-    route('delete', '/target/:id', 'admin', 'Delete a remote target', (c) => oneByOne(() => remove(deps, c))),
+    route('put', '/target/:id', 'admin', 'Modify a remote target', modify),
+    route('delete', '/target/:id', 'admin', 'Delete a remote target', (c) => links(() => remove(deps, c))),
   ];
 }

@@ -28,10 +28,10 @@ import { neededArchives, refuseNestedPlaces } from './restored-part.js';
 import type { TargetDesk } from './service.js';
 
 export interface RecordReader {
-  /** Complete and damaged runs, newest first. */
-  runs(spec: BackupSpec): Promise<object[]>;
-  manifest(spec: BackupSpec, run: string): Promise<object | undefined>;
-  restorePlan(spec: RestoreSpec): Promise<object>;
+  /** Complete and damaged runs, newest first. `gone` ends it, as it does the two below. */
+  runs(spec: BackupSpec, gone: AbortSignal): Promise<object[]>;
+  manifest(spec: BackupSpec, run: string, gone: AbortSignal): Promise<object | undefined>;
+  restorePlan(spec: RestoreSpec, gone: AbortSignal): Promise<object>;
   /** Deletes the record of a job, in whatever time that takes. @throws PluginError record_in_use */
   purge(spec: BackupSpec): Promise<void>;
   /** Folders below a path of a share. @throws PluginError not_found */
@@ -78,6 +78,13 @@ function summary(found: RecordedRun, verifications: Verifications): object[] {
   return [{ run, started, ended, pause_ms, features, ...said, ...sizes }];
 }
 
+async function shownRuns(target: Target, record: string, signal: AbortSignal): Promise<object[]> {
+  const shown: object[] = [];
+  const verifications = await readVerifications(target, record, signal);
+  for await (const found of recordedRuns(target, record, signal)) shown.push(...summary(found, verifications));
+  return shown;
+}
+
 /** A plan has its manifest in memory until it is answered, and a manifest may be large. */
 const plans = new Slots(2);
 
@@ -102,21 +109,16 @@ export function createRecordReader(deps: ReaderDeps): RecordReader {
     await using target = await openPlace(plugins, environment, place, { signal, log, found, ...(remote && { remote }) });
     return await action(target); // while it is open: without await it would be closed first
   };
-  const reading = <T>(place: Place, action: (target: Target, signal: AbortSignal) => Promise<T>): Promise<T> => {
-    const signal = anySignal(deps.signal, AbortSignal.timeout(answerMs));
+  const reading = <T>(place: Place, action: (target: Target, signal: AbortSignal) => Promise<T>, gone?: AbortSignal): Promise<T> => {
+    const signal = anySignal(deps.signal, AbortSignal.timeout(answerMs), ...(gone ? [gone] : []));
     return opened(place, signal, (target) => action(target, signal));
   };
   return {
-    runs: ({ dest, job_name }) =>
-      reading(dest, async (target, signal) => {
-        const shown: object[] = [];
-        const record = recordFolder(job_name);
-        const verifications = await readVerifications(target, record, signal);
-        for await (const found of recordedRuns(target, record, signal)) shown.push(...summary(found, verifications));
-        return shown;
-      }),
-    manifest: ({ dest, job_name }, run) => reading(dest, (target, signal) => runManifest(target, recordFolder(job_name), run, signal)),
-    restorePlan: (spec) => reading(spec.src, (target, signal) => inTurn(signal, () => plannedRestore(deps, target, spec, signal))),
+    runs: ({ dest, job_name }, gone) => reading(dest, (target, signal) => shownRuns(target, recordFolder(job_name), signal), gone),
+    manifest: ({ dest, job_name }, run, gone) =>
+      reading(dest, (target, signal) => runManifest(target, recordFolder(job_name), run, signal), gone),
+    restorePlan: (spec, gone) =>
+      reading(spec.src, (target, signal) => inTurn(signal, () => plannedRestore(deps, target, spec, signal)), gone),
     purge: ({ dest, job_name }) => opened(dest, deps.signal, (target) => purged(target, recordFolder(job_name), deps)),
     shareFolders: (share, path) =>
       reading({ target: 'local', path: `/${share}/` }, async (target) => {
