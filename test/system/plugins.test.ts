@@ -1,4 +1,4 @@
-import { mkdir, readdir, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { notSoon, part } from '../support/api-client.js';
@@ -171,6 +171,56 @@ t.test('a job of a plugin whose code fails says so', async (t) => {
     [],
     'and nothing is on the target',
   );
+});
+
+/** One container with a root, and the names of the calls in a file. */
+const countingCode = `
+import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs';
+const open = async ({ stateFolder }) => {
+  const [root, draft] = [stateFolder + '/root', stateFolder + '/draft'];
+  for (const folder of [root, draft]) mkdirSync(folder, { recursive: true });
+  writeFileSync(root + '/file', 'of the root');
+  const none = { conflicts: [], grants: [], places: [], warnings: [] };
+  const native = { format: 'none', text: '' };
+  const neutral = { arch: 'none', autostart: false, image: '', network: [], resource: {}, volume: [], left_out: [], native };
+  const calls = {
+    version: async () => 'one',
+    async *list() { yield { id: 'only', name: 'only', image: '', state: 'stopped', type: 'counting' }; },
+    describe: async () => ({ ...neutral, name: 'only', type: 'counting', state: 'stopped' }),
+    sources: async () => [{ name: 'rootfs', origin: 'engine', kind: 'folder', path: root, excludes: [] }],
+    image: async () => undefined, pause: async () => undefined, resume: async () => undefined,
+    preview: async () => none,
+    draft: async () => ({
+      needsImage: false, loadImage: async () => undefined, folders: async () => new Map([['rootfs', draft]]),
+      commit: async () => ({ conflicts: [], places: [], warnings: [] }), discard: async () => undefined,
+    }),
+    undo: async () => undefined, dropUndo: async () => undefined, recover: async () => undefined,
+  };
+  const told = Object.entries(calls).map(([name, call]) => [name, (...args) => {
+    appendFileSync(stateFolder + '/calls', name + ' ');
+    return call(...args);
+  }]);
+  return { supports: { pause: false, images: false }, ...Object.fromEntries(told), [Symbol.asyncDispose]: async () => undefined };
+};
+export default { open };
+`;
+
+t.test('a plan asks a runtime once for all of it, and so does a restore before its draft', async (t) => {
+  const a = await applianceWith(t, { counting: { code: countingCode } });
+  await a.restart();
+  const calls = join(a.stateFolder, 'plugin-state/counting/calls');
+  const common = { container_id: 'only', type: 'counting' };
+  const dest = { target: 'local', path: '/test/x' };
+  const backup = await a.service.create('backup', { ...common, job_name: 'counted', dest, at: notSoon() });
+  await a.service.call('PUT', `/backup/${backup}/run`);
+  t.match(await a.service.settled('backup', backup), { result: 0 });
+  const body = { ...common, job_name: 'back', src: { ...dest, portfolio: 'counted' } };
+  await rm(calls);
+  t.match(await a.service.call('POST', '/restore/plan', body), { action: 'replace', conflicts: [], grants: [], places: [] });
+  t.equal(await readFile(calls, 'utf8'), 'list preview ');
+  await rm(calls);
+  t.match(await a.service.settled('restore', await a.service.create('restore', body)), { result: 0 });
+  t.equal(await readFile(calls, 'utf8'), 'recover list preview draft ');
 });
 
 const hangingTarget = `
