@@ -51,9 +51,15 @@ function treeArguments({ kind, path, access, held }: ConfinedTree): string[] {
 const folderOf = ({ held }: ConfinedTree): string => (held ? '/proc/self/fd/3' : inside);
 
 /** Starts a command in the tree. It dies with the worker thread that started it, and its own children with it. */
-function confined(tree: ConfinedTree, folder: string, command: readonly string[], stdio: readonly ('ignore' | 'pipe')[]): ChildProcess {
+function confined(
+  tree: ConfinedTree,
+  folder: string,
+  command: readonly string[],
+  stdio: readonly ('ignore' | 'pipe')[],
+  more: readonly string[] = [],
+): ChildProcess {
   const files = Object.entries(tree.files ?? {}).flatMap(([name, path]) => ['--bind', path, name]);
-  const root = [...sandbox, ...treeArguments(tree), ...files, '--remount-ro', '/', '--chdir', folder];
+  const root = [...sandbox, ...treeArguments(tree), ...files, ...more, '--remount-ro', '/', '--chdir', folder];
   return groupChild('bwrap', [...root, '--', ...withoutNetwork, ...command], [...stdio, ...(tree.held ? [tree.held.fd] : [])]);
 }
 
@@ -70,7 +76,7 @@ export function confinedNames(tree: ConfinedTree, command: readonly string[], st
   return confined(tree, folderOf(tree), ['xargs', '-0', ...command], stdio);
 }
 
-/** Starts a Perl script, none of whose modules are there. */
+/** Starts a Perl script. For one that comes as an argument perl opens /dev/null. */
 export function confinedPerl(tree: ConfinedTree, script: string, stdio: readonly ('ignore' | 'pipe')[]): ChildProcess {
-  return confined(tree, folderOf(tree), ['perl', '-e', script], stdio);
+  return confined(tree, folderOf(tree), ['perl', '-e', script], stdio, ['--dev-bind', '/dev/null', '/dev/null']);
 }

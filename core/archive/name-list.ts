@@ -5,8 +5,8 @@ import { anySignal } from '../contract/index.js';
 
 const atOnce = 65_536;
 const lineEnd = 10;
-/** How long after its end the list is looked at again, in ms. */
-const pause = 20;
+/** How long after its end the list is looked at again, in ms, unless tar ends: each look wakes three processes. */
+const pause = 100;
 
 export class NameList {
   /** Lines, by the last pass over them. */
@@ -27,7 +27,7 @@ export class NameList {
     try {
       for (let rest: Buffer = Buffer.alloc(0); ; ) {
         const last = this.ended.aborted; // before it is read: what comes later is not missed
-        const { bytesRead, buffer } = await list.read(Buffer.alloc(atOnce));
+        const { bytesRead, buffer } = await list.read(Buffer.allocUnsafe(atOnce));
         const read = buffer.subarray(0, bytesRead);
         const lines = rest.length === 0 ? read : Buffer.concat([rest, read]);
         const end = lines.lastIndexOf(lineEnd) + 1;
@@ -42,7 +42,7 @@ export class NameList {
   }
 
   #counted(lines: Buffer): Buffer {
-    for (const byte of lines) if (byte === lineEnd) this.entries++;
+    for (let at = lines.indexOf(lineEnd); at >= 0; at = lines.indexOf(lineEnd, at + 1)) this.entries++;
     return lines;
   }
 }

@@ -102,6 +102,9 @@ t.test('where there is no perl, lsattr finds the same', async (t) => {
     const level = await packed(source, join(top, 'level.snar'), { since: join(top, 'again.snar'), before: base });
     t.same(level.flags, base.flags, 'in a level');
   });
+  await without('lsattr', top, async () => {
+    t.same((await packed(source, join(top, 'perl.snar'))).flags, base.flags, 'and it is asked only then');
+  });
   t.same(
     (await readdir(top)).filter((name) => name.endsWith('.list')),
     [],
