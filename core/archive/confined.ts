@@ -1,4 +1,4 @@
-/** tar, lsattr, chattr and a search of our own in a sandbox. Whoever may write to a target may write an archive, and one level's link would be another level's
+/** tar, and what looks for inode flags and sets them, in a sandbox. Whoever may write to a target may write an archive, and one level's link would be another level's
  *  folder: `x -> /etc`, then `x/passwd`. So bubblewrap gives them a root that holds /usr, read-only, and one tree. */
 import type { ChildProcess } from 'node:child_process';
 import { constants } from 'node:fs';
