@@ -56,8 +56,8 @@ export interface RealMount extends MountWish {
   readonly path: string;
 }
 
-/** What a mount is a part of: the same folder by another way, or for LXC one whose path holds its own. */
-function listedMounts(kind: Kind, mounts: readonly RealMount[]): RealMount[] {
+/** The mounts that are sources. The others are a part of one: the same folder by another way, or for LXC one whose path holds theirs. */
+export function listedMounts(kind: Kind, mounts: readonly RealMount[]): RealMount[] {
   const holds = (outer: RealMount, one: RealMount) => kind === 'lxc' && outer !== one && within(one.host, outer.host);
   const listed: RealMount[] = [];
   for (const one of kind === 'lxc' ? [...mounts].sort((a, b) => Number(b.isVolume) - Number(a.isVolume)) : mounts) {

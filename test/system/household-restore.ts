@@ -3,7 +3,7 @@ import { within } from '../../plugins/shared/paths.js';
 import { type Body, isBody, part } from '../support/api-client.js';
 import { type MountWish, sourceName } from './household-graph.js';
 import { type Entry, type Files, isThere, treeIn, unlike, type Wanted } from './household-look.js';
-import { type Coming, expected, heldOf, mixed, type RealMount, type Run } from './household-model.js';
+import { type Coming, expected, heldOf, listedMounts, mixed, type RealMount, type Run } from './household-model.js';
 import { goalOf, type Kept, lookAround, type Member, realMounts, rootsOf, usersOf, type World } from './household-state.js';
 
 type Action = 'restore' | 'keep' | 'join' | 'copy';
@@ -46,7 +46,8 @@ async function foresee(world: World, run: Run, target: string): Promise<Foreseen
   const actions = new Map<string, Action>([['rootfs', 'restore']]);
   let [inUse, missing] = [false, false];
   const empty: string[] = [];
-  const others: { readonly mount: RealMount; readonly isThereNow: boolean }[] = [];
+  const parts: { readonly mount: RealMount; readonly isThereNow: boolean }[] = [];
+  const listed = new Set(listedMounts(graph.kind, run.mounts).map(({ at }) => at));
   for (const mount of await realMounts(world, run.wish.mounts)) {
     const name = sourceName(graph.kind, mount);
     const current = there?.mounts.find(({ at }) => at === mount.at);
@@ -63,11 +64,12 @@ async function foresee(world: World, run: Run, target: string): Promise<Foreseen
     } else if (isOwn && there === undefined) {
       missing = true;
       empty.push(`${world.a.lxcPath}/${target}/volumes/data`);
-    } else others.push({ mount, isThereNow: isThere(path) });
+    } else if (!listed.has(mount.at)) parts.push({ mount, isThereNow: isThere(path) });
+    else if (!isThere(path)) missing = true;
     actions.set(name, action);
     if (action === 'restore' && users.some(({ running }) => running) && path.startsWith('/')) inUse = true;
   }
-  missing ||= others.some(({ mount, isThereNow }) => !staysOrComes(run, mount, actions, isThereNow));
+  missing ||= parts.some(({ mount, isThereNow }) => !staysOrComes(run, mount, actions, isThereNow));
   return { actions, inUse, missing, empty };
 }
 
