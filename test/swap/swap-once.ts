@@ -36,6 +36,7 @@ const openSwaps = (folder: string) => {
     },
     checkKept: async () => undefined,
     ownFolder: () => undefined,
+    adoptEarlier: async () => undefined,
     users: async () => [],
   };
   return { journals, swaps: new Swaps(journals, engine, () => undefined) };

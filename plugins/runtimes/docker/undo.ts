@@ -3,6 +3,7 @@ import { PluginError } from '../../../core/contract/index.js';
 import { removeUnlocked } from '../../shared/mounts.js';
 import { clearPlace, type Journals, overlap, removeHeld, type SwapEngine, swapBack } from '../../shared/swap/index.js';
 import type { Client } from './client.js';
+import { adoptEarlier } from './earlier.js';
 import { engine, orAbsent } from './engine.js';
 import { releaseImage } from './images.js';
 import { isNewContainer, type Journal, type Own, oldName, temporaryName } from './journal.js';
@@ -91,6 +92,7 @@ export function swapEngine(deps: SwapDeps): SwapEngine<Own> {
       if (journal.oldId !== '' && !(await byId(deps.client, journal.oldId)))
         throw new PluginError('not_found', `the container that undo ${journal.id} kept was removed by hand`);
     },
+    adoptEarlier: () => adoptEarlier(deps),
     ownFolder: () => undefined, // the engine keeps what is in use
     users: (container) => dockerUsers(deps.client, container),
   };

@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { present } from '../../shared/places.js';
 import { clearPlace, type Journals, type PlaceUser, type SwapEngine, swapBack } from '../../shared/swap/index.js';
+import { adoptEarlier } from './earlier.js';
 import type { Journal, Own } from './journal.js';
 import { configPlace } from './layout.js';
 import type { Tools } from './tools.js';
@@ -46,6 +47,7 @@ export function swapEngine(deps: SwapDeps): SwapEngine<Own> {
     discard: (journal) => discardDraft(deps, journal),
     finish: (journal) => finishSwap(deps, journal),
     checkKept: async () => undefined, // all that it needs are the places
+    adoptEarlier: () => adoptEarlier(deps),
     ownFolder: ({ action, container }) => (action === 'create' ? deps.tools.folder(container) : undefined),
     users: (container) => deps.users(container),
   };

@@ -2,7 +2,9 @@
  *  live, the journal tells each step before it is done, and from any step there is a way back. */
 export { isForbidden, keepTime, lockPath, unlockPath, withoutLocks } from './attributes.js';
 export { removeHeld } from './carry.js';
+export * from './earlier.js';
 export * from './journal.js';
+export { isAlive, nobody } from './owner.js';
 export * from './place.js';
 export * from './swap.js';
 export * from './swaps.js';

@@ -87,7 +87,7 @@ function isSwapJournal(value: unknown): value is SwapJournal & Fields {
 }
 
 const fileName = (id: string): string => `swap-${id}.json`;
-const filePattern = /^swap-([0-9a-f]{12})\.json$/;
+const filePattern = /^swap-([0-9a-f]{8}|[0-9a-f]{12})\.json$/; // eight: of a version before
 
 /** The journals of an engine, one a restore, in a folder of the plugin's own. */
 export class Journals<Own> {

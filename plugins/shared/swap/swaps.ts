@@ -28,6 +28,8 @@ export interface SwapEngine<Own> {
   checkKept(journal: Journal<Own>): Promise<void>;
   /** The container's own folder, if the restore made that one anew: an undo removes it whole. */
   ownFolder(journal: Journal<Own>): string | undefined;
+  /** Turns what the version before left into journals of today. */
+  adoptEarlier(): Promise<void>;
   /** Who else has folders of the host mounted. */
   users(container: string): Promise<readonly PlaceUser[]>;
 }
@@ -51,6 +53,8 @@ export function refuseRunning(container: string, places: readonly Place[], users
 }
 
 export class Swaps<Own> {
+  #adopting: Promise<void> | undefined;
+
   constructor(
     readonly journals: Journals<Own>,
     private readonly engine: SwapEngine<Own>,
@@ -114,8 +118,10 @@ export class Swaps<Own> {
 
   /** Ends what dead threads left, or of one container; looks after all before it rejects. */
   async recover(container?: string): Promise<void> {
+    const errors: unknown[] = [];
+    if (container === undefined) await this.#adopt().catch((error: unknown) => errors.push(error));
     const { journals, damaged } = await this.journals.read();
-    const errors: unknown[] = container === undefined ? [...damaged] : [];
+    if (container === undefined) errors.push(...damaged);
     for (const journal of journals) {
       if (container !== undefined && journal.container !== container) continue;
       if (isAlive(journal.owner) || (journal.phase === 'done' && journal.undoUntil >= Date.now())) continue;
@@ -123,6 +129,14 @@ export class Swaps<Own> {
       await this.#end(journal).catch((error: unknown) => errors.push(error)); // the others are still looked after
     }
     if (errors.length > 0) throw new PluginError('failed', errors.map(String).join('; '), { cause: errors[0] });
+  }
+
+  /** One at a time. Runs of their own ask for their container alone, and never come here. */
+  #adopt(): Promise<void> {
+    this.#adopting ??= this.engine.adoptEarlier().finally(() => {
+      this.#adopting = undefined;
+    });
+    return this.#adopting;
   }
 
   /** Goes back, or removes what was replaced. It is claimed first: main and a worker may both look after it. */
