@@ -74,7 +74,7 @@ async function adoptFile(deps: SwapDeps, file: string): Promise<void> {
   if (journal === undefined) return;
   await renameOld(deps, journal);
   await deps.journals.write(journal);
-  await rm(file);
+  for (const one of [`${file}.part`, file]) await rm(one, { force: true });
   await syncFolder(deps.stateFolder);
 }
 
