@@ -126,7 +126,7 @@ interface Ends {
 }
 
 /** What it is before a swap, and after one that nothing disturbs. */
-async function endsOf(b: Bed): Promise<Ends> {
+async function endsOf(t: Test, b: Bed): Promise<Ends> {
   await fillDisk(b.disk);
   const before = await live(b.disk);
   await run(b, 'commit');
@@ -152,8 +152,13 @@ function judge({ before, after }: Ends, now: Trees): string {
   return fresh.length === 0 ? 'after' : (old.length < fresh.length ? old : fresh).slice(0, 8).join('\n');
 }
 
+interface Attempt extends Point {
+  readonly what: 'commit' | 'undo';
+  readonly cut: boolean;
+}
+
 /** One point: to the call, down, up again, recovered. */
-async function attempt(b: Bed, ends: Ends, o: Point & { readonly what: 'commit' | 'undo'; readonly cut: boolean }): Promise<void> {
+async function attempt(t: Test, b: Bed, ends: Ends, o: Attempt): Promise<void> {
   await fillDisk(b.disk);
   if (o.what === 'undo') await run(b, 'commit');
   await runKilled(b, o.what, o);
@@ -177,7 +182,7 @@ const withoutMount = (trees: Trees): Trees => new Map([...trees].filter(([name])
 for (const cut of [false, true]) {
   t.test(`${cut ? 'a power cut' : 'a kill'} at any call of a swap or of an undo leaves all as it was or all as restored`, async (t) => {
     const b = await bed(t);
-    const ends = await endsOf(b);
+    const ends = await endsOf(t, b);
     const known = cut ? { before: withoutMount(ends.before), after: withoutMount(ends.after) } : ends;
     for (const what of ['commit', 'undo'] as const) {
       await fillDisk(b.disk);
@@ -188,7 +193,7 @@ for (const cut of [false, true]) {
       const stride = cut ? points.cutStride : points.stride;
       const chosen = all.filter((_, n) => n % stride === seed % stride);
       t.ok(chosen.length > 3, `${what}: ${chosen.length} of ${all.length} points`);
-      for (const one of chosen) await attempt(b, known, { ...one, what, cut });
+      for (const one of chosen) await attempt(t, b, known, { ...one, what, cut });
     }
   });
 }
