@@ -229,8 +229,15 @@ export interface Bed {
 const describe = ({ name, running, mounts, exclude }: ContainerWish): string =>
   `${name} ${running ? 'runs' : 'stands'}: ${mounts.map(({ at, host }) => `${at}=${host}`).join(' ')} without ${exclude.join(' ') || 'excludes'}`;
 
-/** Walks through the household of a seed. @returns what is wrong, with the steps that led there; none when all is well */
-export async function walk({ a, engine, kind, media }: Bed, seed: number, length: number): Promise<string[]> {
+export interface Walked {
+  /** The steps, for a person. */
+  readonly said: readonly string[];
+  /** Of the last step; none when all is well. */
+  readonly problems: readonly string[];
+}
+
+/** Walks through the household of a seed, as far as all is well. */
+export async function walk({ a, engine, kind, media }: Bed, seed: number, length: number): Promise<Walked> {
   const prefix = `${kind[0]}${seed}`;
   const graph: Graph = graphOf(seed, { kind, top: `${a.folder}/${prefix}`, media, prefix, lxcPath: a.lxcPath });
   await using _folders = await makeFolders(graph);
@@ -261,11 +268,11 @@ export async function walk({ a, engine, kind, media }: Bed, seed: number, length
     for (let n = 0; n < length; n += 1) {
       const [name, , step] = chosen(world.dice);
       const problems = await taken(world, name, step);
-      if (problems.length > 0) return [...said, ...problems.map((one) => `! ${one}`)];
+      if (problems.length > 0) return { said, problems };
     }
-    return [];
+    return { said, problems: [] };
   } catch (error) {
-    return [...said, `! ${error instanceof Error ? error.stack : String(error)}`];
+    return { said, problems: [String(error instanceof Error ? error.stack : error)] };
   } finally {
     await moveOut(world);
   }
