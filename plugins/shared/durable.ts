@@ -10,9 +10,9 @@ export async function syncFolder(path: string | Buffer): Promise<void> {
   }
 }
 
-/** The file is wholly old or wholly new after a power cut. */
-export async function writeDurably(folder: string, name: string, content: string): Promise<void> {
-  const part = `${folder}/${name}.part`;
+/** The file is wholly old or wholly new after a power cut. @param partName what is written first; a crash may leave it */
+export async function writeDurably(folder: string, name: string, content: string, partName: string): Promise<void> {
+  const part = `${folder}/${partName}`;
   const file = await open(part, 'w', 0o600);
   try {
     await file.writeFile(content);

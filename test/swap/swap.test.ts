@@ -52,8 +52,9 @@ async function plugStick({ folder }: CutFileSystem): Promise<void> {
   await writeFile(join(folder, 'data/usb/mounted'), 'on the stick');
 }
 
-/** Everything of the disk, for a new start. */
-async function emptyDisk({ folder }: CutFileSystem): Promise<void> {
+/** Everything of the disk and all journals, for a new start. */
+async function emptyBed({ journals, disk: { folder } }: Bed): Promise<void> {
+  for (const name of await readdir(journals)) await rm(join(journals, name));
   await childResult('umount', ['-l', join(folder, 'data/usb')]);
   await childResult('chattr', ['-R', '-f', '-ia', folder]);
   for (const name of await readdir(folder)) if (name !== 'lost+found') await rm(join(folder, name), { recursive: true });
@@ -134,7 +135,7 @@ async function endsOf(t: Test, b: Bed): Promise<Ends> {
   await run(b, 'undo');
   t.same(differences(before, await live(b.disk)), [], 'an undo brings all of it back, attributes and times too');
   t.same(await leftovers(b), [], 'and leaves nothing');
-  await emptyDisk(b.disk);
+  await emptyBed(b);
   return { before, after };
 }
 
@@ -173,7 +174,7 @@ async function attempt(t: Test, b: Bed, ends: Ends, o: Attempt): Promise<void> {
   t.equal(found, expected, `${o.what}, ${o.cut ? 'power cut' : 'killed'} at ${o.call} ${o.n}`);
   if (isDone) await run(b, 'undo');
   t.same(await leftovers(b), [], 'nothing is left');
-  await emptyDisk(b.disk);
+  await emptyBed(b);
 }
 
 /** The stick was put in anew. */
@@ -189,7 +190,7 @@ for (const cut of [false, true]) {
       if (what === 'undo') await run(b, 'commit');
       const all = await pointsIn(b, what);
       if (what === 'commit') await run(b, 'undo');
-      await emptyDisk(b.disk);
+      await emptyBed(b);
       const stride = cut ? points.cutStride : points.stride;
       const chosen = all.filter((_, n) => n % stride === seed % stride);
       t.ok(chosen.length > 3, `${what}: ${chosen.length} of ${all.length} points`);
@@ -200,16 +201,16 @@ for (const cut of [false, true]) {
 
 t.test('a kill while what is immutable is being renamed loses none of its flags', async (t) => {
   const b = await bed(t);
-  const ends = await endsOf(b);
+  const ends = await endsOf(t, b);
   for (const what of ['commit', 'undo'] as const) {
     await fillDisk(b.disk);
     if (what === 'undo') await run(b, 'commit');
     const all = await unlockedRenames(b, what);
     if (what === 'commit') await run(b, 'undo');
-    await emptyDisk(b.disk);
+    await emptyBed(b);
     const chosen = all.filter((_, n) => n % Math.min(points.stride, 3) === 0);
     t.ok(chosen.length > 1, `${what}: ${chosen.length} of ${all.length} renames`);
-    for (const one of chosen) await attempt(b, ends, { ...one, what, cut: false });
+    for (const one of chosen) await attempt(t, b, ends, { ...one, what, cut: false });
   }
 });
 
@@ -222,5 +223,5 @@ t.test('what is there of an undo tells its journal', async (t) => {
     phase: 'done',
     places: [{ way: 'contents' }, {}, {}, { kind: 'file' }],
   });
-  await emptyDisk(b.disk);
+  await emptyBed(b);
 });

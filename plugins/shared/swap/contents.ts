@@ -137,7 +137,9 @@ export async function revertContents(place: Place, log: TouchLog): Promise<void>
   await bringBack(place, log);
   await lock(place, ({ flags }) => flags);
   await syncPinned(place, live);
-  for (const { path } of pinned.toReversed()) await rmdir(at(filling(place), path));
+  for (const { path } of pinned.toReversed()) {
+    if (await present(at(filling(place), path))) await rmdir(at(filling(place), path)); // absent: an earlier try came as far
+  }
   await syncFolder(scratch);
 }
 

@@ -4,7 +4,7 @@ import { readdir, readFile, rm } from 'node:fs/promises';
 import { PluginError } from '../../../core/contract/index.js';
 import { syncFolder, writeDurably } from '../durable.js';
 import { isAbsent } from '../places.js';
-import { nobody, type Owner, ownerOfThisThread } from './owner.js';
+import { isAlive, nobody, type Owner, ownerOfThisThread } from './owner.js';
 import type { Above, Parent, PinnedFolder, Place, Way } from './place.js';
 import type { Touched } from './touched.js';
 
@@ -88,6 +88,9 @@ function isSwapJournal(value: unknown): value is SwapJournal & Fields {
 
 const fileName = (id: string): string => `swap-${id}.json`;
 const filePattern = /^swap-([0-9a-f]{8}|[0-9a-f]{12})\.json$/; // eight: of a version before
+/** A journal that is being written, with the thread that writes it. */
+const partName = (id: string, { task, started }: Owner): string => `${fileName(id)}.${task.replaceAll('/', '-')}-${started}.part`;
+const partPattern = /^swap-(?:[0-9a-f]{8}|[0-9a-f]{12})\.json\.(?:(\d+)-task-(\d+)-(\d+)\.)?part$/;
 
 /** The journals of an engine, one a restore, in a folder of the plugin's own. */
 export class Journals<Own> {
@@ -105,7 +108,15 @@ export class Journals<Own> {
 
   /** Durable when it resolves. */
   write(journal: Journal<Own>): Promise<void> {
-    return writeDurably(this.folder, fileName(journal.id), JSON.stringify(journal));
+    return writeDurably(this.folder, fileName(journal.id), JSON.stringify(journal), partName(journal.id, ownerOfThisThread()));
+  }
+
+  /** Removes what threads left that died while they wrote. */
+  async removeParts(): Promise<void> {
+    for (const name of await readdir(this.folder)) {
+      const [part, pid, thread, started = ''] = partPattern.exec(name) ?? [];
+      if (part !== undefined && !isAlive({ task: `${pid}/task/${thread}`, started })) await rm(`${this.folder}/${part}`, { force: true });
+    }
   }
 
   /** Takes it over, or gives it to nobody, so that the next look goes on with it. */

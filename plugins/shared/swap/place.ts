@@ -3,7 +3,7 @@ import { chmod, chown, lstat, mkdir, readdir, rmdir } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { PluginError } from '../../../core/contract/index.js';
 import { mountPoints } from '../mounts.js';
-import { present, realPath } from '../places.js';
+import { isAbsent, present, realPath } from '../places.js';
 import { timeOf } from './attributes.js';
 import { type Touched, TouchLog } from './touched.js';
 
@@ -212,7 +212,8 @@ export async function removeParents({ parents }: Pick<Place, 'parents'>): Promis
     try {
       await rmdir(path);
     } catch (error) {
-      if (error instanceof Error && 'code' in error && ['ENOENT', 'ENOTEMPTY', 'EBUSY'].includes(String(error.code))) return;
+      if (isAbsent(error)) continue; // a crash came before it was made; the one above may be there
+      if (error instanceof Error && 'code' in error && ['ENOTEMPTY', 'EBUSY'].includes(String(error.code))) return;
       throw error;
     }
   }

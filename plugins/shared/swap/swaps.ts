@@ -120,6 +120,7 @@ export class Swaps<Own> {
   async recover(container?: string): Promise<void> {
     const errors: unknown[] = [];
     if (container === undefined) await this.#adopt().catch((error: unknown) => errors.push(error));
+    await this.journals.removeParts();
     const { journals, damaged } = await this.journals.read();
     if (container === undefined) errors.push(...damaged);
     for (const journal of journals) {
