@@ -86,11 +86,11 @@ export const campaigns = {
     short: { mutations: 300, manifests: 24 },
     whole: { mutations: 10_000, manifests: 1000 },
   }),
-  swap: campaign<{ readonly stride: number; readonly cutStride: number }>({
+  swap: campaign<{ readonly stride: number; readonly cutStride: number; readonly disks: number }>({
     suites: ['swap/swap'],
     about: 'a swap and an undo are killed, or lose their power, at every `stride`th call that changes a file system',
-    short: { stride: 31, cutStride: 47 },
-    whole: { stride: 1, cutStride: 1 },
+    short: { stride: 31, cutStride: 47, disks: 1 },
+    whole: { stride: 1, cutStride: 1, disks: 3 },
   }),
   household: campaign<HouseholdPoints>({
     suites: ['system/household'],
