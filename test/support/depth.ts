@@ -37,6 +37,8 @@ export interface HouseholdPoints {
   readonly docker: number;
   readonly lxc: number;
   readonly steps: number;
+  /** Walked on at a time. */
+  readonly machines: number;
 }
 
 const campaign = <Points>(one: Campaign<Points>): Campaign<Points> => one;
@@ -95,8 +97,8 @@ export const campaigns = {
   household: campaign<HouseholdPoints>({
     suites: ['system/household'],
     about: 'random households of containers that share folders: random losses, restores and undos, all files looked at after each step',
-    short: { docker: 3, lxc: 3, steps: 8 },
-    whole: { docker: 200, lxc: 200, steps: 8 },
+    short: { docker: 3, lxc: 3, steps: 8, machines: 1 },
+    whole: { docker: 200, lxc: 200, steps: 8, machines: 3 },
   }),
   'remote-faults': campaign<{ readonly kills: number }>({
     suites: ['system/remote-faults'],
