@@ -186,7 +186,7 @@ const nameOf = ({ what, cut, call, n }: Attempt): string => `${what}, ${cut ? 'p
 
 /** Tried always: a first journal is half written, a draft's folder has changed the time of the one above, folders are made above a
  *  place, and an undo removes those that it has emptied. */
-const always = /^commit, killed at ((fsync|utimensat) 1|chown \d+|chmod \d+)$|^undo, killed at rmdir [1-4]$/;
+const always = /^commit, killed at (fsync 1|ioctl 1[0-2]|chown \d+|chmod \d+)$|^undo, killed at rmdir [1-4]$/;
 
 async function attemptsOf(b: Bed, what: Attempt['what'], cut: boolean): Promise<Attempt[]> {
   await fillDisk(b.disk);
