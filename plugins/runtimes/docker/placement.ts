@@ -55,7 +55,7 @@ async function pathOf({ client }: Ground, mount: NamedMount, after: string): Pro
 }
 
 async function usersOf(ground: Ground, mount: NamedMount, after: string): Promise<readonly PlaceUser[]> {
-  const path = (await pathOf(ground, mount, after)) ?? (isVolume(mount) ? undefined : after);
+  const path = isVolume(mount) ? await engine.volumePath(ground.client, after) : await realPath(after); // users are told without links
   return path === undefined ? [] : ground.users.filter((user) => overlap(user.path, path));
 }
 
