@@ -92,7 +92,7 @@ export const campaigns = {
     suites: ['swap/swap'],
     about: 'a swap and an undo are killed, or lose their power, at every `stride`th call that changes a file system',
     short: { stride: 31, cutStride: 47, disks: 1 },
-    whole: { stride: 1, cutStride: 1, disks: 3 },
+    whole: { stride: 1, cutStride: 1, disks: 4 },
   }),
   household: campaign<HouseholdPoints>({
     suites: ['system/household'],
