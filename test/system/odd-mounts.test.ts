@@ -1,5 +1,5 @@
 /** One folder at two places, folders in folders, files, parents that are gone, and configurations that cannot be loaded. */
-import { chmod, chown, mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, readdir, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { part } from '../support/api-client.js';
@@ -86,6 +86,25 @@ for (const kind of kinds) {
     await chmod(join(h.a.folder, 'above'), 0o700);
     await h.restore(kind, name);
     t.equal((await stat(join(h.a.folder, 'above'))).mode & 0o7777, 0o700);
+  });
+}
+
+for (const kind of kinds) {
+  t.test(`${kind}: a clone leaves the place of a folder that is missing behind a link to the container that has it`, async (t) => {
+    const h = await household(t);
+    const folder = await h.folder('linked/sub');
+    await writeFile(join(folder, 'file'), 'of the run');
+    const link = join(h.a.folder, 'link');
+    await symlink('linked', link);
+    const [name, clone] = [`linked-${kind}`, `linked-${kind}-twin`];
+    await h.container(kind, name, { '/data': join(link, 'sub') });
+    await h.backUp(kind, name);
+    await h.stop(kind, name);
+    await rm(folder, { recursive: true });
+    const { state } = await h.restore(kind, name, clone);
+    const copy = join(link, `sub.${clone}`);
+    t.match(state.places, [{}, { action: 'copy', after: copy }]);
+    t.same([await textOf(copy, 'file'), await readdir(join(h.a.folder, 'linked'))], ['of the run', [`sub.${clone}`]]);
   });
 }
 
