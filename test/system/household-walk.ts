@@ -82,13 +82,14 @@ const loseFiles: Step = async ({ graph, dice }) => {
   return [];
 };
 
-/** Of these folders and files, those that nobody who runs has, and that hold no mount and nothing of an undo. */
+/** Of these folders and files, those that nobody who runs has, and that hold nothing mounted, here or elsewhere, and nothing of an undo. */
 async function losable(world: World, paths: readonly string[]): Promise<string[]> {
   const { own } = await lookAround(world);
+  const shown = world.graph.mounts.flatMap(({ from }) => from ?? []);
   const able: string[] = [];
   for (const path of paths) {
     const inUse = (await usersOf(world, path, '')).some(({ running }) => running);
-    const holds = [...world.points, ...own].some((one) => within(one, path));
+    const holds = [...world.points, ...shown, ...own].some((one) => within(one, path));
     if (isThere(path) && !inUse && !holds) able.push(path);
   }
   return able;
