@@ -1,4 +1,4 @@
-/** A file system that loses its power: ext4 on a loop device. What was not synced when it is cut is gone, as on a real disk whose
+/** A file system that loses its power, on a loop device. What was not synced when it is cut is gone, as on a real disk whose
  *  machine is switched off. */
 import { mkdir, rm } from 'node:fs/promises';
 import type { Test } from 'tap';
@@ -11,22 +11,34 @@ export interface CutFileSystem {
   cut(end?: () => Promise<unknown>): Promise<void>;
 }
 
-/** FS_IOC_SHUTDOWN (linux/fs.h) with EXT4_GOING_FLAGS_NOLOGFLUSH (fs/ext4/ext4.h): nothing is written any more, the journal neither. */
+/** How each kind is made and mounted. ext4's journal is committed when something is synced, and hardly ever by itself. XFS takes a copy
+ *  of a disk that is still mounted in a container for the same one; its mkfs refuses less than 300 MB. */
+const kinds = {
+  ext4: { size: '64M', make: ['mkfs.ext4', '-q', '-F'], options: 'loop,commit=300' },
+  xfs: { size: '320M', make: ['mkfs.xfs', '-q'], options: 'loop,nouuid' },
+  btrfs: { size: '160M', make: ['mkfs.btrfs', '-q'], options: 'loop' },
+} as const;
+
+export type DiskKind = keyof typeof kinds;
+
+/** FS_IOC_SHUTDOWN (linux/fs.h), which is XFS_IOC_GOINGDOWN by number, with EXT4_GOING_FLAGS_NOLOGFLUSH (fs/ext4/ext4.h), which XFS has
+ *  by the same number, too: nothing is written any more, the journal neither. btrfs has no such call before Linux 6.19. */
 const shutDown = `
 import fcntl, os, struct, sys
 fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))
 `;
 
 /** A mounted folder of its own below `place`; it goes with the test. */
-export async function cutFileSystem(t: Pick<Test, 'teardown'>, place: string): Promise<CutFileSystem> {
+export async function cutFileSystem(t: Pick<Test, 'teardown'>, place: string, kind: DiskKind = 'ext4'): Promise<CutFileSystem> {
   const folder = `${place}/disk`;
   let image = `${place}/disk-0.img`;
-  // the journal is committed when something is synced, and hardly ever by itself
-  const mount = () => childOutput('mount', ['-o', 'loop,commit=300', image, folder]);
+  const { size, make, options } = kinds[kind];
+  const [program, ...flags] = make;
+  const mount = () => childOutput('mount', ['-t', kind, '-o', options, image, folder]);
   const unmount = () => childOutput('umount', ['-l', folder]);
   await mkdir(folder, { recursive: true });
-  await childOutput('truncate', ['-s', '64M', image]);
-  await childOutput('mkfs.ext4', ['-q', '-F', image]);
+  await childOutput('truncate', ['-s', size, image]);
+  await childOutput(program, [...flags, image]);
   await mount();
   t.teardown(async () => {
     await unmount();

@@ -9,7 +9,7 @@ import { childOutput, childResult } from '../../plugins/shared/child.js';
 import { pointsOf, seed } from '../support/depth.js';
 import { differences, type Snapshot, snapshotOf } from '../support/fidelity.js';
 import { flagsIn } from '../support/inode-flags.js';
-import { type CutFileSystem, cutFileSystem } from '../support/power-cut.js';
+import { type CutFileSystem, cutFileSystem, type DiskKind } from '../support/power-cut.js';
 
 const program = fileURLToPath(new URL('swap-once.js', import.meta.url));
 const points = pointsOf('swap');
@@ -23,12 +23,12 @@ interface Bed {
   readonly disk: CutFileSystem;
 }
 
-async function bed(t: Test): Promise<Bed> {
+async function bed(t: Test, kind?: DiskKind): Promise<Bed> {
   const place = await mkdtemp(join(tmpdir(), 'swap-'));
   t.teardown(() => rm(place, { recursive: true, force: true }));
   const journals = join(place, 'journals');
   await mkdir(journals);
-  return { journals, disk: await cutFileSystem(t, place) };
+  return { journals, disk: await cutFileSystem(t, place, kind) };
 }
 
 /** What is live before a restore. */
@@ -194,6 +194,24 @@ async function attemptsOf(b: Bed, what: Attempt['what'], cut: boolean): Promise<
   if (what === 'commit') await run(b, 'undo');
   await emptyBed(b);
   return all.map((point) => ({ ...point, what, cut }));
+}
+
+for (const kind of ['xfs', 'btrfs'] as const) {
+  t.test(`on ${kind}, too, a swap and an undo end whole`, async (t) => {
+    const b = await bed(t, kind);
+    const ends = await endsOf(t, b);
+    const unplugged = { before: withoutMount(ends.before), after: withoutMount(ends.after) };
+    for (const what of ['commit', 'undo'] as const) {
+      const all = await attemptsOf(b, what, false);
+      const stride = Math.ceil(all.length / points.others);
+      const chosen = all.filter((one, n) => n % stride === seed % stride && wanted.test(nameOf(one)));
+      t.ok(all.length > 100, `${what}: ${chosen.length} of ${all.length} points`);
+      for (const [n, one] of chosen.entries()) {
+        const cut = kind === 'xfs' && n % 2 === 1; // btrfs cannot be shut down
+        await attempt(t, b, cut ? unplugged : ends, { ...one, cut });
+      }
+    }
+  });
 }
 
 for (const cut of [false, true]) {

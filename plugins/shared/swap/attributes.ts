@@ -5,10 +5,14 @@ import { childOutput, childResult } from '../child.js';
 /** The folder by a path that is text, whatever its name is; the children open it through /proc. */
 const through = (folder: FileHandle): string => `/proc/${process.pid}/fd/${folder.fd}/.`;
 
+/** XFS shows each ACL by a second name, in its own form; it comes and goes with the first. */
+const xfsAcl = /^trusted\.SGI_ACL_/;
+
 /** Extended attributes by name, values in hex; ACLs are among them (`system.posix_acl_*`). */
 async function attributesOf(path: string): Promise<Map<string, string>> {
   const text = await childOutput('getfattr', ['-d', '-m', '-', '-e', 'hex', '--absolute-names', '--', path]);
-  return new Map([...text.matchAll(/^([^#=\n]+)=(0x[0-9a-f]*)$/gm)].map(([, name = '', value = '']) => [name, value]));
+  const found = [...text.matchAll(/^([^#=\n]+)=(0x[0-9a-f]*)$/gm)].map(([, name = '', value = '']) => [name, value] as const);
+  return new Map(found.filter(([name]) => !xfsAcl.test(name)));
 }
 
 async function copyExtended(from: string, to: string): Promise<void> {
