@@ -87,7 +87,7 @@ function staysOrComes({ sources }: Run, { path }: RealMount, actions: Foreseen['
 /** Nothing is there that a restore must not write into. */
 const isFree = (path: string): boolean => treeIn(path).size === 0 || (treeIn(path).size === 1 && treeIn(path).get('')?.type === 'folder');
 
-/** A mount that is a part of another one: it lies where that one does. */
+/** A mount that is a part of another one: it lies where that one does, of several the one by whose path it is mounted. */
 function asPart(
   { graph }: World,
   run: Run,
@@ -96,7 +96,9 @@ function asPart(
   isNew: boolean,
 ): Member['mounts'][number] | undefined {
   const path = run.mounts.find(({ at }) => at === mount.at)?.path ?? '';
-  for (const outer of run.mounts.filter((one) => one.at !== mount.at && within(path, one.path))) {
+  const holding = run.mounts.filter((one) => one.at !== mount.at && within(path, one.path));
+  const [same, named] = [holding.filter((one) => one.path === path), holding.filter((one) => within(mount.host, one.host))];
+  for (const outer of [...same, ...named, ...holding]) {
     const place = places.find(({ source }) => source === sourceName(graph.kind, outer));
     if (place) return { ...mount, host: place.after + path.slice(outer.path.length), readOnly: place.action === 'keep' && isNew };
   }
