@@ -90,16 +90,10 @@ export const campaigns = {
   }),
   swap: campaign<{ readonly stride: number; readonly cutStride: number; readonly disks: number; readonly others: number }>({
     suites: ['swap/swap'],
-<<<<<<< HEAD
-    about: 'a swap and an undo are killed, or lose their power, at every `stride`th call that changes a file system',
-    short: { stride: 31, cutStride: 47, disks: 1 },
-    whole: { stride: 1, cutStride: 1, disks: 4 },
-=======
     about:
       'a swap and an undo are killed, or lose their power, at every `stride`th call that changes a file system, and at `others` calls on each other kind of disk',
     short: { stride: 31, cutStride: 47, disks: 1, others: 2 },
-    whole: { stride: 1, cutStride: 1, disks: 3, others: 60 },
->>>>>>> b1146a6 (Swap on XFS and btrfs, where an ACL has a second name)
+    whole: { stride: 1, cutStride: 1, disks: 4, others: 60 },
   }),
   household: campaign<HouseholdPoints>({
     suites: ['system/household'],
