@@ -16,9 +16,10 @@ import { listen, type Tls } from './listen.js';
 import { createLog } from './log.js';
 import { loadPlugins, type Plugins } from './plugins/index.js';
 import { remoteTargets, targetDesk } from './remotes.js';
+import { startRescue } from './rescue.js';
 import { markNewShares } from './shares.js';
 import { sshSwitch } from './ssh-access.js';
-import { openStore, type Store } from './store/index.js';
+import { openStore, StateDamaged, type Store } from './store/index.js';
 import { tlsContext } from './tls.js';
 import { openUpdates, type UpdateDesk } from './update/index.js';
 
@@ -38,13 +39,24 @@ export interface Service {
 const pluginsFolder = fileURLToPath(new URL('../plugins/', import.meta.url));
 const packageFolder = fileURLToPath(new URL('../../', import.meta.url));
 
-/** @throws UsageError for a certificate that can't be used
- *  @throws Error when the state folder is in use, a share is no folder or the address is taken */
+/** With a damaged state it answers that, and begins its work once it is mended.
+ *  @throws UsageError for a certificate that can't be used
+ *  @throws StateError when the state folder is in use or cannot be written
+ *  @throws Error when a share is no folder or the address is taken */
 export async function startService(config: Config): Promise<Service> {
   const log = createLog(config.log_level);
   const tls = await openTls(config);
-  await mkdir(config.state, { recursive: true, mode: 0o700 });
-  const store = await openState(config.state);
+  try {
+    return await startWhole(config, log, tls);
+  } catch (error) {
+    if (!(error instanceof StateDamaged)) throw error;
+    const start = (at: string) => startService({ ...config, listen: at });
+    return startRescue(error, { at: config.listen, ...(tls && { tls }), log, start });
+  }
+}
+
+async function startWhole(config: Config, log: PluginLog, tls: Tls | undefined): Promise<Service> {
+  const store = await openStore(config.state, { log });
   await rm(join(config.state, 'work'), { recursive: true, force: true }); // of runs that a crash ended; only once the state is ours
   const closing = new AbortController();
   const opened: { close(): Promise<void> }[] = [store];
@@ -84,15 +96,6 @@ async function openTls({ tls_certificate, tls_key }: Config): Promise<Tls | unde
   if (tls_certificate === undefined || tls_key === undefined) return undefined;
   const files = { certificate: tls_certificate, key: tls_key };
   return { files, context: await tlsContext(files) };
-}
-
-async function openState(folder: string): Promise<Store> {
-  return openStore(folder).catch((error: unknown) => {
-    const cause = error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error);
-    if (/lock/i.test(cause))
-      throw new Error(`the state folder ${folder} is in use by another container-backup; stop it or take another --state`);
-    throw error;
-  });
 }
 
 function environmentOf(config: Config): WorkerEnvironment {

@@ -38,7 +38,7 @@ export async function listen({ at, api, tls, log }: ListenOptions): Promise<List
     address: `${tls ? 'https' : 'http'}://${address}`,
     close: async () => {
       if (unfollow) unfollow();
-      await stopServer(server);
+      if (server.listening) await stopServer(server);
     },
   };
 }

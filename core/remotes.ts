@@ -30,6 +30,7 @@ async function keepFound(store: Store, target: number, found: FoundTarget): Prom
 
 const fixes: Partial<Readonly<Record<PluginErrorCode, string>>> = {
   unavailable: 'start the server, or correct ipaddr',
+  secrets_lost: 'set the password again with PUT',
   denied: 'correct username, password or key, or give the user the right',
   untrusted: 'if the server was set up anew, confirm its key with PUT options.hostKey',
   not_found: 'make the share or folder there, or correct base',

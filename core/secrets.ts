@@ -3,6 +3,7 @@
 import { createCipheriv, createDecipheriv, createHmac, hkdfSync, randomBytes } from 'node:crypto';
 import { open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { syncFolder } from './durable.js';
 
 export interface Vault {
   /** `purpose` is bound to the text: a sealed text copied to another record doesn't open. */
@@ -16,29 +17,32 @@ const keyBytes = 32;
 const nonceBytes = 12;
 const tagBytes = 16;
 
-async function makeKey(folder: string, file: string): Promise<void> {
-  const handle = await open(file, 'wx', 0o600);
-  try {
+const keyFile = (folder: string): string => join(folder, 'secret.key');
+
+/** Makes a key where none is. Durable when it resolves. @throws Error EEXIST */
+export async function makeKey(folder: string): Promise<void> {
+  {
+    await using handle = await open(keyFile(folder), 'wx', 0o600);
     await handle.writeFile(randomBytes(keyBytes));
     await handle.sync();
-  } finally {
-    await handle.close();
   }
-  const parent = await open(folder, 'r');
-  try {
-    await parent.sync();
-  } finally {
-    await parent.close();
-  }
+  await syncFolder(folder);
 }
 
-export async function openVault(folder: string): Promise<Vault> {
-  const file = join(folder, 'secret.key');
-  await makeKey(folder, file).catch((error: unknown) => {
-    if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
+/** `damaged`: it has not the length of one. */
+export async function keyState(folder: string): Promise<'kept' | 'missing' | 'damaged'> {
+  const key = await readFile(keyFile(folder)).catch((error: unknown) => {
+    if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error;
+    return undefined;
   });
-  const key = await readFile(file);
-  if (key.length !== keyBytes) throw new Error(`${file} is damaged; put its copy back, or remove it and enter all passwords again`);
+  if (key === undefined) return 'missing';
+  return key.length === keyBytes ? 'kept' : 'damaged';
+}
+
+/** @throws Error when there is no key, or a damaged one: the service makes a new one at its start, and tells what that costs */
+export async function openVault(folder: string): Promise<Vault> {
+  const key = await readFile(keyFile(folder));
+  if (key.length !== keyBytes) throw new Error(`${keyFile(folder)} is damaged; start the service again`);
   return {
     seal(text, purpose) {
       const nonce = randomBytes(nonceBytes);

@@ -20,6 +20,8 @@ const table = {
   too_many: [429, true],
   internal: [500, false],
   unavailable: [503, true],
+  // What was acknowledged is not all there any more; somebody has to say what is to become of it:
+  state_damaged: [503, false],
   // What a plugin reported:
   no_space: [507, true],
   read_only: [409, false],
@@ -28,6 +30,7 @@ const table = {
   invalid: [400, false],
   exists: [409, false],
   needs_consent: [409, false],
+  secrets_lost: [409, false],
   damaged: [502, false],
   stalled: [504, true],
   aborted: [503, true],
@@ -89,7 +92,8 @@ export function known(error: unknown): ApiError | undefined {
 }
 
 export function plainBody(error: ApiError): object {
-  return { error: { code: error.status, message: `${STATUS_CODES[error.status]}: ${error.message}` } };
+  const reason = error.code === 'state_damaged' ? { reason: error.code } : {}; // a client must tell it from a server that is away
+  return { error: { code: error.status, message: `${STATUS_CODES[error.status]}: ${error.message}`, ...reason } };
 }
 
 /** RFC 9457. */

@@ -7,7 +7,7 @@ import type { TargetRecord, TargetSpec } from '../store/index.js';
 import { checkMatch, type Serial, tagOf } from './answer.js';
 import { type Body, type Call, found, idOf, isBody, type Route, route, specBody } from './call.js';
 import type { ApiDeps, Folder } from './deps.js';
-import { ApiError } from './errors.js';
+import { ApiError, wrong } from './errors.js';
 import { checkType, dirsPath, hostOf, partsOf } from './places.js';
 
 // Pinging is promised to end within 10 s.
@@ -15,12 +15,12 @@ const pingMs = 9_500;
 const dirsMs = 30_000;
 
 /** Never the password; options only when it is known which of them are secret. In full, also what the first contact showed. */
-function shown(deps: ApiDeps, { id, spec, found }: TargetRecord, full: boolean): object {
+function shown(deps: ApiDeps, { id, spec, found, lost }: TargetRecord, full: boolean): object {
   const { password: _password, options: own, ...plain } = spec;
   const contact = full && found?.ipaddr === spec.ipaddr ? found : undefined;
   const type = spec.type ?? contact?.type;
   const options = contact === undefined ? own : { ...contact.options, ...own };
-  const typed = { id, ...plain, ...(type !== undefined && { type }) };
+  const typed = { id, ...plain, ...(type !== undefined && { type }), ...(lost !== undefined && { secrets: 'lost' }) };
   const secret = type === undefined ? undefined : deps.plugins.secretOptions?.(type);
   if (options === undefined || secret === undefined) return typed;
   return { ...typed, options: Object.fromEntries(Object.entries(options).filter(([key]) => !secret.includes(key))) };
@@ -97,9 +97,12 @@ async function change(deps: ApiDeps, call: Call, body: Body): Promise<TargetReco
     checkMatch(call, tagOf(id, old.spec));
     // Options are merged too, so that confirming a host key doesn't drop a private key the client can't read back.
     const options = isBody(body.options) ? { options: { ...old.spec.options, ...body.options } } : {};
-    const spec = checkedSpec(deps, { ...old.spec, ...body, ...options });
+    const { secrets: _shown, ...keys } = body; // an object got by GET can be sent back
+    const spec = checkedSpec(deps, { ...old.spec, ...keys, ...options });
+    const isLost = old.lost !== undefined && body.password === undefined;
+    if (isLost && isBody(body.options)) throw wrong('/password', 'is lost with its options: set both again');
     // Another address may be another server: what was found is found anew.
-    return { id, spec, ...(old.found?.ipaddr === spec.ipaddr && { found: old.found }) };
+    return { id, spec, ...(old.found?.ipaddr === spec.ipaddr && { found: old.found }), ...(isLost && { lost: old.lost }) };
   });
   deps.jobs.targetChanged(id);
   return found(record, `target ${id}`);
@@ -116,6 +119,14 @@ async function remove(deps: ApiDeps, call: Call): Promise<number[]> {
 async function target(deps: ApiDeps, call: Call): Promise<TargetRecord> {
   const id = idOf(call);
   return found(await deps.store.targets.get(id), `target ${id}`);
+}
+
+/** One that is about to be connected with. @throws ApiError secrets_lost */
+async function usable(deps: ApiDeps, call: Call): Promise<TargetRecord> {
+  const record = await target(deps, call);
+  if (record.lost === undefined) return record;
+  const fix = `set the password again: PUT /target/${record.id} {"password": …}`;
+  throw new ApiError('secrets_lost', `the password of target ${record.spec.name} cannot be opened, since secret.key was lost; ${fix}`);
 }
 
 /** @param links what changes or relies on which jobs have which target */
@@ -137,8 +148,8 @@ export function targetRoutes(deps: ApiDeps, links: Serial): Route[] {
     route('get', '/target/', 'user', 'List remote targets', list),
     route('post', '/target/', 'admin', 'Create a remote target', create, 'target'),
     route('get', '/target/local/dirs{/*path}', 'user', 'Shared folders', (c) => localDirs(deps, dirsPath(c.path))),
-    route('get', '/target/:id/dirs{/*path}', 'user', 'Folders and records', async (c) => remoteDirs(deps, await target(deps, c), c)),
-    route('get', '/target/:id/ping', 'user', 'Test the connection', async (c) => ping(deps, await target(deps, c), c)),
+    route('get', '/target/:id/dirs{/*path}', 'user', 'Folders and records', async (c) => remoteDirs(deps, await usable(deps, c), c)),
+    route('get', '/target/:id/ping', 'user', 'Test the connection', async (c) => ping(deps, await usable(deps, c), c)),
     route('get', '/target/:id/check', 'user', 'Write and read back a probe', async (c) => check(deps, await target(deps, c), c)),
     route('get', '/target/:id', 'user', 'Get a remote target', async (c) => tell(c, await target(deps, c))),
     route('put', '/target/:id', 'admin', 'Modify a remote target', modify),

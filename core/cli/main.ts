@@ -6,6 +6,7 @@
 import { parseArgs } from 'node:util';
 import { configKeys, configOf, flagName, UsageError } from '../config.js';
 import { type Service, startService } from '../index.js';
+import { stateCommand, stateHelp } from './state.js';
 
 /** SIGTERM is promised to end within 10 s; a run that does not stop is cut off before that, and cleaned up at the next start. */
 const endLimitMs = 9_500;
@@ -17,6 +18,7 @@ function help(): string {
   });
   return [
     'usage: container-backup serve [flags]',
+    '       container-backup state show|restore|repair|begin-anew [flags]   (state --help)',
     '',
     'Backs up, restores, clones and moves LXC and Docker containers; the REST API is below /api/v1.',
     '',
@@ -70,8 +72,18 @@ async function serve(args: readonly string[]): Promise<void> {
     console.log(`setup code: ${code}\nPOST ${service.address}/api/v1/setup {"code", "username", "password"} makes the first admin`);
 }
 
+/** Words that are no flags of the service, and those that are. */
+async function state([verb, ...rest]: readonly string[]): Promise<void> {
+  if (verb === undefined || rest.includes('--help') || verb === '--help') return console.log(stateHelp);
+  const words = rest.filter((word) => word.startsWith('--yes-'));
+  const flags = flagsOf(rest.filter((word) => !words.includes(word)));
+  const config = await configOf({ flags, environment: process.env });
+  process.exitCode = await stateCommand(config.state, verb, words, (line) => console.log(line));
+}
+
 async function main([verb, ...rest]: readonly string[]): Promise<void> {
-  if (verb === undefined || verb === '--help' || verb === '-h' || verb === 'help' || rest.includes('--help')) console.log(help());
+  if (verb === 'state') await state(rest);
+  else if (verb === undefined || verb === '--help' || verb === '-h' || verb === 'help' || rest.includes('--help')) console.log(help());
   else if (verb === 'serve') await serve(rest);
   else throw new UsageError(`there is no command ${verb}; container-backup --help lists them`);
 }

@@ -12,6 +12,7 @@ export const pluginErrorCodes = [
   'in_use', // the thing is used by something else
   'needs_consent', // it would be given rights that nobody has granted
   'record_in_use', // another appliance writes to the record
+  'secrets_lost', // what is stored of the place cannot be opened any more: its password must be set again
   'damaged', // stored bytes are not what was written
   'stalled', // no byte moved for too long
   'aborted', // the signal was aborted

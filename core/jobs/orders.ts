@@ -2,6 +2,7 @@
 import { PluginError } from '../contract/index.js';
 import type { BandwidthShares } from './bandwidths.js';
 import { orderPurpose, type Place, type RemoteOrder } from './job.js';
+import { requireSecrets } from './remote.js';
 import type { JobServiceDeps } from './service.js';
 
 export class RemoteOrders {
@@ -15,11 +16,12 @@ export class RemoteOrders {
     return target === 'remote' && profile !== undefined ? (await this.deps.targets.get(profile))?.spec.connection_limit : undefined;
   }
 
-  /** @throws PluginError not_found */
+  /** @throws PluginError not_found, secrets_lost */
   async of({ target, profile }: Place): Promise<{ remote?: RemoteOrder }> {
     if (target !== 'remote' || profile === undefined) return {};
     const record = await this.deps.targets.get(profile);
     if (record === undefined) throw new PluginError('not_found', `there is no target ${profile}; choose another`);
+    requireSecrets(record);
     const sealed = this.deps.targets.seal(JSON.stringify(record), orderPurpose(profile));
     const bandwidth = await this.bandwidths.part(profile);
     const limit = record.spec.connection_limit;

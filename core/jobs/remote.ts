@@ -11,6 +11,15 @@ export interface RemoteTarget {
   /** With its secrets. */
   readonly spec: Shape<'target'>;
   readonly found?: FoundTarget;
+  /** The appliance's key does not open its secrets any more. */
+  readonly lost?: string;
+}
+
+/** @throws PluginError secrets_lost */
+export function requireSecrets({ id, spec, lost }: RemoteTarget): void {
+  if (lost === undefined) return;
+  const why = 'it was stored under a key that is lost (secret.key)';
+  throw new PluginError('secrets_lost', `the password of target ${id} (${spec.name}) cannot be opened: ${why}; set the password again`);
 }
 
 /** As it travels, sealed, from the main thread to a worker. */
@@ -96,8 +105,9 @@ async function contacted(plugins: Plugins, remote: RemoteTarget, o: PluginOpenin
   return { ipaddr: spec.ipaddr, type, options };
 }
 
-/** Opens a folder of the target. @throws PluginError what detection, pinning and the plugin's open throw */
+/** Opens a folder of the target. @throws PluginError secrets_lost, and what detection, pinning and the plugin's open throw */
 export async function openRemote(plugins: Plugins, remote: RemoteTarget, path: string, o: RemoteOpening): Promise<OpenedRemote> {
+  requireSecrets(remote);
   const again = (error: PluginError, ms: number) => o.log('info', `${remote.spec.name} is tried again in ${ms} ms: ${error.message}`);
   return retried(
     async () => {

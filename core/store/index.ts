@@ -1,16 +1,20 @@
 /** What must outlive a power cut: jobs, leases, targets, users, sessions, preferences.
  *  One process opens the folder; every write is synced before it is acknowledged. */
 import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import type { PluginLog } from '../contract/index.js';
 import type { BackupSpec, JobRecords, LeaseRecords, RestoreSpec } from '../jobs/job.js';
-import { openVault } from '../secrets.js';
-import { openDatabase } from './db.js';
+import type { Vault } from '../secrets.js';
+import { type Database, openDatabase } from './database.js';
+import { stateErrorOf } from './failure.js';
 import { jobRecords, leaseRecords } from './jobs.js';
+import { openKey } from './key.js';
 import { type PreferenceRecords, preferenceRecords } from './preferences.js';
 import { type ShareRecords, shareRecords } from './shares.js';
 import { type TargetRecords, targetRecords } from './targets.js';
 import { type Sessions, sessions, type Users, users } from './users.js';
 
+export { StateDamaged, StateError } from './failure.js';
+export { beginAnew, type Examined, examineState, repairedWay, restoredWay, takeRows, type WayOut } from './mending.js';
 export type { Preferences } from './preferences.js';
 export type { TargetRecord, TargetSpec } from './targets.js';
 export type { Session, User } from './users.js';
@@ -29,10 +33,22 @@ export interface Store {
   close(): Promise<void>;
 }
 
-export async function openStore(stateFolder: string): Promise<Store> {
-  await mkdir(stateFolder, { recursive: true, mode: 0o700 });
-  const vault = await openVault(stateFolder);
-  const db = await openDatabase(join(stateFolder, 'db'));
+/** @throws StateError when the folder is in use or cannot be written
+ *  @throws StateDamaged when what was acknowledged is not all there any more */
+export async function openStore(stateFolder: string, { log = () => undefined }: { readonly log?: PluginLog } = {}): Promise<Store> {
+  const db = await openFolder(stateFolder, log);
+  try {
+    const store = storeOf(db, await openKey(stateFolder, db, log));
+    for (const { id, spec, lost } of await store.targets.list())
+      if (lost !== undefined) log('warn', `the password of target ${id} (${spec.name}) cannot be opened with secret.key; set it again`);
+    return store;
+  } catch (error) {
+    await db.close();
+    throw stateErrorOf(stateFolder, error) ?? error;
+  }
+}
+
+function storeOf(db: Database, vault: Vault): Store {
   return {
     backups: jobRecords(db, 'backup'),
     restores: jobRecords(db, 'restore'),
@@ -45,4 +61,13 @@ export async function openStore(stateFolder: string): Promise<Store> {
     seal: (text, purpose) => vault.seal(text, purpose),
     close: () => db.close(),
   };
+}
+
+async function openFolder(folder: string, log: PluginLog): Promise<Database> {
+  try {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    return await openDatabase({ folder, log });
+  } catch (error) {
+    throw stateErrorOf(folder, error) ?? error;
+  }
 }

@@ -1,7 +1,7 @@
 /** Jobs and leases as they are kept. */
 import type { JobKind, JobRecord, JobRecords, Lease, LeaseRecords } from '../jobs/job.js';
 import { parsed, type Shape } from '../schemas.js';
-import type { Database } from './db.js';
+import type { Database } from './database.js';
 import { type Kind, records } from './records.js';
 
 function numberOf(value: unknown, what: string): number {

@@ -1,5 +1,5 @@
 /** What the user may tune. */
-import type { Database } from './db.js';
+import type { Database } from './database.js';
 import { type Kind, records } from './records.js';
 
 export interface Preferences {

@@ -1,7 +1,7 @@
 /** Versioned records: {v, …}. A record of an older version is brought up step by step when it is read. */
-import type { Change, Database } from './db.js';
-
-export type Fields = Readonly<Record<string, unknown>>;
+import type { Change, Database, Urgency } from './database.js';
+import { type Fields, isFields } from './fields.js';
+import type { Row } from './rows.js';
 
 export interface Kind<T> {
   readonly name: string;
@@ -16,14 +16,10 @@ export interface Kind<T> {
 export interface Records<T> {
   list(): Promise<T[]>;
   get(key: number | string): Promise<T | undefined>;
-  put(key: number | string, value: T): Promise<void>;
+  put(key: number | string, value: T, urgency?: Urgency): Promise<void>;
   /** Gives the next id, never used before, and keeps what is made for it in the same write. */
   create(make: (id: number) => T): Promise<T>;
   delete(key: number | string): Promise<void>;
-}
-
-export function isFields(value: unknown): value is Fields {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /** What was stored, as the newest version has it. @throws for a record of a later version or a damaged one */
@@ -49,21 +45,31 @@ export function records<T>(db: Database, kind: Kind<T>): Records<T> {
     value: { v: kind.version, ...kind.write(value) },
   });
   const counter = `counter/${kind.name}`;
+  const values = new WeakMap<Row, { readonly value: T }>();
+  /** Parsed once, at the first look. */
+  const parsedRow = (row: Row): T => {
+    const before = values.get(row);
+    if (before) return before.value;
+    const value = upgraded(kind, JSON.parse(row.text));
+    values.set(row, { value });
+    return value;
+  };
   return {
-    list: async () => (await db.list(`${kind.name}/`)).map((stored) => upgraded(kind, stored)),
+    list: async () => db.list(kind.name).map(parsedRow),
     async get(key) {
-      const stored = await db.get(keyOf(key));
-      return stored === undefined ? undefined : upgraded(kind, stored);
+      const row = db.get(keyOf(key));
+      return row === undefined ? undefined : parsedRow(row);
     },
-    put: (key, value) => db.write([change(key, value)]),
+    put: (key, value, urgency) => db.write([change(key, value)], urgency),
     create: (make) =>
       db.serial(async () => {
-        const kept = await db.get(counter);
+        const row = db.get(counter);
+        const kept: unknown = row && JSON.parse(row.text);
         const id = isFields(kept) && typeof kept.next === 'number' ? kept.next : 1;
         const value = make(id);
         await db.write([{ type: 'put', key: counter, value: { v: 1, next: id + 1 } }, change(id, value)]);
         return value;
       }),
-    delete: (key) => db.write([{ type: 'del', key: keyOf(key) }]),
+    delete: (key) => db.write([{ type: 'del', key: keyOf(key) }], 'reserve'),
   };
 }

@@ -1,5 +1,5 @@
 /** Shares that have been marked: name and folder. */
-import type { Database } from './db.js';
+import type { Database } from './database.js';
 import { type Kind, records } from './records.js';
 
 export interface ShareRecords {

@@ -2,7 +2,7 @@
 import { type FoundTarget, foundTarget } from '../jobs/job.js';
 import { parsed, type Shape } from '../schemas.js';
 import type { Vault } from '../secrets.js';
-import type { Database } from './db.js';
+import type { Database } from './database.js';
 import { type Kind, records } from './records.js';
 
 export type TargetSpec = Shape<'target'>;
@@ -12,6 +12,8 @@ export interface TargetRecord {
   readonly spec: TargetSpec;
   /** What the first contact showed, as long as the address is the same. */
   readonly found?: FoundTarget;
+  /** What the appliance's key does not open any more: password and options. They are empty in `spec`. */
+  readonly lost?: string;
 }
 
 export interface TargetRecords {
@@ -23,6 +25,18 @@ export interface TargetRecords {
   delete(id: number): Promise<void>;
 }
 
+/** undefined when they were sealed under another key. */
+function openedSecrets(vault: Vault, sealed: string, id: number): object | undefined {
+  let text: string;
+  try {
+    text = vault.unseal(sealed, `target/${id}`);
+  } catch {
+    return undefined; // the row is as it was written: its check says so
+  }
+  const secrets: unknown = JSON.parse(text);
+  return typeof secrets === 'object' && secrets !== null ? secrets : {};
+}
+
 function targetKind(vault: Vault): Kind<TargetRecord> {
   return {
     name: 'target',
@@ -31,13 +45,15 @@ function targetKind(vault: Vault): Kind<TargetRecord> {
     read(f) {
       const { id, sealed, found, ...plain } = f;
       if (typeof id !== 'number' || typeof sealed !== 'string') throw new Error('damaged target record');
-      const secrets: unknown = JSON.parse(vault.unseal(sealed, `target/${id}`));
+      const secrets = openedSecrets(vault, sealed, id);
       const known = foundTarget(found);
-      return { id, spec: parsed('target', { ...plain, ...(typeof secrets === 'object' ? secrets : {}) }), ...(known && { found: known }) };
+      const spec = parsed('target', { ...plain, ...(secrets ?? { password: '' }) });
+      return { id, spec, ...(known && { found: known }), ...(secrets === undefined && { lost: sealed }) };
     },
-    write({ id, spec, found }) {
+    write({ id, spec, found, lost }) {
       const { password, options, ...plain } = spec;
-      return { id, ...plain, ...(found && { found }), sealed: vault.seal(JSON.stringify({ password, options }), `target/${id}`) };
+      const sealed = lost ?? vault.seal(JSON.stringify({ password, options }), `target/${id}`);
+      return { id, ...plain, ...(found && { found }), sealed };
     },
   };
 }

@@ -1,7 +1,7 @@
 /** Users and their sessions. Passwords are kept as Argon2 hashes, tokens as SHA-256 (they are random already). */
 import { createHash, randomBytes } from 'node:crypto';
 import { hash, verify } from '@node-rs/argon2';
-import type { Database } from './db.js';
+import type { Database } from './database.js';
 import { type Kind, records } from './records.js';
 
 export interface User {

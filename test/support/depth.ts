@@ -125,6 +125,12 @@ export const campaigns = {
     short: { everyCell: false },
     whole: { everyCell: true },
   }),
+  state: campaign<{ readonly bits: number }>({
+    suites: ['system/state'],
+    about: 'every file of the state folder is deleted, emptied, halved, cut, swapped, made read-only, or has a bit flipped',
+    short: { bits: 4 },
+    whole: { bits: 200 },
+  }),
   large: campaign<{ readonly mebibytes: number; readonly remoteMebibytes: number }>({
     suites: ['system/memory', 'system/remote-memory', 'targets/local', 'targets/smb', 'targets/sftp', 'targets/rsync'],
     about: '20 GB each way within 256 MiB of memory, and 5 GB through each target',

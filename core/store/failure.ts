@@ -1,0 +1,71 @@
+/** What can be wrong with the state folder as a whole, and what a failed write means. */
+import { statfs } from 'node:fs/promises';
+import { PluginError } from '../contract/index.js';
+import type { StateReport } from './verdict.js';
+
+/** The service cannot work with its state folder. */
+export class StateError extends Error {
+  override readonly name = 'StateError';
+  constructor(
+    readonly code: 'in_use' | 'read_only',
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+/** What was acknowledged is not all there, and no copy gives it back. Nothing was changed or deleted. */
+export class StateDamaged extends Error {
+  override readonly name = 'StateDamaged';
+  constructor(
+    readonly folder: string,
+    readonly report: StateReport,
+  ) {
+    super(`the state in ${folder} is damaged: ${report.reason}; container-backup state show --state ${folder} tells what there is`);
+  }
+}
+
+/** An error's text with those of its causes: Level tells only there what the operating system said. */
+export function wordsOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const code = 'code' in error && typeof error.code === 'string' ? `${error.code}: ` : '';
+  return `${code}${error.message}${error.cause === undefined ? '' : ` (${wordsOf(error.cause)})`}`;
+}
+
+export const isNoSpace = (error: unknown): boolean => /ENOSPC|EDQUOT|No space left on device|Disk quota exceeded/.test(wordsOf(error));
+
+const isReadOnly = (error: unknown): boolean =>
+  /EROFS|EACCES|EPERM|Read-only file system|Permission denied|Operation not permitted/.test(wordsOf(error));
+
+/** @returns a StateError for a folder that cannot be used now, whatever is in it; else undefined */
+export function stateErrorOf(folder: string, error: unknown): StateError | undefined {
+  if (error instanceof StateDamaged) return undefined;
+  if (error instanceof StateError) return error;
+  const words = wordsOf(error);
+  if (isReadOnly(error)) {
+    const fix = 'mount it writable, or give the user of the service the right to write there';
+    return new StateError('read_only', `the state folder ${folder} cannot be written (${words}); ${fix}`);
+  }
+  if (/already held by process|Resource temporarily unavailable/.test(words))
+    return new StateError('in_use', `the state folder ${folder} is in use by another container-backup; stop it or take another --state`);
+  return undefined;
+}
+
+/** For a client whose write failed. */
+export async function writeError(folder: string, error: unknown, needed: number): Promise<PluginError> {
+  if (!isNoSpace(error)) {
+    const message = `the state folder ${folder} cannot be written: ${wordsOf(error)}; look after its disk`;
+    return new PluginError('unavailable', message, { retryable: true, cause: error });
+  }
+  const free = await freeBytes(folder);
+  const message = `there is no room in ${folder}: ${free} bytes are free and ${needed} are needed; free some space there`;
+  return new PluginError('no_space', message, { retryable: true, cause: error });
+}
+
+/** What a process without special rights may still use; 0 when it cannot be told. */
+export async function freeBytes(folder: string): Promise<number> {
+  return statfs(folder).then(
+    ({ bavail, bsize }) => bavail * bsize,
+    () => 0,
+  );
+}
