@@ -87,6 +87,8 @@ export function known(error: unknown): ApiError | undefined {
   if (error instanceof ValidationError) return new ApiError('validation', error.message, { errors: error.errors });
   if (error instanceof PluginError) return new ApiError(error.code, error.message, { retryable: error.retryable });
   if (!(error instanceof Error)) return undefined;
+  if ('code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT'))
+    return new ApiError('no_space', `a disk of the appliance is full: ${error.message}; free some space there`);
   const code = codeOf(error);
   return code === undefined ? undefined : new ApiError(code, error.message);
 }

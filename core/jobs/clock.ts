@@ -3,6 +3,7 @@
  * The latest time seen and an epoch (counted up at each step back) are kept durably in a small file.
  */
 import { readFile } from 'node:fs/promises';
+import type { PluginLog } from '../contract/plugin.js';
 import { durableFile } from '../durable.js';
 
 /** Slewing moves a clock by milliseconds between two looks; more than this is a step. */
@@ -14,7 +15,7 @@ export interface WallClock {
   now(): number;
   /** Compares with the monotonic clock; true when wall time stepped back since the last look. */
   look(): Promise<boolean>;
-  /** Notes the time durably, as a run begins or ends. */
+  /** Notes the time durably, as a run begins or ends. On a full disk that is told in the log, and done at a later look. */
   note(): Promise<void>;
   needsNewBase(id: number): boolean;
   epoch(): number;
@@ -29,8 +30,8 @@ interface Kept {
   bases: Map<number, number>; // backup id → epoch of its latest complete run
 }
 
-export async function openClock(file: string, clock: () => number): Promise<WallClock> {
-  const opened = new KeptClock(file, clock, await load(file));
+export async function openClock(file: string, clock: () => number, log: PluginLog = () => undefined): Promise<WallClock> {
+  const opened = new KeptClock(file, clock, await load(file), log);
   await opened.compare();
   return opened;
 }
@@ -40,11 +41,13 @@ class KeptClock implements WallClock {
   #monotonic = performance.now();
   #noted = this.#monotonic;
   #turn = Promise.resolve();
+  #isUnsaved = false;
 
   constructor(
     private readonly file: string,
     readonly now: () => number,
     private readonly kept: Kept,
+    private readonly log: PluginLog,
   ) {
     this.#wall = now();
   }
@@ -59,16 +62,25 @@ class KeptClock implements WallClock {
     this.#wall = this.now();
     this.#monotonic = performance.now();
     if (step < -tolerance) await this.#steppedBack();
-    else if (this.#monotonic - this.#noted > noteEvery) await this.note();
+    else if (this.#isUnsaved || this.#monotonic - this.#noted > noteEvery) await this.note();
     return step < -tolerance;
   }
 
   note(): Promise<void> {
     this.kept.latest = Math.max(this.kept.latest, this.now());
     this.#noted = performance.now();
-    const saved = this.#turn.then(() => store(this.file, this.kept));
-    this.#turn = saved.catch(() => undefined);
-    return saved;
+    this.#turn = this.#turn.then(() => this.#save());
+    return this.#turn;
+  }
+
+  async #save(): Promise<void> {
+    try {
+      await store(this.file, this.kept);
+      this.#isUnsaved = false;
+    } catch (error) {
+      if (!this.#isUnsaved) this.log('warn', `the time cannot be noted in ${this.file} yet: ${error}`);
+      this.#isUnsaved = true;
+    }
   }
 
   needsNewBase(id: number): boolean {

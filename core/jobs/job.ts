@@ -35,12 +35,13 @@ export interface ProgressEvent {
   readonly progress: number; // -1 not known or ended, else 0–99
 }
 
-/** A kind's records, kept durably: every promise resolves after a synced write. Ids from 1, never reused. */
+/** A kind's records, kept durably: every promise resolves after a synced write. Ids from 1, never reused.
+ *  `late`, for what the service itself found out: on a full disk it waits in memory, and is written when there is room. */
 export interface JobRecords<Spec> {
   list(): Promise<JobRecord<Spec>[]>;
   get(id: number): Promise<JobRecord<Spec> | undefined>;
   create(spec: Spec, state: JobState): Promise<JobRecord<Spec>>;
-  put(record: JobRecord<Spec>): Promise<void>;
+  put(record: JobRecord<Spec>, when?: 'late'): Promise<void>;
   delete(id: number): Promise<void>;
 }
 

@@ -72,11 +72,11 @@ export class JobsOfKind<Spec extends AnySpec> implements Jobs<Spec> {
       const record = await this.get(id);
       if (record?.state.code !== 'init') return true;
       if (this.#d.at(record.spec) === undefined) return record.spec.disable;
-      await this.#put({ ...record, state: { ...record.state, code: stateAfter(record.state.code, 'accept') } });
+      await this.#put({ ...record, state: { ...record.state, code: stateAfter(record.state.code, 'accept') } }, 'late');
       return true;
     });
     if (scheduled) this.#d.changed();
-    else await this.enqueue(id, 'run');
+    else await this.enqueue(id, 'run', { when: 'late' });
   }
 
   update(id: number, spec: Spec): Promise<JobRecord<Spec>> {
@@ -98,7 +98,7 @@ export class JobsOfKind<Spec extends AnySpec> implements Jobs<Spec> {
   amend(id: number, change: (state: JobState) => JobState): Promise<JobRecord<Spec>> {
     return this.#turns.run(id, async () => {
       const { spec, state } = await this.#found(id);
-      return this.#put({ id, spec, state: change(state) });
+      return this.#put({ id, spec, state: change(state) }, 'late');
     });
   }
 
@@ -134,7 +134,7 @@ export class JobsOfKind<Spec extends AnySpec> implements Jobs<Spec> {
   }
 
   /** @throws JobError busy while waiting or running */
-  enqueue(id: number, event: 'due' | 'run', missed = false): Promise<JobRecord<Spec>> {
+  enqueue(id: number, event: 'due' | 'run', { missed = false, when }: { missed?: boolean; when?: 'late' } = {}): Promise<JobRecord<Spec>> {
     return this.#turns.run(id, async () => {
       const { spec, state } = await this.#found(id);
       if (this.#closed) throw ending();
@@ -142,7 +142,7 @@ export class JobsOfKind<Spec extends AnySpec> implements Jobs<Spec> {
       const { missed: _, ...rest } = state;
       // Waiting or running without a slot: the store failed as that run ended.
       const from = state.code === 'waiting' || state.code === 'running' ? 'scheduled' : state.code;
-      const record = await this.#put({ id, spec, state: { ...rest, code: stateAfter(from, event), ...(missed && { missed }) } });
+      const record = await this.#put({ id, spec, state: { ...rest, code: stateAfter(from, event), ...(missed && { missed }) } }, when);
       const slot = newSlot<Spec>();
       this.#slots.set(id, slot);
       this.#d.queue.enter({ key: this.#key(id), locks: () => this.#claim(id, slot), start: () => this.#perform(id, slot) });
@@ -236,7 +236,7 @@ export class JobsOfKind<Spec extends AnySpec> implements Jobs<Spec> {
       await this.#d.clock.note();
       const code = stateAfter(state.code, 'start');
       this.#d.progress.begin(this.#d.kind, id);
-      return this.#put({ id, spec, state: { ...rest, code, last_run: this.#d.clock.now(), ...this.#next(spec) } });
+      return this.#put({ id, spec, state: { ...rest, code, last_run: this.#d.clock.now(), ...this.#next(spec) } }, 'late');
     });
   }
 
@@ -248,7 +248,7 @@ export class JobsOfKind<Spec extends AnySpec> implements Jobs<Spec> {
       const next = o.keepDue && next_run !== undefined ? { next_run } : this.#next(spec);
       const code = stateAfter(state.code, this.#ending(spec, next.next_run));
       const duration = o.duration === undefined ? {} : { duration: o.duration };
-      return this.#put({ id, spec, state: { ...lasting(state, outcome), ...outcome, ...next, code, ...duration } });
+      return this.#put({ id, spec, state: { ...lasting(state, outcome), ...outcome, ...next, code, ...duration } }, 'late');
     });
   }
 
@@ -286,8 +286,8 @@ export class JobsOfKind<Spec extends AnySpec> implements Jobs<Spec> {
     return record;
   }
 
-  async #put(record: JobRecord<Spec>): Promise<JobRecord<Spec>> {
-    await this.#d.records.put(record);
+  async #put(record: JobRecord<Spec>, when?: 'late'): Promise<JobRecord<Spec>> {
+    await this.#d.records.put(record, when);
     return record;
   }
 }

@@ -82,7 +82,7 @@ export interface RunningJobService extends JobService, Quiet {
 export async function createJobService(deps: JobServiceDeps): Promise<RunningJobService> {
   const { log } = deps;
   const failed = (error: unknown) => log('error', `jobs: ${error}`);
-  const clock = await openClock(deps.clockFile, deps.clock);
+  const clock = await openClock(deps.clockFile, deps.clock, log);
   const leases = leasesOf(deps);
   const scheduler = createScheduler(deps.workerFile ?? fileURLToPath(new URL('./worker.js', import.meta.url)));
   const queue = createQueue(deps.concurrent, failed);
@@ -233,7 +233,7 @@ async function startDue(
     if (state.next_run > now) next = Math.min(next, state.next_run);
     else {
       const missed = state.next_run < startedAt || now - state.next_run > missedAfter;
-      await backups.enqueue(id, 'due', missed).catch(unlessBusy).catch(failed); // a client may just have run or deleted it
+      await backups.enqueue(id, 'due', { missed, when: 'late' }).catch(unlessBusy).catch(failed); // a client may just have run or deleted it
     }
   }
   return next - now;

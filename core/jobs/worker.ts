@@ -119,7 +119,8 @@ async function outcome(order: RunOrder): Promise<Result> {
 /** How a run that threw ended; a stop by the user is no failure. */
 function failure(error: unknown): Result {
   if (stop.signal.aborted) return { type: 'result', result: -2 };
-  const code = error instanceof PluginError ? error.code : 'failed';
+  const isFull = error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT');
+  const code = error instanceof PluginError ? error.code : isFull ? 'no_space' : 'failed'; // of the work folder
   const message = error instanceof Error ? error.message : String(error);
   if (!(error instanceof PluginError)) log('error', 'a run failed', { error: error instanceof Error ? (error.stack ?? message) : message });
   return { type: 'result', result: -1, error: { code, message } };

@@ -41,6 +41,7 @@ const compareEvery = 24 * 3_600_000;
 /** @throws StateError, StateDamaged */
 export async function openDatabase(places: Places): Promise<Database> {
   const reserve = new Reserve(places.folder, places.log);
+  await reserve.makeRoom(); // LevelDB writes as it opens
   const state = await openState(places);
   await reserve.open();
   return new KeptDatabase(places, state, reserve);

@@ -34,7 +34,7 @@ export function jobRecords<Name extends JobKind>(db: Database, name: Name): JobR
     list: () => kept.list(),
     get: (id) => kept.get(id),
     create: (spec, state) => kept.create((id) => ({ id, spec, state })),
-    put: (record) => kept.put(record.id, record),
+    put: (record, when) => kept.put(record.id, record, when),
     delete: (id) => kept.delete(id),
   };
 }
@@ -57,7 +57,7 @@ export function leaseRecords(db: Database): LeaseRecords {
   const key = (runtime: string, container: string) => `${runtime}/${container}`;
   return {
     list: () => kept.list(),
-    put: (lease) => kept.put(key(lease.runtime, lease.container), lease),
+    put: (lease) => kept.put(key(lease.runtime, lease.container), lease, 'reserve'),
     delete: (runtime, container) => kept.delete(key(runtime, container)),
   };
 }

@@ -20,6 +20,13 @@ export class Reserve {
     private readonly log: PluginLog,
   ) {}
 
+  /** Before the state is opened on a disk that is all but full: gives the room back that an earlier start kept. */
+  async makeRoom(): Promise<void> {
+    if ((await freeBytes(this.folder)) > spareBytes) return;
+    this.#held = (await stat(this.#file).catch(() => undefined)) !== undefined;
+    await this.release();
+  }
+
   /** Takes what an earlier start left, or makes it. No room for it is told, not thrown. */
   async open(): Promise<void> {
     const { size } = await stat(this.#file).catch(() => ({ size: 0 }));

@@ -94,7 +94,7 @@ export function sessions(db: Database, now: () => number = Date.now): Sessions {
         created: now(),
         expires: now() + lifetime,
       };
-      await kept.put(session.key, session);
+      await kept.put(session.key, session, 'reserve'); // whoever is to make room must be able to log in
       return { token, session };
     },
     async find(token) {
@@ -103,7 +103,7 @@ export function sessions(db: Database, now: () => number = Date.now): Sessions {
     },
     async extend(session, lifetime) {
       const longer = { ...session, expires: now() + lifetime };
-      await kept.put(session.key, longer);
+      await kept.put(session.key, longer, 'reserve');
       return longer;
     },
     delete: (session) => kept.delete(session.key),

@@ -32,6 +32,12 @@ export interface HostilePoints {
   readonly openings: number;
 }
 
+/** Bits of each file, and levels of a full disk. */
+export interface StatePoints {
+  readonly bits: number;
+  readonly levels: number;
+}
+
 /** Households of each engine, and steps of each walk. */
 export interface HouseholdPoints {
   readonly docker: number;
@@ -125,11 +131,12 @@ export const campaigns = {
     short: { everyCell: false },
     whole: { everyCell: true },
   }),
-  state: campaign<{ readonly bits: number }>({
-    suites: ['system/state'],
-    about: 'every file of the state folder is deleted, emptied, halved, cut, swapped, made read-only, or has a bit flipped',
-    short: { bits: 4 },
-    whole: { bits: 200 },
+  state: campaign<StatePoints>({
+    suites: ['system/state/damage', 'system/state/full'],
+    about:
+      'every file of the state folder is deleted, emptied, halved, cut, swapped, made read-only, or has a bit flipped; its disk is full',
+    short: { bits: 4, levels: 4 },
+    whole: { bits: 200, levels: 20 },
   }),
   large: campaign<{ readonly mebibytes: number; readonly remoteMebibytes: number }>({
     suites: ['system/memory', 'system/remote-memory', 'targets/local', 'targets/smb', 'targets/sftp', 'targets/rsync'],

@@ -1,0 +1,39 @@
+/** When jobs are due, in order of time: a tick looks at those that are, however many there are. */
+export class DueTimes {
+  readonly #times = new Map<number, number>();
+  readonly #order: { readonly time: number; readonly id: number }[] = [];
+
+  /** undefined: it is not due at any time. */
+  set(id: number, time: number | undefined): void {
+    const before = this.#times.get(id);
+    if (before === time) return;
+    if (before !== undefined) this.#order.splice(this.#placeOf(before, id), 1);
+    if (time === undefined) this.#times.delete(id);
+    else {
+      this.#times.set(id, time);
+      this.#order.splice(this.#placeOf(time, id), 0, { time, id });
+    }
+  }
+
+  /** Ids of those that are due by then, longest first. */
+  until(now: number): number[] {
+    return this.#order.slice(0, this.#placeOf(now, Number.POSITIVE_INFINITY)).map(({ id }) => id);
+  }
+
+  /** The first time after that one. */
+  after(now: number): number | undefined {
+    return this.#order[this.#placeOf(now, Number.POSITIVE_INFINITY)]?.time;
+  }
+
+  /** The first place that is not before. */
+  #placeOf(time: number, id: number): number {
+    let [low, high] = [0, this.#order.length];
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      const one = this.#order[middle];
+      if (one && (one.time < time || (one.time === time && one.id < id))) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+}

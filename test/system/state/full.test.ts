@@ -1,0 +1,166 @@
+/** The disk of the state is full: what is there is read, what must be written is, the rest is refused with words, and all goes on
+ *  by itself when there is room. */
+import { randomUUID } from 'node:crypto';
+import { cp, mkdir, mkdtemp, readdir, rm, statfs } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { PluginError } from '../../../core/contract/index.js';
+import { openStore, type Store } from '../../../core/store/index.js';
+import { childOutput } from '../../../plugins/shared/child.js';
+import { notSoon } from '../../support/api-client.js';
+import { DemoService } from '../../support/demo-client.js';
+import { pointsOf } from '../../support/depth.js';
+import { destroyLxc, makeLxcContainer, makeLxcPath, startLxc } from '../../support/lxc.js';
+import { until } from '../python-container.js';
+import { backupNamed, contentsOf, outcomeOf } from './bed.js';
+
+interface Disk {
+  readonly folder: string;
+  /** Leaves so many bytes free. */
+  fill(bytes: number): Promise<void>;
+  empty(): Promise<void>;
+}
+
+/** tmpfs, or ext4 on a loop device, which finds out that it is full when it allocates. */
+async function smallDisk(t: Test, kind: 'tmpfs' | 'ext4' = 'tmpfs'): Promise<Disk> {
+  const place = await mkdtemp(join(tmpdir(), 'full-'));
+  const folder = join(place, 'disk');
+  await mkdir(folder);
+  if (kind === 'tmpfs') await childOutput('mount', ['-t', 'tmpfs', '-o', 'size=64m', 'none', folder]);
+  else {
+    await childOutput('truncate', ['-s', '64M', `${place}/image`]);
+    await childOutput('mkfs.ext4', ['-q', '-F', '-m', '0', `${place}/image`]);
+    await childOutput('mount', ['-o', 'loop', `${place}/image`, folder]);
+  }
+  t.teardown(async () => {
+    await childOutput('umount', ['-l', folder]);
+    await rm(place, { recursive: true });
+  });
+  return {
+    folder,
+    async fill(bytes) {
+      const { bavail, bsize } = await statfs(folder);
+      const size = bavail * bsize - bytes;
+      if (size > 0) await childOutput('fallocate', ['-l', String(size), join(folder, `ballast-${randomUUID()}`)]);
+    },
+    async empty() {
+      for (const name of await readdir(folder)) if (name.startsWith('ballast')) await rm(join(folder, name));
+    },
+  };
+}
+
+const isNoSpace = (error: unknown): boolean =>
+  error instanceof PluginError && error.code === 'no_space' && /no room in \S+: \d+ bytes are free and \d+ are needed/.test(error.message);
+
+const isNoSpaceError = { code: 'no_space' };
+
+/** Writes of clients until one finds no room. @returns how many were taken */
+async function fillWithJobs(store: Store, most: number): Promise<number> {
+  for (let n = 0; n < most; n++) {
+    try {
+      await store.backups.create(backupNamed(`more-${n}`), { code: 'scheduled' });
+    } catch (error) {
+      if (!isNoSpace(error)) throw error;
+      return n;
+    }
+  }
+  return most;
+}
+
+/** What must be written on a full disk, too. */
+async function urgentWrites(store: Store): Promise<void> {
+  await store.leases.put({ runtime: 'lxc', container: 'c', until: 7 });
+  await store.backups.delete(2);
+  await store.sessions.create({ username: 'u', isAdmin: true }, 60_000);
+}
+
+const resultOf = (bytes: number) => ({ id: 1, spec: backupNamed('first'), state: { code: 'scheduled', result: 0, bytes } }) as const;
+
+t.test('at any level of a full disk clients are refused, leases, results and deletions are written', async (t) => {
+  const { levels } = pointsOf('state');
+  for (let level = 0; level < levels; level++) {
+    const disk = await smallDisk(t, level % 2 === 0 ? 'tmpfs' : 'ext4');
+    const folder = join(disk.folder, 'state');
+    const store = await openStore(folder);
+    await store.backups.create(backupNamed('first'), { code: 'scheduled' });
+    await store.backups.create(backupNamed('second'), { code: 'scheduled' });
+    const free = Math.floor((level * 160_000) / levels);
+    await disk.fill(free);
+    const taken = await fillWithJobs(store, 200);
+    await urgentWrites(store);
+    await store.backups.put(resultOf(level), 'late');
+    await t.rejects(store.backups.create(backupNamed('refused'), { code: 'scheduled' }), isNoSpaceError, 'the reserve is not for clients');
+    t.equal((await store.backups.list()).length, taken + 1, `${free} bytes free: ${taken} jobs were taken, and all is read`);
+    await disk.empty();
+    await store.backups.create(backupNamed('last'), { code: 'scheduled' });
+    const contents = await contentsOf(store);
+    await store.close();
+    t.match(await outcomeOf(folder), { kind: 'whole', told: [] });
+    t.same((await outcomeOf(folder)).contents, contents, 'and is there after a restart');
+  }
+});
+t.test('a result waits in memory when the reserve is used up, and is written by itself', async (t) => {
+  const disk = await smallDisk(t);
+  const folder = join(disk.folder, 'state');
+  const store = await openStore(folder);
+  await store.backups.create(backupNamed('first'), { code: 'scheduled' });
+  await store.backups.create(backupNamed('second'), { code: 'scheduled' });
+  await disk.fill(0);
+  let refused: unknown;
+  for (let n = 0; n < 200 && refused === undefined; n++) {
+    const lease = { runtime: 'lxc', container: `c-${n}`, until: 7 };
+    refused = await store.leases.put(lease).then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+    await disk.fill(0); // the reserve goes as well
+  }
+  t.match(refused, isNoSpaceError, 'a lease must be on the disk');
+  await store.backups.put(resultOf(77), 'late');
+  t.match(await store.backups.get(1), { state: { bytes: 77 } }, 'it is read at once');
+  await disk.empty();
+  await until('it is on the disk', async () => {
+    const copy = await mkdtemp(join(tmpdir(), 'full-'));
+    await cp(folder, copy, { recursive: true });
+    const { contents } = await outcomeOf(copy).finally(() => rm(copy, { recursive: true }));
+    return JSON.stringify(contents).includes('"bytes":77');
+  });
+  await store.close();
+});
+
+t.test('the service answers, runs what it can and goes on by itself', async (t) => {
+  const disk = await smallDisk(t);
+  const share = await mkdtemp(join(tmpdir(), 'full-share-'));
+  const lxcPath = await makeLxcPath();
+  await makeLxcContainer(lxcPath, 'web');
+  await startLxc(lxcPath, 'web');
+  const stateFolder = join(disk.folder, 'state');
+  await mkdir(stateFolder);
+  await using service = await DemoService.start({ stateFolder, shares: { test: share }, lxcPath, quiet: true });
+  t.teardown(async () => {
+    await destroyLxc(lxcPath, 'web');
+    for (const path of [share, lxcPath]) await rm(path, { recursive: true, force: true });
+  });
+  const job = (name: string) => ({
+    job_name: name,
+    container_id: 'web',
+    type: 'lxc',
+    dest: { target: 'local', path: '/test/b' },
+    at: notSoon(),
+  });
+  for (const name of ['web', 'spare']) await service.call('POST', '/backup/', job(name));
+  await disk.fill(0);
+  let refused = await service.ask('POST', '/backup/', job('more-0'));
+  for (let n = 1; refused.status === 200 && n < 50; n++) refused = await service.ask('POST', '/backup/', job(`more-${n}`));
+  t.equal(refused.status, 507);
+  t.match(refused.json, { error: { message: new RegExp(`no room in ${stateFolder}: \\d+ bytes are free and \\d+ are needed`) } });
+  for (const path of ['/api/v1/backup/', '/api/v1/backup/1', '/healthz', '/readyz'])
+    t.equal((await fetch(`${service.address}${path}`, { headers: { cookie: service.cookie } })).status, 200, path);
+  await service.logIn();
+  t.equal((await service.ask('DELETE', '/backup/2')).status, 200);
+  t.equal((await service.ask('PUT', '/backup/1/run')).status, 507, 'a client is told at once that its run cannot be kept');
+  await disk.empty();
+  await service.backUp(1);
+  t.equal((await service.ask('POST', '/backup/', job('more'))).status, 200);
+});
