@@ -6,17 +6,22 @@ import { checkMatch, type Serial, tagOf } from './answer.js';
 import { type Body, type Call, found, idOf, type Route, route, signedIn, specBody } from './call.js';
 import type { ApiDeps } from './deps.js';
 import { ApiError, wrong } from './errors.js';
+import { listed } from './lists.js';
 import { checkPlace, checkType, locationOf } from './places.js';
 import { stateShown } from './state.js';
 
 /** Whether a container is there; asks each engine once, whatever the number of jobs. */
 function containerFinder(deps: ApiDeps): (spec: BackupSpec) => Promise<boolean> {
-  const lists = new Map<string, ReturnType<ApiDeps['listContainers']>>();
-  return async ({ type, container_id }) => {
+  const lists = new Map<string, Promise<ReadonlySet<string>>>();
+  const idsOf = async (type: string) => {
     // An engine that doesn't answer holds no container for now.
-    const list = lists.get(type) ?? deps.listContainers(type).catch(() => []);
+    const list = await deps.listContainers(type).catch(() => []);
+    return new Set(list.filter((one) => one.type === type).map(({ id }) => id));
+  };
+  return async ({ type, container_id }) => {
+    const list = lists.get(type) ?? idsOf(type);
     lists.set(type, list);
-    return (await list).some((c) => c.type === type && c.id === container_id);
+    return (await list).has(container_id);
   };
 }
 
@@ -25,12 +30,9 @@ async function shown(deps: ApiDeps, record: BackupRecord, full: boolean, isThere
   return { id: record.id, ...record.spec, state: stateShown(deps.jobs, 'backup', record, full), ...extra };
 }
 
-/** Two names that an SMB server, or a disk of a camera, takes for one. */
-const isSameName = (a: string, b: string): boolean => a.normalize('NFC').toLowerCase() === b.normalize('NFC').toLowerCase();
-
 /** Another job that keeps the same record, by whatever path. */
 async function twinOf(deps: ApiDeps, { job_name, dest }: BackupSpec, old?: BackupRecord): Promise<BackupRecord | undefined> {
-  const namesakes = (await deps.jobs.backups.list()).filter((b) => b.id !== old?.id && isSameName(b.spec.job_name, job_name));
+  const namesakes = (await deps.jobs.backups.named(job_name)).filter((b) => b.id !== old?.id);
   if (namesakes.length === 0) return undefined;
   const location = await locationOf(deps, dest);
   for (const one of namesakes) if ((await locationOf(deps, one.spec.dest)) === location) return one;
@@ -107,9 +109,9 @@ export function backupRoutes(deps: ApiDeps, links: Serial): Route[] {
     const body = await specBody(call);
     return links(async () => tell(call, await change(deps, call, body)));
   };
-  const list = async (call: Call) => {
+  const list = (call: Call) => {
     const isThere = containerFinder(deps);
-    return Promise.all((await jobs.list()).map((b) => shown(deps, b, call.full, isThere)));
+    return listed(call, jobs, (b) => shown(deps, b, call.full, isThere));
   };
   // As captured: the job as it was when it was told to run. `?view=full` shows it as it is now.
   const run = async (call: Call) => {

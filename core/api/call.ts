@@ -23,6 +23,8 @@ export interface Call {
   /** The body as it comes, of any size. */
   stream(): Readable;
   etag(tag: string): void;
+  /** The answer is a part: the request for the next one has these query keys instead. */
+  next(keys: Readonly<Record<string, string>>): void;
   /** undefined takes the cookie away. */
   cookie(token: string | undefined): void;
 }

@@ -13,6 +13,7 @@ import { backupRoutes } from './backups.js';
 import type { Call, Route } from './call.js';
 import type { ApiDeps } from './deps.js';
 import { ApiError, known, plainBody, problemBody } from './errors.js';
+import { isLong, listText } from './lists.js';
 import { fullPath } from './openapi.js';
 import { progressFeed, progressRoutes } from './progress.js';
 import { restoreRoutes } from './restores.js';
@@ -85,6 +86,12 @@ function callOf(ctx: Koa.Context, params: Readonly<Record<string, string>>, sess
     length: ctx.req.headers['content-length'] === undefined ? undefined : Number(ctx.req.headers['content-length']),
     stream: () => bodyOf(ctx),
     etag: (tag) => ctx.set('ETag', tag),
+    next: (keys) => {
+      const more = new URLSearchParams(query);
+      more.delete('offset');
+      for (const [key, value] of Object.entries(keys)) more.set(key, value);
+      ctx.set('Link', `<${ctx.path}?${more}>; rel="next"`);
+    },
     cookie: (token) => {
       ctx.cookies.set(cookieName, token ?? null, { httpOnly: true, sameSite: 'strict', secure: ctx.secure, path: '/', overwrite: true });
     },
@@ -94,7 +101,7 @@ function callOf(ctx: Koa.Context, params: Readonly<Record<string, string>>, sess
 function answer(ctx: Koa.Context, status: number, value: unknown, type = 'application/json'): void {
   ctx.status = status;
   ctx.type = type;
-  ctx.body = JSON.stringify(sorted(value));
+  ctx.body = isLong(value) ? Readable.from(listText(value)) : JSON.stringify(sorted(value));
 }
 
 /** The answer at once, then an end to what the client is still sending: a connection that was closed under it would be reset, and
@@ -137,7 +144,7 @@ function routerOf(deps: ApiDeps, routes: readonly Route[]): Router {
   const router = new Router();
   for (const route of routes) {
     router[route.method](fullPath(route), async (ctx) => {
-      const session = await sessionOf(deps, ctx);
+      const session = route.access === 'open' ? undefined : await sessionOf(deps, ctx);
       checkAccess(route, session);
       answer(ctx, route.status ?? 200, await route.handle(callOf(ctx, ctx.params, session)));
     });

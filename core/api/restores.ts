@@ -4,6 +4,7 @@ import { parsed } from '../schemas.js';
 import { type Serial, tagOf } from './answer.js';
 import { type Call, found, idOf, type Route, route, specBody } from './call.js';
 import type { ApiDeps } from './deps.js';
+import { listed } from './lists.js';
 import { checkPlace, checkType } from './places.js';
 import { stateShown } from './state.js';
 
@@ -37,7 +38,7 @@ export function restoreRoutes(deps: ApiDeps, links: Serial): Route[] {
     return links(async () => tell(call, await jobs.create(await checkedSpec(deps, 'restore', body))));
   };
   const plan = async (call: Call) => deps.restorePlan(await checkedSpec(deps, 'restore-plan', await specBody(call)), call.gone);
-  const list = async (call: Call) => (await jobs.list()).map((r) => shown(deps, r, call.full));
+  const list = (call: Call) => listed(call, jobs, (r) => shown(deps, r, call.full));
   const run = async (call: Call) => tell(call, await jobs.run((await restore(deps, call)).id));
   const stop = async (call: Call) => tell(call, await jobs.stop((await restore(deps, call)).id));
   const undo = async (call: Call, what: 'bring-back' | 'drop') => tell(call, await deps.jobs.undo((await restore(deps, call)).id, what));

@@ -37,9 +37,9 @@ function checkedSpec(deps: ApiDeps, value: unknown): TargetSpec {
 }
 
 async function jobsUsing(deps: ApiDeps, id: number): Promise<string[]> {
-  const backups = (await deps.jobs.backups.list()).filter((b) => b.spec.dest.profile === id);
+  const backups = await deps.jobs.backups.using(id);
   // A restore that is over needs its target no more.
-  const restores = (await deps.jobs.restores.list()).filter((r) => r.spec.src.profile === id && r.state.code !== 'completed');
+  const restores = (await deps.jobs.restores.using(id)).filter((r) => r.state.code !== 'completed');
   return [...backups.map((b) => `backup ${b.id} (${b.spec.job_name})`), ...restores.map((r) => `restore ${r.id} (${r.spec.job_name})`)];
 }
 

@@ -1,3 +1,5 @@
+import type { BackupRecord, BackupSpec, JobRecords } from './job.js';
+
 /** When jobs are due, in order of time: a tick looks at those that are, however many there are. */
 export class DueTimes {
   readonly #times = new Map<number, number>();
@@ -15,9 +17,9 @@ export class DueTimes {
     }
   }
 
-  /** Ids of those that are due by then, longest first. */
-  until(now: number): number[] {
-    return this.#order.slice(0, this.#placeOf(now, Number.POSITIVE_INFINITY)).map(({ id }) => id);
+  /** Ids and times of those that are due by then, the longest due first. */
+  until(now: number): [id: number, time: number][] {
+    return this.#order.slice(0, this.#placeOf(now, Number.POSITIVE_INFINITY)).map(({ id, time }) => [id, time]);
   }
 
   /** The first time after that one. */
@@ -36,4 +38,39 @@ export class DueTimes {
     }
     return low;
   }
+}
+
+/** Records whose next runs are known at any time, once `load` has looked through them. */
+export interface TimedRecords {
+  readonly records: JobRecords<BackupSpec>;
+  readonly due: DueTimes;
+  load(): Promise<void>;
+}
+
+export function timedRecords(kept: JobRecords<BackupSpec>): TimedRecords {
+  const due = new DueTimes();
+  const note = ({ id, spec, state }: BackupRecord) => due.set(id, spec.disable ? undefined : state.next_run);
+  const records: JobRecords<BackupSpec> = {
+    ...kept,
+    async create(spec, state) {
+      const record = await kept.create(spec, state);
+      note(record);
+      return record;
+    },
+    async put(record, when) {
+      await kept.put(record, when);
+      note(record);
+    },
+    async delete(id) {
+      await kept.delete(id);
+      due.set(id, undefined);
+    },
+  };
+  return {
+    records,
+    due,
+    load: async () => {
+      for (const record of await kept.list()) note(record);
+    },
+  };
 }

@@ -11,6 +11,8 @@ export type RestoreSpec = Shape<'restore'>;
 export function containerOf(spec: { readonly container_id: string; readonly remap?: { readonly name?: string } }): string {
   return spec.remap?.name ?? spec.container_id;
 }
+/** Names that an SMB server, or the disk of a camera, takes for one are one. */
+export const foldedName = (name: string): string => name.normalize('NFC').toLowerCase();
 /** When a backup runs. */
 export type At = BackupSpec['at'];
 /** Where a record lies; a local path is /<share>/<folder>. */
@@ -35,10 +37,26 @@ export interface ProgressEvent {
   readonly progress: number; // -1 not known or ended, else 0–99
 }
 
+/** A part of a list, by id. */
+export interface Range {
+  /** Only ids above it. */
+  readonly after?: number;
+  /** So many are left out first. */
+  readonly offset?: number;
+  readonly limit?: number;
+}
+/** None of these but a whole list costs more as jobs become more. */
+export interface JobLists<Spec> {
+  list(range?: Range): Promise<JobRecord<Spec>[]>;
+  /** All whose job_name is the same, or one that an SMB server takes for the same. */
+  named(name: string): Promise<JobRecord<Spec>[]>;
+  /** All that use a remote target. */
+  using(target: number): Promise<JobRecord<Spec>[]>;
+}
+
 /** A kind's records, kept durably: every promise resolves after a synced write. Ids from 1, never reused.
  *  `late`, for what the service itself found out: on a full disk it waits in memory, and is written when there is room. */
-export interface JobRecords<Spec> {
-  list(): Promise<JobRecord<Spec>[]>;
+export interface JobRecords<Spec> extends JobLists<Spec> {
   get(id: number): Promise<JobRecord<Spec> | undefined>;
   create(spec: Spec, state: JobState): Promise<JobRecord<Spec>>;
   put(record: JobRecord<Spec>, when?: 'late'): Promise<void>;
@@ -166,8 +184,7 @@ export interface JobService {
   /** When the job would next run after now, as its answer shows it. */
   nextRun(at: At): number | undefined;
 }
-export interface Jobs<Spec> {
-  list(): Promise<JobRecord<Spec>[]>;
+export interface Jobs<Spec> extends JobLists<Spec> {
   get(id: number): Promise<JobRecord<Spec> | undefined>;
   /** The record as first answered (code `init`); the scheduler accepts it right after. */
   create(spec: Spec): Promise<JobRecord<Spec>>;

@@ -43,14 +43,14 @@ export class JobsOfKind<Spec extends AnySpec> implements Jobs<Spec> {
   /** Reads and writes of one record never interleave. */
   readonly #turns = new KeyedMutex<number>();
   #closed = false;
+  readonly list: Jobs<Spec>['list'] = (range) => this.#d.records.list(range);
+  readonly named: Jobs<Spec>['named'] = (name) => this.#d.records.named(name);
+  readonly using: Jobs<Spec>['using'] = (target) => this.#d.records.using(target);
 
   constructor(deps: KindDeps<Spec>) {
     this.#d = deps;
   }
 
-  list(): Promise<JobRecord<Spec>[]> {
-    return this.#d.records.list();
-  }
   get(id: number): Promise<JobRecord<Spec> | undefined> {
     return this.#d.records.get(id);
   }

@@ -33,6 +33,7 @@ class FairQueue implements Queue {
   readonly #running = new Map<QueueEntry, readonly Lock[]>();
   readonly #holds = new Set<symbol>();
   #closed = false;
+  #isAsked = false;
   #turn = Promise.resolve(); // limit and locks are read asynchronously: one look at a time
 
   constructor(
@@ -54,7 +55,13 @@ class FairQueue implements Queue {
   }
 
   pump(): void {
-    this.#turn = this.#turn.then(() => this.#look()).catch(this.failed);
+    if (this.#isAsked) return; // a look that has not begun sees all of this
+    this.#isAsked = true;
+    const look = () => {
+      this.#isAsked = false;
+      return this.#look();
+    };
+    this.#turn = this.#turn.then(look).catch(this.failed);
   }
 
   close(): void {

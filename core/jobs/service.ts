@@ -6,6 +6,7 @@ import { BandwidthShares } from './bandwidths.js';
 import { nextRun } from './calendar.js';
 import { openClock } from './clock.js';
 import { confirmed } from './confirm.js';
+import { type DueTimes, type TimedRecords, timedRecords } from './due.js';
 import { Errands } from './errands.js';
 import {
   type BackupSpec,
@@ -22,7 +23,7 @@ import { createLauncher } from './launcher.js';
 import { createLeases, type Leases } from './leases.js';
 import { backupSubject, locksOf, restoreSubject } from './locks.js';
 import { RemoteOrders } from './orders.js';
-import { createProgressBoard } from './progress.js';
+import { createProgressBoard, type ProgressBoard } from './progress.js';
 import { Purges } from './purge.js';
 import { createQueue, type Queue } from './queue.js';
 import type { RemoteTarget } from './remote.js';
@@ -90,23 +91,20 @@ export async function createJobService(deps: JobServiceDeps): Promise<RunningJob
   const launch = createLauncher({ scheduler, leases, found: (target, found) => deps.targets.found(target, found), log });
   const bandwidths = new BandwidthShares(async (target) => (await deps.targets.get(target))?.spec.bandwidth_limit ?? 0);
   const orders = new RemoteOrders(deps, bandwidths);
-  const kinds = jobKinds(deps, orders, { queue, launch, bandwidths, clock, progress, log, changed: () => alarm.wake() });
+  const timed = timedRecords(deps.backups);
+  const common = { queue, launch, bandwidths, clock, progress, log, changed: () => alarm.wake() };
+  const kinds = jobKinds({ ...deps, backups: timed.records }, orders, common);
   const errands = new Errands(queue);
   const alarm = createAlarm(async (startedAt) => {
     if (await clock.look()) await reschedule(kinds.backups, deps.clock());
-    return startDue(kinds.backups, deps.clock(), startedAt, failed);
+    return startDue(kinds.backups, timed.due, { now: deps.clock(), startedAt, failed });
   }, failed);
   return {
     ...kinds,
-    progress: () => progress.all(),
-    progressOf: (kind, id) => progress.of(kind, id),
-    onProgress: (listener) => progress.listen(listener),
+    ...shownBy(progress),
     nextRun: (at) => nextRun(at, deps.clock()),
     resumeLeases: () => leases.resumeAll(),
-    start: async () => {
-      for (const kind of [kinds.backups, kinds.restores]) await kind.recover();
-      alarm.start(deps.clock());
-    },
+    start: () => started({ ...kinds, timed }, () => alarm.start(deps.clock())),
     ...errandsOf(deps, orders, { ...kinds, errands }),
     ...endOf(errands, async () => {
       queue.close();
@@ -117,6 +115,27 @@ export async function createJobService(deps: JobServiceDeps): Promise<RunningJob
     }),
     ...atQueue(deps, queue, bandwidths),
     counts: () => ({ ...queue.counts(), workers: scheduler.held().workers, workerJobs: scheduler.held().jobs }),
+  };
+}
+
+interface Starting {
+  readonly timed: TimedRecords;
+  readonly backups: JobsOfKind<BackupSpec>;
+  readonly restores: JobsOfKind<RestoreSpec>;
+}
+
+async function started({ timed, backups, restores }: Starting, begin: () => void): Promise<void> {
+  await timed.load();
+  await backups.recover();
+  await restores.recover();
+  begin();
+}
+
+function shownBy(progress: ProgressBoard): Pick<JobService, 'progress' | 'progressOf' | 'onProgress'> {
+  return {
+    progress: () => progress.all(),
+    progressOf: (kind, id) => progress.of(kind, id),
+    onProgress: (listener) => progress.listen(listener),
   };
 }
 
@@ -221,22 +240,20 @@ function unlessBusy(error: unknown): void {
 }
 
 /** Queues what is due, once however many times were missed; says how long nothing will be. */
-async function startDue(
-  backups: JobsOfKind<BackupSpec>,
-  now: number,
-  startedAt: number,
-  failed: (error: unknown) => void,
-): Promise<number> {
-  let next = now + longestSleep;
-  for (const { id, spec, state } of await backups.list()) {
-    if (state.next_run === undefined || spec.disable || backups.isActive(id)) continue;
-    if (state.next_run > now) next = Math.min(next, state.next_run);
-    else {
-      const missed = state.next_run < startedAt || now - state.next_run > missedAfter;
-      await backups.enqueue(id, 'due', { missed, when: 'late' }).catch(unlessBusy).catch(failed); // a client may just have run or deleted it
-    }
-  }
-  return next - now;
+async function startDue(backups: JobsOfKind<BackupSpec>, due: DueTimes, { now, startedAt, failed }: Tick): Promise<number> {
+  const queued = due.until(now).map(async ([id, time]) => {
+    if (backups.isActive(id)) return;
+    const missed = time < startedAt || now - time > missedAfter;
+    await backups.enqueue(id, 'due', { missed, when: 'late' }).catch(unlessBusy).catch(failed); // a client may just have run or deleted it
+  });
+  await Promise.all(queued); // together: their writes share a sync
+  return Math.min(longestSleep, (due.after(now) ?? Number.POSITIVE_INFINITY) - now);
+}
+
+interface Tick {
+  readonly now: number;
+  readonly startedAt: number;
+  failed(error: unknown): void;
 }
 
 /** Calls `tick` again and again, after the time that it answers or when woken. */

@@ -5,7 +5,7 @@ import { isNoSpace, stateErrorOf, wordsOf, writeError } from './failure.js';
 import type { Journal } from './journal.js';
 import { isWhole, isWholeJournal, renewJournal } from './keeping.js';
 import { Reserve, reserveBytes } from './reserve.js';
-import { type Changed, makeRow, type Row, type Rows, type Stamp } from './rows.js';
+import { type Changed, type KeyRange, makeRow, type Row, type Rows, type Stamp } from './rows.js';
 import { levelFolder, type OpenedState, openState, type Places, remakeLevel, setAside } from './state.js';
 
 export type Change =
@@ -19,7 +19,7 @@ export type Urgency = 'plain' | 'reserve' | 'late';
 export interface Database {
   get(key: string): Row | undefined;
   /** Of a kind, in key order. */
-  list(kind: string): readonly Row[];
+  list(kind: string, range?: KeyRange): readonly Row[];
   /** All or nothing, durable when it resolves. @throws PluginError no_space, unavailable */
   write(changes: readonly Change[], urgency?: Urgency): Promise<void>;
   /** Runs one action after the other: read-then-write must not interleave. */
@@ -78,8 +78,8 @@ class KeptDatabase implements Database {
     return this.#late.has(key) ? this.#late.get(key) : this.#rows.get(key);
   }
 
-  list(kind: string): readonly Row[] {
-    const rows = this.#rows.list(kind);
+  list(kind: string, range?: KeyRange): readonly Row[] {
+    const rows = this.#rows.list(kind, range);
     return this.#late.size === 0 ? rows : rows.flatMap((row) => this.get(row.key) ?? []);
   }
 

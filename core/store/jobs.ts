@@ -1,5 +1,5 @@
 /** Jobs and leases as they are kept. */
-import type { JobKind, JobRecord, JobRecords, Lease, LeaseRecords } from '../jobs/job.js';
+import { foldedName, type JobKind, type JobRecord, type JobRecords, type Lease, type LeaseRecords } from '../jobs/job.js';
 import { parsed, type Shape } from '../schemas.js';
 import type { Database } from './database.js';
 import { type Kind, records } from './records.js';
@@ -28,14 +28,72 @@ function jobKind<Name extends JobKind>(name: Name): Kind<JobRecord<Shape<Name>>>
   };
 }
 
+const remoteOf = (spec: Shape<JobKind>): number | undefined => ('dest' in spec ? spec.dest : spec.src).profile;
+
+/** Ids by what a job says, kept beside the records. */
+class JobIndex<Name extends JobKind> {
+  readonly #names = new Map<string, Set<number>>();
+  readonly #targets = new Map<number, Set<number>>();
+
+  add({ id, spec }: JobRecord<Shape<Name>>): void {
+    const target = remoteOf(spec);
+    put(this.#names, foldedName(spec.job_name), id);
+    if (target !== undefined) put(this.#targets, target, id);
+  }
+  remove({ id, spec }: JobRecord<Shape<Name>>): void {
+    const target = remoteOf(spec);
+    take(this.#names, foldedName(spec.job_name), id);
+    if (target !== undefined) take(this.#targets, target, id);
+  }
+  named = (name: string): number[] => [...(this.#names.get(foldedName(name)) ?? [])];
+  using = (target: number): number[] => [...(this.#targets.get(target) ?? [])];
+}
+
+function put<Key>(sets: Map<Key, Set<number>>, key: Key, id: number): void {
+  const ids = sets.get(key) ?? new Set();
+  sets.set(key, ids.add(id));
+}
+
+function take<Key>(sets: Map<Key, Set<number>>, key: Key, id: number): void {
+  const ids = sets.get(key);
+  ids?.delete(id);
+  if (ids?.size === 0) sets.delete(key);
+}
+
 export function jobRecords<Name extends JobKind>(db: Database, name: Name): JobRecords<Shape<Name>> {
   const kept = records(db, jobKind(name));
+  let index: JobIndex<Name> | undefined;
+  /** Made at the first look, of all records. */
+  const indexed = async (): Promise<JobIndex<Name>> => {
+    if (index) return index;
+    const all = await kept.list();
+    if (index) return index;
+    index = new JobIndex();
+    for (const record of all) index.add(record);
+    return index;
+  };
+  const all = async (ids: readonly number[]) => (await Promise.all(ids.map((id) => kept.get(id)))).flatMap((record) => record ?? []);
   return {
-    list: () => kept.list(),
+    list: (range) => kept.list(range),
+    named: async (wanted) => all((await indexed()).named(wanted)),
+    using: async (target) => all((await indexed()).using(target)),
     get: (id) => kept.get(id),
-    create: (spec, state) => kept.create((id) => ({ id, spec, state })),
-    put: (record, when) => kept.put(record.id, record, when),
-    delete: (id) => kept.delete(id),
+    async create(spec, state) {
+      const record = await kept.create((id) => ({ id, spec, state }));
+      index?.add(record);
+      return record;
+    },
+    async put(record, when) {
+      const before = await kept.get(record.id);
+      await kept.put(record.id, record, when);
+      if (before) index?.remove(before);
+      index?.add(record);
+    },
+    async delete(id) {
+      const before = await kept.get(id);
+      await kept.delete(id);
+      if (before) index?.remove(before);
+    },
   };
 }
 

@@ -1,7 +1,7 @@
 /** Versioned records: {v, …}. A record of an older version is brought up step by step when it is read. */
 import type { Change, Database, Urgency } from './database.js';
 import { type Fields, isFields } from './fields.js';
-import type { Row } from './rows.js';
+import type { KeyRange, Row } from './rows.js';
 
 export interface Kind<T> {
   readonly name: string;
@@ -14,7 +14,7 @@ export interface Kind<T> {
 }
 
 export interface Records<T> {
-  list(): Promise<T[]>;
+  list(range?: Omit<KeyRange, 'after'> & { readonly after?: number | string }): Promise<T[]>;
   get(key: number | string): Promise<T | undefined>;
   put(key: number | string, value: T, urgency?: Urgency): Promise<void>;
   /** Gives the next id, never used before, and keeps what is made for it in the same write. */
@@ -36,40 +36,43 @@ export function upgraded<T>(kind: Kind<T>, stored: unknown): T {
   return kind.read(fields);
 }
 
+function change<T>(kind: Kind<T>, key: string, value: T): Change {
+  return { type: 'put', key, value: { v: kind.version, ...kind.write(value) } };
+}
+
 export function records<T>(db: Database, kind: Kind<T>): Records<T> {
   // Padded so that key order is number order.
   const keyOf = (key: number | string) => `${kind.name}/${typeof key === 'number' ? String(key).padStart(12, '0') : key}`;
-  const change = (key: number | string, value: T): Change => ({
-    type: 'put',
-    key: keyOf(key),
-    value: { v: kind.version, ...kind.write(value) },
-  });
   const counter = `counter/${kind.name}`;
-  const values = new WeakMap<Row, { readonly value: T }>();
+  const values = new Map<string, { readonly row: Row; readonly value: T }>();
   /** Parsed once, at the first look. */
   const parsedRow = (row: Row): T => {
-    const before = values.get(row);
-    if (before) return before.value;
+    const before = values.get(row.key);
+    if (before?.row === row) return before.value;
     const value = upgraded(kind, JSON.parse(row.text));
-    values.set(row, { value });
+    values.set(row.key, { row, value });
     return value;
   };
   return {
-    list: async () => db.list(kind.name).map(parsedRow),
+    list: async ({ after, ...range } = {}) =>
+      db.list(kind.name, { ...range, ...(after !== undefined && { after: keyOf(after) }) }).map(parsedRow),
     async get(key) {
       const row = db.get(keyOf(key));
       return row === undefined ? undefined : parsedRow(row);
     },
-    put: (key, value, urgency) => db.write([change(key, value)], urgency),
+    put: (key, value, urgency) => db.write([change(kind, keyOf(key), value)], urgency),
     create: (make) =>
       db.serial(async () => {
         const row = db.get(counter);
         const kept: unknown = row && JSON.parse(row.text);
         const id = isFields(kept) && typeof kept.next === 'number' ? kept.next : 1;
         const value = make(id);
-        await db.write([{ type: 'put', key: counter, value: { v: 1, next: id + 1 } }, change(id, value)]);
+        await db.write([{ type: 'put', key: counter, value: { v: 1, next: id + 1 } }, change(kind, keyOf(id), value)]);
         return value;
       }),
-    delete: (key) => db.write([{ type: 'del', key: keyOf(key) }], 'reserve'),
+    async delete(key) {
+      await db.write([{ type: 'del', key: keyOf(key) }], 'reserve');
+      values.delete(keyOf(key));
+    },
   };
 }

@@ -11,6 +11,13 @@ export interface Row {
   readonly check: string;
 }
 
+/** A part of a list in key order. */
+export interface KeyRange {
+  readonly after?: string;
+  readonly offset?: number;
+  readonly limit?: number;
+}
+
 /** What a copy says of itself: whose it is, its last write, and the digest of its rows after that. */
 export interface Stamp {
   readonly id: string;
@@ -101,8 +108,10 @@ export class Rows implements Iterable<Row> {
   }
 
   /** Rows of a kind, whose keys begin with `<kind>/`, in key order. */
-  list(kind: string): Row[] {
-    return (this.#tables.get(`${kind}/`) ?? []).flatMap((key) => this.#rows.get(key) ?? []);
+  list(kind: string, { after, offset = 0, limit = Number.POSITIVE_INFINITY }: KeyRange = {}): Row[] {
+    const keys = this.#tables.get(`${kind}/`) ?? [];
+    const from = (after === undefined ? 0 : placeOf(keys, `${after}\0`)) + offset;
+    return keys.slice(from, from + limit).flatMap((key) => this.#rows.get(key) ?? []);
   }
 
   put(row: Row): void {

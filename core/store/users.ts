@@ -85,7 +85,8 @@ export function sessions(db: Database, now: () => number = Date.now): Sessions {
   const keyOf = (token: string) => createHash('sha256').update(token).digest('hex');
   return {
     async create(user, lifetime) {
-      for (const old of await kept.list()) if (old.expires <= now()) await kept.delete(old.key);
+      const over = (await kept.list()).filter(({ expires }) => expires <= now());
+      await Promise.all(over.map(({ key }) => kept.delete(key))); // together: they share a sync
       const token = randomBytes(32).toString('base64url');
       const session = {
         username: user.username,

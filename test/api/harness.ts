@@ -16,7 +16,9 @@ function jobsOf<Spec>(kept: JobRecords<Spec>): Jobs<Spec> {
     return record;
   };
   return {
-    list: () => kept.list(),
+    list: (range) => kept.list(range),
+    named: (name) => kept.named(name),
+    using: (target) => kept.using(target),
     get: (id) => kept.get(id),
     create: (spec) => kept.create(spec, { code: 'init' }),
     async update(id, spec) {

@@ -14,6 +14,8 @@ export function memory<Spec>(): JobRecords<Spec> {
   let last = 0;
   return {
     list: async () => [...kept.values()],
+    named: async () => [], // of no use to the scheduler
+    using: async () => [],
     get: async (id) => kept.get(id),
     create: async (spec, state) => {
       const record = { id: ++last, spec, state };
