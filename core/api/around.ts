@@ -54,6 +54,8 @@ export function aroundRoutes(deps: ApiDeps, all: () => readonly Route[]): Route[
     route('put', '/preference/', 'admin', 'Change preferences', (c) => setPreferences(deps, c)),
     route('get', '/openapi.json', 'open', 'This description', () => openApi(all())),
     route('get', '//healthz', 'open', 'The process answers', () => ({ alive: true })),
-    route('get', '//readyz', 'open', 'Requests can be served', () => ready(deps)),
+    route('get', '//readyz', 'open', 'Requests can be served', () => ready(deps), {
+      answers: { 503: 'state_damaged: the service waits until its state is mended, and answers so to all but /healthz' },
+    }),
   ];
 }

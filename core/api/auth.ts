@@ -20,6 +20,8 @@ interface Throttle {
   check(who: string): void;
   failed(who: string): void;
   passed(who: string): void;
+  /** The last one was never checked. */
+  unchecked(who: string): void;
 }
 
 function throttle(): Throttle {
@@ -42,6 +44,10 @@ function throttle(): Throttle {
       failures.set(who, { count, until: Date.now() + windowMs });
     },
     passed: (who) => void failures.delete(who),
+    unchecked(who) {
+      const entry = live(who);
+      if (entry !== undefined) failures.set(who, { ...entry, count: entry.count - 1 });
+    },
   };
 }
 
@@ -84,7 +90,10 @@ async function login(deps: ApiDeps, call: Call, slow: Throttle): Promise<object>
   slow.check(who);
   // Counted before the slow check, so that parallel guesses can't slip through.
   slow.failed(who);
-  const user = await deps.store.users.verify(username, password);
+  const user = await deps.store.users.verify(username, password, call.gone).catch((error: unknown) => {
+    slow.unchecked(who);
+    throw error;
+  });
   if (user === undefined) {
     deps.log('warn', 'a login failed', { user: username, address: call.address });
     throw new ApiError('unauthorized', 'wrong user name or password');

@@ -123,7 +123,7 @@ export function backupRoutes(deps: ApiDeps, links: Serial): Route[] {
   const confirm = async (call: Call) => tell(call, await deps.jobs.confirm((await backup(deps, call)).id));
   const runs = async (call: Call) => deps.backupRuns((await backup(deps, call)).spec, call.gone);
   return [
-    route('get', '/backup/', 'user', 'List backup jobs', list),
+    route('get', '/backup/', 'user', 'List backup jobs', list, { parts: true }),
     route('post', '/backup/', 'admin', 'Create a backup job', create, 'backup'),
     route('put', '/backup/:id/run', 'admin', 'Run it now', run),
     route('put', '/backup/:id/stop', 'admin', 'Stop it now', stop),

@@ -41,6 +41,10 @@ export interface Route {
   readonly binary?: boolean;
   /** Of the answer; 200 without. */
   readonly status?: number;
+  /** A list that is given in parts: `limit`, `after`, `offset`. */
+  readonly parts?: boolean;
+  /** Answers that a client of just this route expects, beside the errors of all. */
+  readonly answers?: Readonly<Record<number, string>>;
   handle(call: Call): unknown;
 }
 
@@ -51,7 +55,7 @@ export function route(
   access: Route['access'],
   summary: string,
   handle: Route['handle'],
-  more: string | Pick<Route, 'schema' | 'binary' | 'status'> = {},
+  more: string | Pick<Route, 'schema' | 'binary' | 'status' | 'parts' | 'answers'> = {},
 ): Route {
   return { method, path, access, summary, handle, ...(typeof more === 'string' ? { schema: more } : more) };
 }

@@ -47,6 +47,8 @@ const table = {
 
 export type ErrorCode = keyof typeof table;
 
+export const errorCodes: readonly string[] = Object.keys(table);
+
 export class ApiError extends Error {
   override readonly name = 'ApiError';
   constructor(

@@ -1,6 +1,7 @@
 /** The API's description, made from the route table and the schemas: it can't drift from either. */
 import { schemaText } from '../schemas.js';
 import type { Route } from './call.js';
+import { errorCodes } from './errors.js';
 
 export const base = '/api/v1';
 
@@ -16,22 +17,38 @@ function contentOf({ schema, binary }: Route): object | undefined {
   return schema === undefined ? undefined : { 'application/json': { schema: { $ref: `#/components/schemas/${schema}` } } };
 }
 
+const partKeys: readonly [name: string, least: number, description: string][] = [
+  ['limit', 1, 'at most so many; a Link header names the next part'],
+  ['after', 0, 'only ids above it'],
+  ['offset', 0, 'so many are left out first'],
+];
+const parts = partKeys.map(([name, minimum, description]) => ({ name, in: 'query', description, schema: { type: 'integer', minimum } }));
+
+const errorText = [
+  'an error: {"error":{"code","message"}}. With Accept: application/problem+json as RFC 9457, whose type is',
+  `urn:container-backup:error:CODE with one of ${errorCodes.join(', ')}`,
+].join(' ');
+
 function operation(route: Route): object {
   const names = [...route.path.matchAll(/[:*](\w+)/g)].map((m) => m[1] ?? '');
   const content = contentOf(route);
   return {
     summary: route.summary,
     security: route.access === 'open' ? [] : [{ cookie: [] }, { bearer: [] }],
-    parameters: names.map((name) => ({
-      name,
-      in: 'path',
-      required: true,
-      schema: name === 'id' ? { type: 'integer', minimum: 1 } : { type: 'string' },
-    })),
+    parameters: [
+      ...names.map((name) => ({
+        name,
+        in: 'path',
+        required: true,
+        schema: name === 'id' ? { type: 'integer', minimum: 1 } : { type: 'string' },
+      })),
+      ...(route.parts ? parts : []),
+    ],
     ...(content === undefined ? {} : { requestBody: { required: true, content } }),
     responses: {
       [route.status ?? 200]: { description: route.status === 202 ? 'begun' : 'done' },
-      default: { description: 'an error: {"error":{"code","message"}}' },
+      ...Object.fromEntries(Object.entries(route.answers ?? {}).map(([status, description]) => [status, { description }])),
+      default: { description: errorText },
     },
   };
 }

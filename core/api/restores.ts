@@ -50,7 +50,7 @@ export function restoreRoutes(deps: ApiDeps, links: Serial): Route[] {
     return [id];
   };
   return [
-    route('get', '/restore/', 'user', 'List restore jobs', list),
+    route('get', '/restore/', 'user', 'List restore jobs', list, { parts: true }),
     route('post', '/restore/', 'admin', 'Create a restore job', create, 'restore'),
     route('post', '/restore/plan', 'admin', 'What a restore would do', plan, 'restore-plan'),
     route('put', '/restore/:id/run', 'admin', 'Run it now', run),

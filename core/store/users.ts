@@ -1,7 +1,7 @@
 /** Users and their sessions. Passwords are kept as Argon2 hashes, tokens as SHA-256 (they are random already). */
 import { createHash, randomBytes } from 'node:crypto';
-import { hash, verify } from '@node-rs/argon2';
 import type { Database } from './database.js';
+import { hashPassword, isPassword } from './passwords.js';
 import { type Kind, records } from './records.js';
 
 export interface User {
@@ -20,8 +20,8 @@ export interface Users {
   /** False when there is a user already. */
   createFirst(username: string, password: string): Promise<boolean>;
   create(username: string, password: string, isAdmin: boolean): Promise<void>;
-  /** Takes as long for a name that nobody has. */
-  verify(username: string, password: string): Promise<User | undefined>;
+  /** Takes as long for a name that nobody has. @throws PluginError unavailable (too many at a time), aborted */
+  verify(username: string, password: string, signal?: AbortSignal): Promise<User | undefined>;
 }
 export interface Sessions {
   /** Returns the token, which is kept nowhere. */
@@ -60,21 +60,21 @@ const sessionKind: Kind<Session> = {
 
 export function users(db: Database): Users {
   const kept = records(db, userKind);
-  const decoy = hash(randomBytes(16));
+  const decoy = hashPassword(randomBytes(16));
   return {
     any: async () => (await kept.list()).length > 0,
     async createFirst(username, password) {
-      const made = await hash(password);
+      const made = await hashPassword(password);
       return db.serial(async () => {
         if ((await kept.list()).length > 0) return false;
         await kept.put(username, { username, isAdmin: true, hash: made });
         return true;
       });
     },
-    create: async (username, password, isAdmin) => kept.put(username, { username, isAdmin, hash: await hash(password) }),
-    async verify(username, password) {
+    create: async (username, password, isAdmin) => kept.put(username, { username, isAdmin, hash: await hashPassword(password) }),
+    async verify(username, password, signal) {
       const user = await kept.get(username);
-      const right = await verify(user?.hash ?? (await decoy), password);
+      const right = await isPassword(user?.hash ?? (await decoy), password, signal);
       return user !== undefined && right ? { username: user.username, isAdmin: user.isAdmin } : undefined;
     },
   };

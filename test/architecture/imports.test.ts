@@ -22,7 +22,7 @@ const rooms: readonly Room[] = [
   { of: /^core\/contract\//, may: [] },
   // A manifest is input: its schema parses it. Slots is a semaphore and knows no policy.
   { of: /^core\/archive\//, may: [contract, schemas, /^core\/policy\/slots\.ts$/] },
-  { of: /^core\/store\//, may: [contract, job, schemas, /^core\/(secrets|durable)\.ts$/] },
+  { of: /^core\/store\//, may: [contract, job, schemas, /^core\/(secrets|durable)\.ts$/, /^core\/policy\/slots\.ts$/] },
   { of: /^core\/plugins\//, may: [contract, schemas] },
   { of: /^core\/policy\//, may: [contract] },
   {
