@@ -25,6 +25,8 @@ export interface WallClock {
 }
 
 interface Kept {
+  /** A version before this one wrote it, which keeps no journal of the state: core/store/adoption.ts looks for that. */
+  earlier: boolean;
   latest: number;
   epoch: number;
   bases: Map<number, number>; // backup id → epoch of its latest complete run
@@ -55,6 +57,7 @@ class KeptClock implements WallClock {
   /** With what was kept before this start. */
   async compare(): Promise<void> {
     if (this.#wall < this.kept.latest) await this.#steppedBack();
+    else if (this.kept.earlier) await this.note();
   }
 
   async look(): Promise<boolean> {
@@ -112,23 +115,23 @@ async function load(file: string): Promise<Kept> {
     if (error.code === 'ENOENT') return undefined;
     throw error;
   });
-  if (text === undefined) return { latest: 0, epoch: 0, bases: new Map() };
-  return parse(text) ?? { latest: 0, epoch: 1, bases: new Map() }; // damaged: nothing is known, so every base is new
+  if (text === undefined) return { earlier: false, latest: 0, epoch: 0, bases: new Map() };
+  return parse(text) ?? { earlier: false, latest: 0, epoch: 1, bases: new Map() }; // damaged: nothing is known, so every base is new
 }
 
 function parse(text: string): Kept | undefined {
   try {
     const value: unknown = JSON.parse(text);
     if (typeof value !== 'object' || value === null) return undefined;
-    const { latest, epoch, bases }: Record<string, unknown> = { ...value };
+    const { latest, epoch, bases, journal }: Record<string, unknown> = { ...value };
     if (typeof latest !== 'number' || typeof epoch !== 'number' || typeof bases !== 'object' || bases === null) return undefined;
     const entries = Object.entries(bases).map(([id, of]): [number, number] => [Number(id), Number(of)]);
-    return { latest, epoch, bases: new Map(entries) };
+    return { earlier: journal === undefined, latest, epoch, bases: new Map(entries) };
   } catch {
     return undefined;
   }
 }
 
 function store(file: string, { latest, epoch, bases }: Kept): Promise<void> {
-  return durableFile(file, JSON.stringify({ version: 1, latest, epoch, bases: Object.fromEntries(bases) }));
+  return durableFile(file, JSON.stringify({ version: 1, journal: 1, latest, epoch, bases: Object.fromEntries(bases) }));
 }

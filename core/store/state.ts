@@ -3,13 +3,14 @@ import { cp, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { PluginLog } from '../contract/index.js';
 import { syncFolder } from '../durable.js';
-import { Level, type LevelCopy, noStamp } from './db.js';
+import { adoptedState, ranEarlier } from './adoption.js';
+import { Level } from './db.js';
 import { isNoSpace, StateDamaged, stateErrorOf, wordsOf } from './failure.js';
 import { type Format, newFormat, readFormat, tracesIn, writeFormat } from './format.js';
 import { Journal, journalFile, journalNumbers } from './journal.js';
 import { type JournalCopy, readJournal, type State } from './reading.js';
-import { makeRow, Rows, type Stamp } from './rows.js';
-import { type CopyReport, type Found, judge } from './verdict.js';
+import { Rows, type Stamp } from './rows.js';
+import { type CopyReport, type Found, judge, losses } from './verdict.js';
 
 export interface OpenedState extends State {
   readonly level: Level;
@@ -48,10 +49,10 @@ export async function openState({ folder, log }: Places): Promise<OpenedState> {
   if (!format && (await tracesIn(folder)).length === 0) return beginState(folder, newFormat());
   const look = await lookAt(folder, format?.id);
   try {
-    const adopted = !format && look.found.journals.length === 0 ? adoptedState(look.found.level) : undefined;
+    const adopted = adoptedState({ ...look.found, id: format?.id, ranEarlier: await ranEarlier(folder) });
     const { state, report } = adopted ? { state: adopted } : judge(look.found);
     if (!state) throw new StateDamaged(folder, report);
-    if (adopted) log('info', `the state of an earlier version is taken on: ${state.rows.size} rows`);
+    if (adopted) tellAdopted(log, adopted, look.found.journals[0]);
     else if (problem) log('warn', `${problem}; it is made anew from the copies of the rows`);
     const level = await healLevel({ folder, log }, state, look, adopted !== undefined);
     const journal = await healJournal({ folder, log }, state, look, adopted !== undefined);
@@ -160,18 +161,18 @@ export async function lookAt(folder: string, id: string | undefined): Promise<Lo
   return { found: { id, level: copy, journals: journals.copies, absent }, level, before };
 }
 
-/** The rows of a database that a version before this one made. */
-function adoptedState(level: LevelCopy | undefined): State | undefined {
-  if (level === undefined || level.rows.size > 0 || level.problems.some((problem) => problem !== noStamp)) return undefined;
-  const rows = new Rows();
-  for (const [key, text] of level.unmarked) rows.put(makeRow(key, 1, text));
-  return { rows, stamp: { id: newFormat().id, seq: 1, digest: rows.digest } };
+/** What the journal holds and a version before this one did not know of is kept aside, and told. */
+function tellAdopted(log: PluginLog, { rows }: State, journal: JournalCopy | undefined): void {
+  log('info', `the state of an earlier version is taken on: ${rows.size} rows`);
+  const lost = journal ? losses(rows, journal.rows) : [];
+  if (lost.length > 0)
+    log('warn', `an earlier version ran meanwhile; what it did not know of is kept in the journal that is set aside`, { lost });
 }
 
 async function healLevel({ folder, log }: Places, state: State, { level, found }: Look, adopted: boolean): Promise<Level> {
   const { stamp, rows } = state;
   const copy = found.level;
-  if (level && copy && (adopted || (copy.whole && copy.stamp?.id === stamp.id))) {
+  if (level && copy && ((adopted && copy.earlier) || (copy.whole && copy.stamp?.id === stamp.id))) {
     if (copy.stamp?.seq === stamp.seq) return level;
     const changed = rows.differencesFrom(copy.rows);
     await level.write(changed, stamp);
@@ -202,13 +203,14 @@ async function healJournal({ folder, log }: Places, state: State, { found }: Loo
   }
   const next = Math.max(0, ...(await journalNumbers(path))) + 1;
   for (const copy of found.journals) {
-    if (isOwn(copy)) continue;
-    const name = await setAside(copy.name, 'damaged');
-    log('warn', `the journal is damaged, what was there is kept as ${name}: ${copy.problems[0] ?? "it is another appliance's"}`);
+    if (isOwn(copy) && !adopted) continue;
+    const name = await setAside(copy.name, isOwn(copy) ? 'later' : 'damaged');
+    const why = copy.problems[0] ?? (isOwn(copy) ? 'an earlier version ran after it' : "it is another appliance's");
+    log('warn', `the journal is not gone on with, what was there is kept as ${name}: ${why}`);
   }
   const journal = await Journal.create(path, next, rows, stamp);
   await syncFolder(folder);
-  for (const copy of found.journals) if (isOwn(copy)) await rm(copy.name);
+  for (const copy of found.journals) if (isOwn(copy) && !adopted) await rm(copy.name);
   if (!adopted)
     log('warn', `the journal is made anew from the database, ${rows.size} rows`, { lacked: stamp.seq - (newest?.stamp?.seq ?? 0) });
   return journal;
