@@ -32,10 +32,12 @@ export interface HostilePoints {
   readonly openings: number;
 }
 
-/** Bits of each file, and levels of a full disk. */
+/** Bits of each file, levels of a full disk, kills and power cuts of a process that writes. */
 export interface StatePoints {
   readonly bits: number;
   readonly levels: number;
+  readonly kills: number;
+  readonly cuts: number;
 }
 
 /** Households of each engine, and steps of each walk. */
@@ -132,11 +134,11 @@ export const campaigns = {
     whole: { everyCell: true },
   }),
   state: campaign<StatePoints>({
-    suites: ['system/state/damage', 'system/state/full'],
+    suites: ['system/state/acknowledged', 'system/state/damage', 'system/state/full'],
     about:
-      'every file of the state folder is deleted, emptied, halved, cut, swapped, made read-only, or has a bit flipped; its disk is full',
-    short: { bits: 4, levels: 4 },
-    whole: { bits: 200, levels: 20 },
+      'every file of the state folder is deleted, emptied, halved, cut, swapped, made read-only, or has a bit flipped; its disk is full; who writes to it is killed or loses the power',
+    short: { bits: 4, levels: 4, kills: 4, cuts: 3 },
+    whole: { bits: 200, levels: 20, kills: 200, cuts: 100 },
   }),
   large: campaign<{ readonly mebibytes: number; readonly remoteMebibytes: number }>({
     suites: ['system/memory', 'system/remote-memory', 'targets/local', 'targets/smb', 'targets/sftp', 'targets/rsync'],

@@ -1,0 +1,113 @@
+/** Kills and power cuts while the state is written: what was acknowledged is there, and no id is given twice. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import t from 'tap';
+import { openStore } from '../../../core/store/index.js';
+import { isBody } from '../../support/api-client.js';
+import { pointsOf, seed } from '../../support/depth.js';
+import { cutFileSystem } from '../../support/power-cut.js';
+import { backupNamed } from './bed.js';
+
+const writerFile = fileURLToPath(new URL('./writer.js', import.meta.url));
+
+/** What each job was last acknowledged to be: its bytes, or undefined once it was deleted. */
+class Ledger {
+  readonly jobs = new Map<number, number | undefined>();
+  readonly deleted = new Set<number>();
+  highest = 0;
+  /** Ids that were given to two jobs. */
+  readonly twice: number[] = [];
+
+  take(line: string): void {
+    const said: unknown = JSON.parse(line);
+    if (!isBody(said) || typeof said.id !== 'number' || said.id === 0) return;
+    const { id, bytes } = said;
+    this.highest = Math.max(this.highest, id);
+    if (said.deleted === true) {
+      this.deleted.add(id);
+      this.jobs.delete(id);
+    } else if (typeof bytes === 'number') this.jobs.set(id, bytes);
+    else if (this.jobs.has(id) || this.deleted.has(id)) this.twice.push(id);
+    else this.jobs.set(id, undefined);
+  }
+
+  /** The writer deletes each third job, right after its result. */
+  #mayBeDeleted(bytes: number | undefined): boolean {
+    return bytes !== undefined && (bytes % 1_000_000) % 3 === 0;
+  }
+
+  /** What is wrong with a state. */
+  async problemsIn(folder: string): Promise<string[]> {
+    const told: string[] = [];
+    const store = await openStore(folder, { log: (level, message) => void (level === 'error' && told.push(message)) });
+    const kept = new Map((await store.backups.list()).map(({ id, state }) => [id, state.bytes]));
+    for (const [id, bytes] of this.jobs) {
+      // A deletion that was on its way may have come through, after the result that was acknowledged before it.
+      if (!kept.has(id) && !this.#mayBeDeleted(bytes)) told.push(`job ${id} is lost`);
+      if (kept.has(id) && bytes !== undefined && kept.get(id) !== bytes) told.push(`job ${id} has ${kept.get(id)} bytes, not ${bytes}`);
+    }
+    for (const id of this.deleted) if (kept.has(id)) told.push(`job ${id} is there again`);
+    const { id } = await store.backups.create(backupNamed('after'), { code: 'init' });
+    if (id <= this.highest) told.push(`id ${id} is given again, after ${this.highest}`);
+    await store.backups.delete(id);
+    this.highest = id;
+    await store.close();
+    return [...told, ...this.twice.map((twice) => `id ${twice} was given twice`)];
+  }
+}
+
+interface Writer {
+  readonly child: ChildProcess;
+  readonly ended: Promise<unknown>;
+}
+
+async function startWriter(folder: string, ledger: Ledger, number: number): Promise<Writer> {
+  const child = spawn(process.execPath, [writerFile, folder, String(number)], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const lines = createInterface({ input: child.stdout });
+  const ended = Promise.all([once(child, 'exit'), once(lines, 'close')]);
+  const first = once(lines, 'line');
+  lines.on('line', (line) => ledger.take(line));
+  await first; // it is open
+  return { child, ended };
+}
+
+const pause = (round: number): Promise<void> => sleep(30 + ((round * 7919 + seed) % 300));
+
+t.test('a process that is killed at any moment loses nothing that it acknowledged', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'kills-'));
+  t.teardown(() => rm(folder, { recursive: true, force: true }));
+  const ledger = new Ledger();
+  const { kills } = pointsOf('state');
+  for (let round = 0; round < kills; round++) {
+    const { child, ended } = await startWriter(join(folder, 'state'), ledger, round * 100_000);
+    await pause(round);
+    child.kill('SIGKILL');
+    await ended;
+    t.same(await ledger.problemsIn(join(folder, 'state')), [], `kill ${round + 1}`);
+  }
+  t.comment(`${ledger.highest} ids were given`);
+});
+
+t.test('a power cut at any moment loses nothing that was acknowledged', async (t) => {
+  const place = await mkdtemp(join(tmpdir(), 'cuts-'));
+  t.teardown(() => rm(place, { recursive: true, force: true }));
+  const disk = await cutFileSystem(t, place);
+  const ledger = new Ledger();
+  const { cuts } = pointsOf('state');
+  for (let round = 0; round < cuts; round++) {
+    const { child, ended } = await startWriter(join(disk.folder, 'state'), ledger, round * 100_000);
+    await pause(round);
+    await disk.cut(async () => {
+      child.kill('SIGKILL');
+      await ended;
+    });
+    t.same(await ledger.problemsIn(join(disk.folder, 'state')), [], `cut ${round + 1}`);
+  }
+  t.comment(`${ledger.highest} ids were given`);
+});

@@ -1,0 +1,39 @@
+/** A process that writes to a state as a service does, and says what was acknowledged, a line each, right after it was:
+ *  writer.js FOLDER SEED. It is killed, or loses its power. */
+import { writeSync } from 'node:fs';
+import { openStore } from '../../../core/store/index.js';
+import { backupNamed } from './bed.js';
+
+/** What a line says was acknowledged: `state` undefined for a job that is deleted. */
+export interface Acknowledged {
+  readonly id: number;
+  readonly bytes?: number;
+  readonly deleted?: true;
+}
+
+const say = (line: Acknowledged) => void writeSync(1, `${JSON.stringify(line)}\n`);
+
+/** Jobs are made, run, changed and deleted, with leases and logins between, several at a time. */
+async function writeOn(folder: string, seed: number): Promise<never> {
+  const store = await openStore(folder);
+  say({ id: 0 });
+  const lane = async (number: number): Promise<never> => {
+    for (let step = seed; ; step++) {
+      const { id } = await store.backups.create(backupNamed(`job-${number}-${step}`), { code: 'init' });
+      say({ id });
+      await store.leases.put({ runtime: 'lxc', container: `c-${number}`, until: step });
+      const bytes = number * 1_000_000 + step;
+      await store.backups.put({ id, spec: backupNamed(`job-${number}-${step}`), state: { code: 'scheduled', result: 0, bytes } });
+      say({ id, bytes });
+      await store.sessions.create({ username: 'u', isAdmin: true }, 1);
+      await store.leases.delete('lxc', `c-${number}`);
+      if (step % 3 !== 0) continue;
+      await store.backups.delete(id);
+      say({ id, deleted: true });
+    }
+  };
+  return Promise.race([1, 2, 3].map(lane));
+}
+
+// A disk that loses its power refuses what is written before the process is killed.
+if (process.argv[2] !== undefined) await writeOn(process.argv[2], Number(process.argv[3])).catch(() => process.exit(1));
