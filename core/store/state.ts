@@ -58,6 +58,7 @@ export async function openState({ folder, log }: Places): Promise<OpenedState> {
     const journal = await healJournal({ folder, log }, state, look, adopted !== undefined);
     if (!format) await writeFormat(folder, { ...newFormat(), id: state.stamp.id, phase: 'kept' });
     if (look.before) await rm(look.before, { recursive: true });
+    else await setAside(`${levelFolder(folder)}.before`, 'damaged').catch(unlessMissing); // of a rescue that is over
     return { ...state, level, journal };
   } catch (error) {
     await look.level?.close();

@@ -1,7 +1,8 @@
 /** `make bench`: the service beside what people use instead, on the same container, in turns; then remote targets beside what
- *  people use instead of them. Writes docs/performance.md; with BENCH_ONLY=service or BENCH_ONLY=remote one part of it. */
+ *  people use instead of them. Writes docs/performance.md; with BENCH_ONLY=service, remote or jobs one part of it. */
 import { execFile } from 'node:child_process';
 import { mkdir, rm, stat, statfs, writeFile } from 'node:fs/promises';
+import { loadavg } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -9,7 +10,9 @@ import { promisify } from 'node:util';
 import { type Contender, measured, syncedToDisk } from './contender.js';
 import { writeDocument } from './document.js';
 import { Figures, type Phase, phases } from './figures.js';
+import { jobsText } from './jobs-report.js';
 import { thisMachine, versionOf } from './machine.js';
+import { type JobFigures, measureJobs } from './many-jobs.js';
 import { peers } from './peers.js';
 import { benchRemote } from './remote.js';
 import { remoteText } from './remote-report.js';
@@ -25,7 +28,10 @@ const rounds = Math.max(1, Number(process.env.BENCH_ROUNDS ?? 3));
 const documentFile = fileURLToPath(new URL('../../../docs/performance.md', import.meta.url));
 const onlyPart = process.env.BENCH_ONLY ?? '';
 /** The container and a round's backups, and what each round restores; what is moved to a server, and what each stores there. */
-const neededBytes = (onlyPart === 'remote' ? 0 : (rounds + 1) * 8e9) + (onlyPart === 'service' ? 0 : 6e9);
+const isWanted = (part: 'service' | 'remote' | 'jobs'): boolean => onlyPart === '' || onlyPart === part;
+const neededBytes = (isWanted('service') ? (rounds + 1) * 8e9 : 0) + (isWanted('remote') ? 6e9 : 0) + 1e9;
+/** An earlier checkout, built, to measure many jobs with as well. */
+const earlier = process.env.BENCH_BEFORE;
 /** ext4 without a journal passes over inodes freed in the last six minutes when it makes files, and searches for long: a restore
  *  after a large deletion took two to three times as long. So nothing that was restored is removed before the end, which is noted. */
 const restAfterRemovalMs = 6 * 60_000;
@@ -118,7 +124,7 @@ async function removeWork(): Promise<void> {
 }
 
 async function refuseUnfit(): Promise<void> {
-  if (!['', 'service', 'remote'].includes(onlyPart)) throw new Error('BENCH_ONLY is service or remote');
+  if (!['', 'service', 'remote', 'jobs'].includes(onlyPart)) throw new Error('BENCH_ONLY is service, remote or jobs');
   if (process.getuid?.() !== 0) throw new Error('this needs root: it makes containers');
   await mkdir(folder, { recursive: true });
   const { bavail, bsize } = await statfs(folder);
@@ -163,12 +169,31 @@ async function remoteBench(): Promise<void> {
   say(`the remote part of docs/performance.md is written; ${((performance.now() - began) / 60_000).toFixed(1)} min`);
 }
 
+/** The earlier one with fewer: each request of it costs more as they become more. */
+async function jobsBench(): Promise<void> {
+  const here = fileURLToPath(new URL('../../../', import.meta.url));
+  const sizes = [
+    ...(earlier === undefined ? [] : [1000, 2000].map((jobs) => [earlier, jobs] as const)),
+    ...[1000, 2000, 10_000].map((jobs) => [here, jobs] as const),
+  ];
+  const rows: { version: string; figures: JobFigures }[] = [];
+  for (const [checkout, jobs] of sizes) {
+    const { stdout } = await run('git', ['-C', checkout, 'rev-parse', '--short', 'HEAD']);
+    const figures = await measureJobs(checkout, work, jobs);
+    rows.push({ version: stdout.trim(), figures });
+    say(`${stdout.trim()}  ${JSON.stringify(figures)}`);
+  }
+  const [load = 0] = loadavg();
+  await writeDocument(documentFile, { jobs: jobsText({ date: new Date(), machine: await thisMachine(folder), load, rows }) });
+}
+
 try {
   await refuseUnfit();
   await removeWork();
   await mkdir(work);
-  if (onlyPart !== 'remote') await bench();
-  if (onlyPart !== 'service') await remoteBench();
+  if (isWanted('service')) await bench();
+  if (isWanted('remote')) await remoteBench();
+  if (isWanted('jobs')) await jobsBench();
 } catch (error) {
   const told: unknown = stopped.signal.aborted ? stopped.signal.reason : error;
   console.error(told instanceof Error ? told.message : told);

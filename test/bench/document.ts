@@ -1,18 +1,23 @@
-/** docs/performance.md: two parts, each of which may be written anew by itself. */
+/** docs/performance.md: three parts, each of which may be written anew by itself. */
 import { readFile, writeFile } from 'node:fs/promises';
 
-/** Stands between the parts. */
-const marker = '<!-- Above: the service beside other tools. Below: remote targets (BENCH_ONLY=remote make bench). -->';
+/** Stand between the parts. */
+const beforeRemote = '<!-- Above: the service beside other tools. Below: remote targets (BENCH_ONLY=remote make bench). -->';
+const beforeJobs = '<!-- Below: many jobs (BENCH_ONLY=jobs make bench). -->';
 
 export interface Parts {
   /** The service beside other tools. */
   readonly service?: string;
   readonly remote?: string;
+  /** What requests cost as jobs become more. */
+  readonly jobs?: string;
 }
 
 /** A part that is not given stays as it is. */
 export async function writeDocument(path: string, parts: Parts): Promise<void> {
-  const [service = '', remote = ''] = (await readFile(path, 'utf8').catch(() => '')).split(`${marker}\n`);
-  const [first, second] = [parts.service ?? service, parts.remote ?? remote];
-  await writeFile(path, `${first.trimEnd()}\n\n${marker}\n${second.trimStart()}`);
+  const [service = '', rest = ''] = (await readFile(path, 'utf8').catch(() => '')).split(`${beforeRemote}\n`);
+  const [remote = '', jobs = ''] = rest.split(`${beforeJobs}\n`);
+  const kept = { service, remote, jobs, ...parts };
+  const texts = [kept.service, beforeRemote, kept.remote, beforeJobs, kept.jobs].map((text) => text.trim());
+  await writeFile(path, `${texts.join('\n\n').replaceAll('-->\n\n', '-->\n')}\n`);
 }

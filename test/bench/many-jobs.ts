@@ -1,0 +1,112 @@
+/** What requests cost as jobs become more: the service with so many of them, over its API. Nothing of it runs a job. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { ApiClient } from '../support/api-client.js';
+import { nodeFlags } from '../support/service-command.js';
+
+/** One request after the other. */
+const samples = 300;
+/** While jobs are made that are not measured. */
+const atOnce = 16;
+
+export interface JobFigures {
+  readonly jobs: number;
+  /** Milliseconds: median, and that of the slowest hundredth. */
+  readonly post: readonly [median: number, slowest: number];
+  readonly get: readonly [median: number, slowest: number];
+  /** Milliseconds. */
+  readonly part: number;
+  readonly list: number;
+  readonly full: number;
+  /** From the start of the process to its first line, with all these jobs in its state. */
+  readonly start: number;
+  /** Resident, MiB. */
+  readonly memory: number;
+}
+
+interface Started extends AsyncDisposable {
+  readonly client: ApiClient;
+  readonly pid: number;
+  readonly ms: number;
+}
+
+async function start(checkout: string, state: string): Promise<Started> {
+  const began = performance.now();
+  const none = join(state, 'none');
+  const args = ['serve', '--state', state, '--listen', '127.0.0.1:0', '--lxc-path', none, '--docker-socket', none];
+  const child = spawn(process.execPath, [...nodeFlags, join(checkout, 'dist/core/cli/main.js'), ...args], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  const [line] = await once(createInterface(child.stdout), 'line');
+  const ms = performance.now() - began;
+  const client = new ApiClient(/^listening on (\S+)$/.exec(String(line))?.[1] ?? '');
+  const code = await readFile(join(state, 'setup-code'), 'utf8').catch(() => undefined);
+  await client.logIn(code?.trim());
+  return {
+    client,
+    pid: child.pid ?? 0,
+    ms,
+    async [Symbol.asyncDispose]() {
+      child.kill('SIGTERM');
+      await once(child, 'exit');
+    },
+  };
+}
+
+const job = (number: number) => ({
+  job_name: `job-${number}`,
+  container_id: `c-${number}`,
+  type: 'lxc',
+  dest: { target: 'local', path: '/backup/b' },
+  at: { repeat: 'daily', start: (new Date().getHours() * 60 + 720) % 1440 },
+});
+
+async function timed(action: () => Promise<unknown>): Promise<number> {
+  const began = performance.now();
+  await action();
+  return performance.now() - began;
+}
+
+async function spread(action: (n: number) => Promise<unknown>): Promise<[number, number]> {
+  const times: number[] = [];
+  for (let n = 0; n < samples; n++) times.push(await timed(() => action(n)));
+  times.sort((a, b) => a - b);
+  return [times[Math.floor(samples / 2)] ?? 0, times[Math.floor(samples * 0.99)] ?? 0];
+}
+
+async function fill(client: ApiClient, jobs: number): Promise<void> {
+  let next = 0;
+  const lane = async () => {
+    while (next < jobs) await client.call('POST', '/backup/', job(next++));
+  };
+  await Promise.all(Array.from({ length: atOnce }, lane));
+}
+
+async function memoryOf(pid: number): Promise<number> {
+  return Number(/VmRSS:\s+(\d+)/.exec(await readFile(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024;
+}
+
+/** @param checkout a built one: this, or an earlier one to compare with */
+export async function measureJobs(checkout: string, work: string, jobs: number): Promise<JobFigures> {
+  const state = join(work, 'many-jobs');
+  await rm(state, { recursive: true, force: true });
+  await mkdir(state, { recursive: true });
+  const figures = await measured(await start(checkout, state), jobs);
+  await using again = await start(checkout, state);
+  return { ...figures, start: again.ms };
+}
+
+async function measured(started: Started, jobs: number): Promise<Omit<JobFigures, 'start'>> {
+  await using service = started;
+  const { client, pid } = service;
+  await fill(client, jobs - samples);
+  const post = await spread((n) => client.call('POST', '/backup/', job(jobs + n)));
+  const get = await spread(() => client.call('GET', '/backup/1'));
+  const part = await timed(() => client.call('GET', '/backup/?limit=100'));
+  const list = await timed(() => client.call('GET', '/backup/'));
+  const full = await timed(() => client.call('GET', '/backup/?view=full'));
+  return { jobs, post, get, part, list, full, memory: await memoryOf(pid) };
+}

@@ -1,0 +1,89 @@
+/** The state of a version that had one copy of its rows and no format file: it is taken on, and never made anew over. */
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ClassicLevel } from 'classic-level';
+import t, { type Test } from 'tap';
+import { beginAnew, examineState, openStore, repairedWay, StateDamaged, takeRows } from '../../core/store/index.js';
+
+const job = (name: string) => ({
+  job_name: name,
+  container_id: name,
+  type: 'lxc',
+  dest: { target: 'local', path: '/test/b' },
+  at: { repeat: 'daily', start: 60 },
+  disable: false,
+  retention: 0,
+  features: [],
+});
+
+/** As that version wrote it: JSON under string keys. */
+async function earlierState(t: Test, jobs: number): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'earlier-'));
+  t.teardown(() => rm(folder, { recursive: true }));
+  const level = new ClassicLevel<string, string>(join(folder, 'db'));
+  for (let id = 1; id <= jobs; id++) {
+    const row = { v: 1, id, spec: job(`job-${id}`), state: { code: 'scheduled' } };
+    await level.put(`backup/${String(id).padStart(12, '0')}`, JSON.stringify(row));
+  }
+  await level.put('counter/backup', JSON.stringify({ v: 1, next: jobs + 5 }), { sync: true });
+  await level.close();
+  await writeFile(join(folder, 'secret.key'), Buffer.alloc(32, 7));
+  return folder;
+}
+
+const logInto = (told: string[]) => (level: string, message: string) => void told.push(`${level} ${message}`);
+
+t.test('its rows, its key and its ids are taken on', async (t) => {
+  const folder = await earlierState(t, 20);
+  const told: string[] = [];
+  for (const round of [1, 2]) {
+    const store = await openStore(folder, { log: logInto(told) });
+    t.equal((await store.backups.list()).length, 19 + round, `opening ${round}`);
+    t.equal(
+      (await store.backups.create({ ...job('next'), dest: { target: 'local', path: '/' }, at: { repeat: 'daily' } }, { code: 'init' })).id,
+      24 + round,
+    );
+    await store.close();
+  }
+  t.same(told, ['info the state of an earlier version is taken on: 21 rows'], 'told once, and nothing had to be healed');
+});
+
+t.test('one that cannot be opened is not started over, and all of it comes back by repair', async (t) => {
+  const folder = await earlierState(t, 20);
+  await rm(join(folder, 'db/CURRENT'));
+  const before = await readdir(join(folder, 'db'));
+  const log = () => undefined;
+  for (let n = 0; n < 2; n++) await t.rejects(openStore(folder), StateDamaged);
+  t.ok(before.every((name) => name !== 'CURRENT'));
+  const { report } = await examineState(folder);
+  if (!report) throw new Error('it was told as whole');
+  await takeRows({ folder, log }, report, repairedWay(report).rows);
+  const store = await openStore(folder);
+  t.equal((await store.backups.list()).length, 20);
+  await store.close();
+  t.ok(
+    (await readdir(folder)).some((name) => name.startsWith('db.damaged-')),
+    'the old one is set aside',
+  );
+});
+
+t.test('a folder whose database is gone is no new one', async (t) => {
+  const folder = await earlierState(t, 3);
+  await rm(join(folder, 'db'), { recursive: true });
+  await t.rejects(openStore(folder), StateDamaged);
+  t.same(await readdir(folder), ['secret.key'], 'nothing was made in it');
+  await beginAnew({ folder, log: () => undefined });
+  const store = await openStore(folder);
+  t.same(await store.backups.list(), []);
+  await store.close();
+});
+
+t.test('a folder that holds only what is no state is a new one', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'earlier-'));
+  t.teardown(() => rm(folder, { recursive: true }));
+  for (const name of ['share', 'update', 'lost+found', 'db']) await mkdir(join(folder, name));
+  const store = await openStore(folder);
+  t.same(await store.backups.list(), []);
+  await store.close();
+});
