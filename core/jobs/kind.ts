@@ -179,11 +179,12 @@ export class JobsOfKind<Spec extends AnySpec> implements Jobs<Spec> {
 
   /** After a crash: what waited or ran has failed; what was never accepted is. Settles when the records say so. */
   async recover(): Promise<void> {
-    for (const { id, state } of await this.list()) {
+    const recovered = (await this.list()).map(async ({ id, state }) => {
       if (state.code === 'init') await this.accept(id);
-      if (state.code !== 'waiting' && state.code !== 'running') continue;
+      if (state.code !== 'waiting' && state.code !== 'running') return;
       await this.#finish(id, { type: 'result', result: -1, error: interrupted }, { keepDue: true });
-    }
+    });
+    await Promise.all(recovered); // together: their writes share a sync
   }
 
   async #stopSlot(id: number, slot: Slot<Spec>, why: 'user' | 'shutdown'): Promise<void> {

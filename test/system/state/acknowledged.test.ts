@@ -85,7 +85,7 @@ t.test('a process that is killed at any moment loses nothing that it acknowledge
   const ledger = new Ledger();
   const { kills } = pointsOf('state');
   for (let round = 0; round < kills; round++) {
-    const { child, ended } = await startWriter(join(folder, 'state'), ledger, round * 100_000);
+    const { child, ended } = await startWriter(join(folder, 'state'), ledger, round * 3000);
     await pause(round);
     child.kill('SIGKILL');
     await ended;
@@ -101,7 +101,7 @@ t.test('a power cut at any moment loses nothing that was acknowledged', async (t
   const ledger = new Ledger();
   const { cuts } = pointsOf('state');
   for (let round = 0; round < cuts; round++) {
-    const { child, ended } = await startWriter(join(disk.folder, 'state'), ledger, round * 100_000);
+    const { child, ended } = await startWriter(join(disk.folder, 'state'), ledger, round * 3000);
     await pause(round);
     await disk.cut(async () => {
       child.kill('SIGKILL');
