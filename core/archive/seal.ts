@@ -14,6 +14,12 @@ export interface Sealer {
   mac(text: string): string;
 }
 
+/** Whether a text's HMAC is the one that was told, in a time that does not depend on where they differ. */
+export function isMacOf(text: string, told: string, sealer: Sealer): boolean {
+  const [own, other] = [Buffer.from(sealer.mac(text)), Buffer.from(told)];
+  return other.length === own.length && timingSafeEqual(other, own);
+}
+
 const unsealedText = ({ seal: _seal, ...manifest }: Manifest): string => JSON.stringify(manifest);
 
 export function sealedManifest(manifest: Manifest, sealer: Sealer): Manifest {
@@ -23,8 +29,5 @@ export function sealedManifest(manifest: Manifest, sealer: Sealer): Manifest {
 /** Whether this appliance wrote the manifest, and wrote it so. What has no seal, or one of another shape, is foreign. */
 export function isOwnManifest(manifest: Manifest, sealer: Sealer): boolean {
   const given = manifest.seal?.mac;
-  if (typeof given !== 'string') return false;
-  const own = Buffer.from(sealer.mac(unsealedText(manifest)));
-  const told = Buffer.from(given);
-  return told.length === own.length && timingSafeEqual(told, own);
+  return typeof given === 'string' && isMacOf(unsealedText(manifest), given, sealer);
 }

@@ -1,7 +1,6 @@
 /** Which files of a record were read back and compared with their SHA-256, when, and what was wrong. This lies beside the runs,
  *  in a file of its own: a manifest is never written again. Others may write there, so that a file counts as proven only under
  *  the appliance's own HMAC. What is said to be wrong is taken from anybody: it costs a new base, or a warning. */
-import { timingSafeEqual } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { PluginError, type Target } from '../contract/index.js';
@@ -12,7 +11,7 @@ import { verifiedName } from './layout.js';
 import type { Manifest, StoredFile } from './manifest.js';
 import { Meter } from './meter.js';
 import { asDamage, perhapsOfFile, wholeFile } from './record.js';
-import type { Sealer } from './seal.js';
+import { isMacOf, type Sealer } from './seal.js';
 
 /** `at` is epoch ms; without `problem` the file was whole. */
 export type Verification = Shape<'verified'>['files'][number];
@@ -51,13 +50,7 @@ export class Verifications {
   }
 }
 
-const macOf = (files: readonly Verification[], sealer: Sealer): string => sealer.mac(`verified\n${JSON.stringify(files)}`);
-
-function isOwn({ files, mac }: Shape<'verified'>, sealer: Sealer): boolean {
-  const own = Buffer.from(macOf(files, sealer));
-  const told = Buffer.from(mac);
-  return told.length === own.length && timingSafeEqual(told, own);
-}
+const sealedText = (files: readonly Verification[]): string => `verified\n${JSON.stringify(files)}`;
 
 /** What the record says; nothing when the file is missing or garbled.
  *  @param sealer of the appliance that is to believe what was whole; without it, only what was wrong is told
@@ -68,7 +61,7 @@ export async function readVerifications(target: Target, record: string, signal: 
     const there = await target.stat(path);
     if (there === undefined || there.folder || there.size > mostBytes) return new Verifications();
     const written = parsedOwn('verified', parseBoundedJson(await wholeFile(target, path, there.size, signal), path));
-    const isBelieved = sealer !== undefined && isOwn(written, sealer);
+    const isBelieved = sealer !== undefined && isMacOf(sealedText(written.files), written.mac, sealer);
     return new Verifications(isBelieved ? written.files : written.files.filter(({ problem }) => problem !== undefined));
   } catch (error) {
     const isGarbled = error instanceof ValidationError || (error instanceof PluginError && error.code === 'damaged');
@@ -84,7 +77,7 @@ export async function writeVerifications(
   { files, sealer }: { readonly files: readonly Verification[]; readonly sealer: Sealer },
   signal: AbortSignal,
 ): Promise<void> {
-  const text = JSON.stringify({ format: 1, files, mac: macOf(files, sealer) });
+  const text = JSON.stringify({ format: 1, files, mac: sealer.mac(sealedText(files)) });
   await target.put(`${record}/${verifiedName}`, Readable.from([Buffer.from(text)]), { signal, replace: true });
 }
 

@@ -3,7 +3,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { LevelCopy } from './db.js';
-import { isFields } from './fields.js';
+import { isFields, nextId } from './fields.js';
 import { newFormat } from './format.js';
 import type { JournalCopy, State } from './reading.js';
 import { makeRow, Rows } from './rows.js';
@@ -37,11 +37,6 @@ export function adoptedState({ level, journals, id, ranEarlier: ran }: Ground): 
   for (const row of level.rows) rows.put(row);
   for (const [key, text] of level.unmarked) rows.put(makeRow(key, seq, text));
   for (const counter of journals.flatMap((journal) => journal.rows.list('counter')))
-    if (nextOf(counter.text) > nextOf(rows.get(counter.key)?.text)) rows.put(makeRow(counter.key, seq, counter.text)); // no id twice
+    if ((nextId(counter.text) ?? 0) > (nextId(rows.get(counter.key)?.text) ?? 0)) rows.put(makeRow(counter.key, seq, counter.text)); // no id twice
   return { rows, stamp: { id: id ?? newFormat().id, seq, digest: rows.digest } };
-}
-
-function nextOf(text: string | undefined): number {
-  const value: unknown = text === undefined ? undefined : JSON.parse(text);
-  return isFields(value) && typeof value.next === 'number' ? value.next : 0;
 }

@@ -4,12 +4,12 @@ import { join } from 'node:path';
 import { syncFolder } from '../durable.js';
 import { Level, type LevelCopy } from './db.js';
 import { stateErrorOf, wordsOf } from './failure.js';
-import { isFields } from './fields.js';
+import { nextId } from './fields.js';
 import { newFormat, readFormat, tracesIn, writeFormat } from './format.js';
 import { Journal, journalNumbers } from './journal.js';
 import type { State } from './reading.js';
 import { makeRow, type Rows } from './rows.js';
-import { journalFolder, levelFolder, lookAt, openState, type Places } from './state.js';
+import { asideTime, journalFolder, levelFolder, lookAt, openState, type Places } from './state.js';
 import { judge, losses, type StateReport } from './verdict.js';
 
 export interface Examined {
@@ -109,9 +109,9 @@ function countersBeyond(rows: Rows): { readonly key: string; readonly next: numb
     if (kind !== undefined) highest.set(kind, Math.max(highest.get(kind) ?? 0, Number(id) + 1));
   }
   for (const { key, text } of rows.list('counter')) {
-    const value: unknown = JSON.parse(text);
     const kind = key.slice('counter/'.length);
-    if (isFields(value) && typeof value.next === 'number') highest.set(kind, Math.max(highest.get(kind) ?? 0, value.next));
+    const next = nextId(text);
+    if (next !== undefined) highest.set(kind, Math.max(highest.get(kind) ?? 0, next));
   }
   return [...highest].map(([kind, next]) => ({ key: `counter/${kind}`, next: next + idsLeftOut }));
 }
@@ -119,11 +119,7 @@ function countersBeyond(rows: Rows): { readonly key: string; readonly next: numb
 /** Sets all of the state aside and begins as a new appliance. The key stays, so that own backups stay own ones.
  *  @returns the folder that holds what was there */
 export async function beginAnew({ folder, log }: Places): Promise<string> {
-  const stamp = new Date()
-    .toISOString()
-    .replace(/\.\d+Z$/, '')
-    .replaceAll(':', '-');
-  const aside = `state.aside-${stamp}`;
+  const aside = `state.aside-${asideTime()}`;
   await mkdir(join(folder, aside), { mode: 0o700 });
   const names = [...(await tracesIn(folder)), 'db', 'db.before'].filter((name) => name !== 'secret.key');
   // format.json last: until then it is told as damaged, and this can be asked for again.

@@ -1,6 +1,6 @@
 /** Versioned records: {v, …}. A record of an older version is brought up step by step when it is read. */
 import type { Change, Database, Urgency } from './database.js';
-import { type Fields, isFields } from './fields.js';
+import { type Fields, isFields, nextId } from './fields.js';
 import type { KeyRange, Row } from './rows.js';
 
 export interface Kind<T> {
@@ -63,9 +63,7 @@ export function records<T>(db: Database, kind: Kind<T>): Records<T> {
     put: (key, value, urgency) => db.write([change(kind, keyOf(key), value)], urgency),
     create: (make) =>
       db.serial(async () => {
-        const row = db.get(counter);
-        const kept: unknown = row && JSON.parse(row.text);
-        const id = isFields(kept) && typeof kept.next === 'number' ? kept.next : 1;
+        const id = nextId(db.get(counter)?.text) ?? 1;
         const value = make(id);
         await db.write([{ type: 'put', key: counter, value: { v: 1, next: id + 1 } }, change(kind, keyOf(id), value)]);
         return value;

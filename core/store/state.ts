@@ -25,12 +25,16 @@ export interface Places {
 export const levelFolder = (folder: string): string => join(folder, 'db');
 export const journalFolder = (folder: string): string => join(folder, 'journal');
 
-/** Puts a file or folder out of the way under a name of its own. Nothing that was there is deleted. @returns the name */
-export async function setAside(path: string, word: string): Promise<string> {
-  const stamp = new Date()
+/** Now, as a part of a name. */
+export const asideTime = (): string =>
+  new Date()
     .toISOString()
     .replace(/\.\d+Z$/, '')
     .replaceAll(':', '-');
+
+/** Puts a file or folder out of the way under a name of its own. Nothing that was there is deleted. @returns the name */
+export async function setAside(path: string, word: string): Promise<string> {
+  const stamp = asideTime();
   const parent = dirname(path);
   const taken = new Set(await readdir(parent));
   const base = `${basename(path)}.${word}-${stamp}`;

@@ -5,17 +5,7 @@ import { join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
 import t, { type Test } from 'tap';
 import { beginAnew, examineState, openStore, repairedWay, StateDamaged, takeRows } from '../../core/store/index.js';
-
-const job = (name: string) => ({
-  job_name: name,
-  container_id: name,
-  type: 'lxc',
-  dest: { target: 'local', path: '/test/b' },
-  at: { repeat: 'daily', start: 60 },
-  disable: false,
-  retention: 0,
-  features: [],
-});
+import { backupNamed } from '../system/state/bed.js';
 
 /** As that version wrote it: JSON under string keys. */
 async function earlierState(t: Test, jobs: number): Promise<string> {
@@ -23,7 +13,7 @@ async function earlierState(t: Test, jobs: number): Promise<string> {
   t.teardown(() => rm(folder, { recursive: true }));
   const level = new ClassicLevel<string, string>(join(folder, 'db'));
   for (let id = 1; id <= jobs; id++) {
-    const row = { v: 1, id, spec: job(`job-${id}`), state: { code: 'scheduled' } };
+    const row = { v: 1, id, spec: backupNamed(`job-${id}`), state: { code: 'scheduled' } };
     await level.put(`backup/${String(id).padStart(12, '0')}`, JSON.stringify(row));
   }
   await level.put('counter/backup', JSON.stringify({ v: 1, next: jobs + 5 }), { sync: true });
@@ -41,7 +31,12 @@ t.test('its rows, its key and its ids are taken on', async (t) => {
     const store = await openStore(folder, { log: logInto(told) });
     t.equal((await store.backups.list()).length, 19 + round, `opening ${round}`);
     t.equal(
-      (await store.backups.create({ ...job('next'), dest: { target: 'local', path: '/' }, at: { repeat: 'daily' } }, { code: 'init' })).id,
+      (
+        await store.backups.create(
+          { ...backupNamed('next'), dest: { target: 'local', path: '/' }, at: { repeat: 'daily' } },
+          { code: 'init' },
+        )
+      ).id,
       24 + round,
     );
     await store.close();

@@ -1,10 +1,8 @@
 /** The engine's answers are unknown until looked at. These turn them into typed values without casts;
  *  what is absent or of another type becomes the neutral value, since engines leave out empty fields. */
-export type Fields = Readonly<Record<string, unknown>>;
+import { type Fields, isFields } from '../../shared/fields.js';
 
-export function isFields(value: unknown): value is Fields {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
+export { type Fields, isFields };
 
 export function fields(value: unknown): Fields {
   return isFields(value) ? value : {};

@@ -1,8 +1,10 @@
 /** What the version before kept: a folder `.container-backup-draft-<id>` with a journal a restore, in the LXC path. */
+
 import { readdir, readFile } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { PluginError } from '../../../core/contract/index.js';
 import { syncFolder } from '../../shared/durable.js';
+import { type Fields, isFields } from '../../shared/fields.js';
 import { removeTree } from '../../shared/mounts.js';
 import { within } from '../../shared/paths.js';
 import { isAbsent, present } from '../../shared/places.js';
@@ -14,8 +16,6 @@ const folderPattern = /^\.container-backup-draft-([0-9a-f]{12})$/;
 const phases: Readonly<Record<string, Phase>> = { building: 'draft', swapping: 'swap', committed: 'done' };
 const states = ['running', 'frozen', 'stopped'] as const;
 
-type Fields = Readonly<Record<string, unknown>>;
-const isFields = (value: unknown): value is Fields => typeof value === 'object' && value !== null && !Array.isArray(value);
 const isPath = (value: unknown): value is string => typeof value === 'string' && value.startsWith('/');
 const texts = (value: unknown): string[] => (Array.isArray(value) ? value : []).filter((one): one is string => typeof one === 'string');
 

@@ -1,8 +1,10 @@
 /** What a restore has made or moved, kept durably, so that whoever comes after a crash can end it. */
+
 import { randomBytes } from 'node:crypto';
 import { readdir, readFile, rm } from 'node:fs/promises';
 import { PluginError } from '../../../core/contract/index.js';
 import { syncFolder, writeDurably } from '../durable.js';
+import { type Fields, isFields } from '../fields.js';
 import { isAbsent } from '../places.js';
 import { isAlive, nobody, type Owner, ownerOfThisThread } from './owner.js';
 import type { Above, Parent, PinnedFolder, Place, Way } from './place.js';
@@ -27,8 +29,6 @@ export interface SwapJournal {
 /** `Own` is what the engine adds. */
 export type Journal<Own> = SwapJournal & Own;
 
-type Fields = Readonly<Record<string, unknown>>;
-const isFields = (value: unknown): value is Fields => typeof value === 'object' && value !== null && !Array.isArray(value);
 const isText = (value: unknown): value is string => typeof value === 'string';
 const isCount = (value: unknown): value is number => typeof value === 'number' && Number.isFinite(value);
 const isTexts = (value: unknown): value is string[] => Array.isArray(value) && value.every(isText);
