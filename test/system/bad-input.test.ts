@@ -5,7 +5,7 @@ import { type Answer, type Body, isBody, part } from '../support/api-client.js';
 import { makeAppliance } from '../support/appliance.js';
 import { sentBlindly } from './blind-client.js';
 import { account, curlOf } from './curl.js';
-import { backupBody, idOf, list, restoreBody, targetBody } from './wishes.js';
+import { accepted, backupBody, idOf, list, restoreBody, targetBody } from './wishes.js';
 import * as table from './wrong-values.js';
 
 const a = await makeAppliance(t);
@@ -42,7 +42,7 @@ interface Kind {
 }
 
 const target = idOf(await a.service.call('POST', '/target', targetBody()));
-const backup = idOf(await a.service.call('POST', '/backup', backupBody()));
+const backup = await accepted(a.service, idOf(await a.service.call('POST', '/backup', backupBody())));
 const times = table.wrongTimes.map(([at, pointer]) => [{ at }, pointer] as const);
 const account400 = { username: 'admin', password: 'a long passphrase' };
 const kinds: readonly Kind[] = [
