@@ -1,5 +1,6 @@
 /** `make bench`: the service beside what people use instead, on the same container, in turns; then remote targets beside what
- *  people use instead of them. Writes docs/performance.md; with BENCH_ONLY=service, remote or jobs one part of it. */
+ *  people use instead of them. Writes docs/performance.md; with BENCH_ONLY=service, remote or jobs one part of it. With
+ *  BENCH_ONLY=versions it is the service beside an earlier version of itself, BENCH_BEFORE. */
 import { execFile } from 'node:child_process';
 import { mkdir, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import { loadavg } from 'node:os';
@@ -20,17 +21,21 @@ import { reportText } from './report.js';
 import { ServiceContender } from './service.js';
 import { BenchSubject, type Contents, contentsOf } from './subject.js';
 import { verdicts } from './targets.js';
+import { versionsText } from './versions-report.js';
 
 const folder = process.env.BENCH_FOLDER ?? '/var/tmp/container-backup-bench';
 const lxcPath = join(folder, 'lxc');
 const work = join(folder, 'work');
-const rounds = Math.max(1, Number(process.env.BENCH_ROUNDS ?? 3));
 const documentFile = fileURLToPath(new URL('../../../docs/performance.md', import.meta.url));
 const onlyPart = process.env.BENCH_ONLY ?? '';
+/** Two versions differ by little, and single runs by a tenth. */
+const rounds = Math.max(1, Number(process.env.BENCH_ROUNDS ?? (onlyPart === 'versions' ? 10 : 3)));
 /** The container and a round's backups, and what each round restores; what is moved to a server, and what each stores there. */
-const isWanted = (part: 'service' | 'remote' | 'jobs'): boolean => onlyPart === '' || onlyPart === part;
-const neededBytes = (isWanted('service') ? (rounds + 1) * 8e9 : 0) + (isWanted('remote') ? 6e9 : 0) + 1e9;
-/** An earlier checkout, built, to measure many jobs with as well. */
+const parts = ['service', 'remote', 'jobs', 'versions'] as const;
+const isWanted = (part: (typeof parts)[number]): boolean => onlyPart === part || (onlyPart === '' && part !== 'versions');
+const neededBytes =
+  (isWanted('service') ? (rounds + 1) * 8e9 : 0) + (isWanted('versions') ? (rounds + 1) * 4e9 : 0) + (isWanted('remote') ? 6e9 : 0) + 1e9;
+/** An earlier checkout, built, to measure as well. */
 const earlier = process.env.BENCH_BEFORE;
 /** ext4 without a journal passes over inodes freed in the last six minutes when it makes files, and searches for long: a restore
  *  after a large deletion took two to three times as long. So nothing that was restored is removed before the end, which is noted. */
@@ -124,7 +129,8 @@ async function removeWork(): Promise<void> {
 }
 
 async function refuseUnfit(): Promise<void> {
-  if (!['', 'service', 'remote', 'jobs'].includes(onlyPart)) throw new Error('BENCH_ONLY is service, remote or jobs');
+  if (!['', ...parts].includes(onlyPart)) throw new Error(`BENCH_ONLY is one of ${parts.join(', ')}`);
+  if (isWanted('versions') && earlier === undefined) throw new Error('BENCH_BEFORE= is the built checkout to compare with');
   if (process.getuid?.() !== 0) throw new Error('this needs root: it makes containers');
   await mkdir(folder, { recursive: true });
   const { bavail, bsize } = await statfs(folder);
@@ -149,6 +155,20 @@ async function bench(): Promise<void> {
     service: reportText({ date: new Date(), machine, rounds, ...original, changed, contenders, figures }),
   });
   say(`docs/performance.md is written; ${((performance.now() - began) / 60_000).toFixed(1)} min`);
+}
+
+async function versionsBench(): Promise<void> {
+  await using subject = new BenchSubject(lxcPath, say);
+  await subject.start(rounds);
+  await using before = await ServiceContender.open(subject, work, stopped.signal, earlier);
+  await using now = await ServiceContender.open(subject, work, stopped.signal);
+  const [load = 0] = loadavg();
+  const all = new Bench(subject, [before, now]);
+  for (let round = 1; round <= rounds; round++) await all.round(round);
+  const machine = await thisMachine(folder);
+  const text = versionsText({ date: new Date(), machine, load, rounds, before, now, figures: all.figures });
+  say(text);
+  await writeDocument(documentFile, { versions: text });
 }
 
 async function remoteBench(): Promise<void> {
@@ -194,6 +214,7 @@ try {
   if (isWanted('service')) await bench();
   if (isWanted('remote')) await remoteBench();
   if (isWanted('jobs')) await jobsBench();
+  if (isWanted('versions')) await versionsBench();
 } catch (error) {
   const told: unknown = stopped.signal.aborted ? stopped.signal.reason : error;
   console.error(told instanceof Error ? told.message : told);

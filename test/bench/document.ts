@@ -1,9 +1,10 @@
-/** docs/performance.md: three parts, each of which may be written anew by itself. */
+/** docs/performance.md: four parts, each of which may be written anew by itself. */
 import { readFile, writeFile } from 'node:fs/promises';
 
 /** Stand between the parts. */
 const beforeRemote = '<!-- Above: the service beside other tools. Below: remote targets (BENCH_ONLY=remote make bench). -->';
 const beforeJobs = '<!-- Below: many jobs (BENCH_ONLY=jobs make bench). -->';
+const beforeVersions = '<!-- Below: beside an earlier version (BENCH_ONLY=versions make bench). -->';
 
 export interface Parts {
   /** The service beside other tools. */
@@ -11,13 +12,16 @@ export interface Parts {
   readonly remote?: string;
   /** What requests cost as jobs become more. */
   readonly jobs?: string;
+  /** The service beside an earlier version of itself. */
+  readonly versions?: string;
 }
 
 /** A part that is not given stays as it is. */
 export async function writeDocument(path: string, parts: Parts): Promise<void> {
   const [service = '', rest = ''] = (await readFile(path, 'utf8').catch(() => '')).split(`${beforeRemote}\n`);
-  const [remote = '', jobs = ''] = rest.split(`${beforeJobs}\n`);
-  const kept = { service, remote, jobs, ...parts };
-  const texts = [kept.service, beforeRemote, kept.remote, beforeJobs, kept.jobs].map((text) => text.trim());
+  const [remote = '', others = ''] = rest.split(`${beforeJobs}\n`);
+  const [jobs = '', versions = ''] = others.split(`${beforeVersions}\n`);
+  const kept = { service, remote, jobs, versions, ...parts };
+  const texts = [kept.service, beforeRemote, kept.remote, beforeJobs, kept.jobs, beforeVersions, kept.versions].map((text) => text.trim());
   await writeFile(path, `${texts.join('\n\n').replaceAll('-->\n\n', '-->\n')}\n`);
 }

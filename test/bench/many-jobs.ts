@@ -5,7 +5,7 @@ import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { ApiClient } from '../support/api-client.js';
-import { nodeFlags } from '../support/service-command.js';
+import { serviceCommand } from '../support/service-command.js';
 
 /** One request after the other. */
 const samples = 300;
@@ -37,9 +37,7 @@ async function start(checkout: string, state: string): Promise<Started> {
   const began = performance.now();
   const none = join(state, 'none');
   const args = ['serve', '--state', state, '--listen', '127.0.0.1:0', '--lxc-path', none, '--docker-socket', none];
-  const child = spawn(process.execPath, [...nodeFlags, join(checkout, 'dist/core/cli/main.js'), ...args], {
-    stdio: ['ignore', 'pipe', 'ignore'],
-  });
+  const child = spawn(...serviceCommand(args, checkout), { stdio: ['ignore', 'pipe', 'ignore'] });
   const [line] = await once(createInterface(child.stdout), 'line');
   const ms = performance.now() - began;
   const client = new ApiClient(/^listening on (\S+)$/.exec(String(line))?.[1] ?? '');

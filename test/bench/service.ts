@@ -15,7 +15,6 @@ const run = promisify(execFile);
 const limitMs = 300_000;
 
 export class ServiceContender implements Contender, AsyncDisposable {
-  readonly name = 'container-backup';
   readonly commands = [
     'POST /api/v1/backup {"type":"lxc","dest":{"target":"local",…},"features":["compress"],…}',
     'PUT /api/v1/backup/:id/run',
@@ -26,6 +25,7 @@ export class ServiceContender implements Contender, AsyncDisposable {
   #round = 0;
 
   private constructor(
+    readonly name: string,
     private readonly service: DemoService,
     private readonly subject: BenchSubject,
     readonly destination: string,
@@ -38,15 +38,23 @@ export class ServiceContender implements Contender, AsyncDisposable {
   }
 
   #clone(round: number): string {
-    return `${this.subject.name}-restored-${round}`;
+    return `${this.subject.name}-restored-by-${this.name}-${round}`;
   }
 
-  static async open(subject: BenchSubject, work: string, signal: AbortSignal): Promise<ServiceContender> {
-    const share = join(work, 'share');
+  /** @param checkout a built one, to measure another version */
+  static async open(subject: BenchSubject, work: string, signal: AbortSignal, checkout?: string): Promise<ServiceContender> {
+    const { stdout } = await run('git', ['describe', '--always', '--dirty'], { cwd: checkout }).catch(() => ({ stdout: 'unknown commit' }));
+    const commit = stdout.trim();
+    const name = checkout === undefined ? 'container-backup' : commit;
+    const share = join(work, `share-${name}`);
     await mkdir(share, { recursive: true });
-    const { stdout } = await run('git', ['describe', '--always', '--dirty']).catch(() => ({ stdout: 'of no known commit' }));
-    const service = await DemoService.start({ stateFolder: join(work, 'state'), shares: { bench: share }, lxcPath: subject.lxcPath });
-    return new ServiceContender(service, subject, share, `${stdout.trim()}, Node.js ${process.version}`, signal);
+    const service = await DemoService.start({
+      stateFolder: join(work, `state-${name}`),
+      shares: { bench: share },
+      lxcPath: subject.lxcPath,
+      ...(checkout !== undefined && { checkout }),
+    });
+    return new ServiceContender(name, service, subject, share, `${commit}, Node.js ${process.version}`, signal);
   }
 
   /** A job of its own in a folder of its own, so that each round begins with a full backup. */

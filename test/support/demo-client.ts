@@ -11,6 +11,8 @@ export interface ServiceOptions {
   readonly shares: Readonly<Record<string, string>>;
   readonly lxcPath?: string;
   readonly dockerSocket?: string;
+  /** Another version than this one: a built checkout. */
+  readonly checkout?: string;
   /** Added to the command line. */
   readonly flags?: readonly string[];
   readonly environment?: Readonly<Record<string, string>>;
@@ -43,7 +45,7 @@ export class DemoService extends ApiClient implements AsyncDisposable {
       ...docker,
       ...(options.flags ?? []),
     ];
-    const child = spawn(...serviceCommand(flags), {
+    const child = spawn(...serviceCommand(flags, options.checkout), {
       stdio: ['ignore', 'pipe', options.quiet ? 'ignore' : 'inherit'],
       env: { ...process.env, ...options.environment },
     });

@@ -1,14 +1,24 @@
 /** How the service is started: with the flags of its own first line, by the Node that runs the suite. */
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const main = fileURLToPath(new URL('../../core/cli/main.js', import.meta.url));
-const [, flags = ''] = /^#!\/usr\/bin\/env -S node (.+)\n/.exec(readFileSync(main, 'utf8')) ?? [];
+/** Where this service's code is compiled to, and that of another checkout. */
+const here = fileURLToPath(new URL('../../', import.meta.url));
+const compiledIn = (checkout: string | undefined): string => (checkout === undefined ? here : join(checkout, 'dist'));
+const mainOf = (checkout?: string): string => join(compiledIn(checkout), 'core/cli/main.js');
+
+function flagsOf(main: string): string[] {
+  const [, flags = ''] = /^#!\/usr\/bin\/env -S node (.+)\n/.exec(readFileSync(main, 'utf8')) ?? [];
+  return flags.split(' ').filter((flag) => flag !== '');
+}
 
 /** What Node is started with. */
-export const nodeFlags: readonly string[] = flags.split(' ').filter((flag) => flag !== '');
-/** The program and its arguments. */
-export const serviceCommand = (args: readonly string[]): [program: string, args: string[]] => [
-  process.execPath,
-  [...nodeFlags, main, ...args],
-];
+export const nodeFlags: readonly string[] = flagsOf(mainOf());
+
+/** The program and its arguments.
+ *  @param checkout a built one, to start another version */
+export function serviceCommand(args: readonly string[], checkout?: string): [program: string, args: string[]] {
+  const main = mainOf(checkout);
+  return [process.execPath, [...flagsOf(main), main, ...args]];
+}
