@@ -1,6 +1,10 @@
-/** The only file that names ajv: checks values against the package's schemas/ folder, or against a plugin's own schema. */
-import { readdirSync, readFileSync } from 'node:fs';
-import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js';
+/** The only file that names ajv: checks values against the package's schemas/ folder, or against a plugin's own schema. What the
+ *  package brings is compiled to functions by scripts/compile-schemas.mjs. Each run's thread would compile it again: that took 0.1 s
+ *  and 15 MiB, and to load ajv itself took as long. So ajv is loaded only for the schema of a plugin that was added. */
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import type { Ajv2020, ErrorObject, ValidateFunction } from 'ajv/dist/2020.js';
 import type { Shapes } from '../schemas/types/index.js';
 
 export interface Fault {
@@ -16,39 +20,39 @@ export class ValidationError extends Error {
   }
 }
 
-// The same relative place from core/ and from dist/core/.
 const folder = new URL('../schemas/', import.meta.url);
-/** The package's schemas: for values of clients, who are told all that is wrong, and for what lies on targets. */
-const loaded = new Map<'all faults' | 'first fault', Ajv2020>();
+const load = createRequire(import.meta.url);
+
+/** For values of clients, who are told all that is wrong, and for what lies on targets. */
+export type Faults = 'all faults' | 'first fault';
+/** What scripts/compile-schemas.mjs makes for each. */
+type Compiled = { readonly [Name in keyof Shapes]: ValidateFunction<Shape<Name>> };
+/** By the schema itself, as optionsKey has it. */
+type CompiledOptions = Readonly<Record<string, ValidateFunction<unknown> | undefined>>;
 
 /** That a schema is one is not looked at each time: ajv compiles the whole description of JSON Schema first, which takes a small
  *  processor seconds. `compiles` looks, once, and a test does for those of the package. */
-function fresh(faults: 'all faults' | 'first fault' = 'all faults'): Ajv2020 {
-  const ajv = new Ajv2020({
+export function schemaCompiler(faults: Faults = 'all faults'): Ajv2020 {
+  const module: typeof import('ajv/dist/2020.js') = load('ajv/dist/2020.js');
+  const ajv = new module.Ajv2020({
     allErrors: faults === 'all faults',
     verbose: true,
     useDefaults: true,
     strictTypes: false,
     strictRequired: false,
     validateSchema: false,
+    code: { source: true },
   });
   ajv.addKeyword({ keyword: 'x-secret', schemaType: 'boolean' });
   return ajv;
 }
 
+/** Under which the compiled function for a plugin's options is found. */
+export const optionsKey = (schema: Record<string, unknown>): string =>
+  `of_${createHash('sha256').update(JSON.stringify(schema)).digest('hex')}`;
+
 function record(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-function packaged(faults: 'all faults' | 'first fault'): Ajv2020 {
-  const before = loaded.get(faults);
-  if (before !== undefined) return before;
-  const ajv = fresh(faults);
-  for (const name of readdirSync(folder).filter((n) => n.endsWith('.json'))) {
-    ajv.addSchema(schemaText(name.slice(0, -'.json'.length)));
-  }
-  loaded.set(faults, ajv);
-  return ajv;
 }
 
 /** A schema of the package as it is kept, for OpenAPI and forms. */
@@ -105,12 +109,15 @@ export type Frozen<T> = T extends readonly (infer Item)[]
 /** The type that a schema of the package describes, defaults filled in; made from the schema itself. */
 export type Shape<Name extends keyof Shapes> = Frozen<Shapes[Name]>;
 
-function validator<Name extends keyof Shapes>(schemaName: Name, faults: 'all faults' | 'first fault'): ValidateFunction<Shape<Name>> {
-  const [name, part] = schemaName.split('#');
-  const id = `urn:container-backup:${name}:v1${part === undefined ? '' : `#${part}`}`;
-  const validate = packaged(faults).getSchema<Shape<Name>>(id);
-  if (validate === undefined) throw new Error(`no schema ${schemaName}`);
-  return validate;
+// A module is loaded once, and from then on kept.
+function validator<Name extends keyof Shapes>(name: Name, faults: Faults): Compiled[Name] {
+  const compiled: Compiled = load(`../schemas/compiled/${faults.replace(' ', '-')}.cjs`);
+  return compiled[name];
+}
+
+function optionsValidator(schema: Record<string, unknown>): ValidateFunction<unknown> | undefined {
+  const compiled: CompiledOptions = load('../schemas/compiled/options.cjs');
+  return compiled[optionsKey(schema)];
 }
 
 /** The value, with defaults, once it has passed schemas/<name>.json; `name#/$defs/part` takes a part of it. The caller's value
@@ -126,15 +133,16 @@ export function parsedOwn<Name extends keyof Shapes>(schemaName: Name, value: un
 }
 
 /** The same for a schema that isn't the package's, such as a plugin's options. @throws ValidationError */
-export function checked<T>(schema: Record<string, unknown>, value: unknown): T {
-  return apply(fresh().compile<T>(schema), structuredClone(value));
+export function checked(schema: Record<string, unknown>, value: unknown): unknown {
+  return apply(optionsValidator(schema) ?? schemaCompiler().compile(schema), structuredClone(value));
 }
 
 let description: Ajv2020 | undefined;
 
 /** @throws Error when it is no JSON Schema (2020-12) that can be used */
 export function compiles(schema: Record<string, unknown>): void {
-  description ??= fresh();
+  if (optionsValidator(schema)) return;
+  description ??= schemaCompiler();
   description.validateSchema(schema, true);
-  fresh().compile(schema);
+  schemaCompiler().compile(schema);
 }

@@ -10,8 +10,9 @@ import { NameList } from './name-list.js';
 /** What a manifest takes of a source: so many entries, and so many characters of their paths. */
 const mostEntries = 1000;
 const mostCharacters = 65_536;
-/** A search is started when so many bytes of names have come, or when tar has ended: a short level is not slowed down by it. */
-const startAt = 65_536;
+/** While a container waits, a search is started when so many bytes of names have come, or when tar has ended: a short level is not
+ *  slowed down by it. */
+const mostBeforeSearch = 65_536;
 
 /** As a manifest has them of an archive. */
 export interface KnownFlags {
@@ -32,6 +33,8 @@ export interface SearchPlan {
   readonly known: KnownFlags;
   /** Aborted once tar has ended. */
   readonly ended: AbortSignal;
+  /** A container waits for tar to end. */
+  readonly inPause: boolean;
 }
 
 class FoundFlags {
@@ -81,29 +84,34 @@ export class FlagSearch {
     if (!(await hasFlagsInStatus(tree))) return undefined;
     const found = new FoundFlags(known.flags_left_out ?? 0);
     const add = (line: string, flags: string) => found.add(unquotedName(line), flags);
-    return (await flagsByStatus(tree, await begun(this.#wanted()), add, this.signal)) ? found : undefined;
+    return (await flagsByStatus(tree, await this.#begun(), add, this.signal)) ? found : undefined;
   }
 
   async #byLsattr(): Promise<FoundFlags> {
     const { tree, known } = this.plan;
     const found = new FoundFlags(known.flags_left_out ?? 0);
     const look = new LsattrLook(tree, found.add, this.signal);
-    await look.go(await begun(this.#wanted()));
+    await look.go(await this.#begun());
     found.leftOut += look.leftOut;
     return found;
   }
 
-  /** What is to be looked at, as it comes. */
+  /** What is to be looked at, once it is time to begin. */
+  #begun(): Promise<AsyncGenerator<Buffer>> {
+    return withFirst(this.#wanted(), this.plan.inPause ? mostBeforeSearch : 0);
+  }
+
+  /** As it comes. */
   async *#wanted(): AsyncGenerator<Buffer> {
     yield Buffer.from((this.plan.known.flags ?? []).map(({ path }) => `./${path}\n`).join(''), 'latin1');
     yield* this.#names.lines();
   }
 }
 
-/** The same, once the first of it is there. */
-async function begun(names: AsyncGenerator<Buffer>): Promise<AsyncGenerator<Buffer>> {
+/** The same, once so many bytes of it are there, or all. */
+async function withFirst(names: AsyncGenerator<Buffer>, least: number): Promise<AsyncGenerator<Buffer>> {
   const first: Buffer[] = [];
-  for (let bytes = 0; bytes < startAt; ) {
+  for (let bytes = 0; bytes < least; ) {
     const { value, done } = await names.next();
     if (done) break;
     first.push(value);

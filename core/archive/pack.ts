@@ -29,6 +29,8 @@ export interface LevelPlan {
   readonly reference: number;
   /** Whether the container is frozen or stopped, so that any change while reading is a failure. */
   readonly still: boolean;
+  /** Whether a container waits for it, so that nothing else that could wait is begun beside tar. */
+  readonly inPause?: boolean;
   /** What the level before has of inode flags. */
   readonly flagsBefore?: KnownFlags;
 }
@@ -169,7 +171,7 @@ class TarRun {
     this.stream = checkedOutput(child, async () => this.#end(await exit));
     const given = new AbortController();
     this.stream.once('close', () => this.#ended.signal.aborted || given.abort()); // nobody takes it, or tar failed
-    const search = { tree, list: plan.list, known: plan.flagsBefore ?? {}, ended: this.#ended.signal };
+    const search = { tree, list: plan.list, known: plan.flagsBefore ?? {}, ended: this.#ended.signal, inPause: plan.inPause ?? false };
     this.searched = new FlagSearch(search, anySignal(signal, given.signal)).go();
   }
 

@@ -79,7 +79,8 @@ async function lockedRun(
   const { spec, target, signal, sealer } = world;
   const { record, lock } = parts;
   const verifications = await readVerifications(target, record, signal, sealer);
-  const runs = await recordRuns(target, record, signal, verifications);
+  const reading = recordRuns(target, record, signal, verifications);
+  const [runs, stored] = await Promise.all([reading, storedSources(parts.chosen.sources, signal)]);
   for (const { why } of runs.damaged) world.log('warn', why);
   if (runs.needed === undefined) world.log('warn', `the runs of ${record} need more files than are kept in mind: nothing is collected`);
   const gone = await collectGarbage(target, record, runs);
@@ -89,7 +90,6 @@ async function lockedRun(
   const bases = new TrustedBases({ ...world, record }, verifications, runs);
   const layer = world.runtime.supports.images ? 'rootfs' : undefined;
   const emptied = await emptiedSources(runs.newest, parts.chosen.sources, { confirmed: world.confirmed, layer });
-  const stored = await storedSources(parts.chosen.sources, signal);
   try {
     return await new Run(world, { ...parts, run, bases, emptied, stored, storer }).go();
   } catch (error) {

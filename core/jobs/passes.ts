@@ -156,6 +156,7 @@ async function secondLevel(world: PassWorld, track: Track, index: number, o: Pas
     snapshot,
     reference: o.reference,
     still: isStill(source, o.shared),
+    inPause: true,
     ...(latest !== undefined && { since: latest, ...flagsBefore(track) }),
   };
   const { read, stored } = await world.storer.level(path, plan, level, () => undefined);

@@ -54,12 +54,21 @@ export async function neighbourUsers(isOwn: (neighbour: Neighbour) => boolean): 
   });
 }
 
+/** How many processes are looked at together: each look is a few short waits. */
+const atOnce = 64;
+
+/** Each process with its control groups, the oldest number first. */
+async function* processes(): AsyncGenerator<readonly [pid: string, cgroup: string]> {
+  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
+  for (let at = 0; at < pids.length; at += atOnce)
+    yield* await Promise.all(pids.slice(at, at + atOnce).map(async (pid) => [pid, await contentOf(`/proc/${pid}/cgroup`)] as const));
+}
+
 /** All that run at the moment. */
 async function runningNeighbours(): Promise<readonly Neighbour[]> {
   const own = await mountLines('self');
   const found = new Map<string, Neighbour>();
-  for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
-    const cgroup = await contentOf(`/proc/${pid}/cgroup`);
+  for await (const [pid, cgroup] of processes()) {
     for (const [engine, pattern] of groups) {
       const id = pattern.exec(cgroup)?.[1];
       if (id === undefined || found.has(`${engine}/${id}`)) continue;

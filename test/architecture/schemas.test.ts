@@ -1,4 +1,5 @@
 /** The service takes it for granted that its own schemas are JSON Schemas: looking costs seconds at every start of a small processor. */
+import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import t from 'tap';
@@ -21,4 +22,21 @@ t.test('every schema of the package is one of JSON Schema 2020-12, and every wor
   for (const [path, schema] of schemas) t.doesNotThrow(() => ajv.addSchema(schema, schema.$id ?? path), path);
   for (const [path, schema] of schemas) t.type(ajv.getSchema(schema.$id ?? path), 'function', `${path} compiles`);
   t.ok(schemas.size > 12, `${schemas.size} schemas`);
+});
+
+/** Run apart: the suite itself has loaded ajv. */
+const opening = `
+  import { Module } from 'node:module';
+  import { loadPlugins } from ${JSON.stringify(new URL('../../core/plugins/index.js', import.meta.url).href)};
+  const plugins = await loadPlugins(${JSON.stringify(['targets', 'runtimes'].map((kind) => new URL(`../../plugins/${kind}`, import.meta.url).pathname))}, '/nonexistent');
+  const refused = ['local', 'sftp', 'lxc', 'docker'].filter((id) => {
+    try { plugins.checkOptions(id, { nothing: 'of that' }); return false } catch (error) { return error.name === 'ValidationError' }
+  });
+  const isLoaded = Object.keys(Module._cache).some((path) => path.endsWith('/ajv/dist/2020.js'));
+  console.log(JSON.stringify({ refused, isLoaded }));
+`;
+
+t.test('no run compiles a schema of the package or loads ajv for its plugins', async (t) => {
+  const output = execFileSync(process.execPath, ['--input-type=module', '-e', opening], { encoding: 'utf8' });
+  t.same(JSON.parse(output), { refused: ['local', 'sftp', 'lxc', 'docker'], isLoaded: false });
 });

@@ -33,6 +33,9 @@ import { isName, Tools } from './tools.js';
 import { swapEngine } from './undo.js';
 import { bindSources, mountsOf, storedApart } from './volumes.js';
 
+/** Children that ask for a container's state; each waits more than it works. */
+const askedAtOnce = 8;
+
 /** The containers of one LXC path, by the lxc-* tools. */
 export class LxcRuntime implements Runtime {
   readonly supports = { images: false, pause: true };
@@ -63,7 +66,7 @@ export class LxcRuntime implements Runtime {
   async describe(id: string): Promise<Description> {
     const text = await this.#tools.config(id);
     const state = await this.#tools.state(id);
-    const others = await this.#users(id);
+    const others = await this.#placesOf(id);
     const users = async (path: string) => {
       const real = await realPath(path);
       return [...new Set(others.filter((one) => overlap(one.path, real)).map(({ container }) => container))];
@@ -179,20 +182,30 @@ export class LxcRuntime implements Runtime {
     return names;
   }
 
-  /** What other containers have mounted, those of other engines too. */
+  /** What other containers have mounted, those of other engines too, and whether they run. */
   async #users(except: string): Promise<readonly PlaceUser[]> {
-    const users: PlaceUser[] = [];
+    const places = await this.#placesOf(except);
+    const asked = [...new Set(places.filter(({ running }) => running === undefined).map(({ container }) => container))];
+    const runs = new Map<string, boolean>();
+    for (let at = 0; at < asked.length; at += askedAtOnce) {
+      const some = asked.slice(at, at + askedAtOnce);
+      await Promise.all(some.map(async (container) => runs.set(container, (await this.#tools.state(container)) !== 'stopped')));
+    }
+    return places.map(({ container, path, running }) => ({ container, path, running: running ?? runs.get(container) ?? false }));
+  }
+
+  /** The same, but of our own containers nobody is asked whether they run: that takes a child for each. */
+  async #placesOf(except: string): Promise<readonly (Omit<PlaceUser, 'running'> & { readonly running?: boolean })[]> {
+    const places: { container: string; path: string }[] = [];
     const roots = new Set<string>();
     const names = await this.#names();
     for (const container of names) {
       const config = await this.#tools.config(container);
       roots.add(await realPath(rootOf(config)?.path ?? this.#tools.folder(container)));
-      const paths = bindSources(config);
-      if (container === except || paths.length === 0) continue;
-      const running = (await this.#tools.state(container)) !== 'stopped';
-      for (const path of paths) users.push({ container, running, path: await realPath(path) });
+      if (container === except) continue;
+      for (const path of bindSources(config)) places.push({ container, path: await realPath(path) });
     }
-    return [...users, ...(await neighbourUsers((one) => isOwn(one, roots, names)))];
+    return [...places, ...(await neighbourUsers((one) => isOwn(one, roots, names)))];
   }
 
   async #addressConflicts(plan: RestorePlan): Promise<Conflict[]> {
