@@ -5,7 +5,7 @@ import type { ConfinedTree } from './confined.js';
 import { LsattrLook } from './flag-lsattr.js';
 import { flagsByStatus, hasFlagsInStatus } from './flag-status.js';
 import { type FlaggedEntry, quotedName, unquotedName } from './flags.js';
-import { NameList } from './name-list.js';
+import { countLines, listedLines, listHas, type NameListPlan } from './name-list.js';
 
 /** What a manifest takes of a source: so many entries, and so many characters of their paths. */
 const mostEntries = 1000;
@@ -43,8 +43,8 @@ class FoundFlags {
 
   constructor(public leftOut: number) {}
 
-  get entries(): FlaggedEntry[] {
-    return [...this.#found.values()];
+  level(entries: number): SearchedLevel {
+    return { entries, flags: [...this.#found.values()], flags_left_out: this.leftOut };
   }
 
   /** @param name its bytes as latin-1 */
@@ -59,67 +59,61 @@ class FoundFlags {
 }
 
 export class FlagSearch {
-  readonly #names: NameList;
+  readonly #list: NameListPlan;
 
   constructor(
     private readonly plan: SearchPlan,
     private readonly signal: AbortSignal,
   ) {
-    this.#names = new NameList(plan.list, plan.ended, signal);
+    this.#list = { path: plan.list, ended: plan.ended };
   }
 
   /** Follows tar's list to its end. @throws PluginError */
   async go(): Promise<SearchedLevel> {
+    const { plan, signal } = this;
     try {
-      const found = (await this.#byStatus()) ?? (await this.#byLsattr());
-      return { entries: this.#names.entries, flags: found.entries, flags_left_out: found.leftOut };
+      if (plan.inPause) await listHas(mostBeforeSearch, this.#list, signal);
+      return (await this.#byStatus()) ?? (await this.#byLsattr());
     } finally {
-      await rm(this.plan.list, { force: true });
+      await rm(plan.list, { force: true });
     }
   }
 
   /** @returns undefined when it is not possible here */
-  async #byStatus(): Promise<FoundFlags | undefined> {
-    const { tree, known } = this.plan;
+  async #byStatus(): Promise<SearchedLevel | undefined> {
+    const { tree, list, ended } = this.plan;
     if (!(await hasFlagsInStatus(tree))) return undefined;
-    const found = new FoundFlags(known.flags_left_out ?? 0);
+    const found = this.#found();
     const add = (line: string, flags: string) => found.add(unquotedName(line), flags);
-    return (await flagsByStatus(tree, await this.#begun(), add, this.signal)) ? found : undefined;
+    const entries = await flagsByStatus({ tree, list, known: this.#known(), ended, add }, this.signal);
+    return entries === undefined ? undefined : found.level(entries);
   }
 
-  async #byLsattr(): Promise<FoundFlags> {
-    const { tree, known } = this.plan;
-    const found = new FoundFlags(known.flags_left_out ?? 0);
-    const look = new LsattrLook(tree, found.add, this.signal);
-    await look.go(await this.#begun());
+  async #byLsattr(): Promise<SearchedLevel> {
+    const found = this.#found();
+    const look = new LsattrLook(this.plan.tree, found.add, this.signal);
+    let entries = 0;
+    const { signal } = this;
+    const known = Buffer.from(this.#known(), 'latin1');
+    const list = this.#list;
+    async function* wanted(): AsyncGenerator<Buffer> {
+      yield known;
+      for await (const lines of listedLines(list, signal)) {
+        entries += countLines(lines);
+        yield lines;
+      }
+    }
+    await look.go(wanted());
     found.leftOut += look.leftOut;
-    return found;
+    return found.level(entries);
   }
 
-  /** What is to be looked at, once it is time to begin. */
-  #begun(): Promise<AsyncGenerator<Buffer>> {
-    return withFirst(this.#wanted(), this.plan.inPause ? mostBeforeSearch : 0);
+  #found(): FoundFlags {
+    return new FoundFlags(this.plan.known.flags_left_out ?? 0);
   }
 
-  /** As it comes. */
-  async *#wanted(): AsyncGenerator<Buffer> {
-    yield Buffer.from((this.plan.known.flags ?? []).map(({ path }) => `./${path}\n`).join(''), 'latin1');
-    yield* this.#names.lines();
+  /** What had flags before. */
+  #known(): string {
+    return (this.plan.known.flags ?? []).map(({ path }) => `./${path}\n`).join('');
   }
-}
-
-/** The same, once so many bytes of it are there, or all. */
-async function withFirst(names: AsyncGenerator<Buffer>, least: number): Promise<AsyncGenerator<Buffer>> {
-  const first: Buffer[] = [];
-  for (let bytes = 0; bytes < least; ) {
-    const { value, done } = await names.next();
-    if (done) break;
-    first.push(value);
-    bytes += value.length;
-  }
-  async function* all() {
-    yield* first;
-    yield* names;
-  }
-  return all();
 }
