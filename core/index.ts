@@ -140,7 +140,7 @@ function jobService({ store, environment, engines, reader, log, config }: Parts)
     targets: targetDesk(store),
     concurrent: async () => (await store.preferences.get()).backup_concurrent,
     runtime: (id) => engines.runtime(id),
-    purge: (spec) => reader.purge(spec),
+    purge: (spec, claimant) => reader.purge(spec, claimant),
     clock: () => Date.now(),
     clockFile: join(config.state, 'clock.json'),
     log,

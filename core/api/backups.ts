@@ -121,6 +121,7 @@ export function backupRoutes(deps: ApiDeps, links: Serial): Route[] {
   };
   const stop = async (call: Call) => tell(call, await jobs.stop((await backup(deps, call)).id));
   const confirm = async (call: Call) => tell(call, await deps.jobs.confirm((await backup(deps, call)).id));
+  const takeOver = async (call: Call) => tell(call, await deps.jobs.takeOver((await backup(deps, call)).id));
   const runs = async (call: Call) => deps.backupRuns((await backup(deps, call)).spec, call.gone);
   return [
     route('get', '/backup/', 'user', 'List backup jobs', list, { parts: true }),
@@ -128,6 +129,7 @@ export function backupRoutes(deps: ApiDeps, links: Serial): Route[] {
     route('put', '/backup/:id/run', 'admin', 'Run it now', run),
     route('put', '/backup/:id/stop', 'admin', 'Stop it now', stop),
     route('put', '/backup/:id/confirm', 'admin', 'What its last run found empty is to be empty: retention goes on', confirm),
+    route('put', '/backup/:id/take-over', 'admin', "Its record is another's: the next run goes on in it", takeOver),
     route('get', '/backup/:id/runs', 'user', 'Its runs on the target', runs),
     route('get', '/backup/:id/runs/:run', 'user', 'The manifest of a run', (c) => manifest(deps, c)),
     route('get', '/backup/:id', 'user', 'Get a backup job', async (c) => tell(c, await backup(deps, c))),

@@ -15,6 +15,7 @@ const table = {
   busy: [409, true],
   in_use: [409, false],
   record_in_use: [409, true],
+  record_owned: [409, false],
   precondition_failed: [412, false],
   too_large: [413, false],
   too_many: [429, true],

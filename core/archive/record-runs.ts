@@ -16,7 +16,9 @@ export interface RunSummary {
   /** Files that it needs and that were not whole when they were last read back; absent when there are none. */
   readonly failed?: readonly string[];
 }
-export type NewestRun = Pick<Manifest, 'sources' | 'archives' | 'warnings'>;
+export type NewestRun = Pick<Manifest, 'run' | 'job' | 'seal' | 'sources' | 'archives' | 'warnings'> & {
+  readonly container: Pick<Manifest['container'], 'name' | 'type'>;
+};
 
 export interface RecordRuns {
   /** Complete runs, newest first. */
@@ -53,7 +55,9 @@ function summaryOf(manifest: Manifest, verifications: Verifications): RunSummary
   };
 }
 
-const newestOf = ({ sources, archives, warnings }: Manifest): NewestRun => ({ sources, archives, ...(warnings && { warnings }) });
+function newestOf({ run, job, seal, container: { name, type }, sources, archives, warnings }: Manifest): NewestRun {
+  return { run, job, ...(seal && { seal }), container: { name, type }, sources, archives, ...(warnings && { warnings }) };
+}
 
 /** Paths inside the record that a run needs. */
 function* pathsOf({ run, archives }: Manifest): Generator<string> {

@@ -11,7 +11,8 @@ export const pluginErrorCodes = [
   'conflict', // another container or operation stands in the way
   'in_use', // the thing is used by something else
   'needs_consent', // it would be given rights that nobody has granted
-  'record_in_use', // another appliance writes to the record
+  'record_in_use', // another appliance, or another job, writes to the record
+  'record_owned', // the record is another appliance's, or another job's
   'secrets_lost', // what is stored of the place cannot be opened any more: its password must be set again
   'damaged', // stored bytes are not what was written
   'stalled', // no byte moved for too long

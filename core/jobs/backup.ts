@@ -8,6 +8,7 @@ import {
   type Manifest,
   manifestName,
   manifestText,
+  type NewestRun,
   newestRuns,
   readVerifications,
   recordFolder,
@@ -19,15 +20,16 @@ import {
   sealedManifest,
   withNewRun,
 } from '../archive/index.js';
-import { anySignal, type Description, PluginError, type PluginLog, type Runtime, type Target, type Warning } from '../contract/index.js';
+import { anySignal, type Description, PluginError, type PluginLog, type Runtime, type Target } from '../contract/index.js';
 import { chosenBase, storedSources } from './base.js';
 import { type Emptied, emptiedSources } from './emptied.js';
 import { Estimate, sizeOf } from './estimate.js';
-import type { BackupSpec } from './job.js';
+import type { BackupSpec, WorkerMessage } from './job.js';
 import type { HeldLease } from './lease.js';
 import { writeMetadata } from './metadata.js';
 import { dropMoving, firstPass, flagsLeftOut, type Moving, type PassWorld, secondPass, syncedReference, type Track } from './passes.js';
 import type { RecordLock } from './record-lock.js';
+import { type Claim, trustedRun } from './record-owner.js';
 import { runsToDelete } from './retention.js';
 import { type Selection, selection } from './selection.js';
 import { Storer } from './storing.js';
@@ -46,6 +48,8 @@ export interface BackupWorld {
   readonly verifyMs: number;
   /** Sources whose emptiness a person has confirmed. */
   readonly confirmed: readonly string[];
+  /** To the record. */
+  readonly claim: Claim;
   readonly signal: AbortSignal;
   readonly log: PluginLog;
   progress(percent: number): void;
@@ -53,14 +57,9 @@ export interface BackupWorld {
   lock(record: string): Promise<RecordLock>;
   lease(): Promise<HeldLease>;
 }
-export interface BackupOutcome {
-  readonly run: string;
-  readonly bytes: number;
-  readonly pause_ms: number;
-  readonly warnings?: readonly Warning[];
-  /** Sources that are suddenly empty and that nobody has confirmed. */
-  readonly emptied?: readonly string[];
-}
+type Result = Extract<WorkerMessage, { type: 'result' }>;
+/** `emptied`: sources that are suddenly empty and that nobody has confirmed. */
+export type BackupOutcome = Required<Pick<Result, 'run' | 'bytes' | 'pause_ms'>> & Pick<Result, 'warnings' | 'emptied'>;
 
 /** Runs it. On any failure nothing of the run is left on the target. @throws PluginError */
 export async function backupRun(world: BackupWorld): Promise<BackupOutcome> {
@@ -74,13 +73,14 @@ export async function backupRun(world: BackupWorld): Promise<BackupOutcome> {
 
 async function lockedRun(
   world: BackupWorld,
-  parts: Omit<RunParts, 'run' | 'bases' | 'emptied' | 'stored' | 'storer'>,
+  parts: Omit<RunParts, 'run' | 'newest' | 'bases' | 'emptied' | 'stored' | 'storer'>,
 ): Promise<BackupOutcome> {
   const { spec, target, signal, sealer } = world;
   const { record, lock } = parts;
   const verifications = await readVerifications(target, record, signal, sealer);
   const reading = recordRuns(target, record, signal, verifications);
   const [runs, stored] = await Promise.all([reading, storedSources(parts.chosen.sources, signal)]);
+  const newest = trustedRun(record, runs.newest, parts.description, world.claim);
   for (const { why } of runs.damaged) world.log('warn', why);
   if (runs.needed === undefined) world.log('warn', `the runs of ${record} need more files than are kept in mind: nothing is collected`);
   const gone = await collectGarbage(target, record, runs);
@@ -89,9 +89,9 @@ async function lockedRun(
   const storer = new Storer(target, record, spec.features.includes('compress') ? 'zstd' : 'none', signal, world.log);
   const bases = new TrustedBases({ ...world, record }, verifications, runs);
   const layer = world.runtime.supports.images ? 'rootfs' : undefined;
-  const emptied = await emptiedSources(runs.newest, parts.chosen.sources, { confirmed: world.confirmed, layer });
+  const emptied = await emptiedSources(newest, parts.chosen.sources, { confirmed: world.confirmed, layer });
   try {
-    return await new Run(world, { ...parts, run, bases, emptied, stored, storer }).go();
+    return await new Run(world, { ...parts, run, newest, bases, emptied, stored, storer }).go();
   } catch (error) {
     if (lock.lost.aborted) throw lock.lost.reason; // what is there now is another appliance's
     await storer.removeAll().catch((cause: unknown) => world.log('warn', `leftovers of ${run} stay until the next run: ${cause}`));
@@ -107,6 +107,8 @@ interface RunParts {
   readonly record: string;
   readonly lock: RecordLock;
   readonly run: string;
+  /** On which this one may build. */
+  readonly newest: NewestRun | undefined;
   readonly description: Description;
   readonly chosen: Selection;
   readonly bases: TrustedBases;
@@ -172,17 +174,16 @@ class Run {
 
   async #topStem(): Promise<string> {
     const { complete, damaged } = this.parts.bases.runs;
-    const first = complete.length === 0 && damaged.length === 0;
-    return first ? 'image' : `image-${this.parts.run}`;
+    return complete.length === 0 && damaged.length === 0 ? 'image' : `image-${this.parts.run}`;
   }
 
   async #tracks(): Promise<Track[]> {
-    const { run, chosen, bases, emptied, stored } = this.parts;
+    const { run, newest, chosen, bases, emptied, stored } = this.parts;
     const tracks: Track[] = [];
     for (const [index, source] of chosen.sources.entries()) {
       const onTop = source.name === 'rootfs' && !this.world.runtime.supports.images;
       const kept = stored[index];
-      const choice = kept ? chosenBase(bases.runs.newest, kept, this.world.newBaseRatio) : {};
+      const choice = kept ? chosenBase(newest, kept, this.world.newBaseRatio) : {};
       const asked = this.world.newBase || emptied.settled.includes(source.name);
       const snapshot = join(this.world.workFolder, `${index}.base.snar`);
       const archive = asked ? undefined : choice.base;

@@ -22,6 +22,13 @@ export type Place = BackupSpec['dest'];
 export type JobState = Shape<'backup#/$defs/state'>;
 export type StateCode = JobState['code'];
 export type Undo = NonNullable<JobState['undo']>;
+/** The job, and the appliance, whose a record on a target is. */
+export type RecordOwner = NonNullable<JobState['owner']>;
+/** Who asks for a record: a job, and the other jobs of this appliance whose records have the same name. */
+export interface Claimant {
+  readonly id: number;
+  readonly rivals: readonly number[];
+}
 
 export interface JobRecord<Spec> {
   readonly id: number;
@@ -114,6 +121,10 @@ export interface RunOrder {
   readonly newBase?: boolean;
   /** Backups only: sources whose emptiness a person has confirmed. */
   readonly confirmed?: readonly string[];
+  /** Backups only: other jobs whose records have the same name. */
+  readonly rivals?: readonly number[];
+  /** Backups only: whose record a person gave to this job. */
+  readonly takeOver?: RecordOwner;
 }
 export interface WorkerEnvironment {
   readonly stateFolder: string;
@@ -150,6 +161,7 @@ export type WorkerMessage =
       readonly warnings?: NonNullable<JobState['warnings']>;
       readonly undo?: Undo;
       readonly emptied?: NonNullable<JobState['emptied']>;
+      readonly owner?: RecordOwner;
     };
 /** Scheduler → worker: `lease-kept` answers the lease message that it repeats, once it is durable; `stop` asks for an end within 5 s;
  *  `bandwidth` is the part of the target's that is the run's from now on.
@@ -172,6 +184,9 @@ export interface JobService {
   /** A person says that what the last run found empty is to be empty: the next run takes it as its new base, and retention goes on.
    *  @throws JobError not_found (nothing waits for it) */
   confirm(backup: number): Promise<BackupRecord>;
+  /** A person says that the record which the last run was refused in is to be this job's: the next run goes on there.
+   *  @throws JobError not_found, conflict (its last run was not refused so) */
+  takeOver(backup: number): Promise<BackupRecord>;
   /** `backup_concurrent` was set anew: what waits may start now. */
   limitChanged(): void;
   /** The limits of a target were set anew: runs that use it are told. */
@@ -200,7 +215,7 @@ export interface Jobs<Spec> extends JobLists<Spec> {
 export class JobError extends Error {
   override readonly name = 'JobError';
   constructor(
-    readonly code: 'not_found' | 'busy' | 'past',
+    readonly code: 'not_found' | 'busy' | 'past' | 'conflict',
     message: string,
   ) {
     super(message);

@@ -10,10 +10,10 @@ import type { Lock } from './locks.js';
 import { KeyedMutex } from './mutex.js';
 import type { ProgressBoard } from './progress.js';
 import type { Queue } from './queue.js';
-import { interrupted, lasting, newSlot, type Slot, stopped, told } from './slot.js';
+import { edited, interrupted, lasting, newSlot, type Recorded, type Slot, stopped, told } from './slot.js';
 import { type JobEvent, stateAfter } from './states.js';
 
-interface AnySpec {
+interface AnySpec extends Recorded {
   readonly disable: boolean;
 }
 export interface KindDeps<Spec extends AnySpec> {
@@ -84,7 +84,7 @@ export class JobsOfKind<Spec extends AnySpec> implements Jobs<Spec> {
       const { spec: old, state } = await this.#found(id);
       if (this.#leaving.has(id)) throw this.#busy(id);
       if (JSON.stringify(this.#d.at(old)) !== JSON.stringify(this.#d.at(spec))) this.#refusePast(spec);
-      const { next_run: _, ...rest } = state;
+      const { next_run: _, ...rest } = edited(state, old, spec);
       const next = this.#next(spec);
       const code = next.next_run === undefined ? state.code : stateAfter(state.code, 'edit');
       const record = await this.#put({ id, spec, state: { ...rest, ...next, code } });

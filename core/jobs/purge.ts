@@ -1,17 +1,18 @@
 /** Deletes backup jobs with all that they made, in the queue: nothing reads or writes such a record meanwhile. */
 import type { PluginLog } from '../contract/index.js';
 import type { Errands } from './errands.js';
-import { type BackupSpec, JobError } from './job.js';
+import { type BackupSpec, type Claimant, JobError } from './job.js';
 import type { JobsOfKind } from './kind.js';
 import { backupSubject, locksOf } from './locks.js';
+import { claimantOf } from './take-over.js';
 
 export interface PurgeDeps {
   readonly backups: JobsOfKind<BackupSpec>;
   readonly errands: Errands;
   /** Runs that may use a place's target at a time; undefined for any number. */
   connections(spec: BackupSpec['dest']): Promise<number | undefined>;
-  /** Deletes the record of a job from its target. */
-  purge(spec: BackupSpec): Promise<void>;
+  /** Deletes the record of a job from its target. @throws PluginError record_in_use, record_owned */
+  purge(spec: BackupSpec, claimant: Claimant): Promise<void>;
   readonly log: PluginLog;
 }
 
@@ -39,7 +40,7 @@ export class Purges {
     return backups.leave(id, async (spec, remove) => {
       const locks = locksOf('purge', backupSubject(spec), await connections(spec.dest));
       await errands.run(`purge-${id}`, locks, async () => {
-        await purge(spec);
+        await purge(spec, await claimantOf(backups, id, spec));
         await remove();
       });
     });

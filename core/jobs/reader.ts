@@ -19,9 +19,10 @@ import type { Plugins } from '../plugins/loaded.js';
 import type { Governed } from '../policy/index.js';
 import { Slots } from '../policy/slots.js';
 import { askedConsent, openSealer } from './consent.js';
-import type { BackupSpec, Place, RestoreSpec, WorkerEnvironment } from './job.js';
+import type { BackupSpec, Claimant, Place, RestoreSpec, WorkerEnvironment } from './job.js';
 import { openPlace, type PlaceOpening } from './places.js';
 import { lockRecord } from './record-lock.js';
+import { requireOwnRecord } from './record-owner.js';
 import { failureOf } from './records.js';
 import { placeWarnings, restoredRun, restorePlan } from './restore.js';
 import { neededArchives, refuseNestedPlaces } from './restored-part.js';
@@ -32,8 +33,8 @@ export interface RecordReader {
   runs(spec: BackupSpec, gone: AbortSignal): Promise<object[]>;
   manifest(spec: BackupSpec, run: string, gone: AbortSignal): Promise<object | undefined>;
   restorePlan(spec: RestoreSpec, gone: AbortSignal): Promise<object>;
-  /** Deletes the record of a job, in whatever time that takes. @throws PluginError record_in_use */
-  purge(spec: BackupSpec): Promise<void>;
+  /** Deletes the record of a job, in whatever time that takes. @throws PluginError record_in_use, record_owned */
+  purge(spec: BackupSpec, claimant: Claimant): Promise<void>;
   /** Folders below a path of a share. @throws PluginError not_found */
   shareFolders(share: string, path: string): Promise<{ readonly name: string; readonly write: boolean }[]>;
 }
@@ -119,7 +120,7 @@ export function createRecordReader(deps: ReaderDeps): RecordReader {
       reading(dest, (target, signal) => runManifest(target, recordFolder(job_name), run, signal), gone),
     restorePlan: (spec, gone) =>
       reading(spec.src, (target, signal) => inTurn(signal, () => plannedRestore(deps, target, spec, signal)), gone),
-    purge: ({ dest, job_name }) => opened(dest, deps.signal, (target) => purged(target, recordFolder(job_name), deps)),
+    purge: ({ dest, job_name }, claimant) => opened(dest, deps.signal, (target) => purged(target, recordFolder(job_name), claimant, deps)),
     shareFolders: (share, path) =>
       reading({ target: 'local', path: `/${share}/` }, async (target) => {
         if (path !== '' && !(await target.stat(path))?.folder)
@@ -132,14 +133,21 @@ export function createRecordReader(deps: ReaderDeps): RecordReader {
   };
 }
 
-/** The manifests first, so that no run is ever there in part. */
-async function purged(target: Governed, record: string, { environment, signal, log }: ReaderDeps): Promise<void> {
+/** The manifests first, so that no run is ever there in part; the newest of them last, since it tells whose the record is. */
+async function purged(target: Governed, record: string, { id, rivals }: Claimant, { environment, signal, log }: ReaderDeps): Promise<void> {
   const { appliance } = await openSealer(environment.stateFolder);
-  await using lock = await lockRecord(target.aside, record, { appliance, signal, log });
+  await using lock = await lockRecord(target.aside, record, { appliance, job: id, signal, log });
+  requireOwnRecord(record, await newestManifest(target, record, signal), { appliance, job: id, rivals, log });
   const runs: string[] = [];
   for await (const { name, folder } of target.list(record)) if (folder && isRunName(name)) runs.push(name);
-  for (const run of runs) await removeRun(target, record, run);
+  for (const run of runs.sort()) await removeRun(target, record, run);
   await lock.removeRecord();
+}
+
+/** Of the newest run whose manifest can be used. */
+async function newestManifest(target: Target, record: string, signal: AbortSignal): Promise<Manifest | undefined> {
+  for await (const found of recordedRuns(target, record, signal)) if (found.state === 'complete') return found.manifest;
+  return undefined;
 }
 
 const mayWrite = (folder: string): Promise<boolean> =>

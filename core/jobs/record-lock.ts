@@ -1,7 +1,7 @@
 /**
- * The lock of a record on its target, for appliances that share it: who writes holds a file of its own name there. It puts its
- * file first and looks for others then, so that of two at a time at least one sees the other. How old a file is is told by
- * the target alone, against the one that was just put: clocks of appliances differ.
+ * The lock of a record on its target, for all whose place leads there: who writes holds a file of its own name, that of its
+ * appliance and its job. It puts its file first and looks for others then, so that of two at a time at least one sees the other.
+ * How old a file is is told by the target alone, against the one that was just put: clocks of appliances differ.
  */
 import { Readable } from 'node:stream';
 import { type Entry, PluginError, type PluginLog, type Target } from '../contract/index.js';
@@ -24,6 +24,7 @@ export interface RecordLock extends AsyncDisposable {
 export interface RecordLockOptions {
   /** Id of this appliance, which may be a part of a file's name. */
   readonly appliance: string;
+  readonly job: number;
   readonly signal: AbortSignal;
   readonly log: PluginLog;
   /** Waits between tries; for tests. */
@@ -32,7 +33,7 @@ export interface RecordLockOptions {
   readonly refreshMs?: number;
 }
 
-/** Takes it. A file that was left by this appliance is its own again; one that nobody refreshed for ten minutes is removed.
+/** Takes it. A file that was left by this job is its own again; one that nobody refreshed for ten minutes is removed.
  *  Disposing gives it back. @throws PluginError record_in_use, and what the target throws */
 export async function lockRecord(target: Target, record: string, o: RecordLockOptions): Promise<RecordLock> {
   const lock = new HeldLock(target, record, o);
@@ -52,8 +53,18 @@ const disturbed = ['not_found', 'exists', 'in_use', 'io', 'failed'];
 /** So often a put that failed with one of these is made again at once. */
 const putAgain = 3;
 
+/** Whether it is there, whose else is, whether one of the version before is, and whether nothing but locks is. */
+interface Found {
+  readonly own: Entry | undefined;
+  readonly others: readonly Entry[];
+  readonly before: boolean;
+  readonly alone: boolean;
+}
+
 class HeldLock implements RecordLock {
   readonly #own: string;
+  /** That of a version whose lock was the appliance's, whatever the job: nobody holds it any more. */
+  readonly #before: string;
   readonly #since = new Date().toISOString();
   readonly #lost = new AbortController();
   readonly lost = this.#lost.signal;
@@ -68,13 +79,14 @@ class HeldLock implements RecordLock {
     private readonly record: string,
     private readonly o: RecordLockOptions,
   ) {
-    this.#own = `${prefix}${o.appliance}`;
+    this.#before = `${prefix}${o.appliance}`;
+    this.#own = `${this.#before}-${o.job}`;
   }
 
   /** One try. @throws PluginError record_in_use, when another has it */
   async take(): Promise<void> {
     await this.#begin();
-    const { own, others, alone } = await this.#look();
+    const { own, others, before, alone } = await this.#look();
     const isStale = ({ modified }: Entry) => own?.modified !== undefined && modified !== undefined && own.modified - modified > staleMs;
     const other = others.find((entry) => !isStale(entry));
     if (own === undefined || other !== undefined) {
@@ -82,6 +94,7 @@ class HeldLock implements RecordLock {
       throw this.#inUse(other?.name);
     }
     this.#made = alone;
+    if (before) await this.target.remove(this.#path(this.#before));
     for (const { name } of others) {
       this.o.log('warn', `${this.record}: ${name} was not refreshed for ten minutes and is removed`);
       await this.target.remove(this.#path(name));
@@ -143,23 +156,26 @@ class HeldLock implements RecordLock {
   }
 
   async #write(): Promise<void> {
-    const text = JSON.stringify({ appliance: this.o.appliance, since: this.#since, refreshed: new Date().toISOString() });
+    const { appliance, job } = this.o;
+    const text = JSON.stringify({ appliance, job, since: this.#since, refreshed: new Date().toISOString() });
     await this.target.put(this.#path(this.#own), Readable.from([Buffer.from(`${text}\n`)]), { signal: this.o.signal, replace: true });
   }
 
-  /** Whether it is there, whose else is, and whether nothing but locks is. */
-  async #look(): Promise<{ readonly own: Entry | undefined; readonly others: readonly Entry[]; readonly alone: boolean }> {
+  async #look(): Promise<Found> {
     const entries: Entry[] = [];
     for await (const entry of this.target.list(this.record, { unfinished: true, modified: true })) entries.push(entry);
     const locks = entries.filter(({ name }) => name.startsWith(prefix));
     const own = locks.find(({ name }) => name === this.#own);
-    return { own, others: locks.filter((entry) => entry !== own), alone: entries.length === locks.length };
+    const before = locks.find(({ name }) => name === this.#before);
+    const others = locks.filter((entry) => entry !== own && entry !== before);
+    return { own, others, before: before !== undefined, alone: entries.length === locks.length };
   }
 
   #inUse(other?: string): PluginError {
     const why = other === undefined ? `removed ${this.#own}` : `has put ${other} there`;
-    const fix = 'try again when it has ended, or give each appliance a job_name or path of its own';
-    return new PluginError('record_in_use', `another appliance writes to ${this.record}: it ${why}; ${fix}`, { retryable: true });
+    const who = other?.startsWith(`${this.#before}-`) ? 'another job of this appliance' : 'another appliance';
+    const fix = 'try again when it has ended, or give each job a job_name or path of its own';
+    return new PluginError('record_in_use', `${who} writes to ${this.record}: it ${why}; ${fix}`, { retryable: true });
   }
 
   #path(name: string): string {

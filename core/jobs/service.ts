@@ -24,10 +24,11 @@ import { createLeases, type Leases } from './leases.js';
 import { backupSubject, locksOf, restoreSubject } from './locks.js';
 import { RemoteOrders } from './orders.js';
 import { createProgressBoard, type ProgressBoard } from './progress.js';
-import { Purges } from './purge.js';
+import { type PurgeDeps, Purges } from './purge.js';
 import { createQueue, type Queue } from './queue.js';
 import type { RemoteTarget } from './remote.js';
 import { createScheduler } from './scheduler.js';
+import { permitted, takenOver } from './take-over.js';
 import { undone } from './undo.js';
 
 /** The longest sleep: wall time may be set meanwhile, and timers beyond 2^31 ms fire at once. */
@@ -53,8 +54,7 @@ export interface JobServiceDeps {
   concurrent(): Promise<number>;
   /** The engine, for what workers left to do: resuming and undoing. @throws PluginError not_found */
   runtime(id: string): Pick<Runtime, 'resume' | 'undo' | 'dropUndo'>;
-  /** Deletes the record of a job from its target. */
-  purge(spec: BackupSpec): Promise<void>;
+  readonly purge: PurgeDeps['purge'];
   clock(): number;
   /** Keeps the latest wall time seen. */
   readonly clockFile: string;
@@ -145,13 +145,18 @@ interface ErrandParts {
   readonly errands: Errands;
 }
 
-function errandsOf(deps: JobServiceDeps, orders: RemoteOrders, parts: ErrandParts): Pick<JobService, 'undo' | 'purge' | 'confirm'> {
+function errandsOf(
+  deps: JobServiceDeps,
+  orders: RemoteOrders,
+  parts: ErrandParts,
+): Pick<JobService, 'undo' | 'purge' | 'confirm' | 'takeOver'> {
   const { purge, runtime, log } = deps;
   const purges = new Purges({ ...parts, connections: (place) => orders.connections(place), purge, log });
   return {
     undo: (id, what) => undone({ ...parts, runtime }, id, what),
     purge: (id) => purges.purge(id),
     confirm: (id) => confirmed(parts.backups, id),
+    takeOver: (id) => takenOver(parts.backups, id),
   };
 }
 
@@ -188,7 +193,7 @@ function jobKinds(deps: JobServiceDeps, orders: RemoteOrders, common: Common) {
         ...{ kind: 'backup', id, backup: spec, environment },
         ...(await orders.of(spec.dest)),
         ...(clock.needsNewBase(id) && { newBase: true }),
-        confirmed: (await backups.get(id))?.state.confirmed ?? [],
+        ...(await permitted(backups, id, spec)),
       }),
     }),
     restores: new JobsOfKind<RestoreSpec>({

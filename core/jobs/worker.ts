@@ -24,6 +24,7 @@ import {
 import { holdLease } from './lease.js';
 import { openPlace, type PlaceOpening } from './places.js';
 import { lockRecord } from './record-lock.js';
+import { RecordOwned } from './record-owner.js';
 import { parsedRemote } from './remote.js';
 import { restoreRun } from './restore.js';
 
@@ -64,7 +65,7 @@ async function placeOpening({ remote, environment }: RunOrder): Promise<PlaceOpe
 
 async function backup(order: RunOrder, spec: BackupSpec, plugins: Plugins): Promise<Result> {
   const opening = { signal: stop.signal, log };
-  const { environment: env, id, newBase = false, confirmed = [] } = order;
+  const { environment: env, id, newBase = false, confirmed = [], rivals = [], takeOver } = order;
   await using runtime = await plugins.openRuntime(spec.type, env.runtimes[spec.type] ?? {}, opening);
   await using target = await openPlace(plugins, env, spec.dest, await placeOpening(order));
   const workFolder = join(env.stateFolder, 'work', `backup-${id}-${randomBytes(4).toString('hex')}`);
@@ -74,7 +75,8 @@ async function backup(order: RunOrder, spec: BackupSpec, plugins: Plugins): Prom
     const progress = (value: number) => post({ type: 'progress', progress: value });
     const { signal } = stop;
     const sealer = await openSealer(env.stateFolder);
-    const lock = (record: string) => lockRecord(target.aside, record, { appliance: sealer.appliance, signal, log });
+    const { appliance } = sealer;
+    const lock = (record: string) => lockRecord(target.aside, record, { appliance, job: id, signal, log });
     const done = await backupRun({
       id,
       spec,
@@ -87,6 +89,7 @@ async function backup(order: RunOrder, spec: BackupSpec, plugins: Plugins): Prom
       newBaseRatio: env.newBaseRatio,
       verifyMs: env.verifyMs,
       confirmed,
+      claim: { appliance, job: id, rivals, ...(takeOver && { takeOver }), log },
       signal,
       log,
       progress,
@@ -123,7 +126,7 @@ function failure(error: unknown): Result {
   const code = error instanceof PluginError ? error.code : isFull ? 'no_space' : 'failed'; // of the work folder
   const message = error instanceof Error ? error.message : String(error);
   if (!(error instanceof PluginError)) log('error', 'a run failed', { error: error instanceof Error ? (error.stack ?? message) : message });
-  return { type: 'result', result: -1, error: { code, message } };
+  return { type: 'result', result: -1, error: { code, message }, ...(error instanceof RecordOwned && { owner: error.owner }) };
 }
 
 boundBuffers();

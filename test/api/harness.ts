@@ -81,6 +81,9 @@ function jobService(store: Store, running: ReadonlyMap<number, ProgressEvent>, l
     confirm: async (id) => {
       throw new JobError('not_found', `backup ${id} found nothing empty`);
     },
+    takeOver: async (id) => {
+      throw new JobError('conflict', `the record of backup ${id} is its own`);
+    },
     purge: async (id) => store.backups.delete(id),
     progress: () => [...running.values()],
     progressOf: (_kind, id) => running.get(id)?.progress,

@@ -11,7 +11,7 @@ import { markShare } from '../../plugins/targets/local/marker.js';
 import { until } from './service-bench.js';
 
 const record = 'container-backup@web';
-const nameOf = (appliance: string) => `.container-backup-lock-${appliance}`;
+const nameOf = (appliance: string, job = 1) => `.container-backup-lock-${appliance}-${job}`;
 const signal = new AbortController().signal;
 const log = () => undefined;
 const minutes = (n: number) => new Date(Date.now() - n * 60_000);
@@ -23,7 +23,7 @@ async function bench(t: Pick<Test, 'teardown'>) {
   const target = await local.open({ log, signal, stateFolder: root, options: { share: 'test', root } });
   const folder = join(root, record);
   const take = (appliance: string, o: Partial<RecordLockOptions> = {}, on: Target = target) =>
-    lockRecord(on, record, { appliance, signal, log, waits: [], ...o });
+    lockRecord(on, record, { appliance, job: 1, signal, log, waits: [], ...o });
   return { root, target, folder, take, there: async () => (await readdir(folder).catch(() => [])).sort() };
 }
 
@@ -32,7 +32,11 @@ const release = async (lock: RecordLock) => lock[Symbol.asyncDispose]();
 t.test('one appliance at a time has a record, and what it made for its lock goes with it', async (t) => {
   const { root, take, there } = await bench(t);
   const first = await take('one');
-  await t.rejects(take('two'), { code: 'record_in_use', retryable: true, message: /web: it has put .*-lock-one there/ });
+  await t.rejects(take('two'), {
+    code: 'record_in_use',
+    retryable: true,
+    message: /another appliance writes to .*web: it has put .*-lock-one-1 there/,
+  });
   t.strictSame(await there(), [nameOf('one')], 'the second left nothing');
   await first.check();
   await release(first);
@@ -43,14 +47,40 @@ t.test('one appliance at a time has a record, and what it made for its lock goes
   t.strictSame(await there(), ['image.tar'], 'what was stored stays');
 });
 
-t.test('an appliance takes its own file for its own, whatever is in it', async (t) => {
+t.test('a job takes its own file for its own, whatever is in it', async (t) => {
   const { folder, take, there } = await bench(t);
   await mkdir(folder);
   await writeFile(join(folder, nameOf('one')), 'cut off by a cra');
   const lock = await take('one');
-  t.match(JSON.parse(await readFile(join(folder, nameOf('one')), 'utf8')), { appliance: 'one', since: String, refreshed: String });
+  t.match(JSON.parse(await readFile(join(folder, nameOf('one')), 'utf8')), { appliance: 'one', job: 1, since: String, refreshed: String });
   await release(lock);
   t.strictSame(await there(), []);
+});
+
+t.test('two jobs of one appliance, whose places lead to one record, take turns', async (t) => {
+  const { folder, take, there } = await bench(t);
+  const first = await take('one');
+  await writeFile(join(folder, 'image.tar'), 'stored');
+  await t.rejects(take('one', { job: 12 }), { code: 'record_in_use', message: /another job of this appliance .*-lock-one-1 there/ });
+  await first.check();
+  await release(first);
+  const second = await take('one', { job: 12 });
+  t.strictSame(await there(), [nameOf('one', 12), 'image.tar']);
+  await release(second);
+});
+
+t.test('the lock of the version before, which names no job, is the own one of its appliance, and of no other', async (t) => {
+  const { folder, take, there } = await bench(t);
+  const before = '.container-backup-lock-one';
+  await mkdir(folder);
+  await writeFile(join(folder, 'image.tar'), 'stored');
+  await writeFile(join(folder, before), '');
+  await t.rejects(take('two'), { code: 'record_in_use' });
+  t.strictSame(await there(), [before, 'image.tar']);
+  const lock = await take('one');
+  t.strictSame(await there(), [nameOf('one'), 'image.tar']);
+  await release(lock);
+  t.strictSame(await there(), ['image.tar']);
 });
 
 t.test('a lock that nobody refreshed for ten minutes is taken over, and its holder is told so', async (t) => {

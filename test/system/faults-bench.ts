@@ -82,12 +82,13 @@ function runner(runtime: Runtime, work: string): Pick<FaultBench, 'backUp' | 're
         newBaseRatio: 0.5,
         verifyMs: 0,
         confirmed: [],
+        claim: { appliance: sealer.appliance, job: 1, rivals: [], log },
         sealer,
         signal,
         log,
       };
       try {
-        const lock = (record: string) => lockRecord(target, record, { appliance: 'bench', signal, log, waits: [10] });
+        const lock = (record: string) => lockRecord(target, record, { appliance: 'bench', job: 1, signal, log, waits: [10] });
         return await backupRun({ ...world, lock, progress: () => undefined, lease: heldLease });
       } finally {
         await rm(workFolder, { recursive: true });
