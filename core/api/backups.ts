@@ -89,6 +89,11 @@ async function answeredIn<T>(ms: number, work: Promise<T>, late: string): Promis
   return Promise.race([work, limit]).finally(() => clearTimeout(timer));
 }
 
+function list(deps: ApiDeps, call: Call): Promise<unknown> {
+  const isThere = containerFinder(deps);
+  return listed(call, deps.jobs.backups, (b) => shown(deps, b, call.full, isThere));
+}
+
 async function manifest(deps: ApiDeps, call: Call): Promise<object> {
   const run = call.params.run ?? '';
   return found(await deps.backupManifest((await backup(deps, call)).spec, run, call.gone), `run ${run}`);
@@ -109,10 +114,6 @@ export function backupRoutes(deps: ApiDeps, links: Serial): Route[] {
     const body = await specBody(call);
     return links(async () => tell(call, await change(deps, call, body)));
   };
-  const list = (call: Call) => {
-    const isThere = containerFinder(deps);
-    return listed(call, jobs, (b) => shown(deps, b, call.full, isThere));
-  };
   // As captured: the job as it was when it was told to run. `?view=full` shows it as it is now.
   const run = async (call: Call) => {
     const before = await backup(deps, call);
@@ -124,7 +125,7 @@ export function backupRoutes(deps: ApiDeps, links: Serial): Route[] {
   const takeOver = async (call: Call) => tell(call, await deps.jobs.takeOver((await backup(deps, call)).id));
   const runs = async (call: Call) => deps.backupRuns((await backup(deps, call)).spec, call.gone);
   return [
-    route('get', '/backup/', 'user', 'List backup jobs', list, { parts: true }),
+    route('get', '/backup/', 'user', 'List backup jobs', (c) => list(deps, c), { parts: true }),
     route('post', '/backup/', 'admin', 'Create a backup job', create, 'backup'),
     route('put', '/backup/:id/run', 'admin', 'Run it now', run),
     route('put', '/backup/:id/stop', 'admin', 'Stop it now', stop),

@@ -71,10 +71,9 @@ export async function backupRun(world: BackupWorld): Promise<BackupOutcome> {
   return await lockedRun({ ...world, signal: anySignal(world.signal, lock.lost) }, { record, description, chosen, lock });
 }
 
-async function lockedRun(
-  world: BackupWorld,
-  parts: Omit<RunParts, 'run' | 'newest' | 'bases' | 'emptied' | 'stored' | 'storer'>,
-): Promise<BackupOutcome> {
+type FirstParts = Pick<RunParts, 'record' | 'lock' | 'description' | 'chosen'>;
+
+async function lockedRun(world: BackupWorld, parts: FirstParts): Promise<BackupOutcome> {
   const { spec, target, signal, sealer } = world;
   const { record, lock } = parts;
   const verifications = await readVerifications(target, record, signal, sealer);
