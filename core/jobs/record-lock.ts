@@ -131,7 +131,9 @@ class HeldLock implements RecordLock {
     await this.#rest();
     if (this.lost.aborted) return;
     try {
-      if (this.#made && (await this.#look()).alone) await this.target.remove(this.record);
+      const { alone, others } = await this.#look();
+      // Whoever comes meanwhile, and sees this lock gone, has the record by then.
+      if (this.#made && alone && others.length === 0) await this.target.remove(this.record);
       else await this.target.remove(this.#path(this.#own));
     } catch (error) {
       this.o.log('warn', `${this.record} stays locked for others for ten minutes: ${error}`);

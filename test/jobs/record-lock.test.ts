@@ -164,8 +164,7 @@ t.test('a stop ends the wait', async (t) => {
   const { take } = await bench(t);
   const lock = await take('one');
   const stop = new AbortController();
-  const waiting = take('two', { waits: [60_000], signal: stop.signal });
-  setTimeout(() => stop.abort(), 20);
+  const waiting = take('two', { waits: [60_000], signal: stop.signal, log: () => stop.abort() }); // told as the wait begins
   await t.rejects(waiting, { code: 'aborted' });
   await release(lock);
 });
