@@ -61,6 +61,23 @@ t.test('records outlive a reopening, ids are never reused', async (t) => {
   t.equal((await stat(join(folder, 'secret.key'))).mode & 0o777, 0o600);
 });
 
+t.test('what a later version says of a job is kept by this one, which knows nothing of it', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'store-'));
+  t.teardown(() => rm(folder, { recursive: true }));
+  const later = { code: 'scheduled', later: { as: 'firmware that falls back finds it' } } as const;
+  const first = await openStore(folder);
+  await first.backups.create(spec, later);
+  await first.close();
+  const second = await openStore(folder);
+  const found = await second.backups.get(1);
+  t.match(found, { state: later });
+  if (found) await second.backups.put({ ...found, state: { ...found.state, missed: true } });
+  await second.close();
+  const third = await openStore(folder);
+  t.match(await third.backups.get(1), { state: { ...later, missed: true } });
+  await third.close();
+});
+
 t.test('changes of a target that are made at the same time are both kept', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'store-'));
   t.teardown(() => rm(folder, { recursive: true }));
