@@ -6,18 +6,9 @@ import { BandwidthShares } from './bandwidths.js';
 import { nextRun } from './calendar.js';
 import { openClock } from './clock.js';
 import { confirmed } from './confirm.js';
-import { type DueTimes, type TimedRecords, timedRecords } from './due.js';
+import { type TimedRecords, timedRecords } from './due.js';
 import { Errands } from './errands.js';
-import {
-  type BackupSpec,
-  type FoundTarget,
-  JobError,
-  type JobRecords,
-  type JobService,
-  type LeaseRecords,
-  type RestoreSpec,
-  type WorkerEnvironment,
-} from './job.js';
+import type { BackupSpec, FoundTarget, JobRecords, JobService, LeaseRecords, RestoreSpec, WorkerEnvironment } from './job.js';
 import { JobsOfKind, type KindDeps } from './kind.js';
 import { createLauncher } from './launcher.js';
 import { createLeases, type Leases } from './leases.js';
@@ -29,12 +20,8 @@ import { createQueue, type Queue } from './queue.js';
 import type { RemoteTarget } from './remote.js';
 import { createScheduler } from './scheduler.js';
 import { permitted, takenOver } from './take-over.js';
+import { createAlarm, tickOf } from './tick.js';
 import { undone } from './undo.js';
-
-/** The longest sleep: wall time may be set meanwhile, and timers beyond 2^31 ms fire at once. */
-const longestSleep = 30_000;
-/** A run that starts later than this after its time was missed, by a suspend or a clock set forward. */
-const missedAfter = 60_000;
 
 /** What the main thread knows of remote targets. */
 export interface TargetDesk {
@@ -95,10 +82,7 @@ export async function createJobService(deps: JobServiceDeps): Promise<RunningJob
   const common = { queue, launch, bandwidths, clock, progress, log, changed: () => alarm.wake() };
   const kinds = jobKinds({ ...deps, backups: timed.records }, orders, common);
   const errands = new Errands(queue);
-  const alarm = createAlarm(async (startedAt) => {
-    if (await clock.look()) await reschedule(kinds.backups, deps.clock());
-    return startDue(kinds.backups, timed.due, { now: deps.clock(), startedAt, failed });
-  }, failed);
+  const alarm = createAlarm(tickOf({ backups: kinds.backups, due: timed.due, clock, failed }), failed);
   return {
     ...kinds,
     ...shownBy(progress),
@@ -231,69 +215,4 @@ async function named({ backups, restores }: JobServiceDeps, keys: readonly strin
     return `${kind} ${id}${record ? ` (${record.spec.job_name})` : ''}`;
   });
   return Promise.all(names);
-}
-
-/** Next runs anew, after the clock was set back. One that is being deleted needs none. */
-async function reschedule(backups: JobsOfKind<BackupSpec>, now: number): Promise<void> {
-  for (const { id, spec } of await backups.list()) {
-    if (!spec.disable && nextRun(spec.at, now) !== undefined) await backups.update(id, spec).catch(unlessBusy);
-  }
-}
-
-function unlessBusy(error: unknown): void {
-  if (!(error instanceof JobError)) throw error;
-}
-
-/** Queues what is due, once however many times were missed; says how long nothing will be. */
-async function startDue(backups: JobsOfKind<BackupSpec>, due: DueTimes, { now, startedAt, failed }: Tick): Promise<number> {
-  const queued = due.until(now).map(async ([id, time]) => {
-    if (backups.isActive(id)) return;
-    const missed = time < startedAt || now - time > missedAfter;
-    await backups.enqueue(id, 'due', { missed, when: 'late' }).catch(unlessBusy).catch(failed); // a client may just have run or deleted it
-  });
-  await Promise.all(queued); // together: their writes share a sync
-  return Math.min(longestSleep, (due.after(now) ?? Number.POSITIVE_INFINITY) - now);
-}
-
-interface Tick {
-  readonly now: number;
-  readonly startedAt: number;
-  failed(error: unknown): void;
-}
-
-/** Calls `tick` again and again, after the time that it answers or when woken. */
-function createAlarm(tick: (startedAt: number) => Promise<number>, failed: (error: unknown) => void) {
-  let startedAt: number | undefined;
-  let timer: NodeJS.Timeout | undefined;
-  let ticking: Promise<void> | undefined;
-  let again = false;
-  const ring = async (since: number): Promise<void> => {
-    again = false;
-    const sleep = await tick(since).catch((error: unknown) => {
-      failed(error);
-      return longestSleep;
-    });
-    ticking = undefined;
-    if (startedAt === undefined) return;
-    if (again) wake();
-    else timer = setTimeout(wake, sleep);
-  };
-  const wake = () => {
-    if (startedAt === undefined) return;
-    again = true;
-    clearTimeout(timer);
-    ticking ??= ring(startedAt);
-  };
-  return {
-    wake,
-    start: (now: number) => {
-      startedAt = now;
-      wake();
-    },
-    stop: async () => {
-      startedAt = undefined;
-      clearTimeout(timer);
-      await ticking;
-    },
-  };
 }

@@ -45,13 +45,19 @@ export function records<T>(db: Database, kind: Kind<T>): Records<T> {
   const keyOf = (key: number | string) => `${kind.name}/${typeof key === 'number' ? String(key).padStart(12, '0') : key}`;
   const counter = `counter/${kind.name}`;
   const values = new Map<string, { readonly row: Row; readonly value: T }>();
-  /** Parsed once, at the first look. */
+  /** Parsed once. */
   const parsedRow = (row: Row): T => {
     const before = values.get(row.key);
     if (before?.row === row) return before.value;
     const value = upgraded(kind, JSON.parse(row.text));
     values.set(row.key, { row, value });
     return value;
+  };
+  /** Now rather than in the list of thousands that comes next. */
+  const written = async (changes: readonly Change[], key: string, urgency?: Urgency): Promise<void> => {
+    await db.write(changes, urgency);
+    const row = db.get(key);
+    if (row !== undefined) parsedRow(row);
   };
   return {
     list: async ({ after, ...range } = {}) =>
@@ -60,12 +66,12 @@ export function records<T>(db: Database, kind: Kind<T>): Records<T> {
       const row = db.get(keyOf(key));
       return row === undefined ? undefined : parsedRow(row);
     },
-    put: (key, value, urgency) => db.write([change(kind, keyOf(key), value)], urgency),
+    put: (key, value, urgency) => written([change(kind, keyOf(key), value)], keyOf(key), urgency),
     create: (make) =>
       db.serial(async () => {
         const id = nextId(db.get(counter)?.text) ?? 1;
         const value = make(id);
-        await db.write([{ type: 'put', key: counter, value: { v: 1, next: id + 1 } }, change(kind, keyOf(id), value)]);
+        await written([{ type: 'put', key: counter, value: { v: 1, next: id + 1 } }, change(kind, keyOf(id), value)], keyOf(id));
         return value;
       }),
     async delete(key) {

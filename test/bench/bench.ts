@@ -11,9 +11,9 @@ import { promisify } from 'node:util';
 import { type Contender, measured, syncedToDisk } from './contender.js';
 import { writeDocument } from './document.js';
 import { Figures, type Phase, phases } from './figures.js';
-import { jobsText } from './jobs-report.js';
+import { type JobsReport, jobsText } from './jobs-report.js';
 import { thisMachine, versionOf } from './machine.js';
-import { type JobFigures, measureJobs } from './many-jobs.js';
+import { measureJobs } from './many-jobs.js';
 import { peers } from './peers.js';
 import { benchRemote } from './remote.js';
 import { remoteText } from './remote-report.js';
@@ -21,6 +21,7 @@ import { reportText } from './report.js';
 import { ServiceContender } from './service.js';
 import { BenchSubject, type Contents, contentsOf } from './subject.js';
 import { verdicts } from './targets.js';
+import { measureTicks } from './ticks.js';
 import { versionsText } from './versions-report.js';
 
 const folder = process.env.BENCH_FOLDER ?? '/var/tmp/container-backup-bench';
@@ -196,12 +197,13 @@ async function jobsBench(): Promise<void> {
     ...(earlier === undefined ? [] : [1000, 2000].map((jobs) => [earlier, jobs] as const)),
     ...[1000, 2000, 10_000].map((jobs) => [here, jobs] as const),
   ];
-  const rows: { version: string; figures: JobFigures }[] = [];
+  const rows: JobsReport['rows'][number][] = [];
   for (const [checkout, jobs] of sizes) {
     const { stdout } = await run('git', ['-C', checkout, 'rev-parse', '--short', 'HEAD']);
     const figures = await measureJobs(checkout, work, jobs);
-    rows.push({ version: stdout.trim(), figures });
-    say(`${stdout.trim()}  ${JSON.stringify(figures)}`);
+    const ticks = checkout === here ? await measureTicks(work, jobs) : undefined;
+    rows.push({ version: stdout.trim(), figures, ...(ticks && { ticks }) });
+    say(`${stdout.trim()}  ${JSON.stringify({ ...figures, ...ticks })}`);
   }
   const [load = 0] = loadavg();
   await writeDocument(documentFile, { jobs: jobsText({ date: new Date(), machine: await thisMachine(folder), load, rows }) });

@@ -2,21 +2,22 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, readFile, rm } from 'node:fs/promises';
+import { Agent, get } from 'node:http';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { ApiClient } from '../support/api-client.js';
-import { serviceCommand } from '../support/service-command.js';
+import { nodeFlags, serviceCommand } from '../support/service-command.js';
+import { type Spread, samples, spread, timed } from './spread.js';
 
-/** One request after the other. */
-const samples = 300;
 /** While jobs are made that are not measured. */
 const atOnce = 16;
 
 export interface JobFigures {
   readonly jobs: number;
-  /** Milliseconds: median, and that of the slowest hundredth. */
-  readonly post: readonly [median: number, slowest: number];
-  readonly get: readonly [median: number, slowest: number];
+  readonly post: Spread;
+  readonly get: Spread;
+  /** The same of a server that does nothing, asked by the same client in the same way: what the machine and the client take. */
+  readonly nothing: Spread;
   /** Milliseconds. */
   readonly part: number;
   readonly list: number;
@@ -54,7 +55,7 @@ async function start(checkout: string, state: string): Promise<Started> {
   };
 }
 
-const job = (number: number) => ({
+export const job = (number: number) => ({
   job_name: `job-${number}`,
   container_id: `c-${number}`,
   type: 'lxc',
@@ -62,25 +63,38 @@ const job = (number: number) => ({
   at: { repeat: 'daily', start: (new Date().getHours() * 60 + 720) % 1440 },
 });
 
-async function timed(action: () => Promise<unknown>): Promise<number> {
-  const began = performance.now();
-  await action();
-  return performance.now() - began;
-}
-
-async function spread(action: (n: number) => Promise<unknown>): Promise<[number, number]> {
-  const times: number[] = [];
-  for (let n = 0; n < samples; n++) times.push(await timed(() => action(n)));
-  times.sort((a, b) => a - b);
-  return [times[Math.floor(samples / 2)] ?? 0, times[Math.floor(samples * 0.99)] ?? 0];
-}
-
 async function fill(client: ApiClient, jobs: number): Promise<void> {
   let next = 0;
   const lane = async () => {
     while (next < jobs) await client.call('POST', '/backup/', job(next++));
   };
   await Promise.all(Array.from({ length: atOnce }, lane));
+}
+
+/** One connection, and no more of a client than Node's own: `fetch` takes as long as the service does. */
+const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+
+function got(address: string, cookie = ''): Promise<void> {
+  return new Promise((resolve, reject) => {
+    get(address, { agent, headers: { cookie } }, (answer) => void answer.resume().on('end', resolve).on('error', reject)).on(
+      'error',
+      reject,
+    );
+  });
+}
+
+const emptyServer = `
+const server = require('node:http').createServer((_, answer) => answer.end('{}'));
+server.listen(0, '127.0.0.1', () => console.log(server.address().port));
+`;
+
+async function nothingDone(): Promise<Spread> {
+  const child = spawn(process.execPath, [...nodeFlags, '-e', emptyServer], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const [port] = await once(createInterface(child.stdout), 'line');
+  const figures = await spread(() => got(`http://127.0.0.1:${port}/`));
+  child.kill();
+  await once(child, 'exit');
+  return figures;
 }
 
 async function memoryOf(pid: number): Promise<number> {
@@ -102,9 +116,10 @@ async function measured(started: Started, jobs: number): Promise<Omit<JobFigures
   const { client, pid } = service;
   await fill(client, jobs - samples);
   const post = await spread((n) => client.call('POST', '/backup/', job(jobs + n)));
-  const get = await spread(() => client.call('GET', '/backup/1'));
+  const getOne = await spread(() => got(`${client.address}/api/v1/backup/1`, client.cookie));
+  const nothing = await nothingDone();
   const part = await timed(() => client.call('GET', '/backup/?limit=100'));
   const list = await timed(() => client.call('GET', '/backup/'));
   const full = await timed(() => client.call('GET', '/backup/?view=full'));
-  return { jobs, post, get, part, list, full, memory: await memoryOf(pid) };
+  return { jobs, post, get: getOne, nothing, part, list, full, memory: await memoryOf(pid) };
 }
