@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { ApiClient } from '../support/api-client.js';
 import { nodeFlags, serviceCommand } from '../support/service-command.js';
-import { type Spread, samples, spread, timed } from './spread.js';
+import { type Spread, samples, spread, spreadPair, timed } from './spread.js';
 
 /** While jobs are made that are not measured. */
 const atOnce = 16;
@@ -16,7 +16,7 @@ export interface JobFigures {
   readonly jobs: number;
   readonly post: Spread;
   readonly get: Spread;
-  /** The same of a server that does nothing, asked by the same client in the same way: what the machine and the client take. */
+  /** The same of a server that does nothing, asked in turns with it: what the machine and the client take. */
   readonly nothing: Spread;
   /** Milliseconds. */
   readonly part: number;
@@ -88,10 +88,11 @@ const server = require('node:http').createServer((_, answer) => answer.end('{}')
 server.listen(0, '127.0.0.1', () => console.log(server.address().port));
 `;
 
-async function nothingDone(): Promise<Spread> {
+/** A request of the service in turns with one of a server that does nothing. */
+async function besideNothing(request: () => Promise<void>): Promise<[Spread, Spread]> {
   const child = spawn(process.execPath, [...nodeFlags, '-e', emptyServer], { stdio: ['ignore', 'pipe', 'inherit'] });
   const [port] = await once(createInterface(child.stdout), 'line');
-  const figures = await spread(() => got(`http://127.0.0.1:${port}/`));
+  const figures = await spreadPair(request, () => got(`http://127.0.0.1:${port}/`));
   child.kill();
   await once(child, 'exit');
   return figures;
@@ -116,8 +117,7 @@ async function measured(started: Started, jobs: number): Promise<Omit<JobFigures
   const { client, pid } = service;
   await fill(client, jobs - samples);
   const post = await spread((n) => client.call('POST', '/backup/', job(jobs + n)));
-  const getOne = await spread(() => got(`${client.address}/api/v1/backup/1`, client.cookie));
-  const nothing = await nothingDone();
+  const [getOne, nothing] = await besideNothing(() => got(`${client.address}/api/v1/backup/1`, client.cookie));
   const part = await timed(() => client.call('GET', '/backup/?limit=100'));
   const list = await timed(() => client.call('GET', '/backup/'));
   const full = await timed(() => client.call('GET', '/backup/?view=full'));

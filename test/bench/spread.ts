@@ -1,11 +1,11 @@
-/** Times of one thing that is done again and again, one after the other. */
+/** Times of things that are done again and again, one after the other. */
 
 /** Milliseconds: median, and that of the slowest hundredth. */
 export type Spread = readonly [median: number, slowest: number];
 
 export const samples = 500;
 /** Before the first that counts: code that has just been loaded is slow. */
-const unmeasured = 100;
+const unmeasured = 200;
 
 /** @param prepare is not measured */
 export async function spread(action: (n: number) => Promise<unknown>, prepare?: (n: number) => Promise<unknown>): Promise<Spread> {
@@ -15,8 +15,19 @@ export async function spread(action: (n: number) => Promise<unknown>, prepare?: 
     const took = await timed(() => action(n));
     if (n >= unmeasured) times.push(took);
   }
+  return spreadOf(times);
+}
+
+/** Two things in turns: what the machine does meanwhile, it does to both. */
+export async function spreadPair(one: () => Promise<unknown>, other: () => Promise<unknown>): Promise<[Spread, Spread]> {
+  const others: number[] = [];
+  const ones = await spread(one, async () => others.push(await timed(other)));
+  return [ones, spreadOf(others.slice(unmeasured))];
+}
+
+function spreadOf(times: number[]): Spread {
   times.sort((a, b) => a - b);
-  return [times[Math.floor(samples / 2)] ?? 0, times[Math.floor(samples * 0.99)] ?? 0];
+  return [times[Math.floor(times.length / 2)] ?? 0, times[Math.floor(times.length * 0.99)] ?? 0];
 }
 
 /** Milliseconds. */
