@@ -1,6 +1,6 @@
 /** The service: configuration in, a listening API out. The only file with side effects of its own. */
 import { randomBytes } from 'node:crypto';
-import { chmod, mkdir, readFile, rm, stat, symlink } from 'node:fs/promises';
+import { chmod, mkdir, readFile, readlink, rm, stat, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createApi } from './api/index.js';
@@ -118,6 +118,7 @@ async function linkPackage(state: string): Promise<void> {
   const modules = join(state, 'plugins', 'node_modules');
   await mkdir(modules, { recursive: true });
   const link = join(modules, 'container-backup');
+  if ((await readlink(link).catch(() => '')) === packageFolder) return; // on a full disk it could not be made again
   await rm(link, { force: true });
   await symlink(packageFolder, link);
 }

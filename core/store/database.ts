@@ -4,9 +4,10 @@ import { Level } from './db.js';
 import { isNoSpace, stateErrorOf, wordsOf, writeError } from './failure.js';
 import type { Journal } from './journal.js';
 import { isWhole, isWholeJournal, renewJournal } from './keeping.js';
+import { openByJournal, openWithRoom, type ReadState } from './no-room.js';
 import { Reserve, reserveBytes } from './reserve.js';
 import { type Changed, type KeyRange, makeRow, type Row, type Rows, type Stamp } from './rows.js';
-import { levelFolder, type OpenedState, openState, type Places, remakeLevel, setAside } from './state.js';
+import { levelFolder, openState, type Places, remakeLevel, setAside } from './state.js';
 
 export type Change =
   | { readonly type: 'put'; readonly key: string; readonly value: unknown }
@@ -42,7 +43,10 @@ const compareEvery = 24 * 3_600_000;
 export async function openDatabase(places: Places): Promise<Database> {
   const reserve = new Reserve(places.folder, places.log);
   await reserve.makeRoom(); // LevelDB writes as it opens
-  const state = await openState(places);
+  const state = await openState(places).catch((error: unknown) => {
+    if (!isNoSpace(error)) throw error;
+    return openByJournal(places);
+  });
   await reserve.open();
   return new KeptDatabase(places, state, reserve);
 }
@@ -50,8 +54,9 @@ export async function openDatabase(places: Places): Promise<Database> {
 class KeptDatabase implements Database {
   readonly #rows: Rows;
   #stamp: Stamp;
-  /** undefined: it could not be opened again after a failed write. */
+  /** undefined: it could not be opened at a start without room, or again after a failed write. */
   #level: Level | undefined;
+  #isOpened: boolean;
   #journal: Journal;
   /** Texts that are read as if they were written; undefined ones are deleted. */
   readonly #late = new Map<string, Row | undefined>();
@@ -59,18 +64,21 @@ class KeptDatabase implements Database {
   #working: Promise<void> | undefined;
   #last: Promise<unknown> = Promise.resolve();
   #closed = false;
+  #told = '';
   #tend: NodeJS.Timeout | undefined;
   readonly #compare: NodeJS.Timeout;
 
   constructor(
     private readonly places: Places,
-    { rows, stamp, level, journal }: OpenedState,
+    { rows, stamp, level, journal }: ReadState,
     private readonly reserve: Reserve,
   ) {
     this.#rows = rows;
     this.#stamp = stamp;
     this.#level = level;
+    this.#isOpened = level !== undefined;
     this.#journal = journal;
+    if (!level) this.#tendLater();
     this.#compare = setInterval(() => this.#inTurn(() => this.#checkCopies()), compareEvery).unref();
   }
 
@@ -169,11 +177,23 @@ class KeptDatabase implements Database {
   /** Writes what waits for room, and makes the reserve again. */
   async #tendNow(): Promise<void> {
     const waited = this.#late.size;
-    await this.#commit([]).catch(() => undefined); // tried again
+    try {
+      await this.#opened();
+      await this.#commit([]);
+    } catch (error) {
+      this.#tell(error); // tried again
+    }
     if (waited > 0 && this.#late.size === 0) this.places.log('info', `what waited in memory is written: ${waited} rows`);
     const held = await this.reserve.hold();
     if (held) this.places.log('info', `there is room in ${this.places.folder} again`);
     if (!held || this.#late.size > 0) this.#tendLater();
+  }
+
+  /** Once, what is not told as a full disk already. */
+  #tell(error: unknown): void {
+    const words = wordsOf(error);
+    if (!isNoSpace(error) && words !== this.#told) this.places.log('error', `the database: ${words}`);
+    this.#told = words;
   }
 
   async #commit(writes: readonly Waiting[]): Promise<void> {
@@ -183,7 +203,7 @@ class KeptDatabase implements Database {
     const seq = this.#stamp.seq + 1;
     const changed: Changed = new Map([...texts].map(([key, text]) => [key, text === undefined ? undefined : makeRow(key, seq, text)]));
     const stamp = { id: this.#stamp.id, seq, digest: this.#rows.digestAfter(changed) };
-    const level = this.#level ?? (await this.#reopen());
+    const level = await this.#opened();
     const takeBack = await this.#journal.append(stamp, changed);
     try {
       await level.write(changed, stamp);
@@ -196,6 +216,16 @@ class KeptDatabase implements Database {
     this.#stamp = stamp;
     this.#late.clear();
     if (this.#journal.isLong()) await this.#renewJournal();
+  }
+
+  async #opened(): Promise<Level> {
+    if (this.#level) return this.#level;
+    if (this.#isOpened) return this.#reopen();
+    const { level, journal } = await openWithRoom(this.places, { rows: this.#rows, stamp: this.#stamp }, this.#journal);
+    this.#level = level;
+    this.#journal = journal;
+    this.#isOpened = true;
+    return level;
   }
 
   /** After a failed write LevelDB refuses every other one until it is opened anew, and then it may hold that write. */
@@ -235,7 +265,7 @@ class KeptDatabase implements Database {
 
   async #checkCopies(): Promise<void> {
     await this.#commit([]); // what waits in memory is not damage
-    const level = this.#level ?? (await this.#reopen());
+    const level = await this.#opened();
     const state = { rows: this.#rows, stamp: this.#stamp };
     if (!(await isWhole(level, state))) await this.#reopen();
     if (await isWholeJournal(this.#journal, state)) return;

@@ -7,7 +7,7 @@ import type { StateReport } from './verdict.js';
 export class StateError extends Error {
   override readonly name = 'StateError';
   constructor(
-    readonly code: 'in_use' | 'read_only',
+    readonly code: 'in_use' | 'read_only' | 'no_space',
     message: string,
   ) {
     super(message);

@@ -22,6 +22,7 @@ export class Reserve {
 
   /** Before the state is opened on a disk that is all but full: gives the room back that an earlier start kept. */
   async makeRoom(): Promise<void> {
+    await rm(`${this.#file}.new`, { force: true }); // a crash left it
     if ((await freeBytes(this.folder)) > spareBytes) return;
     this.#held = (await stat(this.#file).catch(() => undefined)) !== undefined;
     await this.release();
