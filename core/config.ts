@@ -53,7 +53,7 @@ const paths: readonly string[] = [
 function writtenValue(key: string, written: readonly string[]): unknown {
   if (key === 'share') return Object.fromEntries(written.map(shareOf));
   const last = written.at(-1) ?? '';
-  if (['new_base_ratio', 'verify_days', 'undo_hours', 'stall_seconds'].includes(key)) return Number(last);
+  if (['new_base_ratio', 'verify_days', 'undo_hours', 'stall_seconds', 'compare_hours'].includes(key)) return Number(last);
   // An empty one must not become the current folder; the schema refuses it.
   return paths.includes(key) && last !== '' ? resolve(last) : last;
 }

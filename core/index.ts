@@ -56,7 +56,7 @@ export async function startService(config: Config): Promise<Service> {
 }
 
 async function startWhole(config: Config, log: PluginLog, tls: Tls | undefined): Promise<Service> {
-  const store = await openStore(config.state, { log });
+  const store = await openStore(config.state, { log, compareEvery: config.compare_hours * 3_600_000 });
   await rm(join(config.state, 'work'), { recursive: true, force: true }); // of runs that a crash ended; only once the state is ours
   const closing = new AbortController();
   const opened: { close(): Promise<void> }[] = [store];

@@ -1,3 +1,4 @@
+import { dirname } from 'node:path';
 import { type Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { anySignal, PluginError } from '../contract/index.js';
@@ -48,7 +49,7 @@ function intoChild(stdin: Writable): Writable {
 /** Feeds the stored bytes to a child and checks its exit code, the byte count and the hash; only then is it done. */
 async function fed(
   child: ReturnType<typeof archiveChild>,
-  name: string,
+  { name, room }: { readonly name: string; readonly room: string },
   file: StoredFile,
   stored: Readable,
   signal: AbortSignal,
@@ -76,8 +77,7 @@ async function fed(
   if (broken !== undefined) throw broken;
   if (end.status === 'rejected') throw end.reason;
   if (end.value !== 0) {
-    if (outOfSpace())
-      throw new PluginError('no_space', `there is no space to extract ${file.path}: free some where containers and volumes lie`);
+    if (outOfSpace()) throw new PluginError('no_space', `there is no space to extract ${file.path}: free some ${room}`);
     checkStored(meter, file);
     throw new PluginError('failed', `${file.path} is whole and could not be extracted: ${said.trim().slice(0, 500)}`);
   }
@@ -109,11 +109,12 @@ export function extractLevel(
     ],
     ['pipe', 'ignore', 'pipe'],
   );
-  return fed(child, 'tar', archive, stored, signal);
+  return fed(child, { name: 'tar', room: 'where containers and volumes lie' }, archive, stored, signal);
 }
 
 /** Unpacks a zstd file (a snapshot of tar's) onto this machine. */
 export async function unpackFile(file: StoredFile, path: string, stored: Readable, signal: AbortSignal): Promise<void> {
-  const child = archiveChild('zstd', ['-d', '-q', '-f', '-o', path], ['pipe', 'ignore', 'pipe']);
-  await fed(child, 'zstd', file, stored, signal);
+  // Without --no-sparse zstd does not say that the disk is full when that shows at the file's end.
+  const child = archiveChild('zstd', ['-d', '-q', '-f', '--no-sparse', '-o', path], ['pipe', 'ignore', 'pipe']);
+  await fed(child, { name: 'zstd', room: `in ${dirname(path)}` }, file, stored, signal);
 }

@@ -3,11 +3,11 @@
 import { Level } from './db.js';
 import { isNoSpace, stateErrorOf, wordsOf, writeError } from './failure.js';
 import type { Journal } from './journal.js';
-import { isWhole, isWholeJournal, renewJournal } from './keeping.js';
+import { isWholeJournal, renewJournal } from './keeping.js';
 import { openByJournal, openWithRoom, type ReadState } from './no-room.js';
 import { Reserve, reserveBytes } from './reserve.js';
 import { type Changed, type KeyRange, makeRow, type Row, type Rows, type Stamp } from './rows.js';
-import { levelFolder, openState, type Places, remakeLevel, setAside } from './state.js';
+import { levelFolder, openState, type Places, remakeLevel, setAside, unlessMissing } from './state.js';
 
 export type Change =
   | { readonly type: 'put'; readonly key: string; readonly value: unknown }
@@ -37,10 +37,14 @@ interface Waiting {
 
 /** While something waits for room. */
 const tendEvery = 5_000;
-const compareEvery = 24 * 3_600_000;
+
+export interface Keeping extends Places {
+  /** Milliseconds from one comparison of both copies to the next. */
+  readonly compareEvery: number;
+}
 
 /** @throws StateError, StateDamaged */
-export async function openDatabase(places: Places): Promise<Database> {
+export async function openDatabase(places: Keeping): Promise<Database> {
   const reserve = new Reserve(places.folder, places.log);
   await reserve.makeRoom(); // LevelDB writes as it opens
   const state = await openState(places).catch((error: unknown) => {
@@ -66,10 +70,10 @@ class KeptDatabase implements Database {
   #closed = false;
   #told = '';
   #tend: NodeJS.Timeout | undefined;
-  readonly #compare: NodeJS.Timeout;
+  #compare: NodeJS.Timeout | undefined;
 
   constructor(
-    private readonly places: Places,
+    private readonly places: Keeping,
     { rows, stamp, level, journal }: ReadState,
     private readonly reserve: Reserve,
   ) {
@@ -79,7 +83,7 @@ class KeptDatabase implements Database {
     this.#isOpened = level !== undefined;
     this.#journal = journal;
     if (!level) this.#tendLater();
-    this.#compare = setInterval(() => this.#inTurn(() => this.#checkCopies()), compareEvery).unref();
+    this.#compareLater();
   }
 
   get(key: string): Row | undefined {
@@ -108,7 +112,7 @@ class KeptDatabase implements Database {
 
   async close(): Promise<void> {
     this.#closed = true;
-    clearInterval(this.#compare);
+    clearTimeout(this.#compare);
     clearTimeout(this.#tend);
     await this.#working;
     if (this.#late.size > 0) await this.#commit([]).catch((error) => this.places.log('error', `results are lost: ${wordsOf(error)}`));
@@ -239,8 +243,9 @@ class KeptDatabase implements Database {
       const level = await Level.open(levelFolder(folder));
       const copy = await level.read();
       if (copy.whole && copy.stamp?.id === state.stamp.id) {
-        if (copy.stamp.seq !== state.stamp.seq || copy.stamp.digest !== state.stamp.digest)
-          await level.write(state.rows.differencesFrom(copy.rows), state.stamp);
+        const lacked = state.stamp.seq - copy.stamp.seq; // below 0: it holds the write that failed
+        if (lacked !== 0 || copy.stamp.digest !== state.stamp.digest) await level.write(state.rows.differencesFrom(copy.rows), state.stamp);
+        if (lacked > 0) log('warn', `the database lacked the last ${lacked} writes; they were given back from memory`);
         this.#level = level;
         return level;
       }
@@ -249,7 +254,7 @@ class KeptDatabase implements Database {
       if (isNoSpace(error) || stateErrorOf(folder, error)) throw error;
     }
     const { level, aside } = await remakeLevel(folder, state);
-    log('warn', `the database is damaged; it is made anew from memory, what was there is kept as ${aside}`);
+    log('warn', `the database is damaged; it is made anew from memory${keptAs(aside)}`);
     this.#level = level;
     return level;
   }
@@ -263,17 +268,29 @@ class KeptDatabase implements Database {
     }
   }
 
+  #compareLater(): void {
+    if (this.#closed) return;
+    const compare = () => this.#inTurn(() => this.#checkCopies().finally(() => this.#compareLater()));
+    this.#compare = setTimeout(compare, this.places.compareEvery).unref();
+  }
+
+  /** Reads both from the disk. What LevelDB holds in memory would hide a damaged file, so that it is opened anew, which needs room. */
   async #checkCopies(): Promise<void> {
+    if (!(await this.reserve.hold())) return;
     await this.#commit([]); // what waits in memory is not damage
-    const level = await this.#opened();
+    await (this.#isOpened ? this.#reopen() : this.#opened());
+    const { folder, log } = this.places;
     const state = { rows: this.#rows, stamp: this.#stamp };
-    if (!(await isWhole(level, state))) await this.#reopen();
-    if (await isWholeJournal(this.#journal, state)) return;
-    const aside = await setAside(this.#journal.file, 'damaged');
-    this.places.log('warn', `the journal is damaged; it is made anew from memory, what was there is kept as ${aside}`);
-    this.#journal = await renewJournal(this.places.folder, this.#journal, state);
+    if (!(await isWholeJournal(this.#journal, state))) {
+      const aside = await setAside(this.#journal.file, 'damaged').catch(unlessMissing);
+      this.#journal = await renewJournal(folder, this.#journal, state);
+      log('warn', `the journal is damaged; it is made anew from memory${keptAs(aside)}`);
+    }
+    log('debug', 'both copies of the state were compared');
   }
 }
+
+const keptAs = (aside: string | undefined): string => (aside === undefined ? '' : `, what was there is kept as ${aside}`);
 
 const urgent = (writes: readonly Waiting[]): Waiting[] => writes.filter(({ urgency }) => urgency !== 'plain');
 

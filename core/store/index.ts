@@ -4,7 +4,7 @@ import { mkdir } from 'node:fs/promises';
 import type { PluginLog } from '../contract/index.js';
 import type { BackupSpec, JobRecords, LeaseRecords, RestoreSpec } from '../jobs/job.js';
 import type { Vault } from '../secrets.js';
-import { type Database, openDatabase } from './database.js';
+import { type Database, type Keeping, openDatabase } from './database.js';
 import { stateErrorOf } from './failure.js';
 import { jobRecords, leaseRecords } from './jobs.js';
 import { openKey } from './key.js';
@@ -33,10 +33,18 @@ export interface Store {
   close(): Promise<void>;
 }
 
+export interface StoreOptions {
+  readonly log?: PluginLog;
+  /** Milliseconds from one comparison of both copies to the next; a day without. */
+  readonly compareEvery?: number;
+}
+
+const day = 86_400_000;
+
 /** @throws StateError when the folder is in use or cannot be written
  *  @throws StateDamaged when what was acknowledged is not all there any more */
-export async function openStore(stateFolder: string, { log = () => undefined }: { readonly log?: PluginLog } = {}): Promise<Store> {
-  const db = await openFolder(stateFolder, log);
+export async function openStore(stateFolder: string, { log = () => undefined, compareEvery = day }: StoreOptions = {}): Promise<Store> {
+  const db = await openFolder({ folder: stateFolder, log, compareEvery });
   try {
     const store = storeOf(db, await openKey(stateFolder, db, log));
     for (const { id, spec, lost } of await store.targets.list())
@@ -63,10 +71,11 @@ function storeOf(db: Database, vault: Vault): Store {
   };
 }
 
-async function openFolder(folder: string, log: PluginLog): Promise<Database> {
+async function openFolder(keeping: Keeping): Promise<Database> {
+  const { folder } = keeping;
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    return await openDatabase({ folder, log });
+    return await openDatabase(keeping);
   } catch (error) {
     throw stateErrorOf(folder, error) ?? error;
   }

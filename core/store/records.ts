@@ -36,10 +36,6 @@ export function upgraded<T>(kind: Kind<T>, stored: unknown): T {
   return kind.read(fields);
 }
 
-function change<T>(kind: Kind<T>, key: string, value: T): Change {
-  return { type: 'put', key, value: { v: kind.version, ...kind.write(value) } };
-}
-
 export function records<T>(db: Database, kind: Kind<T>): Records<T> {
   // Padded so that key order is number order.
   const keyOf = (key: number | string) => `${kind.name}/${typeof key === 'number' ? String(key).padStart(12, '0') : key}`;
@@ -53,11 +49,14 @@ export function records<T>(db: Database, kind: Kind<T>): Records<T> {
     values.set(row.key, { row, value });
     return value;
   };
-  /** Now rather than in the list of thousands that comes next. */
-  const written = async (changes: readonly Change[], key: string, urgency?: Urgency): Promise<void> => {
-    await db.write(changes, urgency);
+  /** Parsed before it is written: a list of thousands costs nothing then, and what could not be read is never kept. */
+  const write = async (key: string, value: T, { more = [], urgency }: { more?: readonly Change[]; urgency?: Urgency } = {}) => {
+    const stored = { v: kind.version, ...kind.write(value) };
+    const text = JSON.stringify(stored);
+    const read = upgraded(kind, JSON.parse(text));
+    await db.write([...more, { type: 'put', key, value: stored }], urgency);
     const row = db.get(key);
-    if (row !== undefined) parsedRow(row);
+    if (row?.text === text) values.set(key, { row, value: read });
   };
   return {
     list: async ({ after, ...range } = {}) =>
@@ -66,12 +65,12 @@ export function records<T>(db: Database, kind: Kind<T>): Records<T> {
       const row = db.get(keyOf(key));
       return row === undefined ? undefined : parsedRow(row);
     },
-    put: (key, value, urgency) => written([change(kind, keyOf(key), value)], keyOf(key), urgency),
+    put: (key, value, urgency) => write(keyOf(key), value, { ...(urgency && { urgency }) }),
     create: (make) =>
       db.serial(async () => {
         const id = nextId(db.get(counter)?.text) ?? 1;
         const value = make(id);
-        await written([{ type: 'put', key: counter, value: { v: 1, next: id + 1 } }, change(kind, keyOf(id), value)], keyOf(id));
+        await write(keyOf(id), value, { more: [{ type: 'put', key: counter, value: { v: 1, next: id + 1 } }] });
         return value;
       }),
     async delete(key) {

@@ -221,7 +221,7 @@ async function healJournal({ folder, log }: Places, state: State, { found }: Loo
   return journal;
 }
 
-function unlessMissing(error: unknown): undefined {
+export function unlessMissing(error: unknown): undefined {
   if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error;
   return undefined;
 }

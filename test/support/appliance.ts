@@ -27,11 +27,11 @@ type Owner = Pick<Test, 'teardown'>;
 export async function makeAppliance(t: Owner, o: Partial<ServiceOptions> & { readonly dockerd?: Dockerd } = {}): Promise<Appliance> {
   const folder = await mkdtemp(join(tmpdir(), 'appliance-'));
   const lxcPath = await makeLxcPath();
-  const share = join(folder, 'share');
+  const share = o.shares?.test ?? join(folder, 'share');
   const names = new Set<string>();
-  await mkdir(share);
+  await mkdir(share, { recursive: true });
   const options = { quiet: true, shares: { test: share }, lxcPath, ...(o.dockerd && { dockerSocket: o.dockerd.socket }), ...o };
-  let stateFolder = join(folder, 'state');
+  let stateFolder = o.stateFolder ?? join(folder, 'state');
   let service = await DemoService.start({ ...options, stateFolder });
   t.teardown(async () => {
     await service[Symbol.asyncDispose]();

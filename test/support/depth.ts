@@ -32,12 +32,16 @@ export interface HostilePoints {
   readonly openings: number;
 }
 
-/** Bits of each file, levels of a full disk, kills and power cuts of a process that writes. */
+/** Bits of each file, kills and power cuts of a process that writes; levels of a full disk under the store, and under a service that
+ *  backs up, for the state, the share and both; kills and power cuts of the whole service. */
 export interface StatePoints {
   readonly bits: number;
   readonly levels: number;
   readonly kills: number;
   readonly cuts: number;
+  readonly serviceLevels: number;
+  readonly serviceKills: number;
+  readonly serviceCuts: number;
 }
 
 /** Households of each engine, and steps of each walk. */
@@ -134,11 +138,11 @@ export const campaigns = {
     whole: { everyCell: true },
   }),
   state: campaign<StatePoints>({
-    suites: ['system/state/acknowledged', 'system/state/damage', 'system/state/full'],
+    suites: ['system/state/acknowledged', 'system/state/damage', 'system/state/full', 'system/state/full-levels', 'system/state/service'],
     about:
-      'every file of the state folder is deleted, emptied, halved, cut, swapped, made read-only, or has a bit flipped; its disk is full; who writes to it is killed or loses the power',
-    short: { bits: 4, levels: 4, kills: 4, cuts: 3 },
-    whole: { bits: 200, levels: 20, kills: 200, cuts: 100 },
+      'every file of the state folder is deleted, emptied, halved, cut, swapped, made read-only, or has a bit flipped; its disk, the share or both are full; who writes to it, or the whole service, is killed or loses the power',
+    short: { bits: 4, levels: 4, kills: 4, cuts: 3, serviceLevels: 2, serviceKills: 3, serviceCuts: 2 },
+    whole: { bits: 200, levels: 20, kills: 200, cuts: 100, serviceLevels: 20, serviceKills: 60, serviceCuts: 30 },
   }),
   large: campaign<{ readonly mebibytes: number; readonly remoteMebibytes: number }>({
     suites: ['system/memory', 'system/remote-memory', 'targets/local', 'targets/smb', 'targets/sftp', 'targets/rsync'],

@@ -1,13 +1,11 @@
 /** The disk of the state is full: what is there is read, what must be written is, the rest is refused with words, and all goes on
  *  by itself when there is room. */
-import { randomUUID } from 'node:crypto';
-import { cp, mkdir, mkdtemp, readdir, rm, statfs } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import t, { type Test } from 'tap';
+import t from 'tap';
 import { PluginError } from '../../../core/contract/index.js';
 import { openStore, type Store } from '../../../core/store/index.js';
-import { childOutput } from '../../../plugins/shared/child.js';
 import { notSoon } from '../../support/api-client.js';
 import { DemoService } from '../../support/demo-client.js';
 import { pointsOf } from '../../support/depth.js';
@@ -15,49 +13,7 @@ import { destroyLxc, makeLxcContainer, makeLxcPath, startLxc } from '../../suppo
 import { until } from '../python-container.js';
 import { startProcess } from '../service-process.js';
 import { backupNamed, contentsOf, outcomeOf } from './bed.js';
-
-interface Disk {
-  readonly folder: string;
-  /** Leaves so many bytes free. */
-  fill(bytes: number): Promise<void>;
-  empty(): Promise<void>;
-}
-
-/** tmpfs, or ext4 on a loop device, which finds out that it is full when it allocates. */
-async function smallDisk(t: Test, kind: 'tmpfs' | 'ext4' = 'tmpfs'): Promise<Disk> {
-  const place = await mkdtemp(join(tmpdir(), 'full-'));
-  const folder = join(place, 'disk');
-  await mkdir(folder);
-  if (kind === 'tmpfs') await childOutput('mount', ['-t', 'tmpfs', '-o', 'size=64m', 'none', folder]);
-  else {
-    await childOutput('truncate', ['-s', '64M', `${place}/image`]);
-    await childOutput('mkfs.ext4', ['-q', '-F', '-m', '0', `${place}/image`]);
-    await childOutput('mount', ['-o', 'loop', `${place}/image`, folder]);
-  }
-  t.teardown(async () => {
-    await childOutput('umount', ['-l', folder]);
-    await rm(place, { recursive: true });
-  });
-  return {
-    folder,
-    async fill(bytes) {
-      const { bavail, bsize } = await statfs(folder);
-      // ext4 takes blocks of its own for a large file: what it then refuses is filled in smaller ones.
-      let left = bavail * bsize - bytes;
-      for (let size = left; size >= bsize; size = Math.min(left, size)) {
-        const took = await childOutput('fallocate', ['-l', String(size), join(folder, `ballast-${randomUUID()}`)]).then(
-          () => true,
-          () => false,
-        );
-        if (took) left -= size;
-        else size = Math.floor(size / 2);
-      }
-    },
-    async empty() {
-      for (const name of await readdir(folder)) if (name.startsWith('ballast')) await rm(join(folder, name));
-    },
-  };
-}
+import { smallDisk } from './small-disk.js';
 
 const isNoSpace = (error: unknown): boolean =>
   error instanceof PluginError && error.code === 'no_space' && /no room in \S+: \d+ bytes are free and \d+ are needed/.test(error.message);

@@ -1,0 +1,148 @@
+/** The whole service is killed, or its disk loses the power, while jobs are made, edited, deleted and run, old runs are removed and
+ *  users log in: what was acknowledged is there, each listed run is whole, and jobs go on. */
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import t, { type Test } from 'tap';
+import { ApiClient, notSoon, part } from '../../support/api-client.js';
+import { type Appliance, makeAppliance } from '../../support/appliance.js';
+import type { DemoService } from '../../support/demo-client.js';
+import { pointsOf } from '../../support/depth.js';
+import { lxc } from '../../support/lxc.js';
+import { type CutFileSystem, cutFileSystem } from '../../support/power-cut.js';
+import { Ledger } from '../crash-ledger.js';
+import { seededRandom } from '../crash-random.js';
+import { checkRecord, listedRuns, runNames } from '../crash-record.js';
+
+const { serviceKills, serviceCuts } = pointsOf('state');
+const random = seededRandom();
+t.comment(`TEST_SEED=${random.seed}`);
+/** Within this time after its first request the service is hit: a run takes about a second. */
+const withinMs = 2_000;
+
+const body = (name: string) => ({
+  ...{ job_name: name, container_id: 'web', type: 'lxc', dest: { target: 'local', path: '/test/s' }, at: notSoon() },
+  ...{ features: ['compress', 'pause'], retention: 2 },
+});
+
+/** What clients were told, beside what the ledger keeps. */
+class Told {
+  /** Of the job that is edited: what it may be now. */
+  retention: number[] = [2];
+  /** Of the last session. */
+  cookie = '';
+  /** The last run that was seen to have ended well. */
+  run = '';
+  runs = 0;
+  logins = 0;
+  edits = 0;
+
+  constructor(
+    readonly job: number,
+    readonly edited: number,
+    private readonly data: string,
+  ) {}
+
+  /** Keeps asking until the service does not answer any more. */
+  async ask(service: DemoService): Promise<void> {
+    await Promise.all([this.#edit(service), this.#logIn(service), this.#run(service)].map((lane) => lane.catch(() => undefined)));
+  }
+
+  async #edit(service: DemoService): Promise<never> {
+    for (;;) {
+      const next = 2 + ((this.retention.at(-1) ?? 2) % 90);
+      this.retention.push(next); // until it is answered, both are right
+      await service.call('PUT', `/backup/${this.edited}`, { retention: next });
+      this.retention = [next];
+      this.edits++;
+    }
+  }
+
+  async #logIn({ address }: DemoService): Promise<never> {
+    for (;;) {
+      const client = new ApiClient(address);
+      await client.logIn();
+      this.cookie = client.cookie;
+      this.logins++;
+      await sleep(50);
+    }
+  }
+
+  async #run(service: DemoService): Promise<never> {
+    for (;;) {
+      await writeFile(this.data, `${Math.random()}\n`.repeat(5000));
+      this.run = String((await service.backUp(this.job)).run);
+      this.runs++;
+    }
+  }
+
+  async problems(service: DemoService): Promise<string[]> {
+    const found: string[] = [];
+    const retention = Number(part(await service.call('GET', `/backup/${this.edited}`), 'retention'));
+    if (!this.retention.includes(retention)) found.push(`retention is ${retention}, not one of ${this.retention}`);
+    else this.retention = [retention];
+    const asked = await fetch(`${service.address}/api/v1/backup/`, { headers: { cookie: this.cookie } });
+    if (this.cookie !== '' && asked.status !== 200) found.push(`the last session is answered ${asked.status}`);
+    if (this.run !== '' && !runNames(await listedRuns(service, this.job)).includes(this.run)) found.push(`${this.run} is not listed`);
+    return found;
+  }
+}
+
+interface Bed {
+  readonly a: Appliance;
+  readonly disk: CutFileSystem;
+  readonly told: Told;
+  readonly ledger: Ledger;
+}
+
+async function makeBed(t: Test): Promise<Bed> {
+  const place = await mkdtemp(join(tmpdir(), 'service-'));
+  t.teardown(() => rm(place, { recursive: true, force: true }));
+  const disk = await cutFileSystem(t, place);
+  await mkdir(join(disk.folder, 'share'));
+  const shares = { test: join(disk.folder, 'share') };
+  const a = await makeAppliance(t, { stateFolder: join(disk.folder, 'state'), shares });
+  await a.lxc('web');
+  const job = await a.service.create('backup', body('web'));
+  const edited = await a.service.create('backup', { ...body('edited'), disable: true });
+  const told = new Told(job, edited, join(a.lxcPath, 'web/volumes/data/file'));
+  return { a, disk, told, ledger: new Ledger('web') };
+}
+
+/** Hits the service in the middle of all that, and starts it again. */
+async function round({ a, told, ledger }: Bed, afterMs: number, hit: (service: DemoService) => Promise<void>): Promise<string[]> {
+  const { service } = a;
+  const writing = ledger.write(service);
+  const asking = told.ask(service);
+  await sleep(afterMs);
+  await hit(service);
+  await Promise.all([writing.end(), asking]);
+  await a.restart();
+  const problems = [...(await ledger.problems(a.service)), ...(await told.problems(a.service))];
+  problems.push(...(await checkRecord(a.service, told.job, join(a.share, 's/container-backup@web'))).problems);
+  if ((await lxc('info', a.lxcPath, 'web', '-sH')) !== 'RUNNING') problems.push('the container does not run');
+  await a.service.settled('backup', told.job);
+  told.run = String((await a.service.backUp(told.job)).run);
+  return problems;
+}
+
+async function rounds(t: Test, count: number, what: string, hit: (bed: Bed, service: DemoService) => Promise<void>): Promise<void> {
+  const bed = await makeBed(t);
+  for (const [n, share] of random.spread(count).entries()) {
+    const afterMs = Math.round(share * withinMs);
+    t.same(await round(bed, afterMs, (service) => hit(bed, service)), [], `${what} ${n + 1} after ${afterMs} ms`);
+  }
+  const { ledger, told } = bed;
+  t.comment(
+    `${ledger.acknowledged} creations, ${ledger.deletions} deletions, ${told.edits} edits, ${told.logins} logins, ${told.runs} runs were acknowledged`,
+  );
+}
+
+t.test('a service that is killed in the middle of everything loses nothing that it acknowledged', (t) =>
+  rounds(t, serviceKills, 'kill', (_, service) => service.kill()),
+);
+
+t.test('a power cut in the middle of everything loses nothing that was acknowledged', (t) =>
+  rounds(t, serviceCuts, 'cut', ({ disk }, service) => disk.cut(() => service.kill())),
+);
