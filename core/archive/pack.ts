@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { type FileHandle, writeFile } from 'node:fs/promises';
-import { basename } from 'node:path';
+import { basename, dirname } from 'node:path';
 import type { Readable } from 'node:stream';
 import { anySignal, PluginError, type Source } from '../contract/index.js';
 import { checkedOutput, childExit } from './child.js';
@@ -185,6 +185,8 @@ class TarRun {
     const tolerated = problems.length === 0 && (code === 0 || (excused && code <= 2));
     if (!tolerated) {
       const said = problems.join('; ') || `exit code ${code}`;
+      if (/No space left on device|Disk quota exceeded/.test(said))
+        throw new PluginError('no_space', `there is no room for the work files of a run (${said}): free some in ${dirname(plan.snapshot)}`);
       throw new PluginError('failed', `reading ${plan.source.name} (${plan.source.path}) failed: ${said}`);
     }
     if (plan.source.kind === 'folder') await setReference(plan.snapshot, plan.reference);

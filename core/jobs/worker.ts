@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdir, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { parentPort, workerData } from 'node:worker_threads';
 import { PluginError } from '../contract/index.js';
 import { createLog } from '../log.js';
@@ -63,13 +63,19 @@ async function placeOpening({ remote, environment }: RunOrder): Promise<PlaceOpe
   return { signal: stop.signal, log, remote: record, bandwidth, found, ...(connections !== undefined && { connections }) };
 }
 
+/** Not `recursive`: Node tells a full disk as ENOENT then. */
+function unlessThere(error: unknown): void {
+  if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
+}
+
 async function backup(order: RunOrder, spec: BackupSpec, plugins: Plugins): Promise<Result> {
   const opening = { signal: stop.signal, log };
   const { environment: env, id, newBase = false, confirmed = [], rivals = [], takeOver } = order;
   await using runtime = await plugins.openRuntime(spec.type, env.runtimes[spec.type] ?? {}, opening);
   await using target = await openPlace(plugins, env, spec.dest, await placeOpening(order));
   const workFolder = join(env.stateFolder, 'work', `backup-${id}-${randomBytes(4).toString('hex')}`);
-  await mkdir(workFolder, { recursive: true, mode: 0o700 });
+  await mkdir(dirname(workFolder), { mode: 0o700 }).catch(unlessThere);
+  await mkdir(workFolder, { mode: 0o700 });
   try {
     const lease = () => holdLease(desk, spec.type, spec.container_id);
     const progress = (value: number) => post({ type: 'progress', progress: value });

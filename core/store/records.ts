@@ -36,6 +36,13 @@ export function upgraded<T>(kind: Kind<T>, stored: unknown): T {
   return kind.read(fields);
 }
 
+/** Parsed before it is written: a list of thousands costs nothing then, and what could not be read is never kept. */
+function storable<T>(kind: Kind<T>, value: T): { readonly stored: Fields; readonly text: string; readonly read: T } {
+  const stored = { v: kind.version, ...kind.write(value) };
+  const text = JSON.stringify(stored);
+  return { stored, text, read: upgraded(kind, JSON.parse(text)) };
+}
+
 export function records<T>(db: Database, kind: Kind<T>): Records<T> {
   // Padded so that key order is number order.
   const keyOf = (key: number | string) => `${kind.name}/${typeof key === 'number' ? String(key).padStart(12, '0') : key}`;
@@ -49,11 +56,8 @@ export function records<T>(db: Database, kind: Kind<T>): Records<T> {
     values.set(row.key, { row, value });
     return value;
   };
-  /** Parsed before it is written: a list of thousands costs nothing then, and what could not be read is never kept. */
   const write = async (key: string, value: T, { more = [], urgency }: { more?: readonly Change[]; urgency?: Urgency } = {}) => {
-    const stored = { v: kind.version, ...kind.write(value) };
-    const text = JSON.stringify(stored);
-    const read = upgraded(kind, JSON.parse(text));
+    const { stored, text, read } = storable(kind, value);
     await db.write([...more, { type: 'put', key, value: stored }], urgency);
     const row = db.get(key);
     if (row?.text === text) values.set(key, { row, value: read });
