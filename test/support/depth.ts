@@ -166,3 +166,7 @@ export function pointsOf<Name extends CampaignName>(name: Name): Campaigns[Name]
 /** TEST_SEED, if it is set; else a fixed one, and another one at each run of a campaign. A suite prints it. */
 export const seed: number =
   Number(process.env.TEST_SEED) || (process.env.TEST_CAMPAIGN === undefined ? 20_261_129 : Date.now() % 1_000_000_007);
+
+/** POINT='^cut (8[3-9]|9)' takes only the points that are called so, where a suite names its points. */
+const named = new RegExp(process.env.POINT ?? '');
+export const isWanted = (point: string): boolean => named.test(point);

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import { childOutput, childResult } from '../../plugins/shared/child.js';
-import { pointsOf, seed } from '../support/depth.js';
+import { isWanted, pointsOf, seed } from '../support/depth.js';
 import { differences, type Snapshot, snapshotOf } from '../support/fidelity.js';
 import { flagsIn } from '../support/inode-flags.js';
 import { type CutFileSystem, cutFileSystem, type DiskKind } from '../support/power-cut.js';
@@ -180,8 +180,6 @@ async function attempt(t: Test, b: Bed, ends: Ends, o: Attempt): Promise<void> {
 /** The stick was put in anew. */
 const withoutMount = (trees: Trees): Trees => new Map([...trees].filter(([name]) => !name.startsWith('data/usb')));
 
-/** POINT='^undo, killed at rename' takes only the points that are called so. */
-const wanted = new RegExp(process.env.POINT ?? '');
 const nameOf = ({ what, cut, call, n }: Attempt): string => `${what}, ${cut ? 'power cut' : 'killed'} at ${call} ${n}`;
 
 /** Tried always: a first journal is half written, folders are made above a place, an undo removes those that it has emptied. */
@@ -204,7 +202,7 @@ for (const kind of ['xfs', 'btrfs'] as const) {
     for (const what of ['commit', 'undo'] as const) {
       const all = await attemptsOf(b, what, false);
       const stride = Math.ceil(all.length / points.others);
-      const chosen = all.filter((one, n) => n % stride === seed % stride && wanted.test(nameOf(one)));
+      const chosen = all.filter((one, n) => n % stride === seed % stride && isWanted(nameOf(one)));
       t.ok(all.length > 100, `${what}: ${chosen.length} of ${all.length} points`);
       for (const [n, one] of chosen.entries()) {
         const cut = kind === 'xfs' && n % 2 === 1; // btrfs cannot be shut down
@@ -225,7 +223,7 @@ for (const cut of [false, true]) {
       const all = await attemptsOf(first, what, cut);
       const stride = cut ? points.cutStride : points.stride;
       const isChosen = (one: Attempt, n: number) => n % stride === seed % stride || always.test(nameOf(one));
-      const chosen = all.filter((one, n) => isChosen(one, n) && wanted.test(nameOf(one)));
+      const chosen = all.filter((one, n) => isChosen(one, n) && isWanted(nameOf(one)));
       t.ok(all.length > 100, `${what}: ${chosen.length} of ${all.length} points`);
       const left = chosen.values(); // each disk takes the next one
       await Promise.all(
@@ -246,7 +244,7 @@ t.test('a kill while what is immutable is being renamed loses none of its flags'
     const all = await unlockedRenames(b, what);
     if (what === 'commit') await run(b, 'undo');
     await emptyBed(b);
-    const chosen = all.filter((one, n) => n % Math.min(points.stride, 3) === 0 && wanted.test(nameOf({ ...one, what, cut: false })));
+    const chosen = all.filter((one, n) => n % Math.min(points.stride, 3) === 0 && isWanted(nameOf({ ...one, what, cut: false })));
     t.ok(all.length > 1, `${what}: ${chosen.length} of ${all.length} renames`);
     for (const one of chosen) await attempt(t, b, ends, { ...one, what, cut: false });
   }
