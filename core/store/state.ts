@@ -148,7 +148,12 @@ async function copyLevel(folder: string): Promise<string | undefined> {
   const path = `${levelFolder(folder)}.before`;
   const names = await readdir(folder);
   if (!names.includes('db') || names.includes('db.before')) return undefined;
-  await cp(levelFolder(folder), path, { recursive: true });
+  await rm(`${path}.new`, { recursive: true, force: true });
+  await cp(levelFolder(folder), `${path}.new`, { recursive: true }).catch(async (error: unknown) => {
+    await rm(`${path}.new`, { recursive: true, force: true }); // a part of it would take the last room
+    throw error;
+  });
+  await rename(`${path}.new`, path);
   return path;
 }
 

@@ -14,6 +14,7 @@ import { isWanted, pointsOf, seed } from '../../support/depth.js';
 import { cutFileSystem } from '../../support/power-cut.js';
 import { backupNamed } from './bed.js';
 
+t.comment(`TEST_SEED=${seed}`);
 const writerFile = fileURLToPath(new URL('./writer.js', import.meta.url));
 
 /** What each job was last acknowledged to be: its bytes, or undefined once it was deleted. */

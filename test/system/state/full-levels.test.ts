@@ -15,8 +15,8 @@ import { type SmallDisk, smallDisk } from './small-disk.js';
 const { serviceLevels: levels } = pointsOf('state');
 /** Of a run's data, which cannot be compressed. */
 const dataBytes = 1 << 20;
-/** What the highest level leaves free: a run finds room on the share then, and some writes on the state's disk. */
-const most = { state: 400_000, share: 1_800_000 } as const;
+/** What the highest level leaves free: a run finds room on the share then, and its work files on the disk of the state. */
+const most = { state: 80_000, share: 1_800_000 } as const;
 
 const bodyOf = (name: string, at: Body): Body => ({
   ...{ job_name: name, container_id: 'web', type: 'lxc', dest: { target: 'local', path: '/test/full' }, at },

@@ -12,7 +12,7 @@ import { pointsOf } from '../../support/depth.js';
 import { destroyLxc, makeLxcContainer, makeLxcPath, startLxc } from '../../support/lxc.js';
 import { until } from '../python-container.js';
 import { startProcess } from '../service-process.js';
-import { backupNamed, contentsOf, outcomeOf } from './bed.js';
+import { backupNamed, contentsOf, cutLines, outcomeOf } from './bed.js';
 import { smallDisk } from './small-disk.js';
 
 const isNoSpace = (error: unknown): boolean =>
@@ -128,6 +128,25 @@ t.test('the service answers, runs what it can and goes on by itself', async (t) 
   await disk.empty();
   await service.backUp(1);
   t.equal((await service.ask('POST', '/backup/', job('more'))).status, 200);
+});
+
+t.test('a start without any room that needs the database, too, says so, and loses nothing', async (t) => {
+  const disk = await smallDisk(t);
+  const folder = join(disk.folder, 'state');
+  const store = await openStore(folder);
+  for (const name of ['first', 'second']) await store.backups.create(backupNamed(name), { code: 'scheduled' });
+  const contents = await contentsOf(store);
+  await store.close();
+  await rm(join(folder, 'reserve'));
+  await cutLines(join(folder, 'journal/rows-1.log'), '"first"');
+  await disk.fill(0);
+  await t.rejects(openStore(folder), {
+    name: 'StateError',
+    message: /no room in the state folder \S+: 0 bytes are free; free some space there/,
+  });
+  await disk.empty();
+  t.match(await outcomeOf(folder), { kind: 'healed', told: [/^the journal is not gone on with/, String] });
+  t.same((await outcomeOf(folder)).contents, contents);
 });
 
 t.test('the service starts without any room, reads, refuses writes, and goes on by itself', async (t) => {
