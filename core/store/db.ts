@@ -1,6 +1,7 @@
 /** The only file that names Level: the first copy of every row, every write synced. A row lies there as any version reads it, and
  *  its check beside it under a key of its own: firmware that falls back to the version before must find its rows. */
 import { ClassicLevel } from 'classic-level';
+import { surviveLevel } from './probe.js';
 import { type Copy, stampOf } from './reading.js';
 import { type Changed, makeRow, type Row, Rows, type Stamp, sealLine, unsealLine } from './rows.js';
 
@@ -36,8 +37,10 @@ export class Level {
     private readonly level: ClassicLevel<string, string>,
   ) {}
 
-  /** @param make a new database, where there must be none @throws Error of Level, whose causes say why */
-  static async open(folder: string, { make = false }: { readonly make?: boolean } = {}): Promise<Level> {
+  /** @param o `make`: a new database, where there must be none; `probed`: it is known to be one that LevelDB survives
+   *  @throws Error of Level, whose causes say why, and where Level would not survive to open it */
+  static async open(folder: string, { make = false, probed = make }: { make?: boolean; probed?: boolean } = {}): Promise<Level> {
+    if (!probed) await surviveLevel('read', folder);
     const level = new ClassicLevel<string, string>(folder, {
       keyEncoding: 'utf8',
       valueEncoding: 'utf8',
@@ -53,7 +56,8 @@ export class Level {
     return new Level(folder, level);
   }
 
-  /** Makes a folder one that can be opened again, of the tables and logs that are in it. For a copy: what is damaged goes. */
+  /** Makes a folder one that can be opened again, of the tables and logs that are in it. For a copy: what is damaged goes.
+   *  Damage may end the process: only for one that is there for it (probing.ts). */
   static repair(folder: string): Promise<void> {
     return ClassicLevel.repair(folder);
   }

@@ -7,6 +7,7 @@ import { stateErrorOf, wordsOf } from './failure.js';
 import { nextId } from './fields.js';
 import { newFormat, readFormat, tracesIn, writeFormat } from './format.js';
 import { Journal, journalNumbers } from './journal.js';
+import { surviveLevel } from './probe.js';
 import type { State } from './reading.js';
 import { makeRow, type Rows } from './rows.js';
 import { asideTime, journalFolder, levelFolder, lookAt, openState, type Places } from './state.js';
@@ -54,12 +55,12 @@ async function repairedCopy(folder: string): Promise<LevelCopy | undefined> {
   await rm(copy, { recursive: true, force: true });
   try {
     await cp(levelFolder(folder), copy, { recursive: true });
-    await Level.repair(copy);
+    await surviveLevel('repair', copy);
     const level = await Level.open(copy);
     return await level.read().finally(() => level.close());
   } catch (error) {
-    if (!/ENOENT/.test(wordsOf(error))) throw error;
-    return undefined; // there is no database at all
+    if (!/ENOENT|LevelDB ends with/.test(wordsOf(error))) throw error;
+    return undefined; // there is no database at all, or none that can be read
   } finally {
     await rm(copy, { recursive: true, force: true });
   }

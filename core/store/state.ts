@@ -97,7 +97,7 @@ async function makeLevel(folder: string, { rows, stamp }: State): Promise<Level>
   await level.fill(rows, stamp).finally(() => level.close());
   await rename(`${path}.new`, path);
   await syncFolder(folder);
-  return Level.open(path);
+  return Level.open(path, { probed: true });
 }
 
 interface Look {
