@@ -1,5 +1,5 @@
 /** Every file of the state folder is harmed in every way: nothing that was acknowledged is ever lost without a word. */
-import { cp } from 'node:fs/promises';
+import { cp, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import t from 'tap';
@@ -61,4 +61,34 @@ t.test('whatever happens to one file of the state, it is whole, healed with a wo
     t.same(problems, [], file);
   }
   t.comment(JSON.stringify(counts));
+});
+
+/** Makes the first key of a table too short to be one, for which LevelDB ends the process: the rest of the key goes to its value.
+ *  Before a key stand its length in one byte and that of its value in two, seven bits each. @returns whether it could */
+async function shortenKey(file: string): Promise<boolean> {
+  const bytes = await readFile(file);
+  const at = bytes.indexOf('backup/0');
+  const [key = 0, low = 0, high = 0] = bytes.subarray(at - 3, at);
+  const isFound = at > 3 && key === 'backup/000000000001'.length + 8 && low >= 128 && high < 128;
+  const length = (low & 127) + high * 128 + key - 1;
+  if (isFound) bytes.set([1, (length & 127) | 128, length >> 7], at - 3);
+  if (isFound) await writeFile(file, bytes);
+  return isFound;
+}
+
+t.test('a table that LevelDB does not survive ends no service', async (t) => {
+  const bed = await makeStateBed(t);
+  let tried = 0;
+  for (const file of bed.files.filter((name) => name.endsWith('.ldb'))) {
+    const { folder, end } = await bed.copy();
+    if (await shortenKey(join(folder, file))) {
+      tried++;
+      const { kind, contents, told } = await outcomeOf(folder);
+      t.equal(kind, 'healed');
+      t.match(told, [/^the database is made anew from the journal, .* LevelDB ends with SIGABRT as it reads it/]);
+      t.same(contents, bed.contents);
+    }
+    await end();
+  }
+  t.not(tried, 0);
 });
