@@ -1,11 +1,15 @@
 /** The scripts of the image that need no machine of their own, on a root that is a folder. */
 import { execFile, spawn } from 'node:child_process';
 import { createHash, X509Certificate } from 'node:crypto';
+import { once } from 'node:events';
 import { readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:https';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import t, { type Test } from 'tap';
+import { makeCertificate } from '../support/certificates.js';
+import { type ServiceProcess, startProcess } from '../system/service-process.js';
 import { repository } from './machine.js';
 
 const run = promisify(execFile);
@@ -106,4 +110,60 @@ t.test('the console shows where, the certificate, and the code for as long as it
   await rm(code);
   await says(/^(?![\s\S]*Setup code)/);
   t.pass('the code goes once it is used');
+});
+
+/** Runs `health wait` against a port, in a folder of its own. */
+function startHealth(t: Test, folder: string, port: string): { readonly ended: Promise<number | null>; isGood(): Promise<boolean> } {
+  const good = join(folder, 'slot-good');
+  const places = { HEALTH_RUNTIME: folder, HEALTH_STATE: folder, HEALTH_CMDLINE: '/dev/null', HEALTH_PORT: port };
+  const child = spawn(script('health'), ['wait'], { stdio: 'ignore', env: { ...process.env, ...places } });
+  t.teardown(() => child.kill());
+  const isGood = () =>
+    stat(good).then(
+      () => true,
+      () => false,
+    );
+  return { ended: once(child, 'exit').then(([code]) => code), isGood };
+}
+
+t.test('a slot is good when the service is ready, or tells its owner that the state is damaged', async (t) => {
+  const folder = t.testdir({ state: {}, tls: {}, ready: {}, rescue: {} });
+  const { certificate, key } = await makeCertificate(join(folder, 'tls'), 'appliance');
+  const engines = ['--lxc-path', join(folder, 'none'), '--docker-socket', join(folder, 'none')];
+  const tls = ['--tls-certificate', certificate, '--tls-key', key];
+  const serve = async (): Promise<{ readonly service: ServiceProcess; readonly port: string }> => {
+    const service = startProcess(['serve', '--listen', '127.0.0.1:0', '--state', join(folder, 'state'), ...engines, ...tls]);
+    const [, port = ''] = await service.announces(/^listening on https:\S+:(\d+)/);
+    return { service, port };
+  };
+  {
+    const { service, port } = await serve();
+    await using _running = service;
+    const health = startHealth(t, join(folder, 'ready'), port);
+    t.equal(await health.ended, 0, 'it is ready');
+    t.ok(await health.isGood());
+  }
+  for (const name of ['db', 'journal']) await rm(join(folder, 'state', name), { recursive: true });
+  const { service, port } = await serve();
+  await using _rescue = service;
+  t.match(service.said.stderr, /state is damaged/i);
+  const health = startHealth(t, join(folder, 'rescue'), port);
+  t.equal(await health.ended, 0, 'its state is damaged');
+  t.ok(await health.isGood());
+});
+
+t.test('a slot is not good while the service answers anything else', async (t) => {
+  const folder = t.testdir({});
+  const { certificate, key } = await makeCertificate(folder, 'appliance');
+  let asked = 0;
+  const server = createServer({ cert: await readFile(certificate), key: await readFile(key) }, (_request, response) => {
+    asked++;
+    response.writeHead(503).end('{"type":"urn:container-backup:error:unavailable","detail":"HTTP/1.1 200 OK"}');
+  });
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  t.teardown(() => server.close());
+  const address = server.address();
+  const health = startHealth(t, folder, String(typeof address === 'object' ? address?.port : address));
+  while (asked < 2) await sleep(50);
+  t.notOk(await health.isGood());
 });
