@@ -1,176 +1,83 @@
-/** A record as its writer sees it: its runs in short, what they need, and what nothing needs. */
-import type { Entry, Target } from '../contract/index.js';
-import { isBaseName, isRunFile, isRunName, manifestName, runName, runTime } from './layout.js';
-import { type ArchiveEntry, imageSource, type Manifest } from './manifest.js';
-import { recordedRuns } from './record.js';
-import { Verifications } from './verifications.js';
-
-/** What a writer wants of each run: some hundred bytes, whatever its manifest holds. */
-export interface RunSummary {
-  readonly run: string;
-  readonly started: string;
-  readonly ended: string;
-  /** Bytes that lie in the run's own folder. */
-  readonly own_bytes: number;
-  readonly image?: { readonly digest: string; readonly archive: ArchiveEntry };
-  /** Files that it needs and that were not whole when they were last read back; absent when there are none. */
-  readonly failed?: readonly string[];
-}
-export type NewestRun = Pick<Manifest, 'run' | 'job' | 'seal' | 'sources' | 'archives' | 'warnings'> & {
-  readonly container: Pick<Manifest['container'], 'name' | 'type'>;
-};
+/** A record as its writer sees it: its runs in short, what they need, and which of them count. */
+import type { Target } from '../contract/index.js';
+import { inLanes } from './lanes.js';
+import { manifestName, runName, runTime } from './layout.js';
+import { manifestSize, mostLooks } from './record.js';
+import { failuresOf, pathsOf, type RunSummary } from './run-summary.js';
+import type { Verifications } from './verifications.js';
 
 export interface RecordRuns {
   /** Complete runs, newest first. */
   readonly complete: readonly RunSummary[];
-  /** Runs whose manifest is there and cannot be used. What they name is not known, so nothing of the record is rubbish then. */
+  /** Runs whose manifest is there and cannot be used, newest first. What they name is not known, so nothing of the record is
+   *  rubbish then. */
   readonly damaged: readonly { readonly run: string; readonly why: string }[];
-  /** Of the newest complete run, on which the next one builds. */
-  readonly newest?: NewestRun;
-  /** Path in the record to the newest run that needs it; undefined when there are too many to know. */
-  readonly needed: ReadonlyMap<string, string> | undefined;
 }
 
-/** What the paths of all runs may take. A thousand runs of a hundred sources are within it; beyond it nothing is collected. */
+/** What the paths of all runs may take in memory; beyond it nothing is collected. */
 const mostNeeded = 32 << 20;
-/** Of a path in the map, beside its characters. */
+/** Of a path, beside its characters. */
 const perPath = 100;
-/** What is collected at once; the rest is by the next run. */
-const mostGone = 10_000;
 
-const sum = (archives: readonly ArchiveEntry[]): number => archives.reduce((bytes, { stored_bytes }) => bytes + stored_bytes, 0);
-
-function summaryOf(manifest: Manifest, verifications: Verifications): RunSummary {
-  const { run, started, ended, image, archives } = manifest;
-  const failed = verifications.failedOf(manifest).map(({ path }) => path);
-  const archive = archives.find(({ source }) => source === imageSource);
-  const own_bytes = sum(archives.filter(({ path }) => path.startsWith(`${run}/`)));
-  return {
-    run,
-    started,
-    ended,
-    own_bytes,
-    ...(image && archive && { image: { digest: image.digest, archive } }),
-    ...(failed.length > 0 && { failed }),
-  };
-}
-
-function newestOf({ run, job, seal, container: { name, type }, sources, archives, warnings }: Manifest): NewestRun {
-  return { run, job, ...(seal && { seal }), container: { name, type }, sources, archives, ...(warnings && { warnings }) };
-}
-
-/** Paths inside the record that a run needs. */
-function* pathsOf({ run, archives }: Manifest): Generator<string> {
-  yield `${run}/${manifestName}`;
-  for (const { path, snapshot } of archives) {
-    yield path;
-    if (snapshot) yield snapshot.path;
-  }
-}
-
-class Needed {
-  readonly #newest = new Map<string, string>();
-  #size = 0;
-  /** Runs come newest first. */
-  add(manifest: Manifest): void {
-    for (const path of pathsOf(manifest)) {
-      if (this.#size > mostNeeded) return;
-      if (this.#newest.has(path)) continue;
-      this.#newest.set(path, manifest.run);
-      this.#size += path.length + perPath;
+/** Paths in the record that some run needs; undefined when there are too many to know. */
+export function neededPaths({ complete }: RecordRuns): ReadonlySet<string> | undefined {
+  const needed = new Set<string>();
+  let size = 0;
+  for (const run of complete) {
+    const paths = pathsOf(run);
+    if (paths === undefined) return undefined;
+    for (const path of paths) {
+      if (needed.has(path)) continue;
+      needed.add(path);
+      size += path.length + perPath;
     }
+    if (size > mostNeeded) return undefined;
   }
-  get paths(): ReadonlyMap<string, string> | undefined {
-    return this.#size > mostNeeded ? undefined : this.#newest;
-  }
+  return needed;
 }
 
-export async function recordRuns(
-  target: Target,
-  record: string,
-  signal: AbortSignal,
-  verifications = new Verifications(),
-): Promise<RecordRuns> {
-  const complete: RunSummary[] = [];
-  const damaged: { run: string; why: string }[] = [];
-  const needed = new Needed();
-  let newest: NewestRun | undefined;
-  for await (const found of recordedRuns(target, record, signal)) {
-    if (found.state === 'damaged') damaged.push({ run: found.run, why: found.why });
-    if (found.state !== 'complete') continue;
-    const { manifest } = found;
-    newest ??= newestOf(manifest);
-    complete.push(summaryOf(manifest, verifications));
-    needed.add(manifest);
-  }
-  return { complete, damaged, needed: needed.paths, ...(newest && { newest }) };
+/** The runs, each with what failed of the files that it needs. */
+export function withFailed(runs: RecordRuns, verifications: Verifications): RecordRuns {
+  if (!verifications.areFailed) return runs;
+  const complete = runs.complete.map((one) => {
+    const failed = failuresOf(one, verifications).map(({ path }) => path);
+    return failed.length > 0 ? { ...one, failed } : one;
+  });
+  return { ...runs, complete };
 }
 
-/** A name that no run has, and after all that there are, whatever the clock says: what comes last by name is the newest. */
-export async function freeRunName(target: Target, record: string, { complete, damaged }: RecordRuns): Promise<string> {
-  const latest = [...complete, ...damaged].map(({ run }) => runTime(run));
-  for (let time = Math.max(Date.now(), ...latest.map((one) => one + 1000)); ; time += 1000) {
+/** A name that no run has, and after all that there are, whatever the clock says: what comes last by name is the newest.
+ *  @param latest the newest run that there is, whole or damaged */
+export async function freeRunName(target: Target, record: string, latest: string | undefined): Promise<string> {
+  for (let time = Math.max(Date.now(), latest === undefined ? 0 : runTime(latest) + 1000); ; time += 1000) {
     const run = runName(time);
     if ((await target.stat(`${record}/${run}`)) === undefined) return run;
   }
 }
 
-/** The record with a run that is newer than all others. */
-export function withNewRun(runs: RecordRuns, manifest: Manifest): RecordRuns {
-  const needed = runs.needed && new Map([...runs.needed, ...[...pathsOf(manifest)].map((path) => [path, manifest.run] as const)]);
-  return { ...runs, complete: [summaryOf(manifest, new Verifications()), ...runs.complete], newest: newestOf(manifest), needed };
-}
-
-/** The record less its oldest complete runs: `count` stay, one at least. */
-export function newestRuns(runs: RecordRuns, count: number): RecordRuns {
-  const complete = runs.complete.slice(0, count);
-  const oldest = complete.at(-1)?.run ?? '';
-  // A path whose newest run is older than all that stay is needed by none of them.
-  const needed = runs.needed && new Map([...runs.needed].filter(([, newest]) => newest >= oldest));
-  return { ...runs, complete, needed };
-}
-
-/** Also what is unfinished: a record has one writer, which asks before it begins. */
-async function* entriesOf(target: Target, folder: string): AsyncGenerator<Entry> {
-  yield* target.list(folder, { unfinished: true });
-}
-
-/** Removes what no run of the record needs: leftovers of runs that were broken off or given up. Only names that this
- *  format makes are touched, and nothing at all when there is a run that is not known or not understood: what it needs
- *  cannot be told. @returns the paths that went */
-export async function collectGarbage(target: Target, record: string, runs: RecordRuns): Promise<string[]> {
-  const { needed } = runs;
-  if (runs.damaged.length > 0 || needed === undefined) return [];
-  const used = new Set([...needed.keys()].map((path) => path.split('/')[0]));
-  const gone: string[] = [];
-  for await (const { name, folder, unfinished } of entriesOf(target, record)) {
-    if (folder && isRunName(name)) {
-      const garbage = await garbageOf(target, record, name, { needed, isUsed: used.has(name) });
-      if (garbage === undefined) return [];
-      gone.push(...garbage.slice(0, mostGone - gone.length));
-    } else if (gone.length < mostGone && (unfinished || (!folder && isBaseName(name) && !needed.has(name)))) gone.push(name);
-  }
-  for (const path of gone) await target.remove(`${record}/${path}`);
-  return gone;
-}
-
-/** The run's folder as a whole, when nothing in it is needed or another's; else its files that are neither. Undefined when it
- *  holds a run that is not known. */
-async function garbageOf(
+/** Chooses which runs are given up, by what counts only: a run that is to stay has its manifest, in the size that it had.
+ *  @param choose of complete runs, newest first, the names of those that are given up
+ *  @param readAnew is called with runs whose manifest has gone or has another size. @returns the runs as they are then */
+export async function provenChoice(
   target: Target,
   record: string,
-  run: string,
-  { needed, isUsed }: { readonly needed: ReadonlyMap<string, string>; readonly isUsed: boolean },
-): Promise<string[] | undefined> {
-  const garbage: string[] = [];
-  let isAllGarbage = !isUsed;
-  for await (const { name, folder, unfinished } of entriesOf(target, `${record}/${run}`)) {
-    if (name === manifestName && !needed.has(`${run}/${name}`)) return undefined;
-    const isGarbage = unfinished || (!folder && isRunFile(name) && !needed.has(`${run}/${name}`));
-    isAllGarbage &&= isGarbage;
-    if (isGarbage && garbage.length < mostGone) garbage.push(`${run}/${name}`);
+  given: RecordRuns,
+  {
+    choose,
+    readAnew,
+  }: { choose(complete: readonly RunSummary[]): readonly string[]; readAnew(runs: readonly string[]): Promise<RecordRuns> },
+): Promise<{ readonly runs: RecordRuns; readonly old: readonly string[] }> {
+  const proven = new Set<string>();
+  for (let runs = given; ; ) {
+    const old = choose(runs.complete);
+    const gone = new Set(old);
+    const open = old.length === 0 ? [] : runs.complete.filter(({ run }) => !gone.has(run) && !proven.has(run));
+    if (open.length === 0) return { runs, old };
+    const sizes = await inLanes(open, mostLooks, ({ run }) => manifestSize(target, record, run).then((size) => ({ size })));
+    const wrong = open.filter(({ manifest }, n) => sizes[n]?.size !== manifest.bytes).map(({ run }) => run);
+    for (const { run } of open) proven.add(run);
+    if (wrong.length > 0) runs = await readAnew(wrong);
   }
-  return isAllGarbage ? [run] : garbage;
 }
 
 /** Gives a run up: its manifest first, so that it never exists in part. What it alone needed is garbage then. */

@@ -39,6 +39,17 @@ export class Verifications {
     return archives.flatMap((archive) => this.of(archive) ?? []).filter(({ problem }) => problem !== undefined);
   }
 
+  /** Whether anything failed. */
+  get areFailed(): boolean {
+    return [...this.#files.values()].some(({ problem }) => problem !== undefined);
+  }
+
+  /** What was wrong with a file. @param sha256 as the manifests have it; without, a run's own file, whose path is of no other */
+  problemOf(path: string, sha256?: string): string | undefined {
+    const known = this.#files.get(path);
+    return sha256 === undefined || known?.sha256 === sha256 ? known?.problem : undefined;
+  }
+
   note({ path, sha256 }: StoredFile, at: number, problem?: string): void {
     this.#files.set(path, { path, sha256, at, ...(problem !== undefined && { problem: problem.slice(0, longestProblem) }) });
   }

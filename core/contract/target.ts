@@ -6,8 +6,9 @@ export interface Entry {
   readonly folder: boolean;
   /** Bytes; 0 for a folder. */
   readonly size: number;
-  /** When the file was last written, epoch ms by the clock of the place: only differences mean something. Told to whoever
-   *  asks for it. Of a target that does not know it, the lock of an appliance that is gone has to be removed by hand. */
+  /** When the file was last written, epoch ms by the clock of the place: only differences mean something. Of a folder: when an
+   *  entry of it was last made, renamed or removed. Told to whoever asks for it. Of a target that does not know it, the lock of
+   *  an appliance that is gone has to be removed by hand, and a listing finds no later what was removed behind its back. */
   readonly modified?: number;
   /** It is what a put has not finished, or did not live to finish. Such an entry is listed only to whoever asks for it. */
   readonly unfinished?: true;
@@ -24,6 +25,8 @@ export interface Pieces {
 export interface ListOptions {
   readonly unfinished?: boolean;
   readonly modified?: boolean;
+  /** With `modified`: the times of folders are wanted, too. Without, they need not be told. */
+  readonly folderTimes?: boolean;
 }
 
 /** What a put stored. */
@@ -50,7 +53,7 @@ export interface Target extends AsyncDisposable {
   get(path: string, o: { signal: AbortSignal; offset?: number; length?: number }): Promise<Readable>;
   stat(path: string): Promise<Entry | undefined>;
   /** Entries of a folder, in no order; a folder that is absent is empty. '' is the top. With `unfinished`, also what puts
-   *  left: whoever knows that none is under way there gives the names to `remove`. With `modified`, each file's time. */
+   *  left: whoever knows that none is under way there gives the names to `remove`. With `modified`, each entry's time. */
   list(path: string, o?: ListOptions): AsyncIterable<Entry>;
   /** File or folder tree; absent is fine. */
   remove(path: string): Promise<void>;

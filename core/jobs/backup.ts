@@ -3,22 +3,16 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import {
   type ArchiveEntry,
-  collectGarbage,
   freeRunName,
   type Manifest,
   manifestName,
   manifestText,
   type NewestRun,
-  newestRuns,
-  readVerifications,
   recordFolder,
-  recordRuns,
-  removeRun,
   runManifest,
   type Sealer,
   type StoredSource,
   sealedManifest,
-  withNewRun,
 } from '../archive/index.js';
 import { anySignal, type Description, PluginError, type PluginLog, type Runtime, type Target } from '../contract/index.js';
 import { chosenBase, storedSources } from './base.js';
@@ -26,14 +20,12 @@ import { type Emptied, emptiedSources } from './emptied.js';
 import { Estimate, sizeOf } from './estimate.js';
 import type { BackupSpec, WorkerMessage } from './job.js';
 import type { HeldLease } from './lease.js';
-import { writeMetadata } from './metadata.js';
 import { dropMoving, firstPass, flagsLeftOut, type Moving, type PassWorld, secondPass, syncedReference, type Track } from './passes.js';
+import { RecordKeeper } from './record-keeper.js';
 import type { RecordLock } from './record-lock.js';
 import { type Claim, trustedRun } from './record-owner.js';
-import { runsToDelete } from './retention.js';
 import { type Selection, selection } from './selection.js';
 import { Storer } from './storing.js';
-import { TrustedBases } from './trusted-bases.js';
 
 export interface BackupWorld {
   readonly id: number;
@@ -74,27 +66,24 @@ export async function backupRun(world: BackupWorld): Promise<BackupOutcome> {
 type FirstParts = Pick<RunParts, 'record' | 'lock' | 'description' | 'chosen'>;
 
 async function lockedRun(world: BackupWorld, parts: FirstParts): Promise<BackupOutcome> {
-  const { spec, target, signal, sealer } = world;
+  const { spec, target, signal } = world;
   const { record, lock } = parts;
-  const verifications = await readVerifications(target, record, signal, sealer);
-  const reading = recordRuns(target, record, signal, verifications);
-  const [runs, stored] = await Promise.all([reading, storedSources(parts.chosen.sources, signal)]);
-  const newest = trustedRun(record, runs.newest, parts.description, world.claim);
-  for (const { why } of runs.damaged) world.log('warn', why);
-  if (runs.needed === undefined) world.log('warn', `the runs of ${record} need more files than are kept in mind: nothing is collected`);
-  const gone = await collectGarbage(target, record, runs);
-  if (gone.length > 0) world.log('info', `removed leftovers of broken runs from ${record}`, { paths: gone });
-  const run = await freeRunName(target, record, runs);
+  const [keeper, stored] = await Promise.all([RecordKeeper.open({ ...world, record }), storedSources(parts.chosen.sources, signal)]);
+  const newest = trustedRun(record, keeper.newest, parts.description, world.claim);
+  await keeper.prepare();
+  const run = await freeRunName(target, record, keeper.latest);
   const storer = new Storer(target, record, spec.features.includes('compress') ? 'zstd' : 'none', signal, world.log);
-  const bases = new TrustedBases({ ...world, record }, verifications, runs);
   const layer = world.runtime.supports.images ? 'rootfs' : undefined;
   const emptied = await emptiedSources(newest, parts.chosen.sources, { confirmed: world.confirmed, layer });
   try {
-    return await new Run(world, { ...parts, run, newest, bases, emptied, stored, storer }).go();
+    return await new Run(world, { ...parts, run, newest, keeper, emptied, stored, storer }).go();
   } catch (error) {
     if (lock.lost.aborted) throw lock.lost.reason; // what is there now is another appliance's
     await storer.removeAll().catch((cause: unknown) => world.log('warn', `leftovers of ${run} stay until the next run: ${cause}`));
     await target.remove(`${record}/${run}`).catch(() => undefined);
+    // What nothing needs was not looked for when too many manifests had to be read first.
+    if (error instanceof PluginError && error.code === 'no_space')
+      await keeper.tidy().catch((cause: unknown) => world.log('warn', `leftovers in ${record} stay: ${cause}`));
     throw error;
   }
 }
@@ -110,7 +99,7 @@ interface RunParts {
   readonly newest: NewestRun | undefined;
   readonly description: Description;
   readonly chosen: Selection;
-  readonly bases: TrustedBases;
+  readonly keeper: RecordKeeper;
   readonly emptied: Emptied;
   /** The sources, as the manifest has them. */
   readonly stored: readonly StoredSource[];
@@ -151,7 +140,7 @@ class Run {
     if (JSON.stringify(back) !== JSON.stringify(manifest))
       throw new PluginError('damaged', `the manifest of ${run} does not read back as written`);
     // The run exists now: what fails from here on is told in the log and done by the next run.
-    await this.#afterwards(manifest).catch((error: unknown) => {
+    await this.parts.keeper.afterwards(manifest, emptied.unexplained.length > 0).catch((error: unknown) => {
       this.world.log('warn', `retention of ${record} could not end: ${error}`);
     });
     const warnings = manifest.warnings && { warnings: manifest.warnings };
@@ -164,20 +153,19 @@ class Run {
     const { runtime, spec, signal } = this.world;
     const image = runtime.supports.images ? await runtime.image(spec.container_id) : undefined;
     if (image === undefined) return undefined;
-    const { bases } = this.parts;
-    const kept = bases.runs.complete.find((one) => one.image?.digest === image.digest)?.image;
-    if (kept && (await bases.isSound(kept.archive))) return kept;
-    const path = this.parts.storer.freePath(await this.#topStem());
+    const { keeper } = this.parts;
+    const kept = await keeper.image(image.digest);
+    if (kept && (await keeper.bases.isSound(kept))) return { digest: image.digest, archive: kept };
+    const path = this.parts.storer.freePath(this.#topStem());
     return { digest: image.digest, archive: await this.parts.storer.image(path, () => image.open(signal)) };
   }
 
-  async #topStem(): Promise<string> {
-    const { complete, damaged } = this.parts.bases.runs;
-    return complete.length === 0 && damaged.length === 0 ? 'image' : `image-${this.parts.run}`;
+  #topStem(): string {
+    return this.parts.keeper.latest === undefined ? 'image' : `image-${this.parts.run}`;
   }
 
   async #tracks(): Promise<Track[]> {
-    const { run, newest, chosen, bases, emptied, stored } = this.parts;
+    const { run, newest, chosen, keeper, emptied, stored } = this.parts;
     const tracks: Track[] = [];
     for (const [index, source] of chosen.sources.entries()) {
       const onTop = source.name === 'rootfs' && !this.world.runtime.supports.images;
@@ -186,9 +174,9 @@ class Run {
       const asked = this.world.newBase || emptied.settled.includes(source.name);
       const snapshot = join(this.world.workFolder, `${index}.base.snar`);
       const archive = asked ? undefined : choice.base;
-      const base = archive && (await bases.isUsable(archive, snapshot)) ? { archive, snapshot } : undefined;
+      const base = archive && (await keeper.bases.isUsable(archive, snapshot)) ? { archive, snapshot } : undefined;
       const runStem = `${run}/${source.name}`;
-      tracks.push({ source, archives: [], runStem, baseStem: onTop ? await this.#topStem() : runStem, ...(base && { base }) });
+      tracks.push({ source, archives: [], runStem, baseStem: onTop ? this.#topStem() : runStem, ...(base && { base }) });
       this.#estimate.expect(source.name, base || choice.base === undefined ? choice.expected : undefined);
       if (!base && choice.expected === undefined) this.#scan(tracks.at(-1));
     }
@@ -264,8 +252,8 @@ class Run {
   }
 
   #manifest(tracks: readonly Track[], image: { digest: string; archive: ArchiveEntry } | undefined): Manifest {
-    const { run, description, chosen, bases, emptied } = this.parts;
-    const warnings = [...bases.warnings, ...emptied.warnings].slice(0, mostWarnings);
+    const { run, description, chosen, keeper, emptied } = this.parts;
+    const warnings = [...keeper.bases.warnings, ...emptied.warnings].slice(0, mostWarnings);
     return {
       format: 1,
       run,
@@ -282,18 +270,5 @@ class Run {
       ...(warnings.length > 0 && { warnings }),
       archives: [...(image ? [image.archive] : []), ...tracks.flatMap(({ archives }) => archives)],
     };
-  }
-
-  /** Retention, the cache of what the record holds, and the garbage that retention made. */
-  async #afterwards(manifest: Manifest): Promise<void> {
-    const { record, bases } = this.parts;
-    const { target, spec } = this.world;
-    const all = withNewRun(bases.runs, manifest);
-    await bases.noteStored(manifest.archives);
-    const old = this.parts.emptied.unexplained.length > 0 ? [] : runsToDelete(all.complete, spec.retention);
-    for (const run of old) await removeRun(target, record, run);
-    const kept = newestRuns(all, all.complete.length - old.length);
-    if (old.length > 0) await collectGarbage(target, record, kept);
-    await writeMetadata(target, record, { container: manifest.container, runs: kept.complete }, this.world);
   }
 }

@@ -4,10 +4,11 @@ import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   type ArchiveEntry,
+  failuresOf,
   isRunName,
   type Manifest,
-  type RecordedRun,
-  readVerifications,
+  OpenRecord,
+  type RunSummary,
   recordedRuns,
   recordFolder,
   removeRun,
@@ -23,7 +24,7 @@ import type { BackupSpec, Claimant, Place, RestoreSpec, WorkerEnvironment } from
 import { openPlace, type PlaceOpening } from './places.js';
 import { lockRecord } from './record-lock.js';
 import { requireOwnRecord } from './record-owner.js';
-import { failureOf } from './records.js';
+import { failedWords } from './records.js';
 import { placeWarnings, restoredRun, restorePlan } from './restore.js';
 import { neededArchives, refuseNestedPlaces } from './restored-part.js';
 import type { TargetDesk } from './service.js';
@@ -51,48 +52,39 @@ export interface ReaderDeps {
 /** A client waits for the answer. */
 const answerMs = 30_000;
 
-/** Characters of what a run left out, as a list of runs shows it: the list must not be as large as all manifests. */
-const leftOutShown = 8 << 10;
-
 const sizeOf = (archives: readonly ArchiveEntry[]) => archives.reduce((sum, { bytes }) => sum + bytes, 0);
-const storedOf = (archives: readonly ArchiveEntry[]) => archives.reduce((sum, { stored_bytes }) => sum + stored_bytes, 0);
+/** What is told of a run, in short. */
+function shownRun(summary: RunSummary, verifications: Verifications): object {
+  const { run, started, ended, pause_ms, said, bytes, needed_bytes } = summary;
+  const { features, image: _image, ...more } = said;
+  const [failed] = failuresOf(summary, verifications);
+  const problem = failed && { problem: failedWords(run, failed.problem) };
+  return { run, started, ended, pause_ms, features, ...more, ok: failed === undefined, ...problem, bytes, stored_bytes: needed_bytes };
+}
 
-/** The first of what was left out, and how many more there are. */
-function leftOut({ left_out }: Manifest): object {
-  let size = 0;
-  const end = left_out.findIndex(({ path, reason }) => {
-    size += path.length + reason.length;
-    return size > leftOutShown;
+/** Complete and damaged runs, newest first; nothing of a folder that holds none. */
+async function shownRuns({ environment, log }: ReaderDeps, target: Target, record: string, signal: AbortSignal): Promise<object[]> {
+  const sealer = await openSealer(environment.stateFolder).catch((error: unknown) => {
+    log('warn', `no index of a record is believed: ${error}`);
+    return undefined;
   });
-  return end < 0 ? { left_out } : { left_out: left_out.slice(0, end), left_out_more: left_out.length - end };
+  const opened = await OpenRecord.open(target, record, { signal, ...(sealer && { sealer }) });
+  const { complete, damaged } = await opened.runs();
+  const all = [
+    ...complete.map((one) => ({ run: one.run, shown: shownRun(one, opened.verifications) })),
+    ...damaged.map(({ run, why }) => ({ run, shown: { run, ok: false, problem: why } })),
+  ];
+  return all.sort((a, b) => (a.run < b.run ? 1 : -1)).map(({ shown }) => shown);
 }
 
-/** What is told of a run, in short; nothing of a folder that holds none. */
-function summary(found: RecordedRun, verifications: Verifications): object[] {
-  if (found.state === 'empty') return [];
-  if (found.state === 'damaged') return [{ run: found.run, ok: false, problem: found.why }];
-  const { run, started, ended, pause_ms, features, archives } = found.manifest;
-  const sizes = { bytes: sizeOf(archives), stored_bytes: storedOf(archives) };
-  const problem = failureOf(found.manifest, verifications);
-  const { warnings } = found.manifest;
-  const said = { ...leftOut(found.manifest), ...(warnings && { warnings }), ok: problem === undefined, ...(problem && { problem }) };
-  return [{ run, started, ended, pause_ms, features, ...said, ...sizes }];
-}
-
-async function shownRuns(target: Target, record: string, signal: AbortSignal): Promise<object[]> {
-  const shown: object[] = [];
-  const verifications = await readVerifications(target, record, signal);
-  for await (const found of recordedRuns(target, record, signal)) shown.push(...summary(found, verifications));
-  return shown;
-}
-
-/** A plan has its manifest in memory until it is answered, and a manifest may be large. */
+/** A plan has its manifest in memory until it is answered, and a list all runs of its record: both may be large. */
 const plans = new Slots(2);
+const lists = new Slots(2);
 
 /** @throws PluginError unavailable when others take too long */
-async function inTurn<T>(signal: AbortSignal, action: () => Promise<T>): Promise<T> {
-  const free = await plans.take(signal).catch((cause: unknown) => {
-    throw new PluginError('unavailable', 'other plans are being made; ask again', { retryable: true, cause });
+async function inTurn<T>(slots: Slots, signal: AbortSignal, action: () => Promise<T>): Promise<T> {
+  const free = await slots.take(signal).catch((cause: unknown) => {
+    throw new PluginError('unavailable', 'others are answered first; ask again', { retryable: true, cause });
   });
   try {
     return await action();
@@ -115,11 +107,12 @@ export function createRecordReader(deps: ReaderDeps): RecordReader {
     return opened(place, signal, (target) => action(target, signal));
   };
   return {
-    runs: ({ dest, job_name }, gone) => reading(dest, (target, signal) => shownRuns(target, recordFolder(job_name), signal), gone),
+    runs: ({ dest, job_name }, gone) =>
+      reading(dest, (target, signal) => inTurn(lists, signal, () => shownRuns(deps, target, recordFolder(job_name), signal)), gone),
     manifest: ({ dest, job_name }, run, gone) =>
       reading(dest, (target, signal) => runManifest(target, recordFolder(job_name), run, signal), gone),
     restorePlan: (spec, gone) =>
-      reading(spec.src, (target, signal) => inTurn(signal, () => plannedRestore(deps, target, spec, signal)), gone),
+      reading(spec.src, (target, signal) => inTurn(plans, signal, () => plannedRestore(deps, target, spec, signal)), gone),
     purge: ({ dest, job_name }, claimant) => opened(dest, deps.signal, (target) => purged(target, recordFolder(job_name), claimant, deps)),
     shareFolders: (share, path) =>
       reading({ target: 'local', path: `/${share}/` }, async (target) => {

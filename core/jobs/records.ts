@@ -61,10 +61,12 @@ function problemOf(found: RecordedRun, verifications: () => Verifications | unde
   return failureOf(found.manifest, verifications());
 }
 
-/** In words, what of a run was not whole when it was last read back. */
-export function failureOf(manifest: Manifest, verifications: Verifications | undefined): string | undefined {
+/** What of a run was not whole when it was last read back. */
+export const failedWords = (run: string, problem: string): string => `${run} failed its last verification: ${problem}`;
+
+function failureOf(manifest: Manifest, verifications: Verifications | undefined): string | undefined {
   const [failed] = verifications?.failedOf(manifest) ?? [];
-  return failed && `${manifest.run} failed its last verification: ${failed.problem}`;
+  return failed?.problem === undefined ? undefined : failedWords(manifest.run, failed.problem);
 }
 
 async function newestRun(target: Target, record: string, signal: AbortSignal): Promise<Newest> {

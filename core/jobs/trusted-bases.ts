@@ -2,14 +2,15 @@
  *  first, and one that is not whole is marked, so that its runs are told as broken, and made anew. */
 import {
   type ArchiveEntry,
+  neededPaths,
+  type OpenRecord,
   type RecordRuns,
   readBack,
-  recordRuns,
   runTime,
   type Sealer,
   type StoredFile,
   unpackFile,
-  type Verifications,
+  withFailed,
   writeVerifications,
 } from '../archive/index.js';
 import { PluginError, type PluginLog, type Target, type Warning } from '../contract/index.js';
@@ -35,28 +36,31 @@ const storedAt = ({ path }: StoredFile): number => runTime(runInPath.exec(path)?
 
 export class TrustedBases {
   readonly warnings: Warning[] = [];
-  #runs: RecordRuns;
+  #needed: ReadonlySet<string> | undefined;
 
   constructor(
     private readonly world: TrustWorld,
-    private readonly verifications: Verifications,
-    runs: RecordRuns,
-  ) {
-    this.#runs = runs;
+    private readonly opened: OpenRecord,
+  ) {}
+
+  /** The record, with what has failed so far. @throws PluginError as OpenRecord.runs */
+  async runs(): Promise<RecordRuns> {
+    return this.told(await this.opened.runs());
   }
 
-  /** The record, with what has failed so far. */
-  get runs(): RecordRuns {
-    return this.#runs;
+  /** Some runs, with what has failed so far. */
+  told(runs: RecordRuns): RecordRuns {
+    this.#needed ??= neededPaths(runs);
+    return withFailed(runs, this.opened.verifications);
   }
 
   /** Whether a run may build on a stored file. What is wrong with it stands in the warnings. @throws PluginError as readBack */
   async isSound(archive: ArchiveEntry): Promise<boolean> {
-    const known = this.verifications.of(archive);
+    const known = this.opened.verifications.of(archive);
     const problem = known?.problem ?? (await this.#problemOf(archive, known?.at ?? storedAt(archive)));
     if (problem === undefined) return true;
-    if (known?.problem === undefined) await this.#mark(archive, problem);
-    this.#warn(archive, problem.slice(0, mostWords));
+    if (known?.problem === undefined) await this.#note(archive, problem);
+    await this.#warn(archive, problem.slice(0, mostWords));
     return false;
   }
 
@@ -77,7 +81,7 @@ export class TrustedBases {
 
   /** Whose name tells no time was stored just now. */
   async noteStored(archives: readonly ArchiveEntry[]): Promise<void> {
-    const undated = archives.find((archive) => storedAt(archive) === 0 && this.verifications.of(archive) === undefined);
+    const undated = archives.find((archive) => storedAt(archive) === 0 && this.opened.verifications.of(archive) === undefined);
     if (undated) await this.#note(undated);
   }
 
@@ -97,22 +101,16 @@ export class TrustedBases {
   /** A word that cannot be written costs that the file is read back again. */
   async #note(file: StoredFile, problem?: string): Promise<void> {
     const { target, record, sealer, signal, log } = this.world;
-    this.verifications.note(file, Date.now(), problem);
-    const files = this.verifications.files((path) => path === file.path || (this.#runs.needed?.has(path) ?? true));
+    this.opened.verifications.note(file, Date.now(), problem);
+    const files = this.opened.verifications.files((path) => path === file.path || (this.#needed?.has(path) ?? true));
     await writeVerifications(target, record, { files, sealer }, signal).catch((error: unknown) => {
       if (error instanceof PluginError && error.code === 'aborted') throw error;
       log('warn', `what was verified of ${record} could not be written: ${error}`);
     });
   }
 
-  async #mark(archive: ArchiveEntry, problem: string): Promise<void> {
-    const { target, record, signal } = this.world;
-    await this.#note(archive, problem);
-    this.#runs = await recordRuns(target, record, signal, this.verifications);
-  }
-
-  #warn({ path, source }: ArchiveEntry, problem: string): void {
-    const broken = this.#runs.complete.filter(({ failed }) => failed?.includes(path)).map(({ run }) => run);
+  async #warn({ path, source }: ArchiveEntry, problem: string): Promise<void> {
+    const broken = (await this.runs()).complete.filter(({ failed }) => failed?.includes(path)).map(({ run }) => run);
     const message = `${problem}; ${broken.length} runs need it and cannot come back whole, and a new base of ${source} is made`;
     this.world.log('warn', message);
     this.warnings.push({

@@ -1,8 +1,8 @@
 import t, { type Test } from 'tap';
-import { collectGarbage, isRunName, manifestText, recordRuns, removeRun } from '../../core/archive/index.js';
+import { collectGarbage, isRunName, manifestText, removeRun } from '../../core/archive/index.js';
 import type { Target } from '../../core/contract/index.js';
 import { findRun } from '../../core/jobs/records.js';
-import { archive, filesOf, manifest, never, put, putRun, sealed, snapshot, someTarget } from '../system/archive-samples.js';
+import { archive, filesOf, manifest, never, put, putRun, recordRuns, sealed, snapshot, someTarget } from '../system/archive-samples.js';
 
 const record = 'container-backup@web';
 const [one, two, three] = ['2026-11-01_00-00-00', '2026-11-02_00-00-00', '2026-11-03_00-00-00'] as const;
@@ -26,7 +26,7 @@ async function threeRuns(t: Test): Promise<Target> {
   return target;
 }
 
-const collect = async (target: Target) => collectGarbage(target, record, await recordRuns(target, record, never));
+const collect = async (target: Target) => (await collectGarbage(target, record, await recordRuns(target, record, never))).gone;
 
 t.test('runs are told newest first, and only those with a whole manifest', async (t) => {
   const target = await threeRuns(t);
@@ -35,7 +35,7 @@ t.test('runs are told newest first, and only those with a whole manifest', async
   await put(target, `${record}/2026-11-05_00-00-00`, 'a file');
   const { complete, damaged } = await recordRuns(target, record, never);
   t.same([complete.map(({ run }) => run), damaged], [[three, two, one], []]);
-  t.same(await recordRuns(target, 'container-backup@absent', never), { complete: [], damaged: [], needed: new Map() });
+  t.same(await recordRuns(target, 'container-backup@absent', never), { complete: [], damaged: [] });
 });
 
 t.test("a manifest under another run's name is damaged", async (t) => {
@@ -134,8 +134,7 @@ t.test('a run that was not known yet when the record was read is no rubbish', as
   const runs = await recordRuns(target, record, never);
   await putRun(target, record, onBase('2026-11-04_00-00-00'));
   const before = await filesOf(target, record);
-  for (const known of [runs, { complete: [], damaged: [], needed: new Map<string, string>() }])
-    t.same(await collectGarbage(target, record, known), []);
+  for (const known of [runs, { complete: [], damaged: [] }]) t.same((await collectGarbage(target, record, known)).gone, []);
   t.same(await filesOf(target, record), before);
 });
 

@@ -1,5 +1,5 @@
 /** `make bench`: the service beside what people use instead, on the same container, in turns; then remote targets beside what
- *  people use instead of them. Writes docs/performance.md; with BENCH_ONLY=service, remote or jobs one part of it. With
+ *  people use instead of them. Writes docs/performance.md; with BENCH_ONLY=service, remote, jobs or runs one part of it. With
  *  BENCH_ONLY=versions it is the service beside an earlier version of itself, BENCH_BEFORE. */
 import { execFile } from 'node:child_process';
 import { mkdir, rm, stat, statfs, writeFile } from 'node:fs/promises';
@@ -14,10 +14,12 @@ import { Figures, type Phase, phases } from './figures.js';
 import { type JobsReport, jobsText } from './jobs-report.js';
 import { thisMachine, versionOf } from './machine.js';
 import { measureJobs } from './many-jobs.js';
+import { measureRuns, type RunsCase } from './many-runs.js';
 import { peers } from './peers.js';
 import { benchRemote } from './remote.js';
 import { remoteText } from './remote-report.js';
 import { reportText } from './report.js';
+import { type RunsReport, runsText } from './runs-report.js';
 import { ServiceContender } from './service.js';
 import { BenchSubject, type Contents, contentsOf } from './subject.js';
 import { verdicts } from './targets.js';
@@ -32,7 +34,7 @@ const onlyPart = process.env.BENCH_ONLY ?? '';
 /** Two versions differ by little, and single runs by a tenth. */
 const rounds = Math.max(1, Number(process.env.BENCH_ROUNDS ?? (onlyPart === 'versions' ? 10 : 3)));
 /** The container and a round's backups, and what each round restores; what is moved to a server, and what each stores there. */
-const parts = ['service', 'remote', 'jobs', 'versions'] as const;
+const parts = ['service', 'remote', 'jobs', 'versions', 'runs'] as const;
 const isWanted = (part: (typeof parts)[number]): boolean => onlyPart === part || (onlyPart === '' && part !== 'versions');
 const neededBytes =
   (isWanted('service') ? (rounds + 1) * 8e9 : 0) + (isWanted('versions') ? (rounds + 1) * 4e9 : 0) + (isWanted('remote') ? 6e9 : 0) + 1e9;
@@ -209,6 +211,41 @@ async function jobsBench(): Promise<void> {
   await writeDocument(documentFile, { jobs: jobsText({ date: new Date(), machine: await thisMachine(folder), load, rows }) });
 }
 
+/** The earlier one with fewer: it reads all their manifests, one after the other. */
+async function runsBench(): Promise<void> {
+  const here = fileURLToPath(new URL('../../../', import.meta.url));
+  const cases: RunsCase[] = [
+    ...(earlier === undefined
+      ? []
+      : [
+          { checkout: earlier, runs: 2000 },
+          { checkout: earlier, runs: 10_000 },
+        ]),
+    ...(earlier === undefined ? [] : [{ checkout: earlier, runs: 200, smb: 20 }]),
+    ...[
+      { checkout: here, runs: 2000 },
+      { checkout: here, runs: 10_000 },
+    ],
+    ...[
+      { checkout: here, runs: 200, smb: 20 },
+      { checkout: here, runs: 10_000, smb: 20 },
+    ],
+  ];
+  const wanted = process.env.BENCH_RUNS_CASE;
+  const rows: RunsReport['rows'][number][] = [];
+  for (const [n, one] of cases.entries()) {
+    if (wanted !== undefined && wanted !== `${n}`) continue;
+    const { stdout } = await run('git', ['-C', one.checkout, 'rev-parse', '--short', 'HEAD']);
+    const figures = await measureRuns(one, work);
+    rows.push({ version: stdout.trim(), one, figures });
+    say(`${stdout.trim()}  ${JSON.stringify({ ...one, checkout: undefined, ...figures })}`);
+  }
+  const [load = 0] = loadavg();
+  const text = runsText({ date: new Date(), machine: await thisMachine(folder), load, rows });
+  if (wanted === undefined) await writeDocument(documentFile, { runs: text });
+  else say(text);
+}
+
 try {
   await refuseUnfit();
   await removeWork();
@@ -217,6 +254,7 @@ try {
   if (isWanted('remote')) await remoteBench();
   if (isWanted('jobs')) await jobsBench();
   if (isWanted('versions')) await versionsBench();
+  if (isWanted('runs')) await runsBench();
 } catch (error) {
   const told: unknown = stopped.signal.aborted ? stopped.signal.reason : error;
   console.error(told instanceof Error ? told.message : told);

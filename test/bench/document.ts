@@ -1,10 +1,11 @@
-/** docs/performance.md: four parts, each of which may be written anew by itself. */
+/** docs/performance.md: five parts, each of which may be written anew by itself. */
 import { readFile, writeFile } from 'node:fs/promises';
 
 /** Stand between the parts. */
 const beforeRemote = '<!-- Above: the service beside other tools. Below: remote targets (BENCH_ONLY=remote make bench). -->';
 const beforeJobs = '<!-- Below: many jobs (BENCH_ONLY=jobs make bench). -->';
 const beforeVersions = '<!-- Below: beside an earlier version (BENCH_ONLY=versions make bench). -->';
+const beforeRuns = '<!-- Below: a record of many runs (BENCH_ONLY=runs make bench). -->';
 
 export interface Parts {
   /** The service beside other tools. */
@@ -14,14 +15,20 @@ export interface Parts {
   readonly jobs?: string;
   /** The service beside an earlier version of itself. */
   readonly versions?: string;
+  /** What a record of many runs costs. */
+  readonly runs?: string;
 }
 
 /** A part that is not given stays as it is. */
 export async function writeDocument(path: string, parts: Parts): Promise<void> {
   const [service = '', rest = ''] = (await readFile(path, 'utf8').catch(() => '')).split(`${beforeRemote}\n`);
   const [remote = '', others = ''] = rest.split(`${beforeJobs}\n`);
-  const [jobs = '', versions = ''] = others.split(`${beforeVersions}\n`);
-  const kept = { service, remote, jobs, versions, ...parts };
-  const texts = [kept.service, beforeRemote, kept.remote, beforeJobs, kept.jobs, beforeVersions, kept.versions].map((text) => text.trim());
+  const [jobs = '', last = ''] = others.split(`${beforeVersions}\n`);
+  const [versions = '', runs = ''] = last.split(`${beforeRuns}\n`);
+  const kept = { service, remote, jobs, versions, runs, ...parts };
+  const texts = [
+    ...[kept.service, beforeRemote, kept.remote, beforeJobs, kept.jobs],
+    ...[beforeVersions, kept.versions, beforeRuns, kept.runs],
+  ].map((text) => text.trim());
   await writeFile(path, `${texts.join('\n\n').replaceAll('-->\n\n', '-->\n')}\n`);
 }

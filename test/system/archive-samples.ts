@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import type { Test } from 'tap';
-import { type ArchiveEntry, type Manifest, manifestText, recordPath } from '../../core/archive/index.js';
+import { type ArchiveEntry, type Manifest, manifestText, OpenRecord, type RecordRuns, recordPath } from '../../core/archive/index.js';
 import { PluginError, type Source, type Target } from '../../core/contract/index.js';
 import local from '../../plugins/targets/local/index.js';
 import { markShare } from '../../plugins/targets/local/marker.js';
@@ -81,6 +81,11 @@ export async function putRun(target: Target, record: string, one: Manifest): Pro
     if (beside) await put(target, `${record}/${beside.path}`, 'bytes');
   }
   await put(target, `${record}/${one.run}/manifest.json`, manifestText(one));
+}
+
+/** All runs of a record, by their manifests. */
+export async function recordRuns(target: Target, record: string, signal: AbortSignal): Promise<RecordRuns> {
+  return (await OpenRecord.open(target, record, { signal })).runs();
 }
 
 /** Every file below a folder of the target, sorted. */

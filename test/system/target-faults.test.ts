@@ -130,7 +130,7 @@ const others = [
   { op: 'get', kind: 'short', codes: ['damaged'] },
   { op: 'get', kind: 'stall', codes: ['aborted'] },
   { op: 'stat', kind: 'error', codes: ['io'] },
-  { op: 'stat', kind: 'short', codes: ['damaged', 'exists'] },
+  { op: 'stat', kind: 'short', codes: ['damaged', 'exists', 'record_in_use'] }, // the last: it looks as if the run's lock was gone
   { op: 'list', kind: 'error', codes: ['io'] },
   { op: 'list', kind: 'short', codes: ['damaged', 'exists', 'conflict'] },
   { op: 'remove', kind: 'error', codes: ['io'] },

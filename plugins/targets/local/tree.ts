@@ -21,7 +21,7 @@ async function look(folder: Folder, name: string, o: ListOptions = {}): Promise<
 
 /** As look, for an entry that was listed: that it is a folder, a listing tells by itself. */
 async function lookListed(folder: Folder, listed: Dirent, o: ListOptions): Promise<Entry | undefined> {
-  return listed.isDirectory() ? { name: listed.name, folder: true, size: 0 } : look(folder, listed.name, o);
+  return listed.isDirectory() && !o.folderTimes ? { name: listed.name, folder: true, size: 0 } : look(folder, listed.name, o);
 }
 
 /** Whether nothing is there, by one call. What is there is looked at anew, folder by folder, so that no link leads out of the share. */
