@@ -37,12 +37,17 @@ export const fileOf = (bytes: Buffer): ManifestFile => ({
 
 export const manifestPath = (record: string, run: string): string => `${record}/${run}/${manifestName}`;
 
-/** A file of known size as one buffer. @throws PluginError aborted; damaged: it has another size by now */
-export async function wholeFile(target: Target, path: string, size: number, signal: AbortSignal): Promise<Buffer> {
-  return readWhole(target, path, size, signal).catch((error: unknown) => {
+/** What a stop ends fails as that, whatever the stream that it ended says. @throws PluginError aborted */
+export async function unlessStopped<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+  return work().catch((error: unknown) => {
     if (!signal.aborted || error instanceof PluginError) throw error;
     throw new PluginError('aborted', 'stopped', { cause: error });
   });
+}
+
+/** A file of known size as one buffer. @throws PluginError aborted; damaged: it has another size by now */
+export async function wholeFile(target: Target, path: string, size: number, signal: AbortSignal): Promise<Buffer> {
+  return unlessStopped(signal, () => readWhole(target, path, size, signal));
 }
 
 async function readWhole(target: Target, path: string, size: number, signal: AbortSignal): Promise<Buffer> {

@@ -10,7 +10,7 @@ import { parseBoundedJson } from './json-text.js';
 import { verifiedName } from './layout.js';
 import type { Manifest, StoredFile } from './manifest.js';
 import { Meter } from './meter.js';
-import { asDamage, perhapsOfFile, wholeFile } from './record.js';
+import { asDamage, perhapsOfFile, unlessStopped, wholeFile } from './record.js';
 import { isMacOf, type Sealer } from './seal.js';
 
 /** `at` is epoch ms; without `problem` the file was whole. */
@@ -100,7 +100,7 @@ async function readOnce(target: Target, record: string, file: StoredFile, signal
     checkStored(meter, file);
   };
   try {
-    await asDamage(path, perhapsOfFile, read);
+    await unlessStopped(signal, () => asDamage(path, perhapsOfFile, read));
     return undefined;
   } catch (error) {
     if (error instanceof PluginError && error.code === 'damaged') return error.message;
