@@ -6,6 +6,7 @@ export * from './extract.js';
 export * from './file-systems.js';
 export * from './flags.js';
 export { collectGarbage, withSeen } from './garbage.js';
+export { inLanes } from './lanes.js';
 export * from './layout.js';
 export * from './manifest.js';
 export * from './meter.js';

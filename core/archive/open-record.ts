@@ -31,6 +31,8 @@ export interface OpenOptions {
   readonly sealer?: Sealer;
   /** The newest run is kept in memory: it may be large. */
   readonly keepsNewest?: boolean;
+  /** What lies in the record, when that was listed just now and nobody else has written there since. */
+  readonly listing?: RecordListing;
 }
 
 type Known =
@@ -70,7 +72,7 @@ export class OpenRecord {
     const [index, verifications, listing] = await Promise.all([
       sealer && readIndex(target, record, { sealer, signal, summaries }),
       readVerifications(target, record, signal, sealer),
-      listRecord(target, record),
+      o.listing ?? listRecord(target, record),
     ]);
     const opened = new OpenRecord(target, record, o, listing, verifications, summaries, listing.isCut ? undefined : index);
     await opened.#findNewest();

@@ -157,11 +157,13 @@ class NewestNames {
 }
 
 /** Lists a record once. @throws PluginError what is wrong with the target */
-export async function listRecord(target: Target, record: string): Promise<RecordListing> {
+export async function listRecord(target: Target, record: string, each: (entry: Entry) => void = () => undefined): Promise<RecordListing> {
   const runs = new NewestNames();
   const files: string[] = [];
   let latest = 0;
-  for await (const { name, folder, unfinished, modified } of target.list(record, { unfinished: true, modified: true, folderTimes: true })) {
+  for await (const entry of target.list(record, { unfinished: true, modified: true, folderTimes: true })) {
+    each(entry);
+    const { name, folder, unfinished, modified } = entry;
     const time = modified === undefined ? undefined : Math.trunc(modified);
     latest = Math.max(latest, time ?? 0);
     if (folder && isRunName(name)) runs.add(name, time);

@@ -4,6 +4,7 @@ import { Readable } from 'node:stream';
 import {
   type ArchiveEntry,
   freeRunName,
+  inLanes,
   type Manifest,
   manifestName,
   manifestText,
@@ -14,8 +15,8 @@ import {
   type StoredSource,
   sealedManifest,
 } from '../archive/index.js';
-import { anySignal, type Description, PluginError, type PluginLog, type Runtime, type Target } from '../contract/index.js';
-import { chosenBase, storedSources } from './base.js';
+import { anySignal, type Description, PluginError, type PluginLog, type Runtime, type Source, type Target } from '../contract/index.js';
+import { type Base, type BaseChoice, chosenBase, storedSources } from './base.js';
 import { type Emptied, emptiedSources } from './emptied.js';
 import { Estimate, sizeOf } from './estimate.js';
 import type { BackupSpec, WorkerMessage } from './job.js';
@@ -68,7 +69,8 @@ type FirstParts = Pick<RunParts, 'record' | 'lock' | 'description' | 'chosen'>;
 async function lockedRun(world: BackupWorld, parts: FirstParts): Promise<BackupOutcome> {
   const { spec, target, signal } = world;
   const { record, lock } = parts;
-  const [keeper, stored] = await Promise.all([RecordKeeper.open({ ...world, record }), storedSources(parts.chosen.sources, signal)]);
+  const opening = RecordKeeper.open({ ...world, record }, lock.listing);
+  const [keeper, stored] = await Promise.all([opening, storedSources(parts.chosen.sources, signal)]);
   const newest = trustedRun(record, keeper.newest, parts.description, world.claim);
   await keeper.prepare();
   const run = await freeRunName(target, record, keeper.latest);
@@ -165,28 +167,38 @@ class Run {
   }
 
   async #tracks(): Promise<Track[]> {
-    const { run, newest, chosen, keeper, emptied, stored } = this.parts;
-    const tracks: Track[] = [];
-    for (const [index, source] of chosen.sources.entries()) {
-      const onTop = source.name === 'rootfs' && !this.world.runtime.supports.images;
-      const kept = stored[index];
-      const choice = kept ? chosenBase(newest, kept, this.world.newBaseRatio) : {};
-      const asked = this.world.newBase || emptied.settled.includes(source.name);
-      const snapshot = join(this.world.workFolder, `${index}.base.snar`);
-      const archive = asked ? undefined : choice.base;
-      const base = archive && (await keeper.bases.isUsable(archive, snapshot)) ? { archive, snapshot } : undefined;
-      const runStem = `${run}/${source.name}`;
-      tracks.push({ source, archives: [], runStem, baseStem: onTop ? this.#topStem() : runStem, ...(base && { base }) });
-      this.#estimate.expect(source.name, base || choice.base === undefined ? choice.expected : undefined);
-      if (!base && choice.expected === undefined) this.#scan(tracks.at(-1));
-    }
-    return tracks;
+    const { newest, chosen, stored } = this.parts;
+    const choices = stored.map((kept) => chosenBase(newest, kept, this.world.newBaseRatio));
+    const bases = await this.#bases(choices);
+    return chosen.sources.map((source, index) => this.#track(source, choices[index] ?? {}, bases[index]));
   }
 
-  #scan(track: Track | undefined): void {
-    if (track === undefined) return;
-    sizeOf(track.source, this.world.signal)
-      .then((size) => this.#estimate.expect(track.source.name, size))
+  /** What the sources' levels go on from. They are proven one after the other; their snapshots come as many at a time as the target
+   *  takes: each takes a login on some. */
+  async #bases(choices: readonly BaseChoice[]): Promise<(Track['base'] | undefined)[]> {
+    const { keeper, emptied, chosen } = this.parts;
+    const sound: [number, Base | undefined][] = [];
+    for (const [index, { base }] of choices.entries()) {
+      const isAsked = this.world.newBase || emptied.settled.includes(chosen.sources[index]?.name ?? '');
+      sound.push([index, base && !isAsked && (await keeper.bases.isSound(base)) ? base : undefined]);
+    }
+    return inLanes(sound, this.#pass.connections, async ([index, archive]) => {
+      const snapshot = join(this.world.workFolder, `${index}.base.snar`);
+      return archive && (await keeper.bases.hasSnapshot(archive, snapshot)) ? { archive, snapshot } : undefined;
+    });
+  }
+
+  #track(source: Source, choice: BaseChoice, base: Track['base']): Track {
+    const onTop = source.name === 'rootfs' && !this.world.runtime.supports.images;
+    const runStem = `${this.parts.run}/${source.name}`;
+    this.#estimate.expect(source.name, base || choice.base === undefined ? choice.expected : undefined);
+    if (!base && choice.expected === undefined) this.#scan(source);
+    return { source, archives: [], runStem, baseStem: onTop ? this.#topStem() : runStem, ...(base && { base }) };
+  }
+
+  #scan(source: Source): void {
+    sizeOf(source, this.world.signal)
+      .then((size) => this.#estimate.expect(source.name, size))
       .catch(() => undefined); // progress stays unknown
   }
 

@@ -37,10 +37,11 @@ export class RecordKeeper {
     readonly bases: TrustedBases,
   ) {}
 
-  /** Reads no more than a run needs to begin. @throws PluginError what is wrong with the target */
-  static async open(world: KeeperWorld): Promise<RecordKeeper> {
+  /** Reads no more than a run needs to begin. @param listing of the record, if its lock has made one
+   *  @throws PluginError what is wrong with the target */
+  static async open(world: KeeperWorld, listing?: RecordListing): Promise<RecordKeeper> {
     const { target, record, signal, sealer } = world;
-    const opened = await OpenRecord.open(target, record, { signal, sealer, keepsNewest: true });
+    const opened = await OpenRecord.open(target, record, { signal, sealer, keepsNewest: true, ...(listing && { listing }) });
     return new RecordKeeper(world, opened, new TrustedBases(world, opened));
   }
 

@@ -4,6 +4,7 @@
  * How old a file is is told by the target alone, against the one that was just put: clocks of appliances differ.
  */
 import { Readable } from 'node:stream';
+import { listRecord, type RecordListing } from '../archive/index.js';
 import { type Entry, PluginError, type PluginLog, type Target } from '../contract/index.js';
 import { retried } from '../policy/index.js';
 
@@ -14,6 +15,8 @@ const staleMs = 600_000;
 const waits: readonly number[] = [1_000, 3_000, 9_000, 20_000];
 
 export interface RecordLock extends AsyncDisposable {
+  /** What lay in the record when it was taken. */
+  readonly listing: RecordListing;
   /** Aborted, with a PluginError, when the record is another's by now: nothing of it may be touched then. */
   readonly lost: AbortSignal;
   /** Asks the target. @throws PluginError record_in_use */
@@ -53,12 +56,26 @@ const disturbed = ['not_found', 'exists', 'in_use', 'io', 'failed'];
 /** So often a put that failed with one of these is made again at once. */
 const putAgain = 3;
 
-/** Whether it is there, whose else is, whether one of the version before is, and whether nothing but locks is. */
-interface Found {
-  readonly own: Entry | undefined;
-  readonly others: readonly Entry[];
-  readonly before: boolean;
-  readonly alone: boolean;
+/** What a look at a record finds of locks. */
+class Sight {
+  own?: Entry;
+  readonly others: Entry[] = [];
+  /** One of the version before is there. */
+  hasBefore = false;
+  /** Nothing but locks is there. */
+  alone = true;
+
+  constructor(
+    private readonly ownName: string,
+    private readonly nameBefore: string,
+  ) {}
+
+  readonly add = (entry: Entry): void => {
+    if (!entry.name.startsWith(prefix)) this.alone = false;
+    else if (entry.name === this.ownName) this.own = entry;
+    else if (entry.name === this.nameBefore) this.hasBefore = true;
+    else this.others.push(entry);
+  };
 }
 
 class HeldLock implements RecordLock {
@@ -73,6 +90,7 @@ class HeldLock implements RecordLock {
   /** The record was made by it. */
   #made = false;
   #ended = false;
+  #listing: RecordListing | undefined;
 
   constructor(
     private readonly target: Target,
@@ -83,18 +101,27 @@ class HeldLock implements RecordLock {
     this.#own = `${this.#before}-${o.job}`;
   }
 
+  get listing(): RecordListing {
+    if (this.#listing === undefined) throw new Error('the lock was not taken');
+    return this.#listing;
+  }
+
   /** One try. @throws PluginError record_in_use, when another has it */
   async take(): Promise<void> {
     await this.#begin();
-    const { own, others, before, alone } = await this.#look();
+    const sight = new Sight(this.#own, this.#before);
+    this.#listing = await listRecord(this.target, this.record, sight.add); // also for who has the lock: over a long way it takes long
+    const { own, others, hasBefore, alone } = sight;
     const isStale = ({ modified }: Entry) => own?.modified !== undefined && modified !== undefined && own.modified - modified > staleMs;
     const other = others.find((entry) => !isStale(entry));
     if (own === undefined || other !== undefined) {
       await this.target.remove(this.#path(this.#own));
       throw this.#inUse(other?.name);
     }
+    // Whoever had made the record may be taking it away, with all that came into it since: its lock goes first, and this one next.
+    if (alone && (await this.target.stat(this.#path(this.#own))) === undefined) throw this.#inUse();
     this.#made = alone;
-    if (before) await this.target.remove(this.#path(this.#before));
+    if (hasBefore) await this.target.remove(this.#path(this.#before));
     for (const { name } of others) {
       this.o.log('warn', `${this.record}: ${name} was not refreshed for ten minutes and is removed`);
       await this.target.remove(this.#path(name));
@@ -163,14 +190,10 @@ class HeldLock implements RecordLock {
     await this.target.put(this.#path(this.#own), Readable.from([Buffer.from(`${text}\n`)]), { signal: this.o.signal, replace: true });
   }
 
-  async #look(): Promise<Found> {
-    const entries: Entry[] = [];
-    for await (const entry of this.target.list(this.record, { unfinished: true, modified: true })) entries.push(entry);
-    const locks = entries.filter(({ name }) => name.startsWith(prefix));
-    const own = locks.find(({ name }) => name === this.#own);
-    const before = locks.find(({ name }) => name === this.#before);
-    const others = locks.filter((entry) => entry !== own && entry !== before);
-    return { own, others, before: before !== undefined, alone: entries.length === locks.length };
+  async #look(): Promise<Sight> {
+    const sight = new Sight(this.#own, this.#before);
+    for await (const entry of this.target.list(this.record, { unfinished: true, modified: true })) sight.add(entry);
+    return sight;
   }
 
   #inUse(other?: string): PluginError {

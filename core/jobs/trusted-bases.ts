@@ -64,10 +64,8 @@ export class TrustedBases {
     return false;
   }
 
-  /** Whether a level can go on from the base: it is sound, and tar's snapshot of it is here at `snapshot` now.
-   *  @throws PluginError as readBack */
-  async isUsable(base: Base, snapshot: string): Promise<boolean> {
-    if (!(await this.isSound(base))) return false;
+  /** Whether a level can go on from a sound base: tar's snapshot of it is here at `snapshot` now. @throws PluginError as get */
+  async hasSnapshot(base: Base, snapshot: string): Promise<boolean> {
     const { target, record, signal, log } = this.world;
     try {
       await unpackFile(base.snapshot, snapshot, await target.get(`${record}/${base.snapshot.path}`, { signal }), signal);

@@ -141,24 +141,28 @@ async function measured(o: RunsCase, folder: string, ends: Ends): Promise<RunsFi
   const options = { stateFolder: join(folder, 'state'), shares: { bench: share }, lxcPath, checkout: o.checkout, quiet: true };
   const service = await DemoService.start(options);
   ends.push(() => service[Symbol.asyncDispose]());
-  const job = (dest: Body) =>
-    service.create('backup', {
-      job_name: name,
-      container_id: name,
-      type: 'lxc',
-      dest,
-      at: notSoon(),
-      disable: true,
-      features: ['compress'],
-    });
   const profile = server && part(await service.call('POST', '/target', server.body), 'id');
-  const dest = server ? { target: 'remote', profile, path: '/runs' } : { target: 'local', path: '/bench/runs' };
-  const bed = { service, job: await job(dest), record: join(share, 'runs', `container-backup@${name}`) };
-  for (let n = 0; n < 2; n++) await service.backUp(bed.job); // a base, and a run on it
+  const local = { target: 'local', path: '/bench/runs' };
+  const dest = server ? { target: 'remote', profile, path: '/runs' } : local;
+  const job = await service.create('backup', {
+    job_name: name,
+    container_id: name,
+    type: 'lxc',
+    dest,
+    at: notSoon(),
+    disable: true,
+    features: ['compress'],
+  });
+  const bed = { service, job, record: join(share, 'runs', `container-backup@${name}`) };
+  for (let n = 0; n < 2; n++) await service.backUp(job); // a base, and a run on it
   await fill(bed.record, o.runs);
   const isIndexedNear = server !== undefined && o.runs > mostOverWay;
   const without = isIndexedNear ? nothing : await oneRun(bed);
-  if (isIndexedNear) await service.backUp(await job({ target: 'local', path: '/bench/runs' }));
+  if (isIndexedNear) {
+    await service.call('PUT', `/backup/${job}`, { dest: local });
+    await service.backUp(job);
+    await service.call('PUT', `/backup/${job}`, { dest });
+  }
   const indexed = isIndexedNear || without.whole !== undefined ? await oneRun(bed) : nothing;
   return { without, indexed, memory: await memoryOf(service.pid) };
 }
