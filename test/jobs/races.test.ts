@@ -1,0 +1,186 @@
+/** A thousand changes at any moment of jobs that wait and run: no two that exclude each other ever go on at the same time, and each
+ *  runs as its locks were taken for. Only the threads are stood in for: what they would do ends after a few turns of the event loop. */
+import { setImmediate as turn } from 'node:timers/promises';
+import t from 'tap';
+import { BandwidthShares } from '../../core/jobs/bandwidths.js';
+import type { WallClock } from '../../core/jobs/clock.js';
+import { Errands } from '../../core/jobs/errands.js';
+import { type BackupSpec, JobError, type JobRecords, type RestoreSpec, type RunOrder } from '../../core/jobs/job.js';
+import { JobsOfKind } from '../../core/jobs/kind.js';
+import type { RunResult } from '../../core/jobs/launcher.js';
+import { backupSubject, locksOf, restoreSubject } from '../../core/jobs/locks.js';
+import { createProgressBoard } from '../../core/jobs/progress.js';
+import { Purges } from '../../core/jobs/purge.js';
+import { createQueue } from '../../core/jobs/queue.js';
+import { seed } from '../support/depth.js';
+import { backup, memory, restore } from './service-bench.js';
+
+const tries = 1000;
+t.comment(`seed ${seed}`);
+
+/** mulberry32 */
+function randomOf(start: number): (below: number) => number {
+  let state = start;
+  return (below) => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) % below;
+  };
+}
+const random = randomOf(seed);
+const one = <T>(list: readonly T[]): T => {
+  const chosen = list[random(list.length)];
+  if (chosen === undefined) throw new Error('an empty list');
+  return chosen;
+};
+
+/** What goes on: a container, or none, and a record that is written or only read. */
+interface Going {
+  readonly what: string;
+  readonly container?: string;
+  readonly record: string;
+  readonly writes: boolean;
+}
+
+/** Tells of each pair that excludes each other. */
+class Watch {
+  readonly #going = new Set<Going>();
+  readonly clashes: string[] = [];
+  begun = 0;
+  /** The most at a time: without any there is nothing to clash. */
+  most = 0;
+
+  async during(going: Going): Promise<void> {
+    for (const other of this.#going) {
+      const same = going.container !== undefined && going.container === other.container;
+      if (same || (going.record === other.record && (going.writes || other.writes)))
+        this.clashes.push(`${going.what} beside ${other.what}: ${JSON.stringify([going, other])}`);
+    }
+    this.#going.add(going);
+    this.begun++;
+    this.most = Math.max(this.most, this.#going.size);
+    for (let left = random(6); left > 0; left--) await turn();
+    this.#going.delete(going);
+  }
+}
+
+const containers = ['a', 'b', 'c'];
+const names = ['x', 'y', 'z'];
+const paths = ['/test/p', '/test/q'];
+const backupWish = (): BackupSpec => backup(one(names), { container_id: one(containers), dest: { target: 'local', path: one(paths) } });
+const restoreWish = (): RestoreSpec =>
+  restore('back', { container_id: one(containers), src: { target: 'local', path: one(paths), portfolio: one(names) }, disable: true });
+
+/** Each read and write takes a moment, and not always as long. */
+function slowly<Spec>(kept: JobRecords<Spec>): JobRecords<Spec> {
+  const pause = async () => {
+    for (let left = random(3); left > 0; left--) await turn();
+  };
+  return {
+    ...kept,
+    get: async (id) => {
+      await pause();
+      return kept.get(id);
+    },
+    put: async (record, when) => {
+      await pause();
+      await kept.put(record, when);
+    },
+  };
+}
+
+const clock: WallClock = {
+  now: () => Date.now(),
+  look: async () => false,
+  note: async () => undefined,
+  needsNewBase: () => false,
+  epoch: () => 0,
+  based: async () => undefined,
+  forget: async () => undefined,
+};
+
+const goingOf = (order: RunOrder): Going => {
+  if (order.backup) {
+    const { dest, job_name, container_id } = order.backup;
+    return { what: `backup ${order.id}`, container: container_id, record: `${dest.path}/${job_name}`, writes: true };
+  }
+  const { src, container_id } = order.restore ?? restoreWish();
+  return { what: `restore ${order.id}`, container: container_id, record: `${src.path}/${src.portfolio}`, writes: false };
+};
+
+function makeBed(watch: Watch) {
+  const queue = createQueue(
+    async () => 10,
+    (error) => watch.clashes.push(`the queue failed: ${error}`),
+  );
+  const common = {
+    ...{ queue, clock, log: () => undefined, changed: () => undefined },
+    bandwidths: new BandwidthShares(async () => 0),
+    progress: createProgressBoard(() => undefined),
+    launch: (order: RunOrder) => ({
+      ended: watch.during(goingOf(order)).then((): RunResult => ({ type: 'result', result: 0 })),
+      stop: () => undefined,
+      throttle: () => undefined,
+    }),
+  };
+  const environment = { ...{ pluginFolders: [], shares: {}, runtimes: {}, stateFolder: '/nonexistent', logLevel: 'info' as const } };
+  const limits = { newBaseRatio: 1, verifyMs: 0, undoMs: 0, stallMs: 0 };
+  const order = { environment: { ...environment, ...limits } };
+  const backups = new JobsOfKind<BackupSpec>({
+    ...{ ...common, kind: 'backup', records: slowly(memory<BackupSpec>()), at: ({ at }) => at },
+    locks: async (spec) => locksOf('backup', backupSubject(spec)),
+    order: async (id, spec) => ({ ...order, kind: 'backup', id, backup: spec }),
+  });
+  const restores = new JobsOfKind<RestoreSpec>({
+    ...{ ...common, kind: 'restore', records: slowly(memory<RestoreSpec>()), at: () => undefined },
+    locks: async (spec) => locksOf('restore', restoreSubject(spec)),
+    order: async (id, spec) => ({ ...order, kind: 'restore', id, restore: spec }),
+  });
+  const purge = ({ dest, job_name }: BackupSpec) =>
+    watch.during({ what: 'a purge', record: `${dest.path}/${job_name}`, writes: true }).then(() => undefined);
+  const purges = new Purges({ backups, errands: new Errands(queue), connections: async () => undefined, purge, log: () => undefined });
+  return { backups, restores, purges, queue };
+}
+
+t.test('jobs that are changed, stopped and purged while they wait and run never clash', async (t) => {
+  const watch = new Watch();
+  const { backups, restores, purges, queue } = makeBed(watch);
+  const ids: number[] = [];
+  for (let n = 0; n < 6; n++) ids.push((await backups.create(backupWish())).id);
+  for (let n = 0; n < 4; n++) await restores.create(restoreWish());
+  const asked = new Set<Promise<unknown>>();
+  let [refused, changedWaiting] = [0, 0];
+  const ask = (work: Promise<unknown>): void => {
+    const settled = work.catch((error: unknown) => {
+      if (!(error instanceof JobError)) throw error; // busy, or gone
+      refused++;
+    });
+    asked.add(settled);
+    settled.finally(() => asked.delete(settled)).catch(() => undefined);
+  };
+  const changed = async (id: number) => {
+    if ((await backups.update(id, backupWish())).state.code === 'waiting') changedWaiting++;
+  };
+  const anew = async (at: number) => {
+    await purges.purge(ids[at] ?? 0);
+    ids[at] = (await backups.create(backupWish())).id;
+  };
+  for (let n = 0; n < tries; n++) {
+    const at = random(ids.length);
+    const id = ids[at] ?? 0;
+    const wish = random(12);
+    if (wish < 4) ask(backups.run(id));
+    else if (wish < 7) ask(changed(id));
+    else if (wish < 9) ask(restores.run(1 + random(4)));
+    else if (wish < 10) ask(restores.update(1 + random(4), restoreWish()));
+    else if (wish < 11) ask(backups.stop(id));
+    else ask(anew(at));
+    for (let left = random(3); left > 0; left--) await turn();
+  }
+  while (asked.size > 0) await Promise.all(asked);
+  while (queue.counts().running + queue.counts().waiting > 0) await turn();
+  t.same(watch.clashes, []);
+  t.ok(watch.begun > 200 && watch.most > 1, `${watch.begun} went on, up to ${watch.most} at a time; ${refused} were refused`);
+  t.ok(changedWaiting > 10, `${changedWaiting} were changed while they waited`);
+});
