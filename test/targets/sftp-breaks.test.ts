@@ -21,8 +21,8 @@ async function server(t: Pick<Test, 'teardown'>): Promise<{ sshd: Sshd; target: 
   return { sshd, target, reopen };
 }
 
-/** Bytes at a pace that leaves time to break things, and a promise of when so many were given. */
-function paced(length: number, at: number) {
+/** Bytes at a pace that leaves time to break things, and a promise of when so many were given. The rest waits for `broken`. */
+function paced(length: number, at: number, broken: Promise<void> = Promise.resolve()) {
   let reached: () => void = () => undefined;
   const there = new Promise<void>((resolve) => {
     reached = resolve;
@@ -30,7 +30,9 @@ function paced(length: number, at: number) {
   const source = supply(length, { at: (given) => given >= at && reached() });
   const { _read } = source.stream;
   source.stream._read = function (bytes) {
-    setTimeout(() => _read.call(this, bytes), source.given() % (1 << 20) === 0 ? 10 : 0);
+    const give = () => setTimeout(() => _read.call(this, bytes), source.given() % (1 << 20) === 0 ? 10 : 0);
+    if (source.given() < at) give();
+    else broken.then(give);
   };
   return { stream: source.stream, there };
 }
@@ -96,10 +98,15 @@ t.test('a server that comes back without what it had confirmed', async (t) => {
     'as nothing': (part: string) => truncate(part, 8_192),
   };
   for (const [title, harm] of Object.entries(harms)) {
-    const { stream, there } = paced(size, 8 << 20);
+    let goOn: () => void = () => undefined;
+    const broken = new Promise<void>((resolve) => {
+      goOn = resolve;
+    });
+    const { stream, there } = paced(size, 8 << 20, broken);
     const work = failure(target.put('harmed', stream, { signal: never() }));
     await there;
     await sshd.kill();
+    goOn();
     const [part] = await partsIn(sshd.home);
     await harm(join(sshd.home, part ?? ''));
     await sshd.start();
