@@ -45,6 +45,8 @@ export class Place {
   /** Where rsync writes files before they get their names: a leftover in it is told from a file by where it lies. */
   readonly temp = partName();
   #ready: Promise<void> | undefined;
+  /** The folder for what is being written may be there: a server may have made it although its answer was lost. */
+  #mayBeThere = false;
   #there = false;
   #fromTop = false;
 
@@ -147,6 +149,7 @@ export class Place {
     await untilAborted(ready, signal, `making ${this.root}`);
   }
   async #make(signal: AbortSignal): Promise<void> {
+    this.#mayBeThere = true;
     const there = this.#there;
     // a place that is there may be reached through links, which rsync would not follow on the way
     const way = there ? [] : this.root.split('/').filter((part) => part !== '' && part !== '.');
@@ -159,8 +162,8 @@ export class Place {
   }
   /** Removes what prepare has made for the time being. */
   async unprepare(signal: AbortSignal): Promise<void> {
-    if (this.#ready === undefined) return;
-    await this.#ready.catch(() => undefined);
+    if (!this.#mayBeThere) return;
+    await this.#ready?.catch(() => undefined);
     this.#ready = undefined;
     await this.remove([], [pattern([this.temp]), pattern([this.temp], '/**')], signal);
   }
