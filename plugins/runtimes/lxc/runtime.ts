@@ -33,6 +33,14 @@ import { isName, Tools } from './tools.js';
 import { swapEngine } from './undo.js';
 import { bindSources, mountsOf, storedApart } from './volumes.js';
 
+/** Others make and remove containers while all are looked at: undefined for one that is gone. */
+function unlessRemoved<T>(look: Promise<T>): Promise<T | undefined> {
+  return look.catch((error: unknown) => {
+    if (error instanceof PluginError && error.code === 'not_found') return undefined;
+    throw error;
+  });
+}
+
 /** Children that ask for a container's state; each waits more than it works. */
 const askedAtOnce = 8;
 
@@ -55,10 +63,7 @@ export class LxcRuntime implements Runtime {
 
   async *list(): AsyncIterable<ContainerSummary> {
     for (const name of await this.#names()) {
-      const state = await this.#tools.state(name).catch((error: unknown) => {
-        if (error instanceof PluginError && error.code === 'not_found') return undefined; // removed meanwhile
-        throw error;
-      });
+      const state = await unlessRemoved(this.#tools.state(name));
       if (state !== undefined) yield { id: name, image: '', name, state, type: 'lxc' };
     }
   }
@@ -189,7 +194,8 @@ export class LxcRuntime implements Runtime {
     const runs = new Map<string, boolean>();
     for (let at = 0; at < asked.length; at += askedAtOnce) {
       const some = asked.slice(at, at + askedAtOnce);
-      await Promise.all(some.map(async (container) => runs.set(container, (await this.#tools.state(container)) !== 'stopped')));
+      const states = await Promise.all(some.map((container) => unlessRemoved(this.#tools.state(container))));
+      for (const [index, container] of some.entries()) runs.set(container, (states[index] ?? 'stopped') !== 'stopped');
     }
     return places.map(({ container, path, running }) => ({ container, path, running: running ?? runs.get(container) ?? false }));
   }
@@ -200,7 +206,8 @@ export class LxcRuntime implements Runtime {
     const roots = new Set<string>();
     const names = await this.#names();
     for (const container of names) {
-      const config = await this.#tools.config(container);
+      const config = await unlessRemoved(this.#tools.config(container));
+      if (config === undefined) continue;
       roots.add(await realPath(rootOf(config)?.path ?? this.#tools.folder(container)));
       if (container === except) continue;
       for (const path of bindSources(config)) places.push({ container, path: await realPath(path) });
@@ -213,7 +220,8 @@ export class LxcRuntime implements Runtime {
     const found: Conflict[] = [];
     for (const name of await this.#names()) {
       if (name === plan.container) continue;
-      const taken = addresses(await this.#tools.config(name)).filter((address) => wanted.includes(address));
+      const config = (await unlessRemoved(this.#tools.config(name))) ?? '';
+      const taken = addresses(config).filter((address) => wanted.includes(address));
       for (const what of taken) found.push({ code: 'address_taken', fix: `${name} has this address; change it, then start`, what });
     }
     return found;
