@@ -25,14 +25,11 @@ export interface SearchedLevel extends Required<KnownFlags> {
   readonly entries: number;
 }
 
-export interface SearchPlan {
+/** The list is removed in the end. */
+export interface SearchPlan extends NameListPlan {
   readonly tree: ConfinedTree;
-  /** Which tar writes; removed in the end. */
-  readonly list: string;
   /** What the level before has. */
   readonly known: KnownFlags;
-  /** Aborted once tar has ended. */
-  readonly ended: AbortSignal;
   /** A container waits for tar to end. */
   readonly inPause: boolean;
 }
@@ -59,20 +56,16 @@ class FoundFlags {
 }
 
 export class FlagSearch {
-  readonly #list: NameListPlan;
-
   constructor(
     private readonly plan: SearchPlan,
     private readonly signal: AbortSignal,
-  ) {
-    this.#list = { path: plan.list, ended: plan.ended };
-  }
+  ) {}
 
   /** Follows tar's list to its end. @throws PluginError */
   async go(): Promise<SearchedLevel> {
     const { plan, signal } = this;
     try {
-      if (plan.inPause) await listHas(mostBeforeSearch, this.#list, signal);
+      if (plan.inPause) await listHas(mostBeforeSearch, plan, signal);
       return (await this.#byStatus()) ?? (await this.#byLsattr());
     } finally {
       await rm(plan.list, { force: true });
@@ -90,15 +83,14 @@ export class FlagSearch {
   }
 
   async #byLsattr(): Promise<SearchedLevel> {
+    const { plan, signal } = this;
     const found = this.#found();
-    const look = new LsattrLook(this.plan.tree, found.add, this.signal);
-    let entries = 0;
-    const { signal } = this;
+    const look = new LsattrLook(plan.tree, found.add, signal);
     const known = Buffer.from(this.#known(), 'latin1');
-    const list = this.#list;
+    let entries = 0;
     async function* wanted(): AsyncGenerator<Buffer> {
       yield known;
-      for await (const lines of listedLines(list, signal)) {
+      for await (const lines of listedLines(plan, signal)) {
         entries += countLines(lines);
         yield lines;
       }

@@ -9,7 +9,8 @@ const lineEnd = 10;
 export const listPauseMs = 100;
 
 export interface NameListPlan {
-  readonly path: string;
+  /** Which tar writes. */
+  readonly list: string;
   /** Aborted once tar has ended. */
   readonly ended: AbortSignal;
 }
@@ -19,13 +20,13 @@ const waited = (plan: NameListPlan, signal: AbortSignal): Promise<void> =>
 
 /** Waits until the list has so many bytes, or tar has ended. */
 export async function listHas(bytes: number, plan: NameListPlan, signal: AbortSignal): Promise<void> {
-  await using list = await open(plan.path, 'r');
+  await using list = await open(plan.list, 'r');
   while (!plan.ended.aborted && (await list.stat()).size < bytes) await waited(plan, signal);
 }
 
 /** Whole lines, from the first to the last, with their ends. */
 export async function* listedLines(plan: NameListPlan, signal: AbortSignal): AsyncGenerator<Buffer> {
-  await using list = await open(plan.path, 'r');
+  await using list = await open(plan.list, 'r');
   let rest: Buffer = Buffer.alloc(0);
   for (let at = 0; ; ) {
     const last = plan.ended.aborted; // before it is read: what comes later is not missed

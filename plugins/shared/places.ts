@@ -1,5 +1,6 @@
 import { lstat, readdir, readlink, realpath } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
+import { PluginError } from '../../core/contract/index.js';
 
 /** Whether a call of the file system failed since the path leads to nothing. */
 export function isAbsent(error: unknown): boolean {
@@ -36,5 +37,15 @@ export async function realPath(path: string): Promise<string> {
     const here = join(above, basename(path));
     const isLink = (await present(here)) && (await lstat(here)).isSymbolicLink();
     return isLink ? realPath(resolve(above, await readlink(here))) : here;
+  }
+}
+
+/** What may be removed by others while it is looked at: undefined instead of not_found. */
+export async function orAbsent<T>(look: Promise<T>): Promise<T | undefined> {
+  try {
+    return await look;
+  } catch (error) {
+    if (error instanceof PluginError && error.code === 'not_found') return undefined;
+    throw error;
   }
 }

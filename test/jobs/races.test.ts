@@ -12,25 +12,15 @@ import { backupSubject, locksOf, restoreSubject } from '../../core/jobs/locks.js
 import { createProgressBoard } from '../../core/jobs/progress.js';
 import { Purges } from '../../core/jobs/purge.js';
 import { createQueue } from '../../core/jobs/queue.js';
-import { seed } from '../support/depth.js';
+import { seededRandom } from '../system/crash-random.js';
 import { backup, memory, restore } from './service-bench.js';
 
 const tries = 1000;
-t.comment(`seed ${seed}`);
-
-/** mulberry32 */
-function randomOf(start: number): (below: number) => number {
-  let state = start;
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % below;
-  };
-}
-const random = randomOf(seed);
+const points = seededRandom();
+t.comment(`seed ${points.seed}`);
+const random = (below: number): number => Math.floor(points.next() * below);
 const one = <T>(list: readonly T[]): T => {
-  const chosen = list[random(list.length)];
+  const chosen = points.pick(list);
   if (chosen === undefined) throw new Error('an empty list');
   return chosen;
 };

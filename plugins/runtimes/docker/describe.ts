@@ -1,8 +1,9 @@
 import type { Description, VolumeDescription } from '../../../core/contract/index.js';
 import { innerMountReason, mountsInside } from '../../shared/mounts.js';
+import { orAbsent } from '../../shared/places.js';
 import { overlap, type PlaceUser, parentsOf } from '../../shared/swap/index.js';
 import type { Client } from './client.js';
-import { engine, orAbsent } from './engine.js';
+import { engine } from './engine.js';
 import { type Inspect, readInspect } from './inspect.js';
 import { storedMounts } from './mounts.js';
 import { count, type Fields, fields, text } from './narrow.js';

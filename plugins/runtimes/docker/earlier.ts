@@ -3,6 +3,7 @@ import { readdir, readFile, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { PluginError } from '../../../core/contract/index.js';
 import { syncFolder } from '../../shared/durable.js';
+import { orAbsent } from '../../shared/places.js';
 import {
   adoptPlace,
   type EarlierPlace,
@@ -13,7 +14,7 @@ import {
   nobody,
   type Place,
 } from '../../shared/swap/index.js';
-import { engine, orAbsent } from './engine.js';
+import { engine } from './engine.js';
 import { type Journal, oldName } from './journal.js';
 import { count, type Fields, fields, flag, items, text, texts } from './narrow.js';
 import type { SwapDeps } from './undo.js';

@@ -1,18 +1,8 @@
 import { readFile } from 'node:fs/promises';
-import { PluginError } from '../../../core/contract/index.js';
+import { orAbsent } from '../../shared/places.js';
 import type { Client } from './client.js';
 import { type Inspect, readInspect } from './inspect.js';
 import { type Fields, fields, items, text, texts } from './narrow.js';
-
-/** undefined instead of not_found. */
-export async function orAbsent<T>(call: Promise<T>): Promise<T | undefined> {
-  try {
-    return await call;
-  } catch (error) {
-    if (error instanceof PluginError && error.code === 'not_found') return undefined;
-    throw error;
-  }
-}
 
 const container = (ref: string, rest: string) => `/containers/${encodeURIComponent(ref)}${rest}`;
 

@@ -1,7 +1,8 @@
 import type { Readable } from 'node:stream';
 import { type Image, PluginError } from '../../../core/contract/index.js';
+import { orAbsent } from '../../shared/places.js';
 import type { Client } from './client.js';
-import { engine, orAbsent } from './engine.js';
+import { engine } from './engine.js';
 import { withEngineLock } from './engine-lock.js';
 import type { Journal } from './journal.js';
 import { fields, items, text, texts } from './narrow.js';

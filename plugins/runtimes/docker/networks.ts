@@ -1,6 +1,7 @@
 import { PluginError } from '../../../core/contract/index.js';
+import { orAbsent } from '../../shared/places.js';
 import type { Client } from './client.js';
-import { engine, orAbsent } from './engine.js';
+import { engine } from './engine.js';
 import { withEngineLock } from './engine-lock.js';
 import type { Inspect } from './inspect.js';
 import type { Journal } from './journal.js';

@@ -1,8 +1,9 @@
 /** What of a container names another one. The engine turns the names into ids, and an id dies with its container: so they
  *  are kept as names, and looked for by name when the container is made again. */
 import { type Conflict, PluginError, type RestorePlan } from '../../../core/contract/index.js';
+import { orAbsent } from '../../shared/places.js';
 import type { Client } from './client.js';
-import { engine, orAbsent } from './engine.js';
+import { engine } from './engine.js';
 import { type Inspect, isHidden, listedState, nameOf, visibleName } from './inspect.js';
 import { type Fields, fields, text, texts } from './narrow.js';
 

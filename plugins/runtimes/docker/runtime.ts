@@ -9,13 +9,14 @@ import {
   type Preview,
 } from '../../../core/contract/index.js';
 import { mountsInside } from '../../shared/mounts.js';
+import { orAbsent } from '../../shared/places.js';
 import { ownExcludes, Swaps } from '../../shared/swap/index.js';
 import { type Client, createClient } from './client.js';
 import type { CommitDeps } from './commit.js';
 import { previewPlan } from './conflicts.js';
 import { describe } from './describe.js';
 import { openDraft } from './draft.js';
-import { engine, orAbsent } from './engine.js';
+import { engine } from './engine.js';
 import { engineGrants } from './grants.js';
 import { savedImage } from './images.js';
 import { checkName, isHidden, listedState, nameOf } from './inspect.js';

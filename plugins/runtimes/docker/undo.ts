@@ -1,10 +1,11 @@
 /** What only Docker can do about a swap: its containers, volumes, networks and images. */
 import { PluginError } from '../../../core/contract/index.js';
 import { removeUnlocked } from '../../shared/mounts.js';
+import { orAbsent } from '../../shared/places.js';
 import { clearPlace, type Journals, overlap, removeHeld, type SwapEngine, swapBack } from '../../shared/swap/index.js';
 import type { Client } from './client.js';
 import { adoptEarlier } from './earlier.js';
-import { engine, orAbsent } from './engine.js';
+import { engine } from './engine.js';
 import { releaseImage } from './images.js';
 import { isNewContainer, type Journal, type Own, oldName, temporaryName } from './journal.js';
 import { text } from './narrow.js';

@@ -16,7 +16,7 @@ import { missingConflicts, userConflicts } from '../../shared/conflicts.js';
 import { mountsInside } from '../../shared/mounts.js';
 import { type Neighbour, neighbourUsers } from '../../shared/neighbours.js';
 import { isPartial } from '../../shared/placement.js';
-import { present, realPath } from '../../shared/places.js';
+import { orAbsent, present, realPath } from '../../shared/places.js';
 import { overlap, ownExcludes, type PlaceUser, Swaps } from '../../shared/swap/index.js';
 import { addresses, rootOf } from './config.js';
 import { configConflicts, isNameTaken, nameConflicts } from './conflicts.js';
@@ -32,14 +32,6 @@ import { remapped } from './remap.js';
 import { isName, Tools } from './tools.js';
 import { swapEngine } from './undo.js';
 import { bindSources, mountsOf, storedApart } from './volumes.js';
-
-/** Others make and remove containers while all are looked at: undefined for one that is gone. */
-function unlessRemoved<T>(look: Promise<T>): Promise<T | undefined> {
-  return look.catch((error: unknown) => {
-    if (error instanceof PluginError && error.code === 'not_found') return undefined;
-    throw error;
-  });
-}
 
 /** Children that ask for a container's state; each waits more than it works. */
 const askedAtOnce = 8;
@@ -63,7 +55,7 @@ export class LxcRuntime implements Runtime {
 
   async *list(): AsyncIterable<ContainerSummary> {
     for (const name of await this.#names()) {
-      const state = await unlessRemoved(this.#tools.state(name));
+      const state = await orAbsent(this.#tools.state(name));
       if (state !== undefined) yield { id: name, image: '', name, state, type: 'lxc' };
     }
   }
@@ -194,7 +186,7 @@ export class LxcRuntime implements Runtime {
     const runs = new Map<string, boolean>();
     for (let at = 0; at < asked.length; at += askedAtOnce) {
       const some = asked.slice(at, at + askedAtOnce);
-      const states = await Promise.all(some.map((container) => unlessRemoved(this.#tools.state(container))));
+      const states = await Promise.all(some.map((container) => orAbsent(this.#tools.state(container))));
       for (const [index, container] of some.entries()) runs.set(container, (states[index] ?? 'stopped') !== 'stopped');
     }
     return places.map(({ container, path, running }) => ({ container, path, running: running ?? runs.get(container) ?? false }));
@@ -206,7 +198,7 @@ export class LxcRuntime implements Runtime {
     const roots = new Set<string>();
     const names = await this.#names();
     for (const container of names) {
-      const config = await unlessRemoved(this.#tools.config(container));
+      const config = await orAbsent(this.#tools.config(container));
       if (config === undefined) continue;
       roots.add(await realPath(rootOf(config)?.path ?? this.#tools.folder(container)));
       if (container === except) continue;
@@ -220,7 +212,7 @@ export class LxcRuntime implements Runtime {
     const found: Conflict[] = [];
     for (const name of await this.#names()) {
       if (name === plan.container) continue;
-      const config = (await unlessRemoved(this.#tools.config(name))) ?? '';
+      const config = (await orAbsent(this.#tools.config(name))) ?? '';
       const taken = addresses(config).filter((address) => wanted.includes(address));
       for (const what of taken) found.push({ code: 'address_taken', fix: `${name} has this address; change it, then start`, what });
     }

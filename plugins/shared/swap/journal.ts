@@ -1,5 +1,4 @@
 /** What a restore has made or moved, kept durably, so that whoever comes after a crash can end it. */
-
 import { randomBytes } from 'node:crypto';
 import { readdir, readFile, rm } from 'node:fs/promises';
 import { PluginError } from '../../../core/contract/index.js';
