@@ -1,18 +1,28 @@
-/** Does the work for each item, so many at a time. @returns what came of them, in the order of the items @throws the first error,
- *  after which no further one is begun */
-export async function inLanes<T, R>(items: readonly T[], width: number, work: (item: T) => Promise<R>): Promise<R[]> {
+/** Does the work for each item, so many at a time, in their order. When one fails no other is begun, `stop` is to end those under way,
+ *  which are waited for, and the first error is thrown. @returns what came of them, in the order of the items */
+export async function inLanes<T, R>(
+  items: readonly T[],
+  width: number,
+  work: (item: T) => Promise<R>,
+  stop: () => void = () => undefined,
+): Promise<R[]> {
   const done: R[] = [];
+  const errors: unknown[] = [];
   let next = 0;
   const lane = async (): Promise<void> => {
     for (let at = next++; at < items.length; at = next++) {
       const item = items[at];
-      if (item !== undefined) done[at] = await work(item);
+      if (item === undefined) continue;
+      try {
+        done[at] = await work(item);
+      } catch (error) {
+        errors.push(error);
+        next = items.length;
+        stop();
+      }
     }
   };
-  const lanes = Array.from({ length: Math.min(width, items.length) }, lane);
-  await Promise.all(lanes).catch((error: unknown) => {
-    next = items.length;
-    throw error;
-  });
+  await Promise.all(Array.from({ length: Math.min(width, items.length) }, lane));
+  if (errors.length > 0) throw errors[0];
   return done;
 }

@@ -1,11 +1,11 @@
 /** The passes over a container's sources: one while it runs, and with `pause` a short one while it is frozen. */
 import { join } from 'node:path';
-import { type ArchiveEntry, besideArchive, childOutcome, type LevelPlan } from '../archive/index.js';
+import { type ArchiveEntry, besideArchive, childOutcome, inLanes, type LevelPlan } from '../archive/index.js';
 import { PluginError, type Source } from '../contract/index.js';
 import type { Base } from './base.js';
 import type { Estimate } from './estimate.js';
 import type { Storer } from './storing.js';
-import { allInTurns, sourcesAtOnce } from './turns.js';
+import { sourcesAtOnce } from './turns.js';
 
 /** One source on its way through the passes. */
 export interface Track {
@@ -54,7 +54,7 @@ export interface PassOptions {
 
 /** The first level of each source in this run: its base, or the differential since it. */
 export async function firstPass(world: PassWorld, tracks: readonly Track[], o: PassOptions): Promise<void> {
-  await allInTurns(
+  await inLanes(
     [...tracks.entries()],
     sourcesAtOnce(world.connections),
     ([index, track]) => firstLevels(world, track, index, o),

@@ -5,6 +5,7 @@ import {
   checkStored,
   extractLevel,
   imageSource,
+  inLanes,
   type Manifest,
   Meter,
   type Sealer,
@@ -30,7 +31,7 @@ import { askedConsent, requireConsent } from './consent.js';
 import { containerOf, type RestoreSpec, type Undo } from './job.js';
 import { type FoundRun, findRun } from './records.js';
 import { chosenPart, neededArchives, refuseNested, refuseNestedPlaces } from './restored-part.js';
-import { allInTurns, sourcesAtOnce } from './turns.js';
+import { sourcesAtOnce } from './turns.js';
 
 export interface RestoreWorld {
   readonly spec: RestoreSpec;
@@ -186,7 +187,7 @@ async function fillDraft(world: RestoreWorld, draft: Draft, { record, manifest }
   };
   const sources = sourcesToFill(manifest, folders);
   await refuseNested(folders);
-  await allInTurns(sources, sourcesAtOnce(target.supports.connections), extract, () => given.abort());
+  await inLanes(sources, sourcesAtOnce(target.supports.connections), extract, () => given.abort());
   return done;
 }
 
