@@ -3,6 +3,7 @@
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import standalone from 'ajv/dist/standalone/index.js';
 import { optionsKey, schemaCompiler } from '../dist/core/schemas.js';
+import { parsedNames, schemas } from './schema-names.mjs';
 
 const repository = new URL('../', import.meta.url);
 const read = (path) => JSON.parse(readFileSync(new URL(path, repository), 'utf8'));
@@ -17,12 +18,10 @@ function write(file, ajv, references) {
   writeFileSync(new URL(file, output), `${code};\nmodule.exports = { ${exported.join(', ')} };\n`);
 }
 
-const names = readdirSync(new URL('schemas/', repository)).filter((name) => name.endsWith('.json')).map((name) => name.slice(0, -'.json'.length));
 for (const faults of ['all faults', 'first fault']) {
   const ajv = schemaCompiler(faults);
-  for (const name of names) ajv.addSchema(read(`schemas/${name}.json`));
-  const references = names.map((name) => [name, `urn:container-backup:${name}:v1`]);
-  references.push(['backup#/$defs/state', 'urn:container-backup:backup:v1#/$defs/state']);
+  for (const schema of schemas.values()) ajv.addSchema(schema);
+  const references = parsedNames.map((name) => [name, `urn:container-backup:${name.replace(/(#|$)/, ':v1$1')}`]);
   write(`${faults.replace(' ', '-')}.cjs`, ajv, Object.fromEntries(references));
 }
 

@@ -1,14 +1,10 @@
 // Types of what passes a schema, defaults filled in: schemas/*.json to schemas/types/index.d.ts. References are inlined
 // and conditions left out, since they narrow values and not shapes.
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { compile } from 'json-schema-to-typescript';
+import { parsedNames, schemas } from './schema-names.mjs';
 
 const folder = new URL('../schemas/', import.meta.url);
-const schemas = new Map(
-  readdirSync(folder)
-    .filter((name) => name.endsWith('.json'))
-    .map((name) => [name.slice(0, -'.json'.length), JSON.parse(readFileSync(new URL(name, folder), 'utf8'))]),
-);
 const conditions = ['if', 'then', 'else', 'allOf', 'not', 'propertyNames', '$schema', '$id', '$defs', 'default', 'title'];
 
 function referred(ref, own) {
@@ -35,11 +31,7 @@ function shape(schema, own) {
 const pascal = (name) => name.replace(/(^|[^A-Za-z]+)([a-z])/g, (_, _between, letter) => letter.toUpperCase());
 const options = { bannerComment: '', additionalProperties: false, ignoreMinAndMaxItems: true, format: false };
 const texts = ['// Made by scripts/schema-types.mjs from schemas/*.json. Changes are lost.\n'];
-const names = new Map();
-for (const [name, schema] of schemas) {
-  names.set(name, pascal(name));
-  for (const part of Object.keys(schema.$defs ?? {})) if (part === 'state') names.set(`${name}#/$defs/${part}`, pascal(`${name}-${part}`));
-}
+const names = new Map(parsedNames.map((name) => [name, pascal(name.replace('#/$defs/', '-'))]));
 for (const [name, type] of names) {
   const [own] = name.split('#');
   texts.push(await compile(name.includes('#') ? referred(`#${name.split('#')[1]}`, own) : shape(schemas.get(own), own), type, options));
