@@ -157,7 +157,32 @@ t.test('what a dead process has left here is removed', async (t) => {
   }
   await using first = await open();
   await using second = await open();
-  t.equal((await readdir(stateFolder)).length, 2, 'only what is open is there');
+  const stages = (await readdir(stateFolder)).filter((name) => name.startsWith('stage-'));
+  t.equal(stages.length, 2, 'only what is open is there');
   await store(first, 'a', 'a');
   await store(second, 'b', 'b');
+});
+
+t.test('the folder for unfinished files that a silent server kept is removed by the next session', async (t) => {
+  const { sshd } = await bed(t);
+  const notes = await mkdtemp(join(tmpdir(), 'rsync-notes-'));
+  t.teardown(() => rm(notes, { recursive: true, force: true }));
+  const open = () => openRsync(sshd, notes, { password: sshd.password, base: '~/place' });
+  const temps = async () => (await readdir(join(sshd.home, 'place'))).filter((name) => name.endsWith('.part'));
+  const first = await open();
+  await store(first, 'a', 'a');
+  t.equal((await temps()).length, 1, 'a session that writes has one');
+  await sshd.pause();
+  await first[Symbol.asyncDispose]();
+  await sshd.resume();
+  t.equal((await temps()).length, 1, 'and could not remove it');
+  const second = await open();
+  await store(second, 'b', 'b');
+  const third = await open();
+  await store(third, 'c', 'c');
+  t.equal((await temps()).length, 2, 'only those of sessions that live are there');
+  await third[Symbol.asyncDispose]();
+  await second[Symbol.asyncDispose]();
+  t.same(await temps(), [], 'none is left');
+  t.same(await readdir(notes), [], 'nor a note of one');
 });

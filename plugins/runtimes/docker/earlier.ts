@@ -3,17 +3,9 @@ import { readdir, readFile, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { PluginError } from '../../../core/contract/index.js';
 import { syncFolder } from '../../shared/durable.js';
+import { isAlive, nobody } from '../../shared/owner.js';
 import { orAbsent } from '../../shared/places.js';
-import {
-  adoptPlace,
-  type EarlierPlace,
-  hiddenBeside,
-  isAlive,
-  madeParents,
-  madePlace,
-  nobody,
-  type Place,
-} from '../../shared/swap/index.js';
+import { adoptPlace, type EarlierPlace, hiddenBeside, madeParents, madePlace, type Place } from '../../shared/swap/index.js';
 import { engine } from './engine.js';
 import { type Journal, oldName } from './journal.js';
 import { count, type Fields, fields, flag, items, text, texts } from './narrow.js';

@@ -6,9 +6,10 @@ import { PluginError } from '../../../core/contract/index.js';
 import { syncFolder } from '../../shared/durable.js';
 import { type Fields, isFields } from '../../shared/fields.js';
 import { removeTree } from '../../shared/mounts.js';
+import { isAlive, nobody } from '../../shared/owner.js';
 import { within } from '../../shared/paths.js';
 import { isAbsent, present } from '../../shared/places.js';
-import { adoptPlace, type EarlierPlace, isAlive, nobody, type Phase, type Place } from '../../shared/swap/index.js';
+import { adoptPlace, type EarlierPlace, type Phase, type Place } from '../../shared/swap/index.js';
 import type { Journal } from './journal.js';
 import type { SwapDeps } from './undo.js';
 

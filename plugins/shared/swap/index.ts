@@ -4,7 +4,6 @@ export { isForbidden, keepTime, lockPath, unlockPath, withoutLocks } from './att
 export { removeHeld } from './carry.js';
 export * from './earlier.js';
 export * from './journal.js';
-export { isAlive, nobody } from './owner.js';
 export * from './place.js';
 export * from './swap.js';
 export * from './swaps.js';

@@ -1,9 +1,9 @@
 /** The life of a swap after its draft: kept for an undo, undone, given up, or ended after a crash. The same for every engine. */
 import { PluginError, type PluginLog } from '../../../core/contract/index.js';
+import { isAlive } from '../owner.js';
 import { within } from '../paths.js';
 import { present } from '../places.js';
 import type { Journal, Journals } from './journal.js';
-import { isAlive } from './owner.js';
 import type { Place } from './place.js';
 import { keptPaths, refuseLaterMounts } from './swap.js';
 import { giveBackTouched } from './touched.js';

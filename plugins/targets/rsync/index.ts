@@ -13,6 +13,7 @@ import { asked, fileParts, pathParts, refuseTop } from '../../shared/paths.js';
 import { untilAborted } from '../../shared/source.js';
 import { hostKeyOf, type SshOptions } from '../../shared/ssh.js';
 import { type GetOptions, get } from './get.js';
+import { Leftovers } from './leftovers.js';
 import { suffix } from './pieces.js';
 import { Place } from './place.js';
 import { put } from './put.js';
@@ -86,7 +87,7 @@ class RsyncTarget implements Target {
   }
   async [Symbol.asyncDispose](): Promise<void> {
     const late = AbortSignal.timeout(goodbye);
-    await untilAborted(this.place.unprepare(late), late, 'goodbye').catch(() => undefined);
+    await this.place.unprepare(late);
     await this.place.session.close();
     await this.place.stage[Symbol.asyncDispose]();
   }
@@ -115,7 +116,8 @@ async function open(context: PluginContext<RsyncOptions>): Promise<Target> {
   const stage = await Stage.open(context.stateFolder);
   const session = new Session(options, context.log, signal);
   try {
-    const place = new Place(session, stage, root);
+    const leftovers = new Leftovers(context.stateFolder, `${options.username}@${session.place}:${root}`);
+    const place = new Place(session, stage, root, leftovers);
     await untilAborted(place.probe(signal), signal, session.place);
     return new RsyncTarget(context, place, session.banner ?? '');
   } catch (error) {

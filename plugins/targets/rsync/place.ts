@@ -4,6 +4,7 @@ import { isPart, partName } from '../../shared/paths.js';
 import { untilAborted } from '../../shared/source.js';
 import type { Ended } from './child.js';
 import { isMissing, lostTemp, textOf } from './failure.js';
+import type { Leftovers } from './leftovers.js';
 import { anyMarker, anyPiece, PieceFolder, suffix } from './pieces.js';
 import { above, type Item, itemsIn, pattern } from './rules.js';
 import type { Call, Session } from './session.js';
@@ -47,6 +48,7 @@ export class Place {
   #ready: Promise<void> | undefined;
   /** The folder for what is being written may be there: a server may have made it although its answer was lost. */
   #mayBeThere = false;
+  #swept = false;
   #there = false;
   #fromTop = false;
 
@@ -55,6 +57,7 @@ export class Place {
     readonly stage: Stage,
     /** As rsync's argument, with a slash at its end. */
     readonly root: string,
+    readonly leftovers: Leftovers,
   ) {}
 
   get #remote(): string {
@@ -149,6 +152,7 @@ export class Place {
     await untilAborted(ready, signal, `making ${this.root}`);
   }
   async #make(signal: AbortSignal): Promise<void> {
+    if (!this.#mayBeThere) await this.leftovers.note(this.temp);
     this.#mayBeThere = true;
     const there = this.#there;
     // a place that is there may be reached through links, which rsync would not follow on the way
@@ -159,13 +163,35 @@ export class Place {
     const input = listed([...way, this.temp].join('/'));
     await this.session.call(args, { signal, what: `making ${this.root}`, input });
     this.#there = true;
+    await this.#sweep(signal);
   }
-  /** Removes what prepare has made for the time being. */
+  /** Removes what sessions could not remove whose server went away. That some of it stays is no failure: it is tried again. */
+  async #sweep(signal: AbortSignal): Promise<void> {
+    if (this.#swept) return;
+    this.#swept = true;
+    const names = await this.leftovers.abandoned();
+    if (names.length === 0) return;
+    await this.#removeTemps(names, signal).catch((error: unknown) => {
+      this.session.log('warn', `${this.session.place}: unfinished files of an earlier session are still there: ${String(error)}`);
+    });
+  }
+  async #removeTemps(names: readonly string[], signal: AbortSignal): Promise<void> {
+    const patterns = names.flatMap((name) => [pattern([name]), pattern([name], '/**')]);
+    await this.remove([], patterns, signal);
+    await this.leftovers.forget(names);
+  }
+  /** Removes what prepare has made for the time being. One that the server keeps is left for a later session. */
   async unprepare(signal: AbortSignal): Promise<void> {
     if (!this.#mayBeThere) return;
-    await this.#ready?.catch(() => undefined);
-    this.#ready = undefined;
-    await this.remove([], [pattern([this.temp]), pattern([this.temp], '/**')], signal);
+    try {
+      await untilAborted(this.#ready ?? Promise.resolve(), signal, this.root).catch(() => undefined);
+      this.#ready = undefined;
+      await untilAborted(this.#removeTemps([this.temp], signal), signal, this.root);
+    } catch {
+      await this.leftovers.abandon(this.temp);
+    } finally {
+      this.#mayBeThere = false;
+    }
   }
 
   /** Removes what the patterns name, all of it below the folder `parts`, and nothing else; a folder that is not empty then

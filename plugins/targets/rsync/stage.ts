@@ -1,23 +1,27 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isAlive, ownerOfThisThread } from '../../shared/owner.js';
 import { stageError } from './staging.js';
+
+/** Its process, its thread (earlier versions named the process alone) and when that began. */
+const stagePattern = /^stage-(\d+)-(?:(\d+)-)?(\d+)-[0-9a-f]{16}$/;
 
 /** Where pieces wait on this appliance while they are sent or read: a folder of one open target, in the plugin's own. */
 export class Stage implements AsyncDisposable {
   #folders = 0;
   private constructor(readonly path: string) {}
 
-  /** Makes it, and removes those of processes that are no more. */
+  /** Makes it, and removes those of threads that are no more. */
   static async open(stateFolder: string): Promise<Stage> {
     await mkdir(stateFolder, { recursive: true, mode: 0o700 });
     for (const name of await readdir(stateFolder)) {
-      const [, pid, started] = /^stage-(\d+)-(\d+)-[0-9a-f]{16}$/.exec(name) ?? [];
-      if (pid === undefined || (await startOf(Number(pid))) === started) continue;
+      const [, pid, thread = pid, started = ''] = stagePattern.exec(name) ?? [];
+      if (pid === undefined || isAlive({ task: `${pid}/task/${thread}`, started })) continue;
       await rm(join(stateFolder, name), { recursive: true, force: true });
     }
-    const started = (await startOf(process.pid)) ?? '0';
-    const path = join(stateFolder, `stage-${process.pid}-${started}-${randomBytes(8).toString('hex')}`);
+    const { task, started } = ownerOfThisThread();
+    const path = join(stateFolder, `stage-${task.replace('/task/', '-')}-${started}-${randomBytes(8).toString('hex')}`);
     await mkdir(path, { mode: 0o700 });
     return new Stage(path);
   }
@@ -38,10 +42,4 @@ export class Stage implements AsyncDisposable {
 
 export interface StageFolder extends AsyncDisposable {
   readonly path: string;
-}
-
-/** When a process started, in the kernel's ticks: a later one of the same number has another. Undefined when it is no more. */
-async function startOf(pid: number): Promise<string | undefined> {
-  const stat = await readFile(`/proc/${pid}/stat`, 'latin1').catch(() => undefined);
-  return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
 }

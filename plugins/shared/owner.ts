@@ -1,4 +1,4 @@
-/** Who works on a journal: a thread, since a job's worker may die while the process lives on. */
+/** Who works on a journal or a folder: a thread, since a job's worker may die while the process lives on. */
 import { readFileSync, readlinkSync } from 'node:fs';
 
 export interface Owner {

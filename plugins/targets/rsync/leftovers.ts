@@ -1,0 +1,66 @@
+/** Which folders on servers hold files that are being written: each is noted here before it is made. One that could not be
+ *  removed, because the server or this process was gone, is removed by the next session that writes at the same place. */
+import { readdir, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { writeDurably } from '../../shared/durable.js';
+import { isFields } from '../../shared/fields.js';
+import { isAlive, nobody, type Owner, ownerOfThisThread } from '../../shared/owner.js';
+import { isPart } from '../../shared/paths.js';
+
+const suffix = '.json';
+
+export class Leftovers {
+  /** @param place the server, the login and the folder on it, as one text */
+  constructor(
+    readonly stateFolder: string,
+    readonly place: string,
+  ) {}
+
+  /** Before the folder is made. Durable when it resolves. */
+  async note(name: string): Promise<void> {
+    await this.#write(name, ownerOfThisThread());
+  }
+
+  /** The folder may still be on the server, and this session removes it no more. */
+  async abandon(name: string): Promise<void> {
+    await this.#write(name, nobody);
+  }
+
+  /** The folders are gone from the server. */
+  async forget(names: readonly string[]): Promise<void> {
+    for (const name of names) await rm(join(this.stateFolder, name + suffix), { force: true });
+  }
+
+  /** The folders at this place that no session that lives uses. */
+  async abandoned(): Promise<string[]> {
+    const names: string[] = [];
+    for (const file of await readdir(this.stateFolder)) {
+      const name = file.slice(0, -suffix.length);
+      if (file.endsWith(suffix) && isPart(name) && (await this.#isAbandoned(file))) names.push(name);
+    }
+    return names;
+  }
+
+  async #isAbandoned(file: string): Promise<boolean> {
+    const text = await readFile(join(this.stateFolder, file), 'utf8').catch(() => ''); // another session may have forgotten it
+    const note = noteIn(text);
+    return note?.place === this.place && !isAlive(note.owner);
+  }
+
+  async #write(name: string, owner: Owner): Promise<void> {
+    const content = JSON.stringify({ place: this.place, owner });
+    await writeDurably(this.stateFolder, name + suffix, content, `${name}${suffix}.new`);
+  }
+}
+
+function noteIn(text: string): { readonly place: string; readonly owner: Owner } | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return undefined; // a file that a crash left half written names no folder that was made
+  }
+  if (!isFields(value) || typeof value.place !== 'string' || !isFields(value.owner)) return undefined;
+  const { task, started } = value.owner;
+  return typeof task === 'string' && typeof started === 'string' ? { place: value.place, owner: { task, started } } : undefined;
+}
