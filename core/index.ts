@@ -4,23 +4,23 @@ import { chmod, mkdir, readFile, readlink, rm, stat, symlink } from 'node:fs/pro
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createApi } from './api/index.js';
+import { type Engines, openEngines } from './appliance/engines.js';
+import { listen, type Tls } from './appliance/listen.js';
+import { startRescue } from './appliance/rescue.js';
+import { sshSwitch } from './appliance/ssh-access.js';
+import { tlsContext } from './appliance/tls.js';
 import type { Config } from './config.js';
 import type { PluginLog } from './contract/index.js';
 import { durableFile } from './durable.js';
-import { type Engines, openEngines } from './engines.js';
 import type { WorkerEnvironment } from './jobs/job.js';
-import { createRecordReader, type RecordReader } from './jobs/reader.js';
-import { checkTargetOptions } from './jobs/remote.js';
 import { createJobService, type RunningJobService } from './jobs/service.js';
-import { listen, type Tls } from './listen.js';
 import { createLog } from './log.js';
 import { loadPlugins, type Plugins } from './plugins/index.js';
-import { remoteTargets, targetDesk } from './remotes.js';
-import { startRescue } from './rescue.js';
-import { markNewShares } from './shares.js';
-import { sshSwitch } from './ssh-access.js';
 import { openStore, StateDamaged, type Store } from './store/index.js';
-import { tlsContext } from './tls.js';
+import { createRecordReader, type RecordReader } from './targets/browse.js';
+import { remoteTargets, targetDesk } from './targets/check.js';
+import { checkTargetOptions } from './targets/remote.js';
+import { markNewShares } from './targets/shares.js';
 import { openUpdates, type UpdateDesk } from './update/index.js';
 
 /** An engine that was away at start is looked after once it is back. */

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 const page = new URL('../docs/contributing.md', import.meta.url);
 const row = /^\| `([^`]+)` \| (\d+) \| (apart|[\d.]+) \| ([^|]*)\|/gm;
 
-/** `system/crash` of dist/test/system/crash.test.js; the firmware's is called by its board. */
+/** `system/crash/crash` of dist/test/system/crash.test.js; the firmware's is called by its board. */
 export const suiteName = (file) => file.replace(/^dist\/test\//, '').replace(/\.test\.js$/, '');
 
 /** By the suite's name: seconds by itself, processors that it keeps busy, whether nothing may run beside it, and whether it

@@ -3,10 +3,10 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import { readFile, rm } from 'node:fs/promises';
 import { parsed } from '../schemas.js';
 import type { Session } from '../store/index.js';
-import { localTime, serial } from './answer.js';
-import { type Call, type Route, route, signedIn, toBody } from './call.js';
 import type { ApiDeps } from './deps.js';
 import { ApiError } from './errors.js';
+import { type Call, type Route, route, signedIn, toBody } from './request.js';
+import { localTime, serial } from './values.js';
 
 // A working day: a client that polls logs in again at most daily, a stolen cookie dies overnight.
 const sessionMs = 12 * 3600_000;

@@ -2,9 +2,9 @@
  *  has gone. */
 import { setImmediate as others } from 'node:timers/promises';
 import type { Range } from '../jobs/job.js';
-import { sorted } from './answer.js';
-import type { Call } from './call.js';
 import { ApiError } from './errors.js';
+import type { Call } from './request.js';
+import { sorted } from './values.js';
 
 /** Between so many, others have their turn. */
 const atOnce = 100;

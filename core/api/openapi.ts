@@ -1,7 +1,7 @@
 /** The API's description, made from the route table and the schemas: it can't drift from either. */
 import { schemaText } from '../schemas.js';
-import type { Route } from './call.js';
 import { errorCodes } from './errors.js';
+import type { Route } from './request.js';
 
 export const base = '/api/v1';
 

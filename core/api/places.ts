@@ -2,8 +2,8 @@
 import { stat } from 'node:fs/promises';
 import { BlockList, isIP } from 'node:net';
 import { join } from 'node:path';
-import { addressOf } from '../address.js';
 import type { Place } from '../jobs/job.js';
+import { addressOf } from '../targets/address.js';
 import type { ApiDeps } from './deps.js';
 import { ApiError, wrong } from './errors.js';
 

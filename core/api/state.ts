@@ -1,6 +1,6 @@
 /** A job's state as an answer tells it. */
 import type { At, JobRecord, JobService, JobState } from '../jobs/job.js';
-import { localTime } from './answer.js';
+import { localTime } from './values.js';
 
 const stamp = (ms: number) => new Date(ms).toISOString();
 

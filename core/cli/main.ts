@@ -2,7 +2,7 @@
 /** The command `container-backup`. The flags: what a run moves leaves much garbage in few objects. Threads that collect it take
  *  the cores of tar, zstd and the server on a small machine: over SSH a run is half as fast again without them. And a small
  *  young generation is collected often, so that buffers do not wait in it: some 20 MiB less at the peak. Runs ask for
- *  a collection themselves (core/jobs/buffers.ts). */
+ *  a collection themselves (core/jobs/run/collect-buffers.ts). */
 import { parseArgs } from 'node:util';
 import { configKeys, configOf, flagName, UsageError } from '../config.js';
 import { type Service, startService } from '../index.js';

@@ -1,6 +1,6 @@
 /** A person says that what a run found empty is to be empty. */
 import { type BackupRecord, type BackupSpec, JobError } from './job.js';
-import type { JobsOfKind } from './kind.js';
+import type { JobsOfKind } from './schedule/job-runner.js';
 
 /** @throws JobError not_found: the job is gone, or its last run found nothing empty */
 export function confirmed(backups: JobsOfKind<BackupSpec>, id: number): Promise<BackupRecord> {

@@ -1,8 +1,8 @@
 /** What is done in the queue beside the jobs' own runs while a client waits for it: an undo, a purge. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PluginError } from '../contract/index.js';
-import type { Lock } from './locks.js';
-import type { Queue } from './queue.js';
+import type { Lock } from './schedule/locks.js';
+import type { Queue } from './schedule/queue.js';
 
 /** As long as the service waits for its jobs when it ends. */
 const closeMs = 8_000;

@@ -2,8 +2,8 @@
 import type { PluginLog } from '../contract/index.js';
 import type { Errands } from './errands.js';
 import { type BackupSpec, type Claimant, JobError } from './job.js';
-import type { JobsOfKind } from './kind.js';
-import { backupSubject, locksOf } from './locks.js';
+import type { JobsOfKind } from './schedule/job-runner.js';
+import { backupSubject, locksOf } from './schedule/locks.js';
 import { claimantOf } from './take-over.js';
 
 export interface PurgeDeps {

@@ -2,26 +2,26 @@
 import { fileURLToPath } from 'node:url';
 import type { PluginLog } from '../contract/plugin.js';
 import type { Runtime } from '../contract/runtime.js';
-import { BandwidthShares } from './bandwidths.js';
-import { nextRun } from './calendar.js';
-import { openClock } from './clock.js';
+import type { RemoteTarget } from '../targets/remote.js';
 import { confirmed } from './confirm.js';
-import { type TimedRecords, timedRecords } from './due.js';
 import { Errands } from './errands.js';
 import type { BackupSpec, FoundTarget, JobRecords, JobService, LeaseRecords, RestoreSpec, WorkerEnvironment } from './job.js';
-import { JobsOfKind, type KindDeps } from './kind.js';
-import { createLauncher } from './launcher.js';
-import { createLeases, type Leases } from './leases.js';
-import { backupSubject, locksOf, restoreSubject } from './locks.js';
-import { RemoteOrders } from './orders.js';
-import { createProgressBoard, type ProgressBoard } from './progress.js';
 import { type PurgeDeps, Purges } from './purge.js';
-import { createQueue, type Queue } from './queue.js';
-import type { RemoteTarget } from './remote.js';
-import { createScheduler } from './scheduler.js';
+import { BandwidthShares } from './schedule/bandwidth-shares.js';
+import { nextRun } from './schedule/calendar.js';
+import { openClock } from './schedule/clock.js';
+import { type TimedRecords, timedRecords } from './schedule/due.js';
+import { JobsOfKind, type KindDeps } from './schedule/job-runner.js';
+import { backupSubject, locksOf, restoreSubject } from './schedule/locks.js';
+import { createProgressBoard, type ProgressBoard } from './schedule/progress.js';
+import { createQueue, type Queue } from './schedule/queue.js';
+import { createAlarm, tickOf } from './schedule/tick.js';
 import { permitted, takenOver } from './take-over.js';
-import { createAlarm, tickOf } from './tick.js';
 import { undone } from './undo.js';
+import { createScheduler } from './worker/bree.js';
+import { createLauncher } from './worker/launcher.js';
+import { createLeases, type Leases } from './worker/leases.js';
+import { RemoteOrders } from './worker/task.js';
 
 /** What the main thread knows of remote targets. */
 export interface TargetDesk {
@@ -72,7 +72,7 @@ export async function createJobService(deps: JobServiceDeps): Promise<RunningJob
   const failed = (error: unknown) => log('error', `jobs: ${error}`);
   const clock = await openClock(deps.clockFile, deps.clock, log);
   const leases = leasesOf(deps);
-  const scheduler = createScheduler(deps.workerFile ?? fileURLToPath(new URL('./worker.js', import.meta.url)));
+  const scheduler = createScheduler(deps.workerFile ?? fileURLToPath(new URL('./run/worker.js', import.meta.url)));
   const queue = createQueue(deps.concurrent, failed);
   const progress = createProgressBoard(failed);
   const launch = createLauncher({ scheduler, leases, found: (target, found) => deps.targets.found(target, found), log });

@@ -1,6 +1,6 @@
 /** What persons have allowed a backup job, and who asks for its record. */
 import { type BackupRecord, type BackupSpec, type Claimant, JobError, type JobRecords, type RunOrder } from './job.js';
-import type { JobsOfKind } from './kind.js';
+import type { JobsOfKind } from './schedule/job-runner.js';
 
 /** A job that comes for its record. */
 export async function claimantOf(backups: Pick<JobRecords<BackupSpec>, 'named'>, id: number, { job_name }: BackupSpec): Promise<Claimant> {

@@ -2,8 +2,8 @@
  *  what the other moves. */
 import type { Errands } from './errands.js';
 import { JobError, type RestoreRecord, type RestoreSpec, type Undo } from './job.js';
-import type { JobsOfKind } from './kind.js';
-import { locksOf, restoreSubject } from './locks.js';
+import type { JobsOfKind } from './schedule/job-runner.js';
+import { locksOf, restoreSubject } from './schedule/locks.js';
 import type { JobServiceDeps } from './service.js';
 
 export interface UndoDeps extends Pick<JobServiceDeps, 'runtime'> {

@@ -2,9 +2,9 @@
  *  gives up on what does not move. */
 import { pipeline, Readable } from 'node:stream';
 import { anySignal, type Entry, type ListOptions, PluginError, type PluginLog, type Stored, type Target } from '../contract/index.js';
+import { Slots } from '../primitives/semaphore.js';
 import type { Bandwidth } from './bandwidth.js';
 import { beforeNextTry, briefWaits, type Patience, retried } from './retry.js';
-import { Slots } from './slots.js';
 import { answeredInTime, stallError, WatchedSource } from './stall.js';
 
 export interface Policy {

@@ -1,7 +1,7 @@
 /** What can be wrong with the state folder as a whole, and what a failed write means. */
 import { statfs } from 'node:fs/promises';
 import { PluginError } from '../contract/index.js';
-import type { StateReport } from './verdict.js';
+import type { StateReport } from './copies/verdict.js';
 
 /** The service cannot work with its state folder. */
 export class StateError extends Error {

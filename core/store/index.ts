@@ -4,7 +4,7 @@ import { mkdir } from 'node:fs/promises';
 import type { PluginLog } from '../contract/index.js';
 import type { BackupSpec, JobRecords, LeaseRecords, RestoreSpec } from '../jobs/job.js';
 import type { Vault } from '../secrets.js';
-import { type Database, type Keeping, openDatabase } from './database.js';
+import { type Database, type Keeping, openDatabase } from './copies/database.js';
 import { stateErrorOf } from './failure.js';
 import { jobRecords, leaseRecords } from './jobs.js';
 import { openKey } from './key.js';
@@ -13,8 +13,8 @@ import { type ShareRecords, shareRecords } from './shares.js';
 import { type TargetRecords, targetRecords } from './targets.js';
 import { type Sessions, sessions, type Users, users } from './users.js';
 
+export { beginAnew, type Examined, examineState, repairedWay, restoredWay, takeRows, type WayOut } from './copies/mending.js';
 export { StateDamaged, StateError } from './failure.js';
-export { beginAnew, type Examined, examineState, repairedWay, restoredWay, takeRows, type WayOut } from './mending.js';
 export type { Preferences } from './preferences.js';
 export type { TargetRecord, TargetSpec } from './targets.js';
 export type { Session, User } from './users.js';

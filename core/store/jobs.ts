@@ -1,8 +1,8 @@
 /** Jobs and leases as they are kept. */
 import { foldedName, type JobKind, type JobRecord, type JobRecords, type Lease, type LeaseRecords } from '../jobs/job.js';
 import { parsed, type Shape } from '../schemas.js';
-import type { Database } from './database.js';
-import { type Kind, records } from './records.js';
+import type { Database } from './copies/database.js';
+import { type Kind, records } from './row-format.js';
 
 function numberOf(value: unknown, what: string): number {
   if (typeof value !== 'number') throw new Error(`damaged record: ${what} is not a number`);

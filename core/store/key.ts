@@ -1,10 +1,10 @@
 /** The appliance's key and the rows that depend on it. A key that is lost is told; it is never replaced in silence. */
 import { join } from 'node:path';
 import type { PluginLog } from '../contract/index.js';
+import { isFields } from '../primitives/guards.js';
 import { keyState, makeKey, openVault, type Vault } from '../secrets.js';
-import type { Database } from './database.js';
-import { isFields } from './fields.js';
-import { setAside } from './state.js';
+import type { Database } from './copies/database.js';
+import { setAside } from './copies/state.js';
 
 /** Keeps what tells one key from another. */
 const checkKey = 'key/check';

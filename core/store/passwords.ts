@@ -1,7 +1,7 @@
 /** Argon2, few at a time: each takes 20 MiB and a core for as long as it runs. */
 import { hash, verify } from '@node-rs/argon2';
 import { PluginError } from '../contract/index.js';
-import { Slots } from '../policy/slots.js';
+import { Slots } from '../primitives/semaphore.js';
 
 /** A small machine has two cores, and work to do. */
 const atOnce = 2;

@@ -1,6 +1,6 @@
 /** What the user may tune. */
-import type { Database } from './database.js';
-import { type Kind, records } from './records.js';
+import type { Database } from './copies/database.js';
+import { type Kind, records } from './row-format.js';
 
 export interface Preferences {
   /** Jobs that run at the same time. */

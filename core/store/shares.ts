@@ -1,6 +1,6 @@
 /** Shares that have been marked: name and folder. */
-import type { Database } from './database.js';
-import { type Kind, records } from './records.js';
+import type { Database } from './copies/database.js';
+import { type Kind, records } from './row-format.js';
 
 export interface ShareRecords {
   /** The folder that the share was marked at. */

@@ -2,8 +2,8 @@
 import { type FoundTarget, foundTarget } from '../jobs/job.js';
 import { parsed, type Shape } from '../schemas.js';
 import type { Vault } from '../secrets.js';
-import type { Database } from './database.js';
-import { type Kind, records } from './records.js';
+import type { Database } from './copies/database.js';
+import { type Kind, records } from './row-format.js';
 
 export type TargetSpec = Shape<'target'>;
 export interface TargetRecord {

@@ -1,8 +1,8 @@
 /** Users and their sessions. Passwords are kept as Argon2 hashes, tokens as SHA-256 (they are random already). */
 import { createHash, randomBytes } from 'node:crypto';
-import type { Database } from './database.js';
+import type { Database } from './copies/database.js';
 import { hashPassword, isPassword } from './passwords.js';
-import { type Kind, records } from './records.js';
+import { type Kind, records } from './row-format.js';
 
 export interface User {
   readonly username: string;

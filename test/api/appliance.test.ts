@@ -6,8 +6,8 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import t, { type Test } from 'tap';
 import type { Updates } from '../../core/api/index.js';
+import { sshSwitch } from '../../core/appliance/ssh-access.js';
 import { createLog } from '../../core/log.js';
-import { sshSwitch } from '../../core/ssh-access.js';
 import { UpdateError, updateErrorCodes } from '../../core/update/errors.js';
 import { start, startIn } from './harness.js';
 

@@ -3,7 +3,7 @@ import { mkdir, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import { part } from '../support/api-client.js';
-import { backupBody, targetBody } from '../system/wishes.js';
+import { backupBody, targetBody } from '../system/bed/request-bodies.js';
 import { startIn } from './harness.js';
 
 const api = '/api/v1';

@@ -98,7 +98,7 @@ t.test('signals are combined by what garbage collection does not break', async (
 });
 
 t.test('the worker never touches the store, the API or their packages', async (t) => {
-  const all = [...reachable('core/jobs/worker.ts')];
+  const all = [...reachable('core/jobs/run/worker.ts')];
   t.same(
     all.filter((to) => /^core\/(store|api|cli)\//.test(to) || ['bree', 'classic-level', 'koa', '@koa/router'].includes(packageName(to))),
     [],

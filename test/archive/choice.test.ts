@@ -1,9 +1,9 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import t from 'tap';
-import { type Base, chosenBase } from '../../core/jobs/base.js';
-import { Estimate, sizeOf } from '../../core/jobs/estimate.js';
-import { selection } from '../../core/jobs/selection.js';
-import { archive, folderSource, manifest, never, snapshot, temporary } from '../system/archive-samples.js';
+import { type Base, chosenBase } from '../../core/jobs/run/choose-base.js';
+import { Estimate, sizeOf } from '../../core/jobs/run/estimate.js';
+import { selection } from '../../core/jobs/run/selection.js';
+import { archive, folderSource, manifest, never, snapshot, temporary } from '../system/hostile/archive-samples.js';
 
 const base = { ...archive('image.tar.zst', { bytes: 1000, flags: [] }), snapshot: snapshot('image.snar.zst') } satisfies Base;
 const source = folderSource('/r', { name: 'rootfs', origin: 'engine' });

@@ -10,10 +10,10 @@ import type { Source } from '../../core/contract/index.js';
 import { startChild } from '../../plugins/shared/child.js';
 import { differences, snapshotOf } from '../support/fidelity.js';
 import { makeNastyTree } from '../support/nasty-tree.js';
-import { archive, codeOf, folderSource, never, temporary } from '../system/archive-samples.js';
-import { type Crafted, craftedArchives, tarOf } from '../system/crafted-archives.js';
-import { escapeBed, extracted, unconfined, withPath } from '../system/escape-bed.js';
-import { descendants } from '../system/process-tree.js';
+import { descendants } from '../system/bed/process-tree.js';
+import { archive, codeOf, folderSource, never, temporary } from '../system/hostile/archive-samples.js';
+import { type Crafted, craftedArchives, tarOf } from '../system/hostile/crafted-archives.js';
+import { escapeBed, extracted, unconfined, withPath } from '../system/hostile/escape-bed.js';
 
 const planOf = (source: Source, snapshot: string): LevelPlan => ({
   source,

@@ -6,9 +6,9 @@ import { parseManifest } from '../../core/archive/index.js';
 import { PluginError } from '../../core/contract/index.js';
 import { parsed } from '../../core/schemas.js';
 import { pointsOf, seed } from '../support/depth.js';
-import { archivesOf, changed, craftedBodies, craftedFiles, oddBodies, sealedBytes } from '../system/crafted-manifests.js';
-import { mulberry } from '../system/crash-random.js';
-import { pick } from '../system/hostile-values.js';
+import { mulberry } from '../system/crash/random.js';
+import { archivesOf, changed, craftedBodies, craftedFiles, oddBodies, sealedBytes } from '../system/hostile/crafted-manifests.js';
+import { pick } from '../system/hostile/values.js';
 
 const sample = fileURLToPath(new URL('../fixtures/format-1/container-backup@packed/2026-11-24_23-03-47/manifest.json', import.meta.url));
 const text = await readFile(sample);

@@ -17,7 +17,7 @@ import {
 import { PluginError } from '../../core/contract/index.js';
 import { childOutput } from '../../plugins/shared/child.js';
 import { supply } from '../conformance/target/support.js';
-import { archive, codeOf, folderSource, hash, never, temporary } from '../system/archive-samples.js';
+import { archive, codeOf, folderSource, hash, never, temporary } from '../system/hostile/archive-samples.js';
 
 interface Sample {
   readonly bytes: Buffer;

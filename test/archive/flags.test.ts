@@ -8,8 +8,8 @@ import { type FlaggedEntry, manifestText, packedLevel, parseManifest, setFlags }
 import { childOutput } from '../../plugins/shared/child.js';
 import { unlockTree } from '../../plugins/shared/mounts.js';
 import { chattr, flagsIn } from '../support/inode-flags.js';
-import { archive, folderSource, manifest, never } from '../system/archive-samples.js';
-import { extracted, withPath } from '../system/escape-bed.js';
+import { archive, folderSource, manifest, never } from '../system/hostile/archive-samples.js';
+import { extracted, withPath } from '../system/hostile/escape-bed.js';
 
 async function temporary(t: Pick<Test, 'teardown'>): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'flags-'));

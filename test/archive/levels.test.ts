@@ -8,9 +8,9 @@ import type { Source } from '../../core/contract/index.js';
 import { childOutput } from '../../plugins/shared/child.js';
 import { differences, snapshotOf } from '../support/fidelity.js';
 import { changeTree, makeNastyTree } from '../support/nasty-tree.js';
-import { archive, folderSource, never, temporary } from '../system/archive-samples.js';
-import { changeTreeAgain } from '../system/tree-changes.js';
-import { changeTricks, makeTricks, ofTrick, renamedLinks, tricks } from '../system/tricks.js';
+import { changeTricks, makeTricks, ofTrick, renamedLinks, tricks } from '../system/fidelity/level-pitfalls.js';
+import { changeTreeAgain } from '../system/fidelity/tree-changes.js';
+import { archive, folderSource, never, temporary } from '../system/hostile/archive-samples.js';
 
 interface Kept {
   readonly bytes: Buffer;

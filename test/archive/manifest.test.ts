@@ -10,7 +10,7 @@ import {
   runName,
 } from '../../core/archive/index.js';
 import { PluginError } from '../../core/contract/index.js';
-import { archive, hash, manifest, sealed, snapshot } from '../system/archive-samples.js';
+import { archive, hash, manifest, sealed, snapshot } from '../system/hostile/archive-samples.js';
 
 const whole = manifest('2026-11-24_11-19-08');
 const text = manifestText(whole);

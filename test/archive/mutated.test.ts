@@ -1,8 +1,8 @@
 import t from 'tap';
 import { pointsOf } from '../support/depth.js';
-import { type Crafted, craftedArchives, tarOf } from '../system/crafted-archives.js';
-import { type Random, seededRandom } from '../system/crash-random.js';
-import { escapeBed, extracted } from '../system/escape-bed.js';
+import { type Random, seededRandom } from '../system/crash/random.js';
+import { type Crafted, craftedArchives, tarOf } from '../system/hostile/crafted-archives.js';
+import { escapeBed, extracted } from '../system/hostile/escape-bed.js';
 
 const { archives } = pointsOf('mutated');
 const random = seededRandom();

@@ -5,9 +5,9 @@ import { buffer } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { packedLevel } from '../../core/archive/index.js';
-import { codeOf, folderSource, never, temporary } from '../system/archive-samples.js';
-import { descendants } from '../system/process-tree.js';
-import { withSandboxCommands } from '../system/sandbox-commands.js';
+import { descendants } from '../system/bed/process-tree.js';
+import { codeOf, folderSource, never, temporary } from '../system/hostile/archive-samples.js';
+import { withSandboxCommands } from '../system/hostile/sandbox-commands.js';
 
 const say = (...lines: readonly string[]): string => lines.map((line) => `echo "${line}" >&2`).join('\n');
 const given = say('tar: Exiting with failure status due to previous errors');

@@ -1,8 +1,19 @@
 import t, { type Test } from 'tap';
 import { collectGarbage, isRunName, manifestText, removeRun } from '../../core/archive/index.js';
 import type { Target } from '../../core/contract/index.js';
-import { findRun } from '../../core/jobs/records.js';
-import { archive, filesOf, manifest, never, put, putRun, recordRuns, sealed, snapshot, someTarget } from '../system/archive-samples.js';
+import { findRun } from '../../core/targets/find-run.js';
+import {
+  archive,
+  filesOf,
+  manifest,
+  never,
+  put,
+  putRun,
+  recordRuns,
+  sealed,
+  snapshot,
+  someTarget,
+} from '../system/hostile/archive-samples.js';
 
 const record = 'container-backup@web';
 const [one, two, three] = ['2026-11-01_00-00-00', '2026-11-02_00-00-00', '2026-11-03_00-00-00'] as const;

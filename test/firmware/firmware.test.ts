@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { part } from '../support/api-client.js';
-import { startRemote } from '../support/remotes.js';
+import { startRemote } from '../support/servers/remotes.js';
 import { GuestAppliance } from './appliance.js';
 import { dockerSubject, lxcSubject, newJob, type Place, restore, type Subject } from './containers.js';
 import { PowerCuts } from './power-cuts.js';

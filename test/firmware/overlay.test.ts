@@ -8,8 +8,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import t, { type Test } from 'tap';
-import { makeCertificate } from '../support/certificates.js';
-import { type ServiceProcess, startProcess } from '../system/service-process.js';
+import { makeCertificate } from '../support/servers/certificates.js';
+import { type ServiceProcess, startProcess } from '../system/bed/service-process.js';
 import { repository } from './machine.js';
 
 const run = promisify(execFile);

@@ -1,10 +1,10 @@
 /** next_run in real time zones: each zone in a child process of its own, as TZ holds for a whole process. */
 import { execFileSync } from 'node:child_process';
 import t from 'tap';
-import { nextRun } from '../../core/jobs/calendar.js';
 import type { At } from '../../core/jobs/job.js';
+import { nextRun } from '../../core/jobs/schedule/calendar.js';
 
-const module = new URL('../../core/jobs/calendar.js', import.meta.url).href;
+const module = new URL('../../core/jobs/schedule/calendar.js', import.meta.url).href;
 
 /** Runs from `after` on, in UTC, as computed by a process in that zone. */
 function runs(zone: string, at: At, after: string, count: number): string[] {

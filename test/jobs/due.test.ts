@@ -1,6 +1,6 @@
 /** What is due is found by its time, whatever was changed before. */
 import t from 'tap';
-import { DueTimes } from '../../core/jobs/due.js';
+import { DueTimes } from '../../core/jobs/schedule/due.js';
 
 t.test('the order of times holds over changes and removals', async (t) => {
   const due = new DueTimes();

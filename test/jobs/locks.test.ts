@@ -1,8 +1,8 @@
 /** Who waits for whom: every pair of runs over what they may share, and the service when what waits is changed or the end comes. */
 import { setImmediate as turn } from 'node:timers/promises';
 import t, { type Test } from 'tap';
-import { type LockedRun, locksOf, restoreSubject, type Subject } from '../../core/jobs/locks.js';
-import { createQueue } from '../../core/jobs/queue.js';
+import { type LockedRun, locksOf, restoreSubject, type Subject } from '../../core/jobs/schedule/locks.js';
+import { createQueue } from '../../core/jobs/schedule/queue.js';
 import { backup, bench, remoteTarget, restore, until } from './service-bench.js';
 
 const runs = ['backup', 'restore', 'undo', 'purge'] as const satisfies readonly LockedRun[];

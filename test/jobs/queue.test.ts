@@ -1,7 +1,7 @@
 /** How many run at once, and in which order. */
 import { setImmediate as turn } from 'node:timers/promises';
 import t from 'tap';
-import { createQueue } from '../../core/jobs/queue.js';
+import { createQueue } from '../../core/jobs/schedule/queue.js';
 
 function bench(t: { fail(message: string): unknown }, start: number) {
   let limit = start;

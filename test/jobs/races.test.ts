@@ -2,17 +2,17 @@
  *  runs as its locks were taken for. Only the threads are stood in for: what they would do ends after a few turns of the event loop. */
 import { setImmediate as turn } from 'node:timers/promises';
 import t from 'tap';
-import { BandwidthShares } from '../../core/jobs/bandwidths.js';
-import type { WallClock } from '../../core/jobs/clock.js';
 import { Errands } from '../../core/jobs/errands.js';
 import { type BackupSpec, JobError, type JobRecords, type RestoreSpec, type RunOrder } from '../../core/jobs/job.js';
-import { JobsOfKind } from '../../core/jobs/kind.js';
-import type { RunResult } from '../../core/jobs/launcher.js';
-import { backupSubject, locksOf, restoreSubject } from '../../core/jobs/locks.js';
-import { createProgressBoard } from '../../core/jobs/progress.js';
 import { Purges } from '../../core/jobs/purge.js';
-import { createQueue } from '../../core/jobs/queue.js';
-import { seededRandom } from '../system/crash-random.js';
+import { BandwidthShares } from '../../core/jobs/schedule/bandwidth-shares.js';
+import type { WallClock } from '../../core/jobs/schedule/clock.js';
+import { JobsOfKind } from '../../core/jobs/schedule/job-runner.js';
+import { backupSubject, locksOf, restoreSubject } from '../../core/jobs/schedule/locks.js';
+import { createProgressBoard } from '../../core/jobs/schedule/progress.js';
+import { createQueue } from '../../core/jobs/schedule/queue.js';
+import type { RunResult } from '../../core/jobs/worker/launcher.js';
+import { seededRandom } from '../system/crash/random.js';
 import { backup, memory, restore } from './service-bench.js';
 
 const tries = 1000;

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import type { Target } from '../../core/contract/index.js';
-import { lockRecord, type RecordLock, type RecordLockOptions } from '../../core/jobs/record-lock.js';
+import { lockRecord, type RecordLock, type RecordLockOptions } from '../../core/targets/record-lock.js';
 import local from '../../plugins/targets/local/index.js';
 import { markShare } from '../../plugins/targets/local/marker.js';
 import { until } from './service-bench.js';

@@ -1,6 +1,6 @@
 /** Runs in real worker threads: limits, ends of every sort, leases, and what a restart finds. */
 import t from 'tap';
-import { isWorkerMessage } from '../../core/jobs/launcher.js';
+import { isWorkerMessage } from '../../core/jobs/worker/launcher.js';
 import { backup, bench, until } from './service-bench.js';
 
 const day = 86_400_000;

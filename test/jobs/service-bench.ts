@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { BackupSpec, JobRecord, JobRecords, Lease, RestoreSpec } from '../../core/jobs/job.js';
-import type { RemoteTarget } from '../../core/jobs/remote.js';
 import { createJobService, type JobServiceDeps } from '../../core/jobs/service.js';
 import { parsed } from '../../core/schemas.js';
+import type { RemoteTarget } from '../../core/targets/remote.js';
 
 export function memory<Spec>(): JobRecords<Spec> {
   const kept = new Map<number, JobRecord<Spec>>();

@@ -1,7 +1,7 @@
 /** The table of states: what a job may do, and what it refuses. */
 import t from 'tap';
 import { JobError } from '../../core/jobs/job.js';
-import { nextState, stateAfter } from '../../core/jobs/states.js';
+import { nextState, stateAfter } from '../../core/jobs/schedule/states.js';
 
 t.test('a backup goes round, a oneshot ends', async (t) => {
   t.equal(stateAfter('init', 'accept'), 'scheduled');

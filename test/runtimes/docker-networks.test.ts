@@ -5,11 +5,11 @@ import { pipeline } from 'node:stream/promises';
 import { Worker } from 'node:worker_threads';
 import { test } from 'tap';
 import type { Draft, RestorePlan, Runtime } from '../../core/contract/index.js';
-import { withEngineLock } from '../../plugins/runtimes/docker/engine-lock.js';
+import { withEngineLock } from '../../plugins/runtimes/docker/engine/engine-lock.js';
+import { fields, items, text, texts } from '../../plugins/runtimes/docker/engine/json.js';
 import plugin from '../../plugins/runtimes/docker/index.js';
-import { fields, items, text, texts } from '../../plugins/runtimes/docker/narrow.js';
 import { fill, planOf, rejectsWith, type Saved, save, stateOf } from '../conformance/runtime/index.js';
-import { startDockerd } from '../support/dockerd.js';
+import { startDockerd } from '../support/servers/dockerd.js';
 
 const { signal } = new AbortController();
 const docker = await startDockerd();
@@ -121,7 +121,7 @@ test('clones at once bring the one image that they need, and it stays as long as
 });
 
 test('the lock of an engine’s networks is given free by a thread that ends, and waiting for it can be stopped', async (t) => {
-  const path = new URL('../../plugins/runtimes/docker/engine-lock.js', import.meta.url).href;
+  const path = new URL('../../plugins/runtimes/docker/engine/engine-lock.js', import.meta.url).href;
   const code = `import(${JSON.stringify(path)}).then(({ withEngineLock }) => withEngineLock(${JSON.stringify(stateFolder)}, 'networks', undefined, () => {
     require('node:worker_threads').parentPort.postMessage('held');
     return new Promise((resolve) => setTimeout(resolve, 100_000));

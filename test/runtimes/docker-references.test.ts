@@ -1,12 +1,12 @@
 import { mkdtemp } from 'node:fs/promises';
 import { test } from 'tap';
 import type { Runtime } from '../../core/contract/index.js';
+import { type Fields, fields, text, texts } from '../../plugins/runtimes/docker/engine/json.js';
 import plugin from '../../plugins/runtimes/docker/index.js';
-import { type Fields, fields, text, texts } from '../../plugins/runtimes/docker/narrow.js';
 import { fill, planOf, rejectsWith, type Saved, save, stateOf } from '../conformance/runtime/index.js';
 import { conflictsOf } from '../conformance/runtime/preview.js';
-import { startDockerd } from '../support/dockerd.js';
-import { freePort } from '../support/free-port.js';
+import { startDockerd } from '../support/servers/dockerd.js';
+import { freePort } from '../support/servers/free-port.js';
 
 const { signal } = new AbortController();
 const docker = await startDockerd();

@@ -1,13 +1,13 @@
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { test } from 'tap';
 import type { Runtime } from '../../core/contract/index.js';
-import { selection } from '../../core/jobs/selection.js';
+import { selection } from '../../core/jobs/run/selection.js';
+import { type Fields, fields, text } from '../../plugins/runtimes/docker/engine/json.js';
 import plugin from '../../plugins/runtimes/docker/index.js';
-import { type Fields, fields, text } from '../../plugins/runtimes/docker/narrow.js';
 import { childOutput } from '../../plugins/shared/child.js';
 import { fill, planOf, rejectsWith, type Saved, save, stateOf } from '../conformance/runtime/index.js';
 import { conflictsOf } from '../conformance/runtime/preview.js';
-import { startDockerd } from '../support/dockerd.js';
+import { startDockerd } from '../support/servers/dockerd.js';
 
 const { signal } = new AbortController();
 const docker = await startDockerd();

@@ -8,7 +8,7 @@ import type { Runtime } from '../../core/contract/index.js';
 import plugin from '../../plugins/runtimes/docker/index.js';
 import { fill, planOf, save, stateOf } from '../conformance/runtime/index.js';
 import { ownDockerd } from '../support/appliance.js';
-import type { Dockerd } from '../support/dockerd.js';
+import type { Dockerd } from '../support/servers/dockerd.js';
 
 const { signal } = new AbortController();
 

@@ -8,9 +8,9 @@ import dockerPlugin from '../../plugins/runtimes/docker/index.js';
 import lxcPlugin from '../../plugins/runtimes/lxc/index.js';
 import { fill, planOf, type Saved } from '../conformance/runtime/index.js';
 import { ownDockerd } from '../support/appliance.js';
-import type { Dockerd } from '../support/dockerd.js';
 import { destroyLxc, makeLxcContainer, makeLxcPath } from '../support/lxc.js';
-import type { Mounts } from '../system/household-bed.js';
+import type { Dockerd } from '../support/servers/dockerd.js';
+import type { Mounts } from '../system/household/bed.js';
 
 export interface Engine {
   readonly runtime: Runtime;

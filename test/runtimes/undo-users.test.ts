@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { childOutput } from '../../plugins/shared/child.js';
 import { rejectsWith, save } from '../conformance/runtime/index.js';
-import type { Mounts } from '../system/household-bed.js';
+import type { Mounts } from '../system/household/bed.js';
 import { folderAt, makeEngines, restore } from './engines-bed.js';
 
 const engines = await makeEngines(t);

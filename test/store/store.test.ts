@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { openStore } from '../../core/store/index.js';
-import { type Kind, upgraded } from '../../core/store/records.js';
+import { type Kind, upgraded } from '../../core/store/row-format.js';
 
 const spec = {
   job_name: 'J',

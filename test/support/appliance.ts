@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
 import { DemoService, type ServiceOptions } from './demo-client.js';
-import { type Dockerd, startDockerd } from './dockerd.js';
 import { destroyLxc, makeLxcContainer, makeLxcPath, startLxc } from './lxc.js';
+import { type Dockerd, startDockerd } from './servers/dockerd.js';
 
 export interface Appliance {
   readonly folder: string;

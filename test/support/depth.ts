@@ -1,7 +1,7 @@
 /** How many points a suite tries that could try any number: kills, cuts, names, cells of a matrix. `make test` takes a short
  *  part with a fixed seed; it still hits each kind of point. `make campaign-<name>` takes the whole, with any seed (TEST_SEED). */
 
-import type { DataSize } from '../system/busy-data.js';
+import type { DataSize } from '../system/crash/busy-data.js';
 
 interface Campaign<Points> {
   /** Suites that take their points from here, as `make test ONLY=` names them. */
@@ -57,7 +57,7 @@ const campaign = <Points>(one: Campaign<Points>): Campaign<Points> => one;
 
 export const campaigns = {
   crash: campaign<CrashPoints>({
-    suites: ['system/crash'],
+    suites: ['system/crash/crash'],
     about: 'kill -9 of the service and of its children, in backups, replacements and clones of both engines',
     short: {
       size: { large: 2, small: 50, hotSmall: 150, hotLarge: 8 },
@@ -77,13 +77,13 @@ export const campaigns = {
     },
   }),
   shutdown: campaign<{ readonly points: number; readonly size: DataSize }>({
-    suites: ['system/shutdown'],
+    suites: ['system/lifecycle/shutdown'],
     about: 'SIGTERM, and stops by a user, anywhere in backups and restores of both engines',
     short: { points: 2, size: { large: 4, small: 100, hotSmall: 200, hotLarge: 16 } },
     whole: { points: 5, size: { large: 8, small: 400, hotSmall: 600, hotLarge: 24 } },
   }),
   hostile: campaign<HostilePoints>({
-    suites: ['system/remote-hostile'],
+    suites: ['system/hostile/remote'],
     about: 'hostile values as targets over the API, as paths on each server, and as what a plugin is opened with',
     short: { targets: 500, sftp: 300, smb: 120, rsync: 80, openings: 150 },
     whole: { targets: 5000, sftp: 2500, smb: 1000, rsync: 500, openings: 1000 },
@@ -95,7 +95,7 @@ export const campaigns = {
     whole: { archives: 2000 },
   }),
   records: campaign<{ readonly mutations: number; readonly manifests: number }>({
-    suites: ['archive/crafted', 'system/records-memory'],
+    suites: ['archive/crafted', 'system/memory/records'],
     about: 'manifests that are mutated anywhere, and many of 14 MiB at one path',
     short: { mutations: 300, manifests: 24 },
     whole: { mutations: 10_000, manifests: 1000 },
@@ -108,31 +108,31 @@ export const campaigns = {
     whole: { stride: 1, cutStride: 1, disks: 4, others: 60 },
   }),
   household: campaign<HouseholdPoints>({
-    suites: ['system/household'],
+    suites: ['system/household/household'],
     about: 'random households of containers that share folders: random losses, restores and undos, all files looked at after each step',
     short: { docker: 3, lxc: 3, steps: 8, machines: 1 },
     whole: { docker: 200, lxc: 200, steps: 8, machines: 3 },
   }),
   'remote-faults': campaign<{ readonly kills: number }>({
-    suites: ['system/remote-faults'],
+    suites: ['system/remote/faults'],
     about: 'each server, or only its connections, killed at evenly spaced points of a backup',
     short: { kills: 4 },
     whole: { kills: 20 },
   }),
   'target-faults': campaign<{ readonly stride: number }>({
-    suites: ['system/target-faults'],
+    suites: ['system/faults/target-calls'],
     about: 'each operation of a target fails in each way, at every `stride`th call of a run or restore',
     short: { stride: 4 },
     whole: { stride: 1 },
   }),
   consistency: campaign<{ readonly rounds: number }>({
-    suites: ['system/consistency'],
+    suites: ['system/pause/consistency'],
     about: 'a database under load is backed up with a pause, restored and audited, on new bases and on a chain',
     short: { rounds: 4 },
     whole: { rounds: 20 },
   }),
   fidelity: campaign<{ readonly everyCell: boolean }>({
-    suites: ['system/fidelity-lxc', 'system/fidelity-docker'],
+    suites: ['system/fidelity/lxc', 'system/fidelity/docker'],
     about: 'a nasty tree comes back in every cell of features × state × in place or clone × kind of root',
     short: { everyCell: false },
     whole: { everyCell: true },
@@ -145,7 +145,7 @@ export const campaigns = {
     whole: { bits: 200, levels: 20, kills: 200, cuts: 100, serviceLevels: 20, serviceKills: 60, serviceCuts: 30 },
   }),
   large: campaign<{ readonly mebibytes: number; readonly remoteMebibytes: number }>({
-    suites: ['system/memory', 'system/remote-memory', 'targets/local', 'targets/smb', 'targets/sftp', 'targets/rsync'],
+    suites: ['system/memory/memory', 'system/memory/remote', 'targets/local', 'targets/smb', 'targets/sftp', 'targets/rsync'],
     about: '20 GB each way within 256 MiB of memory, and 5 GB through each target',
     short: { mebibytes: 2000, remoteMebibytes: 600 },
     whole: { mebibytes: 20_000, remoteMebibytes: 20_000 },

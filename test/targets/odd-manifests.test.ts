@@ -6,10 +6,10 @@ import { promisify } from 'node:util';
 import t, { type Test } from 'tap';
 import { manifestText, type RecordedRun, recordedRuns } from '../../core/archive/index.js';
 import type { Target } from '../../core/contract/index.js';
-import { findRun } from '../../core/jobs/records.js';
-import { openSmb, Smbd, stateFolder } from '../support/smbd.js';
-import { startSshd } from '../support/sshd.js';
-import { manifest, never, someTarget } from '../system/archive-samples.js';
+import { findRun } from '../../core/targets/find-run.js';
+import { openSmb, Smbd, stateFolder } from '../support/servers/smbd.js';
+import { startSshd } from '../support/servers/sshd.js';
+import { manifest, never, someTarget } from '../system/hostile/archive-samples.js';
 import { openRsync } from './rsync-open.js';
 import { openSftp } from './sftp-open.js';
 

@@ -6,7 +6,7 @@ import t from 'tap';
 import type { Target } from '../../core/contract/index.js';
 import plugin, { type RsyncOptions } from '../../plugins/targets/rsync/index.js';
 import { failure, never, pattern, read, refused, store, supply } from '../conformance/target/support.js';
-import { type Sshd, type SshdOptions, startSshd } from '../support/sshd.js';
+import { type Sshd, type SshdOptions, startSshd } from '../support/servers/sshd.js';
 import { openRsync } from './rsync-open.js';
 
 const stateFolder = await mkdtemp(join(tmpdir(), 'rsync-errors-'));

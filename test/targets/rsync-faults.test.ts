@@ -9,7 +9,7 @@ import t from 'tap';
 import { type Entry, PluginError, type Target } from '../../core/contract/index.js';
 import type { RsyncOptions } from '../../plugins/targets/rsync/index.js';
 import { digest, never, pattern, read, refused, store, supply } from '../conformance/target/support.js';
-import { type Sshd, type SshdOptions, startSshd } from '../support/sshd.js';
+import { type Sshd, type SshdOptions, startSshd } from '../support/servers/sshd.js';
 import { openRsync } from './rsync-open.js';
 
 const run = promisify(execFile);

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { targetConformance } from '../conformance/index.js';
-import { startSshd } from '../support/sshd.js';
+import { startSshd } from '../support/servers/sshd.js';
 import { openRsync } from './rsync-open.js';
 
 const stateFolder = await mkdtemp(join(tmpdir(), 'rsync-jail-'));

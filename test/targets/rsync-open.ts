@@ -2,7 +2,7 @@
 import type { Target } from '../../core/contract/index.js';
 import plugin, { type RsyncOptions } from '../../plugins/targets/rsync/index.js';
 import { never } from '../conformance/target/support.js';
-import type { Sshd } from '../support/sshd.js';
+import type { Sshd } from '../support/servers/sshd.js';
 
 export type RsyncOpening = Partial<RsyncOptions> & { log?(level: string, message: string): void };
 

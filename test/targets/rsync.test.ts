@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import t from 'tap';
 import { targetConformance } from '../conformance/index.js';
-import { startSshd } from '../support/sshd.js';
+import { startSshd } from '../support/servers/sshd.js';
 import { openRsync } from './rsync-open.js';
 
 const run = promisify(execFile);

@@ -6,7 +6,7 @@ import t, { type Test } from 'tap';
 import type { Entry, Target } from '../../core/contract/index.js';
 import { isPart } from '../../plugins/shared/paths.js';
 import { entries, failure, never, pattern, read, refused, store, supply } from '../conformance/target/support.js';
-import { type Sshd, startSshd } from '../support/sshd.js';
+import { type Sshd, startSshd } from '../support/servers/sshd.js';
 import { openSftp } from './sftp-open.js';
 
 const size = 24 << 20;

@@ -1,9 +1,9 @@
 /** What the suites of the sftp target share. */
 import type { PluginContext, Target } from '../../core/contract/index.js';
+import type { SftpOptions } from '../../plugins/targets/sftp/connection.js';
 import sftp from '../../plugins/targets/sftp/index.js';
-import type { SftpOptions } from '../../plugins/targets/sftp/link.js';
 import { never } from '../conformance/target/support.js';
-import type { Sshd } from '../support/sshd.js';
+import type { Sshd } from '../support/servers/sshd.js';
 
 /** The plugin's context, as the core would make it. */
 export const contextOf = (options: SftpOptions, signal = never()): PluginContext<SftpOptions> => ({

@@ -7,7 +7,7 @@ import type { Target } from '../../core/contract/index.js';
 import sftp from '../../plugins/targets/sftp/index.js';
 import { targetConformance } from '../conformance/index.js';
 import { entries, failure, never, read, refused, store } from '../conformance/target/support.js';
-import { type Sshd, type SshdOptions, startSshd } from '../support/sshd.js';
+import { type Sshd, type SshdOptions, startSshd } from '../support/servers/sshd.js';
 import { contextOf, openSftp } from './sftp-open.js';
 
 const run = promisify(execFile);

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { type Entry, PluginError, type Target } from '../../core/contract/index.js';
 import { entries, never, pattern, read, refused, store, supply } from '../conformance/target/support.js';
-import { openSmb, Smbd, stateFolder } from '../support/smbd.js';
+import { openSmb, Smbd, stateFolder } from '../support/servers/smbd.js';
 
 const state = await stateFolder(t);
 const smbd = await Smbd.start({ password: 'S3cret-of-this-suite' });

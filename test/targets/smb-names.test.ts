@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import t from 'tap';
 import { entries, never, pattern, read, refused, store } from '../conformance/target/support.js';
-import { openSmb, Smbd, stateFolder } from '../support/smbd.js';
+import { openSmb, Smbd, stateFolder } from '../support/servers/smbd.js';
 
 const state = await stateFolder(t);
 const smbd = await Smbd.start();

@@ -1,6 +1,6 @@
 import t from 'tap';
 import { targetConformance } from '../conformance/index.js';
-import { openSmb, Smbd, stateFolder } from '../support/smbd.js';
+import { openSmb, Smbd, stateFolder } from '../support/servers/smbd.js';
 
 const state = await stateFolder(t);
 

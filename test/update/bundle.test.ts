@@ -10,7 +10,7 @@ import { checkEnvelope } from '../../core/update/envelope.js';
 import { UpdateError } from '../../core/update/errors.js';
 import { openRauc } from '../../core/update/rauc.js';
 import { checkPayload, signatureOf } from '../../core/update/verity.js';
-import { type Keys, RaucBed } from '../support/rauc-bed.js';
+import { type Keys, RaucBed } from '../support/servers/rauc-bed.js';
 
 const run = promisify(execFile);
 const signal = new AbortController().signal;

@@ -10,7 +10,7 @@ import { BundleFolder } from '../../core/update/bundle.js';
 import { UpdateError } from '../../core/update/errors.js';
 import { openRauc, type Rauc } from '../../core/update/rauc.js';
 import { type StateDeps, UpdateDesk } from '../../core/update/state.js';
-import { RaucBed } from '../support/rauc-bed.js';
+import { RaucBed } from '../support/servers/rauc-bed.js';
 
 const never = new AbortController().signal;
 

@@ -2,15 +2,15 @@ import type { Description, VolumeDescription } from '../../../core/contract/inde
 import { innerMountReason, mountsInside } from '../../shared/mounts.js';
 import { orAbsent } from '../../shared/places.js';
 import { overlap, type PlaceUser, parentsOf } from '../../shared/swap/index.js';
-import type { Client } from './client.js';
-import { engine } from './engine.js';
-import { type Inspect, readInspect } from './inspect.js';
+import type { Client } from './engine/client.js';
+import { engine } from './engine/engine.js';
+import { type Inspect, readInspect } from './engine/inspect.js';
+import { count, type Fields, fields, text } from './engine/json.js';
+import { judgeMounts } from './engine/volumes.js';
 import { storedMounts } from './mounts.js';
-import { count, type Fields, fields, text } from './narrow.js';
-import { userNetworks } from './recipe.js';
-import { withNames } from './references.js';
+import { userNetworks } from './restore/create-request.js';
+import { withNames } from './restore/references.js';
 import { dockerUsers } from './users.js';
-import { judgeMounts } from './volumes.js';
 
 const resourceNames = [
   'Memory',

@@ -2,7 +2,7 @@ import { lstat, realpath, stat } from 'node:fs/promises';
 import { PluginError, type Source } from '../../../core/contract/index.js';
 import { literalPattern } from '../../shared/mounts.js';
 import { within } from '../../shared/paths.js';
-import type { Inspect, Mount } from './inspect.js';
+import type { Inspect, Mount } from './engine/inspect.js';
 
 export interface NamedMount extends Mount {
   /** The source's name. */

@@ -11,20 +11,20 @@ import {
 import { mountsInside } from '../../shared/mounts.js';
 import { orAbsent } from '../../shared/places.js';
 import { ownExcludes, Swaps } from '../../shared/swap/index.js';
-import { type Client, createClient } from './client.js';
-import type { CommitDeps } from './commit.js';
-import { previewPlan } from './conflicts.js';
 import { describe } from './describe.js';
-import { openDraft } from './draft.js';
-import { engine } from './engine.js';
-import { engineGrants } from './grants.js';
-import { savedImage } from './images.js';
-import { checkName, isHidden, listedState, nameOf } from './inspect.js';
-import { openJournals } from './journal.js';
+import { type Client, createClient } from './engine/client.js';
+import { engine } from './engine/engine.js';
+import { savedImage } from './engine/images.js';
+import { checkName, isHidden, listedState, nameOf } from './engine/inspect.js';
+import { fields, text } from './engine/json.js';
+import { judgeMounts } from './engine/volumes.js';
 import { rootSource, storedMounts } from './mounts.js';
-import { fields, text } from './narrow.js';
-import { swapEngine } from './undo.js';
-import { judgeMounts } from './volumes.js';
+import type { CommitDeps } from './restore/commit.js';
+import { previewPlan } from './restore/conflicts.js';
+import { openDraft } from './restore/draft.js';
+import { openJournals } from './restore/journal.js';
+import { swapEngine } from './restore/undo.js';
+import { engineGrants } from './rights/grants.js';
 
 const resumeTries = 6; // with doubling waits from 100 ms: 3 s, more than an engine's short hiccup
 

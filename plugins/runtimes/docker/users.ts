@@ -2,10 +2,10 @@
 import { neighbourUsers } from '../../shared/neighbours.js';
 import { realPath } from '../../shared/places.js';
 import type { PlaceUser } from '../../shared/swap/index.js';
-import type { Client } from './client.js';
-import { engine } from './engine.js';
-import { isHidden, listedState, nameOf } from './inspect.js';
-import { fields, items, text } from './narrow.js';
+import type { Client } from './engine/client.js';
+import { engine } from './engine/engine.js';
+import { isHidden, listedState, nameOf } from './engine/inspect.js';
+import { fields, items, text } from './engine/json.js';
 
 /** All mounts of all containers but one, those of other engines too; those that a restore keeps aside do not count. */
 export async function dockerUsers(client: Client, except: string): Promise<readonly PlaceUser[]> {

@@ -2,10 +2,10 @@ import { readdir, rm } from 'node:fs/promises';
 import { PluginError } from '../../../core/contract/index.js';
 import { childOutput } from '../../shared/child.js';
 import { withoutLocks } from '../../shared/swap/index.js';
-import type { Client } from './client.js';
-import { engine } from './engine.js';
-import type { Inspect } from './inspect.js';
-import { text } from './narrow.js';
+import type { Client } from './engine/client.js';
+import { engine } from './engine/engine.js';
+import type { Inspect } from './engine/inspect.js';
+import { text } from './engine/json.js';
 
 /** Whether a backup of it holds the whole root instead of the writable layer: the engine named no layer then. */
 export const isWholeRoot = (inspect: Inspect): boolean => text(inspect.layer.UpperDir) === '';

@@ -5,7 +5,7 @@ import { type Folders, hostPathGrant, printable, quoted, sortedGrants } from '..
 import { within } from '../../shared/paths.js';
 import { isPartial } from '../../shared/placement.js';
 import { mountEntry, type Setting, settings } from './config.js';
-import { remapped } from './remap.js';
+import { remapped } from './restore/remap.js';
 
 /** Devices that LXC's own common.conf gives to each container. */
 const ordinaryDevices = new Set([

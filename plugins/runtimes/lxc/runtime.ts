@@ -19,18 +19,18 @@ import { isPartial } from '../../shared/placement.js';
 import { orAbsent, present, realPath } from '../../shared/places.js';
 import { overlap, ownExcludes, type PlaceUser, Swaps } from '../../shared/swap/index.js';
 import { addresses, rootOf } from './config.js';
-import { configConflicts, isNameTaken, nameConflicts } from './conflicts.js';
 import { descriptionOf } from './describe.js';
-import { type DraftDeps, LxcDraft } from './draft.js';
 import { grantsOf } from './grants.js';
 import { idShift } from './ids.js';
-import { openJournals } from './journal.js';
-import { layoutOf } from './layout.js';
-import { missingMounts } from './missing.js';
-import { type Decision, decidePlaces, placementOf } from './placement.js';
-import { remapped } from './remap.js';
+import { configConflicts, isNameTaken, nameConflicts } from './restore/conflicts.js';
+import { type DraftDeps, LxcDraft } from './restore/draft.js';
+import { openJournals } from './restore/journal.js';
+import { layoutOf } from './restore/layout.js';
+import { missingMounts } from './restore/missing.js';
+import { type Decision, decidePlaces, placementOf } from './restore/placement.js';
+import { remapped } from './restore/remap.js';
+import { swapEngine } from './restore/undo.js';
 import { isName, Tools } from './tools.js';
-import { swapEngine } from './undo.js';
 import { bindSources, mountsOf, storedApart } from './volumes.js';
 
 /** Children that ask for a container's state; each waits more than it works. */

@@ -4,7 +4,7 @@ import { Duplex } from 'node:stream';
 import { PluginError } from '../../../core/contract/index.js';
 import { startChild } from '../../shared/child.js';
 import { abortError } from '../../shared/source.js';
-import { keepWindowOpen } from '../../shared/ssh-window.js';
+import { keepWindowOpen } from '../../shared/ssh/window.js';
 import type { Remote, RemoteEnd } from './remote.js';
 
 /** What rsync starts in place of ssh. It tells us the command that the server is to run, as a count and so many arguments,

@@ -3,8 +3,8 @@ import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { anySignal, PluginError } from '../../../core/contract/index.js';
 import { abortError } from '../../shared/source.js';
+import type { Found, Place } from './folder.js';
 import { pieceName, suffix, type Whole } from './pieces.js';
-import type { Found, Place } from './place.js';
 import { stageError } from './staging.js';
 
 const chunk = 256 << 10;

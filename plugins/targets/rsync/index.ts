@@ -11,14 +11,14 @@ import {
 } from '../../../core/contract/index.js';
 import { asked, fileParts, pathParts, refuseTop } from '../../shared/paths.js';
 import { untilAborted } from '../../shared/source.js';
-import { hostKeyOf, type SshOptions } from '../../shared/ssh.js';
+import { hostKeyOf, type SshOptions } from '../../shared/ssh/connection.js';
+import { Session } from './connection.js';
+import { rootOf } from './filters.js';
+import { Place } from './folder.js';
 import { type GetOptions, get } from './get.js';
 import { Leftovers } from './leftovers.js';
 import { suffix } from './pieces.js';
-import { Place } from './place.js';
 import { put } from './put.js';
-import { rootOf } from './rules.js';
-import { Session } from './session.js';
 import { Stage } from './stage.js';
 import { remove, stat } from './tree.js';
 

@@ -1,7 +1,7 @@
 /** How a file that is larger than one piece is kept: `X` as the folder `X.pieces`, with pieces named
  *  <generation>-<number> and, written last, an empty marker .whole-<generation>-<pieces>-<bytes>. The file is there if and
  *  only if a marker is; of several the highest generation counts. `cat X.pieces/* > X` joins them by hand. */
-import type { Item } from './rules.js';
+import type { Item } from './filters.js';
 
 export const suffix = '.pieces';
 export const lastGeneration = 9999;

@@ -2,9 +2,9 @@ import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { anySignal, PluginError, type Stored } from '../../../core/contract/index.js';
 import { abortError, untilAborted } from '../../shared/source.js';
+import { pattern } from './filters.js';
+import type { Found, Place } from './folder.js';
 import { lastGeneration, markerName, ofGeneration, pieceName, suffix, tooMany } from './pieces.js';
-import type { Found, Place } from './place.js';
-import { pattern } from './rules.js';
 import { type Piece, stagedPieces, stageError } from './staging.js';
 import { removePieces } from './tree.js';
 

@@ -1,4 +1,4 @@
-import type { SshConnection } from '../../shared/ssh.js';
+import type { SshConnection } from '../../shared/ssh/connection.js';
 
 export type Channel = Awaited<ReturnType<SshConnection['exec']>>;
 

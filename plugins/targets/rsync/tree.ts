@@ -1,7 +1,7 @@
 import { type Entry, PluginError } from '../../../core/contract/index.js';
+import { pattern } from './filters.js';
+import type { Place } from './folder.js';
 import { anyMarker, ofGeneration, suffix } from './pieces.js';
-import type { Place } from './place.js';
-import { pattern } from './rules.js';
 
 /** @throws PluginError */
 export async function stat(place: Place, parts: readonly string[], signal: AbortSignal): Promise<Entry | undefined> {

@@ -1,8 +1,8 @@
 /** What a refusal means, in the contract's words. */
 import { PluginError, type PluginErrorCode } from '../../../core/contract/index.js';
 import { untilAborted } from '../../shared/source.js';
-import type { FileSystem, Sftp } from './sftp.js';
-import { hasStatus, Status, StatusError } from './status.js';
+import type { FileSystem, Sftp } from './protocol/client.js';
+import { hasStatus, Status, StatusError } from './protocol/status.js';
 
 /** With less than this free, a write that fails for no reason given fails for want of space. */
 const nothingFree = 4 << 20;

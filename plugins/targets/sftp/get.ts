@@ -1,11 +1,11 @@
 import { Readable } from 'node:stream';
 import { PluginError } from '../../../core/contract/index.js';
 import { abortError, untilAborted } from '../../shared/source.js';
+import type { Link } from './connection.js';
 import { explain } from './failure.js';
-import type { Link } from './link.js';
-import { ReadAhead } from './read-ahead.js';
-import type { Sftp } from './sftp.js';
-import { type Attributes, isRegular, Open } from './wire.js';
+import type { Sftp } from './protocol/client.js';
+import { type Attributes, isRegular, Open } from './protocol/wire.js';
+import { ReadAhead } from './transfer/read-ahead.js';
 
 export interface GetOptions {
   readonly signal: AbortSignal;

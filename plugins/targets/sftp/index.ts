@@ -9,15 +9,15 @@ import {
   type TargetPlugin,
 } from '../../../core/contract/index.js';
 import { fileParts, pathParts, refuseTop } from '../../shared/paths.js';
-import { answersSsh, hostKeyOf } from '../../shared/ssh.js';
+import { answersSsh, hostKeyOf } from '../../shared/ssh/connection.js';
+import { Link, type SftpOptions } from './connection.js';
 import { fileSystemAt } from './failure.js';
 import { type GetOptions, get } from './get.js';
-import { Link, type SftpOptions } from './link.js';
+import type { Sftp } from './protocol/client.js';
+import { ifThere } from './protocol/status.js';
+import { isFolder } from './protocol/wire.js';
 import { put } from './put.js';
-import type { Sftp } from './sftp.js';
-import { ifThere } from './status.js';
 import { list, remove, stat } from './tree.js';
-import { isFolder } from './wire.js';
 
 /** A folder of an SSH server. What a call finds broken, the next opens again. */
 class SftpTarget implements Target {

@@ -2,14 +2,14 @@ import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PluginError } from '../../../core/contract/index.js';
 import { abortError, sourceChunks, untilAborted } from '../../shared/source.js';
-import { Draft } from './draft.js';
+import type { Link } from './connection.js';
 import { explain } from './failure.js';
-import type { Link } from './link.js';
-import { Proof } from './proof.js';
-import { ReadAhead } from './read-ahead.js';
-import type { Sftp } from './sftp.js';
-import { Open } from './wire.js';
-import { type OpenFile, syncFile, Writer } from './writer.js';
+import type { Sftp } from './protocol/client.js';
+import { Open } from './protocol/wire.js';
+import { Proof } from './transfer/content-mac.js';
+import { ReadAhead } from './transfer/read-ahead.js';
+import { Draft } from './transfer/upload.js';
+import { type OpenFile, syncFile, Writer } from './transfer/writer.js';
 
 /** An abort settles within 5 s by contract, also when the server no longer answers: so long is waited for how the last step
  *  ends, and then for what was made to be removed. */

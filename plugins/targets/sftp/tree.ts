@@ -1,10 +1,10 @@
 import type { Entry, ListOptions } from '../../../core/contract/index.js';
 import { isPart } from '../../shared/paths.js';
+import type { Link } from './connection.js';
 import { explain } from './failure.js';
-import type { Link } from './link.js';
-import type { Named, Sftp } from './sftp.js';
-import { hasStatus, ifThere, Status } from './status.js';
-import { type Attributes, isFolder, isRegular } from './wire.js';
+import type { Named, Sftp } from './protocol/client.js';
+import { hasStatus, ifThere, Status } from './protocol/status.js';
+import { type Attributes, isFolder, isRegular } from './protocol/wire.js';
 
 /** So many files of a folder are removed at a time: each takes a way there and back. */
 const removals = 16;

@@ -10,12 +10,12 @@ import {
 } from '../../../core/contract/index.js';
 import { asked, fileParts, pathParts, refuseTop } from '../../shared/paths.js';
 import { untilAborted } from '../../shared/source.js';
+import { Session } from './connection.js';
 import { type Probed, probe } from './detect.js';
 import { type GetOptions, get } from './get.js';
 import { Login, type SmbOptions } from './login.js';
 import { checkNames } from './names.js';
 import { put } from './put.js';
-import { Session } from './session.js';
 import { shares } from './shares.js';
 import { children, look, type Place, remove, space } from './tree.js';
 

@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Entry, PluginError, type PluginErrorCode } from '../../../core/contract/index.js';
 import { isPart } from '../../shared/paths.js';
+import { type Answer, type RunOptions, type Session, treeTime } from './connection.js';
 import { isAbsent, shareError } from './failure.js';
 import { quoted } from './names.js';
-import { type Answer, type RunOptions, type Session, treeTime } from './session.js';
 
 /** Something on a share: `parts` are the folders and the name below its top. */
 export interface Place {

@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import t from 'tap';
 import { openStore } from '../../../core/store/index.js';
 import { ApiClient, notSoon } from '../../support/api-client.js';
-import { until } from '../python-container.js';
-import { startProcess } from '../service-process.js';
+import { startProcess } from '../bed/service-process.js';
+import { until } from '../pause/python-container.js';
 import { backupNamed, contentsOf, flip, type Harm, harms, makeStateBed, outcomeOf } from './bed.js';
 
 const compared = 'both copies of the state were compared';

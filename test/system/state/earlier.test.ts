@@ -3,7 +3,7 @@ import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
 import t, { type Test } from 'tap';
-import { openClock } from '../../../core/jobs/clock.js';
+import { openClock } from '../../../core/jobs/schedule/clock.js';
 import { openStore } from '../../../core/store/index.js';
 import { backupNamed, contentsOf, makeStateBed, outcomeOf } from './bed.js';
 

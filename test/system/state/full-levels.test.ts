@@ -8,8 +8,8 @@ import t, { type Test } from 'tap';
 import { type Body, hasEnded, notSoon, part } from '../../support/api-client.js';
 import { type Appliance, makeAppliance } from '../../support/appliance.js';
 import { pointsOf } from '../../support/depth.js';
-import { checkRecord, listedRuns, runNames } from '../crash-record.js';
-import { until } from '../python-container.js';
+import { checkRecord, listedRuns, runNames } from '../crash/record.js';
+import { until } from '../pause/python-container.js';
 import { type SmallDisk, smallDisk } from './small-disk.js';
 
 const { serviceLevels: levels } = pointsOf('state');

@@ -10,8 +10,8 @@ import { notSoon } from '../../support/api-client.js';
 import { DemoService } from '../../support/demo-client.js';
 import { pointsOf } from '../../support/depth.js';
 import { destroyLxc, makeLxcContainer, makeLxcPath, startLxc } from '../../support/lxc.js';
-import { until } from '../python-container.js';
-import { startProcess } from '../service-process.js';
+import { startProcess } from '../bed/service-process.js';
+import { until } from '../pause/python-container.js';
 import { backupNamed, contentsOf, cutLines, outcomeOf } from './bed.js';
 import { smallDisk } from './small-disk.js';
 

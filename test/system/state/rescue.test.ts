@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { childOutput } from '../../../plugins/shared/child.js';
 import { ApiClient, notSoon, part } from '../../support/api-client.js';
-import { until } from '../python-container.js';
-import { runToEnd, type ServiceProcess, startProcess } from '../service-process.js';
+import { runToEnd, type ServiceProcess, startProcess } from '../bed/service-process.js';
+import { until } from '../pause/python-container.js';
 import { cutLines } from './bed.js';
 
 interface Bed {

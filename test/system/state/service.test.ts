@@ -11,9 +11,9 @@ import type { DemoService } from '../../support/demo-client.js';
 import { isWanted, pointsOf } from '../../support/depth.js';
 import { lxc } from '../../support/lxc.js';
 import { type CutFileSystem, cutFileSystem } from '../../support/power-cut.js';
-import { Ledger } from '../crash-ledger.js';
-import { seededRandom } from '../crash-random.js';
-import { checkRecord, listedRuns, runNames } from '../crash-record.js';
+import { Ledger } from '../crash/ledger.js';
+import { seededRandom } from '../crash/random.js';
+import { checkRecord, listedRuns, runNames } from '../crash/record.js';
 
 const { serviceKills, serviceCuts } = pointsOf('state');
 const random = seededRandom();

@@ -1,0 +1,158 @@
+/** Remote targets and the folders of any target. */
+import { constants } from 'node:fs';
+import { access } from 'node:fs/promises';
+import { anySignal } from '../../contract/index.js';
+import { parsed } from '../../schemas.js';
+import type { TargetRecord, TargetSpec } from '../../store/index.js';
+import type { ApiDeps, Folder } from '../deps.js';
+import { ApiError, wrong } from '../errors.js';
+import { checkType, dirsPath, hostOf, partsOf } from '../places.js';
+import { type Body, type Call, found, idOf, isBody, type Route, route, specBody } from '../request.js';
+import { checkMatch, type Serial, tagOf } from '../values.js';
+
+// Pinging is promised to end within 10 s.
+const pingMs = 9_500;
+const dirsMs = 30_000;
+
+/** Never the password; options only when it is known which of them are secret. In full, also what the first contact showed. */
+function shown(deps: ApiDeps, { id, spec, found, lost }: TargetRecord, full: boolean): object {
+  const { password: _password, options: own, ...plain } = spec;
+  const contact = full && found?.ipaddr === spec.ipaddr ? found : undefined;
+  const type = spec.type ?? contact?.type;
+  const options = contact === undefined ? own : { ...contact.options, ...own };
+  const typed = { id, ...plain, ...(type !== undefined && { type }), ...(lost !== undefined && { secrets: 'lost' }) };
+  const secret = type === undefined ? undefined : deps.plugins.secretOptions?.(type);
+  if (options === undefined || secret === undefined) return typed;
+  return { ...typed, options: Object.fromEntries(Object.entries(options).filter(([key]) => !secret.includes(key))) };
+}
+
+function checkedSpec(deps: ApiDeps, value: unknown): TargetSpec {
+  const spec = parsed('target', value);
+  hostOf(spec.ipaddr);
+  partsOf(spec.base, '/base');
+  if (spec.type === undefined) return spec;
+  checkType(deps, spec.type, 'target');
+  deps.plugins.checkTarget?.(spec.type, spec);
+  return spec;
+}
+
+async function jobsUsing(deps: ApiDeps, id: number): Promise<string[]> {
+  const backups = await deps.jobs.backups.using(id);
+  // A restore that is over needs its target no more.
+  const restores = (await deps.jobs.restores.using(id)).filter((r) => r.state.code !== 'completed');
+  return [...backups.map((b) => `backup ${b.id} (${b.spec.job_name})`), ...restores.map((r) => `restore ${r.id} (${r.spec.job_name})`)];
+}
+
+function entries(folders: readonly Folder[]): object[] {
+  return folders
+    .filter((f) => !f.name.startsWith('.'))
+    .sort((a, b) => (a.name < b.name ? -1 : 1))
+    .map((f) => ({ is_dir: true, name: f.name, type: f.name.startsWith('container-backup@') ? 'b' : 'd', write: f.write }));
+}
+
+async function localDirs(deps: ApiDeps, path: string): Promise<object[]> {
+  const { shares, listShare } = deps.localTarget;
+  if (path !== '') {
+    const [share = '', ...rest] = path.split('/');
+    if (!Object.hasOwn(shares, share)) throw new ApiError('not_found', `there is no share ${share}`);
+    return entries(await listShare(share, rest.join('/')));
+  }
+  const tops = Object.entries(shares).map(async ([name, folder]) => {
+    const write = await access(folder, constants.W_OK).then(
+      () => true,
+      () => false,
+    );
+    return { name, write };
+  });
+  return entries(await Promise.all(tops));
+}
+
+async function remoteDirs(deps: ApiDeps, target: TargetRecord, call: Call): Promise<object[]> {
+  const path = dirsPath(call.path);
+  const signal = anySignal(call.gone, AbortSignal.timeout(dirsMs));
+  try {
+    return entries(await deps.remoteTargets.dirs(target, path, signal));
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined;
+    // A missing folder and a bad path are the client's; all else means that the server can't be used now.
+    if (code === 'not_found' || code === 'invalid') throw error;
+    deps.log('warn', 'listing folders of a target failed', { target: target.id, code: String(code), why: String(error) });
+    throw new ApiError('unavailable', hostOf(target.spec.ipaddr));
+  }
+}
+
+async function ping(deps: ApiDeps, target: TargetRecord, call: Call): Promise<object> {
+  const limit = anySignal(call.gone, AbortSignal.timeout(pingMs));
+  const late = new Promise<boolean>((resolve) => limit.addEventListener('abort', () => resolve(false), { once: true }));
+  return { alive: await Promise.race([deps.remoteTargets.ping(target, limit).catch(() => false), late]) };
+}
+
+async function check(deps: ApiDeps, target: TargetRecord, call: Call): Promise<object> {
+  return deps.remoteTargets.check(target, anySignal(call.gone, AbortSignal.timeout(dirsMs)));
+}
+
+async function change(deps: ApiDeps, call: Call, body: Body): Promise<TargetRecord> {
+  const id = idOf(call);
+  const record = await deps.store.targets.update(id, (old) => {
+    checkMatch(call, tagOf(id, old.spec));
+    // Options are merged too, so that confirming a host key doesn't drop a private key the client can't read back.
+    const options = isBody(body.options) ? { options: { ...old.spec.options, ...body.options } } : {};
+    const { secrets: _shown, ...keys } = body; // an object got by GET can be sent back
+    const spec = checkedSpec(deps, { ...old.spec, ...keys, ...options });
+    const isLost = old.lost !== undefined && body.password === undefined;
+    if (isLost && isBody(body.options)) throw wrong('/password', 'is lost with its options: set both again');
+    // Another address may be another server: what was found is found anew.
+    return { id, spec, ...(old.found?.ipaddr === spec.ipaddr && { found: old.found }), ...(isLost && { lost: old.lost }) };
+  });
+  deps.jobs.targetChanged(id);
+  return found(record, `target ${id}`);
+}
+
+async function remove(deps: ApiDeps, call: Call): Promise<number[]> {
+  const { id } = await target(deps, call);
+  const users = await jobsUsing(deps, id);
+  if (users.length > 0) throw new ApiError('in_use', `target ${id} is used by ${users.join(', ')}; change or delete them first`);
+  await deps.store.targets.delete(id);
+  return [id];
+}
+
+async function target(deps: ApiDeps, call: Call): Promise<TargetRecord> {
+  const id = idOf(call);
+  return found(await deps.store.targets.get(id), `target ${id}`);
+}
+
+/** One that is about to be connected with. @throws ApiError secrets_lost */
+async function usable(deps: ApiDeps, call: Call): Promise<TargetRecord> {
+  const record = await target(deps, call);
+  if (record.lost === undefined) return record;
+  const fix = `set the password again: PUT /target/${record.id} {"password": …}`;
+  throw new ApiError('secrets_lost', `the password of target ${record.spec.name} cannot be opened, since secret.key was lost; ${fix}`);
+}
+
+/** @param links what changes or relies on which jobs have which target */
+export function targetRoutes(deps: ApiDeps, links: Serial): Route[] {
+  const tell = (call: Call, record: TargetRecord) => {
+    call.etag(tagOf(record.id, record.spec));
+    return shown(deps, record, call.full);
+  };
+  const create = async (call: Call) => {
+    const spec = checkedSpec(deps, await specBody(call));
+    return tell(call, await deps.store.targets.create(spec));
+  };
+  const modify = async (call: Call) => {
+    const body = await specBody(call);
+    return links(async () => tell(call, await change(deps, call, body)));
+  };
+  const list = async (call: Call) => (await deps.store.targets.list()).map((t) => shown(deps, t, call.full));
+  return [
+    route('get', '/target/', 'user', 'List remote targets', list),
+    route('post', '/target/', 'admin', 'Create a remote target', create, 'target'),
+    route('get', '/target/local/dirs{/*path}', 'user', 'Shared folders', (c) => localDirs(deps, dirsPath(c.path))),
+    route('get', '/target/:id/dirs{/*path}', 'user', 'Folders and records', async (c) => remoteDirs(deps, await usable(deps, c), c)),
+    route('get', '/target/:id/ping', 'user', 'Test the connection', async (c) => ping(deps, await usable(deps, c), c)),
+    route('get', '/target/:id/check', 'user', 'Write and read back a probe', async (c) => check(deps, await target(deps, c), c)),
+    route('get', '/target/:id', 'user', 'Get a remote target', async (c) => tell(c, await target(deps, c))),
+    route('put', '/target/:id', 'admin', 'Modify a remote target', modify),
+    route('delete', '/target/:id', 'admin', 'Delete a remote target', (c) => links(() => remove(deps, c))),
+  ];
+}

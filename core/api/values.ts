@@ -1,0 +1,47 @@
+/** How values look in an answer: sorted keys, local times, ETags. */
+import { createHash } from 'node:crypto';
+import { ApiError } from './errors.js';
+import type { Call } from './request.js';
+
+/** Keys in order, as the captured answers have them. */
+export function sorted(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sorted);
+  if (typeof value !== 'object' || value === null) return value;
+  const pairs = Object.entries(value).filter(([, v]) => v !== undefined);
+  return Object.fromEntries(pairs.sort(([a], [b]) => (a < b ? -1 : 1)).map(([k, v]) => [k, sorted(v)]));
+}
+
+/** YYYY-MM-DD HH:MM:SS in the appliance's time zone. */
+export function localTime(ms: number): string {
+  const d = new Date(ms);
+  const two = (n: number) => String(n).padStart(2, '0');
+  const day = `${String(d.getFullYear()).padStart(4, '0')}-${two(d.getMonth() + 1)}-${two(d.getDate())}`;
+  return `${day} ${two(d.getHours())}:${two(d.getMinutes())}:${two(d.getSeconds())}`;
+}
+
+/** Over what a client can change only: a job's progress must not make an edit fail. */
+export function tagOf(id: number, spec: unknown): string {
+  return `"${createHash('sha256')
+    .update(JSON.stringify(sorted({ id, spec })))
+    .digest('base64url')
+    .slice(0, 22)}"`;
+}
+
+/** @throws ApiError precondition_failed when the client edits an older state than the kept one */
+export function checkMatch(call: Call, tag: string): void {
+  if (call.ifMatch === undefined || call.ifMatch.trim() === '*') return;
+  if (call.ifMatch.split(',').some((t) => t.trim() === tag)) return;
+  throw new ApiError('precondition_failed', 'it was changed meanwhile; get it again and repeat the change');
+}
+
+/** Runs actions one after the other: what was checked still holds when it is written. A body is read before: its client may be slow. */
+export type Serial = <T>(action: () => Promise<T>) => Promise<T>;
+
+export function serial(): Serial {
+  let last: Promise<unknown> = Promise.resolve();
+  return (action) => {
+    const next = last.then(action);
+    last = next.catch(() => undefined);
+    return next;
+  };
+}

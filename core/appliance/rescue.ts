@@ -1,0 +1,60 @@
+/** The service while its state is damaged: it listens and tells why, runs nothing, and begins its work once the state is mended. */
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createRescueApi } from '../api/rescue.js';
+import type { PluginLog } from '../contract/index.js';
+import type { Service } from '../index.js';
+import type { StateDamaged } from '../store/index.js';
+import { listen, type Tls } from './listen.js';
+
+const lookEvery = 1_000;
+
+export interface RescueDeps {
+  readonly at: string;
+  readonly tls?: Tls;
+  readonly log: PluginLog;
+  /** Starts the service at an address. @throws StateDamaged when it is damaged still */
+  start(at: string): Promise<Service>;
+}
+
+/** Each command that mends the state writes this file last. */
+async function formatOf(folder: string): Promise<string> {
+  return stat(join(folder, 'format.json')).then(
+    ({ ino, mtimeMs }) => `${ino}/${mtimeMs}`,
+    () => '',
+  );
+}
+
+/** @throws Error when the address is taken */
+export async function startRescue(damage: StateDamaged, deps: RescueDeps): Promise<Service> {
+  const { at, tls, log } = deps;
+  log('error', damage.message);
+  const before = await formatOf(damage.folder);
+  const reason = `the state is damaged: ${damage.report.reason}; container-backup state show tells what there is and what can be done`;
+  const listener = await listen({ at, api: createRescueApi(reason), ...(tls && { tls }), log });
+  let seen = before;
+  let mended: Service | undefined;
+  let looking = Promise.resolve();
+  const look = async () => {
+    const now = await formatOf(damage.folder);
+    const isSettled = now === seen; // the command may still have the state open
+    seen = now;
+    if (mended || now === before || !isSettled) return;
+    log('info', 'the state was mended; the service begins');
+    await listener.close();
+    mended = await deps.start(listener.address.replace(/^https?:\/\//, ''));
+    clearInterval(timer);
+  };
+  const timer = setInterval(() => {
+    looking = looking.then(look).catch((error: unknown) => log('error', `the service cannot begin yet: ${error}`));
+  }, lookEvery);
+  return {
+    address: listener.address,
+    setupCode: async () => mended?.setupCode(),
+    close: async () => {
+      clearInterval(timer);
+      await looking;
+      await (mended ?? listener).close();
+    },
+  };
+}

@@ -1,0 +1,76 @@
+/** Inode flags (chattr(1)), of which tar knows nothing: immutable `i`, append-only `a`, nodump `d`, no copy-on-write `C`. */
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { PluginError } from '../../contract/index.js';
+import { childExit } from '../../primitives/child.js';
+import { type ConfinedTree, confinedNames } from './sandbox.js';
+
+export interface FlaggedEntry {
+  /** Relative to the source, `.` for itself; bytes that are not printable ASCII as `\ooo`, as tar lists them: a name need not be text. */
+  readonly path: string;
+  /** Of `iadC`. */
+  readonly flags: string;
+}
+
+/** A name, its bytes as latin-1, as tar's listing has it (`--quoting-style=escape`). */
+export const quotedName = (name: string): string =>
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: names may hold them
+  name.replace(/[\x00-\x1f\x7f-\xff\\]/g, (one) => (one === '\\' ? '\\\\' : `\\${one.charCodeAt(0).toString(8).padStart(3, '0')}`));
+
+const letters: Readonly<Record<string, string>> = { a: '\x07', b: '\b', f: '\f', n: '\n', r: '\r', t: '\t', v: '\v' };
+
+/** The name's bytes as latin-1. */
+export const unquotedName = (quoted: string): string =>
+  quoted.replace(/\\([0-7]{3}|.)/g, (_all, code: string) =>
+    code.length === 3 ? String.fromCharCode(Number.parseInt(code, 8) & 0xff) : (letters[code] ?? code),
+  );
+
+/** Whether it is one as a search gives it: with no way out of the source by its name. */
+export function isFlaggedPath(path: string): boolean {
+  const name = unquotedName(path);
+  return name === '.' || (!name.includes('\0') && name.split('/').every((part) => part !== '' && part !== '.' && part !== '..'));
+}
+
+/** Names for `xargs -0`; none can be taken for an option. */
+export const nulNames = (names: readonly string[]): Buffer => Buffer.from(names.map((name) => `./${name}\0`).join(''), 'latin1');
+
+/** xargs ends with 123 when a command failed for one of the names. @throws PluginError failed */
+export function checkXargs(code: number, command: string): void {
+  if (code !== 0 && code !== 123) throw new PluginError('failed', `${command} ended with ${code}: is the package e2fsprogs installed?`);
+}
+
+/** @returns what chattr said of those that it could not change */
+async function changed(tree: ConfinedTree, change: string, names: readonly string[], signal: AbortSignal): Promise<string> {
+  const child = confinedNames(tree, ['chattr', change, '--'], ['pipe', 'ignore', 'pipe']);
+  let said = '';
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    if (said.length < 1000) said += text;
+  });
+  const exit = childExit(child, 'chattr', signal);
+  if (!child.stdin) throw new PluginError('failed', 'chattr has no input');
+  await pipeline(Readable.from([nulNames(names)]), child.stdin).catch(() => undefined); // a child that ended early: its exit code tells
+  const code = await exit;
+  checkXargs(code, 'chattr');
+  return code === 0 ? '' : said.trim();
+}
+
+/** Gives what was extracted into a folder its flags, the last thing that is done to it. A file system may lack some of them.
+ *  @param entries of a manifest, so of anybody: a link on the way leads nowhere out of the sandbox
+ *  @returns what could not be set, as chattr says it; '' when all is set */
+export async function setFlags(folder: string, entries: readonly FlaggedEntry[], signal: AbortSignal): Promise<string> {
+  const tree: ConfinedTree = { kind: 'folder', path: folder, access: 'write' };
+  const groups = new Map<string, string[]>();
+  const add = (flags: string, name: string) => {
+    const names = groups.get(flags) ?? [];
+    groups.set(flags, names);
+    names.push(name);
+  };
+  for (const { path, flags } of entries) if (flags.includes('C')) add('C', unquotedName(path));
+  for (const { path, flags } of entries) if (flags !== 'C') add(flags.replace('C', ''), unquotedName(path));
+  let said = '';
+  for (const [flags, names] of groups) {
+    const failed = await changed(tree, `+${flags}`, names, signal);
+    if (flags !== 'C') said ||= failed; // files that hold something already cannot take it any more
+  }
+  return said;
+}

@@ -1,0 +1,52 @@
+/** Names on a target. One record a job: `container-backup@<job_name>/`, one folder a run inside it. */
+import { PluginError } from '../../contract/index.js';
+
+export const recordPrefix = 'container-backup@';
+export const manifestName = 'manifest.json';
+export const metadataName = 'backup-metadata';
+export const verifiedName = 'verified.json';
+const runPattern = /^\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2}$/;
+/** A name has four digits for the year, and a later run must still find a name. */
+const lastTime = Date.UTC(9999, 0);
+
+export type Compression = 'none' | 'zstd';
+
+declare const inRecord: unique symbol;
+/** A path relative to a record that cannot lead out of it. Only isRecordPath and recordPath make one. */
+export type RecordPath = string & { readonly [inRecord]: true };
+
+/** Whether a path is relative and holds no empty part, '.', '..' or control character. */
+export const isRecordPath = (path: string): path is RecordPath =>
+  path.split('/').every((part) => !['', '.', '..'].includes(part) && !/\p{Cc}/u.test(part));
+
+/** @throws PluginError invalid */
+export function recordPath(path: string): RecordPath {
+  if (isRecordPath(path)) return path;
+  throw new PluginError('invalid', `${JSON.stringify(path)} is no path in a record`);
+}
+
+export const recordFolder = (jobName: string): string => `${recordPrefix}${jobName}`;
+/** Whether it is the name of a run: a time that there is, and one that names sort by. Anybody can make a folder on a target. */
+export const isRunName = (name: string): boolean => runPattern.test(name) && runTime(name) < lastTime && runName(runTime(name)) === name;
+
+/** UTC, without a colon, which SMB does not allow. */
+export function runName(time: number): string {
+  return new Date(time).toISOString().slice(0, 19).replace('T', '_').replaceAll(':', '-');
+}
+
+/** The time that a run's name tells. */
+export const runTime = (name: string): number => Date.parse(`${name.slice(0, 10)}T${name.slice(11).replaceAll('-', ':')}Z`);
+
+export function archiveName(stem: string, compression: Compression): string {
+  return compression === 'zstd' ? `${stem}.tar.zst` : `${stem}.tar`;
+}
+
+/** Whether a file in a run's folder is one that this format makes, whole or, by its temporary name, in part. */
+export const isRunFile = (name: string): boolean =>
+  name === manifestName || /\.(tar|tar\.zst|snar\.zst|part)$/.test(name) || name.startsWith('.');
+
+/** Whether a file at the top of a record is one that this format makes, so that it may be collected. */
+export const isBaseName = (name: string): boolean => /^image(-[0-9_-]+)?\.(tar|tar\.zst|snar\.zst)$/.test(name);
+
+/** The path of an archive with another suffix: where its snapshot lies. */
+export const besideArchive = (archivePath: string, suffix: string): string => `${archivePath.replace(/\.tar(\.zst)?$/, '')}.${suffix}`;

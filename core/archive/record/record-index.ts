@@ -1,0 +1,140 @@
+/** The index of a record, `backup-metadata`: its complete runs in short, so that not every manifest has to be read. Anybody may
+ *  have written what lies there, so it is believed only under the appliance's own HMAC, which is looked at before anything is
+ *  parsed; and no further than what is there bears it out, which core/archive/record/open-record.ts sees to. */
+import { createHash } from 'node:crypto';
+import { Readable } from 'node:stream';
+import { type Description, PluginError, type Target } from '../../contract/index.js';
+import { parsedOwn, type Shape, ValidationError } from '../../schemas.js';
+import { metadataName } from './layout.js';
+import { wholeFile } from './record.js';
+import { type RunSummary, type Said, type Summaries, withoutLeftOut } from './run-summary.js';
+import { isMacOf, type Sealer } from './seal.js';
+
+type Written = Shape<'backup-metadata'>;
+type WrittenRun = Written['runs'][number];
+
+/** Some 20,000 runs, which take ten times as much while they are read. Those that do not fit are read by their manifests. */
+const mostBytes = 8 << 20;
+/** Of what runs do not have alike; beyond it what they left out is only counted. */
+const mostSaid = 2 << 20;
+
+const macText = (record: string, body: Uint8Array | string): string =>
+  `backup-metadata\n${record}\n${createHash('sha256').update(body).digest('hex')}`;
+/** The end of the file: after the body its HMAC, and the end of the object. */
+const ending = (mac: string): string => `,"mac":"${mac}"}\n`;
+const endingBytes = ending('0'.repeat(64)).length;
+
+/** The body and its HMAC as JSON, when this appliance has written them. */
+function believed(bytes: Buffer, record: string, sealer: Sealer): unknown {
+  const body = bytes.subarray(0, Math.max(0, bytes.length - endingBytes));
+  const told = bytes.toString('latin1', body.length);
+  const mac = told.slice(',"mac":"'.length, -'"}\n'.length);
+  if (told !== ending(mac) || !isMacOf(macText(record, body), mac, sealer)) return undefined;
+  return JSON.parse(bytes.toString('utf8'));
+}
+
+function summariesIn({ files, said: written, runs }: Written, kept: Summaries): RunSummary[] {
+  const said = written.map((one) => kept.saidOnce(one));
+  return runs.flatMap(({ stored_bytes, said: saidAt, files: filesAt, ...run }) => {
+    const own = said[saidAt];
+    const needed = kept.filesOf(filesAt.flatMap((at) => files[at] ?? []));
+    return own && needed?.length === filesAt.length ? [{ ...run, own_bytes: stored_bytes, said: own, files: needed }] : [];
+  });
+}
+
+/** What the index says, by the names of the runs; undefined when there is none that this appliance has written.
+ *  @throws PluginError what is wrong with the target */
+export async function readIndex(
+  target: Target,
+  record: string,
+  { sealer, signal, summaries }: { readonly sealer: Sealer; readonly signal: AbortSignal; readonly summaries: Summaries },
+): Promise<Map<string, RunSummary> | undefined> {
+  const path = `${record}/${metadataName}`;
+  try {
+    const there = await target.stat(path);
+    if (there === undefined || there.folder || there.size > mostBytes) return undefined;
+    const value = believed(await wholeFile(target, path, there.size, signal), record, sealer);
+    if (value === undefined) return undefined;
+    return new Map(summariesIn(parsedOwn('backup-metadata', value), summaries).map((run) => [run.run, run]));
+  } catch (error) {
+    const ofFile =
+      error instanceof PluginError && ['damaged', 'denied', 'invalid', 'not_found', 'unsupported', 'failed', 'io'].includes(error.code);
+    if (ofFile || error instanceof ValidationError) return undefined; // as if it was not there: it is made anew
+    throw error;
+  }
+}
+
+/** Gives each different thing a number, and counts what they take as JSON. */
+class Table<T> {
+  readonly list: T[] = [];
+  readonly #at = new Map<T, number>();
+  bytes = 0;
+  /** Bytes that it would take more. */
+  cost(things: readonly T[]): number {
+    return things.reduce((sum, one) => sum + (this.#at.has(one) ? 0 : Buffer.byteLength(JSON.stringify(one)) + 1), 0);
+  }
+  at(one: T): number {
+    const known = this.#at.get(one);
+    if (known !== undefined) return known;
+    this.bytes += this.cost([one]);
+    this.#at.set(one, this.list.length);
+    return this.list.push(one) - 1;
+  }
+}
+
+/** The runs that fit into so many bytes, newest first. */
+class IndexBody {
+  readonly #files = new Table<string>();
+  readonly #said = new Table<Said>();
+  readonly #cut = new Map<Said, Said>();
+  readonly #runs: WrittenRun[] = [];
+  #left: number;
+
+  constructor(bytes: number) {
+    this.#left = bytes;
+  }
+
+  add({ own_bytes, files, said, failed: _failed, ...run }: RunSummary): void {
+    if (files === undefined || said.warnings_more !== undefined) return;
+    const shown = this.#shown(said);
+    const cost = this.#files.cost(files) + this.#said.cost([shown]);
+    const numbers = 8 * files.length + JSON.stringify({ ...run, own_bytes }).length + 64;
+    if (cost + numbers > this.#left) return;
+    this.#left -= cost + numbers;
+    this.#runs.push({ ...run, stored_bytes: own_bytes, said: this.#said.at(shown), files: files.map((file) => this.#files.at(file)) });
+  }
+
+  /** What is in the index of it: beyond a limit only how much a run left out. */
+  #shown(said: Said): Said {
+    if (this.#said.bytes + this.#said.cost([said]) <= mostSaid) return said;
+    const cut = this.#cut.get(said) ?? withoutLeftOut(said);
+    this.#cut.set(said, cut);
+    return cut;
+  }
+
+  get value(): Pick<Written, 'files' | 'said' | 'runs'> {
+    return { runs: this.#runs, files: this.#files.list, said: this.#said.list };
+  }
+}
+
+export interface IndexContents {
+  readonly job: Written['job'];
+  readonly container: Description;
+  /** Complete runs, newest first. */
+  readonly runs: readonly RunSummary[];
+}
+
+/** Writes the index of a record. @throws PluginError as put */
+export async function writeIndex(
+  target: Target,
+  record: string,
+  { job, container, runs }: IndexContents,
+  { sealer, signal }: { readonly sealer: Sealer; readonly signal: AbortSignal },
+): Promise<void> {
+  const head = { format: 1, job, container };
+  const body = new IndexBody(mostBytes - Buffer.byteLength(JSON.stringify(head)) - 1024);
+  for (const run of runs) body.add(run);
+  const text = JSON.stringify({ ...head, ...body.value }).slice(0, -1);
+  const file = Buffer.from(text + ending(sealer.mac(macText(record, text))));
+  await target.put(`${record}/${metadataName}`, Readable.from([file]), { signal, replace: true });
+}

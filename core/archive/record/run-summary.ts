@@ -1,0 +1,147 @@
+/** A run in short: some hundred bytes, whatever its manifest holds. What runs have in common is in memory once. */
+import { createHash } from 'node:crypto';
+import type { Shape } from '../../schemas.js';
+import { manifestName } from './layout.js';
+import { imageSource, type Manifest, type StoredFile } from './manifest.js';
+import type { ManifestFile } from './record.js';
+import type { Verifications } from './verifications.js';
+
+/** What a list of runs shows of a run, and most runs of a record have alike. `warnings_more`: how many of it are not in memory. */
+export type Said = Shape<'backup-metadata'>['said'][number] & { readonly warnings_more?: number };
+
+export interface RunSummary {
+  readonly run: string;
+  readonly started: string;
+  readonly ended: string;
+  readonly pause_ms: number;
+  /** Of all archives that it needs, before compression and as stored. */
+  readonly bytes: number;
+  readonly needed_bytes: number;
+  /** Bytes that lie in the run's own folder. */
+  readonly own_bytes: number;
+  readonly manifest: ManifestFile;
+  readonly said: Said;
+  /** What it needs, in the order of restoring: `./<path in its own folder>`, or `<sha256> <path in the record>`. Absent when the runs
+   *  of the record need more than is kept in mind. */
+  readonly files?: readonly string[];
+  /** When its folder was last written, by the target's clock, when all of it was last looked at. */
+  readonly seen?: number;
+  /** Files that it needs and that were not whole when they were last read back; absent when there are none. */
+  readonly failed?: readonly string[];
+}
+
+/** What the files of all runs may take. A thousand runs of a hundred sources are within it. */
+const mostNeeded = 32 << 20;
+/** What is said of all runs may take so many characters; beyond it what they left out and their warnings are only counted. */
+const mostSaid = 16 << 20;
+/** A text that is longer is known by its hash. */
+const longestKey = 256;
+/** Of a file that a run names, and of a text that no other one names, beside its characters. */
+const perFile = 16;
+const perText = 100;
+/** Characters of what a run left out, as a list of runs shows it: the list must not be as large as all manifests. */
+const leftOutShown = 8 << 10;
+
+type Archives = Manifest['archives'];
+const sumOf = (archives: Archives, size: (archive: Archives[number]) => number): number =>
+  archives.reduce((bytes, archive) => bytes + size(archive), 0);
+
+/** The first of what was left out, and how many more there are. */
+function leftOut({ left_out }: Manifest): Pick<Said, 'left_out' | 'left_out_more'> {
+  let size = 0;
+  const end = left_out.findIndex(({ path, reason }) => {
+    size += path.length + reason.length;
+    return size > leftOutShown;
+  });
+  return end < 0 ? { left_out } : { left_out: left_out.slice(0, end), left_out_more: left_out.length - end };
+}
+
+const fileText = (run: string, { path, sha256 }: StoredFile): string =>
+  path.startsWith(`${run}/`) ? `./${path.slice(run.length + 1)}` : `${sha256} ${path}`;
+
+/** The path in the record. */
+export const pathOf = (run: string, file: string): string => (file.startsWith('./') ? `${run}/${file.slice(2)}` : file.slice(65));
+
+/** Makes the summaries of a record's runs, which share what they have alike. */
+export class Summaries {
+  readonly #texts = new Map<string, string>();
+  readonly #said = new Map<string, Said>();
+  #size = 0;
+  #saidSize = 0;
+
+  /** @param verifications what failed of runs whose files are not kept in mind */
+  of(manifest: Manifest, file: ManifestFile, verifications: Verifications): RunSummary {
+    const { run, started, ended, pause_ms, archives } = manifest;
+    const files = this.filesOf(
+      archives.flatMap((one) => [one, ...(one.snapshot ? [one.snapshot] : [])].map((each) => fileText(run, each))),
+    );
+    const failed = files === undefined && verifications.failedOf(manifest).map(({ path }) => path);
+    return {
+      ...{ run, started, ended, pause_ms },
+      bytes: sumOf(archives, ({ bytes }) => bytes),
+      needed_bytes: sumOf(archives, ({ stored_bytes }) => stored_bytes),
+      own_bytes: sumOf(archives, ({ path, stored_bytes }) => (path.startsWith(`${run}/`) ? stored_bytes : 0)),
+      manifest: file,
+      said: this.#saidOf(manifest),
+      ...(files && { files }),
+      ...(failed && failed.length > 0 && { failed }),
+    };
+  }
+
+  /** The same texts, kept; undefined when they would be too many. */
+  filesOf(files: readonly string[]): readonly string[] | undefined {
+    if (this.#size > mostNeeded) return undefined;
+    return files.map((text) => {
+      const kept = this.#texts.get(text);
+      this.#size += perFile + (kept === undefined ? text.length + perText : 0);
+      if (kept === undefined) this.#texts.set(text, text);
+      return kept ?? text;
+    });
+  }
+
+  #saidOf(manifest: Manifest): Said {
+    const { features, image, archives, warnings } = manifest;
+    const hasImage = image !== undefined && archives.some(({ source }) => source === imageSource);
+    return this.saidOnce({ features, ...(hasImage && { image: image.digest }), ...leftOut(manifest), ...(warnings && { warnings }) });
+  }
+
+  /** The same, kept, or less of it. */
+  saidOnce(said: Said): Said {
+    const text = JSON.stringify(said);
+    const key = text.length > longestKey ? createHash('sha256').update(text).digest('base64') : text;
+    const kept = this.#said.get(key);
+    if (kept !== undefined) return kept;
+    const isCuttable = said.left_out.length > 0 || said.warnings !== undefined;
+    if (this.#saidSize + text.length > mostSaid && isCuttable) return this.saidOnce(counted(said));
+    this.#saidSize += text.length;
+    this.#said.set(key, said);
+    return said;
+  }
+}
+
+/** What is said, less what a run left out. */
+export const withoutLeftOut = (said: Said): Said => ({
+  ...said,
+  left_out: [],
+  left_out_more: said.left_out.length + (said.left_out_more ?? 0),
+});
+
+const counted = ({ warnings, ...said }: Said): Said => ({
+  ...withoutLeftOut(said),
+  ...(warnings && { warnings_more: warnings.length }),
+});
+
+/** Paths inside the record that a run needs. @returns undefined when they are not known */
+export function pathsOf({ run, files }: RunSummary): readonly string[] | undefined {
+  return files && [`${run}/${manifestName}`, ...files.map((file) => pathOf(run, file))];
+}
+
+/** What failed of the files that a run needs, in words. */
+export function failuresOf({ run, files, failed = [] }: RunSummary, verifications: Verifications): { path: string; problem: string }[] {
+  const told = (path: string, sha256?: string) => {
+    const problem = verifications.problemOf(path, sha256);
+    return problem === undefined ? [] : [{ path, problem }];
+  };
+  if (files === undefined) return failed.flatMap((path) => told(path));
+  return files.flatMap((file) => told(pathOf(run, file), file.startsWith('./') ? undefined : file.slice(0, 64)));
+}

@@ -1,0 +1,116 @@
+/** Which files of a record were read back and compared with their SHA-256, when, and what was wrong. This lies beside the runs,
+ *  in a file of its own: a manifest is never written again. Others may write there, so that a file counts as proven only under
+ *  the appliance's own HMAC. What is said to be wrong is taken from anybody: it costs a new base, or a warning. */
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { PluginError, type Target } from '../../contract/index.js';
+import { parsedOwn, type Shape, ValidationError } from '../../schemas.js';
+import { checkStored } from '../level/extract.js';
+import { Meter } from '../level/meter.js';
+import { parseBoundedJson } from './json-text.js';
+import { verifiedName } from './layout.js';
+import type { Manifest, StoredFile } from './manifest.js';
+import { asDamage, perhapsOfFile, unlessStopped, wholeFile } from './record.js';
+import { isMacOf, type Sealer } from './seal.js';
+
+/** `at` is epoch ms; without `problem` the file was whole. */
+export type Verification = Shape<'verified'>['files'][number];
+
+const mostBytes = 8 << 20;
+const mostFiles = 20_000;
+const longestProblem = 1024;
+
+export class Verifications {
+  readonly #files: Map<string, Verification>;
+
+  constructor(files: readonly Verification[] = []) {
+    this.#files = new Map(files.map((file) => [file.path, file]));
+  }
+
+  /** The last word on this very file, if there is one. */
+  of({ path, sha256 }: StoredFile): Verification | undefined {
+    const known = this.#files.get(path);
+    return known?.sha256 === sha256 ? known : undefined;
+  }
+
+  /** What failed of the files that a run needs. */
+  failedOf({ archives }: Pick<Manifest, 'archives'>): Verification[] {
+    if (this.#files.size === 0) return [];
+    return archives.flatMap((archive) => this.of(archive) ?? []).filter(({ problem }) => problem !== undefined);
+  }
+
+  /** Whether anything failed. */
+  get areFailed(): boolean {
+    return [...this.#files.values()].some(({ problem }) => problem !== undefined);
+  }
+
+  /** What was wrong with a file. @param sha256 as the manifests have it; without, a run's own file, whose path is of no other */
+  problemOf(path: string, sha256?: string): string | undefined {
+    const known = this.#files.get(path);
+    return sha256 === undefined || known?.sha256 === sha256 ? known?.problem : undefined;
+  }
+
+  note({ path, sha256 }: StoredFile, at: number, problem?: string): void {
+    this.#files.set(path, { path, sha256, at, ...(problem !== undefined && { problem: problem.slice(0, longestProblem) }) });
+  }
+
+  /** The newest of those that are still needed. */
+  files(isNeeded: (path: string) => boolean): Verification[] {
+    const known = [...this.#files.values()].filter(({ path }) => isNeeded(path));
+    return known.sort((a, b) => b.at - a.at).slice(0, mostFiles);
+  }
+}
+
+const sealedText = (files: readonly Verification[]): string => `verified\n${JSON.stringify(files)}`;
+
+/** What the record says; nothing when the file is missing or garbled.
+ *  @param sealer of the appliance that is to believe what was whole; without it, only what was wrong is told
+ *  @throws PluginError what is wrong with the target */
+export async function readVerifications(target: Target, record: string, signal: AbortSignal, sealer?: Sealer): Promise<Verifications> {
+  const path = `${record}/${verifiedName}`;
+  try {
+    const there = await target.stat(path);
+    if (there === undefined || there.folder || there.size > mostBytes) return new Verifications();
+    const written = parsedOwn('verified', parseBoundedJson(await wholeFile(target, path, there.size, signal), path));
+    const isBelieved = sealer !== undefined && isMacOf(sealedText(written.files), written.mac, sealer);
+    return new Verifications(isBelieved ? written.files : written.files.filter(({ problem }) => problem !== undefined));
+  } catch (error) {
+    const isGarbled = error instanceof ValidationError || (error instanceof PluginError && error.code === 'damaged');
+    if (isGarbled) return new Verifications();
+    throw error;
+  }
+}
+
+/** @param files as Verifications.files gives them */
+export async function writeVerifications(
+  target: Target,
+  record: string,
+  { files, sealer }: { readonly files: readonly Verification[]; readonly sealer: Sealer },
+  signal: AbortSignal,
+): Promise<void> {
+  const text = JSON.stringify({ format: 1, files, mac: sealer.mac(sealedText(files)) });
+  await target.put(`${record}/${verifiedName}`, Readable.from([Buffer.from(text)]), { signal, replace: true });
+}
+
+async function readOnce(target: Target, record: string, file: StoredFile, signal: AbortSignal): Promise<string | undefined> {
+  const path = `${record}/${file.path}`;
+  const read = async () => {
+    const meter = new Meter();
+    await pipeline(await target.get(path, { signal }), meter.resume(), { signal });
+    checkStored(meter, file);
+  };
+  try {
+    await unlessStopped(signal, () => asDamage(path, perhapsOfFile, read));
+    return undefined;
+  } catch (error) {
+    if (error instanceof PluginError && error.code === 'damaged') return error.message;
+    throw error;
+  }
+}
+
+/** Reads a file of the record back, and once more when it is not whole: it may have been the way.
+ *  @returns what is wrong with the file; undefined when it is whole
+ *  @throws PluginError what is wrong with the target, aborted */
+export async function readBack(target: Target, record: string, file: StoredFile, signal: AbortSignal): Promise<string | undefined> {
+  return (await readOnce(target, record, file, signal)) && (await readOnce(target, record, file, signal));
+}

@@ -1,0 +1,286 @@
+/** One backup run: what is read, in which passes, and the manifest that makes it exist. */
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import {
+  type ArchiveEntry,
+  freeRunName,
+  inLanes,
+  type Manifest,
+  manifestName,
+  manifestText,
+  type NewestRun,
+  recordFolder,
+  runManifest,
+  type Sealer,
+  type StoredSource,
+  sealedManifest,
+} from '../../archive/index.js';
+import { anySignal, type Description, PluginError, type PluginLog, type Runtime, type Source, type Target } from '../../contract/index.js';
+import type { RecordLock } from '../../targets/record-lock.js';
+import { type Claim, trustedRun } from '../../targets/record-owner.js';
+import type { BackupSpec, WorkerMessage } from '../job.js';
+import { Storer } from './archive-writer.js';
+import { type Base, type BaseChoice, chosenBase, storedSources } from './choose-base.js';
+import { type Emptied, emptiedSources } from './emptied.js';
+import { Estimate, sizeOf } from './estimate.js';
+import type { HeldLease } from './lease.js';
+import { dropMoving, firstPass, flagsLeftOut, type Moving, type PassWorld, secondPass, syncedReference, type Track } from './passes.js';
+import { RecordKeeper } from './record-keeper.js';
+import { type Selection, selection } from './selection.js';
+
+export interface BackupWorld {
+  readonly id: number;
+  readonly spec: BackupSpec;
+  readonly runtime: Runtime;
+  readonly target: Target;
+  readonly workFolder: string;
+  readonly sealer: Sealer;
+  readonly newBase: boolean;
+  readonly newBaseRatio: number;
+  /** How old the last proof of a base may be. */
+  readonly verifyMs: number;
+  /** Sources whose emptiness a person has confirmed. */
+  readonly confirmed: readonly string[];
+  /** To the record. */
+  readonly claim: Claim;
+  readonly signal: AbortSignal;
+  readonly log: PluginLog;
+  progress(percent: number): void;
+  /** Of a record on the target. */
+  lock(record: string): Promise<RecordLock>;
+  lease(): Promise<HeldLease>;
+}
+type Result = Extract<WorkerMessage, { type: 'result' }>;
+/** `emptied`: sources that are suddenly empty and that nobody has confirmed. */
+export type BackupOutcome = Required<Pick<Result, 'run' | 'bytes' | 'pause_ms'>> & Pick<Result, 'warnings' | 'emptied'>;
+
+/** Runs it. On any failure nothing of the run is left on the target. @throws PluginError */
+export async function backupRun(world: BackupWorld): Promise<BackupOutcome> {
+  const { spec, runtime } = world;
+  const record = recordFolder(spec.job_name);
+  const description = await runtime.describe(spec.container_id);
+  const chosen = selection(description, await runtime.sources(spec.container_id), spec.exclude ?? []);
+  await using lock = await world.lock(record); // only now: a run that cannot begin leaves not even a folder
+  return await lockedRun({ ...world, signal: anySignal(world.signal, lock.lost) }, { record, description, chosen, lock });
+}
+
+type FirstParts = Pick<RunParts, 'record' | 'lock' | 'description' | 'chosen'>;
+
+async function lockedRun(world: BackupWorld, parts: FirstParts): Promise<BackupOutcome> {
+  const { spec, target, signal } = world;
+  const { record, lock } = parts;
+  const opening = RecordKeeper.open({ ...world, record }, lock.listing);
+  const [keeper, stored] = await Promise.all([opening, storedSources(parts.chosen.sources, signal)]);
+  const newest = trustedRun(record, keeper.newest, parts.description, world.claim);
+  await keeper.prepare();
+  const run = await freeRunName(target, record, keeper.latest);
+  const storer = new Storer(target, record, spec.features.includes('compress') ? 'zstd' : 'none', signal, world.log);
+  const layer = world.runtime.supports.images ? 'rootfs' : undefined;
+  const emptied = await emptiedSources(newest, parts.chosen.sources, { confirmed: world.confirmed, layer });
+  try {
+    return await new Run(world, { ...parts, run, newest, keeper, emptied, stored, storer }).go();
+  } catch (error) {
+    if (lock.lost.aborted) throw lock.lost.reason; // what is there now is another appliance's
+    await storer.removeAll().catch((cause: unknown) => world.log('warn', `leftovers of ${run} stay until the next run: ${cause}`));
+    await target.remove(`${record}/${run}`).catch(() => undefined);
+    // What nothing needs was not looked for when too many manifests had to be read first.
+    if (error instanceof PluginError && error.code === 'no_space')
+      await keeper.tidy().catch((cause: unknown) => world.log('warn', `leftovers in ${record} stay: ${cause}`));
+    throw error;
+  }
+}
+
+/** As many as a manifest takes. */
+const mostWarnings = 1000;
+
+interface RunParts {
+  readonly record: string;
+  readonly lock: RecordLock;
+  readonly run: string;
+  /** On which this one may build. */
+  readonly newest: NewestRun | undefined;
+  readonly description: Description;
+  readonly chosen: Selection;
+  readonly keeper: RecordKeeper;
+  readonly emptied: Emptied;
+  /** The sources, as the manifest has them. */
+  readonly stored: readonly StoredSource[];
+  readonly storer: Storer;
+}
+
+class Run {
+  readonly #started = new Date();
+  readonly #estimate: Estimate;
+  readonly #pass: PassWorld;
+  #pauseMs = 0;
+  #mayBeFrozen = false;
+
+  constructor(
+    private readonly world: BackupWorld,
+    private readonly parts: RunParts,
+  ) {
+    this.#estimate = new Estimate(world.progress);
+    const { workFolder, signal, target } = world;
+    this.#pass = {
+      storer: parts.storer,
+      estimate: this.#estimate,
+      workFolder,
+      signal,
+      connections: Math.max(1, target.supports.connections),
+    };
+  }
+
+  async go(): Promise<BackupOutcome> {
+    const { storer, run, record, emptied } = this.parts;
+    const image = await this.#image();
+    const tracks = await this.#tracks();
+    await this.#passes(tracks);
+    const manifest = sealedManifest(this.#manifest(tracks, image), this.world.sealer);
+    await this.parts.lock.check();
+    await storer.smallFile(`${run}/${manifestName}`, () => Readable.from([Buffer.from(manifestText(manifest))]));
+    const back = await runManifest(this.world.target, record, run, this.world.signal);
+    if (JSON.stringify(back) !== JSON.stringify(manifest))
+      throw new PluginError('damaged', `the manifest of ${run} does not read back as written`);
+    // The run exists now: what fails from here on is told in the log and done by the next run.
+    await this.parts.keeper.afterwards(manifest, emptied.unexplained.length > 0).catch((error: unknown) => {
+      this.world.log('warn', `retention of ${record} could not end: ${error}`);
+    });
+    const warnings = manifest.warnings && { warnings: manifest.warnings };
+    const waiting = emptied.unexplained.length > 0 && { emptied: emptied.unexplained };
+    return { run, bytes: storer.bytes, pause_ms: this.#pauseMs, ...warnings, ...waiting };
+  }
+
+  /** The engine's image, stored once for all runs that have it. */
+  async #image(): Promise<{ digest: string; archive: ArchiveEntry } | undefined> {
+    const { runtime, spec, signal } = this.world;
+    const image = runtime.supports.images ? await runtime.image(spec.container_id) : undefined;
+    if (image === undefined) return undefined;
+    const { keeper } = this.parts;
+    const kept = await keeper.image(image.digest);
+    if (kept && (await keeper.bases.isSound(kept))) return { digest: image.digest, archive: kept };
+    const path = this.parts.storer.freePath(this.#topStem());
+    return { digest: image.digest, archive: await this.parts.storer.image(path, () => image.open(signal)) };
+  }
+
+  #topStem(): string {
+    return this.parts.keeper.latest === undefined ? 'image' : `image-${this.parts.run}`;
+  }
+
+  async #tracks(): Promise<Track[]> {
+    const { newest, chosen, stored } = this.parts;
+    const choices = stored.map((kept) => chosenBase(newest, kept, this.world.newBaseRatio));
+    const bases = await this.#bases(choices);
+    return chosen.sources.map((source, index) => this.#track(source, choices[index] ?? {}, bases[index]));
+  }
+
+  /** What the sources' levels go on from. They are proven one after the other; their snapshots come as many at a time as the target
+   *  takes: each takes a login on some. */
+  async #bases(choices: readonly BaseChoice[]): Promise<(Track['base'] | undefined)[]> {
+    const { keeper, emptied, chosen } = this.parts;
+    const sound: [number, Base | undefined][] = [];
+    for (const [index, { base }] of choices.entries()) {
+      const isAsked = this.world.newBase || emptied.settled.includes(chosen.sources[index]?.name ?? '');
+      sound.push([index, base && !isAsked && (await keeper.bases.isSound(base)) ? base : undefined]);
+    }
+    return inLanes(sound, this.#pass.connections, async ([index, archive]) => {
+      const snapshot = join(this.world.workFolder, `${index}.base.snar`);
+      return archive && (await keeper.bases.hasSnapshot(archive, snapshot)) ? { archive, snapshot } : undefined;
+    });
+  }
+
+  #track(source: Source, choice: BaseChoice, base: Track['base']): Track {
+    const onTop = source.name === 'rootfs' && !this.world.runtime.supports.images;
+    const runStem = `${this.parts.run}/${source.name}`;
+    this.#estimate.expect(source.name, base || choice.base === undefined ? choice.expected : undefined);
+    if (!base && choice.expected === undefined) this.#scan(source);
+    return { source, archives: [], runStem, baseStem: onTop ? this.#topStem() : runStem, ...(base && { base }) };
+  }
+
+  #scan(source: Source): void {
+    sizeOf(source, this.world.signal)
+      .then((size) => this.#estimate.expect(source.name, size))
+      .catch(() => undefined); // progress stays unknown
+  }
+
+  async #passes(tracks: readonly Track[]): Promise<void> {
+    const { spec, runtime, signal } = this.world;
+    const sources = tracks.map(({ source }) => source);
+    const shared = new Set(this.parts.description.volume.filter((volume) => volume.shared_with.length > 0).map(({ name }) => name));
+    const running = this.parts.description.state === 'running';
+    const pausing = spec.features.includes('pause');
+    const reference = await syncedReference(sources, signal);
+    const frozen = pausing && !running;
+    const folders = tracks.filter(({ source }) => source.kind === 'folder');
+    const files = tracks.filter(({ source }) => source.kind === 'file');
+    await firstPass(this.#pass, pausing ? folders : tracks, { reference, frozen, shared });
+    if (!pausing) return;
+    // Its owner may have started or thawed it since it was described: then the first pass holds no single moment.
+    const runs = running || (await runtime.describe(spec.container_id)).state === 'running';
+    if (!runs) return firstPass(this.#pass, files, { reference, frozen, shared });
+    // All of it starts over, not one archive: what is read in a pause is of a single moment.
+    return this.parts.storer.startedOver(
+      'the pass in the pause',
+      async () => {
+        const moving: Moving[] = [];
+        const second = () => secondPass(this.#pass, folders, files, { reference: Date.now(), frozen: true, shared }, moving);
+        await this.#paused(second).catch(async (error: unknown) => {
+          await dropMoving(this.#pass, moving);
+          throw error;
+        });
+        // A container that could not be resumed is the main thread's: a further pass would take the freeze for its owner's.
+      },
+      () => !this.#mayBeFrozen,
+    );
+  }
+
+  /** Runs `read` while the container is frozen, and what it gives after the container goes on. */
+  async #paused(read: () => Promise<() => Promise<void>>): Promise<void> {
+    const { spec } = this.world;
+    let finish: () => Promise<void>;
+    {
+      await using lease = await this.world.lease();
+      const began = performance.now();
+      {
+        await using _pause = await this.#frozenContainer();
+        finish = await read();
+        if (lease.expired())
+          throw new PluginError('failed', `the pause of ${spec.container_id} took longer than its lease`, { retryable: true });
+      }
+      lease.release(); // only here: whoever could not resume it leaves that to the main thread
+      this.#pauseMs = Math.round(performance.now() - began);
+    }
+    await finish();
+  }
+
+  async #frozenContainer(): Promise<AsyncDisposable> {
+    this.#mayBeFrozen = true;
+    const pause = await this.world.runtime.pause(this.world.spec.container_id);
+    return {
+      [Symbol.asyncDispose]: async () => {
+        await pause[Symbol.asyncDispose]();
+        this.#mayBeFrozen = false;
+      },
+    };
+  }
+
+  #manifest(tracks: readonly Track[], image: { digest: string; archive: ArchiveEntry } | undefined): Manifest {
+    const { run, description, chosen, keeper, emptied } = this.parts;
+    const warnings = [...keeper.bases.warnings, ...emptied.warnings].slice(0, mostWarnings);
+    return {
+      format: 1,
+      run,
+      job: { id: this.world.id, name: this.world.spec.job_name },
+      container: description,
+      sources: this.parts.stored,
+      ...(image && { image: { digest: image.digest } }),
+      features: this.world.spec.features,
+      started: this.#started.toISOString(),
+      ended: new Date().toISOString(),
+      pause_ms: this.#pauseMs,
+      result: 0,
+      left_out: [...chosen.left_out, ...tracks.flatMap(flagsLeftOut)],
+      ...(warnings.length > 0 && { warnings }),
+      archives: [...(image ? [image.archive] : []), ...tracks.flatMap(({ archives }) => archives)],
+    };
+  }
+}

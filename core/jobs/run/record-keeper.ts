@@ -1,0 +1,122 @@
+/** What a backup run does with its record beside its own archives. Before the run no more is read than it needs; once the run exists
+ *  the record is gone through: old runs are given up, what nothing needs is collected, and the index is written. */
+import {
+  type ArchiveEntry,
+  collectGarbage,
+  fileOf,
+  imageSource,
+  type Manifest,
+  manifestText,
+  type NewestRun,
+  neededPaths,
+  OpenRecord,
+  provenChoice,
+  type RecordListing,
+  type RecordRuns,
+  removeRun,
+  withSeen,
+  writeIndex,
+} from '../../archive/index.js';
+import type { BackupSpec } from '../job.js';
+import { runsToDelete } from './retention.js';
+import { TrustedBases, type TrustWorld } from './trusted-bases.js';
+
+export interface KeeperWorld extends TrustWorld {
+  readonly id: number;
+  readonly spec: Pick<BackupSpec, 'job_name' | 'retention'>;
+}
+
+export class RecordKeeper {
+  readonly #seen = new Map<string, number>();
+  /** What nothing needs was looked for. */
+  #isTidied = false;
+
+  private constructor(
+    private readonly world: KeeperWorld,
+    private readonly opened: OpenRecord,
+    readonly bases: TrustedBases,
+  ) {}
+
+  /** Reads no more than a run needs to begin. @param listing of the record, if its lock has made one
+   *  @throws PluginError what is wrong with the target */
+  static async open(world: KeeperWorld, listing?: RecordListing): Promise<RecordKeeper> {
+    const { target, record, signal, sealer } = world;
+    const opened = await OpenRecord.open(target, record, { signal, sealer, keepsNewest: true, ...(listing && { listing }) });
+    return new RecordKeeper(world, opened, new TrustedBases(world, opened));
+  }
+
+  /** Collects what is left of broken runs, so that its room is there for the next, when few enough manifests have to be read for
+   *  that. @throws PluginError what is wrong with the target */
+  async prepare(): Promise<void> {
+    if (this.opened.isNearlyKnown) await this.#collect(await this.opened.runs(), this.opened.listing);
+  }
+
+  /** The newest complete run. */
+  get newest(): NewestRun | undefined {
+    return this.opened.newest;
+  }
+
+  /** Name of the newest run that is there, whole or damaged. */
+  get latest(): string | undefined {
+    return this.opened.latest;
+  }
+
+  /** The archive of an image that a run of the record holds, by that run's manifest. @throws PluginError as OpenRecord.runs */
+  async image(digest: string): Promise<ArchiveEntry | undefined> {
+    const newest = this.newest?.image?.digest === digest ? this.newest : undefined;
+    const holder = newest ?? (await this.#manifestWith(digest));
+    return holder?.archives.find(({ source }) => source === imageSource);
+  }
+
+  async #manifestWith(digest: string): Promise<Manifest | undefined> {
+    const holder = (await this.opened.runs()).complete.find(({ said }) => said.image === digest);
+    const manifest = holder && (await this.opened.manifestOf(holder.run));
+    return manifest?.image?.digest === digest ? manifest : undefined;
+  }
+
+  /** Collects what nothing needs, unless that was done. @throws PluginError what is wrong with the target */
+  async tidy(): Promise<void> {
+    if (!this.#isTidied) await this.#collect(await this.opened.runs());
+  }
+
+  /** @returns whether more is known of the folders of runs than before */
+  async #collect(runs: RecordRuns, just?: RecordListing): Promise<boolean> {
+    const { target, record, log } = this.world;
+    this.#isTidied = true;
+    for (const { why } of runs.damaged) log('warn', why);
+    if (neededPaths(runs) === undefined) log('warn', `the runs of ${record} need more files than are kept in mind: nothing is collected`);
+    const collected = await collectGarbage(target, record, withSeen(runs, this.#seen), just);
+    if (collected.gone.length > 0) log('info', `removed what no run of ${record} needs`, { paths: collected.gone });
+    for (const [run, time] of collected.seen) this.#seen.set(run, time);
+    return collected.seen.size > 0;
+  }
+
+  /** Retention, the garbage that it makes, and the index. @param keepsAll no run is given up */
+  async afterwards(manifest: Manifest, keepsAll: boolean): Promise<void> {
+    const { opened, bases, world } = this;
+    const { target, record, spec } = world;
+    await bases.noteStored(manifest.archives);
+    const file = fileOf(Buffer.from(manifestText(manifest)));
+    const all = (runs: RecordRuns) => bases.told(opened.withNewRun(runs, manifest, file));
+    const { runs, old } = await provenChoice(target, record, all(await opened.runs()), {
+      choose: (complete) => (keepsAll ? [] : runsToDelete(complete, spec.retention)),
+      readAnew: async (names) => all(await opened.readAnew(names)),
+    });
+    const kept = { ...runs, complete: runs.complete.slice(0, runs.complete.length - old.length) };
+    // First: after a power cut between the two the runs that were given up are looked at, one by one, and what they left is collected.
+    await this.#writeIndex(manifest, kept);
+    for (const run of old) await removeRun(target, record, run);
+    const isNews = (old.length > 0 || !this.#isTidied) && (await this.#collect(kept));
+    if (isNews) await this.#writeIndex(manifest, kept);
+  }
+
+  /** A target that has no room for it costs the next run that manifests are read. */
+  async #writeIndex(manifest: Manifest, runs: RecordRuns): Promise<void> {
+    const { target, record, id, spec, log } = this.world;
+    const { complete } = withSeen(runs, this.#seen);
+    const contents = { job: { id, name: spec.job_name }, container: manifest.container, runs: complete };
+    await writeIndex(target, record, contents, this.world).catch((error: unknown) => {
+      log('warn', `the index of ${record} could not be written: ${error}`);
+    });
+  }
+}

@@ -1,0 +1,220 @@
+/** One restore: a run's archives, checked byte by byte, into a draft that is swapped in only when all of it is there. */
+import { pipeline, type Readable } from 'node:stream';
+import {
+  type ArchiveEntry,
+  checkStored,
+  extractLevel,
+  imageSource,
+  inLanes,
+  type Manifest,
+  Meter,
+  type Sealer,
+  setFlags,
+  zstdStream,
+} from '../../archive/index.js';
+import {
+  anySignal,
+  type Conflict,
+  type Draft,
+  type Placement,
+  type PlannedPlace,
+  PluginError,
+  type PluginLog,
+  type Remap,
+  type RestorePlan,
+  type Runtime,
+  type Source,
+  type Target,
+  type Warning,
+} from '../../contract/index.js';
+import { askedConsent, requireConsent } from '../../targets/consent.js';
+import { type FoundRun, findRun } from '../../targets/find-run.js';
+import { chosenPart, neededArchives, refuseNested, refuseNestedPlaces } from '../../targets/restored-part.js';
+import { containerOf, type RestoreSpec, type Undo } from '../job.js';
+import { sourcesAtOnce } from './concurrency.js';
+
+export interface RestoreWorld {
+  readonly spec: RestoreSpec;
+  readonly runtime: Runtime;
+  readonly sealer: Sealer;
+  /** Folders of the configured shares: what lies in them is no right over the host. */
+  readonly shares: readonly string[];
+  readonly target: Target;
+  /** How long what is replaced is kept. */
+  readonly undoMs: number;
+  readonly signal: AbortSignal;
+  readonly log: PluginLog;
+  progress(percent: number): void;
+}
+export interface RestoreOutcome {
+  readonly run: string;
+  readonly bytes: number;
+  readonly conflicts: readonly Conflict[];
+  readonly places: readonly PlannedPlace[];
+  readonly warnings?: readonly Warning[];
+  readonly undo?: Undo;
+}
+
+/** The conflict that stands in the way of replacing a container: going on would damage another one that runs. */
+const blocking = 'volume_in_use';
+
+async function exists(runtime: Runtime, container: string): Promise<boolean> {
+  for await (const { id } of runtime.list()) if (id === container) return true;
+  return false;
+}
+
+/** `manifest` is what is asked for of the `whole` one, which alone its seal fits. */
+export interface RestoredRun extends FoundRun {
+  readonly whole: Manifest;
+}
+
+/** The run that the restore means, and of it what is asked for. @throws PluginError as findRun, and invalid */
+export async function restoredRun(target: Target, spec: RestoreSpec, signal: AbortSignal): Promise<RestoredRun> {
+  const found = await findRun(target, spec.src.portfolio, signal);
+  return { ...found, whole: found.manifest, manifest: chosenPart(found.manifest, spec.sources) };
+}
+
+/** What restoring the run into the container means. @throws PluginError unsupported (a run of another engine) */
+export async function restorePlan(runtime: Runtime, spec: RestoreSpec, manifest: Manifest): Promise<RestorePlan> {
+  if (manifest.container.type !== spec.type) {
+    throw new PluginError(
+      'unsupported',
+      `this is a backup of a ${manifest.container.type} container; restore it with type ${manifest.container.type}`,
+    );
+  }
+  const container = containerOf(spec);
+  const remap = plainRemap(spec.remap ?? {});
+  return {
+    container,
+    action: (await exists(runtime, container)) ? 'replace' : 'create',
+    description: manifest.container,
+    sources: manifest.sources,
+    ...(manifest.image && { image: manifest.image }),
+    ...(Object.keys(remap).length > 0 && { remap }),
+  };
+}
+
+/** A volume of the run may be called `constructor`: what a client did not say of it must not be what an object inherits. */
+const bare = <T>(map: Readonly<Record<string, T>>): Readonly<Record<string, T>> => Object.assign(Object.create(null), map);
+
+function plainRemap({ name: _, ports, volumes, network, ...rest }: NonNullable<RestoreSpec['remap']>): Remap {
+  return {
+    ...rest,
+    ...(ports && { ports: bare(ports) }),
+    ...(volumes && { volumes: bare(volumes) }),
+    ...(network && { network: bare(network) }),
+  };
+}
+
+/** Runs it. On any failure the container is as it was.
+ *  @throws PluginError needs_consent (rights over the host that nobody granted) */
+export async function restoreRun(world: RestoreWorld): Promise<RestoreOutcome> {
+  const { runtime, target, spec, signal } = world;
+  await runtime.recover(containerOf(spec)); // what other restores left is theirs
+  const found = await restoredRun(target, spec, signal);
+  const until = Date.now() + world.undoMs;
+  const plan = { ...(await restorePlan(runtime, spec, found.manifest)), ...(world.undoMs > 0 && { undoUntil: until }) };
+  const preview = await runtime.preview(plan, { shares: world.shares });
+  refuseNestedPlaces(preview, found.manifest);
+  requireConsent(askedConsent(world.sealer, preview.grants, found.whole), spec.consent);
+  refuseBlocking(preview.conflicts);
+  await checkPieces(target, found, plan);
+  const draft = await runtime.draft(plan, { signal });
+  try {
+    const bytes = await fillDraft(world, draft, found);
+    const { conflicts, undo: id, undoBytes = 0, ...placement } = await draft.commit();
+    const { places } = placement;
+    const warnings = [...found.warnings, ...placeWarnings(placement)];
+    const undo = id === undefined ? {} : { undo: { id, until, bytes: undoBytes } };
+    return { run: found.manifest.run, bytes, conflicts, places, ...(warnings.length > 0 && { warnings }), ...undo };
+  } catch (error) {
+    await draft.discard().catch((cause: unknown) => world.log('warn', `what was built of ${plan.container} is removed later: ${cause}`));
+    throw error;
+  }
+}
+
+/** What a person should know of where the container's data lies. */
+export function placeWarnings({ places, warnings }: Placement): Warning[] {
+  const joined = places
+    .filter(({ action }) => action === 'join')
+    .map(({ source, after, with: others = [] }) => ({
+      code: 'volume_joined',
+      message: `${source} is not restored: ${others.join(', ')} has ${after} and goes on with it as it is`,
+      fix: `To bring it back, stop ${others.join(', ')} and restore the container again`,
+      names: others,
+    }));
+  return [...warnings, ...joined];
+}
+
+function refuseBlocking(conflicts: readonly Conflict[]): void {
+  const first = conflicts.find(({ code }) => code === blocking);
+  if (first) throw new PluginError('in_use', `${first.what}: ${first.fix}, then restore again`);
+}
+
+/** All pieces are there in their size before anything is built. @throws PluginError damaged */
+async function checkPieces(target: Target, { record, manifest }: FoundRun, { action }: RestorePlan): Promise<void> {
+  for (const { path, stored_bytes } of neededArchives(manifest, action)) {
+    const there = await target.stat(`${record}/${path}`);
+    if (there?.size === stored_bytes) continue;
+    const what = there ? `has ${there.size} bytes instead of ${stored_bytes}` : 'is missing';
+    throw new PluginError('damaged', `${record}/${path} ${what}; restore from another run`);
+  }
+}
+
+/** Loads the image and extracts every level, those of a source in their order. @returns the stored bytes that were read */
+async function fillDraft(world: RestoreWorld, draft: Draft, { record, manifest }: FoundRun): Promise<number> {
+  const { target } = world;
+  const given = new AbortController();
+  const signal = anySignal(world.signal, given.signal);
+  const total = manifest.archives.reduce((sum, { stored_bytes }) => sum + stored_bytes, 0);
+  let done = 0;
+  const open = async (archive: ArchiveEntry): Promise<Readable> => {
+    const stored = await target.get(`${record}/${archive.path}`, { signal });
+    stored.on('data', (chunk: Buffer) => {
+      done += chunk.length;
+      if (total > 0) world.progress(Math.min(99, Math.floor((done * 100) / total)));
+    });
+    return stored.pause();
+  };
+  const images = manifest.archives.filter(({ source }) => source === imageSource);
+  for (const archive of draft.needsImage ? images : []) await loadImage(draft, archive, await open(archive), signal);
+  const folders = await draft.folders();
+  const extract = async (source: Pick<Source, 'name' | 'kind'>): Promise<void> => {
+    for (const archive of manifest.archives.filter((one) => one.source === source.name)) {
+      await extractLevel(archive, source.kind, folders.get(source.name) ?? '', await open(archive), signal);
+    }
+    await setFlagsOf(world, manifest, { source: source.name, folder: folders.get(source.name) ?? '' });
+  };
+  const sources = sourcesToFill(manifest, folders);
+  await refuseNested(folders);
+  await inLanes(sources, sourcesAtOnce(target.supports.connections), extract, () => given.abort());
+  return done;
+}
+
+/** The last level knows them all. */
+async function setFlagsOf(
+  world: RestoreWorld,
+  { archives }: Manifest,
+  { source, folder }: { source: string; folder: string },
+): Promise<void> {
+  const { flags = [] } = archives.findLast((one) => one.source === source) ?? {};
+  const said = await setFlags(folder, flags, world.signal);
+  if (said !== '') world.log('warn', `inode flags of ${source} could not be set again: ${said}`);
+}
+
+/** The sources that the draft takes: what another container has is mounted as it is.
+ *  @throws PluginError damaged when a source belongs to nothing of the container */
+function sourcesToFill({ sources, container }: Manifest, folders: ReadonlyMap<string, string>): Manifest['sources'] {
+  const stray = sources.find(({ name }) => !folders.has(name) && !container.volume.some((volume) => volume.name === name));
+  if (stray) throw new PluginError('damaged', `the run holds ${stray.name}, which its container does not have`);
+  return sources.filter(({ name }) => folders.has(name));
+}
+
+/** The engine has the image before the stored bytes are checked: when they are not what was stored, discarding the draft takes
+ *  it out again. */
+async function loadImage(draft: Draft, archive: ArchiveEntry, stored: Readable, signal: AbortSignal): Promise<void> {
+  const meter = new Meter();
+  pipeline(stored, meter, () => undefined);
+  await draft.loadImage(archive.compression === 'zstd' ? zstdStream(meter, 'decompress', signal) : meter);
+  checkStored(meter, archive);
+}

@@ -1,0 +1,122 @@
+/** What a run builds on, which is trusted no longer than it is proven: a base whose bytes were not read back for long is read back
+ *  first, and one that is not whole is marked, so that its runs are told as broken, and made anew. */
+import {
+  type ArchiveEntry,
+  neededPaths,
+  type OpenRecord,
+  type RecordRuns,
+  readBack,
+  runTime,
+  type Sealer,
+  type StoredFile,
+  unpackFile,
+  withFailed,
+  writeVerifications,
+} from '../../archive/index.js';
+import { PluginError, type PluginLog, type Target, type Warning } from '../../contract/index.js';
+import type { Base } from './choose-base.js';
+
+/** How many names a warning gives, and how many characters of what is wrong. */
+const mostNames = 100;
+const mostWords = 1000;
+const runInPath = /(?:^|image-)(\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2})[./]/;
+
+export interface TrustWorld {
+  readonly target: Target;
+  readonly record: string;
+  readonly sealer: Sealer;
+  /** How old the last proof may be. */
+  readonly verifyMs: number;
+  readonly signal: AbortSignal;
+  readonly log: PluginLog;
+}
+
+/** When it was stored, which counts its bytes; 0 when its name does not tell: the first base of a record. */
+const storedAt = ({ path }: StoredFile): number => runTime(runInPath.exec(path)?.[1] ?? '') || 0;
+
+export class TrustedBases {
+  readonly warnings: Warning[] = [];
+  #needed: ReadonlySet<string> | undefined;
+
+  constructor(
+    private readonly world: TrustWorld,
+    private readonly opened: OpenRecord,
+  ) {}
+
+  /** The record, with what has failed so far. @throws PluginError as OpenRecord.runs */
+  async runs(): Promise<RecordRuns> {
+    return this.told(await this.opened.runs());
+  }
+
+  /** Some runs, with what has failed so far. */
+  told(runs: RecordRuns): RecordRuns {
+    this.#needed ??= neededPaths(runs);
+    return withFailed(runs, this.opened.verifications);
+  }
+
+  /** Whether a run may build on a stored file. What is wrong with it stands in the warnings. @throws PluginError as readBack */
+  async isSound(archive: ArchiveEntry): Promise<boolean> {
+    const known = this.opened.verifications.of(archive);
+    const problem = known?.problem ?? (await this.#problemOf(archive, known?.at ?? storedAt(archive)));
+    if (problem === undefined) return true;
+    if (known?.problem === undefined) await this.#note(archive, problem);
+    await this.#warn(archive, problem.slice(0, mostWords));
+    return false;
+  }
+
+  /** Whether a level can go on from a sound base: tar's snapshot of it is here at `snapshot` now. @throws PluginError as get */
+  async hasSnapshot(base: Base, snapshot: string): Promise<boolean> {
+    const { target, record, signal, log } = this.world;
+    try {
+      await unpackFile(base.snapshot, snapshot, await target.get(`${record}/${base.snapshot.path}`, { signal }), signal);
+      return true;
+    } catch (error) {
+      if (!(error instanceof PluginError && ['damaged', 'not_found'].includes(error.code))) throw error;
+      log('warn', `a new base of ${base.source} is made: ${error.message}`);
+      return false;
+    }
+  }
+
+  /** Whose name tells no time was stored just now. */
+  async noteStored(archives: readonly ArchiveEntry[]): Promise<void> {
+    const undated = archives.find((archive) => storedAt(archive) === 0 && this.opened.verifications.of(archive) === undefined);
+    if (undated) await this.#note(undated);
+  }
+
+  async #problemOf(archive: ArchiveEntry, proven: number): Promise<string | undefined> {
+    const { target, record, verifyMs, signal, log } = this.world;
+    const there = await target.stat(`${record}/${archive.path}`);
+    if (there === undefined) return `${archive.path} is missing`;
+    if (there.size !== archive.stored_bytes) return `${archive.path} has ${there.size} bytes instead of ${archive.stored_bytes}`;
+    const age = Date.now() - proven;
+    if (age >= 0 && age < verifyMs) return undefined;
+    log('info', `${record}/${archive.path} is read back before a run builds on it`);
+    const problem = await readBack(target, record, archive, signal);
+    if (problem === undefined) await this.#note(archive);
+    return problem;
+  }
+
+  /** A word that cannot be written costs that the file is read back again. */
+  async #note(file: StoredFile, problem?: string): Promise<void> {
+    const { target, record, sealer, signal, log } = this.world;
+    this.opened.verifications.note(file, Date.now(), problem);
+    const files = this.opened.verifications.files((path) => path === file.path || (this.#needed?.has(path) ?? true));
+    await writeVerifications(target, record, { files, sealer }, signal).catch((error: unknown) => {
+      if (error instanceof PluginError && error.code === 'aborted') throw error;
+      log('warn', `what was verified of ${record} could not be written: ${error}`);
+    });
+  }
+
+  async #warn({ path, source }: ArchiveEntry, problem: string): Promise<void> {
+    const broken = (await this.runs()).complete.filter(({ failed }) => failed?.includes(path)).map(({ run }) => run);
+    const message = `${problem}; ${broken.length} runs need it and cannot come back whole, and a new base of ${source} is made`;
+    this.world.log('warn', message);
+    this.warnings.push({
+      code: 'base_damaged',
+      message,
+      fix: 'Look after the disk of the target. Retention does not count the runs that are named',
+      count: broken.length,
+      names: broken.slice(0, mostNames),
+    });
+  }
+}

@@ -1,0 +1,166 @@
+/** One run in a worker thread: its messages in, lease and stop answers out, one result whatever happens. */
+import type { PluginLog } from '../../contract/plugin.js';
+import { parsed, ValidationError } from '../../schemas.js';
+import { type FoundTarget, foundTarget, type RunOrder, type WorkerMessage, type WorkerRequest } from '../job.js';
+import type { Scheduler, StartedWorker } from './bree.js';
+import type { Leases } from './leases.js';
+
+/** A worker is asked to end within 5 s; after this it is terminated, and main resumes what it paused. */
+const stopLimit = 8000;
+/** After its result a worker only closes its port; one that still lives then has leaked a handle. */
+const lingerLimit = 10_000;
+
+export type RunResult = Extract<WorkerMessage, { type: 'result' }>;
+export interface Run {
+  /** Never rejects; the worker is gone and its containers are resumed. */
+  readonly ended: Promise<RunResult>;
+  stop(): void;
+  /** Its part of its target's bandwidth. */
+  throttle(bytesPerSecond: number): void;
+}
+export interface LauncherDeps {
+  readonly scheduler: Scheduler;
+  readonly leases: Leases;
+  /** What a worker found at first contact with a target. */
+  found(target: number, found: FoundTarget): Promise<void>;
+  readonly log: PluginLog;
+}
+export type Launch = (order: RunOrder, onProgress: (progress: number) => void) => Run;
+
+export function createLauncher(deps: LauncherDeps): Launch {
+  return (order, onProgress) => {
+    const run = new WorkerRun(deps, order, onProgress);
+    return { ended: run.go(), stop: () => run.stop(), throttle: (bytesPerSecond) => run.throttle(bytesPerSecond) };
+  };
+}
+
+class WorkerRun {
+  readonly #deps: LauncherDeps;
+  readonly #order: RunOrder;
+  readonly #onProgress: (progress: number) => void;
+  readonly #label: string;
+  readonly #leased = new Map<string, { runtime: string; container: string }>();
+  #worker: StartedWorker | undefined;
+  #result: RunResult | undefined;
+  #failure: string | undefined;
+  #stopping = false;
+  #killer: NodeJS.Timeout | undefined;
+
+  constructor(deps: LauncherDeps, order: RunOrder, onProgress: (progress: number) => void) {
+    this.#deps = deps;
+    this.#order = order;
+    this.#onProgress = onProgress;
+    this.#label = `${order.kind}-${order.id}`;
+  }
+
+  async go(): Promise<RunResult> {
+    try {
+      await new Promise<void>((resolve, reject) => this.#launch(resolve).catch(reject));
+    } catch (error) {
+      this.#failure ??= `${error}`;
+    }
+    clearTimeout(this.#killer);
+    // Also what it says to have released: a resume of a running container is harmless, a frozen one is not.
+    await Promise.all([...this.#leased.values()].map((l) => this.#deps.leases.resume(l.runtime, l.container)));
+    return this.#outcome();
+  }
+
+  stop(): void {
+    if (this.#stopping) return;
+    this.#stopping = true;
+    this.#post({ type: 'stop' });
+    this.#killAfter(stopLimit);
+  }
+
+  throttle(bytesPerSecond: number): void {
+    this.#post({ type: 'bandwidth', bytesPerSecond });
+  }
+
+  async #launch(exit: () => void): Promise<void> {
+    const error = (cause: unknown) => {
+      this.#failure ??= cause instanceof Error ? cause.message : String(cause);
+    };
+    const message = (value: unknown) => this.#take(value);
+    this.#worker = await this.#deps.scheduler.start(this.#label, { order: this.#order }, { message, error, exit });
+    if (this.#stopping) this.#post({ type: 'stop' });
+  }
+
+  #outcome(): RunResult {
+    if (this.#result) return this.#result;
+    if (this.#stopping && this.#failure === undefined) return { type: 'result', result: -2 };
+    const message = this.#failure ?? 'the worker ended without a result';
+    this.#deps.log('error', `${this.#label}: ${message}`);
+    return { type: 'result', result: -1, error: { code: 'crashed', message } };
+  }
+
+  #post(request: WorkerRequest): void {
+    this.#worker?.post(request);
+  }
+
+  #killAfter(limit: number): void {
+    clearTimeout(this.#killer);
+    this.#killer = setTimeout(() => {
+      this.#deps.log('warn', `${this.#label}: the worker did not end by itself and was terminated`);
+      this.#worker?.terminate();
+    }, limit);
+  }
+
+  #take(value: unknown): void {
+    if (!isWorkerMessage(value)) {
+      this.#deps.log('warn', `${this.#label}: a message that is none was ignored`);
+    } else if (value.type === 'progress') {
+      this.#onProgress(value.progress);
+    } else if (value.type === 'lease') {
+      this.#keep(value).catch((error: unknown) => this.#refuse(error));
+    } else if (value.type === 'found') {
+      this.#deps.found(value.target, value.found).catch((error: unknown) => this.#deps.log('warn', `${this.#label}: ${error}`));
+    } else if (value.type === 'release') {
+      this.#release(value).catch((error: unknown) => this.#deps.log('warn', `${this.#label}: ${error}`));
+    } else {
+      this.#result ??= value;
+      this.#killAfter(lingerLimit);
+    }
+  }
+
+  async #keep({ runtime, container, until }: Extract<WorkerMessage, { type: 'lease' }>): Promise<void> {
+    this.#leased.set(`${runtime}/${container}`, { runtime, container });
+    await this.#deps.leases.keep({ runtime, container, until });
+    this.#post({ type: 'lease-kept', runtime, container, until });
+  }
+
+  async #release({ runtime, container }: Extract<WorkerMessage, { type: 'release' }>): Promise<void> {
+    await this.#deps.leases.release(runtime, container);
+  }
+
+  /** A lease that cannot be kept: nothing may be paused, so the run cannot go on. */
+  #refuse(error: unknown): void {
+    this.#result ??= { type: 'result', result: -1, error: { code: 'io', message: `the lease could not be kept: ${error}` } };
+    this.stop();
+  }
+}
+
+/** Whether a worker's message is one of ours, whole and of the right types. */
+export function isWorkerMessage(value: unknown): value is WorkerMessage {
+  if (typeof value !== 'object' || value === null) return false;
+  const f: Record<string, unknown> = { ...value };
+  if (f.type === 'progress') return isNumber(f.progress);
+  if (f.type === 'lease') return isText(f.runtime) && isText(f.container) && isNumber(f.until);
+  if (f.type === 'release') return isText(f.runtime) && isText(f.container);
+  if (f.type === 'found') return isNumber(f.target) && foundTarget(f.found) !== undefined;
+  return f.type === 'result' && isResult(f);
+}
+
+/** A result becomes the job's state, so it is checked by the state's schema. */
+function isResult({ type: _, ...outcome }: Record<string, unknown>): boolean {
+  if (outcome.result === undefined) return false;
+  try {
+    parsed('backup#/$defs/state', { code: 'running', ...outcome });
+    return true;
+  } catch (error) {
+    if (error instanceof ValidationError) return false;
+    throw error;
+  }
+}
+
+const isNumber = (value: unknown): value is number => typeof value === 'number' && Number.isFinite(value);
+const isText = (value: unknown): value is string => typeof value === 'string';

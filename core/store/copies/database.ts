@@ -1,0 +1,299 @@
+/** Rows in memory, two copies of them on the disk. A write is acknowledged when both are synced: first the journal, then the
+ *  database. Writes that wait for the disk go together in the next sync. */
+
+import { isNoSpace, stateErrorOf, wordsOf, writeError } from '../failure.js';
+import { Level } from './db.js';
+import type { Journal } from './journal.js';
+import { isWholeJournal, renewJournal } from './keeping.js';
+import { openByJournal, openWithRoom, type ReadState } from './no-room.js';
+import { Reserve, reserveBytes } from './reserve.js';
+import { type Changed, type KeyRange, makeRow, type Row, type Rows, type Stamp } from './rows.js';
+import { levelFolder, openState, type Places, remakeLevel, setAside, unlessMissing } from './state.js';
+
+export type Change =
+  | { readonly type: 'put'; readonly key: string; readonly value: unknown }
+  | { readonly type: 'del'; readonly key: string };
+
+/** What becomes of a write when the disk is full. `plain`: it is refused. `reserve`: it takes from the reserve. `late`: so too, and
+ *  when even that is used up, or the disk fails, it is held in memory, where it is read, and written once there is room. */
+export type Urgency = 'plain' | 'reserve' | 'late';
+
+export interface Database {
+  get(key: string): Row | undefined;
+  /** Of a kind, in key order. */
+  list(kind: string, range?: KeyRange): readonly Row[];
+  /** All or nothing, durable when it resolves. @throws PluginError no_space, unavailable */
+  write(changes: readonly Change[], urgency?: Urgency): Promise<void>;
+  /** Runs one action after the other: read-then-write must not interleave. */
+  serial<T>(action: () => Promise<T>): Promise<T>;
+  close(): Promise<void>;
+}
+
+interface Waiting {
+  readonly changes: ReadonlyMap<string, string | undefined>;
+  readonly urgency: Urgency;
+  resolve(): void;
+  reject(error: Error): void;
+}
+
+/** While something waits for room. */
+const tendEvery = 5_000;
+
+export interface Keeping extends Places {
+  /** Milliseconds from one comparison of both copies to the next. */
+  readonly compareEvery: number;
+}
+
+/** @throws StateError, StateDamaged */
+export async function openDatabase(places: Keeping): Promise<Database> {
+  const reserve = new Reserve(places.folder, places.log);
+  await reserve.makeRoom(); // LevelDB writes as it opens
+  const state = await openState(places).catch((error: unknown) => {
+    if (!isNoSpace(error)) throw error;
+    return openByJournal(places);
+  });
+  await reserve.open();
+  return new KeptDatabase(places, state, reserve);
+}
+
+class KeptDatabase implements Database {
+  readonly #rows: Rows;
+  #stamp: Stamp;
+  /** undefined: it could not be opened at a start without room, or again after a failed write. */
+  #level: Level | undefined;
+  #isOpened: boolean;
+  #journal: Journal;
+  /** Texts that are read as if they were written; undefined ones are deleted. */
+  readonly #late = new Map<string, Row | undefined>();
+  readonly #queue: Waiting[] = [];
+  #working: Promise<void> | undefined;
+  #last: Promise<unknown> = Promise.resolve();
+  #closed = false;
+  #told = '';
+  #tend: NodeJS.Timeout | undefined;
+  #compare: NodeJS.Timeout | undefined;
+
+  constructor(
+    private readonly places: Keeping,
+    { rows, stamp, level, journal }: ReadState,
+    private readonly reserve: Reserve,
+  ) {
+    this.#rows = rows;
+    this.#stamp = stamp;
+    this.#level = level;
+    this.#isOpened = level !== undefined;
+    this.#journal = journal;
+    if (!level) this.#tendLater();
+    this.#compareLater();
+  }
+
+  get(key: string): Row | undefined {
+    return this.#late.has(key) ? this.#late.get(key) : this.#rows.get(key);
+  }
+
+  list(kind: string, range?: KeyRange): readonly Row[] {
+    const rows = this.#rows.list(kind, range);
+    return this.#late.size === 0 ? rows : rows.flatMap((row) => this.get(row.key) ?? []);
+  }
+
+  write(changes: readonly Change[], urgency: Urgency = 'plain'): Promise<void> {
+    const texts = new Map(changes.map((c) => [c.key, c.type === 'put' ? JSON.stringify(c.value) : undefined]));
+    return new Promise((resolve, reject) => {
+      if (this.#closed) return reject(new Error('the database is closed'));
+      this.#queue.push({ changes: texts, urgency, resolve, reject });
+      this.#work();
+    });
+  }
+
+  serial<T>(action: () => Promise<T>): Promise<T> {
+    const next = this.#last.then(action);
+    this.#last = next.catch(() => undefined);
+    return next;
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    clearTimeout(this.#compare);
+    clearTimeout(this.#tend);
+    await this.#working;
+    if (this.#late.size > 0) await this.#commit([]).catch((error) => this.places.log('error', `results are lost: ${wordsOf(error)}`));
+    await this.#journal.close();
+    await this.#level?.close();
+  }
+
+  #work(): void {
+    this.#inTurn(async () => {
+      if (this.#queue.length > 0) await this.#settle(this.#queue.splice(0));
+    });
+  }
+
+  /** Nothing else touches the copies meanwhile. */
+  #inTurn(action: () => Promise<void>): void {
+    const before = this.#working;
+    const turn = (before ?? Promise.resolve()).then(action).catch((error) => this.places.log('error', `the database: ${wordsOf(error)}`));
+    this.#working = turn;
+    void turn.then(() => {
+      if (this.#working === turn) this.#working = undefined;
+    });
+  }
+
+  /** Writes what waits together, and gives each its answer. */
+  async #settle(all: readonly Waiting[]): Promise<void> {
+    const held = all.every(({ urgency }) => urgency !== 'plain') || (await this.reserve.hold());
+    const [asked, refused] = held ? [all, []] : [urgent(all), all.filter(({ urgency }) => urgency === 'plain')];
+    for (const one of refused) one.reject(await writeError(this.places.folder, new Error('ENOSPC'), reserveBytes));
+    const failure = await this.#tried(asked);
+    if (failure === undefined) return;
+    const needed = (writes: readonly Waiting[]) => writes.reduce((sum, { changes }) => sum + 2 * sizeOf(changes), 0);
+    for (const one of asked) if (one.urgency === 'plain') one.reject(await writeError(this.places.folder, failure, needed([one])));
+    const rest = urgent(asked);
+    const again = rest.length > 0 && isNoSpace(failure) && (await this.reserve.release()) ? await this.#tried(rest) : failure;
+    if (again === undefined) return this.#tendLater();
+    for (const one of rest) {
+      if (one.urgency === 'reserve') one.reject(await writeError(this.places.folder, again, needed([one])));
+      else this.#holdLate(one, again);
+    }
+  }
+
+  /** @returns why it failed */
+  async #tried(writes: readonly Waiting[]): Promise<unknown> {
+    try {
+      await this.#commit(writes);
+    } catch (error) {
+      return error ?? new Error('it failed without a word');
+    }
+    for (const one of writes) one.resolve();
+    return undefined;
+  }
+
+  #holdLate({ changes, resolve }: Waiting, why: unknown): void {
+    if (this.#late.size === 0) this.places.log('error', `results of runs wait in memory until they can be written: ${wordsOf(why)}`);
+    for (const [key, text] of changes) this.#late.set(key, text === undefined ? undefined : makeRow(key, this.#stamp.seq, text));
+    resolve();
+    this.#tendLater();
+  }
+
+  #tendLater(): void {
+    if (this.#closed) return;
+    clearTimeout(this.#tend);
+    this.#tend = setTimeout(() => this.#inTurn(() => this.#tendNow()), tendEvery).unref();
+  }
+
+  /** Writes what waits for room, and makes the reserve again. */
+  async #tendNow(): Promise<void> {
+    const waited = this.#late.size;
+    try {
+      await this.#opened();
+      await this.#commit([]);
+    } catch (error) {
+      this.#tell(error); // tried again
+    }
+    if (waited > 0 && this.#late.size === 0) this.places.log('info', `what waited in memory is written: ${waited} rows`);
+    const held = await this.reserve.hold();
+    if (held) this.places.log('info', `there is room in ${this.places.folder} again`);
+    if (!held || this.#late.size > 0) this.#tendLater();
+  }
+
+  /** Once, what is not told as a full disk already. */
+  #tell(error: unknown): void {
+    const words = wordsOf(error);
+    if (!isNoSpace(error) && words !== this.#told) this.places.log('error', `the database: ${words}`);
+    this.#told = words;
+  }
+
+  async #commit(writes: readonly Waiting[]): Promise<void> {
+    const texts = new Map([...this.#late].map(([key, row]) => [key, row?.text]));
+    for (const { changes } of writes) for (const [key, text] of changes) texts.set(key, text);
+    if (texts.size === 0) return;
+    const seq = this.#stamp.seq + 1;
+    const changed: Changed = new Map([...texts].map(([key, text]) => [key, text === undefined ? undefined : makeRow(key, seq, text)]));
+    const stamp = { id: this.#stamp.id, seq, digest: this.#rows.digestAfter(changed) };
+    const level = await this.#opened();
+    const takeBack = await this.#journal.append(stamp, changed);
+    try {
+      await level.write(changed, stamp);
+    } catch (error) {
+      await takeBack().catch((why) => this.places.log('error', `the journal: ${wordsOf(why)}`)); // cut off before the next append
+      await this.#reopen().catch((why) => this.places.log('warn', `the database cannot be opened again yet: ${wordsOf(why)}`));
+      throw error;
+    }
+    this.#rows.apply(changed);
+    this.#stamp = stamp;
+    this.#late.clear();
+    if (this.#journal.isLong()) await this.#renewJournal();
+  }
+
+  async #opened(): Promise<Level> {
+    if (this.#level) return this.#level;
+    if (this.#isOpened) return this.#reopen();
+    const { level, journal } = await openWithRoom(this.places, { rows: this.#rows, stamp: this.#stamp }, this.#journal);
+    this.#level = level;
+    this.#journal = journal;
+    this.#isOpened = true;
+    return level;
+  }
+
+  /** After a failed write LevelDB refuses every other one until it is opened anew, and then it may hold that write. */
+  async #reopen(): Promise<Level> {
+    const { folder, log } = this.places;
+    const old = this.#level;
+    this.#level = undefined;
+    await old?.close();
+    const state = { rows: this.#rows, stamp: this.#stamp };
+    try {
+      const level = await Level.open(levelFolder(folder));
+      const copy = await level.read();
+      if (copy.whole && copy.stamp?.id === state.stamp.id) {
+        const lacked = state.stamp.seq - copy.stamp.seq; // below 0: it holds the write that failed
+        if (lacked !== 0 || copy.stamp.digest !== state.stamp.digest) await level.write(state.rows.differencesFrom(copy.rows), state.stamp);
+        if (lacked > 0) log('warn', `the database lacked the last ${lacked} writes; they were given back from memory`);
+        this.#level = level;
+        return level;
+      }
+      await level.close();
+    } catch (error) {
+      if (isNoSpace(error) || stateErrorOf(folder, error)) throw error;
+    }
+    const { level, aside } = await remakeLevel(folder, state);
+    log('warn', `the database is damaged; it is made anew from memory${keptAs(aside)}`);
+    this.#level = level;
+    return level;
+  }
+
+  async #renewJournal(): Promise<void> {
+    const state = { rows: this.#rows, stamp: this.#stamp };
+    try {
+      this.#journal = await renewJournal(this.places.folder, this.#journal, state);
+    } catch (error) {
+      this.places.log('warn', `the journal cannot be made shorter yet: ${wordsOf(error)}`); // it goes on as it is
+    }
+  }
+
+  #compareLater(): void {
+    if (this.#closed) return;
+    const compare = () => this.#inTurn(() => this.#checkCopies().finally(() => this.#compareLater()));
+    this.#compare = setTimeout(compare, this.places.compareEvery).unref();
+  }
+
+  /** Reads both from the disk. What LevelDB holds in memory would hide a damaged file, so that it is opened anew, which needs room. */
+  async #checkCopies(): Promise<void> {
+    if (!(await this.reserve.hold())) return;
+    await this.#commit([]); // what waits in memory is not damage
+    await (this.#isOpened ? this.#reopen() : this.#opened());
+    const { folder, log } = this.places;
+    const state = { rows: this.#rows, stamp: this.#stamp };
+    if (!(await isWholeJournal(this.#journal, state))) {
+      const aside = await setAside(this.#journal.file, 'damaged').catch(unlessMissing);
+      this.#journal = await renewJournal(folder, this.#journal, state);
+      log('warn', `the journal is damaged; it is made anew from memory${keptAs(aside)}`);
+    }
+    log('debug', 'both copies of the state were compared');
+  }
+}
+
+const keptAs = (aside: string | undefined): string => (aside === undefined ? '' : `, what was there is kept as ${aside}`);
+
+const urgent = (writes: readonly Waiting[]): Waiting[] => writes.filter(({ urgency }) => urgency !== 'plain');
+
+const sizeOf = (changes: Waiting['changes']): number =>
+  [...changes].reduce((sum, [key, text]) => sum + key.length + (text?.length ?? 0), 0);

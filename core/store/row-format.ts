@@ -1,0 +1,86 @@
+/** Versioned records: {v, …}. A record of an older version is brought up step by step when it is read. */
+
+import { type Fields, isFields, nextId } from '../primitives/guards.js';
+import type { Change, Database, Urgency } from './copies/database.js';
+import type { KeyRange, Row } from './copies/rows.js';
+
+export interface Kind<T> {
+  readonly name: string;
+  readonly version: number;
+  /** steps[n] makes version n+1 from version n. */
+  readonly steps: Readonly<Record<number, (old: Fields) => Fields>>;
+  /** Checks what was read. @throws when it isn't a T */
+  read(fields: Fields): T;
+  write(value: T): Fields;
+}
+
+export interface Records<T> {
+  list(range?: Omit<KeyRange, 'after'> & { readonly after?: number | string }): Promise<T[]>;
+  get(key: number | string): Promise<T | undefined>;
+  put(key: number | string, value: T, urgency?: Urgency): Promise<void>;
+  /** Gives the next id, never used before, and keeps what is made for it in the same write. */
+  create(make: (id: number) => T): Promise<T>;
+  delete(key: number | string): Promise<void>;
+}
+
+/** What was stored, as the newest version has it. @throws for a record of a later version or a damaged one */
+export function upgraded<T>(kind: Kind<T>, stored: unknown): T {
+  if (!isFields(stored) || typeof stored.v !== 'number') throw new Error(`damaged ${kind.name} record`);
+  const { v: first, ...rest } = stored;
+  if (typeof first !== 'number' || first > kind.version) throw new Error(`${kind.name} record of a newer version; update the software`);
+  let fields: Fields = rest;
+  for (let v = first; v < kind.version; v++) {
+    const step = kind.steps[v];
+    if (step === undefined) throw new Error(`no step from version ${v} of a ${kind.name} record`);
+    fields = step(fields);
+  }
+  return kind.read(fields);
+}
+
+/** Parsed before it is written: a list of thousands costs nothing then, and what could not be read is never kept. */
+function storable<T>(kind: Kind<T>, value: T): { readonly stored: Fields; readonly text: string; readonly read: T } {
+  const stored = { v: kind.version, ...kind.write(value) };
+  const text = JSON.stringify(stored);
+  return { stored, text, read: upgraded(kind, JSON.parse(text)) };
+}
+
+export function records<T>(db: Database, kind: Kind<T>): Records<T> {
+  // Padded so that key order is number order.
+  const keyOf = (key: number | string) => `${kind.name}/${typeof key === 'number' ? String(key).padStart(12, '0') : key}`;
+  const counter = `counter/${kind.name}`;
+  const values = new Map<string, { readonly row: Row; readonly value: T }>();
+  /** Parsed once. */
+  const parsedRow = (row: Row): T => {
+    const before = values.get(row.key);
+    if (before?.row === row) return before.value;
+    const value = upgraded(kind, JSON.parse(row.text));
+    values.set(row.key, { row, value });
+    return value;
+  };
+  const write = async (key: string, value: T, { more = [], urgency }: { more?: readonly Change[]; urgency?: Urgency } = {}) => {
+    const { stored, text, read } = storable(kind, value);
+    await db.write([...more, { type: 'put', key, value: stored }], urgency);
+    const row = db.get(key);
+    if (row?.text === text) values.set(key, { row, value: read });
+  };
+  return {
+    list: async ({ after, ...range } = {}) =>
+      db.list(kind.name, { ...range, ...(after !== undefined && { after: keyOf(after) }) }).map(parsedRow),
+    async get(key) {
+      const row = db.get(keyOf(key));
+      return row === undefined ? undefined : parsedRow(row);
+    },
+    put: (key, value, urgency) => write(keyOf(key), value, { ...(urgency && { urgency }) }),
+    create: (make) =>
+      db.serial(async () => {
+        const id = nextId(db.get(counter)?.text) ?? 1;
+        const value = make(id);
+        await write(keyOf(id), value, { more: [{ type: 'put', key: counter, value: { v: 1, next: id + 1 } }] });
+        return value;
+      }),
+    async delete(key) {
+      await db.write([{ type: 'del', key: keyOf(key) }], 'reserve');
+      values.delete(keyOf(key));
+    },
+  };
+}

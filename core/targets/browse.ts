@@ -1,0 +1,187 @@
+/** What the API shows of records on targets, and what a restore would do; reads only, but for purge. */
+import { constants } from 'node:fs';
+import { access } from 'node:fs/promises';
+import { join } from 'node:path';
+import {
+  type ArchiveEntry,
+  failuresOf,
+  isRunName,
+  type Manifest,
+  OpenRecord,
+  type RunSummary,
+  recordedRuns,
+  recordFolder,
+  removeRun,
+  runManifest,
+  type Verifications,
+} from '../archive/index.js';
+import { anySignal, PluginError, type PluginLog, type RestorePlan, type Runtime, type Target } from '../contract/index.js';
+import type { BackupSpec, Claimant, Place, RestoreSpec, WorkerEnvironment } from '../jobs/job.js';
+import { placeWarnings, restoredRun, restorePlan } from '../jobs/run/restore.js';
+import type { TargetDesk } from '../jobs/service.js';
+import type { Plugins } from '../plugins/loaded.js';
+import type { Governed } from '../policy/index.js';
+import { Slots } from '../primitives/semaphore.js';
+import { askedConsent, openSealer } from './consent.js';
+import { failedWords } from './find-run.js';
+import { openPlace, type PlaceOpening } from './open.js';
+import { lockRecord } from './record-lock.js';
+import { requireOwnRecord } from './record-owner.js';
+import { neededArchives, refuseNestedPlaces } from './restored-part.js';
+
+export interface RecordReader {
+  /** Complete and damaged runs, newest first. `gone` ends it, as it does the two below. */
+  runs(spec: BackupSpec, gone: AbortSignal): Promise<object[]>;
+  manifest(spec: BackupSpec, run: string, gone: AbortSignal): Promise<object | undefined>;
+  restorePlan(spec: RestoreSpec, gone: AbortSignal): Promise<object>;
+  /** Deletes the record of a job, in whatever time that takes. @throws PluginError record_in_use, record_owned */
+  purge(spec: BackupSpec, claimant: Claimant): Promise<void>;
+  /** Folders below a path of a share. @throws PluginError not_found */
+  shareFolders(share: string, path: string): Promise<{ readonly name: string; readonly write: boolean }[]>;
+}
+
+export interface ReaderDeps {
+  readonly plugins: Plugins;
+  readonly environment: WorkerEnvironment;
+  readonly targets: TargetDesk;
+  readonly log: PluginLog;
+  readonly signal: AbortSignal;
+  runtime(id: string): Runtime;
+}
+
+/** A client waits for the answer. */
+const answerMs = 30_000;
+
+const sizeOf = (archives: readonly ArchiveEntry[]) => archives.reduce((sum, { bytes }) => sum + bytes, 0);
+/** What is told of a run, in short. */
+function shownRun(summary: RunSummary, verifications: Verifications): object {
+  const { run, started, ended, pause_ms, said, bytes, needed_bytes } = summary;
+  const { features, image: _image, ...more } = said;
+  const [failed] = failuresOf(summary, verifications);
+  const problem = failed && { problem: failedWords(run, failed.problem) };
+  return { run, started, ended, pause_ms, features, ...more, ok: failed === undefined, ...problem, bytes, stored_bytes: needed_bytes };
+}
+
+/** Complete and damaged runs, newest first; nothing of a folder that holds none. */
+async function shownRuns({ environment, log }: ReaderDeps, target: Target, record: string, signal: AbortSignal): Promise<object[]> {
+  const sealer = await openSealer(environment.stateFolder).catch((error: unknown) => {
+    log('warn', `no index of a record is believed: ${error}`);
+    return undefined;
+  });
+  const opened = await OpenRecord.open(target, record, { signal, ...(sealer && { sealer }) });
+  const { complete, damaged } = await opened.runs();
+  const all = [
+    ...complete.map((one) => ({ run: one.run, shown: shownRun(one, opened.verifications) })),
+    ...damaged.map(({ run, why }) => ({ run, shown: { run, ok: false, problem: why } })),
+  ];
+  return all.sort((a, b) => (a.run < b.run ? 1 : -1)).map(({ shown }) => shown);
+}
+
+/** A plan has its manifest in memory until it is answered, and a list all runs of its record: both may be large. */
+const plans = new Slots(2);
+const lists = new Slots(2);
+
+/** @throws PluginError unavailable when others take too long */
+async function inTurn<T>(slots: Slots, signal: AbortSignal, action: () => Promise<T>): Promise<T> {
+  const free = await slots.take(signal).catch((cause: unknown) => {
+    throw new PluginError('unavailable', 'others are answered first; ask again', { retryable: true, cause });
+  });
+  try {
+    return await action();
+  } finally {
+    free();
+  }
+}
+
+export function createRecordReader(deps: ReaderDeps): RecordReader {
+  const { plugins, environment, log } = deps;
+  const opened = async <T>(place: Place, signal: AbortSignal, action: (target: Governed) => Promise<T>): Promise<T> => {
+    const remote = place.profile === undefined ? undefined : await deps.targets.get(place.profile);
+    const found: PlaceOpening['found'] = (id, what) =>
+      void deps.targets.found(id, what).catch((error) => log('warn', `target ${id}: ${error}`));
+    await using target = await openPlace(plugins, environment, place, { signal, log, found, ...(remote && { remote }) });
+    return await action(target); // while it is open: without await it would be closed first
+  };
+  const reading = <T>(place: Place, action: (target: Target, signal: AbortSignal) => Promise<T>, gone?: AbortSignal): Promise<T> => {
+    const signal = anySignal(deps.signal, AbortSignal.timeout(answerMs), ...(gone ? [gone] : []));
+    return opened(place, signal, (target) => action(target, signal));
+  };
+  return {
+    runs: ({ dest, job_name }, gone) =>
+      reading(dest, (target, signal) => inTurn(lists, signal, () => shownRuns(deps, target, recordFolder(job_name), signal)), gone),
+    manifest: ({ dest, job_name }, run, gone) =>
+      reading(dest, (target, signal) => runManifest(target, recordFolder(job_name), run, signal), gone),
+    restorePlan: (spec, gone) =>
+      reading(spec.src, (target, signal) => inTurn(plans, signal, () => plannedRestore(deps, target, spec, signal)), gone),
+    purge: ({ dest, job_name }, claimant) => opened(dest, deps.signal, (target) => purged(target, recordFolder(job_name), claimant, deps)),
+    shareFolders: (share, path) =>
+      reading({ target: 'local', path: `/${share}/` }, async (target) => {
+        if (path !== '' && !(await target.stat(path))?.folder)
+          throw new PluginError('not_found', `there is no folder ${path} on share ${share}`);
+        const names: string[] = [];
+        for await (const { name, folder } of target.list(path)) if (folder) names.push(name);
+        const root = environment.shares[share] ?? '';
+        return Promise.all(names.map(async (name) => ({ name, write: await mayWrite(join(root, path, name)) })));
+      }),
+  };
+}
+
+/** The manifests first, so that no run is ever there in part; the newest of them last, since it tells whose the record is. */
+async function purged(target: Governed, record: string, { id, rivals }: Claimant, { environment, signal, log }: ReaderDeps): Promise<void> {
+  const { appliance } = await openSealer(environment.stateFolder);
+  await using lock = await lockRecord(target.aside, record, { appliance, job: id, signal, log });
+  requireOwnRecord(record, await newestManifest(target, record, signal), { appliance, job: id, rivals, log });
+  const runs: string[] = [];
+  for await (const { name, folder } of target.list(record)) if (folder && isRunName(name)) runs.push(name);
+  for (const run of runs.sort()) await removeRun(target, record, run);
+  await lock.removeRecord();
+}
+
+/** Of the newest run whose manifest can be used. */
+async function newestManifest(target: Target, record: string, signal: AbortSignal): Promise<Manifest | undefined> {
+  for await (const found of recordedRuns(target, record, signal)) if (found.state === 'complete') return found.manifest;
+  return undefined;
+}
+
+const mayWrite = (folder: string): Promise<boolean> =>
+  access(folder, constants.W_OK).then(
+    () => true,
+    () => false,
+  );
+
+async function plannedRestore(deps: ReaderDeps, target: Target, spec: RestoreSpec, signal: AbortSignal): Promise<object> {
+  const { stateFolder, shares } = deps.environment;
+  const runtime = deps.runtime(spec.type);
+  const { record, manifest, whole, warnings } = await restoredRun(target, spec, signal);
+  const plan = await restorePlan(runtime, spec, manifest);
+  const preview = await runtime.preview(plan, { shares: Object.values(shares) });
+  refuseNestedPlaces(preview, manifest);
+  const asked = askedConsent(await openSealer(stateFolder), preview.grants, whole);
+  const archives = neededArchives(manifest, plan.action);
+  return {
+    action: plan.action,
+    container: plan.container,
+    record,
+    run: manifest.run,
+    size: sizeOf(archives),
+    space: sizeOf(archives),
+    conflicts: preview.conflicts,
+    places: preview.places,
+    warnings: [...warnings, ...placeWarnings(preview)],
+    ...asked,
+    steps: stepsOf(plan, manifest, { archives: archives.length, record }),
+  };
+}
+
+/** What a restore does, for a person. */
+function stepsOf(plan: RestorePlan, manifest: Manifest, { archives, record }: { archives: number; record: string }): string[] {
+  const verb = plan.action === 'create' ? 'make' : 'build beside the old one';
+  return [
+    `check the ${archives} archives of ${record}/${manifest.run}`,
+    ...(manifest.image ? [`load the image ${manifest.container.image || manifest.image.digest} if the engine lacks it`] : []),
+    `${verb}: ${manifest.sources.map(({ name }) => name).join(', ')}`,
+    plan.action === 'create'
+      ? `start ${plan.container} unless it was stopped or a conflict stands in the way`
+      : `swap it in by rename; ${plan.container} ends in the state it is in now`,
+  ];
+}

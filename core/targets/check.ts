@@ -1,0 +1,139 @@
+/** Remote targets as the main thread uses them: reached for an answer, and what their first contact showed is kept. */
+import { randomBytes } from 'node:crypto';
+import { Readable } from 'node:stream';
+import type { RemoteTargets } from '../api/deps.js';
+import { PluginError, type PluginErrorCode, type PluginLog, type Target } from '../contract/index.js';
+import type { FoundTarget } from '../jobs/job.js';
+import type { TargetDesk } from '../jobs/service.js';
+import type { Plugins } from '../plugins/index.js';
+import { Bandwidth, governed } from '../policy/index.js';
+import type { Store, TargetRecord } from '../store/index.js';
+import { openRemote } from './remote.js';
+
+/** What the runs' part of the service asks of targets. */
+export function targetDesk(store: Store): TargetDesk {
+  return {
+    get: (target) => store.targets.get(target),
+    seal: (text, purpose) => store.seal(text, purpose),
+    found: (target, found) => keepFound(store, target, found),
+  };
+}
+
+/** The first finding stays, as long as the address is the one it was made at. */
+async function keepFound(store: Store, target: number, found: FoundTarget): Promise<void> {
+  await store.targets.update(target, (record) => {
+    if (record.spec.ipaddr !== found.ipaddr) return record;
+    if (record.found?.ipaddr === found.ipaddr && record.found.type === found.type) return record;
+    return { ...record, found };
+  });
+}
+
+const fixes: Partial<Readonly<Record<PluginErrorCode, string>>> = {
+  unavailable: 'start the server, or correct ipaddr',
+  secrets_lost: 'set the password again with PUT',
+  denied: 'correct username, password or key, or give the user the right',
+  untrusted: 'if the server was set up anew, confirm its key with PUT options.hostKey',
+  not_found: 'make the share or folder there, or correct base',
+  read_only: 'let the user write there',
+  no_space: 'free some space there',
+  stalled: 'look after the server and the network',
+  unsupported: 'set the server up as the message says',
+  invalid: 'correct the target as the message says',
+};
+
+interface Problem {
+  readonly code: string;
+  readonly message: string;
+  readonly fix: string;
+}
+
+function problemOf(error: unknown): Problem {
+  if (!(error instanceof PluginError)) return { code: 'failed', message: String(error), fix: 'try again' };
+  return { code: error.code, message: error.message, fix: fixes[error.code] ?? 'try again' };
+}
+
+export interface RemoteTargetsDeps {
+  readonly store: Store;
+  readonly plugins: Plugins;
+  /** How long a target may move nothing before it is given up. */
+  readonly stallMs: number;
+  readonly log: PluginLog;
+}
+
+/** A client waits for the answer: this is below what it is given. */
+const answerStallMs = 20_000;
+const answerWaits = [500];
+
+export function remoteTargets({ store, plugins, stallMs, log }: RemoteTargetsDeps): RemoteTargets {
+  const open = async (record: TargetRecord, signal: AbortSignal) => {
+    const { target, type, found } = await openRemote(plugins, record, '', { signal, log, waits: answerWaits });
+    if (found) await keepFound(store, record.id, found);
+    const policy = { name: record.spec.name, bandwidth: new Bandwidth(), stallMs: Math.min(stallMs, answerStallMs), waits: answerWaits };
+    return { type, target: governed(target, { ...policy, signal, log }) };
+  };
+  return {
+    async ping(record, signal) {
+      await using target = (await open(record, signal)).target;
+      return (await target.stat(''))?.folder === true;
+    },
+    async dirs(record, path, signal) {
+      await using target = (await open(record, signal)).target;
+      if (!(await target.stat(path))?.folder)
+        throw new PluginError('not_found', `there is no folder /${path} on target ${record.spec.name}`);
+      const folders: { name: string; write: boolean }[] = [];
+      for await (const { name, folder } of target.list(path)) if (folder) folders.push({ name, write: true });
+      return folders;
+    },
+    async check(record, signal) {
+      const began = performance.now();
+      try {
+        const { target, type } = await open(record, signal);
+        await using _opened = target;
+        return { alive: true, type, ...(await checked(target, signal, began)) };
+      } catch (error) {
+        return {
+          alive: false,
+          ...(record.spec.type !== undefined && { type: record.spec.type }),
+          writable: false,
+          problems: [problemOf(error)],
+        };
+      }
+    },
+  };
+}
+
+/** Writes a probe file, reads it back and removes it. */
+async function checked(target: Target, signal: AbortSignal, began: number): Promise<object> {
+  const problems: Problem[] = [];
+  let latency = Math.round(performance.now() - began);
+  try {
+    const before = performance.now();
+    if (!(await target.stat(''))?.folder) throw new PluginError('not_found', 'the folder that base names is not there');
+    latency = Math.round(performance.now() - before);
+    await probe(target, signal);
+  } catch (error) {
+    problems.push(problemOf(error));
+  }
+  const space = await target.space().catch(() => undefined);
+  return {
+    ...(target.server !== undefined && { server: target.server }),
+    latency_ms: latency,
+    writable: problems.length === 0,
+    ...(space && { free_bytes: space.free }),
+    atomic: target.supports.atomicReplace,
+    problems,
+  };
+}
+
+async function probe(target: Target, signal: AbortSignal): Promise<void> {
+  const name = `container-backup-probe-${randomBytes(6).toString('hex')}`;
+  const bytes = randomBytes(64 << 10);
+  await target.put(name, Readable.from([bytes]), { signal });
+  try {
+    const back: Uint8Array[] = [];
+    for await (const chunk of await target.get(name, { signal })) back.push(chunk);
+    if (!Buffer.concat(back).equals(bytes)) throw new PluginError('damaged', 'what was written does not read back the same');
+  } finally {
+    await target.remove(name);
+  }
+}

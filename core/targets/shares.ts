@@ -1,0 +1,29 @@
+/** A share is marked when it is first configured; after that, a share without its marker counts as not mounted. */
+import { mkdir } from 'node:fs/promises';
+import type { PluginLog } from '../contract/index.js';
+import type { Plugins } from '../plugins/index.js';
+import type { Store } from '../store/index.js';
+
+export interface ShareDeps {
+  readonly store: Store;
+  readonly plugins: Plugins;
+  /** Name → folder of the host. */
+  readonly shares: Readonly<Record<string, string>>;
+  readonly stateFolder: string;
+  readonly log: PluginLog;
+}
+
+/** Marks the shares that are new. A share that cannot be marked is told in the log; backups to it fail with the reason. */
+export async function markNewShares({ store, plugins, shares, stateFolder, log }: ShareDeps): Promise<void> {
+  for (const [share, root] of Object.entries(shares)) {
+    if ((await store.shares.get(share)) === root) continue;
+    try {
+      // The default share is ours to make; any other folder must be there, since an absent one may be an unmounted disk.
+      if (root.startsWith(`${stateFolder}/`)) await mkdir(root, { recursive: true });
+      await using _marked = await plugins.openTarget('local', { share, root, mark: true }, { signal: AbortSignal.timeout(10_000), log });
+      await store.shares.put(share, root);
+    } catch (error) {
+      log('warn', `share ${share} at ${root} cannot be used: ${error}`);
+    }
+  }
+}

@@ -1,0 +1,178 @@
+/** Rights over the host that a restored container would have. What is judged is what the engine will be asked for: the same
+ *  request that the draft sends, and what the record names beside it. */
+import { networkInterfaces } from 'node:os';
+import type { Grant, RestorePlan } from '../../../../core/contract/index.js';
+import { type Folders, hostPathGrant, quoted, shownJson, sortedGrants } from '../../../shared/grants.js';
+import { isPartial } from '../../../shared/placement.js';
+import type { Client } from '../engine/client.js';
+import { engine } from '../engine/engine.js';
+import { type Inspect, isHidden, nameOf } from '../engine/inspect.js';
+import { type Fields, fields, items, text, texts } from '../engine/json.js';
+import { type NamedMount, namedMounts } from '../mounts.js';
+import { recipe } from '../restore/create-request.js';
+import { plannedInspect } from '../restore/remap.js';
+import { networkRights } from './network-rights.js';
+import { type EngineDefaults, settingRights, unknownFields } from './settings.js';
+
+/** What of this machine decides whether something is a right. */
+export interface Surroundings {
+  readonly folders: Folders;
+  readonly engine: EngineDefaults;
+  /** Subnets that this machine itself is in. */
+  readonly subnets: readonly string[];
+  /** The engine's volumes, by name: the containers that mount each. */
+  readonly volumes: ReadonlyMap<string, readonly string[]>;
+}
+
+/** What is mounted the way the engine is told, beside what its answer lists as mounted. */
+interface ToldMount {
+  readonly source: string;
+  readonly destination: string;
+  readonly readOnly: boolean;
+}
+
+const ordinaryMode = /^(ro|rw|nocopy|z|Z|private|rprivate|consistent|cached|delegated|default)$/;
+const ordinaryPropagation = /^(private|rprivate)?$/;
+const volumePattern = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
+/** Files that give a container the host's time; read-only they are in most compose files. */
+const timeFiles = ['/etc/localtime', '/etc/timezone'];
+
+class MountRights {
+  readonly #found: Grant[] = [];
+  readonly #named: readonly NamedMount[];
+
+  constructor(
+    private readonly plan: RestorePlan,
+    inspect: Inspect,
+    private readonly around: Surroundings,
+  ) {
+    this.#named = namedMounts(inspect);
+  }
+
+  async of(host: Fields): Promise<readonly Grant[]> {
+    for (const mount of this.#named) await this.#listed(mount);
+    for (const bind of items(host.Binds)) await this.#bind(bind);
+    for (const mount of items(host.Mounts)) await this.#mount(mount);
+    return this.#found;
+  }
+
+  #add(code: string, what: string): void {
+    this.#found.push({ code, what });
+  }
+
+  /** A place that the client itself chose. */
+  #isMoved({ source_name, type, volume, source }: NamedMount): boolean {
+    const other = this.plan.remap?.volumes?.[source_name];
+    return other !== undefined && other !== (type === 'volume' ? volume : source);
+  }
+
+  #isHeld({ source_name }: NamedMount): boolean {
+    return this.plan.sources.some(({ name }) => name === source_name);
+  }
+
+  async #listed(mount: NamedMount): Promise<void> {
+    const { type, volume, source, destination } = mount;
+    if (destination.includes(':')) this.#add('mount', `${quoted(source)} at ${quoted(destination)}`);
+    if (this.#isMoved(mount)) return;
+    if (type === 'bind') await this.#path(mount);
+    if (type === 'volume') this.#volume(mount, volume);
+  }
+
+  async #path({ source, destination, readOnly }: ToldMount): Promise<void> {
+    const isHeld = this.#named.some((one) => one.source === source && this.#isHeld(one));
+    if (readOnly && !isHeld && timeFiles.includes(source)) return;
+    const grant = await hostPathGrant(source, destination, this.around.folders);
+    if (grant) this.#found.push(grant);
+  }
+
+  /** A volume that is there already, and is not the container's own or does not get the run's contents. */
+  #volume(mount: NamedMount, name: string): void {
+    if (!volumePattern.test(name)) this.#add('mount', `volume ${quoted(name)} at ${quoted(mount.destination)}`);
+    const users = this.around.volumes.get(name);
+    const { container, action, description } = this.plan;
+    if (users === undefined || (action === 'replace' && users.includes(container))) return;
+    const isCopied = container !== description.name && this.#isHeld(mount);
+    if (!isCopied && (users.length > 0 || !this.#isHeld(mount)))
+      this.#add('other_volume', `${quoted(name)} at ${quoted(mount.destination)}`);
+  }
+
+  /** What the answer lists otherwise than it is told would be mounted as it is told. */
+  async #told(told: ToldMount, shown: string): Promise<void> {
+    const listed = this.#named.find(({ destination }) => destination === told.destination);
+    if (listed && this.#isMoved(listed)) return;
+    if (told.source.startsWith('/')) return this.#path(told);
+    const isNamed = told.source === '' || told.source === listed?.volume; // without a name the engine makes a new one
+    if (listed?.type !== 'volume' || !isNamed) this.#add('mount', shown);
+  }
+
+  async #bind(value: unknown): Promise<void> {
+    const [source = '', destination = '', mode = 'rw', ...rest] = text(value).split(':');
+    if (typeof value !== 'string' || !destination.startsWith('/') || rest.length > 0) return this.#add('mount', shownJson(value));
+    const modes = mode.split(',');
+    for (const one of modes.filter((word) => !ordinaryMode.test(word)))
+      this.#add('mount_option', `${quoted(one)} at ${quoted(destination)}`);
+    await this.#told({ source, destination, readOnly: modes.includes('ro') }, shownJson(value));
+  }
+
+  async #mount(value: unknown): Promise<void> {
+    const { Type, Source, Target, ReadOnly, Consistency: _c, BindOptions, VolumeOptions, TmpfsOptions: _t, ...rest } = fields(value);
+    const {
+      Propagation,
+      NonRecursive: _n,
+      CreateMountpoint: _m,
+      ReadOnlyNonRecursive: _r,
+      ReadOnlyForceRecursive: _f,
+      ...bindRest
+    } = fields(BindOptions);
+    const { NoCopy: _copy, Labels: _labels, DriverConfig, Subpath: _sub, ...volumeRest } = fields(VolumeOptions);
+    const { Name, Options, ...driverRest } = fields(DriverConfig);
+    const destination = text(Target);
+    const unknown = { ...rest, ...bindRest, ...volumeRest, ...driverRest, Options, ...(Name !== 'local' && { Name }) };
+    this.#found.push(...unknownFields(`mount at ${quoted(destination)}`, unknown, () => false));
+    if (!ordinaryPropagation.test(text(Propagation))) this.#add('mount_option', `${quoted(text(Propagation))} at ${quoted(destination)}`);
+    if (Type === 'tmpfs') return;
+    if ((Type !== 'bind' && Type !== 'volume') || !destination.startsWith('/')) return this.#add('mount', shownJson(value));
+    await this.#told({ source: text(Source), destination, readOnly: ReadOnly === true }, shownJson(value));
+  }
+}
+
+/** The rights of a plan in these surroundings. @throws PluginError invalid, unsupported, damaged */
+export async function grantsOf(plan: RestorePlan, around: Surroundings): Promise<readonly Grant[]> {
+  if (isPartial(plan)) return []; // it stays as it is, and its own places are filled
+  const inspect = plannedInspect(plan);
+  const { body } = recipe(inspect, '', new Map());
+  const mounts = await new MountRights(plan, inspect, around).of(fields(body.HostConfig));
+  return sortedGrants([...settingRights(body, around.engine), ...networkRights(inspect, around.subnets), ...mounts]);
+}
+
+/** Its own bridges: the engine itself refuses a subnet that one of them has. */
+const engineBridge = /^(docker0|docker_gwbridge|br-[0-9a-f]{12})$/;
+
+function ownSubnets(): string[] {
+  const named = Object.entries(networkInterfaces()).filter(([name]) => !engineBridge.test(name));
+  return named.flatMap(([, addresses = []]) => addresses.flatMap(({ cidr }) => (cidr === null ? [] : [cidr])));
+}
+
+async function volumeUsers(client: Client): Promise<ReadonlyMap<string, readonly string[]>> {
+  const [volumes, containers] = await Promise.all([client.json('GET', '/volumes'), engine.containers(client)]);
+  const users = new Map<string, string[]>(items(fields(volumes).Volumes).map((one) => [text(fields(one).Name), []]));
+  for (const row of containers.filter((one) => !isHidden(nameOf(one)))) {
+    for (const mount of items(row.Mounts)) users.get(text(fields(mount).Name))?.push(nameOf(row));
+  }
+  return users;
+}
+
+/** The rights that a plan has on this engine. @throws PluginError */
+export async function engineGrants(client: Client, plan: RestorePlan, shares: readonly string[]): Promise<readonly Grant[]> {
+  const info = fields(await client.json('GET', '/info'));
+  return grantsOf(plan, {
+    folders: { shares, except: [text(info.DockerRootDir)].filter((path) => path !== '') },
+    engine: {
+      privateCgroups: texts(info.SecurityOptions).includes('name=cgroupns'),
+      logDriver: text(info.LoggingDriver),
+      runtime: text(info.DefaultRuntime),
+    },
+    subnets: ownSubnets(),
+    volumes: await volumeUsers(client),
+  });
+}

@@ -1,0 +1,182 @@
+import { chmod, lstat, mkdir, readdir, truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import {
+  type Committed,
+  type Conflict,
+  type ContainerState,
+  type Draft,
+  PluginError,
+  type PluginLog,
+  type RestorePlan,
+} from '../../../../core/contract/index.js';
+import {
+  keptBytes,
+  makeParents,
+  makeScratch,
+  type Parent,
+  planParents,
+  refuseRunning,
+  type Swaps,
+  swapPlaces,
+  syncFilled,
+  withoutLocks,
+} from '../../../shared/swap/index.js';
+import { setting } from '../config.js';
+import { type IdShift, shiftTree } from '../ids.js';
+import type { Journal, Own } from './journal.js';
+import type { Layout } from './layout.js';
+import { placementOf } from './placement.js';
+import { discardDraft, finishSwap, revertSwap, type SwapDeps } from './undo.js';
+
+export interface DraftDeps extends SwapDeps {
+  readonly swaps: Swaps<Own>;
+  readonly log: PluginLog;
+}
+
+/** A container in the making; all of it stands in a journal before it is touched. */
+export class LxcDraft implements Draft {
+  readonly needsImage = false;
+  #closed = false;
+
+  constructor(
+    readonly deps: DraftDeps,
+    readonly plan: RestorePlan,
+    readonly layout: Layout,
+    readonly journal: Journal,
+    readonly o: {
+      readonly signal: AbortSignal;
+      /** Other ids than those of the backup. */
+      readonly shift?: IdShift;
+      /** What the restored container runs into. */
+      conflicts(): Promise<readonly Conflict[]>;
+    },
+  ) {
+    journal.places.push(...layout.places);
+  }
+
+  async loadImage(_source: Readable): Promise<void> {
+    throw new PluginError('unsupported', 'LXC keeps no images');
+  }
+
+  /** Writes the journal, makes the folders and writes the configuration. */
+  async prepare(): Promise<void> {
+    const { places, folders, extra, config, inner, own } = this.layout;
+    const save = () => this.deps.journals.write(this.journal);
+    await save();
+    for (const place of places) await makeScratch(place, save);
+    await save();
+    for (const one of inner) await makeParents({ parents: this.#shifted(await planParents(one.path, one.known)) });
+    for (const folder of [...folders.values(), ...extra]) await mkdir(folder, { recursive: true });
+    if (config) await writeFile(config.path, config.text, { mode: 0o644 });
+    if (own === undefined || !config) return;
+    // a container whose root is shifted must be able to reach its own folder; nobody else may
+    const shifted = setting(config.text, 'lxc.idmap') !== undefined;
+    await chmod(own, shifted ? 0o755 : 0o770);
+  }
+
+  /** Folders above a volume that lie in the container's own folder, for the ids that it gets. */
+  #shifted(parents: readonly Parent[]): readonly Parent[] {
+    const { shift } = this.o;
+    return shift === undefined ? parents : parents.map((one) => ({ ...one, uid: shift.uid(one.uid), gid: shift.gid(one.gid) }));
+  }
+
+  async folders(): Promise<ReadonlyMap<string, string>> {
+    return this.layout.folders;
+  }
+
+  async commit(): Promise<Committed> {
+    if (this.#closed) throw new PluginError('failed', 'the draft is closed');
+    const { plan, journal, deps } = this;
+    const { tools, journals } = deps;
+    const replace = plan.action === 'replace';
+    await this.#check();
+    const conflicts = await this.o.conflicts();
+    await this.#finishFiles();
+    const fresh: ContainerState = plan.description.state === 'stopped' || conflicts.length > 0 ? 'stopped' : 'running';
+    journal.former = replace ? await tools.state(plan.container) : 'stopped';
+    const keeps = replace || journal.places.some(({ had }) => had);
+    journal.undoUntil = keeps ? (plan.undoUntil ?? 0) : 0;
+    try {
+      journal.phase = 'swap';
+      await journals.write(journal);
+      await this.#swap();
+      await tools.reach(plan.container, replace ? journal.former : fresh);
+      await journals.write({ ...journal, phase: 'done' });
+    } catch (error) {
+      await this.#revert(error);
+      throw error;
+    }
+    journal.phase = 'done';
+    return this.#committed(conflicts);
+  }
+
+  async #swap(): Promise<void> {
+    const { plan, journal, deps } = this;
+    if (plan.action === 'replace') await deps.tools.stop(plan.container);
+    await swapPlaces(journal.places, () => deps.journals.write(journal)); // now that the container stands still
+  }
+
+  async #committed(conflicts: readonly Conflict[]): Promise<Committed> {
+    const { plan, journal, deps } = this;
+    const warn = (what: string) => (error: unknown) => deps.log('warn', `${what}: ${String(error)}`);
+    // Only now: a restore that fails must not cost the undo of the one before.
+    await deps.swaps.supersede(journal).catch(warn('an older undo stays'));
+    this.#closed = true;
+    const result = { conflicts, ...placementOf(plan, this.layout.decisions) };
+    if (journal.undoUntil > 0) return { ...result, undo: journal.id, undoBytes: await keptBytes(journal.places) };
+    await finishSwap(deps, journal)
+      .then(() => deps.journals.remove(journal))
+      .catch(warn(`what ${plan.container} replaced is not removed yet`));
+    return result;
+  }
+
+  async discard(): Promise<void> {
+    if (this.#closed) return;
+    if (this.journal.phase === 'swap') await this.#revert(undefined);
+    await discardDraft(this.deps, this.journal);
+    await this.deps.journals.remove(this.journal);
+    this.#closed = true;
+  }
+
+  async #revert(cause: unknown): Promise<void> {
+    try {
+      await revertSwap(this.deps, this.journal);
+    } catch (error) {
+      const why = `${this.plan.container} could not be brought back (${String(error)}); recover tries again`;
+      throw new PluginError('failed', cause === undefined ? why : `${String(cause)}; ${why}`, { cause, retryable: true });
+    }
+  }
+
+  /** What must hold before anything that exists is touched. */
+  async #check(): Promise<void> {
+    const { plan, layout, deps } = this;
+    if (this.o.signal.aborted) throw new PluginError('aborted', 'the restore was stopped');
+    const root = layout.folders.get('rootfs');
+    if (root !== undefined && (await readdir(root)).length === 0) throw new PluginError('damaged', 'nothing was extracted into the root');
+    // Asked again, and only this: filling the draft may take hours, and another container may have been started on what is moved
+    // next. Where things go was decided with the draft, and each place is looked at as it is in its turn of the swap. What is not
+    // there yet, as a clone's copy, is nobody's.
+    const replaced = layout.places.filter(({ had }) => had);
+    refuseRunning(plan.container, replaced, await deps.users(plan.container));
+    const problem = layout.config && (await deps.tools.textProblem(layout.config.text));
+    if (problem !== undefined) throw new PluginError('conflict', `LXC does not load the configuration of ${plan.container}: ${problem}`);
+  }
+
+  async #finishFiles(): Promise<void> {
+    const { container, description } = this.plan;
+    const root = this.layout.folders.get('rootfs');
+    if (container !== description.name && root !== undefined) await emptyMachineId(root);
+    const { shift, signal } = this.o;
+    if (shift) for (const folder of this.layout.folders.values()) await shiftTree(folder, shift, signal);
+    await syncFilled(this.journal.places);
+  }
+}
+
+/** Two machines must not have one id; systemd makes a new one in an empty file. Links are not followed. */
+async function emptyMachineId(root: string): Promise<void> {
+  const etc = await lstat(join(root, 'etc')).catch(() => undefined);
+  const file = join(root, 'etc', 'machine-id');
+  const stats = etc?.isDirectory() ? await lstat(file).catch(() => undefined) : undefined;
+  if (stats?.isFile()) await withoutLocks(Buffer.from(file), () => truncate(file, 0));
+}

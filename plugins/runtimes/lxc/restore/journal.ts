@@ -1,0 +1,21 @@
+import type { ContainerState } from '../../../../core/contract/index.js';
+import { type Journal as Common, Journals } from '../../../shared/swap/index.js';
+
+/** What LXC adds to the journal of a restore. */
+export interface Own {
+  readonly action: 'create' | 'replace';
+  /** What the container that is replaced did before. */
+  former: ContainerState;
+}
+
+export type Journal = Common<Own>;
+
+const states: readonly ContainerState[] = ['running', 'frozen', 'stopped'];
+
+/** LXC's journals, in the plugin's folder. */
+export function openJournals(folder: string): Journals<Own> {
+  return new Journals<Own>(folder, ({ action, former }) => {
+    const state = states.find((one) => one === former);
+    return state && (action === 'create' || action === 'replace') ? { action, former: state } : undefined;
+  });
+}

@@ -1,0 +1,139 @@
+/** One try at a connection: ssh2 on a socket of ours, with the algorithms and ways to log in that we allow. */
+import type { Socket } from 'node:net';
+import ssh2, { type AnyAuthMethod, type Client, type ConnectConfig, type ParsedKey, type ServerHostKeyAlgorithm } from 'ssh2';
+import { PluginError } from '../../../core/contract/index.js';
+import { abortError } from '../source.js';
+import { answerTime, bannerIn, dial } from './dial.js';
+import { awayError, handshakeError, placeOf } from './errors.js';
+
+/** GCM first: it is done by the processor, and four times as fast as the next. Nothing with CBC, SHA-1 or MAC before encryption. */
+const algorithms: ConnectConfig['algorithms'] = {
+  kex: [
+    'curve25519-sha256',
+    'curve25519-sha256@libssh.org',
+    'ecdh-sha2-nistp256',
+    'ecdh-sha2-nistp384',
+    'ecdh-sha2-nistp521',
+    'diffie-hellman-group-exchange-sha256',
+    'diffie-hellman-group16-sha512',
+    'diffie-hellman-group18-sha512',
+    'diffie-hellman-group14-sha256',
+  ],
+  cipher: ['aes128-gcm@openssh.com', 'aes256-gcm@openssh.com', 'chacha20-poly1305@openssh.com', 'aes128-ctr', 'aes192-ctr', 'aes256-ctr'],
+  hmac: ['hmac-sha2-256-etm@openssh.com', 'hmac-sha2-512-etm@openssh.com'],
+  compress: ['none'],
+};
+
+/** Who logs in, and with what. */
+export interface Login {
+  readonly username: string;
+  readonly password?: string | undefined;
+  readonly key?: ParsedKey | undefined;
+}
+
+export interface Try {
+  readonly host: string;
+  readonly port: number;
+  readonly hostKeys: readonly ServerHostKeyAlgorithm[];
+  /** Sees the server's host key, before anything of the login is sent; false ends the try. */
+  accepts(key: Buffer): boolean;
+  readonly login: Login;
+}
+
+export interface Handshake {
+  readonly client: Client;
+  readonly socket: Socket;
+  readonly banner: string;
+}
+
+/** How often a server that says nothing is asked whether it is there. */
+const keepaliveInterval = 10_000;
+
+/** Connects and logs in. What the attempt opened is closed again when it fails.
+ *  @throws PluginError unavailable, denied, unsupported, aborted; the cause is ssh2's error */
+export async function handshake(o: Try, signal: AbortSignal): Promise<Handshake> {
+  const place = placeOf(o.host, o.port);
+  const socket = await dial(o.host, o.port, signal);
+  const client = new ssh2.Client();
+  const ways = loginWays(o.login);
+  const greeted = greetingOf(socket, client);
+  try {
+    await ready(client, place, signal, () => client.connect(config(o, socket, ways)));
+    return { client, socket, banner: greeted() };
+  } catch (cause) {
+    socket.destroy();
+    throw handshakeError(place, cause, { user: o.login.username, offered: ways.offered() });
+  }
+}
+
+function config(o: Try, socket: Socket, ways: LoginWays): ConnectConfig {
+  return {
+    sock: socket,
+    username: o.login.username,
+    algorithms: { ...algorithms, serverHostKey: [...o.hostKeys] },
+    hostVerifier: (key: Buffer) => o.accepts(key),
+    authHandler: (left) => ways.next(left), // what it gives back is taken, as well as what it gives to `next`; only so can it be false
+    readyTimeout: answerTime,
+    keepaliveInterval,
+    // whether the connection is dead is told by its silence (see ssh.ts): with a full pipe the answers come late
+    keepaliveCountMax: 1_000,
+  };
+}
+
+function ready(client: Client, place: string, signal: AbortSignal, start: () => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const aborted = (): void => reject(abortError(place));
+    signal.addEventListener('abort', aborted, { once: true });
+    client.once('ready', resolve);
+    // ssh2 may report several; the first is the cause. The listener stays: an error that nobody hears ends the process
+    client.on('error', reject);
+    client.once('change password', () =>
+      reject(new PluginError('denied', `${place}: the password has expired; set a new one on the server`)),
+    );
+    client.once('close', () => reject(awayError(place, 'the server closed the connection during login; see its log')));
+    const done = (): void => signal.removeEventListener('abort', aborted);
+    client.once('ready', done).once('close', done);
+    if (signal.aborted) aborted();
+    else start();
+  });
+}
+
+/** Listens for the server's first line beside ssh2, which keeps it to itself. */
+function greetingOf(socket: Socket, client: Client): () => string {
+  let text = '';
+  const listen = (chunk: Buffer): void => {
+    text += chunk.toString('latin1');
+    if (bannerIn(text) !== undefined || text.length > 8_192) socket.off('data', listen);
+  };
+  socket.pause(); // a listener would else let the bytes go before ssh2 listens too
+  socket.on('data', listen);
+  client.once('handshake', () => socket.off('data', listen));
+  return () => bannerIn(text) ?? 'SSH-2.0';
+}
+
+interface LoginWays {
+  next(left: readonly string[] | null): AnyAuthMethod | false;
+  /** What the server takes, as far as it has said. */
+  offered(): readonly string[];
+}
+
+/** The ways to log in, each tried once, and only those that the server takes. A server that wants two of them says after
+ *  the first that the other is left. */
+function loginWays({ username, password, key }: Login): LoginWays {
+  const ways: AnyAuthMethod[] = [];
+  if (key !== undefined) ways.push({ type: 'publickey', username, key });
+  if (password !== undefined) {
+    ways.push({ type: 'password', username, password });
+    ways.push({ type: 'keyboard-interactive', username, prompt: (_n, _i, _l, prompts, finish) => finish(prompts.map(() => password)) });
+  }
+  if (ways.length === 0) ways.push({ type: 'none', username }); // at least the server says what it takes
+  let offered: readonly string[] = [];
+  return {
+    next(left) {
+      if (left !== null) offered = left;
+      const at = ways.findIndex(({ type }) => left === null || left.includes(type));
+      return (at >= 0 && ways.splice(at, 1)[0]) || false;
+    },
+    offered: () => offered,
+  };
+}

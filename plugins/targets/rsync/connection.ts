@@ -1,0 +1,170 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { anySignal, PluginError, type PluginLog } from '../../../core/contract/index.js';
+import { Turns } from '../../shared/semaphore.js';
+import { abortError, untilAborted } from '../../shared/source.js';
+import { connectSsh, type SshConnection, type SshOptions } from '../../shared/ssh/connection.js';
+import { type Ended, type RunOptions, runRsync } from './child.js';
+import { isBusy, lacksOption, rsyncError, wasBusy } from './failure.js';
+import { Waiting } from './prestarted-commands.js';
+import type { Remote } from './remote.js';
+
+/** How long a broken connection is tried anew, and a server that serves somebody else. */
+const patience = 40_000;
+const firstWait = 250;
+const longestWait = 5_000;
+
+/** How long a server may refuse a channel though no other is open: it may not have closed the last yet. */
+const refusalTime = 5_000;
+
+/** A server allows ten channels on a connection (MaxSessions); the others are for what waits and what is still ending. */
+const channels = 6;
+
+export interface Call extends Pick<RunOptions, 'input' | 'enough' | 'limit'> {
+  readonly signal: AbortSignal;
+  /** For messages: what is tried. */
+  readonly what: string;
+  /** The like of it follows soon: a server that waits with its rsync ready saves the time of its start. */
+  readonly again?: boolean;
+  /** Done before each try. */
+  readonly before?: (() => Promise<void>) | undefined;
+  /** Other ends than 0 that are no failure. */
+  readonly fine?: (ended: Ended) => boolean;
+}
+
+/** Runs rsync with one server, over one connection, which is made anew when it breaks. */
+export class Session {
+  #connection: Promise<SshConnection> | undefined;
+  #banner: string | undefined;
+  #fsync = true;
+  readonly #stop = new AbortController();
+  readonly #signal: AbortSignal;
+  readonly #turns = new Turns(channels);
+  readonly #waiting = new Waiting();
+
+  constructor(
+    readonly options: SshOptions,
+    readonly log: PluginLog,
+    signal: AbortSignal,
+  ) {
+    this.#signal = anySignal(signal, this.#stop.signal);
+  }
+  /** Ends with the target. */
+  get signal(): AbortSignal {
+    return this.#signal;
+  }
+  get place(): string {
+    const { host, port = 22 } = this.options;
+    return host.includes(':') && !host.startsWith('[') ? `[${host}]:${port}` : `${host}:${port}`;
+  }
+  /** What the server said of itself. */
+  get banner(): string | undefined {
+    return this.#banner;
+  }
+
+  /** The connection; a new one when there is none or it is over. @throws PluginError as connectSsh */
+  async connect(): Promise<SshConnection> {
+    const seen = this.#connection;
+    const current = await seen?.catch(() => undefined);
+    if (current !== undefined && current.failure === undefined) return current;
+    // of several that find it broken the first makes the new one
+    if (this.#connection === seen) this.#connection = this.#reconnect();
+    return this.#connection ?? this.#reconnect();
+  }
+  async #reconnect(): Promise<SshConnection> {
+    const connection = await connectSsh(this.options, this.#signal);
+    this.#banner = connection.serverBanner;
+    return connection;
+  }
+
+  /** Runs rsync. A call whose connection breaks is made again, for a while: whoever calls asks only for what may be done twice.
+   *  @throws PluginError */
+  async call(args: readonly string[], o: Call): Promise<Ended & { readonly tries: number }> {
+    const signal = anySignal(o.signal, this.#signal);
+    let since: number | undefined;
+    for (let tries = 1; ; tries++) {
+      try {
+        return { ...(await this.once(args, o)), tries };
+      } catch (error) {
+        if (!(error instanceof PluginError) || error.code !== 'unavailable' || wasBusy(error)) throw error;
+        since ??= Date.now();
+        const wait = Math.min(longestWait, firstWait * 2 ** (tries - 1)) * (0.5 + Math.random());
+        if (Date.now() + wait - since > patience) throw error;
+        this.log('debug', `${error.message}; tried again in ${Math.round(wait)} ms`);
+        await pause(wait, signal, o.what);
+      }
+    }
+  }
+
+  /** As call, but a connection that breaks is an error. */
+  async once(args: readonly string[], o: Call): Promise<Ended> {
+    const signal = anySignal(o.signal, this.#signal);
+    const started = Date.now();
+    for (;;) {
+      const known = this.#fsync ? args : args.filter((arg) => arg !== '--fsync');
+      const ended = await this.#inTurn(known, { ...o, signal }, started);
+      if (ended?.code === 0 || (ended !== undefined && o.fine?.(ended))) return ended;
+      if (ended !== undefined && known.includes('--fsync') && lacksOption(ended)) {
+        this.#forgoFsync();
+        continue;
+      }
+      if (ended !== undefined && !(isBusy(ended) && Date.now() - started < patience)) throw this.failed(ended, o.what);
+      this.#beAlone();
+      await pause(50 + Math.random() * 200, signal, o.what);
+    }
+  }
+  /** A server whose rsync is older than 3.2.4 does not know it. */
+  #forgoFsync(): void {
+    if (this.#fsync) this.log('warn', `${this.place}: its rsync is too old to write through to the disk; update it to 3.2.4 or newer`);
+    this.#fsync = false;
+  }
+  /** rrsync serves one at a time when -no-lock is not said; and a server may allow one channel only. */
+  #beAlone(): void {
+    this.#turns.limit = 1;
+    this.#waiting.close();
+  }
+  /** What a run that ended so means. */
+  failed(ended: Ended, what: string): PluginError {
+    return rsyncError(ended, { place: this.place, what });
+  }
+
+  /** Undefined when the server allows no other channel now. */
+  async #inTurn(args: readonly string[], o: Call, started: number): Promise<Ended | undefined> {
+    const done = await this.#turns.take(o.signal, o.what);
+    try {
+      await o.before?.();
+      return await this.#run(args, o);
+    } catch (error) {
+      const refused = error instanceof PluginError && error.code === 'unsupported' && /open failure/i.test(error.message);
+      if (!refused || Date.now() - started > refusalTime) throw error;
+      return undefined;
+    } finally {
+      done();
+    }
+  }
+  async #run(args: readonly string[], o: Call): Promise<Ended> {
+    const connection = await untilAborted(this.connect(), o.signal, o.what);
+    const open = async (command: string): Promise<Remote> => {
+      const remote = await this.#waiting.take(connection, command);
+      if (o.again && this.#turns.limit > 1) this.#waiting.start(connection, command);
+      return remote;
+    };
+    return runRsync(args, { ...o, open: (command) => untilAborted(open(command), o.signal, o.what) });
+  }
+
+  /** No call follows soon that is like the last. */
+  rest(): void {
+    this.#waiting.rest();
+  }
+  async close(): Promise<void> {
+    this.#stop.abort();
+    this.#waiting.close();
+    const connection = await this.#connection?.catch(() => undefined);
+    connection?.close();
+  }
+}
+
+/** @throws PluginError aborted */
+async function pause(ms: number, signal: AbortSignal, what: string): Promise<void> {
+  await sleep(ms, undefined, { signal }).catch(() => undefined);
+  if (signal.aborted) throw abortError(what);
+}

@@ -1,0 +1,107 @@
+/** A file in the making on the server: how it begins, gets its name, and is taken back. */
+import { PluginError } from '../../../../core/contract/index.js';
+import { partName } from '../../../shared/paths.js';
+import type { Link } from '../connection.js';
+import { parentOf } from '../failure.js';
+import type { Sftp } from '../protocol/client.js';
+import { hasStatus, ifThere, Status } from '../protocol/status.js';
+import { isFolder, Open } from '../protocol/wire.js';
+import type { OpenFile } from './writer.js';
+
+export class Draft {
+  readonly #name = partName();
+  /** Folders that were made for it, the outermost first. */
+  readonly #made: string[] = [];
+  #started = false;
+
+  constructor(
+    readonly link: Link,
+    readonly parts: readonly string[],
+    readonly replace: boolean,
+  ) {}
+
+  get folder(): string {
+    return this.link.path(this.parts.slice(0, -1));
+  }
+  get part(): string {
+    return `${this.folder === '/' ? '' : this.folder}/${this.#name}`;
+  }
+  get target(): string {
+    return this.link.path(this.parts);
+  }
+
+  /** Opens it, in a folder that is made if need be. @throws PluginError exists, and others */
+  open(): Promise<OpenFile> {
+    return this.link.run(this.parts.slice(0, -1), async (sftp) => {
+      await this.#refuseTaken(sftp);
+      if (this.#started) await sftp.remove(this.part).catch(() => undefined); // the answer to the first try was lost
+      this.#started = true;
+      // another put that fails may remove the folder that this one just found: try again
+      for (let tries = 5; ; tries--) {
+        try {
+          return { sftp, handle: await sftp.open(this.part, Open.write | Open.create | Open.exclusive) };
+        } catch (error) {
+          if (!hasStatus(error, Status.noSuchFile) || tries === 0) throw error;
+        }
+        await this.#makeFolder(sftp, this.folder);
+      }
+    });
+  }
+
+  async #makeFolder(sftp: Sftp, path: string): Promise<void> {
+    try {
+      await sftp.makeFolder(path);
+      this.#made.push(path);
+    } catch (error) {
+      if (hasStatus(error, Status.noSuchFile) && path !== '/') {
+        await this.#makeFolder(sftp, parentOf(path));
+        return this.#makeFolder(sftp, path);
+      }
+      // "Failure" is all that is said of a name that is there
+      const there = await ifThere(sftp.stat(path));
+      if (there !== undefined && isFolder(there)) return;
+      if ((await ifThere(sftp.lstat(path))) === undefined) throw error;
+      throw new PluginError('invalid', `${path} is a file or a link that leads nowhere, where a folder is needed; remove it`, {
+        cause: error,
+      });
+    }
+  }
+
+  async #refuseTaken(sftp: Sftp): Promise<void> {
+    const there = await ifThere(sftp.lstat(this.target));
+    if (there === undefined) return;
+    if (!this.replace) throw new PluginError('exists', `${this.target} is already there`);
+    if (isFolder(there)) throw new PluginError('exists', `${this.target} is a folder; a file cannot replace it`);
+  }
+
+  /** Gives it its name. Fit to be done again when it is not known whether it was done.
+   *  The name is durable only when the server writes its folder: SFTP has no sync of folders. */
+  async commit(sftp: Sftp, size: number, again: boolean): Promise<void> {
+    if (again && (await ifThere(sftp.lstat(this.part))) === undefined) {
+      // nobody else knows its name: it has become the target, unless that is another file
+      if ((await ifThere(sftp.lstat(this.target)))?.size === size) return;
+      throw new PluginError('damaged', `${this.target}: after the connection broke it is not there; try again`, { retryable: true });
+    }
+    await this.#refuseTaken(sftp);
+    if (this.replace && sftp.offers('posix-rename@openssh.com')) return sftp.replace(this.part, this.target);
+    try {
+      await sftp.rename(this.part, this.target);
+    } catch (error) {
+      if (sftp.failure !== undefined || (await ifThere(sftp.lstat(this.target))) === undefined) throw error;
+      if (!this.replace) throw new PluginError('exists', `${this.target} is already there`, { cause: error });
+      // for a moment neither is there: this server has no better way
+      await ifThere(sftp.remove(this.target));
+      await sftp.rename(this.part, this.target);
+    }
+  }
+
+  /** Leaves no trace. */
+  async undo(): Promise<void> {
+    if (!this.#started) return;
+    await this.link.run([], async (sftp) => {
+      await ifThere(sftp.remove(this.part));
+      // the innermost first; one that somebody else uses by now is not empty, and stays
+      for (const folder of [...this.#made].reverse()) await sftp.removeFolder(folder);
+    });
+  }
+}

@@ -1,0 +1,43 @@
+/** The part of docs/performance.md that tells what requests cost as jobs become more. */
+import type { Machine } from '../machine.js';
+import { type Spread, samples } from '../spread.js';
+import { table } from '../tables.js';
+import type { JobFigures } from './many-jobs.js';
+import type { TickFigures } from './ticks.js';
+
+export interface JobsReport {
+  readonly date: Date;
+  readonly machine: Machine;
+  /** Processes that waited for a processor, a minute's mean. */
+  readonly load: number;
+  /** `ticks` of this version only: they are no request. */
+  readonly rows: readonly { readonly version: string; readonly figures: JobFigures; readonly ticks?: TickFigures }[];
+}
+
+const ms = (value: number): string => value.toFixed(value < 10 ? 2 : 0);
+const pair = ([median, slowest]: Spread): string => `${ms(median)} / ${ms(slowest)}`;
+
+export function jobsText({ date, machine, load, rows }: JobsReport): string {
+  const requests = ['POST /backup', 'GET /backup/1', 'nothing', '?limit=100', 'whole list', '?view=full'];
+  const head = ['version', 'jobs', ...requests, 'tick', 'tick, one due', 'start', 'memory'];
+  const lines = rows.map(({ version, figures: f, ticks }) => [
+    version,
+    String(f.jobs),
+    pair(f.post),
+    pair(f.get),
+    pair(f.nothing),
+    ms(f.part),
+    ms(f.list),
+    ms(f.full),
+    ...[ticks?.idle, ticks?.one].map((spread) => (spread ? pair(spread) : '–')),
+    ms(f.start),
+    `${f.memory.toFixed(0)} MiB`,
+  ]);
+  return [
+    '## Many jobs',
+    `Written by \`BENCH_ONLY=jobs make bench\` on ${date.toISOString().slice(0, 16).replace('T', ' ')} UTC, on ${machine.processor}, with a load of ${load.toFixed(1)} beside it.`,
+    `Milliseconds; pairs are the median and the 99th percentile of ${samples}, one after the other. \`nothing\`: a server of Node that answers at once, asked in turns with \`GET /backup/1\`: what the machine and the client take. \`tick\`: the calendar looks for due jobs; the one that is due is kept as waiting, synced. \`start\`: from the start of the process to its first line.`,
+    '',
+    table(head, lines),
+  ].join('\n');
+}

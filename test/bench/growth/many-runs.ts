@@ -1,0 +1,168 @@
+/** What a record of many runs costs: how long a run waits before it stores its first byte, and how long a list takes. The service over
+ *  its API, on a container of a few files, so that nothing but the record takes time. */
+import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { mkdir, readdir, readFile, rm, utimes, watch, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { isRunName, runName, runTime } from '../../../core/archive/index.js';
+import { type Body, notSoon, part } from '../../support/api-client.js';
+import { DemoService } from '../../support/demo-client.js';
+import { destroyLxc, makeLxcContainer, makeLxcPath } from '../../support/lxc.js';
+import { Smbd } from '../../support/servers/smbd.js';
+import { delayedWay } from '../remote/servers.js';
+
+const run = promisify(execFile);
+const name = 'many';
+/** A run that takes longer is given up: nobody waits for its end. */
+const limitMs = 200_000;
+
+export interface RunsCase {
+  /** A built one: this, or an earlier one to compare with. */
+  readonly checkout: string;
+  readonly runs: number;
+  /** Milliseconds of a round trip to an SMB server; a share of the machine's own without. */
+  readonly smb?: number;
+}
+
+/** Milliseconds; undefined when it took longer than it is waited for, or was refused. */
+interface Figure {
+  readonly first: number | undefined;
+  readonly whole: number | undefined;
+  readonly list: number | undefined;
+}
+
+export interface RunsFigures {
+  /** With an index that knows none of the runs; not measured where reading them all takes too long. */
+  readonly without: Figure;
+  /** With the one that the run before wrote. */
+  readonly indexed: Figure;
+  /** Of the service, the most resident, MiB. */
+  readonly memory: number;
+}
+
+interface Bed {
+  readonly service: DemoService;
+  readonly job: number;
+  /** The record's folder on this machine. */
+  readonly record: string;
+}
+
+/** Puts as many runs before the newest, each a copy of it: a manifest, and a file for each archive in its folder. */
+async function fill(record: string, count: number): Promise<void> {
+  const newest = (await readdir(record)).filter(isRunName).sort().at(-1) ?? '';
+  const [body = ''] = (await readFile(join(record, newest, 'manifest.json'), 'utf8')).split('\n');
+  const archives = (await readdir(join(record, newest))).filter((file) => file !== 'manifest.json');
+  for (let n = 1; n <= count; n++) {
+    const older = runName(runTime(newest) - n * 3_600_000 - 86_400_000);
+    const text = body.replaceAll(newest, older);
+    await mkdir(join(record, older));
+    for (const file of archives) await writeFile(join(record, older, file), '');
+    const hash = createHash('sha256').update(text).digest('hex');
+    await writeFile(join(record, older, 'manifest.json'), `${text}\n${hash}\n`);
+  }
+  await run('chown', ['-R', '--reference', record, record]);
+  // A run takes no note of what was written just now, and SMB tells whole seconds.
+  const then = Math.floor(Date.now() / 1000) - 60;
+  for (const name of (await readdir(record)).filter(isRunName)) await utimes(join(record, name), then, then);
+}
+
+/** When something is first stored: the new run's folder is made for it. */
+async function firstByte(record: string, began: number, signal: AbortSignal): Promise<number | undefined> {
+  try {
+    for await (const { filename } of watch(record, { signal })) {
+      if (filename !== null && isRunName(filename)) return performance.now() - began;
+    }
+  } catch {} // it is no longer waited for
+  return undefined;
+}
+
+async function listed({ service, job }: Bed): Promise<number | undefined> {
+  const began = performance.now();
+  const { status } = await service.ask('GET', `/backup/${job}/runs`);
+  return status === 200 ? performance.now() - began : undefined;
+}
+
+const nothing: Figure = { first: undefined, whole: undefined, list: undefined };
+
+/** A list, and a run after it. */
+async function oneRun(bed: Bed): Promise<Figure> {
+  const { service, job, record } = bed;
+  const list = await listed(bed);
+  const stop = new AbortController();
+  const began = performance.now();
+  const first = firstByte(record, began, stop.signal);
+  await service.call('PUT', `/backup/${job}/run`);
+  const whole = await service.ended('backup', job, limitMs).then(
+    () => performance.now() - began,
+    () => undefined,
+  );
+  stop.abort();
+  return { first: await first, whole, list };
+}
+
+type Ends = (() => unknown)[];
+
+/** Over a long way so many manifests take longer to read than anybody waits: the index is made without it. */
+const mostOverWay = 1000;
+
+/** The server's folder, and the target as POST /target takes it. */
+async function smbServer(roundTrip: number, ends: Ends): Promise<{ readonly folder: string; readonly body: Body }> {
+  const smbd = await Smbd.start({ global: ['server signing = mandatory'] });
+  ends.push(() => smbd[Symbol.asyncDispose]());
+  const way = await delayedWay(smbd.port, roundTrip);
+  ends.push(() => way[Symbol.dispose]());
+  const { user: username, password, share, folder } = smbd;
+  return { folder, body: { name: 'nas', type: 'smb', ipaddr: `127.0.0.1:${way.port}`, username, password, base: `/${share}` } };
+}
+
+async function memoryOf(pid: number): Promise<number> {
+  return Number(/VmHWM:\s+(\d+)/.exec(await readFile(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024;
+}
+
+export async function measureRuns(o: RunsCase, work: string): Promise<RunsFigures> {
+  const ends: Ends = [];
+  try {
+    return await measured(o, join(work, 'many-runs'), ends);
+  } finally {
+    for (const end of ends.reverse()) await end();
+  }
+}
+
+async function measured(o: RunsCase, folder: string, ends: Ends): Promise<RunsFigures> {
+  await rm(folder, { recursive: true, force: true });
+  const server = o.smb === undefined ? undefined : await smbServer(o.smb, ends);
+  const share = server?.folder ?? join(folder, 'share');
+  await mkdir(share, { recursive: true });
+  const lxcPath = await makeLxcPath();
+  ends.push(() => rm(lxcPath, { recursive: true, force: true }));
+  await makeLxcContainer(lxcPath, name);
+  ends.push(() => destroyLxc(lxcPath, name));
+  const options = { stateFolder: join(folder, 'state'), shares: { bench: share }, lxcPath, checkout: o.checkout, quiet: true };
+  const service = await DemoService.start(options);
+  ends.push(() => service[Symbol.asyncDispose]());
+  const profile = server && part(await service.call('POST', '/target', server.body), 'id');
+  const local = { target: 'local', path: '/bench/runs' };
+  const dest = server ? { target: 'remote', profile, path: '/runs' } : local;
+  const job = await service.create('backup', {
+    job_name: name,
+    container_id: name,
+    type: 'lxc',
+    dest,
+    at: notSoon(),
+    disable: true,
+    features: ['compress'],
+  });
+  const bed = { service, job, record: join(share, 'runs', `container-backup@${name}`) };
+  for (let n = 0; n < 2; n++) await service.backUp(job); // a base, and a run on it
+  await fill(bed.record, o.runs);
+  const isIndexedNear = server !== undefined && o.runs > mostOverWay;
+  const without = isIndexedNear ? nothing : await oneRun(bed);
+  if (isIndexedNear) {
+    await service.call('PUT', `/backup/${job}`, { dest: local });
+    await service.backUp(job);
+    await service.call('PUT', `/backup/${job}`, { dest });
+  }
+  const indexed = isIndexedNear || without.whole !== undefined ? await oneRun(bed) : nothing;
+  return { without, indexed, memory: await memoryOf(service.pid) };
+}

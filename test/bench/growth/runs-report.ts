@@ -1,0 +1,32 @@
+/** The part of docs/performance.md that tells what a record of many runs costs. */
+import type { Machine } from '../machine.js';
+import { table } from '../tables.js';
+import type { RunsCase, RunsFigures } from './many-runs.js';
+
+export interface RunsReport {
+  readonly date: Date;
+  readonly machine: Machine;
+  /** Processes that waited for a processor, a minute's mean. */
+  readonly load: number;
+  readonly rows: readonly { readonly version: string; readonly one: RunsCase; readonly figures: RunsFigures }[];
+}
+
+const seconds = (ms: number | undefined): string => (ms === undefined ? '–' : (ms / 1000).toFixed(2));
+
+export function runsText({ date, machine, load, rows }: RunsReport): string {
+  const head = ['version', 'target', 'runs', 'list', 'first byte', 'whole run', 'then: list', 'first byte', 'whole run', 'memory'];
+  const lines = rows.map(({ version, one, figures: { without, indexed, memory } }) => [
+    version,
+    one.smb === undefined ? 'a share' : `SMB, ${one.smb} ms`,
+    String(one.runs),
+    ...[without.list, without.first, without.whole, indexed.list, indexed.first, indexed.whole].map(seconds),
+    `${memory.toFixed(0)} MiB`,
+  ]);
+  return [
+    '## A record of many runs',
+    `Written by \`BENCH_ONLY=runs make bench\` on ${date.toISOString().slice(0, 16).replace('T', ' ')} UTC, on ${machine.processor}, with a load of ${load.toFixed(1)} beside it.`,
+    "Seconds. A container of a few files, so that nothing but the record takes time; each run of the record is a folder with a manifest and two files. `list`: GET /backup/:id/runs. `first byte`: from the request to run until the run stores something. The first three are with runs that no index knows, the others with the index that the run before wrote. `–`: no answer in 30 seconds, or no end in 200; of the last, the index was made by a run on the server's own disk. `memory`: of the service, the most.",
+    '',
+    table(head, lines),
+  ].join('\n');
+}

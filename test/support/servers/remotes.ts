@@ -1,0 +1,109 @@
+/** A real server of each kind that a remote target is for, and the target as a client tells it to the service. */
+import { execFile } from 'node:child_process';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import type { Test } from 'tap';
+import type { Body } from '../api-client.js';
+import type { Network } from './network.js';
+import { Smbd } from './smbd.js';
+import { startSshd } from './sshd.js';
+
+const run = promisify(execFile);
+
+export const remoteKinds = ['smb', 'sftp', 'rsync'] as const;
+export type RemoteKind = (typeof remoteKinds)[number];
+
+export interface RemoteBed {
+  readonly kind: RemoteKind;
+  readonly host: string;
+  readonly port: number;
+  /** What POST /target takes. Of smb and sftp the type is left to be found. */
+  readonly body: Body;
+  /** A job's path on it, and the folder of this machine where that lies. */
+  readonly path: string;
+  readonly root: string;
+  /** As a power cut ends it, with all its connections. */
+  kill(): Promise<void>;
+  /** Ends the connections only. */
+  killSessions(): Promise<void>;
+  start(): Promise<void>;
+  pause(): Promise<void>;
+  resume(): Promise<void>;
+}
+
+export interface RemoteOptions {
+  readonly network?: Network;
+  /** The place is a file system in memory of this size: '40m'. */
+  readonly size?: string;
+  /** rsync: the login is restricted by rrsync; without, it has a shell. */
+  readonly jail?: boolean;
+}
+
+type Owner = Pick<Test, 'teardown'>;
+
+const path = '/back ups/all';
+
+async function smbBed(t: Owner, { network, size }: RemoteOptions): Promise<RemoteBed> {
+  const options = { ...(network && { network }), ...(size !== undefined && { size }) };
+  const smbd = await Smbd.start({ global: ['server signing = mandatory'], ...options });
+  t.teardown(() => smbd[Symbol.asyncDispose]());
+  const { host, port, user: username, password, share } = smbd;
+  return {
+    kind: 'smb',
+    host,
+    port,
+    body: { name: 'nas', ipaddr: `${host}:${port}`, username, password, base: `/${share}` },
+    path,
+    root: join(smbd.folder, path),
+    kill: () => smbd.kill(),
+    killSessions: () => smbd.killConnections(),
+    start: () => smbd.again(),
+    pause: () => smbd.pause(),
+    resume: () => smbd.continue(),
+  };
+}
+
+async function mounted(t: Owner, folder: string, size: string, owner: string): Promise<void> {
+  await run('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', folder]);
+  t.teardown(() => run('umount', ['-l', folder]));
+  await run('chown', [owner, folder]);
+}
+
+async function sshBed(t: Owner, kind: 'sftp' | 'rsync', { network, size, jail = false }: RemoteOptions): Promise<RemoteBed> {
+  const config = jail && kind === 'rsync' ? ['ForceCommand /usr/bin/rrsync %F/jail'] : [];
+  // not root, whose own profile a shell would run at each command
+  const server = await startSshd({ user: true, config, ...(network && { network }) });
+  t.teardown(() => server.stop());
+  const { host, port, user: username, password, folder, home } = server;
+  const top = kind === 'sftp' ? join(home, 'top') : join(folder, 'jail');
+  await mkdir(top);
+  await run('chown', [username, top]);
+  if (size !== undefined) {
+    await mounted(t, top, size, username);
+    // one in a network namespace sees only what was mounted when it started
+    await server.kill();
+    await server.start();
+  }
+  const login = { name: 'nas', ipaddr: `${host}:${port}`, username };
+  const { privateKey } = await server.newKey('ed25519');
+  const rsync = { password: '', type: 'rsync', base: jail ? '/' : top, options: { privateKey, pieceMiB: 4 } };
+  return {
+    kind,
+    host,
+    port,
+    body: { ...login, ...(kind === 'sftp' ? { password, base: '/~/top' } : rsync) },
+    path,
+    root: join(top, path),
+    kill: () => server.kill(),
+    killSessions: () => server.killSessions(),
+    start: () => server.start(),
+    pause: () => server.pause(),
+    resume: () => server.resume(),
+  };
+}
+
+/** Started; stopped, with all that it keeps, at the end of the test. */
+export function startRemote(t: Owner, kind: RemoteKind, o: RemoteOptions = {}): Promise<RemoteBed> {
+  return kind === 'smb' ? smbBed(t, o) : sshBed(t, kind, o);
+}

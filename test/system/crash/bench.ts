@@ -1,0 +1,188 @@
+/** Starts a run, kills the service or one of its children in the middle of it, and brings the service back. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Body, notSoon, part } from '../../support/api-client.js';
+import type { Appliance } from '../../support/appliance.js';
+import type { DemoService } from '../../support/demo-client.js';
+import { descendants } from '../bed/process-tree.js';
+import type { BusyContainer, Engine, State } from './busy-container.js';
+import type { Ledger } from './ledger.js';
+import type { Random } from './random.js';
+
+export type Victim = 'service' | 'child';
+export type JobKind = 'backup' | 'restore';
+
+/** lxc-start is left out: what it leaves behind is the container itself, which no crash of ours kills. */
+const children = new Set(['tar', 'zstd', 'bwrap', 'setpriv', 'sync', 'lxc-freeze', 'lxc-unfreeze', 'lxc-stop', 'lxc-info']);
+/** A container that nobody thaws by then is left frozen; the bench thaws it itself, to go on. */
+const thawLimitMs = 10_000;
+
+/** A point in a run as a part of its usual length, or so many ms after the container was seen in one state after the other. */
+export type Moment = { readonly part: number } | { readonly seen: readonly State[]; readonly delayMs: number };
+
+export interface Hit {
+  readonly victim: Victim;
+  /** The service, or the command of the child. */
+  readonly what: string;
+  /** Of the container, at the kill. */
+  readonly state: State;
+  /** Since the run was asked for. */
+  readonly afterMs: number;
+  /** What became of the run. */
+  readonly outcome: Body;
+  /** Until the container was no longer frozen, from the moment that somebody could thaw it. */
+  readonly thawedMs: number;
+}
+
+export interface Attempt {
+  readonly kind: JobKind;
+  readonly id: number;
+  readonly container: string;
+  readonly engine: Engine;
+  readonly victim: Victim;
+  readonly when: Moment;
+  /** Of such runs, for `part`. */
+  readonly usual: string;
+}
+
+/** A run that is watched until it ends. */
+interface Watched {
+  readonly ended: Promise<Body>;
+  over(): boolean;
+}
+
+export class CrashBench {
+  /** Kills that hit a run, and of these the ones that found a frozen container. */
+  kills = 0;
+  frozen = 0;
+  late = 0;
+  slowestThawMs = 0;
+  readonly byWhat = new Map<string, number>();
+  readonly #expected = new Map<string, number>();
+
+  constructor(
+    readonly a: Appliance,
+    readonly random: Random,
+    readonly ledger: Ledger,
+  ) {}
+
+  /** How long such a run takes when nobody kills anything. */
+  learn(what: string, { duration }: Body): void {
+    const before = this.#expected.get(what) ?? Number(duration);
+    this.#expected.set(what, before * 0.5 + Number(duration) * 0.5);
+  }
+
+  /** Undefined when the run was over before it could be hit. The service runs afterwards, whatever was killed. */
+  async interrupt(attempt: Attempt): Promise<Hit | undefined> {
+    const began = performance.now();
+    const run = watched(this.a.service, attempt);
+    const hit = await (attempt.victim === 'service' ? this.#killService(attempt, run, began) : this.#killChild(attempt, run, began));
+    if (!hit) {
+      this.late++;
+      return undefined;
+    }
+    this.kills++;
+    if (hit.state === 'frozen') this.frozen++;
+    this.slowestThawMs = Math.max(this.slowestThawMs, hit.thawedMs);
+    this.byWhat.set(hit.what, (this.byWhat.get(hit.what) ?? 0) + 1);
+    return hit;
+  }
+
+  async #moment({ when, usual, engine, container }: Attempt, run: Watched): Promise<void> {
+    if ('part' in when) return sleep(when.part * (this.#expected.get(usual) ?? 1000));
+    for (const wanted of when.seen) while (!run.over() && (await engine.state(container)) !== wanted) await sleep(2);
+    await sleep(when.delayMs);
+  }
+
+  async #killService(attempt: Attempt, run: Watched, began: number): Promise<Hit | undefined> {
+    const { kind, id, container, engine } = attempt;
+    const { service } = this.a;
+    const writing = this.ledger.write(service);
+    await this.#moment(attempt, run);
+    const afterMs = performance.now() - began;
+    await service.kill();
+    await writing.end();
+    const state = await engine.state(container); // nobody can thaw it now
+    await this.a.restart();
+    const thawedMs = await thawed(engine, container);
+    const outcome = await stateOf(this.a.service, kind, id);
+    const over = outcome.result === 0; // it ended between the last look and the kill
+    return over ? undefined : { victim: 'service', what: 'service', state, afterMs, outcome, thawedMs };
+  }
+
+  async #killChild(attempt: Attempt, run: Watched, began: number): Promise<Hit | undefined> {
+    const { container, engine } = attempt;
+    const { service } = this.a;
+    await this.#moment(attempt, run);
+    let what: string | undefined;
+    let state: State = 'absent';
+    while (!run.over() && what === undefined) {
+      state = await engine.state(container);
+      what = this.#shoot(service.pid);
+      if (what === undefined) await sleep(1);
+    }
+    const afterMs = performance.now() - began;
+    const outcome = await run.ended;
+    const thawedMs = await thawed(engine, container);
+    return what === undefined ? undefined : { victim: 'child', what, state, afterMs, outcome, thawedMs };
+  }
+
+  /** Kills one of the children by its process id, of a command that was hit least so far; tells which. */
+  #shoot(service: number): string | undefined {
+    const there = descendants(service).filter(({ name }) => children.has(name));
+    const hits = ({ name }: { readonly name: string }): number => this.byWhat.get(name) ?? 0;
+    const least = Math.min(...there.map(hits));
+    const child = this.random.pick(there.filter((one) => hits(one) === least));
+    if (!child) return undefined;
+    try {
+      process.kill(child.pid, 'SIGKILL');
+      return child.name;
+    } catch {
+      return undefined; // it had just ended
+    }
+  }
+}
+
+function watched(service: DemoService, { kind, id }: Attempt): Watched {
+  let over = false;
+  const ended = service.settled(kind, id).finally(() => {
+    over = true;
+  });
+  ended.catch(() => undefined); // the service may be killed; who kills a child waits for it
+  return { ended, over: () => over };
+}
+
+/** Milliseconds until the container is no longer frozen, from when somebody could thaw it. */
+async function thawed(engine: Engine, container: string): Promise<number> {
+  const began = performance.now();
+  while ((await engine.state(container)) === 'frozen') {
+    if (performance.now() - began > thawLimitMs) await engine.thaw(container);
+    else await sleep(20);
+  }
+  return Math.round(performance.now() - began);
+}
+
+/** The job's state, once nothing of it waits or runs. */
+export async function stateOf(service: DemoService, kind: JobKind, id: number): Promise<Body> {
+  const state = part(await service.call('GET', `/${kind}/${id}?view=full`), 'state');
+  const code = part(state, 'code');
+  if (code === 'waiting' || code === 'running' || code === 'init') return service.settled(kind, id);
+  return typeof state === 'object' && state !== null ? { ...state } : {};
+}
+
+/** The service's jobs for a container, and what to ask of it. */
+export function backupBody({ engine, name }: BusyContainer, retention: number): Body {
+  return {
+    job_name: name,
+    container_id: name,
+    type: engine.type,
+    dest: { target: 'local', path: '/test/crash' },
+    at: notSoon(),
+    features: ['compress', 'pause'],
+    retention,
+  };
+}
+
+export function restoreBody({ engine, name }: BusyContainer, container: string, run: string): Body {
+  const src = { target: 'local', path: '/test/crash', portfolio: `${name}/${run}` };
+  return { job_name: `restore of ${name}`, container_id: container, type: engine.type, src };
+}

@@ -1,0 +1,96 @@
+/** A record on the share, looked at from outside: what its manifests promise and what lies there. */
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { mkdir, readdir, readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { childOutput } from '../../../plugins/shared/child.js';
+import { type Body, isBody, part } from '../../support/api-client.js';
+import type { DemoService } from '../../support/demo-client.js';
+import { type Trees, treesOf } from './busy-container.js';
+
+const bodies = (value: unknown): readonly Body[] => (Array.isArray(value) ? value.filter(isBody) : []);
+
+/** Runs as the API lists them, newest first. */
+export async function listedRuns(service: DemoService, job: number): Promise<readonly Body[]> {
+  return bodies(await service.call('GET', `/backup/${job}/runs`));
+}
+
+export const runNames = (runs: readonly Body[]): string[] => runs.map(({ run }) => String(run));
+
+/** By inode, size and time: bases are looked at after every kill, and change only when something is stored there anew. */
+const known = new Map<string, string>();
+
+async function knownSum(path: string): Promise<string> {
+  const { ino, size, mtimeNs } = await stat(path, { bigint: true });
+  const key = `${path} ${ino} ${size} ${mtimeNs}`;
+  const sum = known.get(key) ?? (await sha256(path));
+  known.set(key, sum);
+  return sum;
+}
+
+async function sha256(path: string): Promise<string> {
+  const hash = createHash('sha256');
+  for await (const chunk of createReadStream(path)) hash.update(chunk);
+  return hash.digest('hex');
+}
+
+/** Every stored file that a manifest names. */
+function filesOf(manifest: unknown): readonly Body[] {
+  const archives = bodies(part(manifest, 'archives'));
+  return archives.flatMap((archive) => (isBody(archive.snapshot) ? [archive, archive.snapshot] : [archive]));
+}
+
+export interface RecordCheck {
+  /** One line for each promise that does not hold. */
+  readonly problems: string[];
+  /** Files of the record that some listed run needs. */
+  readonly needed: ReadonlySet<string>;
+}
+
+/** Checks every listed run by the bytes that lie in the record's folder. */
+export async function checkRecord(service: DemoService, job: number, record: string): Promise<RecordCheck> {
+  const problems: string[] = [];
+  const needed = new Set<string>();
+  for (const { run, ok, problem } of await listedRuns(service, job)) {
+    if (ok !== true) problems.push(`${run} is listed as broken: ${problem}`);
+    needed.add(`${run}/manifest.json`);
+    for (const { path, sha256: promised } of filesOf(await service.call('GET', `/backup/${job}/runs/${run}`))) {
+      const name = String(path);
+      needed.add(name);
+      const sum = await knownSum(join(record, name)).catch((error: unknown) => String(error));
+      if (sum !== promised) problems.push(`${run}: ${name} should be ${promised}, is ${sum}`);
+    }
+  }
+  return { problems, needed };
+}
+
+/** Files in a folder, hidden ones too, by their paths in it. */
+export async function filesIn(folder: string): Promise<string[]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
+  return entries
+    .filter((entry) => !entry.isDirectory())
+    .map((entry) => join(entry.parentPath, entry.name).slice(folder.length + 1))
+    .sort();
+}
+
+/** What lies in the record and is needed by no run. */
+export async function rubbish(record: string, { needed }: RecordCheck): Promise<string[]> {
+  return (await filesIn(record)).filter((file) => !['backup-metadata', 'verified.json'].includes(file) && !needed.has(file));
+}
+
+const flags = '--listed-incremental=/dev/null --xattrs --xattrs-include="*" --acls --same-permissions --numeric-owner';
+const extract = `set -e; case "$0" in *.zst) zstd -dcq "$0" ;; *) cat "$0" ;; esac | tar -x -C "$1" ${flags}`;
+
+/** Restores a run with nothing but tar and zstd, as docs/archive-format.md tells it. */
+export async function restoredByHand(record: string, run: string, into: string): Promise<Trees> {
+  const manifest: unknown = JSON.parse((await readFile(join(record, run, 'manifest.json'), 'utf8')).split('\n')[0] ?? '');
+  for (const { source, path } of bodies(part(manifest, 'archives'))) {
+    if (source === '@image') continue;
+    const folder = join(into, String(source));
+    await mkdir(folder, { recursive: true });
+    await childOutput('sh', ['-c', extract, join(record, String(path)), folder]);
+  }
+  const volumes = bodies(part(part(manifest, 'container'), 'volume'));
+  const folderOf = (mountpoint: string) => join(into, String(volumes.find((volume) => volume.mountpoint === mountpoint)?.name));
+  return treesOf({ root: join(into, 'rootfs/app'), volume: folderOf('/data'), host: folderOf('/srv') });
+}

@@ -1,0 +1,63 @@
+/** Ways to break what a run needs; each gives the way back. */
+import { createHash } from 'node:crypto';
+import { readFile, rename, rm, stat, truncate, utimes, writeFile } from 'node:fs/promises';
+import { childOutput } from '../../../plugins/shared/child.js';
+
+export type WayBack = () => Promise<unknown>;
+
+/** Out of the way, and back. */
+export async function movedAway(path: string): Promise<WayBack> {
+  await rename(path, `${path}-away`);
+  return () => rename(`${path}-away`, path);
+}
+
+/** The file as it was, whatever is done to it. */
+async function keeping(path: string, damage: () => Promise<unknown>): Promise<WayBack> {
+  const [before, { atime, mtime }] = [await readFile(path), await stat(path)];
+  await damage();
+  return async () => {
+    await writeFile(path, before);
+    await utimes(path, atime, mtime);
+  };
+}
+
+export function flippedByte(path: string, at = 0.5): Promise<WayBack> {
+  return keeping(path, async () => {
+    const bytes = await readFile(path);
+    const position = Math.floor(bytes.length * at);
+    bytes[position] = (bytes[position] ?? 0) ^ 1;
+    await writeFile(path, bytes);
+  });
+}
+
+export function cutShort(path: string, bytes = 1): Promise<WayBack> {
+  return keeping(path, async () => truncate(path, (await stat(path)).size - bytes));
+}
+
+export const emptied = (path: string): Promise<WayBack> => keeping(path, () => truncate(path, 0));
+export const removed = (path: string): Promise<WayBack> => keeping(path, () => rm(path));
+
+/** Another content under a hash that holds, as a later version or a strange hand would write it. */
+export function rewritten(path: string, change: (line: string) => string): Promise<WayBack> {
+  return keeping(path, async () => {
+    const line = change((await readFile(path, 'utf8')).split('\n')[0] ?? '');
+    await writeFile(path, `${line}\n${createHash('sha256').update(line).digest('hex')}\n`);
+  });
+}
+
+/** A small file system of its own. */
+export async function mountedTmpfs(folder: string, size: string): Promise<WayBack> {
+  await childOutput('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'none', folder]);
+  return () => childOutput('umount', ['-l', folder]);
+}
+
+/** A folder that is seen at another place too. */
+export async function boundMount(from: string, to: string): Promise<WayBack> {
+  await childOutput('mount', ['--bind', from, to]);
+  return () => childOutput('umount', ['-l', to]);
+}
+
+export async function readOnly(folder: string): Promise<WayBack> {
+  await childOutput('mount', ['-o', 'remount,ro', folder]);
+  return () => childOutput('mount', ['-o', 'remount,rw', folder]);
+}

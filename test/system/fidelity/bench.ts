@@ -1,0 +1,129 @@
+/** What the fidelity suites ask of a service, and how they look at what a restore brought back. */
+import { basename, dirname } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Body, notSoon, part } from '../../support/api-client.js';
+import type { DemoService } from '../../support/demo-client.js';
+import { pointsOf } from '../../support/depth.js';
+import { differences, type Snapshot, snapshotOf } from '../../support/fidelity.js';
+
+export type Tree = ReadonlyMap<string, Snapshot>;
+/** All that belongs to a container, by what a suite calls it: the root and each volume. */
+export type Trees = Readonly<Record<string, Tree>>;
+/** Where each of them lies on the host; a path that ends in `:file` is a single file. */
+export type Places = Readonly<Record<string, string>>;
+
+export const singleFile = (path: string): string => `${path}:file`;
+
+/** A single file is looked at through its folder, whose own times a swap inside it moves. */
+async function treeAt(place: string): Promise<Tree> {
+  if (!place.endsWith(':file')) return snapshotOf(place);
+  const path = place.slice(0, -':file'.length);
+  const found = (await snapshotOf(dirname(path))).get(basename(path));
+  return found ? new Map([['', found]]) : new Map();
+}
+
+export async function treesOf(places: Places): Promise<Trees> {
+  const trees: [string, Tree][] = [];
+  for (const [name, place] of Object.entries(places)) trees.push([name, await treeAt(place)]);
+  return Object.fromEntries(trees);
+}
+
+/** One line for each difference, named by its tree; `expected` are those that a clone is made to have. */
+export function allDifferences(before: Trees, after: Trees, expected: readonly RegExp[] = []): string[] {
+  const names = new Set([...Object.keys(before), ...Object.keys(after)]);
+  const found = [...names].flatMap((name) =>
+    differences(before[name] ?? new Map(), after[name] ?? new Map()).map((line) => `${name} ${line}`),
+  );
+  return found.filter((line) => !expected.some((pattern) => pattern.test(line)));
+}
+
+/** Where a job keeps its record; without, in the share. */
+export interface PlaceWish {
+  readonly target: 'local' | 'remote';
+  readonly path: string;
+  readonly profile?: number;
+}
+const inShare: PlaceWish = { target: 'local', path: '/test/backups' };
+
+export interface JobWish {
+  readonly name: string;
+  readonly container: string;
+  readonly type: 'lxc' | 'docker';
+  readonly features?: readonly string[];
+  readonly retention?: number;
+  readonly exclude?: readonly string[];
+  readonly place?: PlaceWish;
+}
+
+export function makeJob(service: DemoService, { name, container, type, place = inShare, ...more }: JobWish): Promise<number> {
+  return service.create('backup', {
+    job_name: name,
+    container_id: container,
+    type,
+    dest: place,
+    at: notSoon(),
+    ...more,
+  });
+}
+
+/** Until what was made before counts as old: a level looks a second further back than the start of its base, since ctime
+ *  is coarse, so that fresh files are stored twice and hide what a level would miss. */
+export const settle = (): Promise<void> => sleep(1300);
+
+/** Runs a backup; the name of the run that came of it. */
+export async function backUp(service: DemoService, job: number): Promise<string> {
+  const { run } = await service.backUp(job);
+  if (typeof run !== 'string') throw new Error(`backup ${job} names no run`);
+  return run;
+}
+
+export interface RestoreWish {
+  readonly portfolio: string;
+  readonly container: string;
+  readonly type: 'lxc' | 'docker';
+  readonly remap?: Body;
+  readonly place?: PlaceWish;
+  readonly consent?: string;
+}
+
+const restoreBody = ({ portfolio, container, type, remap, place = inShare, consent }: RestoreWish): Body => ({
+  container_id: container,
+  type,
+  src: { ...place, portfolio },
+  ...(remap && { remap }),
+  ...(consent !== undefined && { consent }),
+});
+
+/** Restores and waits for it: the state in full. @throws Error when the run failed */
+export async function restore(service: DemoService, wish: RestoreWish): Promise<Body> {
+  const id = await service.create('restore', { job_name: `restore of ${wish.container}`, ...restoreBody(wish) });
+  return service.ended('restore', id);
+}
+
+export function restorePlan(service: DemoService, wish: RestoreWish): Promise<unknown> {
+  return service.call('POST', '/restore/plan', { job_name: 'plan', ...restoreBody(wish) });
+}
+
+/** As an owner does who has looked at the plan of what another appliance backed up. */
+export async function consented(service: DemoService, wish: RestoreWish): Promise<RestoreWish> {
+  const consent = part(await restorePlan(service, wish), 'consent');
+  return { ...wish, ...(typeof consent === 'string' && { consent }) };
+}
+
+/** The manifest's archives of a source, as `level path`. */
+export async function levelsOf(service: DemoService, job: number, run: string, source: string): Promise<string[]> {
+  const archives = part(await service.call('GET', `/backup/${job}/runs/${run}`), 'archives');
+  const all: readonly unknown[] = Array.isArray(archives) ? archives : [];
+  return all.filter((one) => part(one, 'source') === source).map((one) => `${part(one, 'level')} ${part(one, 'path')}`);
+}
+
+/** Every combination of what a job can be told. */
+export const featureSets = [[], ['compress'], ['pause'], ['compress', 'pause']] as const;
+
+const { everyCell } = pointsOf('fidelity');
+
+/** The ways in which the nth cell comes back: both, or in turn the one and the other. */
+export const waysOf = (n: number): { readonly inPlace: boolean; readonly clone: boolean } => ({
+  inPlace: everyCell || n % 2 === 0,
+  clone: everyCell || n % 2 === 1,
+});

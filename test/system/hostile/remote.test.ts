@@ -1,0 +1,152 @@
+/** Values of somebody who means harm, as every part of a remote target and as names on it: kept to the letter or refused,
+ *  and nothing is ever run, or reached outside the place. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import t, { type Test } from 'tap';
+import { loadPlugins } from '../../../core/plugins/index.js';
+import { makeAppliance } from '../../support/appliance.js';
+import { pointsOf, seed } from '../../support/depth.js';
+import { Smbd } from '../../support/servers/smbd.js';
+import { startSshd } from '../../support/servers/sshd.js';
+import { mulberry } from '../crash/random.js';
+import { decoys, openServers, tryOpening } from './openings.js';
+import { counted, emptyTally, filesNamed, inLanes, type Lane, Surroundings, sample, type Tally, tryPath } from './paths.js';
+import { tryTarget } from './targets.js';
+import { HostileValues, isText, pick } from './values.js';
+
+const points = pointsOf('hostile');
+const mark = `pwned-${seed.toString(16)}`;
+t.comment(`TEST_SEED=${seed}`);
+
+const state = await mkdtemp(join(tmpdir(), 'hostile-'));
+t.teardown(() => rm(state, { recursive: true, force: true }));
+const plugins = await loadPlugins([fileURLToPath(new URL('../../../plugins/targets', import.meta.url))], state);
+const opening = { signal: new AbortController().signal, log: () => undefined };
+const lanes = 4;
+
+/** Nothing went wrong, and both ends came about often. */
+function judged(t: Test, tally: Tally, o: { readonly count: number; readonly least?: number; readonly began: number }): void {
+  t.comment(`${o.count} values: ${counted(tally)}; ${((performance.now() - o.began) / 1000).toFixed(1)} s`);
+  t.equal(tally.stored + tally.refused, o.count, 'every value was kept or refused');
+  t.same(sample(tally.problems), [], `${tally.problems.length} problems (TEST_SEED=${seed})`);
+  const least = (o.least ?? 0.2) * o.count;
+  t.ok(tally.stored >= least && tally.refused >= least, `both ends are common: ${counted(tally)}`);
+}
+
+/** Nothing was run by a shell, nor anything outside touched. */
+async function unharmed(t: Test, around: Surroundings, folders: readonly string[] = []): Promise<void> {
+  t.same(await around.changes(), [], 'all else on the server is as it was');
+  t.same(await filesNamed(mark, [state, around.folder, ...folders]), [], 'no command was run');
+}
+
+/** Stores below as many folders of a server at a time as there are lanes. */
+async function pathsBlock(
+  t: Test,
+  o: {
+    readonly count: number;
+    readonly open: (n: number) => Promise<Lane>;
+    readonly around: Surroundings;
+    readonly may?: (path: string) => boolean;
+    readonly impossible?: number;
+  },
+): Promise<void> {
+  const values = new HostileValues(mulberry(seed + o.count), mark, o.impossible).take(o.count);
+  const tally = emptyTally();
+  const began = performance.now();
+  const opened: Lane[] = [];
+  try {
+    for (let n = 0; n < lanes; n++) opened.push(await o.open(n));
+    await inLanes(opened, values, (lane, value) => tryPath(lane, value, tally, o.may));
+  } finally {
+    for (const { target } of opened) await target[Symbol.asyncDispose]();
+  }
+  judged(t, tally, { count: o.count, began });
+  await unharmed(t, o.around);
+}
+
+t.test(`${points.targets} targets over the API: each is kept as it was said, or refused by the key`, async (t) => {
+  // each target is synced to the disk when it is made and when it goes: in memory that takes no time
+  const memory = await mkdtemp('/dev/shm/hostile-');
+  t.teardown(() => rm(memory, { recursive: true, force: true }));
+  const a = await makeAppliance(t);
+  await a.restart({ stateFolder: join(memory, 'state') });
+  const random = mulberry(seed);
+  const values = new HostileValues(random, mark);
+  const tally = emptyTally();
+  const around = await Surroundings.of(a.share, []);
+  const began = performance.now();
+  await inLanes(['', '', '', ''], Array<string>(points.targets).fill(''), () => tryTarget(a.service, random, values, tally));
+  judged(t, tally, { count: points.targets, began });
+  t.same(await a.service.call('GET', '/target/'), [], 'none is left');
+  t.equal((await fetch(`${a.service.address}/healthz`)).status, 200, 'the service lives on');
+  await unharmed(t, around, [a.folder, memory]);
+});
+
+t.test(`${points.sftp} paths on an sftp server: each is kept to the letter, or refused`, async (t) => {
+  const server = await startSshd({ user: true });
+  t.teardown(() => server.stop());
+  const { host, port, user: username, password, home, fingerprints } = server;
+  await decoys(home);
+  const around = await Surroundings.of(server.folder, ['log', 'home/place']);
+  const open = async (n: number): Promise<Lane> => {
+    const options = { host, port, username, password, hostKey: fingerprints.ed25519, base: `~/place ${n}` };
+    return { root: join(home, `place ${n}`), target: await plugins.openTarget('sftp', options, opening) };
+  };
+  await pathsBlock(t, { count: points.sftp, open, around });
+});
+
+/** Names of devices: Windows finds no file under them, and Samba lists one under another name. */
+const device = /^(?:con|prn|aux|nul|com[\d¹²³]|lpt[\d¹²³]) *(?:\.|$)/i;
+
+/** Whether a name on Windows can be just so. */
+const forWindows = (path: string): boolean =>
+  isText(path) &&
+  !/["*:<>?|\\]|[ .](?:\/|$)/.test(path) &&
+  [...path].every((char) => char >= ' ') &&
+  !path.split('/').some((part) => device.test(part));
+
+t.test(
+  `${points.smb} paths on an SMB server: each is kept to the letter, or refused, and no Windows would call it otherwise`,
+  async (t) => {
+    const server = await Smbd.start();
+    t.teardown(() => server[Symbol.asyncDispose]());
+    const { host, port, user: username, password, share, folder } = server;
+    await decoys(folder);
+    const around = await Surroundings.of(folder, ['place']);
+    const open = async (n: number): Promise<Lane> => {
+      const options = { host, port, username, password, base: `${share}/place ${n}` };
+      return { root: join(folder, `place ${n}`), target: await plugins.openTarget('smb', options, opening) };
+    };
+    // much of what others keep is nothing for Windows
+    await pathsBlock(t, { count: points.smb, open, around, may: forWindows, impossible: 0.1 });
+    t.same(await filesNamed(mark, [server.root]), []);
+  },
+);
+
+t.test(`${points.rsync} paths on a server with rsync and a shell: each is kept to the letter, or refused`, async (t) => {
+  const server = await startSshd({ user: true });
+  t.teardown(() => server.stop());
+  const { host, port, user: username, home, fingerprints } = server;
+  const { privateKey } = await server.newKey('ed25519');
+  await decoys(home);
+  const around = await Surroundings.of(server.folder, ['log', 'home/place']);
+  const open = async (n: number): Promise<Lane> => {
+    const options = { host, port, username, privateKey, hostKey: fingerprints.ed25519, base: `~/place ${n}` };
+    return { root: join(home, `place ${n}`), target: await plugins.openTarget('rsync', options, opening) };
+  };
+  await pathsBlock(t, { count: points.rsync, open, around });
+});
+
+t.test(`${points.openings} users, hosts and bases as a plugin is opened with: opened just there, or refused`, async (t) => {
+  const { all, around, folders } = await openServers(t);
+  const random = mulberry(seed + 1);
+  const values = new HostileValues(random, mark).take(points.openings);
+  const tally = emptyTally();
+  const began = performance.now();
+  await inLanes([0, 1, 2, 3, 4, 5], values, (_lane, value) => tryOpening({ plugins, random, server: pick(random, all) }, value, tally));
+  judged(t, tally, { count: points.openings, began });
+  for (const { folder } of all) await rm(folder, { recursive: true, force: true }); // names in it look like what is searched for
+  for (const one of around) await unharmed(t, one, folders);
+});

@@ -1,0 +1,133 @@
+/** What is known of a household while it is walked through, and the checks that hold after every step. */
+import { lstatSync, readlinkSync, realpathSync, statSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
+import { within } from '../../../plugins/shared/paths.js';
+import type { Appliance } from '../../support/appliance.js';
+import type { Engine } from './engines.js';
+import { journalsOf } from './engines.js';
+import type { ContainerWish, Dice, Graph, MountWish } from './graph.js';
+import { type Files, isThere, type Look, lookInto, treeIn } from './look.js';
+import type { Coming, RealMount, Run } from './model.js';
+
+export interface Member {
+  readonly wish: ContainerWish;
+  /** What it has mounted now: a clone has copies. */
+  readonly mounts: readonly (MountWish & { readonly readOnly?: boolean })[];
+  readonly running: boolean;
+}
+
+/** What an undo is to bring back. */
+export interface Kept {
+  readonly restore: number;
+  readonly container: string;
+  readonly run: Run;
+  readonly came: readonly Coming[];
+  /** Folders that were made above them: they go again, unless somebody uses them by now. */
+  readonly made: readonly string[];
+  /** The container as it was; undefined when it was not there. */
+  readonly member: Member | undefined;
+  readonly root: Files;
+}
+
+export interface World {
+  readonly a: Appliance;
+  readonly engine: Engine;
+  readonly graph: Graph;
+  readonly dice: Dice;
+  /** All mount points of the host. */
+  readonly points: readonly string[];
+  readonly jobs: Map<string, number>;
+  readonly members: Map<string, Member>;
+  /** Restore jobs by what they were asked for. */
+  readonly restores: Map<string, number>;
+  /** Restores whose undo has been removed by hand. */
+  readonly gone: Set<number>;
+  readonly runs: Run[];
+  readonly kept: Kept[];
+  /** Steps taken, for a person. */
+  readonly said: string[];
+}
+
+/** The path that goes with a name, as far as it is there, links followed; a link may lead to nothing. */
+export function goalOf(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    const here = `${path === '/' ? '' : goalOf(dirname(path))}/${basename(path)}`;
+    return lstatSync(here, { throwIfNoEntry: false })?.isSymbolicLink() ? goalOf(resolve(dirname(here), readlinkSync(here))) : here;
+  }
+}
+
+export async function realMounts({ engine }: World, mounts: readonly MountWish[]): Promise<RealMount[]> {
+  const volumes = await engine.volumes();
+  return mounts.map((mount) => ({
+    ...mount,
+    path: mount.host.startsWith('/') ? goalOf(mount.host) : (volumes.get(mount.host) ?? mount.host),
+  }));
+}
+
+/** Who else uses a path, itself, a parent or a child of it. */
+export async function usersOf(world: World, path: string, except: string): Promise<{ readonly name: string; readonly running: boolean }[]> {
+  const found: { name: string; running: boolean }[] = [];
+  for (const [name, { mounts, running }] of world.members) {
+    if (name === except) continue;
+    const paths = (await realMounts(world, mounts)).map((one) => one.path);
+    if (paths.some((one) => within(one, path) || within(path, one))) found.push({ name, running });
+  }
+  return found;
+}
+
+/** Every file of the household on the host, but those of the containers' own roots. */
+export async function lookAround({ engine, graph, members, a }: World): Promise<Look> {
+  const volumes = [...(await engine.volumes()).values()];
+  const own = graph.kind === 'lxc' ? [...members.keys()].map((name) => join(a.lxcPath, name, 'volumes/data')) : [];
+  return lookInto([graph.top, dirname(graph.media), ...volumes, ...own]);
+}
+
+export async function rootsOf({ engine, members }: World): Promise<Map<string, Files>> {
+  const roots = new Map<string, Files>();
+  for (const name of members.keys()) roots.set(name, treeIn(await engine.own(name)));
+  return roots;
+}
+
+const inode = (path: string): string => {
+  const { dev, ino } = statSync(path);
+  return `${dev}:${ino}`;
+};
+
+/** A container is in its state, has its mounts, and sees in them what the host sees. */
+async function memberProblems(world: World, name: string, { mounts, running }: Member): Promise<string[]> {
+  const pid = await world.engine.pid(name);
+  if (pid === undefined) return [`${name} is gone`];
+  const found: string[] = [];
+  if (pid > 0 !== running) found.push(`${name} ${running ? 'does not run any more' : 'runs'}`);
+  const told = await world.engine.mounts(name);
+  const words = (all: readonly { at: string; host: string; readOnly?: boolean }[]) =>
+    all
+      .map(({ at, host, readOnly }) => `${at} ${host}${readOnly ? ' read-only' : ''}`)
+      .sort()
+      .join(', ');
+  if (words(told) !== words(mounts)) found.push(`${name} has mounted ${words(told)} instead of ${words(mounts)}`);
+  if (pid === 0) return found;
+  for (const { at, path } of await realMounts(world, mounts)) {
+    const seen = `/proc/${pid}/root/${at}`;
+    if (!isThere(path) || inode(seen) !== inode(path)) found.push(`${name} sees at ${at} something else than ${path}`);
+  }
+  return found;
+}
+
+/** What holds after every step. */
+export async function invariants(world: World): Promise<string[]> {
+  const { engine, members, kept, a } = world;
+  const found: string[] = [];
+  for (const [name, member] of members) found.push(...(await memberProblems(world, name, member)));
+  const hidden = (await engine.names()).filter((name) => !members.has(name));
+  const aside = world.graph.kind === 'docker' ? kept.filter(({ member }) => member !== undefined).length : 0;
+  if (hidden.length !== aside) found.push(`${aside} containers are kept for an undo, and there are ${hidden.join(', ') || 'none'}`);
+  const journals = await journalsOf(a);
+  if (journals.length !== kept.length) found.push(`${kept.length} undos are kept, by ${journals.length} journals`);
+  const own = (await lookAround(world)).own.filter((path) => !path.endsWith('/.container-backup-share'));
+  if (kept.length === 0 && own.length > 0) found.push(`left behind: ${own.join(', ')}`);
+  if (!isThere(`${world.graph.media}/.container-backup-share`)) found.push('the share has lost its marker');
+  return found;
+}

@@ -1,0 +1,287 @@
+/** A random walk through a household: changes, backups, losses, restores and undos; each step is checked. */
+import { mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { mountPoints } from '../../../plugins/shared/mounts.js';
+import { within } from '../../../plugins/shared/paths.js';
+import type { Appliance } from '../../support/appliance.js';
+import { backUp, makeJob } from '../fidelity/bench.js';
+import { type Engine, makeFolders } from './engines.js';
+import { type ContainerWish, Dice, type Graph, graphOf, type Kind } from './graph.js';
+import { type Entry, entryOf, type Files, isOwn, isThere, treeIn } from './look.js';
+import { heldOf, rootHeld, storedSources } from './model.js';
+import { dropUndo, restoreAs, undo } from './restore.js';
+import { invariants, lookAround, realMounts, usersOf, type World } from './state.js';
+
+type Step = (world: World) => Promise<string[] | undefined>;
+
+/** Other content in a few of the household's folders, excluded ones and containers' roots too. */
+const change: Step = async ({ graph, dice, engine, members, said }) => {
+  const volumes = [...(await engine.volumes()).values()];
+  const folders = [...graph.folders, ...graph.mounts.map(({ at }) => at), ...volumes].filter(isThere);
+  const stamp = said.length;
+  for (const folder of dice.some(folders, 4)) {
+    writeFileSync(`${folder}/${dice.pick(['one', 'two.tmp', `new-${stamp}`])}`, `${folder} at ${stamp}`);
+    if (dice.chance(30)) mkdirSync(`${folder}/cache`, { recursive: true });
+    if (dice.chance(30)) writeFileSync(`${folder}/${dice.pick(['x.tmp', 'y'])}`, `${folder} at ${stamp}`);
+  }
+  const [name] = dice.some([...members.keys()], 1);
+  if (name !== undefined) {
+    const pid = (await engine.pid(name)) ?? 0;
+    const own = pid > 0 ? `/proc/${pid}/root/own` : await engine.own(name);
+    mkdirSync(`${own}/cache`, { recursive: true });
+    for (const file of ['one', 'cache/one']) writeFileSync(`${own}/${file}`, `${name} at ${stamp}`);
+  }
+  return [];
+};
+
+const allThere = async (world: World, wish: ContainerWish): Promise<boolean> =>
+  (await realMounts(world, wish.mounts)).every(({ path }) => isThere(path));
+
+/** The folders of the household above a path. */
+function parentsIn({ graph }: World, path: string): Files {
+  const parents = new Map<string, Entry>();
+  for (let above = dirname(path); within(above, graph.top) || within(above, graph.media); above = dirname(above))
+    parents.set(above, entryOf(above));
+  return parents;
+}
+
+const takeRun: Step = async (world) => {
+  const { a, graph, dice, members, runs, jobs, engine } = world;
+  const able: ContainerWish[] = [];
+  for (const { wish } of members.values()) if (jobs.has(wish.name) && (await allThere(world, wish))) able.push(wish);
+  if (able.length === 0) return undefined;
+  const wish = dice.pick(able);
+  const run = await backUp(a.service, jobs.get(wish.name) ?? 0);
+  const mounts = await realMounts(world, wish.mounts);
+  const stored = storedSources(graph.kind, wish, mounts, world.points);
+  const isRootHeld = rootHeld(wish);
+  runs.push({
+    wish,
+    portfolio: `${wish.name}/${run}`,
+    running: members.get(wish.name)?.running ?? false,
+    mounts,
+    sources: stored.map((source) => ({
+      parents: parentsIn(world, source.path),
+      source,
+      held: heldOf(treeIn(source.path), (path) => source.isHeld(path) || source.isPoint(path)),
+    })),
+    root: heldOf(treeIn(await engine.own(wish.name)), isRootHeld),
+    isRootHeld,
+  });
+  return [];
+};
+
+const loseFiles: Step = async ({ graph, dice }) => {
+  const folders = graph.folders.filter((one) => isThere(one) && statSync(one).isDirectory());
+  for (const folder of dice.some(folders, 3)) {
+    for (const name of readdirSync(folder)) {
+      if (!isOwn(name) && statSync(`${folder}/${name}`, { throwIfNoEntry: false })?.isFile() && name !== 'conf' && dice.chance(60))
+        rmSync(`${folder}/${name}`);
+    }
+  }
+  return [];
+};
+
+/** Of these folders and files, those that nobody who runs has, and that hold nothing mounted, here or elsewhere, and nothing of an undo. */
+async function losable(world: World, paths: readonly string[]): Promise<string[]> {
+  const { own } = await lookAround(world);
+  const shown = world.graph.mounts.flatMap(({ from }) => from ?? []);
+  const able: string[] = [];
+  for (const path of paths) {
+    const inUse = (await usersOf(world, path, '')).some(({ running }) => running);
+    const holds = [...world.points, ...shown, ...own].some((one) => within(one, path));
+    if (isThere(path) && !inUse && !holds) able.push(path);
+  }
+  return able;
+}
+
+const loseFolder: Step = async (world) => {
+  const able = await losable(world, [...world.graph.folders, ...world.graph.files]);
+  if (able.length === 0) return undefined;
+  const path = world.dice.pick(able);
+  world.said.push(`  lost: ${path}`);
+  rmSync(path, { recursive: true });
+  return [];
+};
+
+/** A container, and often what it had with it. */
+const loseContainer: Step = async (world) => {
+  const { dice, members, engine, said } = world;
+  if (members.size === 0) return undefined;
+  const name = dice.pick([...members.keys()]);
+  const mounts = await realMounts(world, members.get(name)?.mounts ?? []);
+  await engine.remove(name);
+  members.delete(name);
+  said.push(`  lost: ${name}`);
+  const { gone, kept, graph } = world;
+  if (graph.kind === 'lxc') for (const { container, member, restore } of kept) if (container === name && member) gone.add(restore); // it lay in its folder
+  if (dice.chance(50)) return [];
+  for (const [volume, path] of await engine.volumes()) {
+    const holds = readdirSync(dirname(path)).some(isOwn);
+    if (!holds) await engine.removeVolume(volume).catch(() => undefined); // those in use refuse
+  }
+  for (const path of await losable(
+    world,
+    mounts.filter(({ isVolume }) => !isVolume).map((mount) => mount.path),
+  )) {
+    if (!isThere(path)) continue; // with another one
+    said.push(`  lost: ${path}`);
+    rmSync(path, { recursive: true });
+  }
+  return [];
+};
+
+const toggle: Step = async (world) => {
+  const { dice, members, engine, said } = world;
+  const able: string[] = [];
+  for (const [name, { running, mounts, wish }] of members) if (running || (await allThere(world, { ...wish, mounts }))) able.push(name);
+  if (able.length === 0) return undefined;
+  const name = dice.pick(able);
+  const member = members.get(name);
+  if (member === undefined) return undefined;
+  said.push(`  ${member.running ? 'stopped' : 'started'}: ${name}`);
+  await (member.running ? engine.stop(name) : engine.start(name));
+  members.set(name, { ...member, running: !member.running });
+  return [];
+};
+
+/** Whether a running container would miss a folder that the restore leaves as it is: it could not even be started again. */
+async function canStart(world: World, name: string): Promise<boolean> {
+  const member = world.members.get(name);
+  return !member?.running || allThere(world, { ...member.wish, mounts: member.mounts });
+}
+
+const restoreOwn: Step = async (world) => {
+  const { dice, runs } = world;
+  if (runs.length === 0) return undefined;
+  const run = dice.pick(runs);
+  if (!(await canStart(world, run.wish.name))) return undefined;
+  return restoreAs(world, run, run.wish.name);
+};
+
+const clone: Step = async (world) => {
+  const { dice, runs } = world;
+  if (runs.length === 0) return undefined;
+  const run = dice.pick(runs);
+  const name = `${run.wish.name}-clone`;
+  if (!(await canStart(world, name))) return undefined;
+  return restoreAs(world, run, name);
+};
+
+const undoOne: Step = async (world) => (world.kept.length === 0 ? undefined : undo(world, world.dice.pick(world.kept)));
+const dropOne: Step = async (world) => (world.kept.length === 0 ? undefined : dropUndo(world, world.dice.pick(world.kept)));
+
+const steps: readonly (readonly [name: string, weight: number, step: Step])[] = [
+  ['change', 12, change],
+  ['back up', 12, takeRun],
+  ['lose files', 8, loseFiles],
+  ['lose a folder', 8, loseFolder],
+  ['lose a container', 9, loseContainer],
+  ['stop or start', 7, toggle],
+  ['restore', 26, restoreOwn],
+  ['clone', 6, clone],
+  ['undo', 14, undoOne],
+  ['drop', 3, dropOne],
+];
+
+/** One step of the table by weight. */
+function chosen(dice: Dice): (typeof steps)[number] {
+  let at = dice.roll(steps.reduce((sum, [, weight]) => sum + weight, 0));
+  for (const step of steps) {
+    at -= step[1];
+    if (at < 0) return step;
+  }
+  throw new Error('the weights do not add up');
+}
+
+/** A job's excludes name only what is a source of its container. */
+function withKnownExcludes(wish: ContainerWish, names: ReadonlySet<string>): ContainerWish {
+  const known = (one: string) => one.split(':').some((word, n) => n < 2 && names.has(word));
+  return { ...wish, exclude: wish.exclude.filter(known) };
+}
+
+async function moveIn(world: World): Promise<void> {
+  const { a, graph, engine, members, jobs } = world;
+  for (const wish of graph.containers) {
+    await engine.make(wish);
+    const mounts = await realMounts(world, wish.mounts);
+    const sources = storedSources(graph.kind, { ...wish, exclude: [] }, mounts, []);
+    const known = withKnownExcludes(wish, new Set(['rootfs', ...sources.map(({ name }) => name)]));
+    members.set(wish.name, { wish: known, mounts: wish.mounts, running: wish.running });
+    jobs.set(wish.name, await makeJob(a.service, { name: wish.name, container: wish.name, type: graph.kind, exclude: known.exclude }));
+  }
+}
+
+async function moveOut({ a, engine, members, kept, jobs }: World): Promise<void> {
+  for (const { restore } of kept) await a.service.ask('DELETE', `/restore/${restore}/undo`);
+  for (const name of members.keys()) await engine.remove(name);
+  for (const name of await engine.names()) await engine.remove(name);
+  for (const volume of (await engine.volumes()).keys()) await engine.removeVolume(volume);
+  for (const job of jobs.values()) await a.service.ask('DELETE', `/backup/${job}`);
+}
+
+export interface Bed {
+  readonly a: Appliance;
+  readonly engine: Engine;
+  readonly kind: Kind;
+  readonly media: string;
+}
+
+const describe = ({ name, running, mounts, exclude }: ContainerWish): string =>
+  `${name} ${running ? 'runs' : 'stands'}: ${mounts.map(({ at, host }) => `${at}=${host}`).join(' ')} without ${exclude.join(' ') || 'excludes'}`;
+
+export interface Walked {
+  /** The steps, for a person. */
+  readonly said: readonly string[];
+  /** Of the last step; none when all is well. */
+  readonly problems: readonly string[];
+}
+
+/** Walks through the household of a seed, as far as all is well. */
+export async function walk({ a, engine, kind, media }: Bed, seed: number, length: number): Promise<Walked> {
+  const prefix = `${kind[0]}${seed}`;
+  const graph: Graph = graphOf(seed, { kind, top: `${a.folder}/${prefix}`, media, prefix, lxcPath: a.lxcPath });
+  await using _folders = await makeFolders(graph);
+  const said = graph.containers.map(describe);
+  const world: World = {
+    a,
+    engine,
+    graph,
+    dice: new Dice(seed ^ 0x5eed),
+    points: await mountPoints(),
+    jobs: new Map(),
+    restores: new Map(),
+    gone: new Set(),
+    members: new Map(),
+    runs: [],
+    kept: [],
+    said,
+  };
+  try {
+    await moveIn(world);
+    for (const [name, step] of [
+      ['change', change],
+      ['back up', takeRun],
+      ['back up', takeRun],
+      ['change', change],
+    ] as const)
+      await taken(world, name, step);
+    for (let n = 0; n < length; n += 1) {
+      const [name, , step] = chosen(world.dice);
+      const problems = await taken(world, name, step);
+      if (problems.length > 0) return { said, problems };
+    }
+    return { said, problems: [] };
+  } catch (error) {
+    return { said, problems: [String(error instanceof Error ? error.stack : error)] };
+  } finally {
+    await moveOut(world);
+  }
+}
+
+async function taken(world: World, name: string, step: Step): Promise<string[]> {
+  world.said.push(name);
+  const problems = await step(world);
+  if (problems === undefined) world.said.pop();
+  return problems === undefined ? [] : [...problems, ...(await invariants(world))];
+}

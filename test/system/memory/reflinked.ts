@@ -1,0 +1,47 @@
+/** Files of many GB that take little room: an xfs file system in a file, where each copy shares the blocks of the first.
+ *  Whoever reads them reads real blocks, no holes. */
+import { constants } from 'node:fs';
+import { copyFile, mkdir, open, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Test } from 'tap';
+import { childOutput } from '../../../plugins/shared/child.js';
+
+const fileMiB = 256;
+/** The smallest that mkfs.xfs takes is 300 MB. */
+const imageMiB = 1024;
+
+/** Compresses well, so that the target gets little, yet differs everywhere. */
+async function makeFirst(path: string): Promise<void> {
+  const file = await open(path, 'w');
+  try {
+    for (let n = 0; n < fileMiB; n++) await file.write(Buffer.from(`line ${n} of a file that is not empty\n`.repeat(40_000)), 0, 1 << 20);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+/** A mounted folder with files of so many MiB in all; it goes with the test, before what was made earlier. */
+export async function reflinkedFolder(t: Pick<Test, 'teardown'>, place: string, mebibytes: number): Promise<string> {
+  const image = join(place, 'xfs-image');
+  const folder = join(place, 'xfs');
+  await mkdir(folder, { recursive: true });
+  await childOutput('truncate', ['-s', `${imageMiB}M`, image]);
+  await childOutput('mkfs.xfs', ['-q', '-m', 'reflink=1', image]);
+  await childOutput('mount', ['-o', 'loop', image, folder]);
+  t.teardown(async () => {
+    await childOutput('umount', ['-l', folder]);
+    await rm(image);
+  });
+  const data = join(folder, 'data');
+  await mkdir(data);
+  await makeFirst(join(data, '0'));
+  for (let n = 1; n * fileMiB < mebibytes; n++) await copyFile(join(data, '0'), join(data, `${n}`), constants.COPYFILE_FICLONE_FORCE);
+  return data;
+}
+
+/** Whether a file's blocks are all there. */
+export async function isWhole(path: string): Promise<boolean> {
+  const { size, blocks } = await stat(path);
+  return size > 0 && blocks * 512 >= size;
+}

@@ -1,0 +1,57 @@
+/** The service with all its children stays within 256 MiB on each remote target, too. `make campaign-large` moves 20 GB each way. */
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { part } from '../../support/api-client.js';
+import { makeAppliance } from '../../support/appliance.js';
+import { pointsOf } from '../../support/depth.js';
+import { remoteKinds, startRemote } from '../../support/servers/remotes.js';
+import { backUp, installGenerated, measured, newJob, restoreGenerated } from './bench.js';
+
+const { remoteMebibytes: mebibytes } = pointsOf('large');
+
+/** The most files that were staged at a time, looked at all the while. */
+function stagingWatch(stateFolder: string): { most(): number } {
+  let most = 0;
+  const folder = join(stateFolder, 'plugin-state/rsync');
+  const timer = setInterval(() => {
+    try {
+      const files = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+      most = Math.max(most, files.length);
+    } catch {
+      // a folder that went while it was looked at: the next look counts
+    }
+  }, 20);
+  return {
+    most() {
+      clearInterval(timer);
+      return most;
+    },
+  };
+}
+
+for (const kind of remoteKinds) {
+  t.test(`${kind}: ${mebibytes} MiB that are stored as they are, and back`, async (t) => {
+    const bed = await startRemote(t, kind);
+    const a = await makeAppliance(t);
+    await installGenerated(a);
+    const profile = Number(
+      part(await a.service.call('POST', '/target', { ...bed.body, ...(kind === 'rsync' && largePieces(bed.body)) }), 'id'),
+    );
+    const place = { target: 'remote', profile, path: bed.path } as const;
+    const name = `generated-${mebibytes}`;
+    const id = await newJob(a, 'generated', name, [], { place });
+    const staging = stagingWatch(a.stateFolder);
+    const { bytes } = await measured(t, a, `${kind}, backup`, () => backUp(a, id));
+    t.ok(Number(bytes) >= mebibytes * 2 ** 20, `${bytes} bytes were stored`);
+    await measured(t, a, `${kind}, restore`, () => restoreGenerated(a, name, place));
+    const most = staging.most();
+    t.ok(most <= 3, `${most} files of the plugin's at a time: two pieces and the file of its bridge at most`);
+    if (kind === 'rsync') t.ok(most >= 1, 'they were seen');
+  });
+}
+
+/** The bed's own are small, to be many. */
+function largePieces(body: Readonly<Record<string, unknown>>): object {
+  return { options: { privateKey: part(body.options, 'privateKey') } };
+}

@@ -1,0 +1,132 @@
+/** What comes back is one moment of the container's life, however busy it was: the one in which the run held it still. */
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import t, { type Test } from 'tap';
+import { type Appliance, makeAppliance } from '../../support/appliance.js';
+import { pointsOf } from '../../support/depth.js';
+import { ownFileSystem } from '../bed/own-file-system.js';
+import { levelsOfData, lookAt, newJob, take } from '../bed/runs.js';
+import { acknowledged, audit, databaseWriter, fillBank } from './database-writer.js';
+import { firstCopy, mappedFile, seenFrozen, twoPasses, writeMapped } from './mmap-passes.js';
+import { blankMapped, latest, mmapWriter, momentOf, tornBy } from './mmap-writer.js';
+import { makePythonContainer, type PythonContainer, until } from './python-container.js';
+
+const { rounds } = pointsOf('consistency');
+
+interface Subject {
+  readonly appliance: Appliance;
+  readonly container: PythonContainer;
+}
+
+/** A container whose database has been written for a while. */
+async function bank(t: Test): Promise<Subject> {
+  const appliance = await makeAppliance(t);
+  const container = await makePythonContainer(appliance, 'bank', databaseWriter, fillBank);
+  await sleep(2500); // what was made within the second before a pass is read again by the next one
+  await until('the first transfers', async () => (await acknowledged(container.data)) > 100);
+  return { appliance, container };
+}
+
+/** A container whose one process stores into a mapped file as fast as it can. */
+async function mapped(t: Test, blank: Buffer): Promise<Subject> {
+  const appliance = await makeAppliance(t, { flags: ['--new-base-ratio', '5'] }); // the file is most of the base
+  const container = await makePythonContainer(appliance, 'mapped', mmapWriter, async (data) => {
+    await ownFileSystem(t, join(appliance.folder, 'volume'), data, 256 << 20);
+    await writeMapped(data, blank);
+  });
+  await sleep(3500); // by then the latest stamp is too old for a pass to take it for a change
+  return { appliance, container };
+}
+
+t.test(`a database that is written all the time comes back whole and up to date, ${rounds} of ${rounds} times`, async (t) => {
+  const { appliance, container } = await bank(t);
+  const began = { time: performance.now(), number: await acknowledged(container.data) };
+  const pauses: number[] = [];
+  const round = async (job: number, levels: readonly number[]): Promise<number> => {
+    const before = await acknowledged(container.data);
+    const run = await take(appliance, job);
+    const { committed, problems } = await lookAt(appliance, run, audit);
+    pauses.push(run.pauseMs);
+    t.same(levelsOfData(run), levels, `${run.record} ${run.run} is of levels ${levels.join(', ')}`);
+    t.same(problems, [], 'integrity_check, the books and the acknowledgement agree');
+    t.ok(committed >= before, `${before} were acknowledged before the run, ${committed} came back`);
+    return problems.length === 0 && committed >= before ? 1 : 0;
+  };
+  const whole = { bases: 0, chain: 0 };
+  const bases = async () => {
+    for (let n = 0; n < rounds; n++)
+      whole.bases += await round(await newJob(appliance, 'bank', `base-${n}`, ['compress', 'pause']), [0, 1]);
+  };
+  const chain = async () => {
+    const job = await newJob(appliance, 'bank', 'chain', ['compress', 'pause']);
+    for (let n = 0; n < rounds; n++) whole.chain += await round(job, n === 0 ? [0, 1] : [0, 1, 2]);
+  };
+  await Promise.all([bases(), chain()]); // one restores while the other has its turn with the container
+  const perSecond = ((await acknowledged(container.data)) - began.number) / ((performance.now() - began.time) / 1000);
+  const [shortest, median, longest] = [0, rounds, 2 * rounds - 1].map((n) => pauses.toSorted((a, b) => a - b)[n]);
+  t.comment(`${whole.bases} of ${rounds} new bases and ${whole.chain} of ${rounds} runs on one base came back whole`);
+  t.comment(`${perSecond.toFixed(0)} transactions/s; pauses: shortest ${shortest}, median ${median}, longest ${longest} ms`);
+});
+
+t.test('the audit sees what runs without a pause make of that database', async (t) => {
+  const { appliance } = await bank(t);
+  const job = await newJob(appliance, 'bank', 'live', ['compress']);
+  const torn: string[] = [];
+  for (let n = 0; n < 5; n++) {
+    const { problems } = await lookAt(appliance, await take(appliance, job), audit);
+    if (problems.length > 0) torn.push(problems.join('; '));
+  }
+  t.comment(`${torn.length} of 5 are no moment of the database; the first: ${torn[0]}`);
+  t.ok(torn.length > 0, 'a check that nothing fails would prove nothing');
+});
+
+t.test('a file that only a mapping changes comes back byte for byte as it stood in the pause', async (t) => {
+  const blank = blankMapped();
+  const { appliance, container } = await mapped(t, blank);
+  const job = await newJob(appliance, 'mapped', 'mapped', ['compress', 'pause']);
+  let [unstamped, torn] = [0, 0];
+  for (let n = 0, missed = 0; n < 3 + missed; n++) {
+    const going = take(appliance, job);
+    const stood = await seenFrozen(container, going);
+    const run = await going;
+    if (stood === undefined && missed++ === 0) {
+      t.comment(`once more: a pause of ${run.pauseMs} ms ended before all of the file had been read in it`);
+      continue;
+    }
+    const restored = await lookAt(appliance, run, mappedFile);
+    t.same(levelsOfData(run), n === 0 ? [0, 1] : [0, 1, 2], `${run.run}: a pause of ${run.pauseMs} ms`);
+    t.equal(tornBy(blank, restored), undefined, `one moment: after store ${latest(restored)}`);
+    t.ok(stood?.content.equals(restored), 'the moment of the pause, as the file was then');
+    const first = await firstCopy(appliance, run);
+    if (tornBy(blank, first.content) !== undefined) torn++; // a writer that waits for the disk all the while leaves a moment
+    if (first.mtime === stood?.mtime) unstamped++;
+  }
+  t.ok(torn > 0, `${torn} of 3 live passes are no moment: a check that nothing fails would prove nothing`);
+  t.comment(`in ${unstamped} of 3 runs no stamp told the passes apart`); // the next test makes sure of one
+});
+
+t.test('it is the sync before the first pass that makes such stores seen', async (t) => {
+  const blank = blankMapped();
+  const { appliance, container } = await mapped(t, blank);
+  const synced = await twoPasses(appliance, container, true);
+  t.ok(synced.restored.equals(synced.stood), 'with it, the second pass brings the file as it stood');
+  let without = await twoPasses(appliance, container, false);
+  for (let tried = 1; without.stamped && tried < 8; tried++) {
+    t.comment('once more: the kernel wrote pages back meanwhile, and so stamped the file by itself');
+    await sleep(3500);
+    without = await twoPasses(appliance, container, false);
+  }
+  t.notOk(without.restored.equals(without.stood), 'without it, the second pass misses them');
+  t.not(tornBy(blank, without.restored), undefined, `and the check sees it: ${tornBy(blank, without.restored)}`);
+});
+
+t.test('one stale page is not taken for a moment', async (t) => {
+  const blank = blankMapped();
+  const content = momentOf(blank, 40_000n, false);
+  t.equal(tornBy(blank, content), undefined, 'after a store');
+  t.equal(tornBy(blank, momentOf(blank, 40_000n, true)), undefined, 'between the two words of a store');
+  momentOf(blank, 30_000n, false).copy(content, 8192, 8192, 12_288);
+  t.match(tornBy(blank, content), /^1 of \d+ pages/, 'one page of an earlier moment');
+  t.equal(tornBy(blank, blank), undefined, 'before the first store');
+  t.match(tornBy(blank, blank.subarray(4096)), /bytes instead of/, 'a page less');
+});

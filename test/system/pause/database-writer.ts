@@ -1,0 +1,89 @@
+/** A bank in SQLite whose books show any moment that is not one: money moves between random accounts, each transfer is
+ *  a transaction, and its number is acknowledged in another file right after the commit. */
+import { randomFillSync } from 'node:crypto';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { isBody } from '../../support/api-client.js';
+import { hostPython } from './python-container.js';
+
+const accounts = 20_000;
+const opening = 1_000_000;
+
+/** So much beside the database that never changes that a level which holds all of the database still is a small one. */
+export async function fillBank(data: string): Promise<void> {
+  await writeFile(join(data, 'still'), randomFillSync(Buffer.alloc(24e6)));
+}
+
+/** WAL mode, every commit on the disk before it is acknowledged, as many of them as the machine gives. The index on the
+ *  balance moves with each of them; checkpoints come often, so that the main file changes under a reader too. */
+export const databaseWriter = `
+import os, random, sqlite3
+db = sqlite3.connect('/data/bank.db', isolation_level=None)
+db.execute('PRAGMA journal_mode = WAL')
+db.execute('PRAGMA synchronous = FULL')
+db.execute('PRAGMA wal_autocheckpoint = 100')
+db.execute('BEGIN')
+db.execute('CREATE TABLE account (id INTEGER PRIMARY KEY, balance INTEGER, note BLOB)')
+db.execute('CREATE INDEX by_balance ON account (balance)')
+db.execute('CREATE TABLE transfer (id INTEGER PRIMARY KEY, payer INTEGER, payee INTEGER, amount INTEGER)')
+for n in range(1, ${accounts} + 1):
+    db.execute('INSERT INTO account VALUES (?, ${opening}, ?)', (n, os.urandom(100)))
+db.execute('COMMIT')
+acknowledged = os.open('/data/acknowledged', os.O_CREAT | os.O_WRONLY)
+number = 0
+while True:
+    number += 1
+    payer, payee = random.sample(range(1, ${accounts} + 1), 2)
+    amount = random.randint(1, 1000)
+    db.execute('BEGIN IMMEDIATE')
+    db.execute('UPDATE account SET balance = balance - ? WHERE id = ?', (amount, payer))
+    db.execute('UPDATE account SET balance = balance + ? WHERE id = ?', (amount, payee))
+    db.execute('INSERT INTO transfer VALUES (?, ?, ?, ?)', (number, payer, payee, amount))
+    db.execute('COMMIT')
+    os.pwrite(acknowledged, b'%020d' % number, 0)
+`;
+
+/** Opening the database replays its WAL, as the first program after a power cut does. */
+const auditor = `
+import json, sqlite3, sys
+problems, committed = [], -1
+try:
+    db = sqlite3.connect(sys.argv[1])
+    problems += [line for (line,) in db.execute('PRAGMA integrity_check') if line != 'ok'][:3]
+    count, committed = db.execute('SELECT count(*), ifnull(max(id), 0) FROM transfer').fetchone()
+    if count != committed: problems.append('%d transfers, the last is %d' % (count, committed))
+    wrong = db.execute('''
+        SELECT count(*) FROM account LEFT JOIN (
+            SELECT id, sum(moved) AS moved FROM (
+                SELECT payer AS id, -amount AS moved FROM transfer UNION ALL SELECT payee, amount FROM transfer
+            ) GROUP BY id
+        ) USING (id) WHERE balance <> ${opening} + ifnull(moved, 0)''').fetchone()[0]
+    if wrong: problems.append('%d accounts are not what their transfers make' % wrong)
+    total = db.execute('SELECT sum(balance) FROM account').fetchone()[0]
+    if total != ${accounts * opening}: problems.append('the accounts hold %s' % total)
+except sqlite3.DatabaseError as error:
+    problems.append(str(error))
+print(json.dumps({'committed': committed, 'problems': problems}))
+`;
+
+export interface Audit {
+  /** Number of the last transaction. */
+  readonly committed: number;
+  readonly problems: readonly string[];
+}
+
+/** Number of the last transaction that the writer knows to be on the disk; 0 before the first. */
+export async function acknowledged(data: string): Promise<number> {
+  return Number(await readFile(join(data, 'acknowledged'), 'utf8').catch(() => '0'));
+}
+
+/** Looks for anything that no single moment of the writer's life could have left in the folder. */
+export async function audit(data: string): Promise<Audit> {
+  const said = await hostPython(auditor, join(data, 'bank.db'));
+  if (!isBody(said) || typeof said.committed !== 'number' || !Array.isArray(said.problems)) throw new Error('the auditor said nothing');
+  const problems = said.problems.map(String);
+  const known = await acknowledged(data);
+  // the writer may have been stopped between a commit and its acknowledgement, and nowhere else
+  if (![0, 1].includes(said.committed - known)) problems.push(`${said.committed} is the last transaction, ${known} the last acknowledged`);
+  return { committed: said.committed, problems };
+}
