@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createApi } from './api/index.js';
 import { type Engines, openEngines } from './appliance/engines.js';
-import { listen, type Tls } from './appliance/listen.js';
+import { listen, type Service, type Tls } from './appliance/listen.js';
 import { startRescue } from './appliance/rescue.js';
 import { sshSwitch } from './appliance/ssh-access.js';
 import { tlsContext } from './appliance/tls.js';
@@ -25,15 +25,6 @@ import { openUpdates, type UpdateDesk } from './update/index.js';
 
 /** An engine that was away at start is looked after once it is back. */
 const sweepEvery = 60_000;
-
-export interface Service {
-  /** http://HOST:PORT, https:// with a certificate */
-  readonly address: string;
-  /** The one-time code of the first admin; undefined once there is one. */
-  setupCode(): Promise<string | undefined>;
-  /** Ends running jobs cleanly, then everything else. */
-  close(): Promise<void>;
-}
 
 // From dist/core/index.js: the built-in plugins beside it, and the package that plugins import the contract from.
 const pluginsFolder = fileURLToPath(new URL('../plugins/', import.meta.url));

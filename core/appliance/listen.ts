@@ -9,6 +9,16 @@ const uploadMs = 6 * 3_600_000;
 
 type Server = HttpServer | HttpsServer;
 
+/** The service as whoever starts it has it. */
+export interface Service {
+  /** http://HOST:PORT, https:// with a certificate */
+  readonly address: string;
+  /** The one-time code of the first admin; undefined once there is one. */
+  setupCode(): Promise<string | undefined>;
+  /** Ends running jobs cleanly, then everything else. */
+  close(): Promise<void>;
+}
+
 export interface Tls {
   readonly files: TlsFiles;
   readonly context: TlsContext;

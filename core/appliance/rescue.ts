@@ -3,9 +3,8 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createRescueApi } from '../api/rescue.js';
 import type { PluginLog } from '../contract/index.js';
-import type { Service } from '../index.js';
 import type { StateDamaged } from '../store/index.js';
-import { listen, type Tls } from './listen.js';
+import { listen, type Service, type Tls } from './listen.js';
 
 const lookEvery = 1_000;
 

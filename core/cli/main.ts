@@ -4,8 +4,9 @@
  *  young generation is collected often, so that buffers do not wait in it: some 20 MiB less at the peak. Runs ask for
  *  a collection themselves (core/jobs/run/collect-buffers.ts). */
 import { parseArgs } from 'node:util';
+import type { Service } from '../appliance/listen.js';
 import { configKeys, configOf, flagName, UsageError } from '../config.js';
-import { type Service, startService } from '../index.js';
+import { startService } from '../index.js';
 import { stateCommand, stateHelp } from './state.js';
 
 /** SIGTERM is promised to end within 10 s; a run that does not stop is cut off before that, and cleaned up at the next start. */

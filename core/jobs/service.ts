@@ -1,12 +1,10 @@
 /** Jobs as the API sees them: puts calendar, queue, workers, leases and clock together. */
 import { fileURLToPath } from 'node:url';
-import type { PluginLog } from '../contract/plugin.js';
-import type { Runtime } from '../contract/runtime.js';
-import type { RemoteTarget } from '../targets/remote.js';
 import { confirmed } from './confirm.js';
+import type { JobServiceDeps } from './deps.js';
 import { Errands } from './errands.js';
-import type { BackupSpec, FoundTarget, JobRecords, JobService, LeaseRecords, RestoreSpec, WorkerEnvironment } from './job.js';
-import { type PurgeDeps, Purges } from './purge.js';
+import type { BackupSpec, JobService, RestoreSpec } from './job.js';
+import { Purges } from './purge.js';
 import { BandwidthShares } from './schedule/bandwidth-shares.js';
 import { nextRun } from './schedule/calendar.js';
 import { openClock } from './schedule/clock.js';
@@ -23,32 +21,6 @@ import { createLauncher } from './worker/launcher.js';
 import { createLeases, type Leases } from './worker/leases.js';
 import { RemoteOrders } from './worker/task.js';
 
-/** What the main thread knows of remote targets. */
-export interface TargetDesk {
-  /** undefined when it is gone. */
-  get(target: number): Promise<RemoteTarget | undefined>;
-  /** For a worker of this appliance to open. */
-  seal(text: string, purpose: string): string;
-  found(target: number, found: FoundTarget): Promise<void>;
-}
-export interface JobServiceDeps {
-  readonly backups: JobRecords<BackupSpec>;
-  readonly restores: JobRecords<RestoreSpec>;
-  readonly leases: LeaseRecords;
-  readonly environment: WorkerEnvironment;
-  readonly targets: TargetDesk;
-  /** `backup_concurrent`, read anew each time. */
-  concurrent(): Promise<number>;
-  /** The engine, for what workers left to do: resuming and undoing. @throws PluginError not_found */
-  runtime(id: string): Pick<Runtime, 'resume' | 'undo' | 'dropUndo'>;
-  readonly purge: PurgeDeps['purge'];
-  clock(): number;
-  /** Keeps the latest wall time seen. */
-  readonly clockFile: string;
-  readonly log: PluginLog;
-  /** Absolute path of the compiled worker; for tests. */
-  readonly workerFile?: string;
-}
 export interface Quiet {
   /** No job starts until the returned function is called. */
   hold(): () => void;

@@ -1,10 +1,11 @@
 /** Brings back what a restore replaced, or drops it, in the queue as a run of the container: neither is backed up or restored
  *  what the other moves. */
+
+import type { JobServiceDeps } from './deps.js';
 import type { Errands } from './errands.js';
 import { JobError, type RestoreRecord, type RestoreSpec, type Undo } from './job.js';
 import type { JobsOfKind } from './schedule/job-runner.js';
 import { locksOf, restoreSubject } from './schedule/locks.js';
-import type { JobServiceDeps } from './service.js';
 
 export interface UndoDeps extends Pick<JobServiceDeps, 'runtime'> {
   readonly restores: JobsOfKind<RestoreSpec>;

@@ -16,9 +16,8 @@ import {
   type Verifications,
 } from '../archive/index.js';
 import { anySignal, PluginError, type PluginLog, type RestorePlan, type Runtime, type Target } from '../contract/index.js';
+import type { TargetDesk } from '../jobs/deps.js';
 import type { BackupSpec, Claimant, Place, RestoreSpec, WorkerEnvironment } from '../jobs/job.js';
-import { placeWarnings, restoredRun, restorePlan } from '../jobs/run/restore.js';
-import type { TargetDesk } from '../jobs/service.js';
 import type { Plugins } from '../plugins/loaded.js';
 import type { Governed } from '../policy/index.js';
 import { Slots } from '../primitives/semaphore.js';
@@ -27,6 +26,7 @@ import { failedWords } from './find-run.js';
 import { openPlace, type PlaceOpening } from './open.js';
 import { lockRecord } from './record-lock.js';
 import { requireOwnRecord } from './record-owner.js';
+import { placeWarnings, restoredRun, restorePlan } from './restore-plan.js';
 import { neededArchives, refuseNestedPlaces } from './restored-part.js';
 
 export interface RecordReader {

@@ -9,6 +9,8 @@ const jobTypes = 'core/jobs/job.ts'; // what the rooms say to each other about j
 
 interface Room {
   readonly of: RegExp;
+  /** Why it may not import more. */
+  readonly why: string;
   /** Files of the project that it may import, beside its own. */
   readonly may: readonly RegExp[];
   /** And these for their types only: they are injected. */
@@ -16,30 +18,72 @@ interface Room {
 }
 
 const contract = /^core\/contract\//;
+const primitives = /^core\/(primitives\/|durable\.ts$)/;
 const job = /^core\/jobs\/job\.ts$/;
 const schemas = /^core\/schemas\.ts$/;
+const archive = /^core\/archive\/index\.ts$/;
+const policy = /^core\/policy\/index\.ts$/;
+const plugins = /^core\/plugins\//;
+const targets = /^core\/targets\//;
+const base = [contract, primitives, schemas];
 const rooms: readonly Room[] = [
-  { of: /^core\/contract\//, may: [] },
-  // A manifest is input: its schema parses it. Slots is a semaphore and knows no policy.
-  { of: /^core\/archive\//, may: [contract, schemas, /^core\/policy\/slots\.ts$/] },
-  { of: /^core\/store\//, may: [contract, job, schemas, /^core\/(secrets|durable)\.ts$/, /^core\/policy\/slots\.ts$/] },
-  { of: /^core\/plugins\//, may: [contract, schemas] },
-  { of: /^core\/policy\//, may: [contract] },
+  { of: /^core\/contract\//, why: 'a plugin author reads it alone', may: [] },
+  { of: /^core\/primitives\//, why: 'every other room builds on it', may: [contract] },
+  { of: /^core\/archive\//, why: 'the format knows no jobs and no targets beyond the contract', may: base },
+  { of: /^core\/policy\//, why: 'a policy wraps any target', may: [contract, primitives] },
+  { of: plugins, why: 'plugins are loaded before anything uses them', may: [contract, schemas] },
   {
-    of: /^core\/jobs\//,
-    may: [contract, schemas, /^core\/archive\//, /^core\/plugins\//, /^core\/policy\//, /^core\/(log|durable|secrets|address)\.ts$/],
+    of: targets,
+    why: 'it opens targets and reads records for whoever asks: it knows what a job says, and nothing of how jobs run',
+    may: [...base, archive, policy, plugins, job, /^core\/secrets\.ts$/],
+    types: [/^core\/store\//, /^core\/jobs\/deps\.ts$/, /^core\/api\/deps\.ts$/],
   },
-  { of: /^core\/update\//, may: [contract, /^core\/durable\.ts$/] },
-  { of: /^core\/api\//, may: [contract, job, schemas, /^core\/address\.ts$/], types: [/^core\/store\//, /^core\/plugins\//] },
-  { of: /^plugins\/shared\//, may: [contract] },
-  { of: /^plugins\/(targets|runtimes)\/[^/]+\//, may: [contract, /^plugins\/shared\//] },
+  { of: /^core\/store\//, why: 'it keeps rows and runs nothing', may: [...base, job, /^core\/secrets\.ts$/] },
+  {
+    of: /^core\/jobs\/schedule\//,
+    why: 'it decides in the main thread what runs when; archive bytes pass through workers only',
+    may: [...base, /^core\/jobs\/[^/]+\.ts$/, /^core\/archive\/record\/layout\.ts$/],
+    types: [/^core\/jobs\/worker\//],
+  },
+  {
+    of: /^core\/jobs\/worker\//,
+    why: 'it starts threads and listens to them; what runs in them is in run/',
+    may: [...base, /^core\/jobs\/[^/]+\.ts$/, targets],
+    types: [/^core\/jobs\/schedule\//],
+  },
+  {
+    of: /^core\/jobs\/run\//,
+    why: 'it runs inside a thread and reaches the main thread by messages only',
+    may: [...base, archive, policy, plugins, targets, job, /^core\/(log|secrets)\.ts$/],
+  },
+  {
+    of: /^core\/jobs\/[^/]+\.ts$/,
+    why: 'it puts the schedule and the workers together',
+    may: [...base, /^core\/jobs\/([^/]+\.ts$|schedule\/|worker\/)/],
+    types: [targets, /^core\/log\.ts$/],
+  },
+  { of: /^core\/update\//, why: 'an update must work whatever else is broken', may: [contract, primitives] },
+  {
+    of: /^core\/api\//,
+    why: 'it answers requests by what it is given, and opens nothing itself',
+    may: [...base, job, /^core\/targets\/address\.ts$/],
+    types: [/^core\/store\//, plugins],
+  },
+  {
+    of: /^core\/appliance\//,
+    why: 'it is what the machine needs: the port, certificates, engines, sshd',
+    may: [...base, /^core\/(config|durable)\.ts$/, /^core\/api\/rescue\.ts$/],
+    types: [/^core\/store\//, plugins, /^core\/api\/deps\.ts$/],
+  },
+  { of: /^plugins\/shared\//, why: 'plugins of any kind build on it', may: [contract] },
+  { of: /^plugins\/(targets|runtimes)\/[^/]+\//, why: 'a plugin stands alone beside the contract', may: [contract, /^plugins\/shared\//] },
 ];
 
 const packages: Readonly<Record<string, RegExp>> = {
-  bree: /^core\/jobs\/scheduler\.ts$/,
-  'classic-level': /^core\/store\/db\.ts$/,
+  bree: /^core\/jobs\/worker\/bree\.ts$/,
+  'classic-level': /^core\/store\/copies\/db\.ts$/,
   ajv: /^core\/schemas\.ts$/,
-  ssh2: /^plugins\/(shared\/ssh[^/]*|targets\/sftp\/[^/]+)\.ts$/,
+  ssh2: /^plugins\/(shared\/ssh|targets\/sftp)\//,
   koa: /^core\/api\//,
   '@koa/router': /^core\/api\//,
 };
@@ -53,6 +97,12 @@ function allowed(room: Room, file: SourceFile, { to, typeOnly }: Import): boolea
   if (!byPath.has(to) && !to.startsWith('core/') && !to.startsWith('plugins/')) return true; // a package
   if (to.startsWith(own(room, file)) || room.may.some((rule) => rule.test(to))) return true;
   return typeOnly && (room.types ?? []).some((rule) => rule.test(to));
+}
+
+/** The rule in words that a person can act on. */
+function allowedNames({ may, types = [] }: Room): string {
+  const words = (rules: readonly RegExp[]) => rules.map(({ source }) => source.replace(/^\^|\\|\$$/g, '')).join(', ');
+  return `its own room${may.length > 0 ? `, ${words(may)}` : ''}${types.length > 0 ? `, and the types of ${words(types)}` : ''}`;
 }
 
 const packageName = (to: string): string => to.split('/', to.startsWith('@') ? 2 : 1).join('/');
@@ -69,8 +119,37 @@ t.test('a file imports only what its room may', async (t) => {
   for (const file of files) {
     const room = rooms.find(({ of }) => of.test(file.path));
     const wrong = room ? file.imports.filter((line) => !allowed(room, file, line)).map(({ to }) => to) : [];
-    t.same(wrong, [], file.path);
+    t.same(wrong, [], room ? `${file.path} may import only ${allowedNames(room)}: ${room.why}` : file.path);
   }
+});
+
+/** Files that import each other, by way of others or not: Tarjan's strongly connected components of more than one file. */
+function circles(): string[][] {
+  const order = new Map<string, { at: number; low: number }>();
+  const stack: string[] = [];
+  const found: string[][] = [];
+  const visit = (path: string): { at: number; low: number } => {
+    const own = { at: order.size, low: order.size };
+    order.set(path, own);
+    stack.push(path);
+    for (const { to } of byPath.get(path)?.imports ?? []) {
+      if (!byPath.has(to)) continue;
+      const seen = order.get(to);
+      if (seen === undefined) own.low = Math.min(own.low, visit(to).low);
+      else if (stack.includes(to)) own.low = Math.min(own.low, seen.at);
+    }
+    if (own.low === own.at) {
+      const circle = stack.splice(stack.indexOf(path));
+      if (circle.length > 1) found.push(circle);
+    }
+    return own;
+  };
+  for (const path of byPath.keys()) if (!order.has(path)) visit(path);
+  return found;
+}
+
+t.test('no files import each other in a circle, not even types', async (t) => {
+  t.same(circles(), [], 'move what both need into a file of its own');
 });
 
 t.test('the contract needs nothing but Node', async (t) => {

@@ -1,10 +1,13 @@
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
 import ts from 'typescript';
-import { everyNode, type SourceFile, sourceFiles } from './source-tree.js';
+import { everyNode, projectFolder, type SourceFile, sourceFiles } from './source-tree.js';
 
 const files = sourceFiles('core', 'plugins', 'test', 'demo').filter(({ path }) => !path.includes('/types/'));
 const maximumFile = 300;
 const maximumFunction = 40;
+const maximumFolder = 15;
 
 /** In a suite, the callback handed to t.test is a list of steps, not a function somebody has to understand whole. */
 function isStepList(file: SourceFile, node: ts.Node): boolean {
@@ -43,4 +46,13 @@ t.test(`no function is longer than ${maximumFunction} lines`, async (t) => {
 
 t.test('no any, no cast', async (t) => {
   for (const file of files) t.same(looseTypes(file), [], file.path);
+});
+
+t.test(`no folder has more than ${maximumFolder} files of its own`, async (t) => {
+  for (const top of ['core', 'plugins', 'test', 'demo', 'scripts']) {
+    const entries = readdirSync(join(projectFolder, top), { recursive: true, withFileTypes: true });
+    const counts = new Map<string, number>();
+    for (const entry of entries.filter((one) => one.isFile())) counts.set(entry.parentPath, (counts.get(entry.parentPath) ?? 0) + 1);
+    for (const [folder, count] of counts) t.ok(count <= maximumFolder, `${folder}: ${count}; split it by what its files do`);
+  }
 });

@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import type { JobServiceDeps } from '../../core/jobs/deps.js';
 import type { BackupSpec, JobRecord, JobRecords, Lease, RestoreSpec } from '../../core/jobs/job.js';
-import { createJobService, type JobServiceDeps } from '../../core/jobs/service.js';
+import { createJobService } from '../../core/jobs/service.js';
 import { parsed } from '../../core/schemas.js';
 import type { RemoteTarget } from '../../core/targets/remote.js';
 

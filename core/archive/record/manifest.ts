@@ -5,7 +5,6 @@ import { parsedOwn, type Shape, ValidationError } from '../../schemas.js';
 import { isFlaggedPath } from '../level/flags.js';
 import { parseBoundedJson } from './json-text.js';
 import { isRecordPath, isRunName, type RecordPath } from './layout.js';
-import type { Seal } from './seal.js';
 
 type Written = Shape<'manifest'>;
 type WrittenArchive = Written['archives'][number];
@@ -29,6 +28,13 @@ export type ArchiveEntry = Omit<WrittenArchive, keyof StoredFile | 'snapshot'> &
 
 /** `excludes`: what levels on this base must leave out, too. */
 export type StoredSource = Written['sources'][number];
+
+/** Tells an appliance its own manifests from those of anybody else who can write to the target. `mac` is HMAC-SHA-256 in hex,
+ *  under the appliance's key, over the manifest's JSON without its seal. */
+export interface Seal {
+  readonly appliance: string;
+  readonly mac: string;
+}
 
 export type Manifest = Omit<Written, 'archives'> & { readonly archives: readonly ArchiveEntry[]; readonly seal?: Seal };
 

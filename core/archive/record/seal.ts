@@ -1,13 +1,6 @@
 import { timingSafeEqual } from 'node:crypto';
 import type { Manifest } from './manifest.js';
 
-/** Tells an appliance its own manifests from those of anybody else who can write to the target. `mac` is HMAC-SHA-256 in hex,
- *  under the appliance's key, over the manifest's JSON without its seal. */
-export interface Seal {
-  readonly appliance: string;
-  readonly mac: string;
-}
-
 export interface Sealer {
   /** This appliance's public id. */
   readonly appliance: string;

@@ -1,5 +1,5 @@
 /** Which run takes which locks: the one table (docs/architecture.md shows it). The queue gives a run all of its locks together. */
-import { isRunName, recordFolder, recordPrefix } from '../../archive/index.js';
+import { isRunName, recordFolder, recordPrefix } from '../../archive/record/layout.js';
 import { type BackupSpec, containerOf, type Place, type RestoreSpec } from '../job.js';
 
 export interface Lock {

@@ -1,9 +1,9 @@
 /** What a run's order says of its remote target. */
 import { PluginError } from '../../contract/index.js';
 import { requireSecrets } from '../../targets/remote.js';
+import type { JobServiceDeps } from '../deps.js';
 import { orderPurpose, type Place, type RemoteOrder } from '../job.js';
 import type { BandwidthShares } from '../schedule/bandwidth-shares.js';
-import type { JobServiceDeps } from '../service.js';
 
 export class RemoteOrders {
   constructor(

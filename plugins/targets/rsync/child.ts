@@ -5,7 +5,7 @@ import { PluginError } from '../../../core/contract/index.js';
 import { startChild } from '../../shared/child.js';
 import { abortError } from '../../shared/source.js';
 import { keepWindowOpen } from '../../shared/ssh/window.js';
-import type { Remote, RemoteEnd } from './remote.js';
+import type { Remote, RemoteEnd } from './prestarted-commands.js';
 
 /** What rsync starts in place of ssh. It tells us the command that the server is to run, as a count and so many arguments,
  *  and then only passes bytes between rsync and us: rsync leaves the descriptors from 3 on open to it. The second `cat`

@@ -5,8 +5,7 @@ import { abortError, untilAborted } from '../../shared/source.js';
 import { connectSsh, type SshConnection, type SshOptions } from '../../shared/ssh/connection.js';
 import { type Ended, type RunOptions, runRsync } from './child.js';
 import { isBusy, lacksOption, rsyncError, wasBusy } from './failure.js';
-import { Waiting } from './prestarted-commands.js';
-import type { Remote } from './remote.js';
+import { type Remote, Waiting } from './prestarted-commands.js';
 
 /** How long a broken connection is tried anew, and a server that serves somebody else. */
 const patience = 40_000;

@@ -8,8 +8,7 @@ import { isMissing, lostTemp, textOf } from './failure.js';
 import { above, type Item, itemsIn, pattern } from './filters.js';
 import type { Leftovers } from './leftovers.js';
 import { anyMarker, anyPiece, PieceFolder, suffix } from './pieces.js';
-import type { Stage } from './stage.js';
-import { noRoom } from './staging.js';
+import { noRoom, type Stage } from './staging.js';
 
 /** What is under a path. */
 export interface Found {

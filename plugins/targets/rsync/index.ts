@@ -19,7 +19,7 @@ import { type GetOptions, get } from './get.js';
 import { Leftovers } from './leftovers.js';
 import { suffix } from './pieces.js';
 import { put } from './put.js';
-import { Stage } from './stage.js';
+import { Stage } from './staging.js';
 import { remove, stat } from './tree.js';
 
 export interface RsyncOptions extends SshOptions {

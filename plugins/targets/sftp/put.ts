@@ -4,12 +4,12 @@ import { PluginError } from '../../../core/contract/index.js';
 import { abortError, sourceChunks, untilAborted } from '../../shared/source.js';
 import type { Link } from './connection.js';
 import { explain } from './failure.js';
-import type { Sftp } from './protocol/client.js';
+import type { OpenFile, Sftp } from './protocol/client.js';
 import { Open } from './protocol/wire.js';
 import { Proof } from './transfer/content-mac.js';
 import { ReadAhead } from './transfer/read-ahead.js';
 import { Draft } from './transfer/upload.js';
-import { type OpenFile, syncFile, Writer } from './transfer/writer.js';
+import { syncFile, Writer } from './transfer/writer.js';
 
 /** An abort settles within 5 s by contract, also when the server no longer answers: so long is waited for how the last step
  *  ends, and then for what was made to be removed. */

@@ -1,8 +1,7 @@
 import type { Readable } from 'node:stream';
 import { type Image, PluginError } from '../../../../core/contract/index.js';
 import { orAbsent } from '../../../shared/places.js';
-import type { Journal } from '../restore/journal.js';
-import type { SwapDeps } from '../restore/undo.js';
+import type { Journal, SwapDeps } from '../restore/journal.js';
 import type { Client } from './client.js';
 import { engine } from './engine.js';
 import { withEngineLock } from './engine-lock.js';

@@ -7,10 +7,10 @@ import type { Inspect } from '../engine/inspect.js';
 import { fields, flag, text } from '../engine/json.js';
 import { dockerUsers } from '../users.js';
 import { missingMounts, startConflicts } from './conflicts.js';
-import { isNewContainer, type Journal, type Own, oldName } from './journal.js';
+import { isNewContainer, type Journal, type Own, oldName, type SwapDeps } from './journal.js';
 import { type Decision, placementOf } from './placement.js';
 import { dependentConflicts } from './references.js';
-import { finishSwap, revertSwap, type SwapDeps } from './undo.js';
+import { finishSwap, revertSwap } from './undo.js';
 
 export interface CommitDeps extends SwapDeps {
   readonly swaps: Swaps<Own>;

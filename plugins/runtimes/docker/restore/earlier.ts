@@ -8,8 +8,7 @@ import { orAbsent } from '../../../shared/places.js';
 import { adoptPlace, type EarlierPlace, hiddenBeside, madeParents, madePlace, type Place } from '../../../shared/swap/index.js';
 import { engine } from '../engine/engine.js';
 import { count, type Fields, fields, flag, items, text, texts } from '../engine/json.js';
-import { type Journal, oldName } from './journal.js';
-import type { SwapDeps } from './undo.js';
+import { type Journal, oldName, type SwapDeps } from './journal.js';
 
 const filePattern = /^draft-[0-9a-f]{8}\.json$/;
 

@@ -1,4 +1,5 @@
 import { type Journal as Common, Journals } from '../../../shared/swap/index.js';
+import type { Client } from '../engine/client.js';
 import { flag, text, texts } from '../engine/json.js';
 
 /** What Docker adds to the journal of a restore. */
@@ -53,4 +54,12 @@ export function openJournals(folder: string): Journals<Own> {
       ...lists,
     };
   });
+}
+
+/** What undoing and finishing a swap needs. */
+export interface SwapDeps {
+  readonly client: Client;
+  readonly journals: Journals<Own>;
+  /** Where the engine's locks lie. */
+  readonly stateFolder: string;
 }

@@ -2,7 +2,7 @@
 import { PluginError } from '../../../../core/contract/index.js';
 import { removeUnlocked } from '../../../shared/mounts.js';
 import { orAbsent } from '../../../shared/places.js';
-import { clearPlace, type Journals, overlap, removeHeld, type SwapEngine, swapBack } from '../../../shared/swap/index.js';
+import { clearPlace, overlap, removeHeld, type SwapEngine, swapBack } from '../../../shared/swap/index.js';
 import type { Client } from '../engine/client.js';
 import { engine } from '../engine/engine.js';
 import { releaseImage } from '../engine/images.js';
@@ -11,14 +11,7 @@ import { releaseNetworks } from '../engine/networks.js';
 import { removeMadeFolder } from '../engine/volumes.js';
 import { dockerUsers } from '../users.js';
 import { adoptEarlier } from './earlier.js';
-import { isNewContainer, type Journal, type Own, oldName, temporaryName } from './journal.js';
-
-export interface SwapDeps {
-  readonly client: Client;
-  readonly journals: Journals<Own>;
-  /** Where the engine's locks lie. */
-  readonly stateFolder: string;
-}
+import { isNewContainer, type Journal, type Own, oldName, type SwapDeps, temporaryName } from './journal.js';
 
 const byId = (client: Client, id: string) => (id === '' ? undefined : orAbsent(engine.inspect(client, id)));
 

@@ -24,10 +24,10 @@ import {
 } from '../../../shared/swap/index.js';
 import { setting } from '../config.js';
 import { type IdShift, shiftTree } from '../ids.js';
-import type { Journal, Own } from './journal.js';
+import type { Journal, Own, SwapDeps } from './journal.js';
 import type { Layout } from './layout.js';
 import { placementOf } from './placement.js';
-import { discardDraft, finishSwap, revertSwap, type SwapDeps } from './undo.js';
+import { discardDraft, finishSwap, revertSwap } from './undo.js';
 
 export interface DraftDeps extends SwapDeps {
   readonly swaps: Swaps<Own>;

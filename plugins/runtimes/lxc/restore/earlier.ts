@@ -10,8 +10,7 @@ import { isAlive, nobody } from '../../../shared/owner.js';
 import { within } from '../../../shared/paths.js';
 import { isAbsent, present } from '../../../shared/places.js';
 import { adoptPlace, type EarlierPlace, type Phase, type Place } from '../../../shared/swap/index.js';
-import type { Journal } from './journal.js';
-import type { SwapDeps } from './undo.js';
+import type { Journal, SwapDeps } from './journal.js';
 
 const folderPattern = /^\.container-backup-draft-([0-9a-f]{12})$/;
 const phases: Readonly<Record<string, Phase>> = { building: 'draft', swapping: 'swap', committed: 'done' };

@@ -1,5 +1,6 @@
 import type { ContainerState } from '../../../../core/contract/index.js';
-import { type Journal as Common, Journals } from '../../../shared/swap/index.js';
+import { type Journal as Common, Journals, type PlaceUser } from '../../../shared/swap/index.js';
+import type { Tools } from '../tools.js';
 
 /** What LXC adds to the journal of a restore. */
 export interface Own {
@@ -18,4 +19,11 @@ export function openJournals(folder: string): Journals<Own> {
     const state = states.find((one) => one === former);
     return state && (action === 'create' || action === 'replace') ? { action, former: state } : undefined;
   });
+}
+
+/** What undoing and finishing a swap needs. */
+export interface SwapDeps {
+  readonly tools: Tools;
+  readonly journals: Journals<Own>;
+  users(except: string): Promise<readonly PlaceUser[]>;
 }

@@ -1,17 +1,10 @@
 /** What only LXC can do about a swap: its containers' states. */
 import { join } from 'node:path';
 import { present } from '../../../shared/places.js';
-import { clearPlace, type Journals, type PlaceUser, type SwapEngine, swapBack } from '../../../shared/swap/index.js';
-import type { Tools } from '../tools.js';
+import { clearPlace, type SwapEngine, swapBack } from '../../../shared/swap/index.js';
 import { adoptEarlier } from './earlier.js';
-import type { Journal, Own } from './journal.js';
+import type { Journal, Own, SwapDeps } from './journal.js';
 import { configPlace } from './layout.js';
-
-export interface SwapDeps {
-  readonly tools: Tools;
-  readonly journals: Journals<Own>;
-  users(except: string): Promise<readonly PlaceUser[]>;
-}
 
 /** Takes everything of a swap back and brings the container into its former state. Safe to call again. The configuration of one
  *  that was replaced comes back first: LXC's tools load it for each call, and that of the restored one may not be loadable. */

@@ -147,6 +147,12 @@ export class Sftp {
   }
 }
 
+/** A file of the server that is open in a session. */
+export interface OpenFile {
+  readonly sftp: Sftp;
+  readonly handle: Buffer;
+}
+
 function expect(answer: Answer, type: number): Answer {
   if (answer.type === type) return answer;
   throw new StatusError(Status.badMessage, `the server answers with a packet of kind ${answer.type} instead of ${type}`);

@@ -1,8 +1,8 @@
 /** A second session that carries a part of a file's writes, where the way is long. A server takes no more than its window of
  *  what a channel sends (OpenSSH: 2 MiB) in a round trip, whatever the line could carry; each channel has one of its own. */
 import type { Link } from '../connection.js';
+import type { OpenFile } from '../protocol/client.js';
 import { Open } from '../protocol/wire.js';
-import type { OpenFile } from './writer.js';
 
 /** In a shorter round trip, in ms, a window of 2 MiB is no limit. */
 const longTrip = 5;

@@ -3,10 +3,9 @@ import { PluginError } from '../../../../core/contract/index.js';
 import { partName } from '../../../shared/paths.js';
 import type { Link } from '../connection.js';
 import { parentOf } from '../failure.js';
-import type { Sftp } from '../protocol/client.js';
+import type { OpenFile, Sftp } from '../protocol/client.js';
 import { hasStatus, ifThere, Status } from '../protocol/status.js';
 import { isFolder, Open } from '../protocol/wire.js';
-import type { OpenFile } from './writer.js';
 
 export class Draft {
   readonly #name = partName();

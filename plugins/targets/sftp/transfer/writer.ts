@@ -3,17 +3,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { PluginError } from '../../../../core/contract/index.js';
 import { abortError } from '../../../shared/source.js';
 import type { Link } from '../connection.js';
-import type { Sftp } from '../protocol/client.js';
+import type { OpenFile, Sftp } from '../protocol/client.js';
 import { ifThere } from '../protocol/status.js';
 import { Open, writeRoom } from '../protocol/wire.js';
 import { Proof } from './content-mac.js';
 import { Pace } from './inflight-window.js';
 import { SecondWay } from './second-channel.js';
-
-export interface OpenFile {
-  readonly sftp: Sftp;
-  readonly handle: Buffer;
-}
 
 /** Bytes that the server has not confirmed; kept, since they may have to be sent again. Its memory is used again then. */
 interface Piece {
