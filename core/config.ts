@@ -1,7 +1,7 @@
 /** The configuration: flags over variables over the file over defaults, checked by schemas/config.json. */
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { parsed, type Shape, schemaText } from './schemas.js';
+import { parse, type Shape, schemaText } from './schemas.js';
 
 /** schemas/config.json, with at least one share. */
 export type Config = Shape<'config'> & { readonly share: Readonly<Record<string, string>> };
@@ -89,15 +89,15 @@ export async function configOf({ flags, environment }: ConfigSources): Promise<C
     const written = flags[key] ?? (variable ? (key === 'share' ? variable.split(/[\n,]/).filter(Boolean) : [variable]) : undefined);
     if (written !== undefined) values[key] = writtenValue(key, written);
   }
-  const config = checkedConfig(values);
+  const config = checkConfig(values);
   checkPairs(config);
   return { ...config, share: config.share ?? { backup: `${config.state}/share` } };
 }
 
 /** @throws UsageError */
-function checkedConfig(values: Values): Shape<'config'> {
+function checkConfig(values: Values): Shape<'config'> {
   try {
-    return parsed('config', values);
+    return parse('config', values);
   } catch (error) {
     throw new UsageError(`the configuration is wrong: ${error instanceof Error ? error.message : error}`);
   }

@@ -17,8 +17,8 @@ import { createJobService, type RunningJobService } from './jobs/service.js';
 import { createLog } from './log.js';
 import { loadPlugins, type Plugins } from './plugins/index.js';
 import { openStore, StateDamaged, type Store } from './store/index.js';
-import { createRecordReader, type RecordReader } from './targets/browse.js';
-import { remoteTargets, targetDesk } from './targets/check.js';
+import { createRecordBrowser, type RecordBrowser } from './targets/browse.js';
+import { createTargetRegistry, remoteTargets } from './targets/check.js';
 import { checkTargetOptions } from './targets/remote.js';
 import { markNewShares } from './targets/shares.js';
 import { openUpdates, type UpdateDesk } from './update/index.js';
@@ -119,7 +119,7 @@ interface Parts {
   readonly store: Store;
   readonly environment: WorkerEnvironment;
   readonly engines: Engines;
-  readonly reader: RecordReader;
+  readonly reader: RecordBrowser;
   readonly log: PluginLog;
 }
 
@@ -129,7 +129,7 @@ function jobService({ store, environment, engines, reader, log, config }: Parts)
     restores: store.restores,
     leases: store.leases,
     environment,
-    targets: targetDesk(store),
+    targets: createTargetRegistry(store),
     concurrent: async () => (await store.preferences.get()).backup_concurrent,
     runtime: (id) => engines.runtime(id),
     purge: (spec, claimant) => reader.purge(spec, claimant),
@@ -146,9 +146,9 @@ async function updatesOf(parts: Pick<ApiParts, 'config' | 'jobs' | 'log' | 'sign
   return openUpdates({ ...rest, folder, ...(config.rauc_config !== undefined && { raucConfig: config.rauc_config }) });
 }
 
-function readerOf({ plugins, environment, store, engines, log, signal }: Omit<ApiParts, 'reader' | 'jobs'>): RecordReader {
+function readerOf({ plugins, environment, store, engines, log, signal }: Omit<ApiParts, 'reader' | 'jobs'>): RecordBrowser {
   const runtime = (id: string) => engines.runtime(id);
-  return createRecordReader({ plugins, environment, targets: targetDesk(store), log, runtime, signal });
+  return createRecordBrowser({ plugins, environment, targets: createTargetRegistry(store), log, runtime, signal });
 }
 
 interface ApiParts extends Parts {

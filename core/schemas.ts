@@ -62,10 +62,10 @@ export function schemaText(name: string): Record<string, unknown> {
   return schema;
 }
 
-const escaped = (key: string) => key.replaceAll('~', '~0').replaceAll('/', '~1');
+const escapeKey = (key: string) => key.replaceAll('~', '~0').replaceAll('/', '~1');
 
 /** What the schema says the value is. The value itself, which may be a secret, is never told. */
-function described(e: ErrorObject): string | undefined {
+function describe(e: ErrorObject): string | undefined {
   const schema: unknown = e.parentSchema;
   const text = record(schema) ? schema.description : undefined;
   return typeof text === 'string' ? `must be: ${text}` : undefined;
@@ -73,7 +73,7 @@ function described(e: ErrorObject): string | undefined {
 
 /** In words for a person: where it is and what to change. */
 function fault(e: ErrorObject): Fault {
-  const at = (key: unknown) => `${e.instancePath}/${escaped(String(key))}`;
+  const at = (key: unknown) => `${e.instancePath}/${escapeKey(String(key))}`;
   const here = e.instancePath;
   switch (e.keyword) {
     case 'required':
@@ -87,7 +87,7 @@ function fault(e: ErrorObject): Fault {
     case 'not':
       return { pointer: here, reason: here.endsWith('/at') ? 'takes start or time, not both' : 'must not have this value' };
     case 'pattern':
-      return { pointer: here, reason: described(e) ?? 'holds a character or form that is not allowed' };
+      return { pointer: here, reason: describe(e) ?? 'holds a character or form that is not allowed' };
     default:
       return { pointer: here, reason: e.message ?? 'is wrong' };
   }
@@ -122,18 +122,18 @@ function optionsValidator(schema: Record<string, unknown>): ValidateFunction<unk
 
 /** The value, with defaults, once it has passed schemas/<name>.json; `name#/$defs/part` takes a part of it. The caller's value
  *  stays as it is. @throws ValidationError */
-export function parsed<Name extends keyof Shapes>(schemaName: Name, value: unknown): Shape<Name> {
+export function parse<Name extends keyof Shapes>(schemaName: Name, value: unknown): Shape<Name> {
   return apply(validator(schemaName, 'all faults'), structuredClone(value));
 }
 
 /** The same for a value that may be large and anybody's, and that only the caller holds: defaults are filled into the value itself,
  *  and only the first fault is told, since telling a fault takes more memory than making it. @throws ValidationError */
-export function parsedOwn<Name extends keyof Shapes>(schemaName: Name, value: unknown): Shape<Name> {
+export function parseOwn<Name extends keyof Shapes>(schemaName: Name, value: unknown): Shape<Name> {
   return apply(validator(schemaName, 'first fault'), value);
 }
 
 /** The same for a schema that isn't the package's, such as a plugin's options. @throws ValidationError */
-export function checked(schema: Record<string, unknown>, value: unknown): unknown {
+export function check(schema: Record<string, unknown>, value: unknown): unknown {
   return apply(optionsValidator(schema) ?? schemaCompiler().compile(schema), structuredClone(value));
 }
 

@@ -1,12 +1,13 @@
 /** Who is asking: setup of the first admin, login, logout, and slowing down guesses. */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { readFile, rm } from 'node:fs/promises';
-import { parsed } from '../schemas.js';
+import { Mutex } from '../primitives/mutex.js';
+import { parse } from '../schemas.js';
 import type { Session } from '../store/index.js';
 import type { ApiDeps } from './deps.js';
 import { ApiError } from './errors.js';
-import { type Call, type Route, route, signedIn, toBody } from './request.js';
-import { localTime, serial } from './values.js';
+import { type ApiRequest, type Route, requireLogin, route, toBody } from './request.js';
+import { localTime } from './values.js';
 
 // A working day: a client that polls logs in again at most daily, a stolen cookie dies overnight.
 const sessionMs = 12 * 3600_000;
@@ -52,12 +53,12 @@ function throttle(): Throttle {
 }
 
 /** A form, as the family's clients send it, or JSON. */
-async function loginBody(call: Call): Promise<{ username: string; password: string }> {
-  const text = await call.text();
-  return parsed('login', text.trimStart().startsWith('{') ? toBody(text) : Object.fromEntries(new URLSearchParams(text)));
+async function loginBody(request: ApiRequest): Promise<{ username: string; password: string }> {
+  const text = await request.text();
+  return parse('login', text.trimStart().startsWith('{') ? toBody(text) : Object.fromEntries(new URLSearchParams(text)));
 }
 
-function shown(session: Session): object {
+function showLogin(session: Session): object {
   return { anonymous: false, isAdmin: session.isAdmin, logintime: localTime(session.created), username: session.username };
 }
 
@@ -66,10 +67,10 @@ function sameCode(given: string, kept: string): boolean {
   return kept !== '' && timingSafeEqual(digest(given), digest(kept));
 }
 
-async function setup(deps: ApiDeps, call: Call, slow: Throttle): Promise<object> {
-  const wanted = parsed('setup', toBody(await call.text()));
+async function setup(deps: ApiDeps, request: ApiRequest, slow: Throttle): Promise<object> {
+  const wanted = parse('setup', toBody(await request.text()));
   if (await deps.store.users.any()) throw new ApiError('conflict', 'there is an admin already; log in');
-  const who = `setup ${call.address}`;
+  const who = `setup ${request.address}`;
   slow.check(who);
   const kept = await readFile(deps.setupCodeFile, 'utf8').catch(() => '');
   if (!sameCode(wanted.code.trim(), kept.trim())) {
@@ -84,39 +85,39 @@ async function setup(deps: ApiDeps, call: Call, slow: Throttle): Promise<object>
   return { isAdmin: true, username: wanted.username };
 }
 
-async function login(deps: ApiDeps, call: Call, slow: Throttle): Promise<object> {
-  const { username, password } = await loginBody(call);
-  const who = `${call.address} ${username}`;
+async function login(deps: ApiDeps, request: ApiRequest, slow: Throttle): Promise<object> {
+  const { username, password } = await loginBody(request);
+  const who = `${request.address} ${username}`;
   slow.check(who);
   // Counted before the slow check, so that parallel guesses can't slip through.
   slow.failed(who);
-  const user = await deps.store.users.verify(username, password, call.gone).catch((error: unknown) => {
+  const user = await deps.store.users.verify(username, password, request.gone).catch((error: unknown) => {
     slow.unchecked(who);
     throw error;
   });
   if (user === undefined) {
-    deps.log('warn', 'a login failed', { user: username, address: call.address });
+    deps.log('warn', 'a login failed', { user: username, address: request.address });
     throw new ApiError('unauthorized', 'wrong user name or password');
   }
   slow.passed(who);
   const { token, session } = await deps.store.sessions.create(user, sessionMs);
-  call.cookie(token);
-  return shown(session);
+  request.cookie(token);
+  return showLogin(session);
 }
 
-async function logout(deps: ApiDeps, call: Call): Promise<object> {
-  const session = signedIn(call);
+async function logout(deps: ApiDeps, request: ApiRequest): Promise<object> {
+  const session = requireLogin(request);
   await deps.store.sessions.delete(session);
-  call.cookie(undefined);
+  request.cookie(undefined);
   return { anonymous: true, isAdmin: false, logintime: '', username: '' };
 }
 
 export function authRoutes(deps: ApiDeps): Route[] {
   const slow = throttle();
-  const once = serial();
-  const refresh = async (call: Call) => shown(await deps.store.sessions.extend(signedIn(call), sessionMs));
+  const once = new Mutex();
+  const refresh = async (request: ApiRequest) => showLogin(await deps.store.sessions.extend(requireLogin(request), sessionMs));
   return [
-    route('post', '/setup', 'open', 'Make the first admin', (c) => once(() => setup(deps, c, slow)), 'setup'),
+    route('post', '/setup', 'open', 'Make the first admin', (c) => once.run(() => setup(deps, c, slow)), 'setup'),
     route('post', '/login', 'open', 'Log in', (c) => login(deps, c, slow), 'login'),
     route('get', '/login_refresh', 'user', 'Keep the session', refresh),
     route('put', '/logout', 'user', 'Log out', (c) => logout(deps, c)),

@@ -3,7 +3,7 @@ import type { Readable } from 'node:stream';
 import type { ContainerSummary, PluginLog } from '../contract/index.js';
 import type { BackupSpec, JobService, RestoreSpec } from '../jobs/job.js';
 import type { PluginReport } from '../plugins/loaded.js';
-import type { Store, TargetRecord, TargetSpec } from '../store/index.js';
+import type { Store, TargetRow, TargetSpec } from '../store/index.js';
 
 export interface Folder {
   readonly name: string;
@@ -13,12 +13,12 @@ export interface Folder {
 
 export interface RemoteTargets {
   /** Connects, authenticates, reaches `base`. Anything thrown counts as not alive. */
-  ping(target: TargetRecord, signal: AbortSignal): Promise<boolean>;
+  ping(target: TargetRow, signal: AbortSignal): Promise<boolean>;
   /** Folders below `path` ('' is the base).
    *  @throws PluginError not_found for a missing folder only; unavailable when the target's plugin is absent */
-  dirs(target: TargetRecord, path: string, signal: AbortSignal): Promise<Folder[]>;
+  dirs(target: TargetRow, path: string, signal: AbortSignal): Promise<Folder[]>;
   /** Writes, reads back and deletes a probe. What is wrong is told in the answer. */
-  check(target: TargetRecord, signal: AbortSignal): Promise<object>;
+  check(target: TargetRow, signal: AbortSignal): Promise<object>;
 }
 
 /** Updates of the firmware. Everything is thrown as an UpdateError, which has a code. */

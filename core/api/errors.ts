@@ -72,7 +72,7 @@ export class ApiError extends Error {
 }
 
 /** One thing of the body is wrong. */
-export function wrong(pointer: string, reason: string): ValidationError {
+export function invalidField(pointer: string, reason: string): ValidationError {
   return new ValidationError([{ pointer, reason }]);
 }
 
@@ -85,7 +85,7 @@ function codeOf(error: Error): ErrorCode | undefined {
 }
 
 /** undefined: an error of ours that the client must not see. */
-export function known(error: unknown): ApiError | undefined {
+export function apiErrorOf(error: unknown): ApiError | undefined {
   if (error instanceof ApiError) return error;
   if (error instanceof ValidationError) return new ApiError('validation', error.message, { errors: error.errors });
   if (error instanceof PluginError) return new ApiError(error.code, error.message, { retryable: error.retryable });

@@ -5,21 +5,22 @@ import { PassThrough, Readable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import Router from '@koa/router';
 import Koa from 'koa';
+import { Mutex } from '../primitives/mutex.js';
 import type { Session } from '../store/index.js';
 import { authRoutes, checkAccess, checkSite } from './auth.js';
 import type { ApiDeps } from './deps.js';
-import { ApiError, known, plainBody, problemBody } from './errors.js';
+import { ApiError, apiErrorOf, plainBody, problemBody } from './errors.js';
 import { isLong, listText } from './lists.js';
 import { fullPath } from './openapi.js';
-import type { Call, Route } from './request.js';
+import type { ApiRequest, Route } from './request.js';
 import { backupRoutes } from './routes/backups.js';
 import { progressFeed, progressRoutes } from './routes/progress.js';
 import { restoreRoutes } from './routes/restores.js';
 import { sshRoutes } from './routes/ssh.js';
-import { aroundRoutes } from './routes/system.js';
+import { systemRoutes } from './routes/system.js';
 import { targetRoutes } from './routes/targets.js';
 import { updateRoutes } from './routes/updates.js';
-import { serial, sorted } from './values.js';
+import { sortKeys } from './values.js';
 
 export type { ApiDeps, Folder, RemoteTargets, SshAccess, SshSwitch, Updates } from './deps.js';
 
@@ -71,7 +72,7 @@ function goneSignal(ctx: Koa.Context): AbortSignal {
   return gone.signal;
 }
 
-function callOf(ctx: Koa.Context, params: Readonly<Record<string, string>>, session: Session | undefined): Call {
+function callOf(ctx: Koa.Context, params: Readonly<Record<string, string>>, session: Session | undefined): ApiRequest {
   const query = new URLSearchParams(ctx.querystring);
   return {
     params,
@@ -101,7 +102,7 @@ function callOf(ctx: Koa.Context, params: Readonly<Record<string, string>>, sess
 function answer(ctx: Koa.Context, status: number, value: unknown, type = 'application/json'): void {
   ctx.status = status;
   ctx.type = type;
-  ctx.body = isLong(value) ? Readable.from(listText(value)) : JSON.stringify(sorted(value));
+  ctx.body = isLong(value) ? Readable.from(listText(value)) : JSON.stringify(sortKeys(value));
 }
 
 /** The answer at once, then an end to what the client is still sending: a connection that was closed under it would be reset, and
@@ -114,7 +115,7 @@ async function* answerThenRest(text: string, sent: IncomingMessage): AsyncGenera
 
 /** The one way out for errors. */
 function refuse(deps: ApiDeps, ctx: Koa.Context, thrown: unknown): void {
-  const error = known(thrown) ?? new ApiError('internal', 'the service failed; its log says more');
+  const error = apiErrorOf(thrown) ?? new ApiError('internal', 'the service failed; its log says more');
   if (error.code === 'internal') {
     deps.log('error', 'a request failed', {
       method: ctx.method,
@@ -153,7 +154,8 @@ function routerOf(deps: ApiDeps, routes: readonly Route[]): Router {
 }
 
 export function createApi(deps: ApiDeps): RequestListener {
-  const links = serial();
+  /** What was checked still holds when it is written: a job and its target are not changed at one time. */
+  const links = new Mutex();
   const all: Route[] = [
     ...authRoutes(deps),
     ...targetRoutes(deps, links),
@@ -163,7 +165,7 @@ export function createApi(deps: ApiDeps): RequestListener {
     ...restoreRoutes(deps, links),
     ...updateRoutes(deps),
     ...sshRoutes(deps),
-    ...aroundRoutes(deps, () => all),
+    ...systemRoutes(deps, () => all),
   ];
   const router = routerOf(deps, all);
   const app = new Koa();

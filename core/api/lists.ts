@@ -3,15 +3,15 @@
 import { setImmediate as others } from 'node:timers/promises';
 import type { Range } from '../jobs/job.js';
 import { ApiError } from './errors.js';
-import type { Call } from './request.js';
-import { sorted } from './values.js';
+import type { ApiRequest } from './request.js';
+import { sortKeys } from './values.js';
 
 /** Between so many, others have their turn. */
 const atOnce = 100;
 const mostOfPart = 1000;
 
-function numberOf(call: Call, key: string, least: number, most: number): number | undefined {
-  const text = call.query.get(key);
+function numberOf(request: ApiRequest, key: string, least: number, most: number): number | undefined {
+  const text = request.query.get(key);
   if (text === null) return undefined;
   const value = Number(text);
   if (/^\d+$/.test(text) && value >= least && value <= most) return value;
@@ -19,30 +19,30 @@ function numberOf(call: Call, key: string, least: number, most: number): number 
 }
 
 /** `limit`, and `after` (an id) or `offset`. @throws ApiError bad_request */
-function rangeOf(call: Call): Range {
-  const limit = numberOf(call, 'limit', 1, mostOfPart);
-  const after = numberOf(call, 'after', 0, Number.MAX_SAFE_INTEGER);
-  const offset = numberOf(call, 'offset', 0, Number.MAX_SAFE_INTEGER);
+function rangeOf(request: ApiRequest): Range {
+  const limit = numberOf(request, 'limit', 1, mostOfPart);
+  const after = numberOf(request, 'after', 0, Number.MAX_SAFE_INTEGER);
+  const offset = numberOf(request, 'offset', 0, Number.MAX_SAFE_INTEGER);
   return { ...(limit !== undefined && { limit }), ...(after !== undefined && { after }), ...(offset !== undefined && { offset }) };
 }
 
 /** Without a `limit` all of it. With one the answer names the next part in a Link header, as long as there is one. */
-export async function listed<T extends { readonly id: number }>(
-  call: Call,
+export async function listJobs<T extends { readonly id: number }>(
+  request: ApiRequest,
   from: { list(range: Range): Promise<readonly T[]> },
   shown: (one: T) => object | Promise<object>,
 ): Promise<object[]> {
-  const { limit, ...start } = rangeOf(call);
+  const { limit, ...start } = rangeOf(request);
   const found = await from.list({ ...start, ...(limit !== undefined && { limit: limit + 1 }) });
   const part = found.slice(0, limit);
   const last = part.at(-1);
-  if (found.length > part.length && last) call.next({ after: String(last.id) });
+  if (found.length > part.length && last) request.next({ after: String(last.id) });
   const all: object[] = [];
   for (const one of part) {
     all.push(await shown(one));
     if (all.length % atOnce !== 0) continue;
     await others();
-    if (call.gone.aborted) throw new ApiError('unavailable', 'the client has gone');
+    if (request.gone.aborted) throw new ApiError('unavailable', 'the client has gone');
   }
   return all;
 }
@@ -50,7 +50,7 @@ export async function listed<T extends { readonly id: number }>(
 /** A long list as text, piece by piece. */
 export async function* listText(list: readonly unknown[]): AsyncGenerator<string> {
   for (let at = 0; at < list.length; at += atOnce) {
-    const items = list.slice(at, at + atOnce).map((item) => JSON.stringify(sorted(item)));
+    const items = list.slice(at, at + atOnce).map((item) => JSON.stringify(sortKeys(item)));
     yield `${at === 0 ? '[' : ','}${items.join(',')}${at + atOnce >= list.length ? ']' : ''}`;
     await others();
   }

@@ -2,10 +2,10 @@
 import { stat } from 'node:fs/promises';
 import { BlockList, isIP } from 'node:net';
 import { join } from 'node:path';
-import type { Place } from '../jobs/job.js';
+import type { Location } from '../jobs/job.js';
 import { addressOf } from '../targets/address.js';
 import type { ApiDeps } from './deps.js';
-import { ApiError, wrong } from './errors.js';
+import { ApiError, invalidField } from './errors.js';
 
 // A target there is never a server of the user's: cloud metadata and broadcast tricks live in these ranges.
 const refused = new BlockList();
@@ -18,17 +18,17 @@ refused.addSubnet('ff00::', 8, 'ipv6');
 /** The host of `host`, `host:port` or `[v6]:port`. @throws ValidationError */
 export function hostOf(ipaddr: string): string {
   const host = addressOf(ipaddr)?.host;
-  if (host === undefined) throw wrong('/ipaddr', 'must be host, host:port or [v6]:port');
+  if (host === undefined) throw invalidField('/ipaddr', 'must be host, host:port or [v6]:port');
   let canonical: string;
   try {
     // The URL parser brings 0xa9fe0101 and 2851995905 into the form that is compared.
     canonical = new URL(`http://${host.includes(':') ? `[${host}]` : host}/`).hostname.replace(/^\[|\]$/g, '');
   } catch {
-    throw wrong('/ipaddr', 'is not an address');
+    throw invalidField('/ipaddr', 'is not an address');
   }
   const family = isIP(canonical);
   if (family !== 0 && refused.check(canonical, family === 6 ? 'ipv6' : 'ipv4')) {
-    throw wrong('/ipaddr', 'must not be a link-local or multicast address');
+    throw invalidField('/ipaddr', 'must not be a link-local or multicast address');
   }
   return host;
 }
@@ -41,27 +41,27 @@ function badPart(part: string): boolean {
 export function partsOf(path: string, pointer: string): string[] {
   const inner = path.replace(/^\/|\/$/g, '');
   const parts = inner === '' ? [] : inner.split('/');
-  if (parts.some(badPart)) throw wrong(pointer, "must not hold '.', '..' or empty parts");
+  if (parts.some(badPart)) throw invalidField(pointer, "must not hold '.', '..' or empty parts");
   return parts;
 }
 
 /** @throws ValidationError for a local path outside every share and for an unknown target */
-export async function checkPlace(deps: ApiDeps, place: Place, key: 'dest' | 'src'): Promise<void> {
+export async function checkLocation(deps: ApiDeps, place: Location, key: 'dest' | 'src'): Promise<void> {
   const parts = partsOf(place.path, `/${key}/path`);
   if (place.target === 'local') {
     const share = parts[0];
     if (place.path.startsWith('/') && share !== undefined && Object.hasOwn(deps.localTarget.shares, share)) return;
     const names = Object.keys(deps.localTarget.shares).sort().join(', ');
-    throw wrong(`/${key}/path`, `must be /<share>/<folder> with one of the shares: ${names || 'none is configured'}`);
+    throw invalidField(`/${key}/path`, `must be /<share>/<folder> with one of the shares: ${names || 'none is configured'}`);
   }
   if (place.profile === undefined || (await deps.store.targets.get(place.profile)) === undefined) {
-    throw wrong(`/${key}/profile`, `there is no target ${place.profile}`);
+    throw invalidField(`/${key}/profile`, `there is no target ${place.profile}`);
   }
 }
 
 /** What tells two locations apart: of a share, the folder that links lead to, or the one above that is there; of a target, its path
  *  without its case, since that is what the coarsest servers tell apart. */
-export async function locationOf(deps: ApiDeps, { target, path, profile }: Place): Promise<string> {
+export async function locationOf(deps: ApiDeps, { target, path, profile }: Location): Promise<string> {
   const parts = partsOf(path, '/dest/path');
   if (target === 'remote') return `${profile}/${parts.join('/').normalize('NFC').toLowerCase()}`;
   const [share = '', ...below] = parts;
@@ -77,7 +77,7 @@ export async function locationOf(deps: ApiDeps, { target, path, profile }: Place
 /** @throws ValidationError unless a plugin of the kind has the id */
 export function checkType(deps: ApiDeps, type: string, kind: 'target' | 'runtime'): void {
   const fits = deps.plugins.reports.filter((r) => (r.kind ?? kind) === kind).map((r) => r.id);
-  if (!fits.includes(type)) throw wrong('/type', `must be one of the ${kind} plugins: ${fits.join(', ') || 'none is installed'}`);
+  if (!fits.includes(type)) throw invalidField('/type', `must be one of the ${kind} plugins: ${fits.join(', ') || 'none is installed'}`);
 }
 
 /** What stands after `/dirs`, decoded once, without slashes at its ends. @throws ApiError bad_request */

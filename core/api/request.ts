@@ -5,7 +5,7 @@ import { ApiError } from './errors.js';
 
 export type Body = Readonly<Record<string, unknown>>;
 
-export interface Call {
+export interface ApiRequest {
   readonly params: Readonly<Record<string, string>>;
   readonly query: URLSearchParams;
   /** Still percent-encoded. */
@@ -45,7 +45,7 @@ export interface Route {
   readonly parts?: boolean;
   /** Answers that a client of just this route expects, beside the errors of all. */
   readonly answers?: Readonly<Record<number, string>>;
-  handle(call: Call): unknown;
+  handle(request: ApiRequest): unknown;
 }
 
 /** A row of the route table. `access` user: whoever is logged in; `more` as a string is the body's schema. */
@@ -65,8 +65,8 @@ export function isBody(value: unknown): value is Body {
 }
 
 /** JSON whatever the Content-Type says. */
-export async function jsonBody(call: Call): Promise<Body> {
-  return toBody(await call.text());
+export async function jsonBody(request: ApiRequest): Promise<Body> {
+  return toBody(await request.text());
 }
 
 // Far beyond any body of ours. What walks a value, as a copy does, would run out of stack on one of many thousands.
@@ -95,25 +95,25 @@ export function toBody(text: string): Body {
 }
 
 /** Without what is read-only, so that an object got by GET can be sent back. */
-export async function specBody(call: Call): Promise<Body> {
-  const { id: _id, state: _state, ...rest } = await jsonBody(call);
+export async function specBody(request: ApiRequest): Promise<Body> {
+  const { id: _id, state: _state, ...rest } = await jsonBody(request);
   return rest;
 }
 
 /** @throws ApiError not_found: an id that isn't a positive integer names nothing */
-export function idOf(call: Call): number {
-  const text = call.params.id ?? '';
+export function idOf(request: ApiRequest): number {
+  const text = request.params.id ?? '';
   const id = Number(text);
   if (!/^[1-9][0-9]*$/.test(text) || !Number.isSafeInteger(id)) throw new ApiError('not_found', `there is no id ${text}`);
   return id;
 }
 
-export function found<T>(value: T | undefined, what: string): T {
+export function requireFound<T>(value: T | undefined, what: string): T {
   if (value === undefined) throw new ApiError('not_found', `there is no ${what}`);
   return value;
 }
 
-export function signedIn(call: Call): Session {
-  if (call.session === undefined) throw new ApiError('unauthorized', 'log in first');
-  return call.session;
+export function requireLogin(request: ApiRequest): Session {
+  if (request.session === undefined) throw new ApiError('unauthorized', 'log in first');
+  return request.session;
 }

@@ -1,5 +1,5 @@
 /** A job's state as an answer tells it. */
-import type { At, JobRecord, JobService, JobState } from '../jobs/job.js';
+import type { At, JobRow, JobService, JobState } from '../jobs/job.js';
 import { localTime } from './values.js';
 
 const stamp = (ms: number) => new Date(ms).toISOString();
@@ -26,14 +26,14 @@ function richState(state: JobState, next: number | undefined): object {
   };
 }
 
-export function stateShown(
+export function showState(
   jobs: JobService,
   kind: 'backup' | 'restore',
-  record: JobRecord<{ readonly disable: boolean; readonly at?: At }>,
+  row: JobRow<{ readonly disable: boolean; readonly at?: At }>,
   full: boolean,
 ): object {
-  const { state, spec } = record;
+  const { state, spec } = row;
   const next = spec.disable || spec.at === undefined ? undefined : (state.next_run ?? jobs.nextRun(spec.at));
-  const progress = state.code === 'running' ? (jobs.progressOf(kind, record.id) ?? -1) : undefined;
+  const progress = state.code === 'running' ? (jobs.progressOf(kind, row.id) ?? -1) : undefined;
   return { ...seedState(state, next, progress), ...(full ? richState(state, next) : {}) };
 }

@@ -1,14 +1,14 @@
 /** How values look in an answer: sorted keys, local times, ETags. */
 import { createHash } from 'node:crypto';
 import { ApiError } from './errors.js';
-import type { Call } from './request.js';
+import type { ApiRequest } from './request.js';
 
 /** Keys in order, as the captured answers have them. */
-export function sorted(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(sorted);
+export function sortKeys(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sortKeys);
   if (typeof value !== 'object' || value === null) return value;
   const pairs = Object.entries(value).filter(([, v]) => v !== undefined);
-  return Object.fromEntries(pairs.sort(([a], [b]) => (a < b ? -1 : 1)).map(([k, v]) => [k, sorted(v)]));
+  return Object.fromEntries(pairs.sort(([a], [b]) => (a < b ? -1 : 1)).map(([k, v]) => [k, sortKeys(v)]));
 }
 
 /** YYYY-MM-DD HH:MM:SS in the appliance's time zone. */
@@ -22,26 +22,14 @@ export function localTime(ms: number): string {
 /** Over what a client can change only: a job's progress must not make an edit fail. */
 export function tagOf(id: number, spec: unknown): string {
   return `"${createHash('sha256')
-    .update(JSON.stringify(sorted({ id, spec })))
+    .update(JSON.stringify(sortKeys({ id, spec })))
     .digest('base64url')
     .slice(0, 22)}"`;
 }
 
 /** @throws ApiError precondition_failed when the client edits an older state than the kept one */
-export function checkMatch(call: Call, tag: string): void {
-  if (call.ifMatch === undefined || call.ifMatch.trim() === '*') return;
-  if (call.ifMatch.split(',').some((t) => t.trim() === tag)) return;
+export function checkMatch(request: ApiRequest, tag: string): void {
+  if (request.ifMatch === undefined || request.ifMatch.trim() === '*') return;
+  if (request.ifMatch.split(',').some((t) => t.trim() === tag)) return;
   throw new ApiError('precondition_failed', 'it was changed meanwhile; get it again and repeat the change');
-}
-
-/** Runs actions one after the other: what was checked still holds when it is written. A body is read before: its client may be slow. */
-export type Serial = <T>(action: () => Promise<T>) => Promise<T>;
-
-export function serial(): Serial {
-  let last: Promise<unknown> = Promise.resolve();
-  return (action) => {
-    const next = last.then(action);
-    last = next.catch(() => undefined);
-    return next;
-  };
 }

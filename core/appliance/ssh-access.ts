@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { SshAccess, SshSwitch } from '../api/deps.js';
 import type { PluginLog } from '../contract/index.js';
 import { durableFile, durableRemove } from '../durable.js';
+import { Mutex } from '../primitives/mutex.js';
 import { type Fault, ValidationError } from '../schemas.js';
 
 // What sshd of Debian 12 takes by default, without DSA. An RSA key of fewer bits it would silently refuse.
@@ -43,7 +44,7 @@ function faultOf(line: string): string | undefined {
   return kind === 'ssh-rsa' && bits < leastRsaBits ? `is too short: RSA needs ${leastRsaBits} bits` : undefined;
 }
 
-function checkedKeys(lines: readonly string[]): string[] {
+function checkKeys(lines: readonly string[]): string[] {
   const trimmed = lines.map((line) => line.trim());
   const faults = trimmed.flatMap((line, at): Fault[] => {
     const reason = faultOf(line);
@@ -66,9 +67,9 @@ export function sshSwitch({ folder, log }: { readonly folder: string; readonly l
     );
     return { enabled, authorized_keys: lines.filter((line) => line !== '' && !line.startsWith('#')) };
   };
-  let last: Promise<unknown> = Promise.resolve();
+  const changes = new Mutex();
   const change = async (enabled: boolean, given: readonly string[] | undefined) => {
-    const keys = given === undefined ? (await get()).authorized_keys : checkedKeys(given);
+    const keys = given === undefined ? (await get()).authorized_keys : checkKeys(given);
     if (enabled && keys.length === 0)
       throw new ValidationError([{ pointer: '/authorized_keys', reason: 'must hold a key: there is no other way to log in' }]);
     // In this order a power cut never leaves sshd on with keys that were to go.
@@ -83,10 +84,6 @@ export function sshSwitch({ folder, log }: { readonly folder: string; readonly l
   };
   return {
     get,
-    set({ enabled, authorized_keys }) {
-      const next = last.then(() => change(enabled, authorized_keys));
-      last = next.catch(() => undefined);
-      return next;
-    },
+    set: ({ enabled, authorized_keys }) => changes.run(() => change(enabled, authorized_keys)),
   };
 }

@@ -4,6 +4,7 @@ import { unwatchFile, watchFile } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { UsageError } from '../config.js';
 import type { PluginLog } from '../contract/index.js';
+import { Mutex } from '../primitives/mutex.js';
 
 export interface TlsFiles {
   readonly certificate: string;
@@ -58,7 +59,7 @@ export async function tlsContext(files: TlsFiles): Promise<TlsContext> {
 /** Takes changed files for new connections. A pair that does not fit, as between two renames, leaves the old one in use.
  *  @returns a function that ends it */
 export function followTls(files: TlsFiles, take: (context: TlsContext) => void, log: PluginLog): () => void {
-  let looking = Promise.resolve();
+  const looks = new Mutex(); // the last that was read is the one in use
   const look = async () => {
     try {
       take(await tlsContext(files));
@@ -67,11 +68,9 @@ export function followTls(files: TlsFiles, take: (context: TlsContext) => void, 
       log('warn', `the old certificate stays in use: ${error instanceof Error ? error.message : error}`);
     }
   };
-  const changed = () => {
-    looking = looking.then(look); // one after the other: the last that was read is the one in use
-  };
-  for (const file of Object.values(files)) watchFile(file, { interval: lookEvery, persistent: false }, changed);
+  const onChange = () => void looks.run(look);
+  for (const file of Object.values(files)) watchFile(file, { interval: lookEvery, persistent: false }, onChange);
   return () => {
-    for (const file of Object.values(files)) unwatchFile(file, changed);
+    for (const file of Object.values(files)) unwatchFile(file, onChange);
   };
 }

@@ -2,23 +2,23 @@
 import type { PluginLog } from '../contract/plugin.js';
 import type { Runtime } from '../contract/runtime.js';
 import type { RemoteTarget } from '../targets/remote.js';
-import type { BackupSpec, FoundTarget, JobRecords, LeaseRecords, RestoreSpec, WorkerEnvironment } from './job.js';
+import type { BackupSpec, FoundTarget, JobRows, LeaseRows, RestoreSpec, WorkerEnvironment } from './job.js';
 import type { PurgeDeps } from './purge.js';
 
 /** What the main thread knows of remote targets. */
-export interface TargetDesk {
+export interface TargetRegistry {
   /** undefined when it is gone. */
   get(target: number): Promise<RemoteTarget | undefined>;
   /** For a worker of this appliance to open. */
   seal(text: string, purpose: string): string;
-  found(target: number, found: FoundTarget): Promise<void>;
+  keepFound(target: number, found: FoundTarget): Promise<void>;
 }
 export interface JobServiceDeps {
-  readonly backups: JobRecords<BackupSpec>;
-  readonly restores: JobRecords<RestoreSpec>;
-  readonly leases: LeaseRecords;
+  readonly backups: JobRows<BackupSpec>;
+  readonly restores: JobRows<RestoreSpec>;
+  readonly leases: LeaseRows;
   readonly environment: WorkerEnvironment;
-  readonly targets: TargetDesk;
+  readonly targets: TargetRegistry;
   /** `backup_concurrent`, read anew each time. */
   concurrent(): Promise<number>;
   /** The engine, for what workers left to do: resuming and undoing. @throws PluginError not_found */

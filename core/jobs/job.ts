@@ -12,11 +12,11 @@ export function containerOf(spec: { readonly container_id: string; readonly rema
   return spec.remap?.name ?? spec.container_id;
 }
 /** Names that an SMB server, or the disk of a camera, takes for one are one. */
-export const foldedName = (name: string): string => name.normalize('NFC').toLowerCase();
+export const foldName = (name: string): string => name.normalize('NFC').toLowerCase();
 /** When a backup runs. */
 export type At = BackupSpec['at'];
 /** Where a record lies; a local path is /<share>/<folder>. */
-export type Place = BackupSpec['dest'];
+export type Location = BackupSpec['dest'];
 /** What became of the latest run; times are epoch milliseconds. `bytes` were stored by it, `run` is its folder,
  *  `undo` is what a restore replaced, as long as it is kept. */
 export type JobState = Shape<'backup#/$defs/state'>;
@@ -30,13 +30,13 @@ export interface Claimant {
   readonly rivals: readonly number[];
 }
 
-export interface JobRecord<Spec> {
+export interface JobRow<Spec> {
   readonly id: number;
   readonly spec: Spec;
   readonly state: JobState;
 }
-export type BackupRecord = JobRecord<BackupSpec>;
-export type RestoreRecord = JobRecord<RestoreSpec>;
+export type BackupRow = JobRow<BackupSpec>;
+export type RestoreRow = JobRow<RestoreSpec>;
 
 export interface ProgressEvent {
   readonly id: number;
@@ -54,19 +54,19 @@ export interface Range {
 }
 /** None of these but a whole list costs more as jobs become more. */
 export interface JobLists<Spec> {
-  list(range?: Range): Promise<JobRecord<Spec>[]>;
+  list(range?: Range): Promise<JobRow<Spec>[]>;
   /** All whose job_name is the same, or one that an SMB server takes for the same. */
-  named(name: string): Promise<JobRecord<Spec>[]>;
+  listNamed(name: string): Promise<JobRow<Spec>[]>;
   /** All that use a remote target. */
-  using(target: number): Promise<JobRecord<Spec>[]>;
+  listUsing(target: number): Promise<JobRow<Spec>[]>;
 }
 
 /** A kind's records, kept durably: every promise resolves after a synced write. Ids from 1, never reused.
  *  `late`, for what the service itself found out: on a full disk it waits in memory, and is written when there is room. */
-export interface JobRecords<Spec> extends JobLists<Spec> {
-  get(id: number): Promise<JobRecord<Spec> | undefined>;
-  create(spec: Spec, state: JobState): Promise<JobRecord<Spec>>;
-  put(record: JobRecord<Spec>, when?: 'late'): Promise<void>;
+export interface JobRows<Spec> extends JobLists<Spec> {
+  get(id: number): Promise<JobRow<Spec> | undefined>;
+  create(spec: Spec, state: JobState): Promise<JobRow<Spec>>;
+  put(record: JobRow<Spec>, when?: 'late'): Promise<void>;
   delete(id: number): Promise<void>;
 }
 
@@ -76,7 +76,7 @@ export interface Lease {
   readonly container: string;
   readonly until: number; // epoch ms
 }
-export interface LeaseRecords {
+export interface LeaseRows {
   list(): Promise<Lease[]>;
   put(lease: Lease): Promise<void>;
   delete(runtime: string, container: string): Promise<void>;
@@ -90,7 +90,7 @@ export interface FoundTarget {
   readonly options: Readonly<Record<string, unknown>>;
 }
 /** undefined when the value is none. */
-export function foundTarget(value: unknown): FoundTarget | undefined {
+export function parseFoundTarget(value: unknown): FoundTarget | undefined {
   if (typeof value !== 'object' || value === null) return undefined;
   const { ipaddr, type, options }: Record<string, unknown> = { ...value };
   if (typeof ipaddr !== 'string' || typeof type !== 'string' || typeof options !== 'object' || options === null) return undefined;
@@ -98,7 +98,7 @@ export function foundTarget(value: unknown): FoundTarget | undefined {
 }
 
 /** A remote target as a worker gets it. */
-export interface RemoteOrder {
+export interface RemoteTask {
   readonly id: number;
   /** The record with its secrets, sealed under the appliance's key for `orderPurpose`. */
   readonly sealed: string;
@@ -107,16 +107,16 @@ export interface RemoteOrder {
   /** Bytes per second that are this run's part; 0 for no limit. */
   readonly bandwidth: number;
 }
-export const orderPurpose = (target: number): string => `order/target/${target}`;
+export const taskPurpose = (target: number): string => `order/target/${target}`;
 
 /** What the worker needs to do one run; sent as workerData, holds no secret that can be read. */
-export interface RunOrder {
+export interface WorkerTask {
   readonly kind: JobKind;
   readonly id: number;
   readonly backup?: BackupSpec;
   readonly restore?: RestoreSpec;
   readonly environment: WorkerEnvironment;
-  readonly remote?: RemoteOrder;
+  readonly remote?: RemoteTask;
   /** Backups only: a clock that ran backwards, so that levels cannot be trusted. */
   readonly newBase?: boolean;
   /** Backups only: sources whose emptiness a person has confirmed. */
@@ -177,16 +177,16 @@ export interface JobService {
   readonly restores: Jobs<RestoreSpec>;
   /** Brings back what a restore replaced, or removes it for good. Waits until no job of that container runs.
    *  @throws JobError not_found (nothing is kept), PluginError */
-  undo(restore: number, what: 'bring-back' | 'drop'): Promise<RestoreRecord>;
+  undo(restore: number, what: 'bring-back' | 'drop'): Promise<RestoreRow>;
   /** Deletes a backup's record from its target, and then the job. Joins one that goes on.
    *  @throws JobError not_found, busy (it waits or runs); PluginError: the job stays, and it can be asked for again */
   purge(backup: number): Promise<void>;
   /** A person says that what the last run found empty is to be empty: the next run takes it as its new base, and retention goes on.
    *  @throws JobError not_found (nothing waits for it) */
-  confirm(backup: number): Promise<BackupRecord>;
+  confirm(backup: number): Promise<BackupRow>;
   /** A person says that the record which the last run was refused in is to be this job's: the next run goes on there.
    *  @throws JobError not_found, conflict (its last run was not refused so) */
-  takeOver(backup: number): Promise<BackupRecord>;
+  takeOver(backup: number): Promise<BackupRow>;
   /** `backup_concurrent` was set anew: what waits may start now. */
   limitChanged(): void;
   /** The limits of a target were set anew: runs that use it are told. */
@@ -200,16 +200,16 @@ export interface JobService {
   nextRun(at: At): number | undefined;
 }
 export interface Jobs<Spec> extends JobLists<Spec> {
-  get(id: number): Promise<JobRecord<Spec> | undefined>;
+  get(id: number): Promise<JobRow<Spec> | undefined>;
   /** The record as first answered (code `init`); the scheduler accepts it right after. */
-  create(spec: Spec): Promise<JobRecord<Spec>>;
-  update(id: number, spec: Spec): Promise<JobRecord<Spec>>;
+  create(spec: Spec): Promise<JobRow<Spec>>;
+  update(id: number, spec: Spec): Promise<JobRow<Spec>>;
   /** @throws JobError busy while waiting or running */
   delete(id: number): Promise<void>;
   /** @throws JobError busy while waiting or running */
-  run(id: number): Promise<JobRecord<Spec>>;
+  run(id: number): Promise<JobRow<Spec>>;
   /** Settles when the run has ended or, for a waiting one, left the queue; nothing to stop is fine. */
-  stop(id: number): Promise<JobRecord<Spec>>;
+  stop(id: number): Promise<JobRow<Spec>>;
 }
 
 export class JobError extends Error {

@@ -2,12 +2,12 @@
 import type { PluginLog } from '../contract/index.js';
 import type { Errands } from './errands.js';
 import { type BackupSpec, type Claimant, JobError } from './job.js';
-import type { JobsOfKind } from './schedule/job-runner.js';
+import type { JobRunner } from './schedule/job-runner.js';
 import { backupSubject, locksOf } from './schedule/locks.js';
 import { claimantOf } from './take-over.js';
 
 export interface PurgeDeps {
-  readonly backups: JobsOfKind<BackupSpec>;
+  readonly backups: JobRunner<BackupSpec>;
   readonly errands: Errands;
   /** Runs that may use a place's target at a time; undefined for any number. */
   connections(spec: BackupSpec['dest']): Promise<number | undefined>;

@@ -1,6 +1,6 @@
 /** Jobs as the API sees them: puts calendar, queue, workers, leases and clock together. */
 import { fileURLToPath } from 'node:url';
-import { confirmed } from './confirm.js';
+import { confirmSources } from './confirm.js';
 import type { JobServiceDeps } from './deps.js';
 import { Errands } from './errands.js';
 import type { BackupSpec, JobService, RestoreSpec } from './job.js';
@@ -8,18 +8,18 @@ import { Purges } from './purge.js';
 import { BandwidthShares } from './schedule/bandwidth-shares.js';
 import { nextRun } from './schedule/calendar.js';
 import { openClock } from './schedule/clock.js';
-import { type TimedRecords, timedRecords } from './schedule/due.js';
-import { JobsOfKind, type KindDeps } from './schedule/job-runner.js';
+import { type TimedRows, withDueTimes } from './schedule/due.js';
+import { JobRunner, type JobRunnerDeps } from './schedule/job-runner.js';
 import { backupSubject, locksOf, restoreSubject } from './schedule/locks.js';
 import { createProgressBoard, type ProgressBoard } from './schedule/progress.js';
 import { createQueue, type Queue } from './schedule/queue.js';
 import { createAlarm, tickOf } from './schedule/tick.js';
-import { permitted, takenOver } from './take-over.js';
-import { undone } from './undo.js';
+import { permissionsOf, takeOverRecord } from './take-over.js';
+import { undoRestore } from './undo.js';
 import { createScheduler } from './worker/bree.js';
 import { createLauncher } from './worker/launcher.js';
 import { createLeases, type Leases } from './worker/leases.js';
-import { RemoteOrders } from './worker/task.js';
+import { RemoteTasks } from './worker/task.js';
 
 export interface Quiet {
   /** No job starts until the returned function is called. */
@@ -47,20 +47,20 @@ export async function createJobService(deps: JobServiceDeps): Promise<RunningJob
   const scheduler = createScheduler(deps.workerFile ?? fileURLToPath(new URL('./run/worker.js', import.meta.url)));
   const queue = createQueue(deps.concurrent, failed);
   const progress = createProgressBoard(failed);
-  const launch = createLauncher({ scheduler, leases, found: (target, found) => deps.targets.found(target, found), log });
+  const launch = createLauncher({ scheduler, leases, keepFound: (target, found) => deps.targets.keepFound(target, found), log });
   const bandwidths = new BandwidthShares(async (target) => (await deps.targets.get(target))?.spec.bandwidth_limit ?? 0);
-  const orders = new RemoteOrders(deps, bandwidths);
-  const timed = timedRecords(deps.backups);
-  const common = { queue, launch, bandwidths, clock, progress, log, changed: () => alarm.wake() };
-  const kinds = jobKinds({ ...deps, backups: timed.records }, orders, common);
+  const orders = new RemoteTasks(deps, bandwidths);
+  const timed = withDueTimes(deps.backups);
+  const common = { queue, launch, bandwidths, clock, progress, log, onChange: () => alarm.wake() };
+  const kinds = jobKinds({ ...deps, backups: timed.rows }, orders, common);
   const errands = new Errands(queue);
   const alarm = createAlarm(tickOf({ backups: kinds.backups, due: timed.due, clock, failed }), failed);
   return {
     ...kinds,
-    ...shownBy(progress),
+    ...progressOf(progress),
     nextRun: (at) => nextRun(at, deps.clock()),
     resumeLeases: () => leases.resumeAll(),
-    start: () => started({ ...kinds, timed }, () => alarm.start(deps.clock())),
+    start: () => startJobs({ ...kinds, timed }, () => alarm.start(deps.clock())),
     ...errandsOf(deps, orders, { ...kinds, errands }),
     ...endOf(errands, async () => {
       queue.close();
@@ -70,24 +70,24 @@ export async function createJobService(deps: JobServiceDeps): Promise<RunningJob
       await clock.note();
     }),
     ...atQueue(deps, queue, bandwidths),
-    counts: () => ({ ...queue.counts(), workers: scheduler.held().workers, workerJobs: scheduler.held().jobs }),
+    counts: () => ({ ...queue.counts(), workers: scheduler.counts().workers, workerJobs: scheduler.counts().jobs }),
   };
 }
 
 interface Starting {
-  readonly timed: TimedRecords;
-  readonly backups: JobsOfKind<BackupSpec>;
-  readonly restores: JobsOfKind<RestoreSpec>;
+  readonly timed: TimedRows;
+  readonly backups: JobRunner<BackupSpec>;
+  readonly restores: JobRunner<RestoreSpec>;
 }
 
-async function started({ timed, backups, restores }: Starting, begin: () => void): Promise<void> {
+async function startJobs({ timed, backups, restores }: Starting, begin: () => void): Promise<void> {
   await timed.load();
   await backups.recover();
   await restores.recover();
   begin();
 }
 
-function shownBy(progress: ProgressBoard): Pick<JobService, 'progress' | 'progressOf' | 'onProgress'> {
+function progressOf(progress: ProgressBoard): Pick<JobService, 'progress' | 'progressOf' | 'onProgress'> {
   return {
     progress: () => progress.all(),
     progressOf: (kind, id) => progress.of(kind, id),
@@ -96,23 +96,23 @@ function shownBy(progress: ProgressBoard): Pick<JobService, 'progress' | 'progre
 }
 
 interface ErrandParts {
-  readonly backups: JobsOfKind<BackupSpec>;
-  readonly restores: JobsOfKind<RestoreSpec>;
+  readonly backups: JobRunner<BackupSpec>;
+  readonly restores: JobRunner<RestoreSpec>;
   readonly errands: Errands;
 }
 
 function errandsOf(
   deps: JobServiceDeps,
-  orders: RemoteOrders,
+  orders: RemoteTasks,
   parts: ErrandParts,
 ): Pick<JobService, 'undo' | 'purge' | 'confirm' | 'takeOver'> {
   const { purge, runtime, log } = deps;
   const purges = new Purges({ ...parts, connections: (place) => orders.connections(place), purge, log });
   return {
-    undo: (id, what) => undone({ ...parts, runtime }, id, what),
+    undo: (id, what) => undoRestore({ ...parts, runtime }, id, what),
     purge: (id) => purges.purge(id),
-    confirm: (id) => confirmed(parts.backups, id),
-    takeOver: (id) => takenOver(parts.backups, id),
+    confirm: (id) => confirmSources(parts.backups, id),
+    takeOver: (id) => takeOverRecord(parts.backups, id),
   };
 }
 
@@ -130,32 +130,32 @@ function endOf(errands: Errands, close: () => Promise<void>): Pick<RunningJobSer
 }
 
 function leasesOf({ leases, clock, log, runtime }: JobServiceDeps): Leases {
-  return createLeases({ records: leases, resume: async (id, container) => runtime(id).resume(container), clock, log });
+  return createLeases({ rows: leases, resume: async (id, container) => runtime(id).resume(container), clock, log });
 }
 
-type Common = Omit<KindDeps<BackupSpec>, 'kind' | 'records' | 'at' | 'order' | 'locks'>;
+type Common = Omit<JobRunnerDeps<BackupSpec>, 'kind' | 'rows' | 'at' | 'order' | 'locks'>;
 
-function jobKinds(deps: JobServiceDeps, orders: RemoteOrders, common: Common) {
+function jobKinds(deps: JobServiceDeps, orders: RemoteTasks, common: Common) {
   const { backups, restores, environment } = deps;
   const { clock } = common;
   return {
-    backups: new JobsOfKind<BackupSpec>({
+    backups: new JobRunner<BackupSpec>({
       ...common,
       kind: 'backup',
-      records: backups,
+      rows: backups,
       at: (spec) => spec.at,
       locks: async (spec) => locksOf('backup', backupSubject(spec), await orders.connections(spec.dest)),
       order: async (id, spec) => ({
         ...{ kind: 'backup', id, backup: spec, environment },
         ...(await orders.of(spec.dest)),
         ...(clock.needsNewBase(id) && { newBase: true }),
-        ...(await permitted(backups, id, spec)),
+        ...(await permissionsOf(backups, id, spec)),
       }),
     }),
-    restores: new JobsOfKind<RestoreSpec>({
+    restores: new JobRunner<RestoreSpec>({
       ...common,
       kind: 'restore',
-      records: restores,
+      rows: restores,
       at: () => undefined,
       locks: async (spec) => locksOf('restore', restoreSubject(spec), await orders.connections(spec.src)),
       order: async (id, spec) => ({ kind: 'restore', id, restore: spec, environment, ...(await orders.of(spec.src)) }),
@@ -171,7 +171,7 @@ function atQueue(
   return {
     limitChanged: () => queue.pump(),
     targetChanged: (target) => {
-      void bandwidths.changed(target);
+      void bandwidths.share(target);
       queue.pump();
     },
     hold: () => queue.hold(),

@@ -1,17 +1,17 @@
 /** What persons have allowed a backup job, and who asks for its record. */
-import { type BackupRecord, type BackupSpec, type Claimant, JobError, type JobRecords, type RunOrder } from './job.js';
-import type { JobsOfKind } from './schedule/job-runner.js';
+import { type BackupRow, type BackupSpec, type Claimant, JobError, type JobRows, type WorkerTask } from './job.js';
+import type { JobRunner } from './schedule/job-runner.js';
 
 /** A job that comes for its record. */
-export async function claimantOf(backups: Pick<JobRecords<BackupSpec>, 'named'>, id: number, { job_name }: BackupSpec): Promise<Claimant> {
-  const rivals = (await backups.named(job_name)).map((one) => one.id).filter((one) => one !== id);
+export async function claimantOf(backups: Pick<JobRows<BackupSpec>, 'listNamed'>, id: number, { job_name }: BackupSpec): Promise<Claimant> {
+  const rivals = (await backups.listNamed(job_name)).map((one) => one.id).filter((one) => one !== id);
   return { id, rivals };
 }
 
-type Permitted = Pick<RunOrder, 'confirmed' | 'rivals' | 'takeOver'>;
+type Permitted = Pick<WorkerTask, 'confirmed' | 'rivals' | 'takeOver'>;
 
 /** For a run that begins. */
-export async function permitted(backups: JobRecords<BackupSpec>, id: number, spec: BackupSpec): Promise<Permitted> {
+export async function permissionsOf(backups: JobRows<BackupSpec>, id: number, spec: BackupSpec): Promise<Permitted> {
   const { confirmed = [], take_over: takeOver } = (await backups.get(id))?.state ?? {};
   const { rivals } = await claimantOf(backups, id, spec);
   return { confirmed, rivals, ...(takeOver && { takeOver }) };
@@ -19,7 +19,7 @@ export async function permitted(backups: JobRecords<BackupSpec>, id: number, spe
 
 /** A person gives the record that its last run was refused in to a job. It is that very owner's: one that comes later is asked about
  *  anew. @throws JobError not_found; conflict: its last run was not refused so */
-export function takenOver(backups: JobsOfKind<BackupSpec>, id: number): Promise<BackupRecord> {
+export function takeOverRecord(backups: JobRunner<BackupSpec>, id: number): Promise<BackupRow> {
   return backups.amend(id, (state) => {
     if (state.owner === undefined)
       throw new JobError('conflict', `the last run of backup ${id} did not find its record another's; run it first, and see what it tells`);

@@ -3,33 +3,33 @@
 
 import type { JobServiceDeps } from './deps.js';
 import type { Errands } from './errands.js';
-import { JobError, type RestoreRecord, type RestoreSpec, type Undo } from './job.js';
-import type { JobsOfKind } from './schedule/job-runner.js';
+import { JobError, type RestoreRow, type RestoreSpec, type Undo } from './job.js';
+import type { JobRunner } from './schedule/job-runner.js';
 import { locksOf, restoreSubject } from './schedule/locks.js';
 
 export interface UndoDeps extends Pick<JobServiceDeps, 'runtime'> {
-  readonly restores: JobsOfKind<RestoreSpec>;
+  readonly restores: JobRunner<RestoreSpec>;
   readonly errands: Errands;
 }
 
 /** @throws JobError not_found (nothing is kept), PluginError */
-export async function undone({ restores, errands, runtime }: UndoDeps, id: number, what: 'bring-back' | 'drop'): Promise<RestoreRecord> {
-  const asked = await keptBy(restores, id);
+export async function undoRestore({ restores, errands, runtime }: UndoDeps, id: number, what: 'bring-back' | 'drop'): Promise<RestoreRow> {
+  const asked = await requireUndo(restores, id);
   return errands.run(`undo-${id}`, locksOf('undo', restoreSubject(asked.spec)), async () => {
-    const { spec, undo } = await keptBy(restores, id); // the restore may have run again while this waited
-    if (undo.id !== asked.undo.id) throw gone(id);
+    const { spec, undo } = await requireUndo(restores, id); // the restore may have run again while this waited
+    if (undo.id !== asked.undo.id) throw undoGone(id);
     const engine = runtime(spec.type);
     await (what === 'drop' ? engine.dropUndo(undo.id) : engine.undo(undo.id));
     return restores.amend(id, ({ undo: now, ...state }) => (now && now.id !== undo.id ? { ...state, undo: now } : state));
   });
 }
 
-async function keptBy(restores: JobsOfKind<RestoreSpec>, id: number): Promise<{ readonly spec: RestoreSpec; readonly undo: Undo }> {
+async function requireUndo(restores: JobRunner<RestoreSpec>, id: number): Promise<{ readonly spec: RestoreSpec; readonly undo: Undo }> {
   const record = await restores.get(id);
   if (!record) throw new JobError('not_found', `there is no restore ${id}`);
   const { spec, state } = record;
-  if (!state.undo) throw gone(id);
+  if (!state.undo) throw undoGone(id);
   return { spec, undo: state.undo };
 }
 
-const gone = (id: number) => new JobError('not_found', `restore ${id} keeps nothing that could be brought back`);
+const undoGone = (id: number) => new JobError('not_found', `restore ${id} keeps nothing that could be brought back`);

@@ -1,7 +1,7 @@
 import { readdir, readFile, realpath, stat } from 'node:fs/promises';
 import { basename, join, resolve, sep } from 'node:path';
 import type { PluginManifest } from '../contract/index.js';
-import { compiles, parsed } from '../schemas.js';
+import { compiles, parse } from '../schemas.js';
 import type { PluginReport } from './loaded.js';
 
 /** A plugin whose description holds; none of its code has run. */
@@ -29,8 +29,8 @@ function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-async function found(folder: string, { known }: Discovery): Promise<FoundPlugin> {
-  const manifest = parsed('plugin', await jsonFile(join(folder, 'plugin.json')));
+async function readPlugin(folder: string, { known }: Discovery): Promise<FoundPlugin> {
+  const manifest = parse('plugin', await jsonFile(join(folder, 'plugin.json')));
   const optionsSchema = await jsonFile(join(folder, 'options.schema.json'));
   if (!isObject(optionsSchema)) throw new Error('options.schema.json is not an object');
   if (!known) compiles(optionsSchema);
@@ -62,7 +62,7 @@ export async function discoverPlugins(
   const reports: PluginReport[] = [];
   for (const folder of await pluginFolders(tops)) {
     try {
-      const plugin = await found(folder, o);
+      const plugin = await readPlugin(folder, o);
       const { id, kind, version, title, capabilities } = plugin.manifest;
       const other = plugins.get(id);
       if (other !== undefined) throw new Error(`its id ${id} is taken by ${other.folder}; choose another`);

@@ -2,10 +2,10 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { type PluginContext, PluginError, type Runtime, type Target, type TargetPlugin } from '../contract/index.js';
-import { checked, ValidationError } from '../schemas.js';
+import { check, ValidationError } from '../schemas.js';
 import { type Discovery, discoverPlugins, type FoundPlugin } from './discover.js';
 import type { Detection, PluginOpening, PluginReport, Plugins } from './loaded.js';
-import { checkedRuntime, checkedTarget, isObject } from './shape.js';
+import { checkRuntime, checkTarget, isObject } from './shape.js';
 
 type Open = (context: PluginContext) => Promise<unknown>;
 /** What a plugin's module gives: what is not there is undefined. */
@@ -23,7 +23,7 @@ const isDetection = (value: unknown): value is NonNullable<TargetPlugin['detecti
   isObject(value) && typeof value.port === 'number' && typeof value.answers === 'function';
 
 /** @throws PluginError failed */
-async function imported(plugin: FoundPlugin): Promise<Exported> {
+async function importPlugin(plugin: FoundPlugin): Promise<Exported> {
   const { id } = plugin.manifest;
   let module: unknown;
   try {
@@ -39,9 +39,9 @@ async function imported(plugin: FoundPlugin): Promise<Exported> {
 }
 
 /** @throws PluginError invalid */
-function checkedOptions(plugin: FoundPlugin, options: unknown): unknown {
+function checkOptions(plugin: FoundPlugin, options: unknown): unknown {
   try {
-    return checked(plugin.optionsSchema, options);
+    return check(plugin.optionsSchema, options);
   } catch (error) {
     if (!(error instanceof ValidationError)) throw error;
     // By pointer and reason only: a value may be a secret.
@@ -84,10 +84,10 @@ class LoadedPlugins implements Plugins {
     return plugin && secretNames(plugin);
   }
   async openTarget(id: string, options: unknown, o: PluginOpening): Promise<Target> {
-    return checkedTarget(id, await this.#open(id, 'target', options, o));
+    return checkTarget(id, await this.#open(id, 'target', options, o));
   }
   async openRuntime(id: string, options: unknown, o: PluginOpening): Promise<Runtime> {
-    return checkedRuntime(id, await this.#open(id, 'runtime', options, o));
+    return checkRuntime(id, await this.#open(id, 'runtime', options, o));
   }
 
   optionNames(id: string) {
@@ -97,7 +97,7 @@ class LoadedPlugins implements Plugins {
   }
   checkOptions(id: string, options: unknown): void {
     const plugin = this.plugins.get(id);
-    if (plugin) checked(plugin.optionsSchema, options);
+    if (plugin) check(plugin.optionsSchema, options);
   }
   async detections(): Promise<readonly Detection[]> {
     const found: Detection[] = [];
@@ -108,7 +108,7 @@ class LoadedPlugins implements Plugins {
     }
     return found.sort((a, b) => a.port - b.port);
   }
-  async pinned(id: string, options: unknown, o: PluginOpening): Promise<Readonly<Record<string, unknown>>> {
+  async pin(id: string, options: unknown, o: PluginOpening): Promise<Readonly<Record<string, unknown>>> {
     const plugin = this.#plugin(id, 'target');
     const { pin } = await this.#module(plugin);
     if (pin === undefined) return {};
@@ -123,12 +123,12 @@ class LoadedPlugins implements Plugins {
   }
   #module(plugin: FoundPlugin): Promise<Exported> {
     const { id } = plugin.manifest;
-    const module = this.#modules.get(id) ?? imported(plugin);
+    const module = this.#modules.get(id) ?? importPlugin(plugin);
     this.#modules.set(id, module);
     return module;
   }
   async #context(plugin: FoundPlugin, options: unknown, o: PluginOpening): Promise<PluginContext> {
-    const good = checkedOptions(plugin, options);
+    const good = checkOptions(plugin, options);
     const stateFolder = join(this.stateFolder, 'plugin-state', plugin.manifest.id);
     await mkdir(stateFolder, { recursive: true, mode: 0o700 });
     return { log: o.log, signal: o.signal, stateFolder, options: good };

@@ -33,7 +33,7 @@ export interface Plugins {
   /** The target plugins that can tell whether a server is of their kind, the lower port first. */
   detections(): Promise<readonly Detection[]>;
   /** What the server shows of itself, to be kept; nothing from a plugin that pins nothing. */
-  pinned(id: string, options: unknown, o: PluginOpening): Promise<Readonly<Record<string, unknown>>>;
+  pin(id: string, options: unknown, o: PluginOpening): Promise<Readonly<Record<string, unknown>>>;
 }
 export type Detection = { readonly id: string } & NonNullable<TargetPlugin['detection']>;
 export interface PluginOpening {

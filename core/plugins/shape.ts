@@ -53,13 +53,13 @@ const isTarget = (value: unknown): value is Target => missingOfTarget(value).len
 const isRuntime = (value: unknown): value is Runtime => missingOfRuntime(value).length === 0;
 
 /** @throws PluginError failed, naming what is missing */
-export function checkedTarget(id: string, value: unknown): Target {
+export function checkTarget(id: string, value: unknown): Target {
   if (isTarget(value)) return value;
   throw lacks(id, 'target', missingOfTarget(value));
 }
 
 /** @throws PluginError failed, naming what is missing */
-export function checkedRuntime(id: string, value: unknown): Runtime {
+export function checkRuntime(id: string, value: unknown): Runtime {
   if (isRuntime(value)) return value;
   throw lacks(id, 'runtime', missingOfRuntime(value));
 }

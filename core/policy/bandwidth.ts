@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { anySignal } from '../contract/index.js';
+import { Mutex } from '../primitives/mutex.js';
 
-/** So much may go at once after a rest; also the longest wait between two looks at the limit. */
+/** The bucket's size, as time at the limit; also the longest wait between two looks at the limit. */
 const burstMs = 250;
 
 /** Bytes per second that all streams of a job on a target share; changed at any time, it holds from the next byte on. */
@@ -10,7 +11,7 @@ export class Bandwidth {
   #credit = 0;
   #since = performance.now();
   #changed = new AbortController();
-  #turn: Promise<void> = Promise.resolve();
+  readonly #waits = new Mutex();
 
   /** @param limit bytes per second; 0 for no limit */
   constructor(limit = 0) {
@@ -29,14 +30,12 @@ export class Bandwidth {
   /** Waits until so many bytes may go. First come, first served. @throws the signal's reason */
   take(bytes: number, signal: AbortSignal): Promise<void> {
     if (this.#limit === 0) return Promise.resolve();
-    const turn = this.#turn.then(() => this.#wait(bytes, signal));
-    this.#turn = turn.catch(() => undefined);
-    return turn;
+    return this.#waits.run(() => this.#wait(bytes, signal));
   }
 
   async #wait(bytes: number, signal: AbortSignal): Promise<void> {
-    // what a chunk takes beyond the credit is paid by the next one: chunks may be larger than any burst
-    while (this.#limit > 0 && this.#refilled() <= 0) {
+    // Token bucket with debt: a chunk may exceed the burst; the next one waits it off.
+    while (this.#limit > 0 && this.#refill() <= 0) {
       signal.throwIfAborted();
       const ms = Math.min(burstMs, Math.ceil((-this.#credit * 1000) / this.#limit) + 1);
       await sleep(ms, undefined, { signal: anySignal(signal, this.#changed.signal) }).catch(() => undefined);
@@ -45,7 +44,7 @@ export class Bandwidth {
     this.#credit -= bytes;
   }
 
-  #refilled(): number {
+  #refill(): number {
     const now = performance.now();
     this.#credit = Math.min((this.#limit * burstMs) / 1000, this.#credit + ((now - this.#since) * this.#limit) / 1000);
     this.#since = now;

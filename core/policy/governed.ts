@@ -2,10 +2,10 @@
  *  gives up on what does not move. */
 import { pipeline, Readable } from 'node:stream';
 import { anySignal, type Entry, type ListOptions, PluginError, type PluginLog, type Stored, type Target } from '../contract/index.js';
-import { Slots } from '../primitives/semaphore.js';
+import { Semaphore } from '../primitives/semaphore.js';
 import type { Bandwidth } from './bandwidth.js';
-import { beforeNextTry, briefWaits, type Patience, retried } from './retry.js';
-import { answeredInTime, stallError, WatchedSource } from './stall.js';
+import { beforeNextTry, briefWaits, type RetryOptions, retry } from './retry.js';
+import { settleInTime, stallError, WatchedSource } from './stall.js';
 
 export interface Policy {
   /** As messages call the target. */
@@ -26,14 +26,14 @@ const settleMs = 6_000;
 /** A tree is many steps, each of which may take its time. */
 const treeLimit = 10;
 
-export interface Governed extends Target {
+export interface PolicyTarget extends Target {
   /** The same, for a few bytes that must not wait until a long put gives its connection back: their put takes none. */
   readonly aside: Target;
 }
 
 /** The target under the policy. Disposing disposes the target. */
-export function governed(target: Target, policy: Policy): Governed {
-  return Object.assign(new GovernedTarget(target, policy), { aside: new GovernedTarget(target, policy) });
+export function withPolicy(target: Target, policy: Policy): PolicyTarget {
+  return Object.assign(new PolicedTarget(target, policy), { aside: new PolicedTarget(target, policy) });
 }
 
 interface GetOptions {
@@ -42,9 +42,9 @@ interface GetOptions {
   readonly length?: number;
 }
 
-class GovernedTarget implements Target {
+class PolicedTarget implements Target {
   readonly supports: Target['supports'];
-  readonly #slots: Slots;
+  readonly #connections: Semaphore;
 
   constructor(
     private readonly target: Target,
@@ -52,38 +52,38 @@ class GovernedTarget implements Target {
   ) {
     const connections = Math.max(1, Math.min(target.supports.connections, policy.connections ?? Number.POSITIVE_INFINITY));
     this.supports = { ...target.supports, connections };
-    this.#slots = new Slots(connections);
+    this.#connections = new Semaphore(connections);
   }
   get server(): string | undefined {
     return this.target.server;
   }
 
-  #patience(what: string, signal = this.policy.signal): Patience {
+  #retryOptions(what: string, signal = this.policy.signal): RetryOptions {
     const again = (error: PluginError, ms: number) =>
       this.policy.log('info', `${this.policy.name}: ${what} is tried again in ${ms} ms: ${error.message}`);
-    return { waits: this.policy.waits ?? briefWaits, signal, again };
+    return { delays: this.policy.waits ?? briefWaits, signal, onRetry: again };
   }
   #call<T>(what: string, work: () => Promise<T>, ms = this.policy.stallMs): Promise<T> {
-    return retried(() => answeredInTime(work(), ms, `${this.policy.name}, ${what}`), this.#patience(what));
+    return retry(() => settleInTime(work(), ms, `${this.policy.name}, ${what}`), this.#retryOptions(what));
   }
 
   /** Not tried again: the source is gone. Whoever can read it anew starts over. */
   async put(path: string, source: Readable, o: { signal: AbortSignal; replace?: boolean }): Promise<Stored> {
     source.on('error', () => undefined); // while it waits for its turn; reading reports it
-    const free = await this.#slot(o.signal, source);
+    const free = await this.#connection(o.signal, source);
     try {
-      return await this.#watchedPut(path, source, o);
+      return await this.#putWatched(path, source, o);
     } finally {
       free();
     }
   }
-  async #slot(signal: AbortSignal, source?: Readable): Promise<() => void> {
-    return this.#slots.take(signal).catch((cause: unknown) => {
+  async #connection(signal: AbortSignal, source?: Readable): Promise<() => void> {
+    return this.#connections.take(signal).catch((cause: unknown) => {
       source?.destroy();
       throw new PluginError('aborted', 'stopped', { cause });
     });
   }
-  async #watchedPut(path: string, source: Readable, o: { signal: AbortSignal; replace?: boolean }): Promise<Stored> {
+  async #putWatched(path: string, source: Readable, o: { signal: AbortSignal; replace?: boolean }): Promise<Stored> {
     const { stallMs, bandwidth, name } = this.policy;
     const given = new AbortController();
     const signal = anySignal(o.signal, given.signal);
@@ -119,11 +119,11 @@ class GovernedTarget implements Target {
   /** Goes on from where a connection broke: whoever reads checks the whole against its hash. */
   async get(path: string, o: GetOptions): Promise<Readable> {
     const { policy } = this;
-    const free = await this.#slot(o.signal);
+    const free = await this.#connection(o.signal);
     const closed = new AbortController();
     const signal = anySignal(o.signal, closed.signal);
     try {
-      const first = await this.#opened(path, { ...o, signal });
+      const first = await this.#open(path, { ...o, signal });
       const stream = Readable.from(this.#chunks(path, { ...o, signal }, first), { objectMode: false, highWaterMark: 1 << 20 });
       stream.on('error', () => undefined); // an abort before anybody reads must not end the process; reading reports it
       const abort = () => stream.destroy(new PluginError('aborted', `${path}: stopped`));
@@ -141,9 +141,9 @@ class GovernedTarget implements Target {
       throw policy.signal.aborted && !(error instanceof PluginError) ? new PluginError('aborted', 'stopped') : error;
     }
   }
-  #opened(path: string, o: GetOptions): Promise<Readable> {
-    const open = () => answeredInTime(this.target.get(path, o), this.policy.stallMs, `${this.policy.name}, reading ${path}`);
-    return retried(open, this.#patience(`reading ${path}`, o.signal));
+  #open(path: string, o: GetOptions): Promise<Readable> {
+    const open = () => settleInTime(this.target.get(path, o), this.policy.stallMs, `${this.policy.name}, reading ${path}`);
+    return retry(open, this.#retryOptions(`reading ${path}`, o.signal));
   }
   async *#chunks(path: string, o: GetOptions, first: Readable): AsyncGenerator<Uint8Array> {
     const { offset = 0, length } = o;
@@ -160,8 +160,8 @@ class GovernedTarget implements Target {
         return;
       } catch (error) {
         stream.destroy();
-        await beforeNextTry(error, ++failed, this.#patience(`reading ${path} from byte ${offset + given}`, o.signal));
-        stream = await this.#opened(path, { ...o, offset: offset + given, ...(length !== undefined && { length: length - given }) });
+        await beforeNextTry(error, ++failed, this.#retryOptions(`reading ${path} from byte ${offset + given}`, o.signal));
+        stream = await this.#open(path, { ...o, offset: offset + given, ...(length !== undefined && { length: length - given }) });
       }
     }
   }
@@ -169,7 +169,7 @@ class GovernedTarget implements Target {
   async *#inTime(stream: Readable, path: string): AsyncGenerator<Uint8Array> {
     const chunks: AsyncIterator<Uint8Array> = stream[Symbol.asyncIterator]();
     for (;;) {
-      const next = await answeredInTime(chunks.next(), this.policy.stallMs, `${this.policy.name}, reading ${path}`);
+      const next = await settleInTime(chunks.next(), this.policy.stallMs, `${this.policy.name}, reading ${path}`);
       if (next.done) return;
       yield next.value;
     }
@@ -186,14 +186,14 @@ class GovernedTarget implements Target {
       try {
         const entries = this.target.list(path, o)[Symbol.asyncIterator]();
         for (;;) {
-          const next = await answeredInTime(entries.next(), this.policy.stallMs, `${this.policy.name}, ${what}`);
+          const next = await settleInTime(entries.next(), this.policy.stallMs, `${this.policy.name}, ${what}`);
           if (next.done) return;
           if (told.has(next.value.name)) continue;
           told.add(next.value.name);
           yield next.value;
         }
       } catch (error) {
-        await beforeNextTry(error, failed, this.#patience(what));
+        await beforeNextTry(error, failed, this.#retryOptions(what));
       }
     }
   }
@@ -204,7 +204,7 @@ class GovernedTarget implements Target {
     return this.#call('asking for free space', () => this.target.space());
   }
   async [Symbol.asyncDispose](): Promise<void> {
-    await answeredInTime(Promise.resolve(this.target[Symbol.asyncDispose]()), settleMs, this.policy.name).catch((error: unknown) => {
+    await settleInTime(Promise.resolve(this.target[Symbol.asyncDispose]()), settleMs, this.policy.name).catch((error: unknown) => {
       this.policy.log('warn', `closing the target failed: ${error}`);
     });
   }

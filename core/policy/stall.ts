@@ -12,7 +12,7 @@ export function stallError(what: string, ms: number): PluginError {
 }
 
 /** The answer of something that takes no signal, or `stalled` when it does not come in time. */
-export async function answeredInTime<T>(answer: Promise<T>, ms: number, what: string): Promise<T> {
+export async function settleInTime<T>(answer: Promise<T>, ms: number, what: string): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(stallError(what, ms)), ms);
@@ -44,8 +44,8 @@ export class WatchedSource extends Transform {
   }
 
   #look(): void {
-    const targetsTurn = this.readableLength > 0 || this.readableEnded;
-    if (!targetsTurn) this.#moved = performance.now();
+    const targetWaits = this.readableLength > 0 || this.readableEnded;
+    if (!targetWaits) this.#moved = performance.now();
     else if (performance.now() - this.#moved >= this.o.stallMs) this.o.stalled();
   }
   override _read(size: number): void {

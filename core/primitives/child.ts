@@ -56,7 +56,7 @@ export function childExit(child: ChildProcess, name: string, signal: AbortSignal
 
 /** The child's output, which ends only after `ended` has approved: a reader never takes a failed child's
  *  output for whole. */
-export function checkedOutput(child: ChildProcess, ended: () => Promise<void>): Readable {
+export function runForOutput(child: ChildProcess, ended: () => Promise<void>): Readable {
   async function* chunks(): AsyncGenerator<Buffer> {
     try {
       if (child.stdout) for await (const chunk of child.stdout) yield chunk;

@@ -1,15 +1,26 @@
-/** One thing at a time under each key, in the order in which they were asked for. */
+/** Runs actions one after the other, in the order in which they were asked for. One that fails does not stop the next. */
+export class Mutex {
+  #last: Promise<unknown> = Promise.resolve();
+
+  run<T>(action: () => Promise<T>): Promise<T> {
+    const next = this.#last.then(action);
+    this.#last = next.catch(() => undefined);
+    return next;
+  }
+}
+
+/** A Mutex under each key. */
 export class KeyedMutex<Key> {
   readonly #last = new Map<Key, Promise<void>>();
 
   run<T>(key: Key, action: () => Promise<T>): Promise<T> {
-    const turn = (this.#last.get(key) ?? Promise.resolve()).then(action);
-    const settled = turn.then(
+    const next = (this.#last.get(key) ?? Promise.resolve()).then(action);
+    const settled = next.then(
       () => undefined,
       () => undefined,
     );
     this.#last.set(key, settled);
     void settled.then(() => this.#last.get(key) === settled && this.#last.delete(key));
-    return turn;
+    return next;
   }
 }

@@ -1,5 +1,5 @@
-/** At most so many at a time, first come first served. */
-export class Slots {
+/** A counting semaphore, first come first served. */
+export class Semaphore {
   readonly #waiting: (() => void)[] = [];
   #free: number;
 
@@ -7,11 +7,11 @@ export class Slots {
     this.#free = Math.max(1, most);
   }
 
-  /** Waits for a slot. @returns gives it back, once however often it is called. @throws the signal's reason */
+  /** Waits until fewer than `most` are taken. @returns gives it back, once however often it is called. @throws the signal's reason */
   async take(signal: AbortSignal): Promise<() => void> {
     signal.throwIfAborted();
     if (this.#free > 0) this.#free--;
-    else await this.#turn(signal);
+    else await this.#wait(signal);
     let held = true;
     return () => {
       if (!held) return;
@@ -22,7 +22,17 @@ export class Slots {
     };
   }
 
-  #turn(signal: AbortSignal): Promise<void> {
+  /** Runs the action while it has one of them. @throws the signal's reason, when it aborts before */
+  async run<T>(signal: AbortSignal, action: () => Promise<T>): Promise<T> {
+    const free = await this.take(signal);
+    try {
+      return await action();
+    } finally {
+      free();
+    }
+  }
+
+  #wait(signal: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
       const go = () => {
         signal.removeEventListener('abort', stop);

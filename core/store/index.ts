@@ -2,32 +2,40 @@
  *  One process opens the folder; every write is synced before it is acknowledged. */
 import { mkdir } from 'node:fs/promises';
 import type { PluginLog } from '../contract/index.js';
-import type { BackupSpec, JobRecords, LeaseRecords, RestoreSpec } from '../jobs/job.js';
+import type { BackupSpec, JobRows, LeaseRows, RestoreSpec } from '../jobs/job.js';
 import type { Vault } from '../secrets.js';
 import { type Database, type Keeping, openDatabase } from './copies/database.js';
 import { stateErrorOf } from './failure.js';
-import { jobRecords, leaseRecords } from './jobs.js';
+import { openJobs, openLeases } from './jobs.js';
 import { openKey } from './key.js';
-import { type PreferenceRecords, preferenceRecords } from './preferences.js';
-import { type ShareRecords, shareRecords } from './shares.js';
-import { type TargetRecords, targetRecords } from './targets.js';
-import { type Sessions, sessions, type Users, users } from './users.js';
+import { openPreferences, type PreferenceRows } from './preferences.js';
+import { openShares, type ShareRows } from './shares.js';
+import { openTargets, type TargetRows } from './targets.js';
+import { openSessions, openUsers, type Sessions, type Users } from './users.js';
 
-export { beginAnew, type Examined, examineState, repairedWay, restoredWay, takeRows, type WayOut } from './copies/mending.js';
+export {
+  beginAnew,
+  type Examined,
+  examineState,
+  repairWay as repairedWay,
+  restoreWay as restoredWay,
+  takeRows,
+  type WayOut,
+} from './copies/mending.js';
 export { StateDamaged, StateError } from './failure.js';
 export type { Preferences } from './preferences.js';
-export type { TargetRecord, TargetSpec } from './targets.js';
+export type { TargetRow, TargetSpec } from './targets.js';
 export type { Session, User } from './users.js';
 
 export interface Store {
-  readonly backups: JobRecords<BackupSpec>;
-  readonly restores: JobRecords<RestoreSpec>;
-  readonly leases: LeaseRecords;
-  readonly targets: TargetRecords;
+  readonly backups: JobRows<BackupSpec>;
+  readonly restores: JobRows<RestoreSpec>;
+  readonly leases: LeaseRows;
+  readonly targets: TargetRows;
   readonly users: Users;
   readonly sessions: Sessions;
-  readonly preferences: PreferenceRecords;
-  readonly shares: ShareRecords;
+  readonly preferences: PreferenceRows;
+  readonly shares: ShareRows;
   /** Seals a text under the appliance's key; whoever has the state folder opens it for the same purpose. */
   seal(text: string, purpose: string): string;
   close(): Promise<void>;
@@ -58,14 +66,14 @@ export async function openStore(stateFolder: string, { log = () => undefined, co
 
 function storeOf(db: Database, vault: Vault): Store {
   return {
-    backups: jobRecords(db, 'backup'),
-    restores: jobRecords(db, 'restore'),
-    leases: leaseRecords(db),
-    targets: targetRecords(db, vault),
-    users: users(db),
-    sessions: sessions(db),
-    preferences: preferenceRecords(db),
-    shares: shareRecords(db),
+    backups: openJobs(db, 'backup'),
+    restores: openJobs(db, 'restore'),
+    leases: openLeases(db),
+    targets: openTargets(db, vault),
+    users: openUsers(db),
+    sessions: openSessions(db),
+    preferences: openPreferences(db),
+    shares: openShares(db),
     seal: (text, purpose) => vault.seal(text, purpose),
     close: () => db.close(),
   };

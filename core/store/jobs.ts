@@ -1,28 +1,28 @@
 /** Jobs and leases as they are kept. */
-import { foldedName, type JobKind, type JobRecord, type JobRecords, type Lease, type LeaseRecords } from '../jobs/job.js';
-import { parsed, type Shape } from '../schemas.js';
+import { foldName, type JobKind, type JobRow, type JobRows, type Lease, type LeaseRows } from '../jobs/job.js';
+import { parse, type Shape } from '../schemas.js';
 import type { Database } from './copies/database.js';
-import { type Kind, records } from './row-format.js';
+import { openTable, type RowFormat } from './row-format.js';
 
 function numberOf(value: unknown, what: string): number {
-  if (typeof value !== 'number') throw new Error(`damaged record: ${what} is not a number`);
+  if (typeof value !== 'number') throw new Error(`damaged row: ${what} is not a number`);
   return value;
 }
 function textOf(value: unknown, what: string): string {
-  if (typeof value !== 'string') throw new Error(`damaged record: ${what} is not a text`);
+  if (typeof value !== 'string') throw new Error(`damaged row: ${what} is not a text`);
   return value;
 }
 
 /** The schema of a kind's spec is the one its requests pass. */
-function jobKind<Name extends JobKind>(name: Name): Kind<JobRecord<Shape<Name>>> {
+function jobKind<Name extends JobKind>(name: Name): RowFormat<JobRow<Shape<Name>>> {
   return {
     name,
     version: 1,
     steps: {},
     read: (f) => ({
       id: numberOf(f.id, 'id'),
-      spec: parsed(name, f.spec),
-      state: parsed('backup#/$defs/state', f.state),
+      spec: parse(name, f.spec),
+      state: parse('backup#/$defs/state', f.state),
     }),
     write: ({ id, spec, state }) => ({ id, spec, state }),
   };
@@ -30,22 +30,22 @@ function jobKind<Name extends JobKind>(name: Name): Kind<JobRecord<Shape<Name>>>
 
 const remoteOf = (spec: Shape<JobKind>): number | undefined => ('dest' in spec ? spec.dest : spec.src).profile;
 
-/** Ids by what a job says, kept beside the records. */
+/** Ids by what a job says, kept beside the rows. */
 class JobIndex<Name extends JobKind> {
   readonly #names = new Map<string, Set<number>>();
   readonly #targets = new Map<number, Set<number>>();
 
-  add({ id, spec }: JobRecord<Shape<Name>>): void {
+  add({ id, spec }: JobRow<Shape<Name>>): void {
     const target = remoteOf(spec);
-    put(this.#names, foldedName(spec.job_name), id);
+    put(this.#names, foldName(spec.job_name), id);
     if (target !== undefined) put(this.#targets, target, id);
   }
-  remove({ id, spec }: JobRecord<Shape<Name>>): void {
+  remove({ id, spec }: JobRow<Shape<Name>>): void {
     const target = remoteOf(spec);
-    take(this.#names, foldedName(spec.job_name), id);
+    take(this.#names, foldName(spec.job_name), id);
     if (target !== undefined) take(this.#targets, target, id);
   }
-  named = (name: string): number[] => [...(this.#names.get(foldedName(name)) ?? [])];
+  named = (name: string): number[] => [...(this.#names.get(foldName(name)) ?? [])];
   using = (target: number): number[] => [...(this.#targets.get(target) ?? [])];
 }
 
@@ -60,34 +60,34 @@ function take<Key>(sets: Map<Key, Set<number>>, key: Key, id: number): void {
   if (ids?.size === 0) sets.delete(key);
 }
 
-export function jobRecords<Name extends JobKind>(db: Database, name: Name): JobRecords<Shape<Name>> {
-  const kept = records(db, jobKind(name));
+export function openJobs<Name extends JobKind>(db: Database, name: Name): JobRows<Shape<Name>> {
+  const kept = openTable(db, jobKind(name));
   let index: JobIndex<Name> | undefined;
-  /** Made at the first look, of all records. */
-  const indexed = async (): Promise<JobIndex<Name>> => {
+  /** Made at the first look, of all rows. */
+  const openIndex = async (): Promise<JobIndex<Name>> => {
     if (index) return index;
     const all = await kept.list();
     if (index) return index;
     index = new JobIndex();
-    for (const record of all) index.add(record);
+    for (const row of all) index.add(row);
     return index;
   };
-  const all = async (ids: readonly number[]) => (await Promise.all(ids.map((id) => kept.get(id)))).flatMap((record) => record ?? []);
+  const all = async (ids: readonly number[]) => (await Promise.all(ids.map((id) => kept.get(id)))).flatMap((row) => row ?? []);
   return {
     list: (range) => kept.list(range),
-    named: async (wanted) => all((await indexed()).named(wanted)),
-    using: async (target) => all((await indexed()).using(target)),
+    listNamed: async (wanted) => all((await openIndex()).named(wanted)),
+    listUsing: async (target) => all((await openIndex()).using(target)),
     get: (id) => kept.get(id),
     async create(spec, state) {
-      const record = await kept.create((id) => ({ id, spec, state }));
-      index?.add(record);
-      return record;
+      const row = await kept.create((id) => ({ id, spec, state }));
+      index?.add(row);
+      return row;
     },
-    async put(record, when) {
-      const before = await kept.get(record.id);
-      await kept.put(record.id, record, when);
+    async put(row, when) {
+      const before = await kept.get(row.id);
+      await kept.put(row.id, row, when);
       if (before) index?.remove(before);
-      index?.add(record);
+      index?.add(row);
     },
     async delete(id) {
       const before = await kept.get(id);
@@ -97,7 +97,7 @@ export function jobRecords<Name extends JobKind>(db: Database, name: Name): JobR
   };
 }
 
-const leaseKind: Kind<Lease> = {
+const leaseKind: RowFormat<Lease> = {
   name: 'lease',
   version: 1,
   steps: {},
@@ -109,8 +109,8 @@ const leaseKind: Kind<Lease> = {
   write: ({ runtime, container, until }) => ({ runtime, container, until }),
 };
 
-export function leaseRecords(db: Database): LeaseRecords {
-  const kept = records(db, leaseKind);
+export function openLeases(db: Database): LeaseRows {
+  const kept = openTable(db, leaseKind);
   // A plugin id holds no slash, so that no two pairs share a key.
   const key = (runtime: string, container: string) => `${runtime}/${container}`;
   return {

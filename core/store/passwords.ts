@@ -1,22 +1,22 @@
 /** Argon2, few at a time: each takes 20 MiB and a core for as long as it runs. */
 import { hash, verify } from '@node-rs/argon2';
 import { PluginError } from '../contract/index.js';
-import { Slots } from '../primitives/semaphore.js';
+import { Semaphore } from '../primitives/semaphore.js';
 
 /** A small machine has two cores, and work to do. */
 const atOnce = 2;
 /** More would wait longer than a person does. */
 const mostWaiting = 64;
 
-const slots = new Slots(atOnce);
+const hashing = new Semaphore(atOnce);
 let waiting = 0;
 
 /** @throws PluginError unavailable (too many wait), aborted (nobody waits for it any more) */
-async function inTurn<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> {
+async function queued<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> {
   if (waiting >= mostWaiting)
     throw new PluginError('unavailable', 'too many logins at a time; try again in a few seconds', { retryable: true });
   waiting++;
-  const free = await slots
+  const free = await hashing
     .take(signal)
     .catch((cause: unknown) => {
       throw new PluginError('aborted', 'the client has gone', { cause });
@@ -31,9 +31,9 @@ async function inTurn<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T
 
 const always = new AbortController().signal;
 
-export const hashPassword = (password: string | Buffer): Promise<string> => inTurn(() => hash(password), always);
+export const hashPassword = (password: string | Buffer): Promise<string> => queued(() => hash(password), always);
 
 /** @param signal of whoever asks */
 export function isPassword(hashed: string, password: string, signal: AbortSignal = always): Promise<boolean> {
-  return inTurn(() => verify(hashed, password), signal);
+  return queued(() => verify(hashed, password), signal);
 }

@@ -1,12 +1,12 @@
 /** What the user may tune. */
 import type { Database } from './copies/database.js';
-import { type Kind, records } from './row-format.js';
+import { openTable, type RowFormat } from './row-format.js';
 
 export interface Preferences {
   /** Jobs that run at the same time. */
   readonly backup_concurrent: number;
 }
-export interface PreferenceRecords {
+export interface PreferenceRows {
   get(): Promise<Preferences>;
   put(preferences: Preferences): Promise<void>;
 }
@@ -14,7 +14,7 @@ export interface PreferenceRecords {
 // Two keep a NAS's disks busy without starving what runs beside them.
 const defaults: Preferences = { backup_concurrent: 2 };
 
-const kind: Kind<Preferences> = {
+const kind: RowFormat<Preferences> = {
   name: 'preference',
   version: 1,
   steps: {},
@@ -24,8 +24,8 @@ const kind: Kind<Preferences> = {
   write: (preferences) => ({ ...preferences }),
 };
 
-export function preferenceRecords(db: Database): PreferenceRecords {
-  const kept = records(db, kind);
+export function openPreferences(db: Database): PreferenceRows {
+  const kept = openTable(db, kind);
   return {
     get: async () => (await kept.get('all')) ?? defaults,
     put: (preferences) => kept.put('all', preferences),

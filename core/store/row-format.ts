@@ -1,10 +1,10 @@
-/** Versioned records: {v, …}. A record of an older version is brought up step by step when it is read. */
+/** Versioned rows: {v, …}. A row of an older version is brought up step by step when it is read. */
 
 import { type Fields, isFields, nextId } from '../primitives/guards.js';
 import type { Change, Database, Urgency } from './copies/database.js';
 import type { KeyRange, Row } from './copies/rows.js';
 
-export interface Kind<T> {
+export interface RowFormat<T> {
   readonly name: string;
   readonly version: number;
   /** steps[n] makes version n+1 from version n. */
@@ -14,7 +14,7 @@ export interface Kind<T> {
   write(value: T): Fields;
 }
 
-export interface Records<T> {
+export interface Table<T> {
   list(range?: Omit<KeyRange, 'after'> & { readonly after?: number | string }): Promise<T[]>;
   get(key: number | string): Promise<T | undefined>;
   put(key: number | string, value: T, urgency?: Urgency): Promise<void>;
@@ -23,37 +23,37 @@ export interface Records<T> {
   delete(key: number | string): Promise<void>;
 }
 
-/** What was stored, as the newest version has it. @throws for a record of a later version or a damaged one */
-export function upgraded<T>(kind: Kind<T>, stored: unknown): T {
-  if (!isFields(stored) || typeof stored.v !== 'number') throw new Error(`damaged ${kind.name} record`);
+/** What was stored, as the newest version has it. @throws for a row of a later version or a damaged one */
+export function upgradeRow<T>(kind: RowFormat<T>, stored: unknown): T {
+  if (!isFields(stored) || typeof stored.v !== 'number') throw new Error(`damaged ${kind.name} row`);
   const { v: first, ...rest } = stored;
-  if (typeof first !== 'number' || first > kind.version) throw new Error(`${kind.name} record of a newer version; update the software`);
+  if (typeof first !== 'number' || first > kind.version) throw new Error(`${kind.name} row of a newer version; update the software`);
   let fields: Fields = rest;
   for (let v = first; v < kind.version; v++) {
     const step = kind.steps[v];
-    if (step === undefined) throw new Error(`no step from version ${v} of a ${kind.name} record`);
+    if (step === undefined) throw new Error(`no step from version ${v} of a ${kind.name} row`);
     fields = step(fields);
   }
   return kind.read(fields);
 }
 
 /** Parsed before it is written: a list of thousands costs nothing then, and what could not be read is never kept. */
-function storable<T>(kind: Kind<T>, value: T): { readonly stored: Fields; readonly text: string; readonly read: T } {
+function storable<T>(kind: RowFormat<T>, value: T): { readonly stored: Fields; readonly text: string; readonly read: T } {
   const stored = { v: kind.version, ...kind.write(value) };
   const text = JSON.stringify(stored);
-  return { stored, text, read: upgraded(kind, JSON.parse(text)) };
+  return { stored, text, read: upgradeRow(kind, JSON.parse(text)) };
 }
 
-export function records<T>(db: Database, kind: Kind<T>): Records<T> {
+export function openTable<T>(db: Database, kind: RowFormat<T>): Table<T> {
   // Padded so that key order is number order.
   const keyOf = (key: number | string) => `${kind.name}/${typeof key === 'number' ? String(key).padStart(12, '0') : key}`;
   const counter = `counter/${kind.name}`;
   const values = new Map<string, { readonly row: Row; readonly value: T }>();
   /** Parsed once. */
-  const parsedRow = (row: Row): T => {
+  const parseRow = (row: Row): T => {
     const before = values.get(row.key);
     if (before?.row === row) return before.value;
-    const value = upgraded(kind, JSON.parse(row.text));
+    const value = upgradeRow(kind, JSON.parse(row.text));
     values.set(row.key, { row, value });
     return value;
   };
@@ -65,10 +65,10 @@ export function records<T>(db: Database, kind: Kind<T>): Records<T> {
   };
   return {
     list: async ({ after, ...range } = {}) =>
-      db.list(kind.name, { ...range, ...(after !== undefined && { after: keyOf(after) }) }).map(parsedRow),
+      db.list(kind.name, { ...range, ...(after !== undefined && { after: keyOf(after) }) }).map(parseRow),
     async get(key) {
       const row = db.get(keyOf(key));
-      return row === undefined ? undefined : parsedRow(row);
+      return row === undefined ? undefined : parseRow(row);
     },
     put: (key, value, urgency) => write(keyOf(key), value, { ...(urgency && { urgency }) }),
     create: (make) =>

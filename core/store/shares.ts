@@ -1,25 +1,25 @@
 /** Shares that have been marked: name and folder. */
 import type { Database } from './copies/database.js';
-import { type Kind, records } from './row-format.js';
+import { openTable, type RowFormat } from './row-format.js';
 
-export interface ShareRecords {
+export interface ShareRows {
   /** The folder that the share was marked at. */
   get(share: string): Promise<string | undefined>;
   put(share: string, root: string): Promise<void>;
 }
 
-const kind: Kind<string> = {
+const kind: RowFormat<string> = {
   name: 'share',
   version: 1,
   steps: {},
   read({ root }) {
-    if (typeof root !== 'string') throw new Error('damaged share record');
+    if (typeof root !== 'string') throw new Error('damaged share row');
     return root;
   },
   write: (root) => ({ root }),
 };
 
-export function shareRecords(db: Database): ShareRecords {
-  const kept = records(db, kind);
+export function openShares(db: Database): ShareRows {
+  const kept = openTable(db, kind);
   return { get: (share) => kept.get(share), put: (share, root) => kept.put(share, root) };
 }

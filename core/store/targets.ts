@@ -1,12 +1,12 @@
 /** Remote targets. Password and plugin options are sealed; the rest is plain. */
-import { type FoundTarget, foundTarget } from '../jobs/job.js';
-import { parsed, type Shape } from '../schemas.js';
+import { type FoundTarget, parseFoundTarget } from '../jobs/job.js';
+import { parse, type Shape } from '../schemas.js';
 import type { Vault } from '../secrets.js';
 import type { Database } from './copies/database.js';
-import { type Kind, records } from './row-format.js';
+import { openTable, type RowFormat } from './row-format.js';
 
 export type TargetSpec = Shape<'target'>;
-export interface TargetRecord {
+export interface TargetRow {
   readonly id: number;
   /** With its secrets: never into an answer, a log or a worker message as it is. */
   readonly spec: TargetSpec;
@@ -16,17 +16,17 @@ export interface TargetRecord {
   readonly lost?: string;
 }
 
-export interface TargetRecords {
-  list(): Promise<TargetRecord[]>;
-  get(id: number): Promise<TargetRecord | undefined>;
-  create(spec: TargetSpec): Promise<TargetRecord>;
+export interface TargetRows {
+  list(): Promise<TargetRow[]>;
+  get(id: number): Promise<TargetRow | undefined>;
+  create(spec: TargetSpec): Promise<TargetRow>;
   /** Changes it as it is then: nothing written between is lost. @returns what is kept, undefined when it is gone */
-  update(id: number, change: (record: TargetRecord) => TargetRecord): Promise<TargetRecord | undefined>;
+  update(id: number, change: (row: TargetRow) => TargetRow): Promise<TargetRow | undefined>;
   delete(id: number): Promise<void>;
 }
 
 /** undefined when they were sealed under another key. */
-function openedSecrets(vault: Vault, sealed: string, id: number): object | undefined {
+function unsealSecrets(vault: Vault, sealed: string, id: number): object | undefined {
   let text: string;
   try {
     text = vault.unseal(sealed, `target/${id}`);
@@ -37,17 +37,17 @@ function openedSecrets(vault: Vault, sealed: string, id: number): object | undef
   return typeof secrets === 'object' && secrets !== null ? secrets : {};
 }
 
-function targetKind(vault: Vault): Kind<TargetRecord> {
+function targetKind(vault: Vault): RowFormat<TargetRow> {
   return {
     name: 'target',
     version: 1,
     steps: {},
     read(f) {
       const { id, sealed, found, ...plain } = f;
-      if (typeof id !== 'number' || typeof sealed !== 'string') throw new Error('damaged target record');
-      const secrets = openedSecrets(vault, sealed, id);
-      const known = foundTarget(found);
-      const spec = parsed('target', { ...plain, ...(secrets ?? { password: '' }) });
+      if (typeof id !== 'number' || typeof sealed !== 'string') throw new Error('damaged target row');
+      const secrets = unsealSecrets(vault, sealed, id);
+      const known = parseFoundTarget(found);
+      const spec = parse('target', { ...plain, ...(secrets ?? { password: '' }) });
       return { id, spec, ...(known && { found: known }), ...(secrets === undefined && { lost: sealed }) };
     },
     write({ id, spec, found, lost }) {
@@ -58,18 +58,18 @@ function targetKind(vault: Vault): Kind<TargetRecord> {
   };
 }
 
-export function targetRecords(db: Database, vault: Vault): TargetRecords {
-  const kept = records(db, targetKind(vault));
+export function openTargets(db: Database, vault: Vault): TargetRows {
+  const kept = openTable(db, targetKind(vault));
   return {
     list: () => kept.list(),
     get: (id) => kept.get(id),
     create: (spec) => kept.create((id) => ({ id, spec })),
     update: (id, change) =>
       db.serial(async () => {
-        const record = await kept.get(id);
-        if (record === undefined) return undefined;
-        const changed = change(record);
-        if (changed !== record) await kept.put(id, changed);
+        const row = await kept.get(id);
+        if (row === undefined) return undefined;
+        const changed = change(row);
+        if (changed !== row) await kept.put(id, changed);
         return changed;
       }),
     delete: (id) => kept.delete(id),

@@ -2,7 +2,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { Database } from './copies/database.js';
 import { hashPassword, isPassword } from './passwords.js';
-import { type Kind, records } from './row-format.js';
+import { openTable, type RowFormat } from './row-format.js';
 
 export interface User {
   readonly username: string;
@@ -35,31 +35,31 @@ interface KeptUser extends User {
   readonly hash: string;
 }
 
-const userKind: Kind<KeptUser> = {
+const userKind: RowFormat<KeptUser> = {
   name: 'user',
   version: 1,
   steps: {},
   read({ username, isAdmin, hash: kept }) {
-    if (typeof username !== 'string' || typeof isAdmin !== 'boolean' || typeof kept !== 'string') throw new Error('damaged user record');
+    if (typeof username !== 'string' || typeof isAdmin !== 'boolean' || typeof kept !== 'string') throw new Error('damaged user row');
     return { username, isAdmin, hash: kept };
   },
   write: (user) => ({ ...user }),
 };
 
-const sessionKind: Kind<Session> = {
+const sessionKind: RowFormat<Session> = {
   name: 'session',
   version: 1,
   steps: {},
   read({ key, username, isAdmin, created, expires }) {
-    if (typeof key !== 'string' || typeof username !== 'string' || typeof isAdmin !== 'boolean') throw new Error('damaged session record');
-    if (typeof created !== 'number' || typeof expires !== 'number') throw new Error('damaged session record');
+    if (typeof key !== 'string' || typeof username !== 'string' || typeof isAdmin !== 'boolean') throw new Error('damaged session row');
+    if (typeof created !== 'number' || typeof expires !== 'number') throw new Error('damaged session row');
     return { key, username, isAdmin, created, expires };
   },
   write: (session) => ({ ...session }),
 };
 
-export function users(db: Database): Users {
-  const kept = records(db, userKind);
+export function openUsers(db: Database): Users {
+  const kept = openTable(db, userKind);
   const decoy = hashPassword(randomBytes(16));
   return {
     any: async () => (await kept.list()).length > 0,
@@ -80,8 +80,8 @@ export function users(db: Database): Users {
   };
 }
 
-export function sessions(db: Database, now: () => number = Date.now): Sessions {
-  const kept = records(db, sessionKind);
+export function openSessions(db: Database, now: () => number = Date.now): Sessions {
+  const kept = openTable(db, sessionKind);
   const keyOf = (token: string) => createHash('sha256').update(token).digest('hex');
   return {
     async create(user, lifetime) {

@@ -9,27 +9,27 @@ import {
   type Manifest,
   OpenRecord,
   type RunSummary,
-  recordedRuns,
+  readRuns,
   recordFolder,
   removeRun,
   runManifest,
   type Verifications,
 } from '../archive/index.js';
 import { anySignal, PluginError, type PluginLog, type RestorePlan, type Runtime, type Target } from '../contract/index.js';
-import type { TargetDesk } from '../jobs/deps.js';
-import type { BackupSpec, Claimant, Place, RestoreSpec, WorkerEnvironment } from '../jobs/job.js';
+import type { TargetRegistry } from '../jobs/deps.js';
+import type { BackupSpec, Claimant, Location, RestoreSpec, WorkerEnvironment } from '../jobs/job.js';
 import type { Plugins } from '../plugins/loaded.js';
-import type { Governed } from '../policy/index.js';
-import { Slots } from '../primitives/semaphore.js';
-import { askedConsent, openSealer } from './consent.js';
-import { failedWords } from './find-run.js';
-import { openPlace, type PlaceOpening } from './open.js';
+import type { PolicyTarget } from '../policy/index.js';
+import { Semaphore } from '../primitives/semaphore.js';
+import { openSealer, requestConsent } from './consent.js';
+import { describeFailure } from './find-run.js';
+import { type LocationOpening, openLocation } from './open.js';
 import { lockRecord } from './record-lock.js';
 import { requireOwnRecord } from './record-owner.js';
-import { placeWarnings, restoredRun, restorePlan } from './restore-plan.js';
+import { findRestoredRun, placeWarnings, planRestore } from './restore-plan.js';
 import { neededArchives, refuseNestedPlaces } from './restored-part.js';
 
-export interface RecordReader {
+export interface RecordBrowser {
   /** Complete and damaged runs, newest first. `gone` ends it, as it does the two below. */
   runs(spec: BackupSpec, gone: AbortSignal): Promise<object[]>;
   manifest(spec: BackupSpec, run: string, gone: AbortSignal): Promise<object | undefined>;
@@ -40,10 +40,10 @@ export interface RecordReader {
   shareFolders(share: string, path: string): Promise<{ readonly name: string; readonly write: boolean }[]>;
 }
 
-export interface ReaderDeps {
+export interface BrowserDeps {
   readonly plugins: Plugins;
   readonly environment: WorkerEnvironment;
-  readonly targets: TargetDesk;
+  readonly targets: TargetRegistry;
   readonly log: PluginLog;
   readonly signal: AbortSignal;
   runtime(id: string): Runtime;
@@ -54,36 +54,36 @@ const answerMs = 30_000;
 
 const sizeOf = (archives: readonly ArchiveEntry[]) => archives.reduce((sum, { bytes }) => sum + bytes, 0);
 /** What is told of a run, in short. */
-function shownRun(summary: RunSummary, verifications: Verifications): object {
+function showRun(summary: RunSummary, verifications: Verifications): object {
   const { run, started, ended, pause_ms, said, bytes, needed_bytes } = summary;
   const { features, image: _image, ...more } = said;
   const [failed] = failuresOf(summary, verifications);
-  const problem = failed && { problem: failedWords(run, failed.problem) };
+  const problem = failed && { problem: describeFailure(run, failed.problem) };
   return { run, started, ended, pause_ms, features, ...more, ok: failed === undefined, ...problem, bytes, stored_bytes: needed_bytes };
 }
 
 /** Complete and damaged runs, newest first; nothing of a folder that holds none. */
-async function shownRuns({ environment, log }: ReaderDeps, target: Target, record: string, signal: AbortSignal): Promise<object[]> {
+async function showRuns({ environment, log }: BrowserDeps, target: Target, record: string, signal: AbortSignal): Promise<object[]> {
   const sealer = await openSealer(environment.stateFolder).catch((error: unknown) => {
     log('warn', `no index of a record is believed: ${error}`);
     return undefined;
   });
-  const opened = await OpenRecord.open(target, record, { signal, ...(sealer && { sealer }) });
-  const { complete, damaged } = await opened.runs();
+  const withTarget = await OpenRecord.open(target, record, { signal, ...(sealer && { sealer }) });
+  const { complete, damaged } = await withTarget.runs();
   const all = [
-    ...complete.map((one) => ({ run: one.run, shown: shownRun(one, opened.verifications) })),
+    ...complete.map((one) => ({ run: one.run, shown: showRun(one, withTarget.verifications) })),
     ...damaged.map(({ run, why }) => ({ run, shown: { run, ok: false, problem: why } })),
   ];
   return all.sort((a, b) => (a.run < b.run ? 1 : -1)).map(({ shown }) => shown);
 }
 
 /** A plan has its manifest in memory until it is answered, and a list all runs of its record: both may be large. */
-const plans = new Slots(2);
-const lists = new Slots(2);
+const plans = new Semaphore(2);
+const lists = new Semaphore(2);
 
 /** @throws PluginError unavailable when others take too long */
-async function inTurn<T>(slots: Slots, signal: AbortSignal, action: () => Promise<T>): Promise<T> {
-  const free = await slots.take(signal).catch((cause: unknown) => {
+async function queued<T>(limit: Semaphore, signal: AbortSignal, action: () => Promise<T>): Promise<T> {
+  const free = await limit.take(signal).catch((cause: unknown) => {
     throw new PluginError('unavailable', 'others are answered first; ask again', { retryable: true, cause });
   });
   try {
@@ -93,27 +93,28 @@ async function inTurn<T>(slots: Slots, signal: AbortSignal, action: () => Promis
   }
 }
 
-export function createRecordReader(deps: ReaderDeps): RecordReader {
+export function createRecordBrowser(deps: BrowserDeps): RecordBrowser {
   const { plugins, environment, log } = deps;
-  const opened = async <T>(place: Place, signal: AbortSignal, action: (target: Governed) => Promise<T>): Promise<T> => {
+  const withTarget = async <T>(place: Location, signal: AbortSignal, action: (target: PolicyTarget) => Promise<T>): Promise<T> => {
     const remote = place.profile === undefined ? undefined : await deps.targets.get(place.profile);
-    const found: PlaceOpening['found'] = (id, what) =>
-      void deps.targets.found(id, what).catch((error) => log('warn', `target ${id}: ${error}`));
-    await using target = await openPlace(plugins, environment, place, { signal, log, found, ...(remote && { remote }) });
+    const keepFound: LocationOpening['keepFound'] = (id, what) =>
+      void deps.targets.keepFound(id, what).catch((error) => log('warn', `target ${id}: ${error}`));
+    await using target = await openLocation(plugins, environment, place, { signal, log, keepFound: keepFound, ...(remote && { remote }) });
     return await action(target); // while it is open: without await it would be closed first
   };
-  const reading = <T>(place: Place, action: (target: Target, signal: AbortSignal) => Promise<T>, gone?: AbortSignal): Promise<T> => {
+  const reading = <T>(place: Location, action: (target: Target, signal: AbortSignal) => Promise<T>, gone?: AbortSignal): Promise<T> => {
     const signal = anySignal(deps.signal, AbortSignal.timeout(answerMs), ...(gone ? [gone] : []));
-    return opened(place, signal, (target) => action(target, signal));
+    return withTarget(place, signal, (target) => action(target, signal));
   };
   return {
     runs: ({ dest, job_name }, gone) =>
-      reading(dest, (target, signal) => inTurn(lists, signal, () => shownRuns(deps, target, recordFolder(job_name), signal)), gone),
+      reading(dest, (target, signal) => queued(lists, signal, () => showRuns(deps, target, recordFolder(job_name), signal)), gone),
     manifest: ({ dest, job_name }, run, gone) =>
       reading(dest, (target, signal) => runManifest(target, recordFolder(job_name), run, signal), gone),
     restorePlan: (spec, gone) =>
-      reading(spec.src, (target, signal) => inTurn(plans, signal, () => plannedRestore(deps, target, spec, signal)), gone),
-    purge: ({ dest, job_name }, claimant) => opened(dest, deps.signal, (target) => purged(target, recordFolder(job_name), claimant, deps)),
+      reading(spec.src, (target, signal) => queued(plans, signal, () => previewRestore(deps, target, spec, signal)), gone),
+    purge: ({ dest, job_name }, claimant) =>
+      withTarget(dest, deps.signal, (target) => purgeRecord(target, recordFolder(job_name), claimant, deps)),
     shareFolders: (share, path) =>
       reading({ target: 'local', path: `/${share}/` }, async (target) => {
         if (path !== '' && !(await target.stat(path))?.folder)
@@ -127,7 +128,12 @@ export function createRecordReader(deps: ReaderDeps): RecordReader {
 }
 
 /** The manifests first, so that no run is ever there in part; the newest of them last, since it tells whose the record is. */
-async function purged(target: Governed, record: string, { id, rivals }: Claimant, { environment, signal, log }: ReaderDeps): Promise<void> {
+async function purgeRecord(
+  target: PolicyTarget,
+  record: string,
+  { id, rivals }: Claimant,
+  { environment, signal, log }: BrowserDeps,
+): Promise<void> {
   const { appliance } = await openSealer(environment.stateFolder);
   await using lock = await lockRecord(target.aside, record, { appliance, job: id, signal, log });
   requireOwnRecord(record, await newestManifest(target, record, signal), { appliance, job: id, rivals, log });
@@ -139,7 +145,7 @@ async function purged(target: Governed, record: string, { id, rivals }: Claimant
 
 /** Of the newest run whose manifest can be used. */
 async function newestManifest(target: Target, record: string, signal: AbortSignal): Promise<Manifest | undefined> {
-  for await (const found of recordedRuns(target, record, signal)) if (found.state === 'complete') return found.manifest;
+  for await (const found of readRuns(target, record, signal)) if (found.state === 'complete') return found.manifest;
   return undefined;
 }
 
@@ -149,14 +155,14 @@ const mayWrite = (folder: string): Promise<boolean> =>
     () => false,
   );
 
-async function plannedRestore(deps: ReaderDeps, target: Target, spec: RestoreSpec, signal: AbortSignal): Promise<object> {
+async function previewRestore(deps: BrowserDeps, target: Target, spec: RestoreSpec, signal: AbortSignal): Promise<object> {
   const { stateFolder, shares } = deps.environment;
   const runtime = deps.runtime(spec.type);
-  const { record, manifest, whole, warnings } = await restoredRun(target, spec, signal);
-  const plan = await restorePlan(runtime, spec, manifest);
+  const { record, manifest, whole, warnings } = await findRestoredRun(target, spec, signal);
+  const plan = await planRestore(runtime, spec, manifest);
   const preview = await runtime.preview(plan, { shares: Object.values(shares) });
   refuseNestedPlaces(preview, manifest);
-  const asked = askedConsent(await openSealer(stateFolder), preview.grants, whole);
+  const asked = requestConsent(await openSealer(stateFolder), preview.grants, whole);
   const archives = neededArchives(manifest, plan.action);
   return {
     action: plan.action,

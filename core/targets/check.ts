@@ -3,19 +3,19 @@ import { randomBytes } from 'node:crypto';
 import { Readable } from 'node:stream';
 import type { RemoteTargets } from '../api/deps.js';
 import { PluginError, type PluginErrorCode, type PluginLog, type Target } from '../contract/index.js';
-import type { TargetDesk } from '../jobs/deps.js';
+import type { TargetRegistry } from '../jobs/deps.js';
 import type { FoundTarget } from '../jobs/job.js';
 import type { Plugins } from '../plugins/index.js';
-import { Bandwidth, governed } from '../policy/index.js';
-import type { Store, TargetRecord } from '../store/index.js';
+import { Bandwidth, withPolicy } from '../policy/index.js';
+import type { Store, TargetRow } from '../store/index.js';
 import { openRemote } from './remote.js';
 
 /** What the runs' part of the service asks of targets. */
-export function targetDesk(store: Store): TargetDesk {
+export function createTargetRegistry(store: Store): TargetRegistry {
   return {
     get: (target) => store.targets.get(target),
     seal: (text, purpose) => store.seal(text, purpose),
-    found: (target, found) => keepFound(store, target, found),
+    keepFound: (target, found) => keepFound(store, target, found),
   };
 }
 
@@ -65,11 +65,11 @@ const answerStallMs = 20_000;
 const answerWaits = [500];
 
 export function remoteTargets({ store, plugins, stallMs, log }: RemoteTargetsDeps): RemoteTargets {
-  const open = async (record: TargetRecord, signal: AbortSignal) => {
+  const open = async (record: TargetRow, signal: AbortSignal) => {
     const { target, type, found } = await openRemote(plugins, record, '', { signal, log, waits: answerWaits });
     if (found) await keepFound(store, record.id, found);
     const policy = { name: record.spec.name, bandwidth: new Bandwidth(), stallMs: Math.min(stallMs, answerStallMs), waits: answerWaits };
-    return { type, target: governed(target, { ...policy, signal, log }) };
+    return { type, target: withPolicy(target, { ...policy, signal, log }) };
   };
   return {
     async ping(record, signal) {
@@ -89,7 +89,7 @@ export function remoteTargets({ store, plugins, stallMs, log }: RemoteTargetsDep
       try {
         const { target, type } = await open(record, signal);
         await using _opened = target;
-        return { alive: true, type, ...(await checked(target, signal, began)) };
+        return { alive: true, type, ...(await checkTarget(target, signal, began)) };
       } catch (error) {
         return {
           alive: false,
@@ -103,7 +103,7 @@ export function remoteTargets({ store, plugins, stallMs, log }: RemoteTargetsDep
 }
 
 /** Writes a probe file, reads it back and removes it. */
-async function checked(target: Target, signal: AbortSignal, began: number): Promise<object> {
+async function checkTarget(target: Target, signal: AbortSignal, began: number): Promise<object> {
   const problems: Problem[] = [];
   let latency = Math.round(performance.now() - began);
   try {

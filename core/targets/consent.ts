@@ -18,7 +18,7 @@ export interface Asked {
 }
 
 /** @param grants of a plan that is made of this very manifest: nothing is read twice, so that what is asked for is what is built */
-export function askedConsent(sealer: Sealer, grants: readonly Grant[], manifest: Manifest): Asked {
+export function requestConsent(sealer: Sealer, grants: readonly Grant[], manifest: Manifest): Asked {
   if (grants.length === 0 || isOwnManifest(manifest, sealer)) return { grants };
   return { grants, consent: digestOf(manifest.container.type, grants) };
 }

@@ -4,8 +4,8 @@ import {
   isRunName,
   type Manifest,
   type RecordedRun,
+  readRuns,
   readVerifications,
-  recordedRuns,
   recordPrefix,
   runManifest,
   type Verifications,
@@ -29,7 +29,7 @@ interface Wanted {
 const mostNames = 100;
 
 /** `1`, `name`, `container-backup@name`, any of these with `/timestamp`, or a timestamp alone. */
-function wanted(portfolio: string): Wanted {
+function parsePortfolio(portfolio: string): Wanted {
   const slash = portfolio.lastIndexOf('/');
   const last = portfolio.slice(slash + 1);
   if (isRunName(last)) return slash < 0 ? { run: last } : { run: last, record: portfolio.slice(0, slash) };
@@ -62,11 +62,11 @@ function problemOf(found: RecordedRun, verifications: () => Verifications | unde
 }
 
 /** What of a run was not whole when it was last read back. */
-export const failedWords = (run: string, problem: string): string => `${run} failed its last verification: ${problem}`;
+export const describeFailure = (run: string, problem: string): string => `${run} failed its last verification: ${problem}`;
 
 function failureOf(manifest: Manifest, verifications: Verifications | undefined): string | undefined {
   const [failed] = verifications?.failedOf(manifest) ?? [];
-  return failed?.problem === undefined ? undefined : failedWords(manifest.run, failed.problem);
+  return failed?.problem === undefined ? undefined : describeFailure(manifest.run, failed.problem);
 }
 
 async function newestRun(target: Target, record: string, signal: AbortSignal): Promise<Newest> {
@@ -82,7 +82,7 @@ async function newestRun(target: Target, record: string, signal: AbortSignal): P
     ...(broken && { broken }),
     passedOver: { count, names },
   });
-  for await (const found of recordedRuns(target, record, signal)) {
+  for await (const found of readRuns(target, record, signal)) {
     if (found.state === 'complete') {
       job ??= found.manifest.job.id;
       verifications ??= await readVerifications(target, record, signal);
@@ -116,7 +116,7 @@ function takeNewest({ record, manifest, broken, passedOver: { count, names } }: 
 }
 
 /** The named run of a record; undefined when it has none. @throws PluginError damaged */
-async function namedRun(target: Target, record: string, run: string, signal: AbortSignal): Promise<FoundRun | undefined> {
+async function runNamed(target: Target, record: string, run: string, signal: AbortSignal): Promise<FoundRun | undefined> {
   const manifest = await runManifest(target, record, run, signal);
   if (manifest === undefined) return undefined;
   const why = failureOf(manifest, await readVerifications(target, record, signal));
@@ -139,7 +139,7 @@ async function runAnywhere(target: Target, records: readonly string[], run: stri
   const found: FoundRun[] = [];
   let damaged: PluginError | undefined;
   for (const record of records) {
-    const one = await orDamaged(namedRun(target, record, run, signal));
+    const one = await orDamaged(runNamed(target, record, run, signal));
     if (one instanceof PluginError) damaged ??= one;
     else if (one && found.push(one) > 1) throw several(found.map((each) => each.record));
   }
@@ -188,7 +188,7 @@ async function matching(
     return onlyNewest(target, records, signal, ({ manifest, broken }) => manifest !== undefined || broken !== undefined);
   }
   const named = records.find((name) => name === record) ?? records.find((name) => name === `${recordPrefix}${record}`);
-  if (named !== undefined && run !== undefined) return namedRun(target, named, run, signal);
+  if (named !== undefined && run !== undefined) return runNamed(target, named, run, signal);
   if (named !== undefined) return takeNewest(await newestRun(target, named, signal));
   if (run === undefined) return onlyNewest(target, records, signal, ({ job }) => String(job) === record);
   return runAnywhere(target, await recordsOfJob(target, records, record, signal), run, signal);
@@ -197,7 +197,7 @@ async function matching(
 /** @throws PluginError not_found, conflict (several match, naming them), damaged */
 export async function findRun(target: Target, portfolio: string | undefined, signal: AbortSignal): Promise<FoundRun> {
   const records = await recordNames(target);
-  const found = await matching(target, records, portfolio === undefined ? {} : wanted(portfolio), signal);
+  const found = await matching(target, records, portfolio === undefined ? {} : parsePortfolio(portfolio), signal);
   if (found) return found;
   const known = records.slice(0, mostNames).join(', ') || 'none';
   throw new PluginError('not_found', `no complete run matches ${portfolio ?? 'this path'}; records here: ${known}`);

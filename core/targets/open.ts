@@ -1,26 +1,31 @@
 /** Where a job's record lies, as an open target under the policy for all targets. */
 import { PluginError, type Target } from '../contract/index.js';
-import type { FoundTarget, Place, WorkerEnvironment } from '../jobs/job.js';
+import type { FoundTarget, Location, WorkerEnvironment } from '../jobs/job.js';
 import type { PluginOpening, Plugins } from '../plugins/loaded.js';
-import { Bandwidth, type Governed, governed } from '../policy/index.js';
+import { Bandwidth, type PolicyTarget, withPolicy } from '../policy/index.js';
 import { openRemote, type RemoteTarget } from './remote.js';
 
-export interface PlaceOpening extends PluginOpening {
+export interface LocationOpening extends PluginOpening {
   /** The record of the place's target, when it is remote. */
   readonly remote?: RemoteTarget;
   readonly bandwidth?: Bandwidth;
   /** Files at a time that are this run's part. */
   readonly connections?: number;
   /** Told what the first contact showed. */
-  found?(target: number, found: FoundTarget): void;
+  keepFound?(target: number, found: FoundTarget): void;
 }
 
 /** Opens the folder of a place. A local path is `/<share>/<folder>`.
  *  @throws PluginError unavailable (not mounted, does not answer), invalid, not_found (no such share or target), denied, untrusted */
-export async function openPlace(plugins: Plugins, environment: WorkerEnvironment, place: Place, o: PlaceOpening): Promise<Governed> {
-  const { target, name } = place.target === 'remote' ? await opened(plugins, place, o) : await openShare(plugins, environment, place, o);
+export async function openLocation(
+  plugins: Plugins,
+  environment: WorkerEnvironment,
+  place: Location,
+  o: LocationOpening,
+): Promise<PolicyTarget> {
+  const { target, name } = place.target === 'remote' ? await openNamed(plugins, place, o) : await openShare(plugins, environment, place, o);
   const { bandwidth = new Bandwidth(), connections, signal, log } = o;
-  return governed(target, {
+  return withPolicy(target, {
     name,
     bandwidth,
     stallMs: environment.stallMs,
@@ -35,15 +40,15 @@ interface Named {
   readonly name: string;
 }
 
-async function opened(plugins: Plugins, place: Place, o: PlaceOpening): Promise<Named> {
+async function openNamed(plugins: Plugins, place: Location, o: LocationOpening): Promise<Named> {
   const { remote } = o;
   if (remote === undefined) throw new PluginError('not_found', `there is no target ${place.profile}; choose another`);
   const { target, found } = await openRemote(plugins, remote, place.path, o);
-  if (found) o.found?.(remote.id, found);
+  if (found) o.keepFound?.(remote.id, found);
   return { target, name: remote.spec.name };
 }
 
-async function openShare(plugins: Plugins, environment: WorkerEnvironment, place: Place, o: PluginOpening): Promise<Named> {
+async function openShare(plugins: Plugins, environment: WorkerEnvironment, place: Location, o: PluginOpening): Promise<Named> {
   const [share = '', ...base] = place.path.split('/').filter((part) => part !== '');
   const root = Object.hasOwn(environment.shares, share) ? environment.shares[share] : undefined;
   if (root === undefined) {

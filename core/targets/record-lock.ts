@@ -6,7 +6,7 @@
 import { Readable } from 'node:stream';
 import { listRecord, type RecordListing } from '../archive/index.js';
 import { type Entry, PluginError, type PluginLog, type Target } from '../contract/index.js';
-import { retried } from '../policy/index.js';
+import { retry } from '../policy/index.js';
 
 const prefix = '.container-backup-lock-';
 const refreshMs = 60_000;
@@ -47,7 +47,7 @@ export async function lockRecord(target: Target, record: string, o: RecordLockOp
       may = error instanceof PluginError && error.code === 'record_in_use';
       throw error;
     });
-  await retried(take, { waits: o.waits ?? waits, signal: o.signal, again, may: () => may });
+  await retry(take, { delays: o.waits ?? waits, signal: o.signal, onRetry: again, mayRetry: () => may });
   return lock;
 }
 

@@ -27,12 +27,12 @@ export class RecordOwned extends PluginError {
 
 /** Of an appliance's id, and of a name, in a message: anybody may have written them. */
 const mostLetters = 64;
-const shown = (text: string): string => text.slice(0, mostLetters);
+const shorten = (text: string): string => text.slice(0, mostLetters);
 
 /** undefined: the run tells none, as those of the first versions. */
 function ownerOf({ job, seal }: Made): RecordOwner | undefined {
   const appliance: unknown = seal?.appliance;
-  return typeof appliance === 'string' ? { appliance: shown(appliance), job: job.id } : undefined;
+  return typeof appliance === 'string' ? { appliance: shorten(appliance), job: job.id } : undefined;
 }
 
 /** Whether the owner's record is this job's too: its own, that of a job which is gone, or one that a person gave to it. */
@@ -52,8 +52,8 @@ export function requireOwnRecord(record: string, newest: Made | undefined, claim
   const owner = newest && ownerOf(newest);
   if (newest === undefined || owner === undefined || mayGoOn(record, owner, claim)) return;
   const appliance = owner.appliance === claim.appliance ? 'this appliance' : `another appliance, ${owner.appliance}`;
-  const who = `job ${owner.job} (${shown(newest.job.name)}) of ${appliance}`;
-  const last = `its newest run is ${newest.run} of container ${shown(newest.container.name)}`;
+  const who = `job ${owner.job} (${shorten(newest.job.name)}) of ${appliance}`;
+  const last = `its newest run is ${newest.run} of container ${shorten(newest.container.name)}`;
   const fix = `give this job another job_name or path, or say with PUT /backup/${claim.job}/take-over that its next run goes on there`;
   throw new RecordOwned(owner, `${record} belongs to ${who}; ${last}; ${fix}`);
 }
@@ -61,7 +61,7 @@ export function requireOwnRecord(record: string, newest: Made | undefined, claim
 /** The newest run of a record that is this job's, where a further one may build on it. Disks of two appliances may be copies of one,
  *  and containers of one disk may have the same names: a level of the one on a base of the other would leave out what differs.
  *  @throws RecordOwned */
-export function trustedRun(
+export function findTrustedRun(
   record: string,
   newest: NewestRun | undefined,
   { name, type }: Pick<Description, 'name' | 'type'>,

@@ -1,10 +1,10 @@
 /** A target on another machine: which plugin it is for, what that plugin is told, and what the first contact showed. */
 
 import { PluginError, type Target } from '../contract/index.js';
-import { type FoundTarget, foundTarget } from '../jobs/job.js';
+import { type FoundTarget, parseFoundTarget } from '../jobs/job.js';
 import type { PluginOpening, Plugins } from '../plugins/loaded.js';
-import { briefWaits, retried } from '../policy/index.js';
-import { parsed, type Shape, ValidationError } from '../schemas.js';
+import { briefWaits, retry } from '../policy/index.js';
+import { parse, type Shape, ValidationError } from '../schemas.js';
 import { addressOf } from './address.js';
 
 export interface RemoteTarget {
@@ -24,12 +24,12 @@ export function requireSecrets({ id, spec, lost }: RemoteTarget): void {
 }
 
 /** As it travels, sealed, from the main thread to a worker. */
-export function parsedRemote(text: string): RemoteTarget {
+export function parseRemote(text: string): RemoteTarget {
   const value: unknown = JSON.parse(text);
   const { id, spec, found }: Record<string, unknown> = typeof value === 'object' ? { ...value } : {};
-  const known = foundTarget(found);
+  const known = parseFoundTarget(found);
   if (typeof id !== 'number') throw new PluginError('invalid', 'the order names no target');
-  return { id, spec: parsed('target', spec), ...(known && { found: known }) };
+  return { id, spec: parse('target', spec), ...(known && { found: known }) };
 }
 
 export interface RemoteOpening extends PluginOpening {
@@ -86,7 +86,7 @@ const connection = ['host', 'port', 'username', 'password', 'base', 'encrypt'];
 const connectionKey = (name: string): string => (name === 'host' || name === 'port' ? 'ipaddr' : name);
 
 /** The plugin of the kind of server that answers. @throws PluginError unavailable, unsupported */
-async function detectedType(plugins: Plugins, { spec }: RemoteTarget, o: PluginOpening): Promise<string> {
+async function detectType(plugins: Plugins, { spec }: RemoteTarget, o: PluginOpening): Promise<string> {
   const { host, port } = addressOf(spec.ipaddr) ?? { host: spec.ipaddr };
   const detections = await plugins.detections();
   for (const { id, port: usual, answers } of detections) if (await answers(host, port ?? usual, o.signal)) return id;
@@ -97,12 +97,12 @@ async function detectedType(plugins: Plugins, { spec }: RemoteTarget, o: PluginO
 }
 
 /** What is known of the server by now, or what is found at this first contact. */
-async function contacted(plugins: Plugins, remote: RemoteTarget, o: PluginOpening): Promise<FoundTarget> {
+async function contact(plugins: Plugins, remote: RemoteTarget, o: PluginOpening): Promise<FoundTarget> {
   const { spec } = remote;
   const known = remote.found?.ipaddr === spec.ipaddr ? remote.found : undefined;
-  const type = spec.type ?? known?.type ?? (await detectedType(plugins, remote, o));
+  const type = spec.type ?? known?.type ?? (await detectType(plugins, remote, o));
   if (known?.type === type) return known;
-  const options = await plugins.pinned(type, remoteOptions(plugins, type, spec, ''), o);
+  const options = await plugins.pin(type, remoteOptions(plugins, type, spec, ''), o);
   return { ipaddr: spec.ipaddr, type, options };
 }
 
@@ -110,13 +110,13 @@ async function contacted(plugins: Plugins, remote: RemoteTarget, o: PluginOpenin
 export async function openRemote(plugins: Plugins, remote: RemoteTarget, path: string, o: RemoteOpening): Promise<OpenedRemote> {
   requireSecrets(remote);
   const again = (error: PluginError, ms: number) => o.log('info', `${remote.spec.name} is tried again in ${ms} ms: ${error.message}`);
-  return retried(
+  return retry(
     async () => {
-      const found = await contacted(plugins, remote, o);
+      const found = await contact(plugins, remote, o);
       const options = { ...found.options, ...remoteOptions(plugins, found.type, remote.spec, path) };
       const target = await plugins.openTarget(found.type, options, o);
       return { target, type: found.type, found: found === remote.found ? undefined : found };
     },
-    { waits: o.waits ?? briefWaits, signal: o.signal, again },
+    { delays: o.waits ?? briefWaits, signal: o.signal, onRetry: again },
   );
 }

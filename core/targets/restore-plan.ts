@@ -3,7 +3,7 @@ import type { Manifest } from '../archive/index.js';
 import { type Placement, PluginError, type Remap, type RestorePlan, type Runtime, type Target, type Warning } from '../contract/index.js';
 import { containerOf, type RestoreSpec } from '../jobs/job.js';
 import { type FoundRun, findRun } from './find-run.js';
-import { chosenPart } from './restored-part.js';
+import { choosePart } from './restored-part.js';
 
 async function exists(runtime: Runtime, container: string): Promise<boolean> {
   for await (const { id } of runtime.list()) if (id === container) return true;
@@ -16,13 +16,13 @@ export interface RestoredRun extends FoundRun {
 }
 
 /** The run that the restore means, and of it what is asked for. @throws PluginError as findRun, and invalid */
-export async function restoredRun(target: Target, spec: RestoreSpec, signal: AbortSignal): Promise<RestoredRun> {
+export async function findRestoredRun(target: Target, spec: RestoreSpec, signal: AbortSignal): Promise<RestoredRun> {
   const found = await findRun(target, spec.src.portfolio, signal);
-  return { ...found, whole: found.manifest, manifest: chosenPart(found.manifest, spec.sources) };
+  return { ...found, whole: found.manifest, manifest: choosePart(found.manifest, spec.sources) };
 }
 
 /** What restoring the run into the container means. @throws PluginError unsupported (a run of another engine) */
-export async function restorePlan(runtime: Runtime, spec: RestoreSpec, manifest: Manifest): Promise<RestorePlan> {
+export async function planRestore(runtime: Runtime, spec: RestoreSpec, manifest: Manifest): Promise<RestorePlan> {
   if (manifest.container.type !== spec.type) {
     throw new PluginError(
       'unsupported',

@@ -8,7 +8,7 @@ const mostNames = 100;
 
 /** The run less the sources that are not asked for: neither they nor their archives are looked at. The image stays, in case the
  *  engine lacks it. @throws PluginError invalid: a name of no source of the run */
-export function chosenPart(manifest: Manifest, names: readonly string[] | undefined): Manifest {
+export function choosePart(manifest: Manifest, names: readonly string[] | undefined): Manifest {
   if (names === undefined) return manifest;
   const held = manifest.sources.map(({ name }) => name);
   const unknown = names.filter((name) => !held.includes(name));

@@ -6,7 +6,7 @@ import type { Grant } from '../../core/contract/index.js';
 import { within } from './paths.js';
 
 /** Sorted by code and text, each once. */
-export function sortedGrants(found: readonly Grant[]): readonly Grant[] {
+export function sortGrants(found: readonly Grant[]): readonly Grant[] {
   const keyed = new Map(found.map((grant) => [JSON.stringify([grant.code, grant.what]), grant]));
   return [...keyed].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, grant]) => grant);
 }
@@ -19,13 +19,13 @@ export function printable(text: string): string {
 }
 
 /** As printable, in quotes where it would not stand out among other words. */
-export function quoted(text: string): string {
+export function quote(text: string): string {
   const shown = printable(text);
   return /^[^\s"]+$/.test(shown) ? shown : `"${shown.replaceAll('"', '\\"')}"`;
 }
 
 /** A value of a record that is to be JSON. */
-export const shownJson = (value: unknown): string => printable(JSON.stringify(value) ?? String(value));
+export const showJson = (value: unknown): string => printable(JSON.stringify(value) ?? String(value));
 
 export interface Folders {
   /** What lies in these may be had by any container … */
@@ -52,7 +52,7 @@ export async function hostPathGrant(path: string, place: string, folders: Folder
   if (real !== undefined && (await isShared(real, folders))) return undefined;
   const isElsewhere = real !== undefined && real !== clean;
   const code = [codeOf(clean), codeOf(real ?? clean)].find((one) => one !== ordinaryCode) ?? ordinaryCode;
-  return { code, what: `${quoted(clean)}${isElsewhere ? ` (leads to ${quoted(real)})` : ''} at ${quoted(place)}` };
+  return { code, what: `${quote(clean)}${isElsewhere ? ` (leads to ${quote(real)})` : ''} at ${quote(place)}` };
 }
 
 async function isShared(real: string, { shares, except }: Folders): Promise<boolean> {

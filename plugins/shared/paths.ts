@@ -42,7 +42,7 @@ export const partName = (): string => `.container-backup-${randomBytes(8).toStri
 export const isPart = (name: string): boolean => /^\.container-backup-[0-9a-f]{16}\.part$/.test(name);
 
 /** Of all that a folder holds, what was asked for. */
-export function* asked(found: Iterable<Entry>, o: ListOptions): Generator<Entry> {
+export function* filterAsked(found: Iterable<Entry>, o: ListOptions): Generator<Entry> {
   for (const { modified, ...entry } of found) {
     if (entry.unfinished && !o.unfinished) continue;
     yield o.modified && modified !== undefined ? { ...entry, modified } : entry;

@@ -14,7 +14,7 @@ export function requireKnown(what: keyof Remap, asked: object | undefined, known
 }
 
 /** The first that is there twice. */
-export const repeated = (names: readonly string[]): string | undefined => names.find((name, at) => names.indexOf(name) !== at);
+export const findRepeated = (names: readonly string[]): string | undefined => names.find((name, at) => names.indexOf(name) !== at);
 
 /** Whether the container gets hardware addresses of its own: a clone does, unless the remap says otherwise. */
 export function hasNewMacs({ container, description, remap }: RestorePlan): boolean {
@@ -24,7 +24,7 @@ export function hasNewMacs({ container, description, remap }: RestorePlan): bool
 /** Volumes that move are the container's, and each has a place of its own. @throws PluginError invalid */
 export function checkVolumes(volumes: Remap['volumes'], known: readonly string[]): void {
   requireKnown('volumes', volumes, known);
-  const twice = repeated(Object.values(volumes ?? {}));
+  const twice = findRepeated(Object.values(volumes ?? {}));
   if (twice !== undefined) throw new PluginError('invalid', `remap.volumes sends two volumes to ${twice}`);
 }
 

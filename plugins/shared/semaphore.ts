@@ -1,7 +1,7 @@
 import { abortError } from './source.js';
 
 /** So many at a time; the others wait in the order they came. */
-export class Turns {
+export class Semaphore {
   #taken = 0;
   readonly #queue: (() => void)[] = [];
   constructor(public limit: number) {}
@@ -14,7 +14,7 @@ export class Turns {
   async take(signal: AbortSignal, what: string): Promise<() => void> {
     if (signal.aborted) throw abortError(what);
     if (this.#taken < this.limit) this.#taken++;
-    else await this.#turn(signal, what);
+    else await this.#wait(signal, what);
     return () => {
       // a limit that was lowered meanwhile is come down to
       const next = this.#taken > this.limit ? undefined : this.#queue.shift();
@@ -22,7 +22,7 @@ export class Turns {
       else next(); // the turn goes over to it
     };
   }
-  #turn(signal: AbortSignal, what: string): Promise<void> {
+  #wait(signal: AbortSignal, what: string): Promise<void> {
     return new Promise((resolve, reject) => {
       const go = (): void => {
         signal.removeEventListener('abort', abort);

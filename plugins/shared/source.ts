@@ -19,7 +19,7 @@ export async function* sourceChunks(source: Readable): AsyncGenerator<Uint8Array
 }
 
 /** Gathers chunks to about so many bytes: the next is asked for only when the last has been taken. */
-export async function* gatheredChunks(source: Readable, size: number): AsyncGenerator<Uint8Array[]> {
+export async function* gatherChunks(source: Readable, size: number): AsyncGenerator<Uint8Array[]> {
   let chunks: Uint8Array[] = [];
   let gathered = 0;
   for await (const chunk of sourceChunks(source)) {

@@ -5,11 +5,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type ApiDeps, createApi } from '../../core/api/index.js';
 import { PluginError } from '../../core/contract/index.js';
-import { JobError, type JobRecords, type JobService, type Jobs, type ProgressEvent } from '../../core/jobs/job.js';
+import { JobError, type JobRows, type JobService, type Jobs, type ProgressEvent } from '../../core/jobs/job.js';
 import { openStore, type Store } from '../../core/store/index.js';
 
 /** Keeps records as the scheduler does, runs nothing. */
-function jobsOf<Spec>(kept: JobRecords<Spec>): Jobs<Spec> {
+function jobsOf<Spec>(kept: JobRows<Spec>): Jobs<Spec> {
   const must = async (id: number) => {
     const record = await kept.get(id);
     if (record === undefined) throw new JobError('not_found', `no job ${id}`);
@@ -17,8 +17,8 @@ function jobsOf<Spec>(kept: JobRecords<Spec>): Jobs<Spec> {
   };
   return {
     list: (range) => kept.list(range),
-    named: (name) => kept.named(name),
-    using: (target) => kept.using(target),
+    listNamed: (name) => kept.listNamed(name),
+    listUsing: (target) => kept.listUsing(target),
     get: (id) => kept.get(id),
     create: (spec) => kept.create(spec, { code: 'init' }),
     async update(id, spec) {

@@ -1,8 +1,8 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import t from 'tap';
-import { type Base, chosenBase } from '../../core/jobs/run/choose-base.js';
+import { type Base, chooseBase } from '../../core/jobs/run/choose-base.js';
 import { Estimate, sizeOf } from '../../core/jobs/run/estimate.js';
-import { selection } from '../../core/jobs/run/selection.js';
+import { selectSources } from '../../core/jobs/run/selection.js';
 import { archive, folderSource, manifest, never, snapshot, temporary } from '../system/hostile/archive-samples.js';
 
 const base = { ...archive('image.tar.zst', { bytes: 1000, flags: [] }), snapshot: snapshot('image.snar.zst') } satisfies Base;
@@ -13,58 +13,58 @@ const newest = (...archives: Parameters<typeof level>[]) =>
   manifest('2026-11-02_00-00-00', { sources: [rootfs], archives: [base, ...archives.map((one) => level(...one))] });
 
 t.test('a level builds on the base of the newest run', async (t) => {
-  t.same(chosenBase(undefined, rootfs, 0.5), {}, 'the first run makes one');
-  t.same(chosenBase(newest(), rootfs, 0.5), { base });
-  t.same(chosenBase(newest([100]), rootfs, 0.5), { base, expected: 100 }, 'and is expected to be as large as the last');
+  t.same(chooseBase(undefined, rootfs, 0.5), {}, 'the first run makes one');
+  t.same(chooseBase(newest(), rootfs, 0.5), { base });
+  t.same(chooseBase(newest([100]), rootfs, 0.5), { base, expected: 100 }, 'and is expected to be as large as the last');
 });
 
 t.test('a new base is made when the differential passes its part of the base', async (t) => {
-  t.same(chosenBase(newest([500]), rootfs, 0.5), { base, expected: 500 }, 'at half of it, not yet');
-  t.same(chosenBase(newest([501]), rootfs, 0.5), { expected: 1000 });
-  t.same(chosenBase(newest([100], [900, 2]), rootfs, 0.5), { base, expected: 100 }, 'a paused tail does not count');
-  t.same(chosenBase(newest([1]), rootfs, 0), { expected: 1000 });
-  t.same(chosenBase(newest([999]), rootfs, 1), { base, expected: 999 });
+  t.same(chooseBase(newest([500]), rootfs, 0.5), { base, expected: 500 }, 'at half of it, not yet');
+  t.same(chooseBase(newest([501]), rootfs, 0.5), { expected: 1000 });
+  t.same(chooseBase(newest([100], [900, 2]), rootfs, 0.5), { base, expected: 100 }, 'a paused tail does not count');
+  t.same(chooseBase(newest([1]), rootfs, 0), { expected: 1000 });
+  t.same(chooseBase(newest([999]), rootfs, 1), { base, expected: 999 });
 });
 
 t.test('what cannot be built on is made anew', async (t) => {
   const { snapshot: _, ...bare } = base;
-  t.same(chosenBase(manifest('r', { sources: [rootfs], archives: [bare] }), rootfs, 0.5), { expected: 1000 }, 'without its snapshot');
+  t.same(chooseBase(manifest('r', { sources: [rootfs], archives: [bare] }), rootfs, 0.5), { expected: 1000 }, 'without its snapshot');
   const { flags: __, ...unseen } = base;
   t.same(
-    chosenBase(manifest('r', { sources: [rootfs], archives: [unseen] }), rootfs, 0.5),
+    chooseBase(manifest('r', { sources: [rootfs], archives: [unseen] }), rootfs, 0.5),
     { expected: 1000 },
     'nobody looked at its inode flags',
   );
-  t.same(chosenBase(newest(), { ...rootfs, name: 'data' }, 0.5), {}, 'a volume that is new');
-  t.same(chosenBase(newest(), { ...rootfs, kind: 'file' }, 0.5), { expected: 1000 }, 'a file has no levels');
+  t.same(chooseBase(newest(), { ...rootfs, name: 'data' }, 0.5), {}, 'a volume that is new');
+  t.same(chooseBase(newest(), { ...rootfs, kind: 'file' }, 0.5), { expected: 1000 }, 'a file has no levels');
   const file = manifest('r', { archives: [base], sources: [{ name: 'rootfs', origin: 'host', kind: 'file' }] });
-  t.same(chosenBase(file, rootfs, 0.5), { expected: 1000 }, 'a folder that was a file');
-  t.same(chosenBase(manifest('r', { archives: [level(5)] }), rootfs, 0.5), {}, 'a level without a base');
+  t.same(chooseBase(file, rootfs, 0.5), { expected: 1000 }, 'a folder that was a file');
+  t.same(chooseBase(manifest('r', { archives: [level(5)] }), rootfs, 0.5), {}, 'a level without a base');
 });
 
 t.test('a base of other excludes is not built on', async (t) => {
   const excluding = (excludes?: readonly string[]) =>
     manifest('r', { archives: [base], sources: [{ ...rootfs, ...(excludes && { excludes: [...excludes] }) }] });
   const now = (excludes: readonly string[]) => ({ ...rootfs, excludes: [...excludes] });
-  t.same(chosenBase(excluding(['./a']), now(['./a']), 0.5), { base });
-  t.same(chosenBase(excluding(['./a', './b']), now(['./b', './a']), 0.5), { base }, 'in whatever order');
-  t.same(chosenBase(excluding(['./a']), now([]), 0.5), { expected: 1000 }, 'one taken back');
-  t.same(chosenBase(excluding(), now(['./a']), 0.5), { expected: 1000 }, 'one added');
-  t.same(chosenBase(excluding(['./a']), now(['./b']), 0.5), { expected: 1000 }, 'another');
+  t.same(chooseBase(excluding(['./a']), now(['./a']), 0.5), { base });
+  t.same(chooseBase(excluding(['./a', './b']), now(['./b', './a']), 0.5), { base }, 'in whatever order');
+  t.same(chooseBase(excluding(['./a']), now([]), 0.5), { expected: 1000 }, 'one taken back');
+  t.same(chooseBase(excluding(), now(['./a']), 0.5), { expected: 1000 }, 'one added');
+  t.same(chooseBase(excluding(['./a']), now(['./b']), 0.5), { expected: 1000 }, 'another');
 });
 
 t.test('a base of another file system is not built on', async (t) => {
   const on = (file_system: string) => ({ ...rootfs, file_system });
-  t.same(chosenBase(newest(), on('ext2/ext3 2'), 0.5), { expected: 1000 }, 'another disk at the same place');
+  t.same(chooseBase(newest(), on('ext2/ext3 2'), 0.5), { expected: 1000 }, 'another disk at the same place');
   const { file_system: _, ...unknown } = rootfs;
-  t.same(chosenBase(manifest('r', { archives: [base], sources: [unknown] }), rootfs, 0.5), { expected: 1000 }, 'nobody looked');
+  t.same(chooseBase(manifest('r', { archives: [base], sources: [unknown] }), rootfs, 0.5), { expected: 1000 }, 'nobody looked');
 });
 
 t.test('an exclude takes a volume or a part of a source out, and says so', async (t) => {
   const description = { ...manifest('r').container, left_out: [{ path: '/sock', reason: 'a socket' }] };
   const sources = [source, folderSource('/d'), folderSource('/h', { name: 'host', origin: 'host' })];
-  t.same(selection(description, sources, []), { sources, left_out: description.left_out });
-  const chosen = selection(description, sources, ['volume:data', 'rootfs:/var/cache/*', 'rootfs:tmp', 'host:///deep//x']);
+  t.same(selectSources(description, sources, []), { sources, left_out: description.left_out });
+  const chosen = selectSources(description, sources, ['volume:data', 'rootfs:/var/cache/*', 'rootfs:tmp', 'host:///deep//x']);
   t.same(chosen.sources, [
     { ...source, excludes: ['./var/cache/*', './tmp'] },
     { ...sources[2], excludes: ['./deep//x'] },
@@ -75,19 +75,19 @@ t.test('an exclude takes a volume or a part of a source out, and says so', async
   );
   t.ok(chosen.left_out.every(({ reason }) => reason !== ''));
   const own = [{ ...source, excludes: ['./proc'] }];
-  t.same(selection(description, own, ['rootfs:/a']).sources[0]?.excludes, ['./proc', './a'], 'beside what the engine excludes');
+  t.same(selectSources(description, own, ['rootfs:/a']).sources[0]?.excludes, ['./proc', './a'], 'beside what the engine excludes');
 });
 
 t.test('an exclude that names nothing is refused', async (t) => {
   const { container } = manifest('r');
   for (const one of ['volume:absent', 'absent:/x', 'volume:rootfs', 'rootfs', 'volume:', ''])
     t.throws(
-      () => selection(container, [source, folderSource('/d')], [one]),
+      () => selectSources(container, [source, folderSource('/d')], [one]),
       { code: 'invalid', message: /its sources are: rootfs, data/ },
       one,
     );
   t.throws(
-    () => selection(container, [folderSource('/d')], ['volume:data', 'data:/x']),
+    () => selectSources(container, [folderSource('/d')], ['volume:data', 'data:/x']),
     { code: 'invalid' },
     'a part of what is out already',
   );

@@ -5,7 +5,7 @@ import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
-import { extractLevel, type LevelPlan, packedLevel } from '../../core/archive/index.js';
+import { extractLevel, type LevelPlan, packLevel } from '../../core/archive/index.js';
 import type { Source } from '../../core/contract/index.js';
 import { startChild } from '../../plugins/shared/child.js';
 import { differences, snapshotOf } from '../support/fidelity.js';
@@ -24,7 +24,7 @@ const planOf = (source: Source, snapshot: string): LevelPlan => ({
 });
 
 async function packed(source: Source, snapshot: string, since?: string): Promise<{ readonly bytes: Buffer; readonly entries: number }> {
-  const { stream, searched } = await packedLevel({ ...planOf(source, snapshot), ...(since && { since }) }, never, () => undefined);
+  const { stream, searched } = await packLevel({ ...planOf(source, snapshot), ...(since && { since }) }, never, () => undefined);
   return { bytes: await buffer(stream), entries: (await searched).entries };
 }
 
@@ -93,7 +93,7 @@ t.test('the root of a process with mounts of its own is that one, not the one of
   t.teardown(() => rm(join(target, '..', `snapshot-${holder.pid}`)));
   t.equal(await extracted(bytes, target), 'fine');
   t.equal(await readFile(join(target, 'file'), 'utf8'), 'own\n');
-  const gone = packedLevel(planOf(folderSource('/proc/999999999/root'), join(target, 'snapshot')), never, () => undefined);
+  const gone = packLevel(planOf(folderSource('/proc/999999999/root'), join(target, 'snapshot')), never, () => undefined);
   t.equal(await codeOf(gone), 'unavailable');
 });
 
@@ -108,7 +108,7 @@ t.test('a stop takes tar and its compressor along, and a sandbox that does not s
   const folder = await temporary(t);
   await writeFile(join(folder, 'large'), randomBytes(8 << 20));
   const start = (signal: AbortSignal) =>
-    packedLevel({ ...planOf(folderSource(folder), `${folder}.snapshot`), compression: 'zstd' }, signal, () => undefined);
+    packLevel({ ...planOf(folderSource(folder), `${folder}.snapshot`), compression: 'zstd' }, signal, () => undefined);
   t.teardown(() => Promise.all([rm(`${folder}.snapshot`, { force: true }), rm(`${folder}.snapshot.list`, { force: true })]));
   const abort = new AbortController();
   const { stream } = await start(abort.signal);
@@ -137,7 +137,7 @@ t.test('tar never runs without the sandbox', async (t) => {
   await symlink('/usr/bin/tar', join(folder, 'tar'));
   await withPath(folder, async () => {
     const missing = { code: 'unavailable', message: /bwrap is not installed on this appliance.* install the package bubblewrap/ };
-    const level = packedLevel(planOf(folderSource(folder), join(folder, 'snapshot')), never, () => undefined);
+    const level = packLevel(planOf(folderSource(folder), join(folder, 'snapshot')), never, () => undefined);
     await t.rejects(
       level.then(({ stream }) => buffer(stream)),
       missing,

@@ -9,7 +9,7 @@ import {
   type ArchiveEntry,
   type Compression,
   extractLevel,
-  packedLevel,
+  packLevel,
   recordPath,
   unpackFile,
   zstdStream,
@@ -31,7 +31,7 @@ async function sample(t: Test, compression: Compression, size = 300_000): Promis
   await mkdir(join(top, 'source'));
   await writeFile(join(top, 'source/file'), randomBytes(size));
   const plan = { source: folderSource(join(top, 'source')), compression, snapshot: join(top, 's'), reference: 0, still: true } as const;
-  const bytes = await buffer((await packedLevel(plan, never, () => undefined)).stream);
+  const bytes = await buffer((await packLevel(plan, never, () => undefined)).stream);
   const sha256 = createHash('sha256').update(bytes).digest('hex');
   let n = 0;
   const folder = async () => {

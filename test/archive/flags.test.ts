@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import t, { type Test } from 'tap';
-import { type FlaggedEntry, manifestText, packedLevel, parseManifest, setFlags } from '../../core/archive/index.js';
+import { type FlaggedEntry, manifestText, packLevel, parseManifest, setFlags } from '../../core/archive/index.js';
 import { childOutput } from '../../plugins/shared/child.js';
 import { unlockTree } from '../../plugins/shared/mounts.js';
 import { chattr, flagsIn } from '../support/inode-flags.js';
@@ -45,7 +45,7 @@ async function packed(folder: string, snapshot: string, o: { since?: string; bef
     ...(o.since && { since: o.since }),
     ...(o.before && { flagsBefore: { flags: o.before.found, flags_left_out: o.before.leftOut } }),
   };
-  const { stream, searched } = await packedLevel(plan, never, () => undefined);
+  const { stream, searched } = await packLevel(plan, never, () => undefined);
   const bytes = await buffer(stream);
   const { flags, flags_left_out } = await searched;
   return { bytes, flags: inWords(flags), leftOut: flags_left_out, found: flags };

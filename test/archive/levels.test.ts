@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
-import { extractLevel, type LevelPlan, Meter, packedLevel } from '../../core/archive/index.js';
+import { extractLevel, type LevelPlan, Meter, packLevel } from '../../core/archive/index.js';
 import type { Source } from '../../core/contract/index.js';
 import { childOutput } from '../../plugins/shared/child.js';
 import { differences, snapshotOf } from '../support/fidelity.js';
@@ -22,7 +22,7 @@ type Wish = Partial<LevelPlan> & Pick<LevelPlan, 'source' | 'snapshot'>;
 /** Packs a level to its end. Its reference is now unless told otherwise. */
 async function packed(wish: Wish, signal = never): Promise<Kept> {
   const plan = { compression: 'none', reference: Date.now(), still: false, ...wish } as const;
-  const { stream, report, searched } = await packedLevel(plan, signal, () => undefined);
+  const { stream, report, searched } = await packLevel(plan, signal, () => undefined);
   const meter = new Meter();
   const chunks: Buffer[] = [];
   stream.once('error', (error) => meter.destroy(error));

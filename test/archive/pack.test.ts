@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
-import { packedLevel } from '../../core/archive/index.js';
+import { packLevel } from '../../core/archive/index.js';
 import { descendants } from '../system/bed/process-tree.js';
 import { codeOf, folderSource, never, temporary } from '../system/hostile/archive-samples.js';
 import { withSandboxCommands } from '../system/hostile/sandbox-commands.js';
@@ -73,7 +73,7 @@ t.test('a level counts only when tar ended as it may', async (t) => {
       const source = folderSource(join(folder, 'file'), { kind: 'file' }); // has no snapshot file, which this tar would not write
       const plan = { source, compression: 'none', snapshot: join(folder, 'snar'), reference: Date.now(), still } as const;
       const code = await withSandboxCommands(join(folder, 'commands'), { tar: script }, async () =>
-        codeOf(packedLevel(plan, never, () => undefined).then(({ stream }) => buffer(stream))),
+        codeOf(packLevel(plan, never, () => undefined).then(({ stream }) => buffer(stream))),
       );
       t.equal(code, expected[still ? 'still' : 'live'] ? 'fine' : 'failed', `tar ends ${title}, ${still ? 'still' : 'live'}`);
     }
@@ -88,7 +88,7 @@ async function packedAround(t: Test, still: boolean, meanwhile: (folder: string)
   for (const name of ['goes', 'shrinks', 'stays']) await writeFile(join(folder, name), Buffer.alloc(100_000, name));
   const plan = { source: folderSource(folder), compression: 'none', snapshot: `${folder}.snar`, reference: Date.now(), still } as const;
   return codeOf(
-    packedLevel(plan, never, () => undefined).then(async ({ stream }) => {
+    packLevel(plan, never, () => undefined).then(async ({ stream }) => {
       const chunks = stream[Symbol.asyncIterator]();
       await chunks.next();
       await sleep(100); // tar has filled its pipe and waits
@@ -129,13 +129,13 @@ t.test('a tar that is killed while it reads, and a reader that goes', async (t) 
     still: true,
   } as const;
   t.teardown(() => rm(plan.snapshot, { force: true }));
-  const { stream } = await packedLevel(plan, never, () => undefined);
+  const { stream } = await packLevel(plan, never, () => undefined);
   await stream[Symbol.asyncIterator]().next();
   stream.destroy();
   await sleep(300);
   t.same(running('tar'), [], 'no tar is left behind');
   const abort = new AbortController();
-  const aborted = packedLevel(plan, abort.signal, () => undefined).then(({ stream }) => buffer(stream));
+  const aborted = packLevel(plan, abort.signal, () => undefined).then(({ stream }) => buffer(stream));
   abort.abort();
   t.equal(await codeOf(aborted), 'aborted');
 });
@@ -143,12 +143,12 @@ t.test('a tar that is killed while it reads, and a reader that goes', async (t) 
 t.test('a folder that is not there, and a compressor that fails', async (t) => {
   const folder = await temporary(t);
   const plan = { compression: 'none', snapshot: join(folder, 's'), reference: Date.now(), still: false } as const;
-  const absent = packedLevel({ ...plan, source: folderSource(join(folder, 'absent')) }, never, () => undefined);
+  const absent = packLevel({ ...plan, source: folderSource(join(folder, 'absent')) }, never, () => undefined);
   t.equal(await codeOf(absent.then(({ stream }) => buffer(stream))), 'failed');
   const failing = { zstd: 'head -c 100; exit 1' };
   const broken = await withSandboxCommands(join(folder, 'commands'), failing, async () =>
     codeOf(
-      packedLevel({ ...plan, compression: 'zstd', source: folderSource(folder) }, never, () => undefined).then(({ stream }) =>
+      packLevel({ ...plan, compression: 'zstd', source: folderSource(folder) }, never, () => undefined).then(({ stream }) =>
         buffer(stream),
       ),
     ),

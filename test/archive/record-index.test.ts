@@ -73,7 +73,7 @@ async function unseen({ folder }: Bed, run: string, change: (manifestFile: strin
   await utimes(join(folder, run), mtime, mtime);
 }
 
-const worldOf = (bed: Bed, retention = 0, sealer = own) => ({
+const bedOf = (bed: Bed, retention = 0, sealer = own) => ({
   ...{ target: bed.target, record: bed.record, sealer, verifyMs: 1e12, signal: never, id: 7, spec: { job_name: 'web', retention } },
   log: (_level: string, text: string) => void bed.said.push(text),
 });
@@ -81,7 +81,7 @@ const worldOf = (bed: Bed, retention = 0, sealer = own) => ({
 /** What a run does with its record, less its own archives. @returns its name, and the manifests that were read before it stored any */
 async function nextRun(bed: Bed, retention = 0, sealer = own): Promise<{ run: string; readBefore: number }> {
   bed.read = [];
-  const keeper = await RecordKeeper.open(worldOf(bed, retention, sealer));
+  const keeper = await RecordKeeper.open(bedOf(bed, retention, sealer));
   await keeper.prepare();
   const readBefore = bed.read.length;
   const run = await freeRunName(bed.target, bed.record, keeper.latest);
@@ -253,7 +253,7 @@ t.test('what a broken run left is collected before the next one begins', async (
   const there = async (path: string) => (await bed.target.stat(`${record}/${path}`)) !== undefined;
   t.same(await Promise.all(left.map(there)), [false, false]);
   await put(bed.target, `${record}/${runNumber(1)}/rootfs.1.tar.zst`, 'left');
-  await (await RecordKeeper.open(worldOf(bed))).prepare();
+  await (await RecordKeeper.open(bedOf(bed))).prepare();
   t.notOk(await there(`${runNumber(1)}/rootfs.1.tar.zst`), 'nor does anything stay in the folder of a whole one');
   await nothingIsLost(t, bed, 'and nothing else');
 });
@@ -268,7 +268,7 @@ t.test('a power cut in the middle of retention leaves runs that are whole, and w
   await putRun(bed.target, record, manifest(runNumber(1), { archives: [archive(`${runNumber(1)}/rootfs.tar.zst`)] }));
   await isTrue(t, bed, 'one that was given up and is still there');
   await removeRun(bed.target, record, runNumber(1));
-  await (await RecordKeeper.open(worldOf(bed, 3))).prepare();
+  await (await RecordKeeper.open(bedOf(bed, 3))).prepare();
   t.notOk((await namesIn(bed)).includes(runNumber(1)), 'its leftovers go before the next run');
 });
 

@@ -68,12 +68,12 @@ class Bench {
   async round(round: number): Promise<void> {
     for (const contender of this.contenders) await contender.begin(round);
     await this.#look('full');
-    const turn = this.contenders.map((_, at) => this.contenders[(at + round - 1) % this.contenders.length]);
+    const order = this.contenders.map((_, at) => this.contenders[(at + round - 1) % this.contenders.length]);
     for (const phase of phases) {
       if (phase === 'changed') this.changed = await this.subject.change(round);
       if (phase === 'changed') await this.#look('changed');
       if (phase === 'restore') await restAfterRemoval();
-      for (const contender of turn) if (contender) await this.#step(contender, phase, round);
+      for (const contender of order) if (contender) await this.#step(contender, phase, round);
     }
   }
 

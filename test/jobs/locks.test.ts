@@ -1,5 +1,5 @@
 /** Who waits for whom: every pair of runs over what they may share, and the service when what waits is changed or the end comes. */
-import { setImmediate as turn } from 'node:timers/promises';
+import { setImmediate as nextTick } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { type LockedRun, locksOf, restoreSubject, type Subject } from '../../core/jobs/schedule/locks.js';
 import { createQueue } from '../../core/jobs/schedule/queue.js';
@@ -43,12 +43,12 @@ t.test('every pair of runs waits for what the table says, and for nothing else',
           const locks = locksOf(run, subject, shared === 'connection' ? 1 : undefined);
           queue.enter({ key: `${index}`, locks: async () => locks, start: () => new Promise<void>((resolve) => ends.push(resolve)) });
         }
-        await turn();
+        await nextTick();
         const expected = waits[shared].includes(`${first} ${second}`) || waits[shared].includes(`${second} ${first}`);
         t.equal(queue.counts().waiting, expected ? 1 : 0, `${first}, then ${second}, sharing ${shared}`);
         for (let n = 0; n < 2; n++) {
           ends[n]?.();
-          await turn();
+          await nextTick();
         }
         t.strictSame(queue.counts(), { waiting: 0, running: 0 }, 'and both end');
       }
@@ -76,7 +76,7 @@ t.test('a restore reads the records that its portfolio may mean', async (t) => {
     const writes = locksOf('backup', { type: 'lxc', container: 'c', place: { ...place, path }, records: ['container-backup@w'] });
     queue.enter({ key: 'restore', locks: async () => reads, start: never });
     queue.enter({ key: 'backup', locks: async () => writes, start: never });
-    await turn();
+    await nextTick();
     return queue.counts().waiting === 0;
   };
   t.notOk(await starts('/test/b/'), 'a backup into that folder waits');
@@ -92,13 +92,13 @@ t.test('nobody passes one who waits longer for the same, but who can use a slot 
   enter('writer', ['r', 'write'], ['slot', 'slot']);
   enter('late reader', ['r', 'read']);
   enter('another', ['slot', 'slot']);
-  await turn();
+  await nextTick();
   t.strictSame(queue.running(), ['reader', 'another']);
 });
 
 t.test('a job that is changed while it waits is guarded as it is then', async (t) => {
-  const { world, open } = await bench(t);
-  world.limit = 1;
+  const { fakes, open } = await bench(t);
+  fakes.limit = 1;
   const service = await open();
   const code = async (id: number) => (await service.backups.get(id))?.state.code;
   await service.restores.create(restore('long', { container_id: 'b' }));
@@ -108,7 +108,7 @@ t.test('a job that is changed while it waits is guarded as it is then', async (t
   const old = (await service.backups.get(1))?.spec;
   if (!old) throw new Error('there is no backup');
   await service.backups.update(1, { ...old, container_id: 'b' });
-  world.limit = 3;
+  fakes.limit = 3;
   service.limitChanged();
   await service.backups.create(backup('long 2', { container_id: 'other', dest: { target: 'local', path: '/test/elsewhere' } }));
   await service.backups.run(2);
@@ -121,9 +121,9 @@ t.test('a job that is changed while it waits is guarded as it is then', async (t
 });
 
 t.test('a target whose limit is changed lets as many start', async (t) => {
-  const { world, open } = await bench(t);
-  world.limit = 4;
-  world.target = remoteTarget({ connection_limit: 1 });
+  const { fakes, open } = await bench(t);
+  fakes.limit = 4;
+  fakes.target = remoteTarget({ connection_limit: 1 });
   const service = await open();
   const running = async () => (await service.backups.list()).filter(({ state }) => state.code === 'running').length;
   for (const id of [1, 2, 3]) {
@@ -132,7 +132,7 @@ t.test('a target whose limit is changed lets as many start', async (t) => {
   }
   await until(async () => (await running()) === 1);
   t.equal(service.counts().waiting, 2);
-  world.target = remoteTarget({ connection_limit: 2 });
+  fakes.target = remoteTarget({ connection_limit: 2 });
   service.targetChanged(1);
   await until(async () => (await running()) === 2);
   t.equal(service.counts().waiting, 1);
@@ -142,32 +142,32 @@ t.test('a target whose limit is changed lets as many start', async (t) => {
 const kept = { id: 'A', until: Date.now() + 60_000 };
 
 t.test('an undo that waited drops only what it was asked to drop', async (t) => {
-  const { world, open } = await bench(t);
+  const { fakes, open } = await bench(t);
   const service = await open();
   const spec = restore('quick', { container_id: 'c' });
-  await world.restores.create(spec, { code: 'completed', undo: kept });
+  await fakes.restores.create(spec, { code: 'completed', undo: kept });
   await service.backups.create(backup('long', { container_id: 'c' }));
   await service.backups.run(1);
   await until(() => service.counts().running === 1);
   const dropped = service.undo(1, 'drop');
   await until(() => service.counts().waiting === 1);
-  await world.restores.put({ id: 1, spec, state: { code: 'completed', undo: { ...kept, id: 'B' } } }); // as a run of it does
+  await fakes.restores.put({ id: 1, spec, state: { code: 'completed', undo: { ...kept, id: 'B' } } }); // as a run of it does
   await service.backups.stop(1);
   await t.rejects(dropped, { code: 'not_found' });
-  t.strictSame(world.undone, [], 'the engine was not asked');
+  t.strictSame(fakes.undone, [], 'the engine was not asked');
   t.equal((await service.restores.get(1))?.state.undo?.id, 'B');
 });
 
 t.test('what happens to a restore during its undo is not written over, and closing waits for the undo', async (t) => {
-  const { world, open } = await bench(t);
+  const { fakes, open } = await bench(t);
   const service = await open();
-  await world.restores.create(restore('quick', { container_id: 'c' }), { code: 'completed', undo: kept });
+  await fakes.restores.create(restore('quick', { container_id: 'c' }), { code: 'completed', undo: kept });
   let release = () => {};
-  world.undoing = new Promise((resolve) => {
+  fakes.undoing = new Promise((resolve) => {
     release = resolve;
   });
   const undone = service.undo(1, 'bring-back');
-  await until(() => world.undone.length === 1);
+  await until(() => fakes.undone.length === 1);
   t.equal((await service.restores.run(1)).state.code, 'waiting', 'a run waits for it');
   const [second, other] = [service.undo(1, 'drop'), service.purge(7)];
   await t.rejects(other, { code: 'not_found' });
@@ -187,7 +187,7 @@ t.test('what happens to a restore during its undo is not written over, and closi
 });
 
 t.test('a purge that fails keeps the job and can be asked for again', async (t) => {
-  const { world, open } = await bench(t);
+  const { fakes, open } = await bench(t);
   const service = await open();
   const spec = backup('long');
   await service.backups.create(spec);
@@ -197,10 +197,10 @@ t.test('a purge that fails keeps the job and can be asked for again', async (t) 
   await service.backups.stop(1);
   await service.restores.create(restore('long', { container_id: 'clone', src: { target: 'local', path: '/test/b', portfolio: 'long' } }));
   await until(() => service.counts().running === 1);
-  world.purging = () => Promise.reject(new Error('the target is away'));
+  fakes.purging = () => Promise.reject(new Error('the target is away'));
   const [one, two] = [service.purge(1), service.purge(1)];
   await until(() => service.counts().waiting === 1);
-  t.strictSame(world.purged, [], 'it waits for the restore that reads the record');
+  t.strictSame(fakes.purged, [], 'it waits for the restore that reads the record');
   await t.rejects(service.backups.run(1), { code: 'busy' });
   await t.rejects(service.backups.update(1, spec), { code: 'busy' });
   await t.rejects(service.backups.delete(1), { code: 'busy' });
@@ -208,8 +208,8 @@ t.test('a purge that fails keeps the job and can be asked for again', async (t) 
   await t.rejects(one, { message: 'the target is away' });
   await t.rejects(two, { message: 'the target is away' }, 'who asks meanwhile joins');
   t.equal((await service.backups.get(1))?.state.code, 'scheduled', 'the job is there');
-  world.purging = async () => undefined;
+  fakes.purging = async () => undefined;
   await service.purge(1);
   t.equal(await service.backups.get(1), undefined);
-  t.strictSame(world.purged, ['long', 'long']);
+  t.strictSame(fakes.purged, ['long', 'long']);
 });

@@ -1,5 +1,5 @@
 /** How many run at once, and in which order. */
-import { setImmediate as turn } from 'node:timers/promises';
+import { setImmediate as nextTick } from 'node:timers/promises';
 import t from 'tap';
 import { createQueue } from '../../core/jobs/schedule/queue.js';
 
@@ -19,7 +19,7 @@ function bench(t: { fail(message: string): unknown }, start: number) {
   const end = async (key: string) => {
     running.get(key)?.();
     running.delete(key);
-    await turn();
+    await nextTick();
   };
   return { queue, running, enter, end, limit: (value: number) => (limit = value) };
 }
@@ -27,13 +27,13 @@ function bench(t: { fail(message: string): unknown }, start: number) {
 t.test('no more than the limit, first come first served', async (t) => {
   const { running, enter, end, queue, limit } = bench(t, 2);
   for (const key of ['a', 'b', 'c', 'd']) enter(key);
-  await turn();
+  await nextTick();
   t.strictSame([...running.keys()], ['a', 'b']);
   await end('b');
   t.strictSame([...running.keys()], ['a', 'c']);
   limit(3);
   queue.pump();
-  await turn();
+  await nextTick();
   t.strictSame([...running.keys()], ['a', 'c', 'd'], 'a raised limit');
 });
 
@@ -42,7 +42,7 @@ t.test('one run per container; others pass', async (t) => {
   enter('a', 'x');
   enter('b', 'x');
   enter('c', 'y');
-  await turn();
+  await nextTick();
   t.strictSame([...running.keys()], ['a', 'c']);
   await end('a');
   t.strictSame([...running.keys()], ['c', 'b']);
@@ -51,7 +51,7 @@ t.test('one run per container; others pass', async (t) => {
 t.test('leaving and closing', async (t) => {
   const { running, enter, end, queue } = bench(t, 1);
   for (const key of ['a', 'b', 'c']) enter(key);
-  await turn();
+  await nextTick();
   t.equal(queue.leave('a'), false, 'it runs');
   t.equal(queue.leave('b'), true);
   await end('a');
@@ -65,19 +65,19 @@ t.test('leaving and closing', async (t) => {
 t.test('held: what runs ends, nothing starts until all have let go', async (t) => {
   const { running, enter, end, queue } = bench(t, 2);
   enter('a');
-  await turn();
+  await nextTick();
   const [first, second] = [queue.hold(), queue.hold()];
   enter('b');
-  await turn();
+  await nextTick();
   t.strictSame([...running.keys()], ['a']);
   t.strictSame(queue.running(), ['a']);
   await end('a');
   t.strictSame(queue.counts(), { waiting: 1, running: 0 });
   first();
   first();
-  await turn();
+  await nextTick();
   t.strictSame([...running.keys()], [], 'one holds it still');
   second();
-  await turn();
+  await nextTick();
   t.strictSame([...running.keys()], ['b']);
 });

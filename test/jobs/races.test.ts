@@ -1,13 +1,13 @@
 /** A thousand changes at any moment of jobs that wait and run: no two that exclude each other ever go on at the same time, and each
  *  runs as its locks were taken for. Only the threads are stood in for: what they would do ends after a few turns of the event loop. */
-import { setImmediate as turn } from 'node:timers/promises';
+import { setImmediate as nextTick } from 'node:timers/promises';
 import t from 'tap';
 import { Errands } from '../../core/jobs/errands.js';
-import { type BackupSpec, JobError, type JobRecords, type RestoreSpec, type RunOrder } from '../../core/jobs/job.js';
+import { type BackupSpec, JobError, type JobRows, type RestoreSpec, type WorkerTask } from '../../core/jobs/job.js';
 import { Purges } from '../../core/jobs/purge.js';
 import { BandwidthShares } from '../../core/jobs/schedule/bandwidth-shares.js';
 import type { WallClock } from '../../core/jobs/schedule/clock.js';
-import { JobsOfKind } from '../../core/jobs/schedule/job-runner.js';
+import { JobRunner } from '../../core/jobs/schedule/job-runner.js';
 import { backupSubject, locksOf, restoreSubject } from '../../core/jobs/schedule/locks.js';
 import { createProgressBoard } from '../../core/jobs/schedule/progress.js';
 import { createQueue } from '../../core/jobs/schedule/queue.js';
@@ -50,7 +50,7 @@ class Watch {
     this.#going.add(going);
     this.begun++;
     this.most = Math.max(this.most, this.#going.size);
-    for (let left = random(6); left > 0; left--) await turn();
+    for (let left = random(6); left > 0; left--) await nextTick();
     this.#going.delete(going);
   }
 }
@@ -63,9 +63,9 @@ const restoreWish = (): RestoreSpec =>
   restore('back', { container_id: one(containers), src: { target: 'local', path: one(paths), portfolio: one(names) }, disable: true });
 
 /** Each read and write takes a moment, and not always as long. */
-function slowly<Spec>(kept: JobRecords<Spec>): JobRecords<Spec> {
+function slowly<Spec>(kept: JobRows<Spec>): JobRows<Spec> {
   const pause = async () => {
-    for (let left = random(3); left > 0; left--) await turn();
+    for (let left = random(3); left > 0; left--) await nextTick();
   };
   return {
     ...kept,
@@ -86,11 +86,11 @@ const clock: WallClock = {
   note: async () => undefined,
   needsNewBase: () => false,
   epoch: () => 0,
-  based: async () => undefined,
+  noteBase: async () => undefined,
   forget: async () => undefined,
 };
 
-const goingOf = (order: RunOrder): Going => {
+const goingOf = (order: WorkerTask): Going => {
   if (order.backup) {
     const { dest, job_name, container_id } = order.backup;
     return { what: `backup ${order.id}`, container: container_id, record: `${dest.path}/${job_name}`, writes: true };
@@ -105,10 +105,10 @@ function makeBed(watch: Watch) {
     (error) => watch.clashes.push(`the queue failed: ${error}`),
   );
   const common = {
-    ...{ queue, clock, log: () => undefined, changed: () => undefined },
+    ...{ queue, clock, log: () => undefined, onChange: () => undefined },
     bandwidths: new BandwidthShares(async () => 0),
     progress: createProgressBoard(() => undefined),
-    launch: (order: RunOrder) => ({
+    launch: (order: WorkerTask) => ({
       ended: watch.during(goingOf(order)).then((): RunResult => ({ type: 'result', result: 0 })),
       stop: () => undefined,
       throttle: () => undefined,
@@ -117,13 +117,13 @@ function makeBed(watch: Watch) {
   const environment = { ...{ pluginFolders: [], shares: {}, runtimes: {}, stateFolder: '/nonexistent', logLevel: 'info' as const } };
   const limits = { newBaseRatio: 1, verifyMs: 0, undoMs: 0, stallMs: 0 };
   const order = { environment: { ...environment, ...limits } };
-  const backups = new JobsOfKind<BackupSpec>({
-    ...{ ...common, kind: 'backup', records: slowly(memory<BackupSpec>()), at: ({ at }) => at },
+  const backups = new JobRunner<BackupSpec>({
+    ...{ ...common, kind: 'backup', rows: slowly(memory<BackupSpec>()), at: ({ at }) => at },
     locks: async (spec) => locksOf('backup', backupSubject(spec)),
     order: async (id, spec) => ({ ...order, kind: 'backup', id, backup: spec }),
   });
-  const restores = new JobsOfKind<RestoreSpec>({
-    ...{ ...common, kind: 'restore', records: slowly(memory<RestoreSpec>()), at: () => undefined },
+  const restores = new JobRunner<RestoreSpec>({
+    ...{ ...common, kind: 'restore', rows: slowly(memory<RestoreSpec>()), at: () => undefined },
     locks: async (spec) => locksOf('restore', restoreSubject(spec)),
     order: async (id, spec) => ({ ...order, kind: 'restore', id, restore: spec }),
   });
@@ -166,10 +166,10 @@ t.test('jobs that are changed, stopped and purged while they wait and run never 
     else if (wish < 10) ask(restores.update(1 + random(4), restoreWish()));
     else if (wish < 11) ask(backups.stop(id));
     else ask(anew(at));
-    for (let left = random(3); left > 0; left--) await turn();
+    for (let left = random(3); left > 0; left--) await nextTick();
   }
   while (asked.size > 0) await Promise.all(asked);
-  while (queue.counts().running + queue.counts().waiting > 0) await turn();
+  while (queue.counts().running + queue.counts().waiting > 0) await nextTick();
   t.same(watch.clashes, []);
   t.ok(watch.begun > 200 && watch.most > 1, `${watch.begun} went on, up to ${watch.most} at a time; ${refused} were refused`);
   t.ok(changedWaiting > 10, `${changedWaiting} were changed while they waited`);

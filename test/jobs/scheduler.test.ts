@@ -70,10 +70,10 @@ t.test('50 runs in a row leave nothing behind', async (t) => {
 });
 
 t.test('missed runs run once, soon after start', async (t) => {
-  const { world, open } = await bench(t);
+  const { fakes, open } = await bench(t);
   const due = Date.now() - 5 * day;
-  await world.backups.create(backup('quick'), { code: 'scheduled', next_run: due });
-  await world.backups.create(backup('quick', { disable: true }), { code: 'scheduled', next_run: due });
+  await fakes.backups.create(backup('quick'), { code: 'scheduled', next_run: due });
+  await fakes.backups.create(backup('quick', { disable: true }), { code: 'scheduled', next_run: due });
   const service = await open();
   await until(async () => (await service.backups.get(1))?.state.result === 0);
   const state = (await service.backups.get(1))?.state;
@@ -83,15 +83,15 @@ t.test('missed runs run once, soon after start', async (t) => {
 });
 
 t.test('a restart after a crash', async (t) => {
-  const { world, open } = await bench(t);
+  const { fakes, open } = await bench(t);
   const restore = { job_name: 'r', container_id: 'quick', type: 'lxc', src: { target: 'local', path: '/test/b' }, disable: false } as const;
-  await world.backups.create(backup('a'), { code: 'running', next_run: Date.now() + day });
-  await world.restores.create(restore, { code: 'running' });
-  world.leases.set('c1', { runtime: 'lxc', container: 'c1', until: Date.now() + day });
+  await fakes.backups.create(backup('a'), { code: 'running', next_run: Date.now() + day });
+  await fakes.restores.create(restore, { code: 'running' });
+  fakes.leases.set('c1', { runtime: 'lxc', container: 'c1', until: Date.now() + day });
   const service = await open();
   t.match((await service.backups.get(1))?.state, { code: 'scheduled', result: -1, error: { code: 'interrupted' } });
   t.match((await service.restores.get(1))?.state, { code: 'completed', result: -1, error: { code: 'interrupted' } });
-  t.strictSame([world.resumed, world.leases.size], [['c1'], 0], 'the frozen container goes on');
+  t.strictSame([fakes.resumed, fakes.leases.size], [['c1'], 0], 'the frozen container goes on');
   t.equal((await service.restores.create(restore)).state.code, 'init', 'a restore starts at once');
   await until(async () => (await service.restores.get(2))?.state.result === 0);
   t.equal((await service.restores.get(2))?.state.code, 'completed');
@@ -100,21 +100,21 @@ t.test('a restart after a crash', async (t) => {
 });
 
 t.test('leases', async (t) => {
-  const { world, open } = await bench(t);
+  const { fakes, open } = await bench(t);
   const service = await open();
   await service.backups.create(backup('lease', { container_id: 'c1' }));
   await service.backups.run(1);
   await until(async () => (await service.backups.get(1))?.state.result !== undefined);
   t.match((await service.backups.get(1))?.state, { result: 0, pause_ms: 6, run: 'lxc/c1' }, 'the answer says which');
-  t.strictSame([world.resumed, world.leases.size], [[], 0], 'released by the worker');
+  t.strictSame([fakes.resumed, fakes.leases.size], [[], 0], 'released by the worker');
   await service.backups.create(backup('lease die', { container_id: 'c1' }));
   await service.backups.run(2);
   await until(async () => (await service.backups.get(2))?.state.result !== undefined);
-  t.strictSame([world.resumed, world.leases.size], [['c1'], 0], 'resumed after the worker died');
+  t.strictSame([fakes.resumed, fakes.leases.size], [['c1'], 0], 'resumed after the worker died');
 });
 
 t.test('a clock that runs backwards makes a new base, once', async (t) => {
-  const { world, open } = await bench(t);
+  const { fakes, open } = await bench(t);
   const once = async (service: Awaited<ReturnType<typeof open>>) => {
     await service.backups.run(1);
     await until(() => service.counts().running + service.counts().waiting > 0);
@@ -125,7 +125,7 @@ t.test('a clock that runs backwards makes a new base, once', async (t) => {
   await first.backups.create(backup('quick'));
   t.equal(await once(first), 'run');
   await first.close();
-  world.offset = -2 * day;
+  fakes.offset = -2 * day;
   const second = await open();
   t.equal(await once(second), 'base');
   t.equal(await once(second), 'run');

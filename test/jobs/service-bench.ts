@@ -5,18 +5,18 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { JobServiceDeps } from '../../core/jobs/deps.js';
-import type { BackupSpec, JobRecord, JobRecords, Lease, RestoreSpec } from '../../core/jobs/job.js';
+import type { BackupSpec, JobRow, JobRows, Lease, RestoreSpec } from '../../core/jobs/job.js';
 import { createJobService } from '../../core/jobs/service.js';
-import { parsed } from '../../core/schemas.js';
+import { parse } from '../../core/schemas.js';
 import type { RemoteTarget } from '../../core/targets/remote.js';
 
-export function memory<Spec>(): JobRecords<Spec> {
-  const kept = new Map<number, JobRecord<Spec>>();
+export function memory<Spec>(): JobRows<Spec> {
+  const kept = new Map<number, JobRow<Spec>>();
   let last = 0;
   return {
     list: async () => [...kept.values()],
-    named: async () => [], // of no use to the scheduler
-    using: async () => [],
+    listNamed: async () => [], // of no use to the scheduler
+    listUsing: async () => [],
     get: async (id) => kept.get(id),
     create: async (spec, state) => {
       const record = { id: ++last, spec, state };
@@ -49,7 +49,7 @@ export function restore(name: string, more: Partial<RestoreSpec> = {}): RestoreS
 
 export function remoteTarget(more: object): RemoteTarget {
   const spec = { name: 'nas', ipaddr: 'nas.example', username: 'u', password: 'p', ...more };
-  return { id: 1, spec: parsed('target', spec) };
+  return { id: 1, spec: parse('target', spec) };
 }
 
 const environment = {
@@ -63,9 +63,9 @@ const environment = {
   logLevel: 'info',
 } as const;
 
-interface World {
-  readonly backups: JobRecords<BackupSpec>;
-  readonly restores: JobRecords<RestoreSpec>;
+interface Fakes {
+  readonly backups: JobRows<BackupSpec>;
+  readonly restores: JobRows<RestoreSpec>;
   readonly leases: Map<string, Lease>;
   readonly resumed: string[];
   /** What the engine was asked to bring back or to drop, and how long that takes. */
@@ -79,7 +79,7 @@ interface World {
   limit: number;
 }
 
-const newWorld = (): World => ({
+const newFakes = (): Fakes => ({
   backups: memory(),
   restores: memory(),
   leases: new Map(),
@@ -93,11 +93,11 @@ const newWorld = (): World => ({
   limit: 2,
 });
 
-function depsOf(world: World, folder: string): JobServiceDeps {
-  const { backups, restores, leases } = world;
+function depsOf(fakes: Fakes, folder: string): JobServiceDeps {
+  const { backups, restores, leases } = fakes;
   const undo = async (id: string) => {
-    world.undone.push(id);
-    await world.undoing;
+    fakes.undone.push(id);
+    await fakes.undoing;
   };
   return {
     backups,
@@ -108,14 +108,14 @@ function depsOf(world: World, folder: string): JobServiceDeps {
       delete: async (_, container) => void leases.delete(container),
     },
     environment: { ...environment, stateFolder: folder },
-    targets: { get: async () => world.target, seal: (text) => text, found: async () => undefined },
-    concurrent: async () => world.limit,
-    runtime: () => ({ resume: async (container) => void world.resumed.push(container), undo, dropUndo: undo }),
+    targets: { get: async () => fakes.target, seal: (text) => text, keepFound: async () => undefined },
+    concurrent: async () => fakes.limit,
+    runtime: () => ({ resume: async (container) => void fakes.resumed.push(container), undo, dropUndo: undo }),
     purge: async ({ job_name }) => {
-      world.purged.push(job_name);
-      await world.purging();
+      fakes.purged.push(job_name);
+      await fakes.purging();
     },
-    clock: () => Date.now() + world.offset,
+    clock: () => Date.now() + fakes.offset,
     clockFile: join(folder, 'clock.json'),
     log: () => undefined,
     workerFile: fileURLToPath(new URL('./sample-worker.js', import.meta.url)),
@@ -124,16 +124,16 @@ function depsOf(world: World, folder: string): JobServiceDeps {
 
 export async function bench(t: { teardown(end: () => unknown): void }) {
   const folder = await mkdtemp(join(tmpdir(), 'jobs-'));
-  const world = newWorld();
+  const fakes = newFakes();
   const open = async () => {
-    const service = await createJobService(depsOf(world, folder));
+    const service = await createJobService(depsOf(fakes, folder));
     t.teardown(() => service.close());
     await service.resumeLeases();
     await service.start();
     return service;
   };
   t.teardown(() => sleep(10).then(() => rm(folder, { recursive: true, force: true })));
-  return { world, open };
+  return { fakes, open };
 }
 
 /** Waits until `test` holds. @throws after 10 s */

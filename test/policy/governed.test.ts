@@ -5,7 +5,7 @@ import { PassThrough, Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { PluginError, type Target } from '../../core/contract/index.js';
-import { Bandwidth, governed, type Policy, retried } from '../../core/policy/index.js';
+import { Bandwidth, type Policy, retry, withPolicy } from '../../core/policy/index.js';
 import local from '../../plugins/targets/local/index.js';
 import { markShare } from '../../plugins/targets/local/marker.js';
 import { targetConformance } from '../conformance/index.js';
@@ -33,8 +33,8 @@ const policy = (more: Partial<Policy> = {}): Policy => ({
 });
 
 const suiteRoot = await newRoot(t);
-const open = async () => governed(await openAt(suiteRoot), policy());
-targetConformance({ name: 'governed local', open, fill: 'elsewhere', large: 64 << 20 });
+const open = async () => withPolicy(await openAt(suiteRoot), policy());
+targetConformance({ name: 'withPolicy local', open, fill: 'elsewhere', large: 64 << 20 });
 
 /** A target whose gets break, retryably, after so many bytes each. */
 function breakingTarget(target: Target, after: number): Target & { gets: number } {
@@ -64,10 +64,10 @@ t.test('a get goes on from where the connection broke', async (t) => {
   const target = await openAt(await newRoot(t));
   await store(target, 'a', pattern(100_003));
   const breaking = breakingTarget(target, 10_000);
-  const whole = await read(await governed(breaking, policy()).get('a', { signal: never() }));
+  const whole = await read(await withPolicy(breaking, policy()).get('a', { signal: never() }));
   t.ok(whole.equals(pattern(100_003)), 'all bytes, none twice');
   t.equal(breaking.gets, 11);
-  const part = await read(await governed(breaking, policy()).get('a', { signal: never(), offset: 5, length: 25_000 }));
+  const part = await read(await withPolicy(breaking, policy()).get('a', { signal: never(), offset: 5, length: 25_000 }));
   t.ok(part.equals(pattern(25_000, 5)), 'and so does a part');
 });
 
@@ -75,7 +75,7 @@ t.test('a get that gets nowhere ends', async (t) => {
   const target = await openAt(await newRoot(t));
   await store(target, 'a', pattern(1000));
   const breaking = breakingTarget(target, 0);
-  await refused(t, governed(breaking, policy()).get('a', { signal: never() }).then(read), ['unavailable'], 'get');
+  await refused(t, withPolicy(breaking, policy()).get('a', { signal: never() }).then(read), ['unavailable'], 'get');
   t.equal(breaking.gets, 4, 'after as many tries as there are waits');
 });
 
@@ -85,23 +85,23 @@ t.test('calls are tried again when that may help, and only then', async (t) => {
     if (++calls < 3) throw new PluginError('unavailable', 'away', { retryable });
     return calls;
   };
-  t.equal(await retried(failing(true), { waits: [1, 1, 1], signal: never() }), 3);
+  t.equal(await retry(failing(true), { delays: [1, 1, 1], signal: never() }), 3);
   calls = 0;
-  await refused(t, retried(failing(false), { waits: [1, 1, 1], signal: never() }), ['unavailable'], 'not retryable');
+  await refused(t, retry(failing(false), { delays: [1, 1, 1], signal: never() }), ['unavailable'], 'not retryable');
   t.equal(calls, 1);
   calls = -10;
-  await refused(t, retried(failing(true), { waits: [1, 1, 1], signal: never() }), ['unavailable'], 'for good');
+  await refused(t, retry(failing(true), { delays: [1, 1, 1], signal: never() }), ['unavailable'], 'for good');
   t.equal(calls, -6, 'four tries');
   const abort = new AbortController();
   calls = -10;
-  const long = retried(failing(true), { waits: [60_000], signal: abort.signal });
+  const long = retry(failing(true), { delays: [60_000], signal: abort.signal });
   setTimeout(() => abort.abort(), 50);
   await refused(t, long, ['aborted'], 'stopped while it waits');
 });
 
 t.test('a put whose target takes nothing is given up', async (t) => {
   const target = await openAt(await newRoot(t));
-  const stalling = governed(faultyTarget(target, { op: 'put', at: { byte: 100_000 }, kind: 'stall' }), policy({ stallMs: 300 }));
+  const stalling = withPolicy(faultyTarget(target, { op: 'put', at: { byte: 100_000 }, kind: 'stall' }), policy({ stallMs: 300 }));
   const began = Date.now();
   const source = supply(50 << 20);
   await refused(t, stalling.put('a', source.stream, { signal: never() }), ['stalled'], 'put');
@@ -119,12 +119,12 @@ t.test('a put at whose end the target hangs is given up', async (t) => {
     },
   });
   const began = Date.now();
-  await refused(t, governed(hanging, policy({ stallMs: 300 })).put('a', supply(1000).stream, { signal: never() }), ['stalled'], 'put');
+  await refused(t, withPolicy(hanging, policy({ stallMs: 300 })).put('a', supply(1000).stream, { signal: never() }), ['stalled'], 'put');
   t.ok(Date.now() - began < 8000, `after ${Date.now() - began} ms, though it does not settle`);
 });
 
 t.test('a put aside does not wait until a long put gives its connection back', async (t) => {
-  const target = governed(await openAt(await newRoot(t)), policy({ connections: 1 }));
+  const target = withPolicy(await openAt(await newRoot(t)), policy({ connections: 1 }));
   const long = new PassThrough();
   const stored = target.put('long', long, { signal: never() });
   long.write('a');
@@ -135,7 +135,7 @@ t.test('a put aside does not wait until a long put gives its connection back', a
 });
 
 t.test('a source that is slow is no stall', async (t) => {
-  const target = governed(await openAt(await newRoot(t)), policy({ stallMs: 200 }));
+  const target = withPolicy(await openAt(await newRoot(t)), policy({ stallMs: 200 }));
   async function* slow() {
     yield Buffer.from('a');
     await sleep(800);
@@ -147,14 +147,14 @@ t.test('a source that is slow is no stall', async (t) => {
 t.test('a reader that is slow is no stall, a target that gives nothing is one', async (t) => {
   const target = await openAt(await newRoot(t));
   await store(target, 'a', pattern(8 << 20));
-  const stream = await governed(target, policy({ stallMs: 200 })).get('a', { signal: never() });
+  const stream = await withPolicy(target, policy({ stallMs: 200 })).get('a', { signal: never() });
   let bytes = 0;
   for await (const chunk of stream) {
     if (bytes === 0) await sleep(700);
     bytes += chunk.length;
   }
   t.equal(bytes, 8 << 20);
-  const stalling = governed(faultyTarget(target, { op: 'get', at: { byte: 1000 }, kind: 'stall' }), policy({ stallMs: 200, waits: [] }));
+  const stalling = withPolicy(faultyTarget(target, { op: 'get', at: { byte: 1000 }, kind: 'stall' }), policy({ stallMs: 200, waits: [] }));
   await refused(t, stalling.get('a', { signal: never() }).then(read), ['stalled'], 'get');
 });
 
@@ -163,7 +163,7 @@ t.test('a stat, a list and a remove without an answer are given up', async (t) =
   await store(target, 'a', 'a');
   for (const op of ['stat', 'list', 'remove', 'space'] as const) {
     const faulty = faultyTarget(target, { op, at: { call: 1 }, kind: 'stall' });
-    const stalling = governed(faulty, policy({ stallMs: 100, waits: [] }));
+    const stalling = withPolicy(faulty, policy({ stallMs: 100, waits: [] }));
     const work = {
       stat: () => stalling.stat('a'),
       list: () => entries(stalling, ''),
@@ -177,7 +177,7 @@ t.test('a stat, a list and a remove without an answer are given up', async (t) =
 
 t.test('the bandwidth is kept, shared by all streams, and changed while they run', async (t) => {
   const bandwidth = new Bandwidth(4 << 20);
-  const target = governed(await openAt(await newRoot(t)), policy({ bandwidth }));
+  const target = withPolicy(await openAt(await newRoot(t)), policy({ bandwidth }));
   const timed = async (work: () => Promise<unknown>) => {
     const began = performance.now();
     await work();
@@ -212,7 +212,7 @@ t.test('no more files move at a time than the target may have connections', asyn
       return inner.put(path, source, o).finally(() => now--);
     },
   });
-  const target = governed(counted, policy({ connections: 2 }));
+  const target = withPolicy(counted, policy({ connections: 2 }));
   t.equal(target.supports.connections, 2);
   await Promise.all([1, 2, 3, 4, 5].map((i) => store(target, `${i}`, 'x')));
   t.equal(most, 2);

@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { test } from 'tap';
 import type { Runtime } from '../../core/contract/index.js';
-import { selection } from '../../core/jobs/run/selection.js';
+import { selectSources } from '../../core/jobs/run/selection.js';
 import { type Fields, fields, text } from '../../plugins/runtimes/docker/engine/json.js';
 import plugin from '../../plugins/runtimes/docker/index.js';
 import { childOutput } from '../../plugins/shared/child.js';
@@ -172,10 +172,10 @@ test('a volume on a server is read while its container runs, and fails the run o
 
   await stop('away');
   const [sources, description] = [await runtime.sources('away'), await runtime.describe('away')];
-  const refused = Promise.resolve().then(() => selection(description, sources, []));
+  const refused = Promise.resolve().then(() => selectSources(description, sources, []));
   await rejectsWith(t, 'unavailable', refused);
   await t.rejects(refused, { message: /Volume far \(ext4 .*start it, or exclude volume:far/ });
-  const without = selection(description, sources, ['volume:far']);
+  const without = selectSources(description, sources, ['volume:far']);
   t.strictSame(without.sources.map(({ name }) => name).sort(), ['near', 'rootfs']);
 
   const rest = { ...saved, sources: saved.sources.filter(({ name }) => name !== 'far') };

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { openStore } from '../../core/store/index.js';
-import { type Kind, upgraded } from '../../core/store/row-format.js';
+import { type RowFormat, upgradeRow } from '../../core/store/row-format.js';
 
 const spec = {
   job_name: 'J',
@@ -111,7 +111,7 @@ t.test('changes of a target that are made at the same time are both kept', async
 });
 
 t.test('migration', async (t) => {
-  const kind: Kind<{ size: number }> = {
+  const kind: RowFormat<{ size: number }> = {
     name: 'box',
     version: 3,
     steps: { 1: ({ width }) => ({ length: width }), 2: ({ length }) => ({ size: length }) },
@@ -121,9 +121,9 @@ t.test('migration', async (t) => {
     },
     write: (box) => ({ ...box }),
   };
-  t.strictSame(upgraded(kind, { v: 1, width: 4 }), { size: 4 });
-  t.strictSame(upgraded(kind, { v: 3, size: 4 }), { size: 4 });
-  t.throws(() => upgraded(kind, { v: 4, size: 4 }), /newer version/);
-  t.throws(() => upgraded(kind, { v: 3 }), /damaged/);
-  t.throws(() => upgraded(kind, 'x'), /damaged/);
+  t.strictSame(upgradeRow(kind, { v: 1, width: 4 }), { size: 4 });
+  t.strictSame(upgradeRow(kind, { v: 3, size: 4 }), { size: 4 });
+  t.throws(() => upgradeRow(kind, { v: 4, size: 4 }), /newer version/);
+  t.throws(() => upgradeRow(kind, { v: 3 }), /damaged/);
+  t.throws(() => upgradeRow(kind, 'x'), /damaged/);
 });

@@ -4,7 +4,7 @@ import { mkdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import t, { type Test } from 'tap';
-import { manifestText, type RecordedRun, recordedRuns } from '../../core/archive/index.js';
+import { manifestText, type RecordedRun, readRuns } from '../../core/archive/index.js';
 import type { Target } from '../../core/contract/index.js';
 import { findRun } from '../../core/targets/find-run.js';
 import { openSmb, Smbd, stateFolder } from '../support/servers/smbd.js';
@@ -42,7 +42,7 @@ async function judge(t: Test, target: Target, hidden: readonly string[] = []): P
   for (const name of Object.keys(things)) {
     const record = `container-backup@${name}`;
     const found: RecordedRun[] = [];
-    for await (const one of recordedRuns(target, record, AbortSignal.timeout(15_000))) found.push(one);
+    for await (const one of readRuns(target, record, AbortSignal.timeout(15_000))) found.push(one);
     if (hidden.includes(name)) t.same(found, [{ run: good, state: 'empty' }], `${name}: as if it was not there`);
     else t.match(found, [{ run: good, state: 'damaged', why: new RegExp(`${record}/${good}/manifest.json`) }], name);
     await t.rejects(

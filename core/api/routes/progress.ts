@@ -2,7 +2,7 @@
 import { anySignal } from '../../contract/index.js';
 import type { JobService, ProgressEvent } from '../../jobs/job.js';
 import { ApiError } from '../errors.js';
-import { type Route, route, signedIn } from '../request.js';
+import { type Route, requireLogin, route } from '../request.js';
 
 interface Told {
   /** Running jobs and the progress last told. */
@@ -103,8 +103,8 @@ function secondsOf(text: string | null): number {
 
 export function progressRoutes(feed: ProgressFeed): Route[] {
   return [
-    route('get', '/backup/progress', 'user', 'Wait for changed progress', (call) =>
-      feed.poll(signedIn(call).key, secondsOf(call.query.get('duration')), call.gone),
+    route('get', '/backup/progress', 'user', 'Wait for changed progress', (request) =>
+      feed.poll(requireLogin(request).key, secondsOf(request.query.get('duration')), request.gone),
     ),
   ];
 }

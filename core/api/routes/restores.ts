@@ -1,49 +1,52 @@
 /** Restore jobs. */
-import type { RestoreRecord, RestoreSpec } from '../../jobs/job.js';
-import { parsed } from '../../schemas.js';
+import type { RestoreRow, RestoreSpec } from '../../jobs/job.js';
+import type { Mutex } from '../../primitives/mutex.js';
+import { parse } from '../../schemas.js';
 import type { ApiDeps } from '../deps.js';
-import { listed } from '../lists.js';
-import { checkPlace, checkType } from '../places.js';
-import { type Call, found, idOf, type Route, route, specBody } from '../request.js';
-import { stateShown } from '../state.js';
-import { type Serial, tagOf } from '../values.js';
+import { listJobs } from '../lists.js';
+import { checkLocation, checkType } from '../places.js';
+import { type ApiRequest, idOf, type Route, requireFound, route, specBody } from '../request.js';
+import { showState } from '../state.js';
+import { tagOf } from '../values.js';
 
 /** job_name isn't in the captured answers. */
-function shown(deps: ApiDeps, record: RestoreRecord, full: boolean): object {
-  const { job_name, ...spec } = record.spec;
-  return { id: record.id, ...spec, ...(full ? { job_name } : {}), state: stateShown(deps.jobs, 'restore', record, full) };
+function showJob(deps: ApiDeps, row: RestoreRow, full: boolean): object {
+  const { job_name, ...spec } = row.spec;
+  return { id: row.id, ...spec, ...(full ? { job_name } : {}), state: showState(deps.jobs, 'restore', row, full) };
 }
 
-async function checkedSpec(deps: ApiDeps, schema: 'restore' | 'restore-plan', value: unknown): Promise<RestoreSpec> {
-  const spec = parsed(schema, value);
+async function checkSpec(deps: ApiDeps, schema: 'restore' | 'restore-plan', value: unknown): Promise<RestoreSpec> {
+  const spec = parse(schema, value);
   checkType(deps, spec.type, 'runtime');
-  await checkPlace(deps, spec.src, 'src');
+  await checkLocation(deps, spec.src, 'src');
   return spec;
 }
 
-async function restore(deps: ApiDeps, call: Call): Promise<RestoreRecord> {
-  const id = idOf(call);
-  return found(await deps.jobs.restores.get(id), `restore ${id}`);
+async function restore(deps: ApiDeps, request: ApiRequest): Promise<RestoreRow> {
+  const id = idOf(request);
+  return requireFound(await deps.jobs.restores.get(id), `restore ${id}`);
 }
 
 /** @param links what changes or relies on which jobs have which target */
-export function restoreRoutes(deps: ApiDeps, links: Serial): Route[] {
+export function restoreRoutes(deps: ApiDeps, links: Mutex): Route[] {
   const jobs = deps.jobs.restores;
-  const tell = (call: Call, record: RestoreRecord) => {
-    call.etag(tagOf(record.id, record.spec));
-    return shown(deps, record, call.full);
+  const tell = (request: ApiRequest, row: RestoreRow) => {
+    request.etag(tagOf(row.id, row.spec));
+    return showJob(deps, row, request.full);
   };
-  const create = async (call: Call) => {
-    const body = await specBody(call);
-    return links(async () => tell(call, await jobs.create(await checkedSpec(deps, 'restore', body))));
+  const create = async (request: ApiRequest) => {
+    const body = await specBody(request);
+    return links.run(async () => tell(request, await jobs.create(await checkSpec(deps, 'restore', body))));
   };
-  const plan = async (call: Call) => deps.restorePlan(await checkedSpec(deps, 'restore-plan', await specBody(call)), call.gone);
-  const list = (call: Call) => listed(call, jobs, (r) => shown(deps, r, call.full));
-  const run = async (call: Call) => tell(call, await jobs.run((await restore(deps, call)).id));
-  const stop = async (call: Call) => tell(call, await jobs.stop((await restore(deps, call)).id));
-  const undo = async (call: Call, what: 'bring-back' | 'drop') => tell(call, await deps.jobs.undo((await restore(deps, call)).id, what));
-  const remove = async (call: Call) => {
-    const { id, state } = await restore(deps, call);
+  const plan = async (request: ApiRequest) =>
+    deps.restorePlan(await checkSpec(deps, 'restore-plan', await specBody(request)), request.gone);
+  const list = (request: ApiRequest) => listJobs(request, jobs, (r) => showJob(deps, r, request.full));
+  const run = async (request: ApiRequest) => tell(request, await jobs.run((await restore(deps, request)).id));
+  const stop = async (request: ApiRequest) => tell(request, await jobs.stop((await restore(deps, request)).id));
+  const undo = async (request: ApiRequest, what: 'bring-back' | 'drop') =>
+    tell(request, await deps.jobs.undo((await restore(deps, request)).id, what));
+  const remove = async (request: ApiRequest) => {
+    const { id, state } = await restore(deps, request);
     const isActive = state.code === 'waiting' || state.code === 'running'; // delete refuses it
     if (state.undo && !isActive) await deps.jobs.undo(id, 'drop'); // nobody could name it afterwards
     await jobs.delete(id);

@@ -1,10 +1,10 @@
 /** The appliance's own sshd: on or off, and for whom. */
-import { parsed } from '../../schemas.js';
+import { parse } from '../../schemas.js';
 import type { ApiDeps, SshSwitch } from '../deps.js';
-import { type Call, jsonBody, type Route, route } from '../request.js';
+import { type ApiRequest, jsonBody, type Route, route } from '../request.js';
 
-async function set(ssh: SshSwitch, call: Call): Promise<object> {
-  const { enabled, authorized_keys } = parsed('ssh', await jsonBody(call));
+async function set(ssh: SshSwitch, request: ApiRequest): Promise<object> {
+  const { enabled, authorized_keys } = parse('ssh', await jsonBody(request));
   return ssh.set({ enabled, ...(authorized_keys !== undefined && { authorized_keys }) });
 }
 

@@ -1,9 +1,9 @@
 /** What a client needs beside jobs: containers, the machine, plugins, preferences, health. */
 import { arch, cpus, hostname, machine } from 'node:os';
 import type { ApiDeps } from '../deps.js';
-import { ApiError, wrong } from '../errors.js';
+import { ApiError, invalidField } from '../errors.js';
 import { openApi } from '../openapi.js';
-import { type Call, jsonBody, type Route, route } from '../request.js';
+import { type ApiRequest, jsonBody, type Route, route } from '../request.js';
 
 // More would only make the disks of a NAS seek against each other.
 const mostJobs = 16;
@@ -22,12 +22,12 @@ async function system(deps: ApiDeps): Promise<object> {
   };
 }
 
-async function setPreferences(deps: ApiDeps, call: Call): Promise<object> {
-  const { backup_concurrent, ...unknown } = await jsonBody(call);
+async function setPreferences(deps: ApiDeps, request: ApiRequest): Promise<object> {
+  const { backup_concurrent, ...unknown } = await jsonBody(request);
   const [extra] = Object.keys(unknown);
-  if (extra !== undefined) throw wrong(`/${extra.replaceAll('~', '~0').replaceAll('/', '~1')}`, 'is not a known key');
+  if (extra !== undefined) throw invalidField(`/${extra.replaceAll('~', '~0').replaceAll('/', '~1')}`, 'is not a known key');
   const fits = typeof backup_concurrent === 'number' && Number.isInteger(backup_concurrent);
-  if (!fits || backup_concurrent < 1 || backup_concurrent > mostJobs) throw wrong('/backup_concurrent', `must be 1 to ${mostJobs}`);
+  if (!fits || backup_concurrent < 1 || backup_concurrent > mostJobs) throw invalidField('/backup_concurrent', `must be 1 to ${mostJobs}`);
   await deps.store.preferences.put({ backup_concurrent });
   deps.jobs.limitChanged();
   return { backup_concurrent };
@@ -40,12 +40,12 @@ async function ready(deps: ApiDeps): Promise<object> {
   return { ready: true };
 }
 
-function containers(deps: ApiDeps, call: Call): Promise<object[]> {
-  const type = call.query.get('type');
+function containers(deps: ApiDeps, request: ApiRequest): Promise<object[]> {
+  const type = request.query.get('type');
   return type === null ? deps.listContainers() : deps.listContainers(type);
 }
 
-export function aroundRoutes(deps: ApiDeps, all: () => readonly Route[]): Route[] {
+export function systemRoutes(deps: ApiDeps, all: () => readonly Route[]): Route[] {
   return [
     route('get', '/container/', 'user', 'Containers of all runtimes', (c) => containers(deps, c)),
     route('get', '/system/', 'user', 'The machine', () => system(deps)),

@@ -2,20 +2,21 @@
 import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { anySignal } from '../../contract/index.js';
-import { parsed } from '../../schemas.js';
-import type { TargetRecord, TargetSpec } from '../../store/index.js';
+import type { Mutex } from '../../primitives/mutex.js';
+import { parse } from '../../schemas.js';
+import type { TargetRow, TargetSpec } from '../../store/index.js';
 import type { ApiDeps, Folder } from '../deps.js';
-import { ApiError, wrong } from '../errors.js';
+import { ApiError, invalidField } from '../errors.js';
 import { checkType, dirsPath, hostOf, partsOf } from '../places.js';
-import { type Body, type Call, found, idOf, isBody, type Route, route, specBody } from '../request.js';
-import { checkMatch, type Serial, tagOf } from '../values.js';
+import { type ApiRequest, type Body, idOf, isBody, type Route, requireFound, route, specBody } from '../request.js';
+import { checkMatch, tagOf } from '../values.js';
 
 // Pinging is promised to end within 10 s.
 const pingMs = 9_500;
 const dirsMs = 30_000;
 
 /** Never the password; options only when it is known which of them are secret. In full, also what the first contact showed. */
-function shown(deps: ApiDeps, { id, spec, found, lost }: TargetRecord, full: boolean): object {
+function showTarget(deps: ApiDeps, { id, spec, found, lost }: TargetRow, full: boolean): object {
   const { password: _password, options: own, ...plain } = spec;
   const contact = full && found?.ipaddr === spec.ipaddr ? found : undefined;
   const type = spec.type ?? contact?.type;
@@ -26,8 +27,8 @@ function shown(deps: ApiDeps, { id, spec, found, lost }: TargetRecord, full: boo
   return { ...typed, options: Object.fromEntries(Object.entries(options).filter(([key]) => !secret.includes(key))) };
 }
 
-function checkedSpec(deps: ApiDeps, value: unknown): TargetSpec {
-  const spec = parsed('target', value);
+function checkSpec(deps: ApiDeps, value: unknown): TargetSpec {
+  const spec = parse('target', value);
   hostOf(spec.ipaddr);
   partsOf(spec.base, '/base');
   if (spec.type === undefined) return spec;
@@ -37,9 +38,9 @@ function checkedSpec(deps: ApiDeps, value: unknown): TargetSpec {
 }
 
 async function jobsUsing(deps: ApiDeps, id: number): Promise<string[]> {
-  const backups = await deps.jobs.backups.using(id);
+  const backups = await deps.jobs.backups.listUsing(id);
   // A restore that is over needs its target no more.
-  const restores = (await deps.jobs.restores.using(id)).filter((r) => r.state.code !== 'completed');
+  const restores = (await deps.jobs.restores.listUsing(id)).filter((r) => r.state.code !== 'completed');
   return [...backups.map((b) => `backup ${b.id} (${b.spec.job_name})`), ...restores.map((r) => `restore ${r.id} (${r.spec.job_name})`)];
 }
 
@@ -67,9 +68,9 @@ async function localDirs(deps: ApiDeps, path: string): Promise<object[]> {
   return entries(await Promise.all(tops));
 }
 
-async function remoteDirs(deps: ApiDeps, target: TargetRecord, call: Call): Promise<object[]> {
-  const path = dirsPath(call.path);
-  const signal = anySignal(call.gone, AbortSignal.timeout(dirsMs));
+async function remoteDirs(deps: ApiDeps, target: TargetRow, request: ApiRequest): Promise<object[]> {
+  const path = dirsPath(request.path);
+  const signal = anySignal(request.gone, AbortSignal.timeout(dirsMs));
   try {
     return entries(await deps.remoteTargets.dirs(target, path, signal));
   } catch (error) {
@@ -81,69 +82,69 @@ async function remoteDirs(deps: ApiDeps, target: TargetRecord, call: Call): Prom
   }
 }
 
-async function ping(deps: ApiDeps, target: TargetRecord, call: Call): Promise<object> {
-  const limit = anySignal(call.gone, AbortSignal.timeout(pingMs));
+async function ping(deps: ApiDeps, target: TargetRow, request: ApiRequest): Promise<object> {
+  const limit = anySignal(request.gone, AbortSignal.timeout(pingMs));
   const late = new Promise<boolean>((resolve) => limit.addEventListener('abort', () => resolve(false), { once: true }));
   return { alive: await Promise.race([deps.remoteTargets.ping(target, limit).catch(() => false), late]) };
 }
 
-async function check(deps: ApiDeps, target: TargetRecord, call: Call): Promise<object> {
-  return deps.remoteTargets.check(target, anySignal(call.gone, AbortSignal.timeout(dirsMs)));
+async function check(deps: ApiDeps, target: TargetRow, request: ApiRequest): Promise<object> {
+  return deps.remoteTargets.check(target, anySignal(request.gone, AbortSignal.timeout(dirsMs)));
 }
 
-async function change(deps: ApiDeps, call: Call, body: Body): Promise<TargetRecord> {
-  const id = idOf(call);
-  const record = await deps.store.targets.update(id, (old) => {
-    checkMatch(call, tagOf(id, old.spec));
+async function change(deps: ApiDeps, request: ApiRequest, body: Body): Promise<TargetRow> {
+  const id = idOf(request);
+  const row = await deps.store.targets.update(id, (old) => {
+    checkMatch(request, tagOf(id, old.spec));
     // Options are merged too, so that confirming a host key doesn't drop a private key the client can't read back.
     const options = isBody(body.options) ? { options: { ...old.spec.options, ...body.options } } : {};
     const { secrets: _shown, ...keys } = body; // an object got by GET can be sent back
-    const spec = checkedSpec(deps, { ...old.spec, ...keys, ...options });
+    const spec = checkSpec(deps, { ...old.spec, ...keys, ...options });
     const isLost = old.lost !== undefined && body.password === undefined;
-    if (isLost && isBody(body.options)) throw wrong('/password', 'is lost with its options: set both again');
+    if (isLost && isBody(body.options)) throw invalidField('/password', 'is lost with its options: set both again');
     // Another address may be another server: what was found is found anew.
     return { id, spec, ...(old.found?.ipaddr === spec.ipaddr && { found: old.found }), ...(isLost && { lost: old.lost }) };
   });
   deps.jobs.targetChanged(id);
-  return found(record, `target ${id}`);
+  return requireFound(row, `target ${id}`);
 }
 
-async function remove(deps: ApiDeps, call: Call): Promise<number[]> {
-  const { id } = await target(deps, call);
+async function remove(deps: ApiDeps, request: ApiRequest): Promise<number[]> {
+  const { id } = await target(deps, request);
   const users = await jobsUsing(deps, id);
   if (users.length > 0) throw new ApiError('in_use', `target ${id} is used by ${users.join(', ')}; change or delete them first`);
   await deps.store.targets.delete(id);
   return [id];
 }
 
-async function target(deps: ApiDeps, call: Call): Promise<TargetRecord> {
-  const id = idOf(call);
-  return found(await deps.store.targets.get(id), `target ${id}`);
+async function target(deps: ApiDeps, request: ApiRequest): Promise<TargetRow> {
+  const id = idOf(request);
+  return requireFound(await deps.store.targets.get(id), `target ${id}`);
 }
 
 /** One that is about to be connected with. @throws ApiError secrets_lost */
-async function usable(deps: ApiDeps, call: Call): Promise<TargetRecord> {
-  const record = await target(deps, call);
-  if (record.lost === undefined) return record;
-  const fix = `set the password again: PUT /target/${record.id} {"password": …}`;
-  throw new ApiError('secrets_lost', `the password of target ${record.spec.name} cannot be opened, since secret.key was lost; ${fix}`);
+async function usable(deps: ApiDeps, request: ApiRequest): Promise<TargetRow> {
+  const row = await target(deps, request);
+  if (row.lost === undefined) return row;
+  const fix = `set the password again: PUT /target/${row.id} {"password": …}`;
+  throw new ApiError('secrets_lost', `the password of target ${row.spec.name} cannot be opened, since secret.key was lost; ${fix}`);
 }
 
 /** @param links what changes or relies on which jobs have which target */
-export function targetRoutes(deps: ApiDeps, links: Serial): Route[] {
-  const tell = (call: Call, record: TargetRecord) => {
-    call.etag(tagOf(record.id, record.spec));
-    return shown(deps, record, call.full);
+export function targetRoutes(deps: ApiDeps, links: Mutex): Route[] {
+  const tell = (request: ApiRequest, row: TargetRow) => {
+    request.etag(tagOf(row.id, row.spec));
+    return showTarget(deps, row, request.full);
   };
-  const create = async (call: Call) => {
-    const spec = checkedSpec(deps, await specBody(call));
-    return tell(call, await deps.store.targets.create(spec));
+  const create = async (request: ApiRequest) => {
+    const spec = checkSpec(deps, await specBody(request));
+    return tell(request, await deps.store.targets.create(spec));
   };
-  const modify = async (call: Call) => {
-    const body = await specBody(call);
-    return links(async () => tell(call, await change(deps, call, body)));
+  const modify = async (request: ApiRequest) => {
+    const body = await specBody(request);
+    return links.run(async () => tell(request, await change(deps, request, body)));
   };
-  const list = async (call: Call) => (await deps.store.targets.list()).map((t) => shown(deps, t, call.full));
+  const list = async (request: ApiRequest) => (await deps.store.targets.list()).map((t) => showTarget(deps, t, request.full));
   return [
     route('get', '/target/', 'user', 'List remote targets', list),
     route('post', '/target/', 'admin', 'Create a remote target', create, 'target'),
@@ -153,6 +154,6 @@ export function targetRoutes(deps: ApiDeps, links: Serial): Route[] {
     route('get', '/target/:id/check', 'user', 'Write and read back a probe', async (c) => check(deps, await target(deps, c), c)),
     route('get', '/target/:id', 'user', 'Get a remote target', async (c) => tell(c, await target(deps, c))),
     route('put', '/target/:id', 'admin', 'Modify a remote target', modify),
-    route('delete', '/target/:id', 'admin', 'Delete a remote target', (c) => links(() => remove(deps, c))),
+    route('delete', '/target/:id', 'admin', 'Delete a remote target', (c) => links.run(() => remove(deps, c))),
   ];
 }

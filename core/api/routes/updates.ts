@@ -1,30 +1,30 @@
 /** Updates of the firmware. */
-import { parsed } from '../../schemas.js';
+import { parse } from '../../schemas.js';
 import type { ApiDeps, Updates } from '../deps.js';
-import { wrong } from '../errors.js';
-import { type Call, type Route, route, toBody } from '../request.js';
+import { invalidField } from '../errors.js';
+import { type ApiRequest, type Route, route, toBody } from '../request.js';
 
 /** Content-Length; undefined when the body is sent in chunks. @throws ValidationError for one of nothing */
-function lengthOf({ length }: Call): number | undefined {
-  if (length === 0) throw wrong('', 'must be the bundle itself, as application/octet-stream');
+function lengthOf({ length }: ApiRequest): number | undefined {
+  if (length === 0) throw invalidField('', 'must be the bundle itself, as application/octet-stream');
   return length;
 }
 
 /** A body that may be left out. */
-async function wishes<Name extends 'update-install' | 'update-reboot'>(call: Call, schema: Name) {
-  const text = await call.text();
-  const force = call.query.get('force') === '1' || call.query.get('force') === 'true';
-  const body = parsed(schema, text.trim() === '' ? {} : toBody(text));
+async function wishes<Name extends 'update-install' | 'update-reboot'>(request: ApiRequest, schema: Name) {
+  const text = await request.text();
+  const force = request.query.get('force') === '1' || request.query.get('force') === 'true';
+  const body = parse(schema, text.trim() === '' ? {} : toBody(text));
   return { ...body, force: body.force || force };
 }
 
-async function install(updates: Updates, call: Call): Promise<object> {
-  await updates.install(await wishes(call, 'update-install'));
+async function install(updates: Updates, request: ApiRequest): Promise<object> {
+  await updates.install(await wishes(request, 'update-install'));
   return updates.status();
 }
 
-async function restart(updates: Updates, call: Call): Promise<object> {
-  await updates.restart(await wishes(call, 'update-reboot'));
+async function restart(updates: Updates, request: ApiRequest): Promise<object> {
+  await updates.restart(await wishes(request, 'update-reboot'));
   return { rebooting: true };
 }
 
@@ -36,7 +36,7 @@ async function discard(updates: Updates): Promise<object> {
 /** None when the appliance is not updated by this service. */
 export function updateRoutes({ updates }: ApiDeps): Route[] {
   if (updates === undefined) return [];
-  const receive = (call: Call) => updates.receive(() => call.stream(), lengthOf(call), call.gone);
+  const receive = (request: ApiRequest) => updates.receive(() => request.stream(), lengthOf(request), request.gone);
   return [
     route('get', '/update/', 'admin', 'The slots, and where an update stands', () => updates.status()),
     route('put', '/update/bundle', 'admin', 'Send a bundle', receive, { binary: true }),

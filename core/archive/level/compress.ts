@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { PluginError } from '../../contract/index.js';
-import { archiveChild, checkedOutput, childExit } from '../../primitives/child.js';
+import { archiveChild, childExit, runForOutput } from '../../primitives/child.js';
 
 /** Level 2 in jobs of 1 MiB, whose tables stay in a core's cache. Of a Debian root and 100,000 small files, 1.5 GB, two cores:
  *  548 MB in 5.0 s of processor and 14 MiB of memory; zstd's own default, level 3 in jobs of 8 MiB, gives 522 MB in 6.5 s
@@ -19,7 +19,7 @@ export function zstdStream(source: Readable, mode: 'compress' | 'decompress', si
   if (!child.stdin) throw new PluginError('failed', 'zstd has no input');
   const flow = pipeline(source, child.stdin, { signal });
   flow.catch(() => undefined); // told by the output's end
-  return checkedOutput(child, async () => {
+  return runForOutput(child, async () => {
     const [moved, end] = await Promise.allSettled([flow, exit]);
     if (end.status === 'rejected') throw end.reason;
     // A child that refuses what it gets closes its input: then its exit code says more than the broken pipe.

@@ -5,7 +5,7 @@ import { anySignal, PluginError } from '../../contract/index.js';
 import { archiveChild, childExit } from '../../primitives/child.js';
 import type { ArchiveEntry, StoredFile } from '../record/manifest.js';
 import { Meter } from './meter.js';
-import { confinedTar } from './sandbox.js';
+import { confineTar } from './sandbox.js';
 
 /** @throws PluginError damaged when what came is not what the manifest says */
 export function checkStored(meter: Meter, file: StoredFile): void {
@@ -92,7 +92,7 @@ export function extractLevel(
   stored: Readable,
   signal: AbortSignal,
 ): Promise<void> {
-  const child = confinedTar(
+  const child = confineTar(
     { kind: 'folder', path: folder, access: 'write' },
     [
       '--extract',

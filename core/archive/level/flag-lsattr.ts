@@ -4,8 +4,8 @@ import { text } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
 import { PluginError } from '../../contract/index.js';
 import { childExit } from '../../primitives/child.js';
-import { checkXargs, nulNames, unquotedName } from './flags.js';
-import { type ConfinedTree, confinedNames } from './sandbox.js';
+import { checkXargs, nulNames, unquoteName } from './flags.js';
+import { type ConfinedTree, confineNames } from './sandbox.js';
 
 /** No more odd names than these. */
 const mostOdd = 1000;
@@ -64,7 +64,7 @@ export class LsattrLook {
   }
 
   async #lsattr(names: AsyncIterable<Buffer>, read: (output: Readable) => Promise<void>): Promise<void> {
-    const child = confinedNames(this.tree, ['lsattr', '-d', '--'], ['pipe', 'pipe', 'ignore']);
+    const child = confineNames(this.tree, ['lsattr', '-d', '--'], ['pipe', 'pipe', 'ignore']);
     const exit = childExit(child, 'lsattr', this.signal);
     if (!child.stdin || !child.stdout) throw new PluginError('failed', 'lsattr has no input or output');
     const [fed, , code] = await Promise.allSettled([pipeline(names, child.stdin), read(child.stdout), exit]);
@@ -86,7 +86,7 @@ export class LsattrLook {
 
   #unquoted(lines: string): Buffer {
     const plain = lines.split('\n').map((line) => {
-      const name = unquotedName(line);
+      const name = unquoteName(line);
       if (!name.includes('\n')) return line === '' ? '' : `${name}\0`;
       if (this.#odd.length < mostOdd) this.#odd.push(name.slice(2).replace(/\/$/, ''));
       else this.leftOut++;

@@ -3,8 +3,8 @@
 import { rm } from 'node:fs/promises';
 import { LsattrLook } from './flag-lsattr.js';
 import { flagsByStatus, hasFlagsInStatus } from './flag-status.js';
-import { type FlaggedEntry, quotedName, unquotedName } from './flags.js';
-import { countLines, listedLines, listHas, type NameListPlan } from './name-list.js';
+import { type FlaggedEntry, quoteName, unquoteName } from './flags.js';
+import { countLines, listHas, type NameListPlan, readLines } from './name-list.js';
 import type { ConfinedTree } from './sandbox.js';
 
 /** What a manifest takes of a source: so many entries, and so many characters of their paths. */
@@ -47,7 +47,7 @@ class FoundFlags {
   /** @param name its bytes as latin-1 */
   readonly add = (name: string, said: string): void => {
     const flags = said.replace(/[^iadC]/g, '');
-    const path = quotedName(name.slice(2).replace(/\/$/, '')) || '.';
+    const path = quoteName(name.slice(2).replace(/\/$/, '')) || '.';
     if (flags === '' || this.#found.has(path)) return;
     if (this.#found.size >= mostEntries || this.#characters + path.length > mostCharacters) return void this.leftOut++;
     this.#characters += path.length;
@@ -76,31 +76,31 @@ export class FlagSearch {
   async #byStatus(): Promise<SearchedLevel | undefined> {
     const { tree, list, ended } = this.plan;
     if (!(await hasFlagsInStatus(tree))) return undefined;
-    const found = this.#found();
-    const add = (line: string, flags: string) => found.add(unquotedName(line), flags);
+    const found = this.#flags();
+    const add = (line: string, flags: string) => found.add(unquoteName(line), flags);
     const entries = await flagsByStatus({ tree, list, known: this.#known(), ended, add }, this.signal);
     return entries === undefined ? undefined : found.level(entries);
   }
 
   async #byLsattr(): Promise<SearchedLevel> {
     const { plan, signal } = this;
-    const found = this.#found();
+    const found = this.#flags();
     const look = new LsattrLook(plan.tree, found.add, signal);
     const known = Buffer.from(this.#known(), 'latin1');
     let entries = 0;
-    async function* wanted(): AsyncGenerator<Buffer> {
+    async function* notFound(): AsyncGenerator<Buffer> {
       yield known;
-      for await (const lines of listedLines(plan, signal)) {
+      for await (const lines of readLines(plan, signal)) {
         entries += countLines(lines);
         yield lines;
       }
     }
-    await look.go(wanted());
+    await look.go(notFound());
     found.leftOut += look.leftOut;
     return found.level(entries);
   }
 
-  #found(): FoundFlags {
+  #flags(): FoundFlags {
     return new FoundFlags(this.plan.known.flags_left_out ?? 0);
   }
 

@@ -5,7 +5,7 @@ import type { Readable } from 'node:stream';
 import { PluginError } from '../../contract/index.js';
 import { childExit } from '../../primitives/child.js';
 import { listPauseMs } from './name-list.js';
-import { type ConfinedTree, confinedPerl } from './sandbox.js';
+import { type ConfinedTree, confinePerl } from './sandbox.js';
 
 /** statx by its number in the kernel's table. */
 const callNumbers: Readonly<Record<string, number>> = { x64: 332, arm64: 291 };
@@ -90,7 +90,7 @@ export interface StatusSearch {
  *  @throws PluginError */
 export async function flagsByStatus(search: StatusSearch, signal: AbortSignal): Promise<number | undefined> {
   const tree = { ...search.tree, files: { [list]: search.list } };
-  const child = confinedPerl(tree, scriptOf(callNumbers[process.arch] ?? 0), ['pipe', 'pipe', 'ignore']);
+  const child = confinePerl(tree, scriptOf(callNumbers[process.arch] ?? 0), ['pipe', 'pipe', 'ignore']);
   const exit = childExit(child, 'perl', signal);
   const { stdin, stdout } = child;
   if (!stdin || !stdout) throw new PluginError('failed', 'perl has no input or output');

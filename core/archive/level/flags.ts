@@ -3,7 +3,7 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { PluginError } from '../../contract/index.js';
 import { childExit } from '../../primitives/child.js';
-import { type ConfinedTree, confinedNames } from './sandbox.js';
+import { type ConfinedTree, confineNames } from './sandbox.js';
 
 export interface FlaggedEntry {
   /** Relative to the source, `.` for itself; bytes that are not printable ASCII as `\ooo`, as tar lists them: a name need not be text. */
@@ -13,21 +13,21 @@ export interface FlaggedEntry {
 }
 
 /** A name, its bytes as latin-1, as tar's listing has it (`--quoting-style=escape`). */
-export const quotedName = (name: string): string =>
+export const quoteName = (name: string): string =>
   // biome-ignore lint/suspicious/noControlCharactersInRegex: names may hold them
   name.replace(/[\x00-\x1f\x7f-\xff\\]/g, (one) => (one === '\\' ? '\\\\' : `\\${one.charCodeAt(0).toString(8).padStart(3, '0')}`));
 
 const letters: Readonly<Record<string, string>> = { a: '\x07', b: '\b', f: '\f', n: '\n', r: '\r', t: '\t', v: '\v' };
 
 /** The name's bytes as latin-1. */
-export const unquotedName = (quoted: string): string =>
+export const unquoteName = (quoted: string): string =>
   quoted.replace(/\\([0-7]{3}|.)/g, (_all, code: string) =>
     code.length === 3 ? String.fromCharCode(Number.parseInt(code, 8) & 0xff) : (letters[code] ?? code),
   );
 
 /** Whether it is one as a search gives it: with no way out of the source by its name. */
 export function isFlaggedPath(path: string): boolean {
-  const name = unquotedName(path);
+  const name = unquoteName(path);
   return name === '.' || (!name.includes('\0') && name.split('/').every((part) => part !== '' && part !== '.' && part !== '..'));
 }
 
@@ -41,7 +41,7 @@ export function checkXargs(code: number, command: string): void {
 
 /** @returns what chattr said of those that it could not change */
 async function changed(tree: ConfinedTree, change: string, names: readonly string[], signal: AbortSignal): Promise<string> {
-  const child = confinedNames(tree, ['chattr', change, '--'], ['pipe', 'ignore', 'pipe']);
+  const child = confineNames(tree, ['chattr', change, '--'], ['pipe', 'ignore', 'pipe']);
   let said = '';
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {
     if (said.length < 1000) said += text;
@@ -65,8 +65,8 @@ export async function setFlags(folder: string, entries: readonly FlaggedEntry[],
     groups.set(flags, names);
     names.push(name);
   };
-  for (const { path, flags } of entries) if (flags.includes('C')) add('C', unquotedName(path));
-  for (const { path, flags } of entries) if (flags !== 'C') add(flags.replace('C', ''), unquotedName(path));
+  for (const { path, flags } of entries) if (flags.includes('C')) add('C', unquoteName(path));
+  for (const { path, flags } of entries) if (flags !== 'C') add(flags.replace('C', ''), unquoteName(path));
   let said = '';
   for (const [flags, names] of groups) {
     const failed = await changed(tree, `+${flags}`, names, signal);

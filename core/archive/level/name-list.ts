@@ -25,7 +25,7 @@ export async function listHas(bytes: number, plan: NameListPlan, signal: AbortSi
 }
 
 /** Whole lines, from the first to the last, with their ends. */
-export async function* listedLines(plan: NameListPlan, signal: AbortSignal): AsyncGenerator<Buffer> {
+export async function* readLines(plan: NameListPlan, signal: AbortSignal): AsyncGenerator<Buffer> {
   await using list = await open(plan.list, 'r');
   let rest: Buffer = Buffer.alloc(0);
   for (let at = 0; ; ) {

@@ -3,11 +3,11 @@ import { type FileHandle, writeFile } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import type { Readable } from 'node:stream';
 import { anySignal, PluginError, type Source } from '../../contract/index.js';
-import { checkedOutput, childExit } from '../../primitives/child.js';
+import { childExit, runForOutput } from '../../primitives/child.js';
 import type { Compression } from '../record/layout.js';
 import { zstdFlags } from './compress.js';
 import { FlagSearch, type KnownFlags, type SearchedLevel } from './flag-search.js';
-import { confinedTar, heldElsewhere } from './sandbox.js';
+import { confineTar, heldElsewhere } from './sandbox.js';
 import { copySnapshot, setReference } from './snapshot.js';
 
 /** The compressor sits behind tar on a kernel pipe. */
@@ -138,7 +138,7 @@ export interface PackedLevel {
 }
 
 /** Packs a level. `onBytes` is told how far tar is. */
-export async function packedLevel(plan: LevelPlan, signal: AbortSignal, onBytes: (bytes: number) => void): Promise<PackedLevel> {
+export async function packLevel(plan: LevelPlan, signal: AbortSignal, onBytes: (bytes: number) => void): Promise<PackedLevel> {
   // tar would go on from one that is there; an empty one makes a level 0
   await (plan.since === undefined ? writeFile(plan.snapshot, '') : copySnapshot(plan.since, plan.snapshot));
   const list = listFile(plan);
@@ -164,11 +164,11 @@ class TarRun {
   ) {
     const tree = { kind: plan.source.kind, path: plan.source.path, access: 'read', held: plan.held } as const;
     const files = { [names.list]: plan.list, [names.snapshot]: plan.snapshot };
-    const child = confinedTar({ ...tree, files }, tarArguments(plan), ['ignore', 'pipe', 'pipe']);
+    const child = confineTar({ ...tree, files }, tarArguments(plan), ['ignore', 'pipe', 'pipe']);
     this.#messages = new TarMessages(plan.still, onBytes);
     child.stderr?.setEncoding('utf8').on('data', (text: string) => this.#messages.take(text));
     const exit = childExit(child, 'tar', signal);
-    this.stream = checkedOutput(child, async () => this.#end(await exit));
+    this.stream = runForOutput(child, async () => this.#end(await exit));
     const given = new AbortController();
     this.stream.once('close', () => this.#ended.signal.aborted || given.abort()); // nobody takes it, or tar failed
     const search = { tree, list: plan.list, known: plan.flagsBefore ?? {}, ended: this.#ended.signal, inPause: plan.inPause ?? false };

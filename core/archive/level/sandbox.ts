@@ -51,7 +51,7 @@ function treeArguments({ kind, path, access, held }: ConfinedTree): string[] {
 const folderOf = ({ held }: ConfinedTree): string => (held ? '/proc/self/fd/3' : inside);
 
 /** Starts a command in the tree. It dies with the worker thread that started it, and its own children with it. */
-function confined(
+function confine(
   tree: ConfinedTree,
   folder: string,
   command: readonly string[],
@@ -66,17 +66,17 @@ function confined(
 /** Starts tar in the tree, likewise. A folder that it is told to change to it only holds open, and without /proc it sets each
  *  attribute below by a change of folder there and back, a twentieth of its processor time with small files. So it is begun there,
  *  except where the folder lies in another mount namespace and so has no path, which it asks for first. */
-export function confinedTar(tree: ConfinedTree, args: readonly string[], stdio: readonly ('ignore' | 'pipe')[]): ChildProcess {
-  if (tree.held) return confined(tree, '/', ['tar', `--directory=${folderOf(tree)}`, ...args], stdio);
-  return confined(tree, folderOf(tree), ['tar', ...args], stdio);
+export function confineTar(tree: ConfinedTree, args: readonly string[], stdio: readonly ('ignore' | 'pipe')[]): ChildProcess {
+  if (tree.held) return confine(tree, '/', ['tar', `--directory=${folderOf(tree)}`, ...args], stdio);
+  return confine(tree, folderOf(tree), ['tar', ...args], stdio);
 }
 
 /** Starts a command for names that come by its standard input, each ended by NUL and relative to the tree. */
-export function confinedNames(tree: ConfinedTree, command: readonly string[], stdio: readonly ('ignore' | 'pipe')[]): ChildProcess {
-  return confined(tree, folderOf(tree), ['xargs', '-0', ...command], stdio);
+export function confineNames(tree: ConfinedTree, command: readonly string[], stdio: readonly ('ignore' | 'pipe')[]): ChildProcess {
+  return confine(tree, folderOf(tree), ['xargs', '-0', ...command], stdio);
 }
 
 /** Starts a Perl script. For one that comes as an argument perl opens /dev/null. */
-export function confinedPerl(tree: ConfinedTree, script: string, stdio: readonly ('ignore' | 'pipe')[]): ChildProcess {
-  return confined(tree, folderOf(tree), ['perl', '-e', script], stdio, ['--dev-bind', '/dev/null', '/dev/null']);
+export function confinePerl(tree: ConfinedTree, script: string, stdio: readonly ('ignore' | 'pipe')[]): ChildProcess {
+  return confine(tree, folderOf(tree), ['perl', '-e', script], stdio, ['--dev-bind', '/dev/null', '/dev/null']);
 }

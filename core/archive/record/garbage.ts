@@ -3,7 +3,7 @@ import type { Entry, Target } from '../../contract/index.js';
 import { inLanes } from '../../primitives/lanes.js';
 import { isRunFile, manifestName } from './layout.js';
 import { listRecord, type RecordListing } from './record.js';
-import { neededPaths, type RecordRuns } from './record-runs.js';
+import { pathsNeeded, type RecordRuns } from './record-runs.js';
 import type { RunSummary } from './run-summary.js';
 
 /** What is collected at once; the rest is by the next run. */
@@ -38,7 +38,7 @@ interface Sought {
  *  not looked into.
  *  @param just a listing that was made just now; nobody else has written there since */
 export async function collectGarbage(target: Target, record: string, runs: RecordRuns, just?: RecordListing): Promise<Collected> {
-  const needed = neededPaths(runs);
+  const needed = pathsNeeded(runs);
   if (needed === undefined) return { gone: [], seen: new Map() };
   const used = new Set([...needed].map((path) => path.split('/')[0] ?? ''));
   const known = new Map(runs.complete.map((one) => [one.run, one]));

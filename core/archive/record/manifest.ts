@@ -1,7 +1,7 @@
 /** The manifest of a run: what schemas/manifest.json says, and what no schema can say. */
 import { createHash } from 'node:crypto';
 import { PluginError } from '../../contract/index.js';
-import { parsedOwn, type Shape, ValidationError } from '../../schemas.js';
+import { parseOwn, type Shape, ValidationError } from '../../schemas.js';
 import { isFlaggedPath } from '../level/flags.js';
 import { parseBoundedJson } from './json-text.js';
 import { isRecordPath, isRunName, type RecordPath } from './layout.js';
@@ -82,9 +82,9 @@ function contradiction({ run, sources, container, image, archives }: Written): s
   return bare === undefined ? undefined : `nothing is stored of ${bare}`;
 }
 
-function checkedKeys(value: unknown, where: string): Written {
+function checkKeys(value: unknown, where: string): Written {
   try {
-    return parsedOwn('manifest', value);
+    return parseOwn('manifest', value);
   } catch (error) {
     if (!(error instanceof ValidationError)) throw error;
     throw notOfFormat(where, error.message);
@@ -105,7 +105,7 @@ export function parseManifest(bytes: Buffer, where: string): Manifest {
   const value = parseBoundedJson(body, where);
   const isKnown = typeof value === 'object' && value !== null && 'format' in value && value.format === 1;
   if (!isKnown) throw new PluginError('damaged', `${where} is not a manifest of format 1; update the appliance`);
-  const written = checkedKeys(value, where);
+  const written = checkKeys(value, where);
   const wrong = contradiction(written);
   if (wrong === undefined && isPlaced(written)) return written;
   throw notOfFormat(where, wrong ?? 'a path leads out of the record');

@@ -11,8 +11,8 @@ import {
   namesOfRuns,
   type RecordedRun,
   type RecordListing,
-  recordedRun,
-  recordedRuns,
+  readRun,
+  readRuns,
 } from './record.js';
 import { readIndex } from './record-index.js';
 import type { RecordRuns } from './record-runs.js';
@@ -43,7 +43,7 @@ type Known =
 /** How many runs are read by their manifests before a run begins. */
 const mostAtOnce = 64;
 /** Names that are worked on at a time. */
-const mostInTurn = 1000;
+const mostInSequence = 1000;
 
 export class OpenRecord {
   /** The newest complete run, when it was to be kept; undefined when there is none. */
@@ -81,7 +81,7 @@ export class OpenRecord {
 
   async #findNewest(): Promise<void> {
     const { target, record, o, listing } = this;
-    for await (const found of recordedRuns(target, record, o.signal, listing.folders.keys())) {
+    for await (const found of readRuns(target, record, o.signal, listing.folders.keys())) {
       this.#note(found);
       if (found.state !== 'empty') this.latest ??= found.run;
       if (found.state !== 'complete') continue;
@@ -109,7 +109,7 @@ export class OpenRecord {
   }
 
   /** How the index knows a run whose folder is as it was when the index was written. */
-  #told(run: string): RunSummary | undefined {
+  #indexed(run: string): RunSummary | undefined {
     const told = this.index?.get(run);
     const time = this.listing.folders.get(run);
     return time === undefined || told?.seen === time ? told : undefined;
@@ -119,7 +119,7 @@ export class OpenRecord {
   get isNearlyKnown(): boolean {
     let unknown = 0;
     for (const run of this.listing.folders.keys()) {
-      if (!this.#known.has(run) && this.#told(run) === undefined && ++unknown > mostAtOnce) return false;
+      if (!this.#known.has(run) && this.#indexed(run) === undefined && ++unknown > mostAtOnce) return false;
     }
     return !this.listing.isCut;
   }
@@ -139,7 +139,7 @@ export class OpenRecord {
     let names: string[] = [];
     const take = async (): Promise<void> => {
       // Looks are cheap and many; manifests are read as many at a time as the target takes.
-      const looked = await inLanes(names, mostLooks, (run) => this.#looked(run));
+      const looked = await inLanes(names, mostLooks, (run) => this.#look(run));
       const all = await inLanes(looked, wide, async (one) => (typeof one === 'string' ? this.#read(one) : one));
       for (const one of all) {
         if (one.state === 'complete') complete.push(one.summary);
@@ -148,16 +148,16 @@ export class OpenRecord {
       names = [];
     };
     for await (const run of listing.isCut ? namesOfRuns(target, record) : listing.folders.keys())
-      if (names.push(run) === mostInTurn) await take();
+      if (names.push(run) === mostInSequence) await take();
     await take();
     return { complete, damaged };
   }
 
   /** What is known of a run without reading its manifest; its name when that has to be read. */
-  async #looked(run: string): Promise<Known | string> {
+  async #look(run: string): Promise<Known | string> {
     const known = this.#known.get(run);
     if (known !== undefined) return known;
-    const told = this.#told(run);
+    const told = this.#indexed(run);
     if (told !== undefined) return { run, state: 'complete', summary: told };
     const entry = this.index?.get(run);
     if (entry === undefined || (await manifestSize(this.target, this.record, run)) !== entry.manifest.bytes) return run;
@@ -165,7 +165,7 @@ export class OpenRecord {
   }
 
   async #read(run: string): Promise<Known> {
-    const found = await recordedRun(this.target, this.record, run, this.o.signal);
+    const found = await readRun(this.target, this.record, run, this.o.signal);
     const known: Known =
       found.state === 'complete'
         ? { run, state: 'complete', summary: this.summaries.of(found.manifest, found.file, this.verifications) }
@@ -177,7 +177,7 @@ export class OpenRecord {
   /** A run that something is to be decided on, by its manifest; undefined when that cannot be used. When it is another than the index
    *  tells, all runs are read by their manifests from then on. @throws PluginError as recordedRun */
   async manifestOf(run: string): Promise<Manifest | undefined> {
-    const found = await recordedRun(this.target, this.record, run, this.o.signal);
+    const found = await readRun(this.target, this.record, run, this.o.signal);
     const told = this.index?.get(run);
     if (told && !(found.state === 'complete' && found.file.sha256 === told.manifest.sha256)) {
       this.index = undefined;

@@ -4,7 +4,7 @@
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { type Description, PluginError, type Target } from '../../contract/index.js';
-import { parsedOwn, type Shape, ValidationError } from '../../schemas.js';
+import { parseOwn, type Shape, ValidationError } from '../../schemas.js';
 import { metadataName } from './layout.js';
 import { wholeFile } from './record.js';
 import { type RunSummary, type Said, type Summaries, withoutLeftOut } from './run-summary.js';
@@ -25,7 +25,7 @@ const ending = (mac: string): string => `,"mac":"${mac}"}\n`;
 const endingBytes = ending('0'.repeat(64)).length;
 
 /** The body and its HMAC as JSON, when this appliance has written them. */
-function believed(bytes: Buffer, record: string, sealer: Sealer): unknown {
+function openIfOwn(bytes: Buffer, record: string, sealer: Sealer): unknown {
   const body = bytes.subarray(0, Math.max(0, bytes.length - endingBytes));
   const told = bytes.toString('latin1', body.length);
   const mac = told.slice(',"mac":"'.length, -'"}\n'.length);
@@ -53,9 +53,9 @@ export async function readIndex(
   try {
     const there = await target.stat(path);
     if (there === undefined || there.folder || there.size > mostBytes) return undefined;
-    const value = believed(await wholeFile(target, path, there.size, signal), record, sealer);
+    const value = openIfOwn(await wholeFile(target, path, there.size, signal), record, sealer);
     if (value === undefined) return undefined;
-    return new Map(summariesIn(parsedOwn('backup-metadata', value), summaries).map((run) => [run.run, run]));
+    return new Map(summariesIn(parseOwn('backup-metadata', value), summaries).map((run) => [run.run, run]));
   } catch (error) {
     const ofFile =
       error instanceof PluginError && ['damaged', 'denied', 'invalid', 'not_found', 'unsupported', 'failed', 'io'].includes(error.code);
@@ -96,7 +96,7 @@ class IndexBody {
 
   add({ own_bytes, files, said, failed: _failed, ...run }: RunSummary): void {
     if (files === undefined || said.warnings_more !== undefined) return;
-    const shown = this.#shown(said);
+    const shown = this.#shorten(said);
     const cost = this.#files.cost(files) + this.#said.cost([shown]);
     const numbers = 8 * files.length + JSON.stringify({ ...run, own_bytes }).length + 64;
     if (cost + numbers > this.#left) return;
@@ -105,7 +105,7 @@ class IndexBody {
   }
 
   /** What is in the index of it: beyond a limit only how much a run left out. */
-  #shown(said: Said): Said {
+  #shorten(said: Said): Said {
     if (this.#said.bytes + this.#said.cost([said]) <= mostSaid) return said;
     const cut = this.#cut.get(said) ?? withoutLeftOut(said);
     this.#cut.set(said, cut);

@@ -20,7 +20,7 @@ const mostNeeded = 32 << 20;
 const perPath = 100;
 
 /** Paths in the record that some run needs; undefined when there are too many to know. */
-export function neededPaths({ complete }: RecordRuns): ReadonlySet<string> | undefined {
+export function pathsNeeded({ complete }: RecordRuns): ReadonlySet<string> | undefined {
   const needed = new Set<string>();
   let size = 0;
   for (const run of complete) {
@@ -58,7 +58,7 @@ export async function freeRunName(target: Target, record: string, latest: string
 /** Chooses which runs are given up, by what counts only: a run that is to stay has its manifest, in the size that it had.
  *  @param choose of complete runs, newest first, the names of those that are given up
  *  @param readAnew is called with runs whose manifest has gone or has another size. @returns the runs as they are then */
-export async function provenChoice(
+export async function chooseProven(
   target: Target,
   record: string,
   given: RecordRuns,

@@ -2,7 +2,7 @@
  *  name and stops nothing else, and no more of a run is in memory than what was asked for. */
 import { createHash } from 'node:crypto';
 import { type Entry, PluginError, type Target } from '../../contract/index.js';
-import { Slots } from '../../primitives/semaphore.js';
+import { Semaphore } from '../../primitives/semaphore.js';
 import { isBaseName, isRunName, manifestName } from './layout.js';
 import { type Manifest, parseManifest } from './manifest.js';
 
@@ -10,7 +10,7 @@ import { type Manifest, parseManifest } from './manifest.js';
 const mostBytes = 16 << 20;
 /** A larger manifest takes several times its size while it is read: one at a time in a thread. */
 const largeBytes = 1 << 20;
-const large = new Slots(1);
+const large = new Semaphore(1);
 /** Names of runs in memory. A record with more is listed again for the older ones. */
 const mostNames = 50_000;
 /** How many folders are looked into at a time; the first few one by one, since the newest is mostly the one. */
@@ -65,7 +65,7 @@ async function readWhole(target: Target, path: string, size: number, signal: Abo
 
 /** Waits for the turn of a large manifest, with nothing of the last one in memory: by itself V8 waits for a few of them.
  *  @throws PluginError aborted */
-async function largeTurn(signal: AbortSignal): Promise<() => void> {
+async function largeOnes(signal: AbortSignal): Promise<() => void> {
   const free = await large.take(signal).catch((cause: unknown) => {
     throw new PluginError('aborted', 'stopped', { cause });
   });
@@ -78,7 +78,7 @@ type ReadManifest = Pick<RecordedRun & { state: 'complete' }, 'manifest' | 'file
 async function readManifest(target: Target, record: string, run: string, size: number, signal: AbortSignal): Promise<ReadManifest> {
   const path = manifestPath(record, run);
   if (size > mostBytes) throw new PluginError('damaged', `${path} has ${size} bytes, more than the ${mostBytes} of any manifest`);
-  const free = size > largeBytes ? await largeTurn(signal) : () => undefined;
+  const free = size > largeBytes ? await largeOnes(signal) : () => undefined;
   try {
     const bytes = await wholeFile(target, path, size, signal);
     const manifest = parseManifest(bytes, path);
@@ -207,7 +207,7 @@ async function readLooked(target: Target, record: string, run: string, there: Lo
 }
 
 /** One run. @throws PluginError what is wrong with the target as a whole */
-export async function recordedRun(target: Target, record: string, run: string, signal: AbortSignal): Promise<RecordedRun> {
+export async function readRun(target: Target, record: string, run: string, signal: AbortSignal): Promise<RecordedRun> {
   return readLooked(target, record, run, await look(target, record, run), signal);
 }
 
@@ -218,7 +218,7 @@ export async function manifestSize(target: Target, record: string, run: string):
 }
 
 /** Looks into several folders at a time, and reads one manifest after the other. */
-async function* lookedInto(target: Target, record: string, runs: readonly string[], signal: AbortSignal): AsyncGenerator<RecordedRun> {
+async function* readInto(target: Target, record: string, runs: readonly string[], signal: AbortSignal): AsyncGenerator<RecordedRun> {
   const found = await Promise.all(runs.map((run) => look(target, record, run)));
   for (const [n, run] of runs.entries()) yield await readLooked(target, record, run, found[n], signal);
 }
@@ -226,7 +226,7 @@ async function* lookedInto(target: Target, record: string, runs: readonly string
 /** Every run of a record, newest first. A reader that has found what it wants stops: nothing older is looked at.
  *  @param names of the runs, newest first; without, the record is listed
  *  @throws PluginError what is wrong with the target as a whole */
-export async function* recordedRuns(
+export async function* readRuns(
   target: Target,
   record: string,
   signal: AbortSignal,
@@ -237,9 +237,9 @@ export async function* recordedRuns(
   for await (const run of names) {
     runs.push(run);
     if (runs.length < width) continue;
-    yield* lookedInto(target, record, runs, signal);
+    yield* readInto(target, record, runs, signal);
     runs = [];
     width = Math.min(mostLooks, 2 * width);
   }
-  yield* lookedInto(target, record, runs, signal);
+  yield* readInto(target, record, runs, signal);
 }

@@ -112,7 +112,7 @@ export class Summaries {
     const kept = this.#said.get(key);
     if (kept !== undefined) return kept;
     const isCuttable = said.left_out.length > 0 || said.warnings !== undefined;
-    if (this.#saidSize + text.length > mostSaid && isCuttable) return this.saidOnce(counted(said));
+    if (this.#saidSize + text.length > mostSaid && isCuttable) return this.saidOnce(countSaid(said));
     this.#saidSize += text.length;
     this.#said.set(key, said);
     return said;
@@ -126,7 +126,7 @@ export const withoutLeftOut = (said: Said): Said => ({
   left_out_more: said.left_out.length + (said.left_out_more ?? 0),
 });
 
-const counted = ({ warnings, ...said }: Said): Said => ({
+const countSaid = ({ warnings, ...said }: Said): Said => ({
   ...withoutLeftOut(said),
   ...(warnings && { warnings_more: warnings.length }),
 });
@@ -138,10 +138,10 @@ export function pathsOf({ run, files }: RunSummary): readonly string[] | undefin
 
 /** What failed of the files that a run needs, in words. */
 export function failuresOf({ run, files, failed = [] }: RunSummary, verifications: Verifications): { path: string; problem: string }[] {
-  const told = (path: string, sha256?: string) => {
+  const failedPaths = (path: string, sha256?: string) => {
     const problem = verifications.problemOf(path, sha256);
     return problem === undefined ? [] : [{ path, problem }];
   };
-  if (files === undefined) return failed.flatMap((path) => told(path));
-  return files.flatMap((file) => told(pathOf(run, file), file.startsWith('./') ? undefined : file.slice(0, 64)));
+  if (files === undefined) return failed.flatMap((path) => failedPaths(path));
+  return files.flatMap((file) => failedPaths(pathOf(run, file), file.startsWith('./') ? undefined : file.slice(0, 64)));
 }

@@ -13,14 +13,14 @@ export function isMacOf(text: string, told: string, sealer: Sealer): boolean {
   return other.length === own.length && timingSafeEqual(other, own);
 }
 
-const unsealedText = ({ seal: _seal, ...manifest }: Manifest): string => JSON.stringify(manifest);
+const textWithoutSeal = ({ seal: _seal, ...manifest }: Manifest): string => JSON.stringify(manifest);
 
-export function sealedManifest(manifest: Manifest, sealer: Sealer): Manifest {
-  return { ...manifest, seal: { appliance: sealer.appliance, mac: sealer.mac(unsealedText(manifest)) } };
+export function sealManifest(manifest: Manifest, sealer: Sealer): Manifest {
+  return { ...manifest, seal: { appliance: sealer.appliance, mac: sealer.mac(textWithoutSeal(manifest)) } };
 }
 
 /** Whether this appliance wrote the manifest, and wrote it so. What has no seal, or one of another shape, is foreign. */
 export function isOwnManifest(manifest: Manifest, sealer: Sealer): boolean {
   const given = manifest.seal?.mac;
-  return typeof given === 'string' && isMacOf(unsealedText(manifest), given, sealer);
+  return typeof given === 'string' && isMacOf(textWithoutSeal(manifest), given, sealer);
 }

@@ -4,7 +4,7 @@
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { PluginError, type Target } from '../../contract/index.js';
-import { parsedOwn, type Shape, ValidationError } from '../../schemas.js';
+import { parseOwn, type Shape, ValidationError } from '../../schemas.js';
 import { checkStored } from '../level/extract.js';
 import { Meter } from '../level/meter.js';
 import { parseBoundedJson } from './json-text.js';
@@ -61,7 +61,7 @@ export class Verifications {
   }
 }
 
-const sealedText = (files: readonly Verification[]): string => `verified\n${JSON.stringify(files)}`;
+const textToSeal = (files: readonly Verification[]): string => `verified\n${JSON.stringify(files)}`;
 
 /** What the record says; nothing when the file is missing or garbled.
  *  @param sealer of the appliance that is to believe what was whole; without it, only what was wrong is told
@@ -71,8 +71,8 @@ export async function readVerifications(target: Target, record: string, signal: 
   try {
     const there = await target.stat(path);
     if (there === undefined || there.folder || there.size > mostBytes) return new Verifications();
-    const written = parsedOwn('verified', parseBoundedJson(await wholeFile(target, path, there.size, signal), path));
-    const isBelieved = sealer !== undefined && isMacOf(sealedText(written.files), written.mac, sealer);
+    const written = parseOwn('verified', parseBoundedJson(await wholeFile(target, path, there.size, signal), path));
+    const isBelieved = sealer !== undefined && isMacOf(textToSeal(written.files), written.mac, sealer);
     return new Verifications(isBelieved ? written.files : written.files.filter(({ problem }) => problem !== undefined));
   } catch (error) {
     const isGarbled = error instanceof ValidationError || (error instanceof PluginError && error.code === 'damaged');
@@ -88,7 +88,7 @@ export async function writeVerifications(
   { files, sealer }: { readonly files: readonly Verification[]; readonly sealer: Sealer },
   signal: AbortSignal,
 ): Promise<void> {
-  const text = JSON.stringify({ format: 1, files, mac: sealer.mac(sealedText(files)) });
+  const text = JSON.stringify({ format: 1, files, mac: sealer.mac(textToSeal(files)) });
   await target.put(`${record}/${verifiedName}`, Readable.from([Buffer.from(text)]), { signal, replace: true });
 }
 

@@ -8,13 +8,13 @@ import {
   imageSource,
   type LevelPlan,
   Meter,
-  packedLevel,
+  packLevel,
   recordPath,
   type StoredFile,
   zstdStream,
 } from '../../archive/index.js';
 import { anySignal, PluginError, type PluginLog, type Target } from '../../contract/index.js';
-import { longWaits, retried } from '../../policy/index.js';
+import { longWaits, retry } from '../../policy/index.js';
 
 export interface StoredLevel {
   /** tar has read all that it will: the container may go on. */
@@ -23,7 +23,7 @@ export interface StoredLevel {
   readonly stored: Promise<ArchiveEntry>;
 }
 
-export class Storer {
+export class ArchiveWriter {
   readonly #made = new Set<string>();
   readonly #names = new Set<string>();
   readonly #moving = new Set<Promise<unknown>>();
@@ -83,7 +83,7 @@ export class Storer {
 
   /** Packs a level and stores it. */
   async level(path: string, plan: Omit<LevelPlan, 'compression'>, level: number, onBytes: (bytes: number) => void): Promise<StoredLevel> {
-    const { stream, report, read, searched } = await packedLevel({ ...plan, compression: this.compression }, this.signal, onBytes);
+    const { stream, report, read, searched } = await packLevel({ ...plan, compression: this.compression }, this.signal, onBytes);
     const stored = this.file(path, stream).then(async (file) => {
       onBytes(report.bytes);
       const { flags_left_out: leftOut, ...found } = await searched;
@@ -96,14 +96,14 @@ export class Storer {
 
   /** Does what reads and stores something, and does it again from the start when the target broke off: what could not go on
    *  where it was is read anew. Not once `may` says no. */
-  startedOver<T>(what: string, work: () => Promise<T>, may?: () => boolean): Promise<T> {
+  retryFromStart<T>(what: string, work: () => Promise<T>, may?: () => boolean): Promise<T> {
     const again = (error: PluginError, ms: number) => this.log('warn', `${what} starts over in ${ms} ms: ${error.message}`);
-    return retried(work, { waits: longWaits, signal: this.signal, again, ...(may && { may }) });
+    return retry(work, { delays: longWaits, signal: this.signal, onRetry: again, ...(may && { mayRetry: may }) });
   }
 
   /** A small file, made anew for each try. */
   smallFile(path: string, source: () => Readable): Promise<StoredFile> {
-    return this.startedOver(path, () => this.file(path, source()));
+    return this.retryFromStart(path, () => this.file(path, source()));
   }
 
   /** Takes back one that turned out to be of no use. */
@@ -120,7 +120,7 @@ export class Storer {
 
   /** What the engine saves of an image. */
   image(path: string, open: () => Promise<Readable>): Promise<ArchiveEntry> {
-    return this.startedOver('the image', async () => {
+    return this.retryFromStart('the image', async () => {
       const plain = new Meter();
       pipeline(await open(), plain, () => undefined);
       const stream = this.compression === 'zstd' ? zstdStream(plain, 'compress', this.signal) : plain;

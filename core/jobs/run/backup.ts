@@ -13,22 +13,22 @@ import {
   runManifest,
   type Sealer,
   type StoredSource,
-  sealedManifest,
+  sealManifest,
 } from '../../archive/index.js';
 import { anySignal, type Description, PluginError, type PluginLog, type Runtime, type Source, type Target } from '../../contract/index.js';
 import type { RecordLock } from '../../targets/record-lock.js';
-import { type Claim, trustedRun } from '../../targets/record-owner.js';
+import { type Claim, findTrustedRun } from '../../targets/record-owner.js';
 import type { BackupSpec, WorkerMessage } from '../job.js';
-import { Storer } from './archive-writer.js';
-import { type Base, type BaseChoice, chosenBase, storedSources } from './choose-base.js';
-import { type Emptied, emptiedSources } from './emptied.js';
+import { ArchiveWriter } from './archive-writer.js';
+import { type Base, type BaseChoice, chooseBase, sourcesOf } from './choose-base.js';
+import { type Emptied, findEmptiedSources } from './emptied.js';
 import { Estimate, sizeOf } from './estimate.js';
 import type { HeldLease } from './lease.js';
-import { dropMoving, firstPass, flagsLeftOut, type Moving, type PassWorld, secondPass, syncedReference, type Track } from './passes.js';
+import { dropPending, firstPass, flagsLeftOut, type PassDeps, type PendingArchive, secondPass, syncSources, type Track } from './passes.js';
 import { RecordKeeper } from './record-keeper.js';
-import { type Selection, selection } from './selection.js';
+import { type Selection, selectSources } from './selection.js';
 
-export interface BackupWorld {
+export interface BackupDeps {
   readonly id: number;
   readonly spec: BackupSpec;
   readonly runtime: Runtime;
@@ -55,37 +55,37 @@ type Result = Extract<WorkerMessage, { type: 'result' }>;
 export type BackupOutcome = Required<Pick<Result, 'run' | 'bytes' | 'pause_ms'>> & Pick<Result, 'warnings' | 'emptied'>;
 
 /** Runs it. On any failure nothing of the run is left on the target. @throws PluginError */
-export async function backupRun(world: BackupWorld): Promise<BackupOutcome> {
-  const { spec, runtime } = world;
+export async function backupRun(deps: BackupDeps): Promise<BackupOutcome> {
+  const { spec, runtime } = deps;
   const record = recordFolder(spec.job_name);
   const description = await runtime.describe(spec.container_id);
-  const chosen = selection(description, await runtime.sources(spec.container_id), spec.exclude ?? []);
-  await using lock = await world.lock(record); // only now: a run that cannot begin leaves not even a folder
-  return await lockedRun({ ...world, signal: anySignal(world.signal, lock.lost) }, { record, description, chosen, lock });
+  const chosen = selectSources(description, await runtime.sources(spec.container_id), spec.exclude ?? []);
+  await using lock = await deps.lock(record); // only now: a run that cannot begin leaves not even a folder
+  return await runLocked({ ...deps, signal: anySignal(deps.signal, lock.lost) }, { record, description, chosen, lock });
 }
 
 type FirstParts = Pick<RunParts, 'record' | 'lock' | 'description' | 'chosen'>;
 
-async function lockedRun(world: BackupWorld, parts: FirstParts): Promise<BackupOutcome> {
-  const { spec, target, signal } = world;
+async function runLocked(deps: BackupDeps, parts: FirstParts): Promise<BackupOutcome> {
+  const { spec, target, signal } = deps;
   const { record, lock } = parts;
-  const opening = RecordKeeper.open({ ...world, record }, lock.listing);
-  const [keeper, stored] = await Promise.all([opening, storedSources(parts.chosen.sources, signal)]);
-  const newest = trustedRun(record, keeper.newest, parts.description, world.claim);
+  const opening = RecordKeeper.open({ ...deps, record }, lock.listing);
+  const [keeper, stored] = await Promise.all([opening, sourcesOf(parts.chosen.sources, signal)]);
+  const newest = findTrustedRun(record, keeper.newest, parts.description, deps.claim);
   await keeper.prepare();
   const run = await freeRunName(target, record, keeper.latest);
-  const storer = new Storer(target, record, spec.features.includes('compress') ? 'zstd' : 'none', signal, world.log);
-  const layer = world.runtime.supports.images ? 'rootfs' : undefined;
-  const emptied = await emptiedSources(newest, parts.chosen.sources, { confirmed: world.confirmed, layer });
+  const storer = new ArchiveWriter(target, record, spec.features.includes('compress') ? 'zstd' : 'none', signal, deps.log);
+  const layer = deps.runtime.supports.images ? 'rootfs' : undefined;
+  const emptied = await findEmptiedSources(newest, parts.chosen.sources, { confirmed: deps.confirmed, layer });
   try {
-    return await new Run(world, { ...parts, run, newest, keeper, emptied, stored, storer }).go();
+    return await new Run(deps, { ...parts, run, newest, keeper, emptied, stored, storer }).go();
   } catch (error) {
     if (lock.lost.aborted) throw lock.lost.reason; // what is there now is another appliance's
-    await storer.removeAll().catch((cause: unknown) => world.log('warn', `leftovers of ${run} stay until the next run: ${cause}`));
+    await storer.removeAll().catch((cause: unknown) => deps.log('warn', `leftovers of ${run} stay until the next run: ${cause}`));
     await target.remove(`${record}/${run}`).catch(() => undefined);
     // What nothing needs was not looked for when too many manifests had to be read first.
     if (error instanceof PluginError && error.code === 'no_space')
-      await keeper.tidy().catch((cause: unknown) => world.log('warn', `leftovers in ${record} stay: ${cause}`));
+      await keeper.tidy().catch((cause: unknown) => deps.log('warn', `leftovers in ${record} stay: ${cause}`));
     throw error;
   }
 }
@@ -105,22 +105,22 @@ interface RunParts {
   readonly emptied: Emptied;
   /** The sources, as the manifest has them. */
   readonly stored: readonly StoredSource[];
-  readonly storer: Storer;
+  readonly storer: ArchiveWriter;
 }
 
 class Run {
   readonly #started = new Date();
   readonly #estimate: Estimate;
-  readonly #pass: PassWorld;
+  readonly #pass: PassDeps;
   #pauseMs = 0;
   #mayBeFrozen = false;
 
   constructor(
-    private readonly world: BackupWorld,
+    private readonly deps: BackupDeps,
     private readonly parts: RunParts,
   ) {
-    this.#estimate = new Estimate(world.progress);
-    const { workFolder, signal, target } = world;
+    this.#estimate = new Estimate(deps.progress);
+    const { workFolder, signal, target } = deps;
     this.#pass = {
       storer: parts.storer,
       estimate: this.#estimate,
@@ -135,15 +135,15 @@ class Run {
     const image = await this.#image();
     const tracks = await this.#tracks();
     await this.#passes(tracks);
-    const manifest = sealedManifest(this.#manifest(tracks, image), this.world.sealer);
+    const manifest = sealManifest(this.#manifest(tracks, image), this.deps.sealer);
     await this.parts.lock.check();
     await storer.smallFile(`${run}/${manifestName}`, () => Readable.from([Buffer.from(manifestText(manifest))]));
-    const back = await runManifest(this.world.target, record, run, this.world.signal);
+    const back = await runManifest(this.deps.target, record, run, this.deps.signal);
     if (JSON.stringify(back) !== JSON.stringify(manifest))
       throw new PluginError('damaged', `the manifest of ${run} does not read back as written`);
     // The run exists now: what fails from here on is told in the log and done by the next run.
     await this.parts.keeper.afterwards(manifest, emptied.unexplained.length > 0).catch((error: unknown) => {
-      this.world.log('warn', `retention of ${record} could not end: ${error}`);
+      this.deps.log('warn', `retention of ${record} could not end: ${error}`);
     });
     const warnings = manifest.warnings && { warnings: manifest.warnings };
     const waiting = emptied.unexplained.length > 0 && { emptied: emptied.unexplained };
@@ -152,7 +152,7 @@ class Run {
 
   /** The engine's image, stored once for all runs that have it. */
   async #image(): Promise<{ digest: string; archive: ArchiveEntry } | undefined> {
-    const { runtime, spec, signal } = this.world;
+    const { runtime, spec, signal } = this.deps;
     const image = runtime.supports.images ? await runtime.image(spec.container_id) : undefined;
     if (image === undefined) return undefined;
     const { keeper } = this.parts;
@@ -168,7 +168,7 @@ class Run {
 
   async #tracks(): Promise<Track[]> {
     const { newest, chosen, stored } = this.parts;
-    const choices = stored.map((kept) => chosenBase(newest, kept, this.world.newBaseRatio));
+    const choices = stored.map((kept) => chooseBase(newest, kept, this.deps.newBaseRatio));
     const bases = await this.#bases(choices);
     return chosen.sources.map((source, index) => this.#track(source, choices[index] ?? {}, bases[index]));
   }
@@ -179,17 +179,17 @@ class Run {
     const { keeper, emptied, chosen } = this.parts;
     const sound: [number, Base | undefined][] = [];
     for (const [index, { base }] of choices.entries()) {
-      const isAsked = this.world.newBase || emptied.settled.includes(chosen.sources[index]?.name ?? '');
+      const isAsked = this.deps.newBase || emptied.settled.includes(chosen.sources[index]?.name ?? '');
       sound.push([index, base && !isAsked && (await keeper.bases.isSound(base)) ? base : undefined]);
     }
     return inLanes(sound, this.#pass.connections, async ([index, archive]) => {
-      const snapshot = join(this.world.workFolder, `${index}.base.snar`);
+      const snapshot = join(this.deps.workFolder, `${index}.base.snar`);
       return archive && (await keeper.bases.hasSnapshot(archive, snapshot)) ? { archive, snapshot } : undefined;
     });
   }
 
   #track(source: Source, choice: BaseChoice, base: Track['base']): Track {
-    const onTop = source.name === 'rootfs' && !this.world.runtime.supports.images;
+    const onTop = source.name === 'rootfs' && !this.deps.runtime.supports.images;
     const runStem = `${this.parts.run}/${source.name}`;
     this.#estimate.expect(source.name, base || choice.base === undefined ? choice.expected : undefined);
     if (!base && choice.expected === undefined) this.#scan(source);
@@ -197,18 +197,18 @@ class Run {
   }
 
   #scan(source: Source): void {
-    sizeOf(source, this.world.signal)
+    sizeOf(source, this.deps.signal)
       .then((size) => this.#estimate.expect(source.name, size))
       .catch(() => undefined); // progress stays unknown
   }
 
   async #passes(tracks: readonly Track[]): Promise<void> {
-    const { spec, runtime, signal } = this.world;
+    const { spec, runtime, signal } = this.deps;
     const sources = tracks.map(({ source }) => source);
     const shared = new Set(this.parts.description.volume.filter((volume) => volume.shared_with.length > 0).map(({ name }) => name));
     const running = this.parts.description.state === 'running';
     const pausing = spec.features.includes('pause');
-    const reference = await syncedReference(sources, signal);
+    const reference = await syncSources(sources, signal);
     const frozen = pausing && !running;
     const folders = tracks.filter(({ source }) => source.kind === 'folder');
     const files = tracks.filter(({ source }) => source.kind === 'file');
@@ -218,13 +218,13 @@ class Run {
     const runs = running || (await runtime.describe(spec.container_id)).state === 'running';
     if (!runs) return firstPass(this.#pass, files, { reference, frozen, shared });
     // All of it starts over, not one archive: what is read in a pause is of a single moment.
-    return this.parts.storer.startedOver(
+    return this.parts.storer.retryFromStart(
       'the pass in the pause',
       async () => {
-        const moving: Moving[] = [];
+        const moving: PendingArchive[] = [];
         const second = () => secondPass(this.#pass, folders, files, { reference: Date.now(), frozen: true, shared }, moving);
-        await this.#paused(second).catch(async (error: unknown) => {
-          await dropMoving(this.#pass, moving);
+        await this.#whilePaused(second).catch(async (error: unknown) => {
+          await dropPending(this.#pass, moving);
           throw error;
         });
         // A container that could not be resumed is the main thread's: a further pass would take the freeze for its owner's.
@@ -234,16 +234,16 @@ class Run {
   }
 
   /** Runs `read` while the container is frozen, and what it gives after the container goes on. */
-  async #paused(read: () => Promise<() => Promise<void>>): Promise<void> {
-    const { spec } = this.world;
+  async #whilePaused(read: () => Promise<() => Promise<void>>): Promise<void> {
+    const { spec } = this.deps;
     let finish: () => Promise<void>;
     {
-      await using lease = await this.world.lease();
+      await using lease = await this.deps.lease();
       const began = performance.now();
       {
         await using _pause = await this.#frozenContainer();
         finish = await read();
-        if (lease.expired())
+        if (lease.isExpired())
           throw new PluginError('failed', `the pause of ${spec.container_id} took longer than its lease`, { retryable: true });
       }
       lease.release(); // only here: whoever could not resume it leaves that to the main thread
@@ -254,7 +254,7 @@ class Run {
 
   async #frozenContainer(): Promise<AsyncDisposable> {
     this.#mayBeFrozen = true;
-    const pause = await this.world.runtime.pause(this.world.spec.container_id);
+    const pause = await this.deps.runtime.pause(this.deps.spec.container_id);
     return {
       [Symbol.asyncDispose]: async () => {
         await pause[Symbol.asyncDispose]();
@@ -269,11 +269,11 @@ class Run {
     return {
       format: 1,
       run,
-      job: { id: this.world.id, name: this.world.spec.job_name },
+      job: { id: this.deps.id, name: this.deps.spec.job_name },
       container: description,
       sources: this.parts.stored,
       ...(image && { image: { digest: image.digest } }),
-      features: this.world.spec.features,
+      features: this.deps.spec.features,
       started: this.#started.toISOString(),
       ended: new Date().toISOString(),
       pause_ms: this.#pauseMs,

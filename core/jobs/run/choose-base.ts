@@ -16,7 +16,7 @@ const hasSnapshot = (archive: ArchiveEntry): archive is Base => archive.snapshot
 const sameTexts = (a: readonly string[], b: readonly string[]): boolean => JSON.stringify(a.toSorted()) === JSON.stringify(b.toSorted());
 
 /** The sources as the manifest has them. @throws PluginError io */
-export async function storedSources(sources: readonly Source[], signal: AbortSignal): Promise<StoredSource[]> {
+export async function sourcesOf(sources: readonly Source[], signal: AbortSignal): Promise<StoredSource[]> {
   const fileSystems = await fileSystemsOf(
     sources.map(({ path }) => path),
     signal,
@@ -29,7 +29,7 @@ export async function storedSources(sources: readonly Source[], signal: AbortSig
 
 /** @param newest the newest complete run, if there is one
  *  @param ratio a differential larger than this part of its base makes a new base */
-export function chosenBase(newest: NewestRun | undefined, source: StoredSource, ratio: number): BaseChoice {
+export function chooseBase(newest: NewestRun | undefined, source: StoredSource, ratio: number): BaseChoice {
   const levels = newest?.archives.filter((archive) => archive.source === source.name) ?? [];
   const base = levels.find((archive) => archive.level === 0);
   if (base === undefined) return {};

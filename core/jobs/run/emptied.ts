@@ -17,7 +17,7 @@ async function isEmpty({ kind, path }: Source): Promise<boolean> {
 }
 
 /** Whether the newest run holds something of it, or found it emptied and nobody has confirmed that. A level lists the source itself. */
-function heldSome({ archives, warnings = [] }: NewestRun, name: string): boolean {
+function hadEntries({ archives, warnings = [] }: NewestRun, name: string): boolean {
   if (warnings.some(({ code, names }) => code === emptiedCode && names?.includes(name))) return true;
   return archives.some(({ source, entries }) => source === name && entries > 1);
 }
@@ -32,23 +32,23 @@ export interface Emptied {
 
 /** @param layer the source that each newly made container has empty, so that nobody has to confirm it
  *  @throws Error of the file system when a source cannot be read */
-export async function emptiedSources(
+export async function findEmptiedSources(
   newest: NewestRun | undefined,
   sources: readonly Source[],
   { confirmed, layer }: { readonly confirmed: readonly string[]; readonly layer: string | undefined },
 ): Promise<Emptied> {
   const emptied: string[] = [];
-  for (const source of sources) if (newest && heldSome(newest, source.name) && (await isEmpty(source))) emptied.push(source.name);
+  for (const source of sources) if (newest && hadEntries(newest, source.name) && (await isEmpty(source))) emptied.push(source.name);
   const settled = emptied.filter((name) => name === layer || confirmed.includes(name));
   const unexplained = emptied.filter((name) => !settled.includes(name));
   const warnings = [
     ...(layer !== undefined && emptied.includes(layer) ? [layerWarning(layer)] : []),
-    ...(unexplained.length > 0 ? [emptiedWarning(unexplained)] : []),
+    ...(unexplained.length > 0 ? [warnEmptied(unexplained)] : []),
   ];
   return { unexplained, settled, warnings };
 }
 
-function emptiedWarning(names: readonly string[]): Warning {
+function warnEmptied(names: readonly string[]): Warning {
   const more = names.length > mostTold ? ` and ${names.length - mostTold} more` : '';
   return {
     code: emptiedCode,

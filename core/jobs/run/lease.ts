@@ -5,28 +5,28 @@ import type { Lease, WorkerMessage } from '../job.js';
 const leaseMs = 30_000;
 const renewEvery = 10_000;
 
-export interface LeaseDesk {
+export interface LeaseClient {
   post(message: WorkerMessage): void;
   /** Resolves at the `lease-kept` of that lease. Rejects when the run is stopped. */
-  kept(lease: Lease): Promise<void>;
+  awaitKept(lease: Lease): Promise<void>;
 }
 
 export interface HeldLease extends AsyncDisposable {
   /** Whether the container may have been resumed by the main thread meanwhile. */
-  expired(): boolean;
+  isExpired(): boolean;
   /** Tells that the container goes on. Without it the main thread resumes it when the run has ended. */
   release(): void;
 }
 
 /** Takes the lease and keeps renewing it until it is disposed of, which does not release it: the pause may not have ended. */
-export async function holdLease(desk: LeaseDesk, runtime: string, container: string): Promise<HeldLease> {
+export async function holdLease(client: LeaseClient, runtime: string, container: string): Promise<HeldLease> {
   let until = 0;
   let lost = false;
   const take = async () => {
     const next = Date.now() + leaseMs;
     const lease = { runtime, container, until: next };
-    const kept = desk.kept(lease);
-    desk.post({ type: 'lease', ...lease });
+    const kept = client.awaitKept(lease);
+    client.post({ type: 'lease', ...lease });
     await kept;
     if (until !== 0 && Date.now() > until) lost = true;
     until = next;
@@ -34,8 +34,8 @@ export async function holdLease(desk: LeaseDesk, runtime: string, container: str
   await take();
   const renewal = setInterval(() => void take().catch(() => undefined), renewEvery);
   return {
-    expired: () => lost || Date.now() > until,
-    release: () => desk.post({ type: 'release', runtime, container }),
+    isExpired: () => lost || Date.now() > until,
+    release: () => client.post({ type: 'release', runtime, container }),
     [Symbol.asyncDispose]: async () => clearInterval(renewal),
   };
 }

@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { type ArchiveEntry, besideArchive, childOutcome, inLanes, type LevelPlan } from '../../archive/index.js';
 import { PluginError, type Source } from '../../contract/index.js';
-import type { Storer } from './archive-writer.js';
+import type { ArchiveWriter } from './archive-writer.js';
 import type { Base } from './choose-base.js';
 import { sourcesAtOnce } from './concurrency.js';
 import type { Estimate } from './estimate.js';
@@ -20,8 +20,8 @@ export interface Track {
   latest?: string;
 }
 
-export interface PassWorld {
-  readonly storer: Storer;
+export interface PassDeps {
+  readonly storer: ArchiveWriter;
   readonly estimate: Estimate;
   /** For tar's snapshots; nothing else is kept there. */
   readonly workFolder: string;
@@ -32,7 +32,7 @@ export interface PassWorld {
 
 /** Syncs the file systems of the sources and gives the time from which changes must be seen again. A store through
  *  mmap into a page that is already dirty stamps nothing; into a page that was written back it does. */
-export async function syncedReference(sources: readonly Source[], signal: AbortSignal): Promise<number> {
+export async function syncSources(sources: readonly Source[], signal: AbortSignal): Promise<number> {
   const reference = Date.now();
   const { code, stderr } = await childOutcome('sync', ['-f', '--', ...sources.map(({ path }) => path)], signal);
   if (code !== 0) throw new PluginError('io', `the file systems could not be synced: ${stderr.trim()}`, { retryable: true });
@@ -53,27 +53,27 @@ export interface PassOptions {
 }
 
 /** The first level of each source in this run: its base, or the differential since it. */
-export async function firstPass(world: PassWorld, tracks: readonly Track[], o: PassOptions): Promise<void> {
+export async function firstPass(deps: PassDeps, tracks: readonly Track[], o: PassOptions): Promise<void> {
   await inLanes(
     [...tracks.entries()],
-    sourcesAtOnce(world.connections),
-    ([index, track]) => firstLevels(world, track, index, o),
-    () => world.storer.giveUp(),
+    sourcesAtOnce(deps.connections),
+    ([index, track]) => firstLevels(deps, track, index, o),
+    () => deps.storer.giveUp(),
   );
 }
 
-async function firstLevels(world: PassWorld, track: Track, index: number, o: PassOptions): Promise<void> {
-  if (await firstLevel(world, track, index, o)) return;
+async function firstLevels(deps: PassDeps, track: Track, index: number, o: PassOptions): Promise<void> {
+  if (await firstLevel(deps, track, index, o)) return;
   delete track.base;
-  await firstLevel(world, track, index, o);
+  await firstLevel(deps, track, index, o);
 }
 
 /** @returns false when the base cannot be gone on from: a folder that was renamed is stored anew, and its files would
  *  no longer be one with their hard links elsewhere. */
-async function firstLevel(world: PassWorld, track: Track, index: number, o: PassOptions): Promise<boolean> {
+async function firstLevel(deps: PassDeps, track: Track, index: number, o: PassOptions): Promise<boolean> {
   const { source, base } = track;
-  const snapshot = join(world.workFolder, `${index}.first.snar`);
-  const path = world.storer.freePath(base ? track.runStem : track.baseStem);
+  const snapshot = join(deps.workFolder, `${index}.first.snar`);
+  const path = deps.storer.freePath(base ? track.runStem : track.baseStem);
   const level = base ? 1 : 0;
   const plan = {
     source,
@@ -82,16 +82,16 @@ async function firstLevel(world: PassWorld, track: Track, index: number, o: Pass
     still: o.frozen && isStill(source, o.shared),
     ...(base && { since: base.snapshot, flagsBefore: base.archive }),
   };
-  const archive = await world.storer.startedOver(source.name, async () => {
-    const { stored } = await world.storer.level(path, plan, level, (bytes) => world.estimate.did(source.name, bytes));
+  const archive = await deps.storer.retryFromStart(source.name, async () => {
+    const { stored } = await deps.storer.level(path, plan, level, (bytes) => deps.estimate.did(source.name, bytes));
     return stored;
   });
   if (base && archive.outside_links && !base.archive.outside_links) {
-    await world.storer.drop(path);
+    await deps.storer.drop(path);
     return false;
   }
   if (base) track.archives.push(base.archive);
-  track.archives.push(source.kind === 'folder' && !base ? await withSnapshot(world, track, archive, snapshot) : archive);
+  track.archives.push(source.kind === 'folder' && !base ? await withSnapshot(deps, track, archive, snapshot) : archive);
   track.latest = snapshot;
   return true;
 }
@@ -114,12 +114,12 @@ export function flagsLeftOut({ source, archives }: Track): { readonly path: stri
 }
 
 /** The snapshot lies beside the base, so that any appliance can go on from it. */
-async function withSnapshot(world: PassWorld, _track: Track, archive: ArchiveEntry, local: string): Promise<ArchiveEntry> {
-  return { ...archive, snapshot: await world.storer.snapshot(besideArchive(archive.path, 'snar.zst'), local) };
+async function withSnapshot(deps: PassDeps, _track: Track, archive: ArchiveEntry, local: string): Promise<ArchiveEntry> {
+  return { ...archive, snapshot: await deps.storer.snapshot(besideArchive(archive.path, 'snar.zst'), local) };
 }
 
 /** An archive of the second pass on its way. */
-export interface Moving {
+export interface PendingArchive {
   readonly track: Track;
   readonly path: string;
   readonly stored: Promise<ArchiveEntry>;
@@ -129,16 +129,16 @@ export interface Moving {
  *  Settles with the archives on their way as soon as all is read, so that the container goes on before they are durable.
  *  `moving` is told what was begun: when the pass fails, dropMoving takes it back, once the container goes on. */
 export async function secondPass(
-  world: PassWorld,
+  deps: PassDeps,
   tracks: readonly Track[],
   files: readonly Track[],
   o: PassOptions,
-  moving: Moving[],
+  moving: PendingArchive[],
 ): Promise<() => Promise<void>> {
   for (const [index, track] of [...tracks, ...files].entries()) {
     // Before the next, not after the last: the container goes on before that one is durable.
-    if (moving.length >= world.connections) await moving[moving.length - world.connections]?.stored;
-    await secondLevel(world, track, index, o, moving);
+    if (moving.length >= deps.connections) await moving[moving.length - deps.connections]?.stored;
+    await secondLevel(deps, track, index, o, moving);
   }
   return async () => {
     const archives = await Promise.all(moving.map(({ stored }) => stored));
@@ -146,10 +146,10 @@ export async function secondPass(
   };
 }
 
-async function secondLevel(world: PassWorld, track: Track, index: number, o: PassOptions, moving: Moving[]): Promise<void> {
+async function secondLevel(deps: PassDeps, track: Track, index: number, o: PassOptions, moving: PendingArchive[]): Promise<void> {
   const { source, latest } = track;
-  const snapshot = join(world.workFolder, `${index}.second.snar`);
-  const path = world.storer.freePath(track.runStem, latest === undefined ? '' : '.1');
+  const snapshot = join(deps.workFolder, `${index}.second.snar`);
+  const path = deps.storer.freePath(track.runStem, latest === undefined ? '' : '.1');
   const level = latest === undefined ? 0 : (track.archives.at(-1)?.level ?? 0) + 1;
   const plan = {
     source,
@@ -159,13 +159,13 @@ async function secondLevel(world: PassWorld, track: Track, index: number, o: Pas
     inPause: true,
     ...(latest !== undefined && { since: latest, ...flagsBefore(track) }),
   };
-  const { read, stored } = await world.storer.level(path, plan, level, () => undefined);
+  const { read, stored } = await deps.storer.level(path, plan, level, () => undefined);
   moving.push({ track, path, stored });
   await read.catch(() => stored); // the put's own error says more
 }
 
 /** What cannot be taken back, because the target is away, is no part of the run and is collected by the next one. */
-export async function dropMoving(world: PassWorld, moving: readonly Moving[]): Promise<void> {
+export async function dropPending(deps: PassDeps, moving: readonly PendingArchive[]): Promise<void> {
   await Promise.allSettled(moving.map(({ stored }) => stored));
-  for (const { path } of moving) await world.storer.drop(path).catch(() => undefined);
+  for (const { path } of moving) await deps.storer.drop(path).catch(() => undefined);
 }

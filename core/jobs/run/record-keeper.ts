@@ -2,15 +2,15 @@
  *  the record is gone through: old runs are given up, what nothing needs is collected, and the index is written. */
 import {
   type ArchiveEntry,
+  chooseProven,
   collectGarbage,
   fileOf,
   imageSource,
   type Manifest,
   manifestText,
   type NewestRun,
-  neededPaths,
   OpenRecord,
-  provenChoice,
+  pathsNeeded,
   type RecordListing,
   type RecordRuns,
   removeRun,
@@ -19,9 +19,9 @@ import {
 } from '../../archive/index.js';
 import type { BackupSpec } from '../job.js';
 import { runsToDelete } from './retention.js';
-import { TrustedBases, type TrustWorld } from './trusted-bases.js';
+import { type TrustDeps, TrustedBases } from './trusted-bases.js';
 
-export interface KeeperWorld extends TrustWorld {
+export interface KeeperDeps extends TrustDeps {
   readonly id: number;
   readonly spec: Pick<BackupSpec, 'job_name' | 'retention'>;
 }
@@ -32,17 +32,17 @@ export class RecordKeeper {
   #isTidied = false;
 
   private constructor(
-    private readonly world: KeeperWorld,
+    private readonly deps: KeeperDeps,
     private readonly opened: OpenRecord,
     readonly bases: TrustedBases,
   ) {}
 
   /** Reads no more than a run needs to begin. @param listing of the record, if its lock has made one
    *  @throws PluginError what is wrong with the target */
-  static async open(world: KeeperWorld, listing?: RecordListing): Promise<RecordKeeper> {
-    const { target, record, signal, sealer } = world;
+  static async open(deps: KeeperDeps, listing?: RecordListing): Promise<RecordKeeper> {
+    const { target, record, signal, sealer } = deps;
     const opened = await OpenRecord.open(target, record, { signal, sealer, keepsNewest: true, ...(listing && { listing }) });
-    return new RecordKeeper(world, opened, new TrustedBases(world, opened));
+    return new RecordKeeper(deps, opened, new TrustedBases(deps, opened));
   }
 
   /** Collects what is left of broken runs, so that its room is there for the next, when few enough manifests have to be read for
@@ -81,10 +81,10 @@ export class RecordKeeper {
 
   /** @returns whether more is known of the folders of runs than before */
   async #collect(runs: RecordRuns, just?: RecordListing): Promise<boolean> {
-    const { target, record, log } = this.world;
+    const { target, record, log } = this.deps;
     this.#isTidied = true;
     for (const { why } of runs.damaged) log('warn', why);
-    if (neededPaths(runs) === undefined) log('warn', `the runs of ${record} need more files than are kept in mind: nothing is collected`);
+    if (pathsNeeded(runs) === undefined) log('warn', `the runs of ${record} need more files than are kept in mind: nothing is collected`);
     const collected = await collectGarbage(target, record, withSeen(runs, this.#seen), just);
     if (collected.gone.length > 0) log('info', `removed what no run of ${record} needs`, { paths: collected.gone });
     for (const [run, time] of collected.seen) this.#seen.set(run, time);
@@ -93,12 +93,12 @@ export class RecordKeeper {
 
   /** Retention, the garbage that it makes, and the index. @param keepsAll no run is given up */
   async afterwards(manifest: Manifest, keepsAll: boolean): Promise<void> {
-    const { opened, bases, world } = this;
-    const { target, record, spec } = world;
+    const { opened, bases, deps } = this;
+    const { target, record, spec } = deps;
     await bases.noteStored(manifest.archives);
     const file = fileOf(Buffer.from(manifestText(manifest)));
-    const all = (runs: RecordRuns) => bases.told(opened.withNewRun(runs, manifest, file));
-    const { runs, old } = await provenChoice(target, record, all(await opened.runs()), {
+    const all = (runs: RecordRuns) => bases.markFailed(opened.withNewRun(runs, manifest, file));
+    const { runs, old } = await chooseProven(target, record, all(await opened.runs()), {
       choose: (complete) => (keepsAll ? [] : runsToDelete(complete, spec.retention)),
       readAnew: async (names) => all(await opened.readAnew(names)),
     });
@@ -112,10 +112,10 @@ export class RecordKeeper {
 
   /** A target that has no room for it costs the next run that manifests are read. */
   async #writeIndex(manifest: Manifest, runs: RecordRuns): Promise<void> {
-    const { target, record, id, spec, log } = this.world;
+    const { target, record, id, spec, log } = this.deps;
     const { complete } = withSeen(runs, this.#seen);
     const contents = { job: { id, name: spec.job_name }, container: manifest.container, runs: complete };
-    await writeIndex(target, record, contents, this.world).catch((error: unknown) => {
+    await writeIndex(target, record, contents, this.deps).catch((error: unknown) => {
       log('warn', `the index of ${record} could not be written: ${error}`);
     });
   }

@@ -25,14 +25,14 @@ import {
   type Target,
   type Warning,
 } from '../../contract/index.js';
-import { askedConsent, requireConsent } from '../../targets/consent.js';
+import { requestConsent, requireConsent } from '../../targets/consent.js';
 import type { FoundRun } from '../../targets/find-run.js';
-import { placeWarnings, restoredRun, restorePlan } from '../../targets/restore-plan.js';
+import { findRestoredRun, placeWarnings, planRestore } from '../../targets/restore-plan.js';
 import { neededArchives, refuseNested, refuseNestedPlaces } from '../../targets/restored-part.js';
 import { containerOf, type RestoreSpec, type Undo } from '../job.js';
 import { sourcesAtOnce } from './concurrency.js';
 
-export interface RestoreWorld {
+export interface RestoreDeps {
   readonly spec: RestoreSpec;
   readonly runtime: Runtime;
   readonly sealer: Sealer;
@@ -59,27 +59,27 @@ const blocking = 'volume_in_use';
 
 /** Runs it. On any failure the container is as it was.
  *  @throws PluginError needs_consent (rights over the host that nobody granted) */
-export async function restoreRun(world: RestoreWorld): Promise<RestoreOutcome> {
-  const { runtime, target, spec, signal } = world;
+export async function restoreRun(deps: RestoreDeps): Promise<RestoreOutcome> {
+  const { runtime, target, spec, signal } = deps;
   await runtime.recover(containerOf(spec)); // what other restores left is theirs
-  const found = await restoredRun(target, spec, signal);
-  const until = Date.now() + world.undoMs;
-  const plan = { ...(await restorePlan(runtime, spec, found.manifest)), ...(world.undoMs > 0 && { undoUntil: until }) };
-  const preview = await runtime.preview(plan, { shares: world.shares });
+  const found = await findRestoredRun(target, spec, signal);
+  const until = Date.now() + deps.undoMs;
+  const plan = { ...(await planRestore(runtime, spec, found.manifest)), ...(deps.undoMs > 0 && { undoUntil: until }) };
+  const preview = await runtime.preview(plan, { shares: deps.shares });
   refuseNestedPlaces(preview, found.manifest);
-  requireConsent(askedConsent(world.sealer, preview.grants, found.whole), spec.consent);
+  requireConsent(requestConsent(deps.sealer, preview.grants, found.whole), spec.consent);
   refuseBlocking(preview.conflicts);
   await checkPieces(target, found, plan);
   const draft = await runtime.draft(plan, { signal });
   try {
-    const bytes = await fillDraft(world, draft, found);
+    const bytes = await fillDraft(deps, draft, found);
     const { conflicts, undo: id, undoBytes = 0, ...placement } = await draft.commit();
     const { places } = placement;
     const warnings = [...found.warnings, ...placeWarnings(placement)];
     const undo = id === undefined ? {} : { undo: { id, until, bytes: undoBytes } };
     return { run: found.manifest.run, bytes, conflicts, places, ...(warnings.length > 0 && { warnings }), ...undo };
   } catch (error) {
-    await draft.discard().catch((cause: unknown) => world.log('warn', `what was built of ${plan.container} is removed later: ${cause}`));
+    await draft.discard().catch((cause: unknown) => deps.log('warn', `what was built of ${plan.container} is removed later: ${cause}`));
     throw error;
   }
 }
@@ -100,17 +100,17 @@ async function checkPieces(target: Target, { record, manifest }: FoundRun, { act
 }
 
 /** Loads the image and extracts every level, those of a source in their order. @returns the stored bytes that were read */
-async function fillDraft(world: RestoreWorld, draft: Draft, { record, manifest }: FoundRun): Promise<number> {
-  const { target } = world;
+async function fillDraft(deps: RestoreDeps, draft: Draft, { record, manifest }: FoundRun): Promise<number> {
+  const { target } = deps;
   const given = new AbortController();
-  const signal = anySignal(world.signal, given.signal);
+  const signal = anySignal(deps.signal, given.signal);
   const total = manifest.archives.reduce((sum, { stored_bytes }) => sum + stored_bytes, 0);
   let done = 0;
   const open = async (archive: ArchiveEntry): Promise<Readable> => {
     const stored = await target.get(`${record}/${archive.path}`, { signal });
     stored.on('data', (chunk: Buffer) => {
       done += chunk.length;
-      if (total > 0) world.progress(Math.min(99, Math.floor((done * 100) / total)));
+      if (total > 0) deps.progress(Math.min(99, Math.floor((done * 100) / total)));
     });
     return stored.pause();
   };
@@ -121,7 +121,7 @@ async function fillDraft(world: RestoreWorld, draft: Draft, { record, manifest }
     for (const archive of manifest.archives.filter((one) => one.source === source.name)) {
       await extractLevel(archive, source.kind, folders.get(source.name) ?? '', await open(archive), signal);
     }
-    await setFlagsOf(world, manifest, { source: source.name, folder: folders.get(source.name) ?? '' });
+    await setFlagsOf(deps, manifest, { source: source.name, folder: folders.get(source.name) ?? '' });
   };
   const sources = sourcesToFill(manifest, folders);
   await refuseNested(folders);
@@ -131,13 +131,13 @@ async function fillDraft(world: RestoreWorld, draft: Draft, { record, manifest }
 
 /** The last level knows them all. */
 async function setFlagsOf(
-  world: RestoreWorld,
+  deps: RestoreDeps,
   { archives }: Manifest,
   { source, folder }: { source: string; folder: string },
 ): Promise<void> {
   const { flags = [] } = archives.findLast((one) => one.source === source) ?? {};
-  const said = await setFlags(folder, flags, world.signal);
-  if (said !== '') world.log('warn', `inode flags of ${source} could not be set again: ${said}`);
+  const said = await setFlags(folder, flags, deps.signal);
+  if (said !== '') deps.log('warn', `inode flags of ${source} could not be set again: ${said}`);
 }
 
 /** The sources that the draft takes: what another container has is mounted as it is.

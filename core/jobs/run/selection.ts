@@ -14,7 +14,7 @@ function wholeSource(name: string, rest: string): string | undefined {
 
 /** @param exclude `volume:<name>` or `<source>:/path/glob`
  *  @throws PluginError invalid: an exclude that names no source · unavailable: a source that cannot be read now */
-export function selection(description: Description, sources: readonly Source[], exclude: readonly string[]): Selection {
+export function selectSources(description: Description, sources: readonly Source[], exclude: readonly string[]): Selection {
   const left_out = [...description.left_out];
   const kept = new Map(sources.map((source) => [source.name, source]));
   const emptied = new Map<string, Source>();

@@ -2,8 +2,8 @@
  *  first, and one that is not whole is marked, so that its runs are told as broken, and made anew. */
 import {
   type ArchiveEntry,
-  neededPaths,
   type OpenRecord,
+  pathsNeeded,
   type RecordRuns,
   readBack,
   runTime,
@@ -21,7 +21,7 @@ const mostNames = 100;
 const mostWords = 1000;
 const runInPath = /(?:^|image-)(\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2})[./]/;
 
-export interface TrustWorld {
+export interface TrustDeps {
   readonly target: Target;
   readonly record: string;
   readonly sealer: Sealer;
@@ -39,18 +39,18 @@ export class TrustedBases {
   #needed: ReadonlySet<string> | undefined;
 
   constructor(
-    private readonly world: TrustWorld,
+    private readonly deps: TrustDeps,
     private readonly opened: OpenRecord,
   ) {}
 
   /** The record, with what has failed so far. @throws PluginError as OpenRecord.runs */
   async runs(): Promise<RecordRuns> {
-    return this.told(await this.opened.runs());
+    return this.markFailed(await this.opened.runs());
   }
 
   /** Some runs, with what has failed so far. */
-  told(runs: RecordRuns): RecordRuns {
-    this.#needed ??= neededPaths(runs);
+  markFailed(runs: RecordRuns): RecordRuns {
+    this.#needed ??= pathsNeeded(runs);
     return withFailed(runs, this.opened.verifications);
   }
 
@@ -66,7 +66,7 @@ export class TrustedBases {
 
   /** Whether a level can go on from a sound base: tar's snapshot of it is here at `snapshot` now. @throws PluginError as get */
   async hasSnapshot(base: Base, snapshot: string): Promise<boolean> {
-    const { target, record, signal, log } = this.world;
+    const { target, record, signal, log } = this.deps;
     try {
       await unpackFile(base.snapshot, snapshot, await target.get(`${record}/${base.snapshot.path}`, { signal }), signal);
       return true;
@@ -84,7 +84,7 @@ export class TrustedBases {
   }
 
   async #problemOf(archive: ArchiveEntry, proven: number): Promise<string | undefined> {
-    const { target, record, verifyMs, signal, log } = this.world;
+    const { target, record, verifyMs, signal, log } = this.deps;
     const there = await target.stat(`${record}/${archive.path}`);
     if (there === undefined) return `${archive.path} is missing`;
     if (there.size !== archive.stored_bytes) return `${archive.path} has ${there.size} bytes instead of ${archive.stored_bytes}`;
@@ -98,7 +98,7 @@ export class TrustedBases {
 
   /** A word that cannot be written costs that the file is read back again. */
   async #note(file: StoredFile, problem?: string): Promise<void> {
-    const { target, record, sealer, signal, log } = this.world;
+    const { target, record, sealer, signal, log } = this.deps;
     this.opened.verifications.note(file, Date.now(), problem);
     const files = this.opened.verifications.files((path) => path === file.path || (this.#needed?.has(path) ?? true));
     await writeVerifications(target, record, { files, sealer }, signal).catch((error: unknown) => {
@@ -110,7 +110,7 @@ export class TrustedBases {
   async #warn({ path, source }: ArchiveEntry, problem: string): Promise<void> {
     const broken = (await this.runs()).complete.filter(({ failed }) => failed?.includes(path)).map(({ run }) => run);
     const message = `${problem}; ${broken.length} runs need it and cannot come back whole, and a new base of ${source} is made`;
-    this.world.log('warn', message);
+    this.deps.log('warn', message);
     this.warnings.push({
       code: 'base_damaged',
       message,

@@ -10,18 +10,18 @@ import { loadPlugins, type Plugins } from '../../plugins/index.js';
 import { Bandwidth } from '../../policy/index.js';
 import { openVault } from '../../secrets.js';
 import { openSealer } from '../../targets/consent.js';
-import { openPlace, type PlaceOpening } from '../../targets/open.js';
+import { type LocationOpening, openLocation } from '../../targets/open.js';
 import { lockRecord } from '../../targets/record-lock.js';
 import { RecordOwned } from '../../targets/record-owner.js';
-import { parsedRemote } from '../../targets/remote.js';
+import { parseRemote } from '../../targets/remote.js';
 import {
   type BackupSpec,
   type Lease,
-  orderPurpose,
   type RestoreSpec,
-  type RunOrder,
+  taskPurpose,
   type WorkerMessage,
   type WorkerRequest,
+  type WorkerTask,
 } from '../job.js';
 import { backupRun } from './backup.js';
 import { boundBuffers } from './collect-buffers.js';
@@ -37,7 +37,7 @@ const stop = new AbortController();
 const bandwidth = new Bandwidth();
 const given: unknown = workerData.order;
 
-const isOrder = (value: unknown): value is RunOrder =>
+const isOrder = (value: unknown): value is WorkerTask =>
   typeof value === 'object' && value !== null && 'kind' in value && 'environment' in value;
 const log = createLog(isOrder(given) ? given.environment.logLevel : 'info');
 const isRequest = (value: unknown): value is WorkerRequest => typeof value === 'object' && value !== null && 'type' in value;
@@ -47,20 +47,20 @@ port.on('message', (value: unknown) => {
   if (!isRequest(value)) return;
   if (value.type === 'stop') stop.abort();
   else if (value.type === 'bandwidth') bandwidth.set(value.bytesPerSecond);
-  else wake.dispatchEvent(new Event(keptName(value)));
+  else wake.dispatchEvent(new Event(leaseEvent(value)));
 });
-const keptName = ({ runtime, container, until }: Lease) => `${runtime}/${container}/${until}`;
-const desk = { post, kept: async (lease: Lease) => void (await once(wake, keptName(lease), { signal: stop.signal })) };
+const leaseEvent = ({ runtime, container, until }: Lease) => `${runtime}/${container}/${until}`;
+const leaseClient = { post, awaitKept: async (lease: Lease) => void (await once(wake, leaseEvent(lease), { signal: stop.signal })) };
 
 /** What opening the order's place takes. @throws PluginError denied when it was sealed for another appliance */
-async function placeOpening({ remote, environment }: RunOrder): Promise<PlaceOpening> {
-  const found: PlaceOpening['found'] = (target, what) => post({ type: 'found', target, found: what });
+async function placeOpening({ remote, environment }: WorkerTask): Promise<LocationOpening> {
+  const keepFound: LocationOpening['keepFound'] = (target, what) => post({ type: 'found', target, found: what });
   if (remote === undefined) return { signal: stop.signal, log };
   bandwidth.set(remote.bandwidth);
   const vault = await openVault(environment.stateFolder);
-  const record = parsedRemote(vault.unseal(remote.sealed, orderPurpose(remote.id)));
+  const record = parseRemote(vault.unseal(remote.sealed, taskPurpose(remote.id)));
   const { connections } = remote;
-  return { signal: stop.signal, log, remote: record, bandwidth, found, ...(connections !== undefined && { connections }) };
+  return { signal: stop.signal, log, remote: record, bandwidth, keepFound: keepFound, ...(connections !== undefined && { connections }) };
 }
 
 /** Not `recursive`: Node tells a full disk as ENOENT then. */
@@ -68,16 +68,16 @@ function unlessThere(error: unknown): void {
   if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
 }
 
-async function backup(order: RunOrder, spec: BackupSpec, plugins: Plugins): Promise<Result> {
+async function backup(order: WorkerTask, spec: BackupSpec, plugins: Plugins): Promise<Result> {
   const opening = { signal: stop.signal, log };
   const { environment: env, id, newBase = false, confirmed = [], rivals = [], takeOver } = order;
   await using runtime = await plugins.openRuntime(spec.type, env.runtimes[spec.type] ?? {}, opening);
-  await using target = await openPlace(plugins, env, spec.dest, await placeOpening(order));
+  await using target = await openLocation(plugins, env, spec.dest, await placeOpening(order));
   const workFolder = join(env.stateFolder, 'work', `backup-${id}-${randomBytes(4).toString('hex')}`);
   await mkdir(dirname(workFolder), { mode: 0o700 }).catch(unlessThere);
   await mkdir(workFolder, { mode: 0o700 });
   try {
-    const lease = () => holdLease(desk, spec.type, spec.container_id);
+    const lease = () => holdLease(leaseClient, spec.type, spec.container_id);
     const progress = (value: number) => post({ type: 'progress', progress: value });
     const { signal } = stop;
     const sealer = await openSealer(env.stateFolder);
@@ -107,18 +107,18 @@ async function backup(order: RunOrder, spec: BackupSpec, plugins: Plugins): Prom
   }
 }
 
-async function restore(order: RunOrder, spec: RestoreSpec, plugins: Plugins): Promise<Result> {
+async function restore(order: WorkerTask, spec: RestoreSpec, plugins: Plugins): Promise<Result> {
   const opening = { signal: stop.signal, log };
   const { environment: env } = order;
   await using runtime = await plugins.openRuntime(spec.type, env.runtimes[spec.type] ?? {}, opening);
-  await using target = await openPlace(plugins, env, spec.src, await placeOpening(order));
+  await using target = await openLocation(plugins, env, spec.src, await placeOpening(order));
   const progress = (value: number) => post({ type: 'progress', progress: value });
   const consent = { runtime, sealer: await openSealer(env.stateFolder), shares: Object.values(env.shares) };
   const done = await restoreRun({ spec, target, undoMs: env.undoMs, signal: stop.signal, log, progress, ...consent });
   return { type: 'result', result: 0, ...done };
 }
 
-async function outcome(order: RunOrder): Promise<Result> {
+async function outcome(order: WorkerTask): Promise<Result> {
   const plugins = await loadPlugins(order.environment.pluginFolders, order.environment.stateFolder, { known: true });
   if (order.backup) return backup(order, order.backup, plugins);
   if (order.restore) return restore(order, order.restore, plugins);

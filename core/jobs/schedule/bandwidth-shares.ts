@@ -13,16 +13,16 @@ export class BandwidthShares {
   join(target: number, tell: (bytesPerSecond: number) => void): () => void {
     const users = this.#users.get(target) ?? new Set();
     this.#users.set(target, users.add(tell));
-    void this.changed(target);
+    void this.share(target);
     return () => {
       users.delete(tell);
       if (users.size === 0) this.#users.delete(target);
-      else void this.changed(target);
+      else void this.share(target);
     };
   }
 
   /** The limit or the number of runs is another. */
-  async changed(target: number): Promise<void> {
+  async share(target: number): Promise<void> {
     const limit = await this.limitOf(target).catch(() => undefined); // the store says so elsewhere; the parts stay
     const users = this.#users.get(target);
     if (limit === undefined || users === undefined) return;

@@ -5,6 +5,7 @@
 import { readFile } from 'node:fs/promises';
 import type { PluginLog } from '../../contract/plugin.js';
 import { durableFile } from '../../durable.js';
+import { Mutex } from '../../primitives/mutex.js';
 
 /** Slewing moves a clock by milliseconds between two looks; more than this is a step. */
 const tolerance = 1000;
@@ -20,7 +21,7 @@ export interface WallClock {
   needsNewBase(id: number): boolean;
   epoch(): number;
   /** A run that began in that epoch succeeded. */
-  based(id: number, epoch: number): Promise<void>;
+  noteBase(id: number, epoch: number): Promise<void>;
   forget(id: number): Promise<void>;
 }
 
@@ -42,7 +43,7 @@ class KeptClock implements WallClock {
   #wall: number;
   #monotonic = performance.now();
   #noted = this.#monotonic;
-  #turn = Promise.resolve();
+  readonly #saves = new Mutex();
   #isUnsaved = false;
 
   constructor(
@@ -72,8 +73,7 @@ class KeptClock implements WallClock {
   note(): Promise<void> {
     this.kept.latest = Math.max(this.kept.latest, this.now());
     this.#noted = performance.now();
-    this.#turn = this.#turn.then(() => this.#save());
-    return this.#turn;
+    return this.#saves.run(() => this.#save());
   }
 
   async #save(): Promise<void> {
@@ -94,7 +94,7 @@ class KeptClock implements WallClock {
     return this.kept.epoch;
   }
 
-  async based(id: number, epoch: number): Promise<void> {
+  async noteBase(id: number, epoch: number): Promise<void> {
     this.kept.bases.set(id, epoch);
     await this.note();
   }

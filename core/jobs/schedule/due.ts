@@ -1,4 +1,4 @@
-import type { BackupRecord, BackupSpec, JobRecords } from '../job.js';
+import type { BackupRow, BackupSpec, JobRows } from '../job.js';
 
 /** When jobs are due, in order of time: a tick looks at those that are, however many there are. */
 export class DueTimes {
@@ -41,25 +41,25 @@ export class DueTimes {
 }
 
 /** Records whose next runs are known at any time, once `load` has looked through them. */
-export interface TimedRecords {
-  readonly records: JobRecords<BackupSpec>;
+export interface TimedRows {
+  readonly rows: JobRows<BackupSpec>;
   readonly due: DueTimes;
   load(): Promise<void>;
 }
 
-export function timedRecords(kept: JobRecords<BackupSpec>): TimedRecords {
+export function withDueTimes(kept: JobRows<BackupSpec>): TimedRows {
   const due = new DueTimes();
-  const note = ({ id, spec, state }: BackupRecord) => due.set(id, spec.disable ? undefined : state.next_run);
-  const records: JobRecords<BackupSpec> = {
+  const note = ({ id, spec, state }: BackupRow) => due.set(id, spec.disable ? undefined : state.next_run);
+  const rows: JobRows<BackupSpec> = {
     ...kept,
     async create(spec, state) {
-      const record = await kept.create(spec, state);
-      note(record);
-      return record;
+      const row = await kept.create(spec, state);
+      note(row);
+      return row;
     },
-    async put(record, when) {
-      await kept.put(record, when);
-      note(record);
+    async put(row, when) {
+      await kept.put(row, when);
+      note(row);
     },
     async delete(id) {
       await kept.delete(id);
@@ -67,10 +67,10 @@ export function timedRecords(kept: JobRecords<BackupSpec>): TimedRecords {
     },
   };
   return {
-    records,
+    rows,
     due,
     load: async () => {
-      for (const record of await kept.list()) note(record);
+      for (const row of await kept.list()) note(row);
     },
   };
 }

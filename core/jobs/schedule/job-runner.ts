@@ -1,28 +1,28 @@
-/** The jobs of one kind: their records, and each run from being due to its result. */
+/** The jobs of one kind: their rows, and each run from being due to its result. */
 import type { PluginLog } from '../../contract/plugin.js';
 import { KeyedMutex } from '../../primitives/mutex.js';
 import { ending } from '../errands.js';
-import { type At, JobError, type JobKind, type JobRecord, type JobRecords, type JobState, type Jobs, type RunOrder } from '../job.js';
+import { type At, JobError, type JobKind, type JobRow, type JobRows, type JobState, type Jobs, type WorkerTask } from '../job.js';
 import type { Launch, RunResult } from '../worker/launcher.js';
+import { type ActiveRun, applyEdit, errorOf, interruption, keepLasting, newActiveRun, type Recorded, stopResult } from './active-run.js';
 import type { BandwidthShares } from './bandwidth-shares.js';
 import { nextRun } from './calendar.js';
 import type { WallClock } from './clock.js';
 import type { Lock } from './locks.js';
 import type { ProgressBoard } from './progress.js';
 import type { Queue } from './queue.js';
-import { edited, interrupted, lasting, newSlot, type Recorded, type Slot, stopped, told } from './slot.js';
 import { type JobEvent, stateAfter } from './states.js';
 
 interface AnySpec extends Recorded {
   readonly disable: boolean;
 }
-export interface KindDeps<Spec extends AnySpec> {
+export interface JobRunnerDeps<Spec extends AnySpec> {
   readonly kind: JobKind;
-  readonly records: JobRecords<Spec>;
+  readonly rows: JobRows<Spec>;
   /** Undefined: the job has no calendar and runs once, at once. */
   at(spec: Spec): At | undefined;
   /** @throws PluginError not_found: its target is gone */
-  order(id: number, spec: Spec): Promise<RunOrder>;
+  order(id: number, spec: Spec): Promise<WorkerTask>;
   /** What a run of it takes. */
   locks(spec: Spec): Promise<readonly Lock[]>;
   readonly bandwidths: BandwidthShares;
@@ -32,72 +32,72 @@ export interface KindDeps<Spec extends AnySpec> {
   readonly progress: ProgressBoard;
   readonly log: PluginLog;
   /** A next run may have changed. */
-  changed(): void;
+  onChange(): void;
 }
 
-export class JobsOfKind<Spec extends AnySpec> implements Jobs<Spec> {
-  readonly #d: KindDeps<Spec>;
-  readonly #slots = new Map<number, Slot<Spec>>();
+export class JobRunner<Spec extends AnySpec> implements Jobs<Spec> {
+  readonly #d: JobRunnerDeps<Spec>;
+  readonly #active = new Map<number, ActiveRun<Spec>>();
   /** Jobs that are being deleted with what they made. */
   readonly #leaving = new Set<number>();
-  /** Reads and writes of one record never interleave. */
-  readonly #turns = new KeyedMutex<number>();
+  /** Reads and writes of one row never interleave. */
+  readonly #mutex = new KeyedMutex<number>();
   #closed = false;
-  readonly list: Jobs<Spec>['list'] = (range) => this.#d.records.list(range);
-  readonly named: Jobs<Spec>['named'] = (name) => this.#d.records.named(name);
-  readonly using: Jobs<Spec>['using'] = (target) => this.#d.records.using(target);
+  readonly list: Jobs<Spec>['list'] = (range) => this.#d.rows.list(range);
+  readonly listNamed: Jobs<Spec>['listNamed'] = (name) => this.#d.rows.listNamed(name);
+  readonly listUsing: Jobs<Spec>['listUsing'] = (target) => this.#d.rows.listUsing(target);
 
-  constructor(deps: KindDeps<Spec>) {
+  constructor(deps: JobRunnerDeps<Spec>) {
     this.#d = deps;
   }
 
-  get(id: number): Promise<JobRecord<Spec> | undefined> {
-    return this.#d.records.get(id);
+  get(id: number): Promise<JobRow<Spec> | undefined> {
+    return this.#d.rows.get(id);
   }
   isActive(id: number): boolean {
-    return this.#slots.has(id) || this.#leaving.has(id);
+    return this.#active.has(id) || this.#leaving.has(id);
   }
 
-  async create(spec: Spec): Promise<JobRecord<Spec>> {
+  async create(spec: Spec): Promise<JobRow<Spec>> {
     this.#refusePast(spec);
-    const record = await this.#d.records.create(spec, { code: 'init', ...this.#next(spec) });
+    const row = await this.#d.rows.create(spec, { code: 'init', ...this.#next(spec) });
     // After the answer, which says init.
-    setImmediate(() => this.accept(record.id).catch((error: unknown) => this.#d.log('error', `${this.#key(record.id)}: ${error}`)));
-    return record;
+    setImmediate(() => this.accept(row.id).catch((error: unknown) => this.#d.log('error', `${this.#key(row.id)}: ${error}`)));
+    return row;
   }
 
   /** Takes a new job on: a backup is scheduled, a restore starts unless it is disabled. */
   async accept(id: number): Promise<void> {
-    const scheduled = await this.#turns.run(id, async () => {
-      const record = await this.get(id);
-      if (record?.state.code !== 'init') return true;
-      if (this.#d.at(record.spec) === undefined) return record.spec.disable;
-      await this.#put({ ...record, state: { ...record.state, code: stateAfter(record.state.code, 'accept') } }, 'late');
+    const scheduled = await this.#mutex.run(id, async () => {
+      const row = await this.get(id);
+      if (row?.state.code !== 'init') return true;
+      if (this.#d.at(row.spec) === undefined) return row.spec.disable;
+      await this.#put({ ...row, state: { ...row.state, code: stateAfter(row.state.code, 'accept') } }, 'late');
       return true;
     });
-    if (scheduled) this.#d.changed();
+    if (scheduled) this.#d.onChange();
     else await this.enqueue(id, 'run', { when: 'late' });
   }
 
-  update(id: number, spec: Spec): Promise<JobRecord<Spec>> {
-    return this.#turns.run(id, async () => {
-      const { spec: old, state } = await this.#found(id);
+  update(id: number, spec: Spec): Promise<JobRow<Spec>> {
+    return this.#mutex.run(id, async () => {
+      const { spec: old, state } = await this.#require(id);
       if (this.#leaving.has(id)) throw this.#busy(id);
       if (JSON.stringify(this.#d.at(old)) !== JSON.stringify(this.#d.at(spec))) this.#refusePast(spec);
-      const { next_run: _, ...rest } = edited(state, old, spec);
+      const { next_run: _, ...rest } = applyEdit(state, old, spec);
       const next = this.#next(spec);
       const code = next.next_run === undefined ? state.code : stateAfter(state.code, 'edit');
-      const record = await this.#put({ id, spec, state: { ...rest, ...next, code } });
-      this.#d.changed();
-      if (this.#slots.has(id)) this.#d.queue.pump(); // one that waits may be about another container or record now
-      return record;
+      const row = await this.#put({ id, spec, state: { ...rest, ...next, code } });
+      this.#d.onChange();
+      if (this.#active.has(id)) this.#d.queue.pump(); // one that waits may be about another container or record now
+      return row;
     });
   }
 
   /** Changes the state of a job as it is then. */
-  amend(id: number, change: (state: JobState) => JobState): Promise<JobRecord<Spec>> {
-    return this.#turns.run(id, async () => {
-      const { spec, state } = await this.#found(id);
+  amend(id: number, change: (state: JobState) => JobState): Promise<JobRow<Spec>> {
+    return this.#mutex.run(id, async () => {
+      const { spec, state } = await this.#require(id);
       return this.#put({ id, spec, state: change(state) }, 'late');
     });
   }
@@ -108,15 +108,15 @@ export class JobsOfKind<Spec extends AnySpec> implements Jobs<Spec> {
 
   /** Lets `work` delete the job, which meanwhile neither runs nor is changed. When it fails before, the job stays. */
   async leave(id: number, work: (spec: Spec, remove: () => Promise<void>) => Promise<void>): Promise<void> {
-    const { spec } = await this.#turns.run(id, async () => {
-      const record = await this.#found(id);
+    const { spec } = await this.#mutex.run(id, async () => {
+      const row = await this.#require(id);
       if (this.isActive(id)) throw this.#busy(id);
       this.#leaving.add(id);
-      return record;
+      return row;
     });
     try {
       await work(spec, async () => {
-        await this.#turns.run(id, () => this.#d.records.delete(id));
+        await this.#mutex.run(id, () => this.#d.rows.delete(id));
         if (this.#d.kind === 'backup') await this.#d.clock.forget(id);
       });
     } finally {
@@ -129,110 +129,110 @@ export class JobsOfKind<Spec extends AnySpec> implements Jobs<Spec> {
     return new JobError('busy', `${this.#key(id)} ${why}`);
   }
 
-  run(id: number): Promise<JobRecord<Spec>> {
+  run(id: number): Promise<JobRow<Spec>> {
     return this.enqueue(id, 'run');
   }
 
   /** @throws JobError busy while waiting or running */
-  enqueue(id: number, event: 'due' | 'run', { missed = false, when }: { missed?: boolean; when?: 'late' } = {}): Promise<JobRecord<Spec>> {
-    return this.#turns.run(id, async () => {
-      const { spec, state } = await this.#found(id);
+  enqueue(id: number, event: 'due' | 'run', { missed = false, when }: { missed?: boolean; when?: 'late' } = {}): Promise<JobRow<Spec>> {
+    return this.#mutex.run(id, async () => {
+      const { spec, state } = await this.#require(id);
       if (this.#closed) throw ending();
       if (this.isActive(id)) throw this.#busy(id);
       const { missed: _, ...rest } = state;
-      // Waiting or running without a slot: the store failed as that run ended.
+      // Waiting or running without a active: the store failed as that run ended.
       const from = state.code === 'waiting' || state.code === 'running' ? 'scheduled' : state.code;
-      const record = await this.#put({ id, spec, state: { ...rest, code: stateAfter(from, event), ...(missed && { missed }) } }, when);
-      const slot = newSlot<Spec>();
-      this.#slots.set(id, slot);
-      this.#d.queue.enter({ key: this.#key(id), locks: () => this.#claim(id, slot), start: () => this.#perform(id, slot) });
-      return record;
+      const row = await this.#put({ id, spec, state: { ...rest, code: stateAfter(from, event), ...(missed && { missed }) } }, when);
+      const active = newActiveRun<Spec>();
+      this.#active.set(id, active);
+      this.#d.queue.enter({ key: this.#key(id), locks: () => this.#claim(id, active), start: () => this.#perform(id, active) });
+      return row;
     });
   }
 
   /** The locks of the job as it is now. It runs as they were taken for: an edit after that is for the next run. */
-  async #claim(id: number, slot: Slot<Spec>): Promise<readonly Lock[]> {
+  async #claim(id: number, active: ActiveRun<Spec>): Promise<readonly Lock[]> {
     try {
-      const { spec } = await this.#found(id);
+      const { spec } = await this.#require(id);
       const locks = await this.#d.locks(spec);
-      slot.claimed = spec;
+      active.claimed = spec;
       return locks;
     } catch (error) {
-      slot.claimed = error instanceof Error ? error : new Error(String(error)); // told by the run
+      active.claimed = error instanceof Error ? error : new Error(String(error)); // told by the run
       return [];
     }
   }
 
-  async stop(id: number): Promise<JobRecord<Spec>> {
-    await this.#found(id);
-    await this.#turns.run(id, async () => undefined); // one that is just being queued
-    const slot = this.#slots.get(id);
-    if (slot) await this.#stopSlot(id, slot, 'user');
-    return this.#found(id);
+  async stop(id: number): Promise<JobRow<Spec>> {
+    await this.#require(id);
+    await this.#mutex.run(id, async () => undefined); // one that is just being queued
+    const active = this.#active.get(id);
+    if (active) await this.#stopRun(id, active, 'user');
+    return this.#require(id);
   }
 
   /** Ends all runs for a shutdown; waiting jobs keep their state and are told apart at the next start. */
   async close(): Promise<void> {
     this.#closed = true;
-    await Promise.all([...this.#slots].map(([id, slot]) => this.#stopSlot(id, slot, 'shutdown')));
+    await Promise.all([...this.#active].map(([id, active]) => this.#stopRun(id, active, 'shutdown')));
   }
 
-  /** After a crash: what waited or ran has failed; what was never accepted is. Settles when the records say so. */
+  /** After a crash: what waited or ran has failed; what was never accepted is. Settles when the rows say so. */
   async recover(): Promise<void> {
     const recovered = (await this.list()).map(async ({ id, state }) => {
       if (state.code === 'init') await this.accept(id);
       if (state.code !== 'waiting' && state.code !== 'running') return;
-      await this.#finish(id, { type: 'result', result: -1, error: interrupted }, { keepDue: true });
+      await this.#finish(id, { type: 'result', result: -1, error: interruption }, { keepDue: true });
     });
     await Promise.all(recovered); // together: their writes share a sync
   }
 
-  async #stopSlot(id: number, slot: Slot<Spec>, why: 'user' | 'shutdown'): Promise<void> {
-    slot.stop ??= why;
-    if (!this.#d.queue.leave(this.#key(id))) slot.run?.stop();
+  async #stopRun(id: number, active: ActiveRun<Spec>, why: 'user' | 'shutdown'): Promise<void> {
+    active.stop ??= why;
+    if (!this.#d.queue.leave(this.#key(id))) active.run?.stop();
     else {
       // One that never began keeps its place in time over a shutdown: start-up finds it and runs what was due.
       if (why === 'user') await this.#finish(id, { type: 'result', result: -2 });
-      this.#release(id, slot);
+      this.#release(id, active);
     }
-    await slot.ended;
+    await active.ended;
   }
 
-  async #perform(id: number, slot: Slot<Spec>): Promise<void> {
+  async #perform(id: number, active: ActiveRun<Spec>): Promise<void> {
     const began = performance.now();
     const epoch = this.#d.clock.epoch();
     try {
       await this.#begin(id);
-      const result = slot.stop ? stopped(slot.stop) : await this.#launched(id, slot);
-      const final = slot.stop === 'shutdown' && result.result !== 0 ? stopped('shutdown') : result;
+      const result = active.stop ? stopResult(active.stop) : await this.#launch(id, active);
+      const final = active.stop === 'shutdown' && result.result !== 0 ? stopResult('shutdown') : result;
       // First: whoever sees the job ended may run it again at once. What is not kept costs a new base.
       if (this.#d.kind === 'backup' && final.result === 0)
-        await this.#d.clock.based(id, epoch).catch((error) => this.#d.log('warn', `${error}`));
+        await this.#d.clock.noteBase(id, epoch).catch((error) => this.#d.log('warn', `${error}`));
       await this.#finish(id, final, { duration: Math.round(performance.now() - began) });
     } catch (error) {
       this.#d.log('error', `${this.#key(id)}: ${error}`);
-      await this.#finish(id, { type: 'result', result: -1, error: told(error) }).catch(() => undefined);
+      await this.#finish(id, { type: 'result', result: -1, error: errorOf(error) }).catch(() => undefined);
     } finally {
       this.#d.progress.end(this.#d.kind, id);
-      this.#release(id, slot);
+      this.#release(id, active);
     }
   }
 
-  async #launched(id: number, slot: Slot<Spec>): Promise<RunResult> {
+  async #launch(id: number, active: ActiveRun<Spec>): Promise<RunResult> {
     const { kind, progress, bandwidths } = this.#d;
-    const { claimed: spec } = slot;
+    const { claimed: spec } = active;
     if (spec === undefined || spec instanceof Error) throw spec ?? new Error('it has no locks');
     const order = await this.#d.order(id, spec);
-    if (slot.stop) return stopped(slot.stop);
+    if (active.stop) return stopResult(active.stop);
     const run = this.#d.launch(order, (value) => progress.set(kind, id, value));
-    slot.run = run;
+    active.run = run;
     const leave = order.remote && bandwidths.join(order.remote.id, (bytesPerSecond) => run.throttle(bytesPerSecond));
     return run.ended.finally(() => leave?.());
   }
 
-  #begin(id: number): Promise<JobRecord<Spec>> {
-    return this.#turns.run(id, async () => {
-      const { spec, state } = await this.#found(id);
+  #begin(id: number): Promise<JobRow<Spec>> {
+    return this.#mutex.run(id, async () => {
+      const { spec, state } = await this.#require(id);
       const { next_run: _, ...rest } = state;
       await this.#d.clock.note();
       const code = stateAfter(state.code, 'start');
@@ -241,15 +241,15 @@ export class JobsOfKind<Spec extends AnySpec> implements Jobs<Spec> {
     });
   }
 
-  /** Reads the record anew: the settings may have been changed during the run. `keepDue` leaves a time that is past to be run. */
-  #finish(id: number, { type: _, ...outcome }: RunResult, o: { duration?: number; keepDue?: true } = {}): Promise<JobRecord<Spec>> {
-    return this.#turns.run(id, async () => {
-      const { spec, state } = await this.#found(id);
+  /** Reads the row anew: the settings may have been changed during the run. `keepDue` leaves a time that is past to be run. */
+  #finish(id: number, { type: _, ...outcome }: RunResult, o: { duration?: number; keepDue?: true } = {}): Promise<JobRow<Spec>> {
+    return this.#mutex.run(id, async () => {
+      const { spec, state } = await this.#require(id);
       const { next_run } = state;
       const next = o.keepDue && next_run !== undefined ? { next_run } : this.#next(spec);
       const code = stateAfter(state.code, this.#ending(spec, next.next_run));
       const duration = o.duration === undefined ? {} : { duration: o.duration };
-      return this.#put({ id, spec, state: { ...lasting(state, outcome), ...outcome, ...next, code, ...duration } }, 'late');
+      return this.#put({ id, spec, state: { ...keepLasting(state, outcome), ...outcome, ...next, code, ...duration } }, 'late');
     });
   }
 
@@ -260,10 +260,10 @@ export class JobsOfKind<Spec extends AnySpec> implements Jobs<Spec> {
     return kept !== undefined || nextRun(at, this.#d.clock.now()) !== undefined ? 'end' : 'finish';
   }
 
-  #release(id: number, slot: Slot<Spec>): void {
-    this.#slots.delete(id);
-    slot.end();
-    this.#d.changed();
+  #release(id: number, active: ActiveRun<Spec>): void {
+    this.#active.delete(id);
+    active.end();
+    this.#d.onChange();
   }
 
   #next(spec: Spec): { next_run?: number } {
@@ -281,14 +281,14 @@ export class JobsOfKind<Spec extends AnySpec> implements Jobs<Spec> {
     return `${this.#d.kind}-${id}`;
   }
 
-  async #found(id: number): Promise<JobRecord<Spec>> {
-    const record = await this.get(id);
-    if (!record) throw new JobError('not_found', `there is no ${this.#d.kind} ${id}`);
-    return record;
+  async #require(id: number): Promise<JobRow<Spec>> {
+    const row = await this.get(id);
+    if (!row) throw new JobError('not_found', `there is no ${this.#d.kind} ${id}`);
+    return row;
   }
 
-  async #put(record: JobRecord<Spec>, when?: 'late'): Promise<JobRecord<Spec>> {
-    await this.#d.records.put(record, when);
-    return record;
+  async #put(row: JobRow<Spec>, when?: 'late'): Promise<JobRow<Spec>> {
+    await this.#d.rows.put(row, when);
+    return row;
   }
 }

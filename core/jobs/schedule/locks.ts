@@ -1,6 +1,6 @@
 /** Which run takes which locks: the one table (docs/architecture.md shows it). The queue gives a run all of its locks together. */
 import { isRunName, recordFolder, recordPrefix } from '../../archive/record/layout.js';
-import { type BackupSpec, containerOf, type Place, type RestoreSpec } from '../job.js';
+import { type BackupSpec, containerOf, type Location, type RestoreSpec } from '../job.js';
 
 export interface Lock {
   readonly key: string;
@@ -30,7 +30,7 @@ export type LockedRun = keyof typeof table;
 export interface Subject {
   readonly type: string;
   readonly container: string;
-  readonly place: Place;
+  readonly place: Location;
   /** Names of the records that it may read or write; `*` is any of that place. */
   readonly records: readonly string[];
 }

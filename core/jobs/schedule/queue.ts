@@ -1,4 +1,6 @@
 /** Who may run now: at most `limit` runs, each with all of its locks, first come first served. */
+
+import { Mutex } from '../../primitives/mutex.js';
 import { areFree, type Lock } from './locks.js';
 
 export interface QueueEntry {
@@ -34,7 +36,7 @@ class FairQueue implements Queue {
   readonly #holds = new Set<symbol>();
   #closed = false;
   #isAsked = false;
-  #turn = Promise.resolve(); // limit and locks are read asynchronously: one look at a time
+  readonly #looks = new Mutex(); // limit and locks are read asynchronously: one look at a time
 
   constructor(
     private readonly limit: () => Promise<number>,
@@ -61,7 +63,7 @@ class FairQueue implements Queue {
       this.#isAsked = false;
       return this.#look();
     };
-    this.#turn = this.#turn.then(look).catch(this.failed);
+    this.#looks.run(look).catch(this.failed);
   }
 
   close(): void {

@@ -4,7 +4,7 @@ import { type BackupSpec, JobError } from '../job.js';
 import { nextRun } from './calendar.js';
 import type { WallClock } from './clock.js';
 import type { DueTimes } from './due.js';
-import type { JobsOfKind } from './job-runner.js';
+import type { JobRunner } from './job-runner.js';
 
 /** The longest sleep: wall time may be set meanwhile, and timers beyond 2^31 ms fire at once. */
 const longestSleep = 30_000;
@@ -12,7 +12,7 @@ const longestSleep = 30_000;
 const missedAfter = 60_000;
 
 interface Watched {
-  readonly backups: JobsOfKind<BackupSpec>;
+  readonly backups: JobRunner<BackupSpec>;
   readonly due: DueTimes;
   readonly clock: WallClock;
   failed(error: unknown): void;
@@ -27,7 +27,7 @@ export function tickOf({ backups, due, clock, failed }: Watched): (startedAt: nu
 }
 
 /** Next runs anew, after the clock was set back. One that is being deleted needs none. */
-async function reschedule(backups: JobsOfKind<BackupSpec>, now: number): Promise<void> {
+async function reschedule(backups: JobRunner<BackupSpec>, now: number): Promise<void> {
   for (const { id, spec } of await backups.list()) {
     if (!spec.disable && nextRun(spec.at, now) !== undefined) await backups.update(id, spec).catch(unlessBusy);
   }
@@ -38,7 +38,7 @@ function unlessBusy(error: unknown): void {
 }
 
 /** Queues what is due, once however many times were missed; says how long nothing will be. */
-async function startDue(backups: JobsOfKind<BackupSpec>, due: DueTimes, { now, startedAt, failed }: Tick): Promise<number> {
+async function startDue(backups: JobRunner<BackupSpec>, due: DueTimes, { now, startedAt, failed }: Tick): Promise<number> {
   const queued = due.until(now).map(async ([id, time]) => {
     if (backups.isActive(id)) return;
     const missed = time < startedAt || now - time > missedAfter;

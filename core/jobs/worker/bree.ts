@@ -19,7 +19,7 @@ export interface StartedWorker {
 export interface Scheduler {
   start(label: string, data: object, handlers: WorkerHandlers): Promise<StartedWorker>;
   /** Jobs and threads that Bree still holds; both 0 when nothing runs. */
-  held(): { readonly jobs: number; readonly workers: number };
+  counts(): { readonly jobs: number; readonly workers: number };
 }
 
 /** A small young generation is collected often, and the buffers that streamed through go with it: a worker's peak is some
@@ -64,5 +64,5 @@ export function createScheduler(file: string): Scheduler {
       terminate: () => void worker.terminate(),
     };
   };
-  return { start, held: () => ({ jobs: bree.config.jobs.length, workers: bree.workers.size }) };
+  return { start, counts: () => ({ jobs: bree.config.jobs.length, workers: bree.workers.size }) };
 }

@@ -1,7 +1,7 @@
 /** One run in a worker thread: its messages in, lease and stop answers out, one result whatever happens. */
 import type { PluginLog } from '../../contract/plugin.js';
-import { parsed, ValidationError } from '../../schemas.js';
-import { type FoundTarget, foundTarget, type RunOrder, type WorkerMessage, type WorkerRequest } from '../job.js';
+import { parse, ValidationError } from '../../schemas.js';
+import { type FoundTarget, parseFoundTarget, type WorkerMessage, type WorkerRequest, type WorkerTask } from '../job.js';
 import type { Scheduler, StartedWorker } from './bree.js';
 import type { Leases } from './leases.js';
 
@@ -22,10 +22,10 @@ export interface LauncherDeps {
   readonly scheduler: Scheduler;
   readonly leases: Leases;
   /** What a worker found at first contact with a target. */
-  found(target: number, found: FoundTarget): Promise<void>;
+  keepFound(target: number, found: FoundTarget): Promise<void>;
   readonly log: PluginLog;
 }
-export type Launch = (order: RunOrder, onProgress: (progress: number) => void) => Run;
+export type Launch = (order: WorkerTask, onProgress: (progress: number) => void) => Run;
 
 export function createLauncher(deps: LauncherDeps): Launch {
   return (order, onProgress) => {
@@ -36,7 +36,7 @@ export function createLauncher(deps: LauncherDeps): Launch {
 
 class WorkerRun {
   readonly #deps: LauncherDeps;
-  readonly #order: RunOrder;
+  readonly #order: WorkerTask;
   readonly #onProgress: (progress: number) => void;
   readonly #label: string;
   readonly #leased = new Map<string, { runtime: string; container: string }>();
@@ -46,7 +46,7 @@ class WorkerRun {
   #stopping = false;
   #killer: NodeJS.Timeout | undefined;
 
-  constructor(deps: LauncherDeps, order: RunOrder, onProgress: (progress: number) => void) {
+  constructor(deps: LauncherDeps, order: WorkerTask, onProgress: (progress: number) => void) {
     this.#deps = deps;
     this.#order = order;
     this.#onProgress = onProgress;
@@ -113,7 +113,7 @@ class WorkerRun {
     } else if (value.type === 'lease') {
       this.#keep(value).catch((error: unknown) => this.#refuse(error));
     } else if (value.type === 'found') {
-      this.#deps.found(value.target, value.found).catch((error: unknown) => this.#deps.log('warn', `${this.#label}: ${error}`));
+      this.#deps.keepFound(value.target, value.found).catch((error: unknown) => this.#deps.log('warn', `${this.#label}: ${error}`));
     } else if (value.type === 'release') {
       this.#release(value).catch((error: unknown) => this.#deps.log('warn', `${this.#label}: ${error}`));
     } else {
@@ -146,7 +146,7 @@ export function isWorkerMessage(value: unknown): value is WorkerMessage {
   if (f.type === 'progress') return isNumber(f.progress);
   if (f.type === 'lease') return isText(f.runtime) && isText(f.container) && isNumber(f.until);
   if (f.type === 'release') return isText(f.runtime) && isText(f.container);
-  if (f.type === 'found') return isNumber(f.target) && foundTarget(f.found) !== undefined;
+  if (f.type === 'found') return isNumber(f.target) && parseFoundTarget(f.found) !== undefined;
   return f.type === 'result' && isResult(f);
 }
 
@@ -154,7 +154,7 @@ export function isWorkerMessage(value: unknown): value is WorkerMessage {
 function isResult({ type: _, ...outcome }: Record<string, unknown>): boolean {
   if (outcome.result === undefined) return false;
   try {
-    parsed('backup#/$defs/state', { code: 'running', ...outcome });
+    parse('backup#/$defs/state', { code: 'running', ...outcome });
     return true;
   } catch (error) {
     if (error instanceof ValidationError) return false;

@@ -2,7 +2,7 @@
 import { PluginError } from '../../contract/errors.js';
 import type { PluginLog } from '../../contract/plugin.js';
 import { KeyedMutex } from '../../primitives/mutex.js';
-import type { Lease, LeaseRecords } from '../job.js';
+import type { Lease, LeaseRows } from '../job.js';
 
 const longestTimer = 2 ** 31 - 1;
 const retryAfter = 10_000;
@@ -20,7 +20,7 @@ export interface Leases {
 }
 
 export interface LeaseDeps {
-  readonly records: LeaseRecords;
+  readonly rows: LeaseRows;
   resume(runtime: string, container: string): Promise<void>;
   clock(): number;
   readonly log: PluginLog;
@@ -36,12 +36,12 @@ class KeptLeases implements Leases {
   readonly #kept = new Map<string, Lease>();
   readonly #timers = new Map<string, NodeJS.Timeout>();
   /** A release must not overtake the lease that it ends. */
-  readonly #turns = new KeyedMutex<string>();
+  readonly #mutex = new KeyedMutex<string>();
   constructor(private readonly deps: LeaseDeps) {}
 
   keep(lease: Lease): Promise<void> {
-    return this.#turns.run(keyOf(lease), async () => {
-      await this.deps.records.put(lease);
+    return this.#mutex.run(keyOf(lease), async () => {
+      await this.deps.rows.put(lease);
       this.#kept.set(keyOf(lease), lease);
       this.#arm(lease, lease.until - this.deps.clock());
     });
@@ -49,11 +49,11 @@ class KeptLeases implements Leases {
 
   release(runtime: string, container: string): Promise<void> {
     const lease = { runtime, container };
-    return this.#turns.run(keyOf(lease), () => this.#drop(lease));
+    return this.#mutex.run(keyOf(lease), () => this.#drop(lease));
   }
 
   resume(runtime: string, container: string): Promise<void> {
-    return this.#turns.run(keyOf({ runtime, container }), async () => {
+    return this.#mutex.run(keyOf({ runtime, container }), async () => {
       const lease = this.#kept.get(keyOf({ runtime, container }));
       if (!lease) return;
       try {
@@ -68,7 +68,7 @@ class KeptLeases implements Leases {
   }
 
   async resumeAll(): Promise<void> {
-    const all = await this.deps.records.list();
+    const all = await this.deps.rows.list();
     for (const lease of all) this.#kept.set(keyOf(lease), lease);
     await Promise.all(all.map(({ runtime, container }) => this.resume(runtime, container)));
   }
@@ -87,7 +87,7 @@ class KeptLeases implements Leases {
   async #drop(lease: Pick<Lease, 'runtime' | 'container'>): Promise<void> {
     clearTimeout(this.#timers.get(keyOf(lease)));
     this.#timers.delete(keyOf(lease));
-    await this.deps.records.delete(lease.runtime, lease.container);
+    await this.deps.rows.delete(lease.runtime, lease.container);
     this.#kept.delete(keyOf(lease));
   }
 }

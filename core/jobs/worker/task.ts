@@ -2,29 +2,29 @@
 import { PluginError } from '../../contract/index.js';
 import { requireSecrets } from '../../targets/remote.js';
 import type { JobServiceDeps } from '../deps.js';
-import { orderPurpose, type Place, type RemoteOrder } from '../job.js';
+import { type Location, type RemoteTask, taskPurpose } from '../job.js';
 import type { BandwidthShares } from '../schedule/bandwidth-shares.js';
 
-export class RemoteOrders {
+export class RemoteTasks {
   constructor(
     private readonly deps: Pick<JobServiceDeps, 'targets' | 'concurrent'>,
     private readonly bandwidths: BandwidthShares,
   ) {}
 
   /** How many runs may use the target at a time: none has less than one connection. Undefined for any number. */
-  async connections({ target, profile }: Place): Promise<number | undefined> {
+  async connections({ target, profile }: Location): Promise<number | undefined> {
     return target === 'remote' && profile !== undefined ? (await this.deps.targets.get(profile))?.spec.connection_limit : undefined;
   }
 
   /** @throws PluginError not_found, secrets_lost */
-  async of({ target, profile }: Place): Promise<{ remote?: RemoteOrder }> {
+  async of({ target, profile }: Location): Promise<{ remote?: RemoteTask }> {
     if (target !== 'remote' || profile === undefined) return {};
-    const record = await this.deps.targets.get(profile);
-    if (record === undefined) throw new PluginError('not_found', `there is no target ${profile}; choose another`);
-    requireSecrets(record);
-    const sealed = this.deps.targets.seal(JSON.stringify(record), orderPurpose(profile));
+    const row = await this.deps.targets.get(profile);
+    if (row === undefined) throw new PluginError('not_found', `there is no target ${profile}; choose another`);
+    requireSecrets(row);
+    const sealed = this.deps.targets.seal(JSON.stringify(row), taskPurpose(profile));
     const bandwidth = await this.bandwidths.part(profile);
-    const limit = record.spec.connection_limit;
+    const limit = row.spec.connection_limit;
     // So many runs may use it at a time, each with its part: together they stay within the limit.
     const runs = Math.min(limit ?? 1, Math.max(1, await this.deps.concurrent()));
     return {

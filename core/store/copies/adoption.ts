@@ -28,7 +28,7 @@ interface Ground {
 }
 
 /** The rows as that version left them; undefined where this version wrote last, or one of them is no JSON. */
-export function adoptedState({ level, journals, id, ranEarlier: ran }: Ground): State | undefined {
+export function adoptState({ level, journals, id, ranEarlier: ran }: Ground): State | undefined {
   if (level === undefined || level.whole || level.unreadable) return undefined;
   const isFirst = id === undefined && journals.length === 0 && level.earlier;
   if (!isFirst && !ran) return undefined;

@@ -1,6 +1,7 @@
 /** Rows in memory, two copies of them on the disk. A write is acknowledged when both are synced: first the journal, then the
  *  database. Writes that wait for the disk go together in the next sync. */
 
+import { Mutex } from '../../primitives/mutex.js';
 import { isNoSpace, stateErrorOf, wordsOf, writeError } from '../failure.js';
 import { Level } from './db.js';
 import type { Journal } from './journal.js';
@@ -8,7 +9,7 @@ import { isWholeJournal, renewJournal } from './keeping.js';
 import { openByJournal, openWithRoom, type ReadState } from './no-room.js';
 import { Reserve, reserveBytes } from './reserve.js';
 import { type Changed, type KeyRange, makeRow, type Row, type Rows, type Stamp } from './rows.js';
-import { levelFolder, openState, type Places, remakeLevel, setAside, unlessMissing } from './state.js';
+import { levelFolder, openState, remakeLevel, type StateFolders, setAside, unlessMissing } from './state.js';
 
 export type Change =
   | { readonly type: 'put'; readonly key: string; readonly value: unknown }
@@ -39,7 +40,7 @@ interface Waiting {
 /** While something waits for room. */
 const tendEvery = 5_000;
 
-export interface Keeping extends Places {
+export interface Keeping extends StateFolders {
   /** Milliseconds from one comparison of both copies to the next. */
   readonly compareEvery: number;
 }
@@ -67,7 +68,7 @@ class KeptDatabase implements Database {
   readonly #late = new Map<string, Row | undefined>();
   readonly #queue: Waiting[] = [];
   #working: Promise<void> | undefined;
-  #last: Promise<unknown> = Promise.resolve();
+  readonly #changes = new Mutex();
   #closed = false;
   #told = '';
   #tend: NodeJS.Timeout | undefined;
@@ -106,9 +107,7 @@ class KeptDatabase implements Database {
   }
 
   serial<T>(action: () => Promise<T>): Promise<T> {
-    const next = this.#last.then(action);
-    this.#last = next.catch(() => undefined);
-    return next;
+    return this.#changes.run(action);
   }
 
   async close(): Promise<void> {
@@ -122,18 +121,18 @@ class KeptDatabase implements Database {
   }
 
   #work(): void {
-    this.#inTurn(async () => {
+    this.#exclusively(async () => {
       if (this.#queue.length > 0) await this.#settle(this.#queue.splice(0));
     });
   }
 
   /** Nothing else touches the copies meanwhile. */
-  #inTurn(action: () => Promise<void>): void {
+  #exclusively(action: () => Promise<void>): void {
     const before = this.#working;
-    const turn = (before ?? Promise.resolve()).then(action).catch((error) => this.places.log('error', `the database: ${wordsOf(error)}`));
-    this.#working = turn;
-    void turn.then(() => {
-      if (this.#working === turn) this.#working = undefined;
+    const work = (before ?? Promise.resolve()).then(action).catch((error) => this.places.log('error', `the database: ${wordsOf(error)}`));
+    this.#working = work;
+    void work.then(() => {
+      if (this.#working === work) this.#working = undefined;
     });
   }
 
@@ -142,12 +141,12 @@ class KeptDatabase implements Database {
     const held = all.every(({ urgency }) => urgency !== 'plain') || (await this.reserve.hold());
     const [asked, refused] = held ? [all, []] : [urgent(all), all.filter(({ urgency }) => urgency === 'plain')];
     for (const one of refused) one.reject(await writeError(this.places.folder, new Error('ENOSPC'), reserveBytes));
-    const failure = await this.#tried(asked);
+    const failure = await this.#tryWrites(asked);
     if (failure === undefined) return;
     const needed = (writes: readonly Waiting[]) => writes.reduce((sum, { changes }) => sum + 2 * sizeOf(changes), 0);
     for (const one of asked) if (one.urgency === 'plain') one.reject(await writeError(this.places.folder, failure, needed([one])));
     const rest = urgent(asked);
-    const again = rest.length > 0 && isNoSpace(failure) && (await this.reserve.release()) ? await this.#tried(rest) : failure;
+    const again = rest.length > 0 && isNoSpace(failure) && (await this.reserve.release()) ? await this.#tryWrites(rest) : failure;
     if (again === undefined) return this.#tendLater();
     for (const one of rest) {
       if (one.urgency === 'reserve') one.reject(await writeError(this.places.folder, again, needed([one])));
@@ -156,7 +155,7 @@ class KeptDatabase implements Database {
   }
 
   /** @returns why it failed */
-  async #tried(writes: readonly Waiting[]): Promise<unknown> {
+  async #tryWrites(writes: readonly Waiting[]): Promise<unknown> {
     try {
       await this.#commit(writes);
     } catch (error) {
@@ -176,14 +175,14 @@ class KeptDatabase implements Database {
   #tendLater(): void {
     if (this.#closed) return;
     clearTimeout(this.#tend);
-    this.#tend = setTimeout(() => this.#inTurn(() => this.#tendNow()), tendEvery).unref();
+    this.#tend = setTimeout(() => this.#exclusively(() => this.#tendNow()), tendEvery).unref();
   }
 
   /** Writes what waits for room, and makes the reserve again. */
   async #tendNow(): Promise<void> {
     const waited = this.#late.size;
     try {
-      await this.#opened();
+      await this.#openLevel();
       await this.#commit([]);
     } catch (error) {
       this.#tell(error); // tried again
@@ -208,7 +207,7 @@ class KeptDatabase implements Database {
     const seq = this.#stamp.seq + 1;
     const changed: Changed = new Map([...texts].map(([key, text]) => [key, text === undefined ? undefined : makeRow(key, seq, text)]));
     const stamp = { id: this.#stamp.id, seq, digest: this.#rows.digestAfter(changed) };
-    const level = await this.#opened();
+    const level = await this.#openLevel();
     const takeBack = await this.#journal.append(stamp, changed);
     try {
       await level.write(changed, stamp);
@@ -223,7 +222,7 @@ class KeptDatabase implements Database {
     if (this.#journal.isLong()) await this.#renewJournal();
   }
 
-  async #opened(): Promise<Level> {
+  async #openLevel(): Promise<Level> {
     if (this.#level) return this.#level;
     if (this.#isOpened) return this.#reopen();
     const { level, journal } = await openWithRoom(this.places, { rows: this.#rows, stamp: this.#stamp }, this.#journal);
@@ -271,7 +270,7 @@ class KeptDatabase implements Database {
 
   #compareLater(): void {
     if (this.#closed) return;
-    const compare = () => this.#inTurn(() => this.#checkCopies().finally(() => this.#compareLater()));
+    const compare = () => this.#exclusively(() => this.#checkCopies().finally(() => this.#compareLater()));
     this.#compare = setTimeout(compare, this.places.compareEvery).unref();
   }
 
@@ -279,7 +278,7 @@ class KeptDatabase implements Database {
   async #checkCopies(): Promise<void> {
     if (!(await this.reserve.hold())) return;
     await this.#commit([]); // what waits in memory is not damage
-    await (this.#isOpened ? this.#reopen() : this.#opened());
+    await (this.#isOpened ? this.#reopen() : this.#openLevel());
     const { folder, log } = this.places;
     const state = { rows: this.#rows, stamp: this.#stamp };
     if (!(await isWholeJournal(this.#journal, state))) {

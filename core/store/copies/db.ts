@@ -75,7 +75,7 @@ export class Level {
     } catch (error) {
       problems.push(`it cannot be read to its end: ${error instanceof Error ? error.message : error}`);
     }
-    return judged(this.folder, { checks, texts, problems });
+    return judgeCopy(this.folder, { checks, texts, problems });
   }
 
   /** All or nothing, durable when it resolves. After a failure it must be opened anew: Level refuses every later write. */
@@ -116,7 +116,7 @@ interface Read {
   readonly problems: string[];
 }
 
-function judged(name: string, { checks, texts, problems }: Read): LevelCopy {
+function judgeCopy(name: string, { checks, texts, problems }: Read): LevelCopy {
   const rows = new Rows();
   const unmarked = new Map<string, string>();
   const stampText = texts.get(stampKey);

@@ -42,10 +42,10 @@ export async function readFormat(folder: string): Promise<FormatFound> {
     throw error;
   });
   if (text === undefined) return { problem: 'format.json is missing' };
-  return parsedFormat(text);
+  return parseFormat(text);
 }
 
-function parsedFormat(text: string): FormatFound {
+function parseFormat(text: string): FormatFound {
   try {
     const value: unknown = JSON.parse(text);
     const { check, format, id, made, phase } = isFields(value) ? value : {};

@@ -10,7 +10,7 @@ import { Journal, journalNumbers } from './journal.js';
 import { surviveLevel } from './probe.js';
 import type { State } from './reading.js';
 import { makeRow, type Rows } from './rows.js';
-import { asideTime, journalFolder, levelFolder, lookAt, openState, type Places } from './state.js';
+import { asideTime, journalFolder, levelFolder, lookAt, openState, type StateFolders } from './state.js';
 import { judge, losses, type StateReport } from './verdict.js';
 
 export interface Examined {
@@ -39,7 +39,7 @@ export async function examineState(folder: string): Promise<Examined> {
     const { format } = await readFormat(folder);
     const look = await lookAt(folder, format?.id);
     await look.level?.close();
-    const level = look.level ? look.found.level : await repairedCopy(folder);
+    const level = look.level ? look.found.level : await repairCopy(folder);
     const old = format === undefined && look.found.journals.length === 0;
     const verdict = judge({ ...look.found, level: old ? unmarkedAsRows(level) : level });
     if (look.before && verdict.state) await rm(look.before, { recursive: true });
@@ -50,7 +50,7 @@ export async function examineState(folder: string): Promise<Examined> {
 }
 
 /** What LevelDB's own repair finds in a database that cannot be opened, done to a copy of it. */
-async function repairedCopy(folder: string): Promise<LevelCopy | undefined> {
+async function repairCopy(folder: string): Promise<LevelCopy | undefined> {
   const copy = join(folder, 'db.repaired');
   await rm(copy, { recursive: true, force: true });
   try {
@@ -74,18 +74,18 @@ function unmarkedAsRows(level: LevelCopy | undefined): LevelCopy | undefined {
 }
 
 /** The newest state that a digest proves. */
-export function restoredWay({ proven, readable }: StateReport): WayOut | undefined {
+export function restoreWay({ proven, readable }: StateReport): WayOut | undefined {
   return proven && { rows: proven.rows, losses: losses(proven.rows, readable) };
 }
 
 /** All that can be read. A row that was deleted may be there again. */
-export function repairedWay({ readable, proven }: StateReport): WayOut {
+export function repairWay({ readable, proven }: StateReport): WayOut {
   return { rows: readable, losses: proven ? losses(readable, proven.rows) : [] };
 }
 
 /** Takes the rows for those of the state from now on. What was there before is set aside by the next opening, which this does.
  *  Durable when it resolves; a power cut leaves the state as it was, or as it is to be. */
-export async function takeRows({ folder, log }: Places, report: StateReport, rows: Rows): Promise<void> {
+export async function takeRows({ folder, log }: StateFolders, report: StateReport, rows: Rows): Promise<void> {
   const { format } = await readFormat(folder);
   const { id } = format ?? newFormat();
   const seq = report.newest + 1;
@@ -119,7 +119,7 @@ function countersBeyond(rows: Rows): { readonly key: string; readonly next: numb
 
 /** Sets all of the state aside and begins as a new appliance. The key stays, so that own backups stay own ones.
  *  @returns the folder that holds what was there */
-export async function beginAnew({ folder, log }: Places): Promise<string> {
+export async function beginAnew({ folder, log }: StateFolders): Promise<string> {
   const aside = `state.aside-${asideTime()}`;
   await mkdir(join(folder, aside), { mode: 0o700 });
   const names = [...(await tracesIn(folder)), 'db', 'db.before'].filter((name) => name !== 'secret.key');

@@ -6,14 +6,14 @@ import { ranEarlier } from './adoption.js';
 import { readFormat } from './format.js';
 import { Journal } from './journal.js';
 import type { State } from './reading.js';
-import { journalFolder, type OpenedState, openState, type Places, readJournals } from './state.js';
+import { journalFolder, type OpenedState, openState, readJournals, type StateFolders } from './state.js';
 
 /** `level` undefined: it can be opened only when there is room. */
 export type ReadState = Omit<OpenedState, 'level'> & Partial<Pick<OpenedState, 'level'>>;
 
 /** The rows that the journal proves. Each write is in it before it is in the database, unless an earlier version ran.
  *  @throws StateError when the journal proves nothing: then the database is needed */
-export async function openByJournal({ folder, log }: Places): Promise<ReadState> {
+export async function openByJournal({ folder, log }: StateFolders): Promise<ReadState> {
   const { format } = await readFormat(folder);
   const [newest] = (await readJournals(folder, Number.POSITIVE_INFINITY)).copies;
   const isProven = newest?.whole && newest.stamp?.id === format?.id && format?.phase === 'kept' && !(await ranEarlier(folder));
@@ -28,7 +28,7 @@ export async function openByJournal({ folder, log }: Places): Promise<ReadState>
 
 /** Opens both copies once there is room, and mends them as a start does. @param old its journal is closed
  *  @throws Error when they hold something else than what was read */
-export async function openWithRoom(places: Places, { stamp }: State, old: Journal): Promise<OpenedState> {
+export async function openWithRoom(places: StateFolders, { stamp }: State, old: Journal): Promise<OpenedState> {
   const opened = await openState(places);
   await old.close();
   if (opened.stamp.seq === stamp.seq && opened.stamp.digest === stamp.digest) return opened;

@@ -50,7 +50,7 @@ export function stampOf(value: unknown): Stamp | undefined {
   return typeof id === 'string' && typeof seq === 'number' && isDigest(digest) ? { id, seq, digest } : undefined;
 }
 
-function parsedLine(line: string): Readonly<Record<string, unknown>> | undefined {
+function parseLine(line: string): Readonly<Record<string, unknown>> | undefined {
   const text = unsealLine(line);
   if (text === undefined) return undefined;
   const value: unknown = JSON.parse(text); // sealed by us: it parses
@@ -95,7 +95,7 @@ class Reader {
   /** @returns whether the line is whole */
   take(text: string): boolean {
     this.#line++;
-    const line = parsedLine(text);
+    const line = parseLine(text);
     if (line === undefined) this.#bad++;
     if (line === undefined) return false;
     if (this.#bad > 0 && this.problems.length === 0) this.damage(`${this.#bad} damaged lines before line ${this.#line}`);

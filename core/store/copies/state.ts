@@ -4,20 +4,20 @@ import { basename, dirname, join } from 'node:path';
 import type { PluginLog } from '../../contract/index.js';
 import { syncFolder } from '../../durable.js';
 import { isNoSpace, StateDamaged, stateErrorOf, wordsOf } from '../failure.js';
-import { adoptedState, ranEarlier } from './adoption.js';
+import { adoptState, ranEarlier } from './adoption.js';
 import { Level } from './db.js';
 import { type Format, newFormat, readFormat, tracesIn, writeFormat } from './format.js';
 import { Journal, journalFile, journalNumbers } from './journal.js';
 import { type JournalCopy, readJournal, type State } from './reading.js';
 import { Rows, type Stamp } from './rows.js';
-import { type CopyReport, type Found, judge, losses } from './verdict.js';
+import { type CopyReport, type FoundCopies, judge, losses } from './verdict.js';
 
 export interface OpenedState extends State {
   readonly level: Level;
   readonly journal: Journal;
 }
 
-export interface Places {
+export interface StateFolders {
   readonly folder: string;
   readonly log: PluginLog;
 }
@@ -47,13 +47,13 @@ export async function setAside(path: string, word: string): Promise<string> {
 
 /** @throws StateError when it is in use or cannot be written
  *  @throws StateDamaged when no copy proves that it holds all that was acknowledged: then nothing was changed */
-export async function openState({ folder, log }: Places): Promise<OpenedState> {
+export async function openState({ folder, log }: StateFolders): Promise<OpenedState> {
   const { format, problem } = await readFormat(folder);
   if (format?.phase === 'beginning') return beginState(folder, format);
   if (!format && (await tracesIn(folder)).length === 0) return beginState(folder, newFormat());
   const look = await lookAt(folder, format?.id);
   try {
-    const adopted = adoptedState({ ...look.found, id: format?.id, ranEarlier: await ranEarlier(folder) });
+    const adopted = adoptState({ ...look.found, id: format?.id, ranEarlier: await ranEarlier(folder) });
     const { state, report } = adopted ? { state: adopted } : judge(look.found);
     if (!state) throw new StateDamaged(folder, report);
     if (adopted) tellAdopted(log, adopted, look.found.journals[0]);
@@ -101,7 +101,7 @@ async function makeLevel(folder: string, { rows, stamp }: State): Promise<Level>
 }
 
 interface Look {
-  readonly found: Found;
+  readonly found: FoundCopies;
   /** Open, if it can be opened; then nobody else has the state. */
   readonly level: Level | undefined;
   /** A copy of the database as it was before it was opened. */
@@ -179,7 +179,7 @@ function tellAdopted(log: PluginLog, { rows }: State, journal: JournalCopy | und
     log('warn', `an earlier version ran meanwhile; what it did not know of is kept in the journal that is set aside`, { lost });
 }
 
-async function healLevel({ folder, log }: Places, state: State, { level, found }: Look, adopted: boolean): Promise<Level> {
+async function healLevel({ folder, log }: StateFolders, state: State, { level, found }: Look, adopted: boolean): Promise<Level> {
   const { stamp, rows } = state;
   const copy = found.level;
   if (level && copy && ((adopted && copy.earlier) || (copy.whole && copy.stamp?.id === stamp.id))) {
@@ -199,7 +199,7 @@ async function healLevel({ folder, log }: Places, state: State, { level, found }
   return remade.level;
 }
 
-async function healJournal({ folder, log }: Places, state: State, { found }: Look, adopted: boolean): Promise<Journal> {
+async function healJournal({ folder, log }: StateFolders, state: State, { found }: Look, adopted: boolean): Promise<Journal> {
   const { stamp, rows } = state;
   const path = journalFolder(folder);
   const [newest, ...older] = found.journals;

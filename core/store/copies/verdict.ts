@@ -25,7 +25,7 @@ export interface StateReport {
   readonly newest: number;
 }
 
-export interface Found {
+export interface FoundCopies {
   /** undefined when it is not known. */
   readonly id: string | undefined;
   readonly level: LevelCopy | undefined;
@@ -40,14 +40,14 @@ export type Verdict = { readonly state: State; readonly report?: undefined } | {
 const isOf = (id: string, { stamp }: Copy): boolean => stamp?.id === id;
 
 /** The newest of each row. Whether a row that only one has was deleted in the other, a digest must tell. */
-function merged(copies: readonly Copy[]): Rows {
+function mergeCopies(copies: readonly Copy[]): Rows {
   const rows = new Rows();
   for (const copy of copies) for (const row of copy.rows) if ((rows.get(row.key)?.seq ?? -1) < row.seq) rows.put(row);
   return rows;
 }
 
 /** What the database lacks is in the journal's last lines. */
-function* continued(id: string, level: LevelCopy | undefined, journals: readonly JournalCopy[]): Generator<State> {
+function* statesAfter(id: string, level: LevelCopy | undefined, journals: readonly JournalCopy[]): Generator<State> {
   if (!level?.whole || !level.stamp || !isOf(id, level)) return;
   for (const { later } of journals) {
     const rows = level.rows.copy();
@@ -62,28 +62,28 @@ function* continued(id: string, level: LevelCopy | undefined, journals: readonly
 }
 
 /** States that a digest proves, in any order. */
-function* provenStates(id: string, { level, journals }: Found): Generator<State> {
+function* provenStates(id: string, { level, journals }: FoundCopies): Generator<State> {
   for (const { proven } of journals) if (proven?.stamp.id === id) yield proven;
   if (level?.whole && level.stamp && isOf(id, level)) yield { stamp: level.stamp, rows: level.rows };
-  yield* continued(id, level, journals);
+  yield* statesAfter(id, level, journals);
   const own = [...(level ? [level] : []), ...journals].filter((copy) => isOf(id, copy));
-  const rows = merged(own);
+  const rows = mergeCopies(own);
   const stamp = own.flatMap((copy) => copy.stamp ?? []).find(({ digest }) => digest === rows.digest);
   if (stamp) yield { stamp, rows };
 }
 
-function reported({ name, rows, stamp, whole, problems }: Copy): CopyReport {
+function reportCopy({ name, rows, stamp, whole, problems }: Copy): CopyReport {
   return { name, rows: rows.size, seq: stamp?.seq, problems: whole ? [] : problems };
 }
 
 /** The id that all copies agree on. */
-function commonId({ level, journals }: Found): string | undefined {
+function commonId({ level, journals }: FoundCopies): string | undefined {
   const ids = new Set([...(level ? [level] : []), ...journals].flatMap(({ stamp }) => (stamp?.id ? [stamp.id] : [])));
   return ids.size === 1 ? [...ids][0] : undefined;
 }
 
 /** The rows as they were acknowledged last: proven by a digest, and no copy tells of a later write. */
-export function judge(found: Found): Verdict {
+export function judge(found: FoundCopies): Verdict {
   const id = found.id ?? commonId(found);
   const copies: readonly Copy[] = [...(found.level ? [found.level] : []), ...found.journals];
   const own = copies.filter(({ stamp }) => id !== undefined && (stamp === undefined || stamp.id === '' || stamp.id === id));
@@ -96,12 +96,12 @@ export function judge(found: Found): Verdict {
   const best = other === undefined ? proven : [...provenStates(other, found)].sort((a, b) => b.stamp.seq - a.stamp.seq)[0];
   const foreign = copies
     .filter((copy) => !own.includes(copy))
-    .map((copy) => ({ ...reported(copy), problems: [`it is another appliance's`] }));
+    .map((copy) => ({ ...reportCopy(copy), problems: [`it is another appliance's`] }));
   const report: StateReport = {
     reason: reasonOf(found, { id, foreign: foreign.length, newest, ...(proven && { proven }) }),
-    copies: [...own.map(reported), ...foreign, ...found.absent],
+    copies: [...own.map(reportCopy), ...foreign, ...found.absent],
     ...(best && { proven: best }),
-    readable: merged(own.length > 0 ? own : copies),
+    readable: mergeCopies(own.length > 0 ? own : copies),
     newest: Math.max(newest, best?.stamp.seq ?? 0),
   };
   return { report };
@@ -114,7 +114,7 @@ interface Reasons {
   readonly proven?: State;
 }
 
-function reasonOf({ level, journals }: Found, { id, foreign, newest, proven }: Reasons): string {
+function reasonOf({ level, journals }: FoundCopies, { id, foreign, newest, proven }: Reasons): string {
   if (id === undefined && (level || journals.length > 0))
     return 'its copies are of different appliances, and format.json does not say which is its own';
   if (foreign > 0 && newest < 0) return "the database and the journal are another appliance's";

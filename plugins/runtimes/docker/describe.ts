@@ -6,8 +6,8 @@ import type { Client } from './engine/client.js';
 import { engine } from './engine/engine.js';
 import { type Inspect, readInspect } from './engine/inspect.js';
 import { count, type Fields, fields, text } from './engine/json.js';
-import { judgeMounts } from './engine/volumes.js';
-import { storedMounts } from './mounts.js';
+import { classifyMounts } from './engine/volumes.js';
+import { listStoredMounts } from './mounts.js';
 import { userNetworks } from './restore/create-request.js';
 import { withNames } from './restore/references.js';
 import { dockerUsers } from './users.js';
@@ -40,7 +40,7 @@ function networks(inspect: Inspect): Description['network'] {
 
 async function volumes(client: Client, inspect: Inspect, users: readonly PlaceUser[]) {
   const volume: VolumeDescription[] = [];
-  const { stored, leftOut } = storedMounts(await judgeMounts(client, inspect));
+  const { stored, leftOut } = listStoredMounts(await classifyMounts(client, inspect));
   const left = leftOut.map(({ mount, leftOut: reason }) => ({ path: mount.source || mount.destination, reason }));
   for (const { mount, path, alsoAt } of stored) {
     for (const { path: inner } of await mountsInside(path)) left.push({ path: inner, reason: innerMountReason });

@@ -34,7 +34,7 @@ export function namedMounts(inspect: Inspect): readonly NamedMount[] {
   });
 }
 
-export type Judged =
+export type ClassifiedMount =
   | { readonly mount: NamedMount; readonly leftOut: string }
   | {
       readonly mount: NamedMount;
@@ -47,7 +47,7 @@ export type Judged =
     };
 
 /** Whether a mount that is no volume belongs to a backup. @throws PluginError not_found when its place vanished */
-export async function judge(mount: NamedMount): Promise<Judged> {
+export async function classifyMount(mount: NamedMount): Promise<ClassifiedMount> {
   if (mount.type !== 'bind') return { mount, leftOut: `a ${mount.type || 'nameless'} mount keeps nothing` };
   if (isSystemPath(mount.source)) return { mount, leftOut: 'a path of the host system' };
   const path = await realPlace(mount, `Folder ${mount.source}`);
@@ -58,7 +58,7 @@ export async function judge(mount: NamedMount): Promise<Judged> {
   return { mount, leftOut: found.isSocket() ? 'a socket' : 'neither a folder nor a file' };
 }
 
-type Kept = Extract<Judged, { path: string }>;
+type Kept = Extract<ClassifiedMount, { path: string }>;
 
 const isSame = (one: Kept, other: Kept): boolean =>
   one.path === other.path || (one.mount.volume !== '' && one.mount.volume === other.mount.volume);
@@ -77,9 +77,9 @@ export interface StoredMount {
 }
 
 /** The mounts that belong to a backup: each folder once, and one in another apart from it. */
-export function storedMounts(judged: readonly Judged[]): {
+export function listStoredMounts(judged: readonly ClassifiedMount[]): {
   readonly stored: readonly StoredMount[];
-  readonly leftOut: readonly Extract<Judged, { leftOut: string }>[];
+  readonly leftOut: readonly Extract<ClassifiedMount, { leftOut: string }>[];
 } {
   const kept = judged.flatMap((one) => ('path' in one ? [one] : []));
   const first = kept.filter((one, n) => kept.findIndex((other) => isSame(one, other)) === n);

@@ -14,11 +14,11 @@ import { ownExcludes, Swaps } from '../../shared/swap/index.js';
 import { describe } from './describe.js';
 import { type Client, createClient } from './engine/client.js';
 import { engine } from './engine/engine.js';
-import { savedImage } from './engine/images.js';
-import { checkName, isHidden, listedState, nameOf } from './engine/inspect.js';
+import { saveImage } from './engine/images.js';
+import { checkName, isHidden, nameOf, stateInList } from './engine/inspect.js';
 import { fields, text } from './engine/json.js';
-import { judgeMounts } from './engine/volumes.js';
-import { rootSource, storedMounts } from './mounts.js';
+import { classifyMounts } from './engine/volumes.js';
+import { listStoredMounts, rootSource } from './mounts.js';
 import type { CommitDeps } from './restore/commit.js';
 import { previewPlan } from './restore/conflicts.js';
 import { openDraft } from './restore/draft.js';
@@ -48,7 +48,7 @@ export class DockerRuntime implements Runtime {
     for (const row of await engine.containers(this.client)) {
       const name = nameOf(row);
       if (name === '' || isHidden(name)) continue;
-      yield { id: name, name, image: text(row.Image), state: listedState(row.State), type: 'docker' };
+      yield { id: name, name, image: text(row.Image), state: stateInList(row.State), type: 'docker' };
     }
   }
 
@@ -59,7 +59,7 @@ export class DockerRuntime implements Runtime {
   async sources(id: string): Promise<readonly Source[]> {
     const inspect = await engine.inspect(this.client, checkName(id));
     const found: Source[] = [await rootSource(inspect, () => engine.vfsRoot(this.client, inspect.id))];
-    const { stored } = storedMounts(await judgeMounts(this.client, inspect)); // describe tells what is left out
+    const { stored } = listStoredMounts(await classifyMounts(this.client, inspect)); // describe tells what is left out
     for (const { mount, kind, path, excludes, unavailable } of stored) {
       const origin = mount.type === 'volume' ? 'new' : 'host';
       const inner = (await mountsInside(path)).map(({ exclude }) => exclude);
@@ -71,7 +71,7 @@ export class DockerRuntime implements Runtime {
 
   async image(id: string): Promise<Image | undefined> {
     const { imageId } = await engine.inspect(this.client, checkName(id));
-    return (await engine.imageId(this.client, imageId)) === undefined ? undefined : savedImage(this.client, imageId);
+    return (await engine.imageId(this.client, imageId)) === undefined ? undefined : saveImage(this.client, imageId);
   }
 
   async pause(id: string): Promise<AsyncDisposable> {

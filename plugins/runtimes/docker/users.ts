@@ -4,7 +4,7 @@ import { realPath } from '../../shared/places.js';
 import type { PlaceUser } from '../../shared/swap/index.js';
 import type { Client } from './engine/client.js';
 import { engine } from './engine/engine.js';
-import { isHidden, listedState, nameOf } from './engine/inspect.js';
+import { isHidden, nameOf, stateInList } from './engine/inspect.js';
 import { fields, items, text } from './engine/json.js';
 
 /** All mounts of all containers but one, those of other engines too; those that a restore keeps aside do not count. */
@@ -16,7 +16,7 @@ export async function dockerUsers(client: Client, except: string): Promise<reado
   for (const row of rows) {
     const container = nameOf(row);
     if (container === except || isHidden(container)) continue;
-    const running = listedState(row.State) !== 'stopped';
+    const running = stateInList(row.State) !== 'stopped';
     for (const mount of items(row.Mounts).map(fields)) {
       const path = devices.get(text(mount.Name)) ?? text(mount.Source);
       if (path.startsWith('/')) users.push({ container, running, path: await realPath(path) });

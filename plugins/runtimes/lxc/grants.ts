@@ -1,11 +1,11 @@
 /** Rights over the host that a restored container would have. Its configuration is read line by line as LXC reads it: what is
  *  known to act inside the container alone is ordinary, every other line is a right. */
 import type { Grant, RestorePlan, VolumeDescription } from '../../../core/contract/index.js';
-import { type Folders, hostPathGrant, printable, quoted, sortedGrants } from '../../shared/grants.js';
+import { type Folders, hostPathGrant, printable, quote, sortGrants } from '../../shared/grants.js';
 import { within } from '../../shared/paths.js';
 import { isPartial } from '../../shared/placement.js';
 import { mountEntry, type Setting, settings } from './config.js';
-import { remapped } from './restore/remap.js';
+import { applyRemap } from './restore/remap.js';
 
 /** Devices that LXC's own common.conf gives to each container. */
 const ordinaryDevices = new Set([
@@ -59,7 +59,7 @@ const lineGrant = ({ key, value }: Pick<Setting, 'key' | 'value'>): Grant => ({
 });
 
 /** As LXC takes it: a value in quotes is what they hold. */
-const unquoted = (value: string): string => /^(["'])(.*)\1$/s.exec(value)?.[2] ?? value;
+const unquote = (value: string): string => /^(["'])(.*)\1$/s.exec(value)?.[2] ?? value;
 
 /** Lines that LXC may read otherwise than this plugin, which then neither judges nor moves what they say. LXC ends a line at a
  *  carriage return, too, so that a comment can hold an option; it passes over what does not begin with `lxc.`. */
@@ -84,7 +84,7 @@ async function mountGrants(one: Setting, volumes: readonly VolumeDescription[], 
   if (entry === undefined || /^["']|[^\S \t]/.test(one.value) || entry.mountpoint.split('/').includes('..')) return [lineGrant(one)];
   const { source, mountpoint, type } = entry;
   const strange = entry.options.filter((option) => option !== '' && !ordinaryOptions.test(option));
-  const found = strange.map((option): Grant => ({ code: 'mount_option', what: `${quoted(option)} at ${quoted(mountpoint)}` }));
+  const found = strange.map((option): Grant => ({ code: 'mount_option', what: `${quote(option)} at ${quote(mountpoint)}` }));
   if (!entry.options.some((option) => option === 'bind' || option === 'rbind')) {
     return ordinaryTypes.has(type) ? found : [...found, lineGrant(one)];
   }
@@ -108,14 +108,14 @@ async function volumeGrants({ description, remap }: RestorePlan, folders: Folder
  *  @throws PluginError invalid, unsupported */
 export async function grantsOf(given: RestorePlan, { shares, lxcPath }: { readonly shares: readonly string[]; readonly lxcPath: string }) {
   if (isPartial(given)) return []; // it stays as it is, and its own places are filled
-  const plan = remapped(given);
+  const plan = applyRemap(given);
   const { native, volume } = plan.description;
   const folders = { shares, except: [lxcPath] };
   const found: Grant[] = [...unreadLines(native.text), ...(await volumeGrants(plan, folders))];
   for (const one of settings(native.text)) {
     if (!one.key.startsWith('lxc.')) continue;
     if (one.key === 'lxc.mount.entry') found.push(...(await mountGrants(one, volume, folders)));
-    else if (!isOrdinary({ ...one, value: unquoted(one.value) })) found.push(lineGrant(one));
+    else if (!isOrdinary({ ...one, value: unquote(one.value) })) found.push(lineGrant(one));
   }
-  return sortedGrants(found);
+  return sortGrants(found);
 }

@@ -38,7 +38,7 @@ function rangesOf(lines: readonly string[]): readonly Range[] {
   });
 }
 
-function shifted(kind: 'u' | 'g', id: number, from: readonly Range[], to: readonly Range[]): number {
+function shiftId(kind: 'u' | 'g', id: number, from: readonly Range[], to: readonly Range[]): number {
   const fits = ({ kinds }: Range) => kinds === 'b' || kinds === kind;
   const old = from.find((range) => fits(range) && id >= range.host && id < range.host + range.count);
   if (old === undefined) return id; // nobody's inside, as it was
@@ -52,7 +52,7 @@ function shifted(kind: 'u' | 'g', id: number, from: readonly Range[], to: readon
 export function idShift(text: string, lines: readonly string[]): IdShift {
   const from = rangesOf(settings(text).flatMap(({ key, value }) => (key === 'lxc.idmap' ? [value] : [])));
   const to = rangesOf(lines);
-  return { uid: (id) => shifted('u', id, from, to), gid: (id) => shifted('g', id, from, to) };
+  return { uid: (id) => shiftId('u', id, from, to), gid: (id) => shiftId('g', id, from, to) };
 }
 
 /** The configuration with these lines of lxc.idmap and no others. */
@@ -94,14 +94,14 @@ async function shiftOwners(folder: string, shift: IdShift, signal: AbortSignal, 
 }
 
 /** What one tool tells of a tree, changed line by line, to another one that sets it. */
-async function carried(
+async function carryId(
   read: readonly string[],
   change: (line: string) => string | undefined,
   write: readonly string[],
 ): Promise<() => Promise<void>> {
   const lines: string[] = [];
   const reader = startChild(read[0] ?? '', read.slice(1), { stdio: ['ignore', 'pipe', 'pipe'] });
-  await told(reader, async () => {
+  await describeIds(reader, async () => {
     if (!reader.stdout) return;
     for await (const line of createInterface({ input: reader.stdout.setEncoding('latin1') })) {
       const changed = change(line);
@@ -111,7 +111,7 @@ async function carried(
   return async () => {
     if (lines.length === 0) return; // files that have nothing of it are not told
     const writer = startChild(write[0] ?? '', write.slice(1), { stdio: ['pipe', 'ignore', 'pipe'] });
-    await told(writer, async () => {
+    await describeIds(writer, async () => {
       if (!writer.stdin) return;
       writer.stdin.end(Buffer.from(lines.join(''), 'latin1'));
       await finished(writer.stdin);
@@ -120,7 +120,7 @@ async function carried(
 }
 
 /** Ends well only when the child does. @throws PluginError failed */
-async function told(child: ReturnType<typeof startChild>, work: () => Promise<void>): Promise<void> {
+async function describeIds(child: ReturnType<typeof startChild>, work: () => Promise<void>): Promise<void> {
   let said = '';
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {
     said = (said + text).slice(-500);
@@ -135,7 +135,7 @@ async function told(child: ReturnType<typeof startChild>, work: () => Promise<vo
 
 /** An ACL's line with another id. Whose file it is is left out, and so set by nobody; without its flags setfacl would take
  *  setuid and setgid away. */
-export function shiftedAcl(line: string, shift: IdShift): string | undefined {
+export function shiftAcl(line: string, shift: IdShift): string | undefined {
   if (line.startsWith('# file: ') || line.startsWith('# flags: ') || line === '') return line;
   if (line.startsWith('#')) return undefined;
   return line.replace(/^((?:default:)?(user|group)):(\d+):/, (_all, head: string, kind: string, id: string) => {
@@ -145,7 +145,7 @@ export function shiftedAcl(line: string, shift: IdShift): string | undefined {
 
 /** Value of security.capability (include/uapi/linux/capability.h): revision 2 has 20 bytes; revision 3 has four more, the
  *  id of the user namespace's root, for which alone it holds. */
-export function shiftedCapability(line: string, shift: IdShift): string {
+export function shiftCapability(line: string, shift: IdShift): string {
   const [, hex] = /^security\.capability=0x([0-9a-f]+)$/i.exec(line) ?? [];
   if (hex === undefined) return line;
   const value = Buffer.from(hex, 'hex');
@@ -159,13 +159,13 @@ export function shiftedCapability(line: string, shift: IdShift): string {
 
 /** Shifts a whole tree, once. @throws PluginError invalid, failed, aborted */
 export async function shiftTree(folder: string, shift: IdShift, signal: AbortSignal): Promise<void> {
-  const acls = await carried(['getfacl', '-R', '-P', '-n', '-p', '--skip-base', '--', folder], (line) => shiftedAcl(line, shift), [
+  const acls = await carryId(['getfacl', '-R', '-P', '-n', '-p', '--skip-base', '--', folder], (line) => shiftAcl(line, shift), [
     'setfacl',
     '--restore=-',
   ]);
-  const capabilities = await carried(
+  const capabilities = await carryId(
     ['getfattr', '-R', '-P', '-h', '--absolute-names', '-d', '-m', '^security\\.capability$', '-e', 'hex', '--', folder],
-    (line) => shiftedCapability(line, shift),
+    (line) => shiftCapability(line, shift),
     ['setfattr', '-h', '--restore=-'],
   );
   const unlocked: Unlocked = new Map();

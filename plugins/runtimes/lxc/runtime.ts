@@ -28,10 +28,10 @@ import { openJournals } from './restore/journal.js';
 import { layoutOf } from './restore/layout.js';
 import { missingMounts } from './restore/missing.js';
 import { type Decision, decidePlaces, placementOf } from './restore/placement.js';
-import { remapped } from './restore/remap.js';
+import { applyRemap } from './restore/remap.js';
 import { swapEngine } from './restore/undo.js';
 import { isName, Tools } from './tools.js';
-import { bindSources, mountsOf, storedApart } from './volumes.js';
+import { bindSources, isStoredApart, mountsOf } from './volumes.js';
 
 /** Children that ask for a container's state; each waits more than it works. */
 const askedAtOnce = 8;
@@ -79,7 +79,7 @@ export class LxcRuntime implements Runtime {
       const { name, origin, kind, path, real } = volume;
       if (kind === undefined) throw new PluginError('not_found', `volume ${name} of ${id} is not there: ${path}`);
       const inner = (await mountsInside(real)).map(({ exclude }) => exclude);
-      sources.push({ excludes: [...ownExcludes, ...storedApart(volume, volumes), ...inner], kind, name, origin, path });
+      sources.push({ excludes: [...ownExcludes, ...isStoredApart(volume, volumes), ...inner], kind, name, origin, path });
     }
     return sources;
   }
@@ -117,7 +117,7 @@ export class LxcRuntime implements Runtime {
   }
 
   async preview(given: RestorePlan, { shares }: { readonly shares: readonly string[] }): Promise<Preview> {
-    const plan = remapped(given);
+    const plan = applyRemap(given);
     const { decisions, missing } = await this.#decide(plan);
     const config = isPartial(plan) ? [] : await configConflicts(this.#tools, plan, decisions);
     const users = [...userConflicts(decisions), ...missing];
@@ -127,7 +127,7 @@ export class LxcRuntime implements Runtime {
   }
 
   async draft(given: RestorePlan, o: { signal: AbortSignal }): Promise<Draft> {
-    const plan = remapped(given);
+    const plan = applyRemap(given);
     if (plan.description.native.format !== 'lxc-config') throw new PluginError('invalid', 'this is no backup of an LXC container');
     if (await isNameTaken(this.#tools, plan)) throw new PluginError('exists', `there is a container ${plan.container} already`);
     const journal = this.#deps.journals.create(plan.container, { action: plan.action, former: 'stopped' });

@@ -15,7 +15,7 @@ const stopSeconds = 30;
 const loadSeconds = 10;
 const resumeTries = 5;
 /** Milliseconds until an lxc-freeze that has not ended is begun anew; doubled each time, for slow machines. */
-const freezePatience = 25;
+const freezeMs = 25;
 const freezeTries = 8;
 /** An init that ends this soon after its start was not restored to a working container. */
 const settleMilliseconds = 250;
@@ -130,11 +130,11 @@ export class Tools {
    *  container would stand frozen for nothing; one that is begun anew looks at once. */
   async freeze(name: string): Promise<void> {
     for (let tried = 0; tried < freezeTries; tried++) {
-      const patience = AbortSignal.timeout(freezePatience * 2 ** tried);
+      const limitMs = AbortSignal.timeout(freezeMs * 2 ** tried);
       try {
-        return await this.#must('lxc-freeze', name, [], patience);
+        return await this.#must('lxc-freeze', name, [], limitMs);
       } catch (error) {
-        if (!patience.aborted) throw error;
+        if (!limitMs.aborted) throw error;
       }
     }
     await this.#must('lxc-freeze', name, []);

@@ -50,7 +50,7 @@ function refusedByConfig(entry: MountEntry, own: string, root: string | undefine
 }
 
 /** What is found at the source: its kind, or why it is left out. */
-async function found(entry: MountEntry, own: string): Promise<{ kind?: Source['kind']; reason?: string; real?: string }> {
+async function inspectSource(entry: MountEntry, own: string): Promise<{ kind?: Source['kind']; reason?: string; real?: string }> {
   try {
     const real = await realpath(entry.source);
     if (!within(entry.source, own) && systemPath.test(real)) return { reason: 'a system folder of the host' };
@@ -78,7 +78,7 @@ export async function mountsOf(text: string, own: string): Promise<Mounts> {
     const path = normalize(entry.source).replace(/(?<=.)\/$/, '');
     const outer = volumes.find((volume) => within(path, volume.path));
     const early = refusedByConfig(entry, own, root) ?? (outer && `part of the volume ${outer.name}`);
-    const { kind, reason = early, real = path } = early === undefined ? await found(entry, own) : {};
+    const { kind, reason = early, real = path } = early === undefined ? await inspectSource(entry, own) : {};
     if (reason !== undefined) {
       left_out.push({ path: entry.source, reason });
       continue;
@@ -106,7 +106,7 @@ function withoutNested(volumes: readonly Volume[], left_out: readonly { path: st
 }
 
 /** What lies in a volume and is another one, which a link on the way hides: it is stored by itself. As Source.excludes has it. */
-export const storedApart = ({ real }: Volume, volumes: readonly Volume[]): string[] =>
+export const isStoredApart = ({ real }: Volume, volumes: readonly Volume[]): string[] =>
   volumes.filter((inner) => inner.real !== real && within(inner.real, real)).map((inner) => literalPattern(inner.real, real));
 
 /** Host paths that a configuration binds into its container. */

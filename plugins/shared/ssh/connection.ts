@@ -48,13 +48,13 @@ export async function connectSsh(options: SshOptions, signal: AbortSignal): Prom
     const fix = "pin it at first contact, or set options.hostKey to what `ssh-keygen -lf` prints for a key in the server's /etc/ssh";
     throw new PluginError('untrusted', `${place}: the server's host key is not known yet; ${fix}`);
   }
-  return new Connection(place, await trusted(options, options.hostKey, signal));
+  return new Connection(place, await checkKey(options, options.hostKey, signal));
 }
 
 /** The fingerprint of the host key that the server shows, for the first contact. No login is tried.
  *  @throws PluginError unavailable, unsupported, aborted */
 export async function hostKeyOf(host: string, port: number, signal: AbortSignal): Promise<string> {
-  const seen = await shown({ host: bare(host), port, login: { username: 'nobody' } }, hostKeyKinds.flat(), () => false, signal);
+  const seen = await showKey({ host: bare(host), port, login: { username: 'nobody' } }, hostKeyKinds.flat(), () => false, signal);
   if (seen.key === undefined) throw seen.error ?? awayError(placeOf(bare(host), port), 'the server shows no host key');
   return fingerprintOf(seen.key);
 }
@@ -69,7 +69,7 @@ interface Shown {
 }
 
 /** One try, and the host key that it brought to light, whatever became of it. */
-async function shown(
+async function showKey(
   to: Pick<Try, 'host' | 'port' | 'login'>,
   hostKeys: readonly ServerHostKeyAlgorithm[],
   accepts: (key: Buffer) => boolean,
@@ -89,14 +89,14 @@ async function shown(
 
 /** Connects to a server that shows the pinned key. One that shows another first may have that one too: each kind is asked for
  *  before it is said that the key has changed. */
-async function trusted(options: SshOptions, pin: string, signal: AbortSignal): Promise<Handshake> {
+async function checkKey(options: SshOptions, pin: string, signal: AbortSignal): Promise<Handshake> {
   const key = options.privateKey === undefined ? undefined : readPrivateKey(options.privateKey, options.passphrase);
   const login: Login = { username: options.username, password: options.password, key };
   const to = { host: bare(options.host), port: options.port ?? 22, login };
   let kinds = hostKeyKinds;
   let first: string | undefined;
   while (kinds.length > 0) {
-    const seen = await shown(to, kinds.flat(), (other) => sameFingerprint(fingerprintOf(other), pin), signal);
+    const seen = await showKey(to, kinds.flat(), (other) => sameFingerprint(fingerprintOf(other), pin), signal);
     if (seen.done !== undefined) return seen.done;
     if (seen.key === undefined) {
       if (first === undefined || !lacksHostKey(rootCause(seen.error))) throw seen.error;
@@ -172,12 +172,12 @@ class Connection implements SshConnection {
   async #channel(what: string, open: (done: (error: Error | undefined, channel: ClientChannel) => void) => void): Promise<ClientChannel> {
     if (this.failure !== undefined) throw this.failure;
     const opened = new Promise<ClientChannel>((resolve, reject) => {
-      const done = (error: Error | undefined, channel: ClientChannel): void => {
+      const settle = (error: Error | undefined, channel: ClientChannel): void => {
         if (error === undefined || error === null) resolve(channel);
         else reject(new PluginError('unsupported', `${this.place}: the server does not start ${what}: ${error.message}`, { cause: error }));
       };
       try {
-        open(done);
+        open(settle);
       } catch (cause) {
         reject(awayError(this.place, 'the connection is closed', cause)); // ssh2 throws when the socket is not writable any more
       }

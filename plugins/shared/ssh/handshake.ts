@@ -91,8 +91,8 @@ function ready(client: Client, place: string, signal: AbortSignal, start: () => 
       reject(new PluginError('denied', `${place}: the password has expired; set a new one on the server`)),
     );
     client.once('close', () => reject(awayError(place, 'the server closed the connection during login; see its log')));
-    const done = (): void => signal.removeEventListener('abort', aborted);
-    client.once('ready', done).once('close', done);
+    const forget = (): void => signal.removeEventListener('abort', aborted);
+    client.once('ready', forget).once('close', forget);
     if (signal.aborted) aborted();
     else start();
   });

@@ -137,7 +137,7 @@ export class Journals<Own> {
     for (const name of (await readdir(this.folder)).filter((one) => filePattern.test(one))) {
       const content = await this.#content(name);
       if (content === undefined) continue; // its draft has ended meanwhile
-      const journal = this.#parsed(content);
+      const journal = this.#parse(content);
       if (journal && fileName(journal.id) === name) journals.push(journal);
       else damaged.push(new PluginError('damaged', `${this.folder}/${name} is no journal of a restore; look at it and remove it`));
     }
@@ -158,7 +158,7 @@ export class Journals<Own> {
     }
   }
 
-  #parsed(content: string): Journal<Own> | undefined {
+  #parse(content: string): Journal<Own> | undefined {
     try {
       const value: unknown = JSON.parse(content);
       const own = isSwapJournal(value) ? this.parseOwn(value) : undefined;

@@ -95,7 +95,7 @@ export async function namesIn(folder: Buffer): Promise<string[]> {
 export const toLatin1 = (path: string): string => Buffer.from(path).toString('latin1');
 
 /** A place that is filled where it lies. */
-export const madePlace = (live: string): Place => ({
+export const newPlaceMade = (live: string): Place => ({
   ...{ way: 'made', kind: 'folder', live, built: live, old: '', scratch: '' },
   ...{ had: false, excludes: [], parents: [], pinned: [] },
 });

@@ -2,7 +2,7 @@ import { constants, type FileHandle, link, lstat, open, rename, unlink } from 'n
 import type { Readable } from 'node:stream';
 import { PluginError } from '../../../core/contract/index.js';
 import { partName } from '../../shared/paths.js';
-import { abortError, gatheredChunks, untilAborted } from '../../shared/source.js';
+import { abortError, gatherChunks, untilAborted } from '../../shared/source.js';
 import { errorCode, ioError } from './failure.js';
 import { type Folder, makeFolder, unmakeFolders } from './folder.js';
 
@@ -91,7 +91,7 @@ async function copy(source: Readable, file: FileHandle, signal: AbortSignal): Pr
   let bytes = 0;
   let synced = 0;
   let syncing: Promise<void> = Promise.resolve();
-  for await (const chunks of gatheredChunks(source, writeSize)) {
+  for await (const chunks of gatherChunks(source, writeSize)) {
     if (signal.aborted) return bytes; // whoever waits has been told already
     await writeAll(file, chunks);
     bytes += chunks.reduce((sum, { length }) => sum + length, 0);

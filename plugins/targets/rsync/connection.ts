@@ -1,14 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { anySignal, PluginError, type PluginLog } from '../../../core/contract/index.js';
-import { Turns } from '../../shared/semaphore.js';
+import { Semaphore } from '../../shared/semaphore.js';
 import { abortError, untilAborted } from '../../shared/source.js';
 import { connectSsh, type SshConnection, type SshOptions } from '../../shared/ssh/connection.js';
 import { type Ended, type RunOptions, runRsync } from './child.js';
 import { isBusy, lacksOption, rsyncError, wasBusy } from './failure.js';
-import { type Remote, Waiting } from './prestarted-commands.js';
+import { PrestartedCommands, type Remote } from './prestarted-commands.js';
 
 /** How long a broken connection is tried anew, and a server that serves somebody else. */
-const patience = 40_000;
+const retryMs = 40_000;
 const firstWait = 250;
 const longestWait = 5_000;
 
@@ -31,14 +31,14 @@ export interface Call extends Pick<RunOptions, 'input' | 'enough' | 'limit'> {
 }
 
 /** Runs rsync with one server, over one connection, which is made anew when it breaks. */
-export class Session {
+export class Connection {
   #connection: Promise<SshConnection> | undefined;
   #banner: string | undefined;
   #fsync = true;
   readonly #stop = new AbortController();
   readonly #signal: AbortSignal;
-  readonly #turns = new Turns(channels);
-  readonly #waiting = new Waiting();
+  readonly #channels = new Semaphore(channels);
+  readonly #waiting = new PrestartedCommands();
 
   constructor(
     readonly options: SshOptions,
@@ -87,7 +87,7 @@ export class Session {
         if (!(error instanceof PluginError) || error.code !== 'unavailable' || wasBusy(error)) throw error;
         since ??= Date.now();
         const wait = Math.min(longestWait, firstWait * 2 ** (tries - 1)) * (0.5 + Math.random());
-        if (Date.now() + wait - since > patience) throw error;
+        if (Date.now() + wait - since > retryMs) throw error;
         this.log('debug', `${error.message}; tried again in ${Math.round(wait)} ms`);
         await pause(wait, signal, o.what);
       }
@@ -100,13 +100,13 @@ export class Session {
     const started = Date.now();
     for (;;) {
       const known = this.#fsync ? args : args.filter((arg) => arg !== '--fsync');
-      const ended = await this.#inTurn(known, { ...o, signal }, started);
+      const ended = await this.#onChannel(known, { ...o, signal }, started);
       if (ended?.code === 0 || (ended !== undefined && o.fine?.(ended))) return ended;
       if (ended !== undefined && known.includes('--fsync') && lacksOption(ended)) {
         this.#forgoFsync();
         continue;
       }
-      if (ended !== undefined && !(isBusy(ended) && Date.now() - started < patience)) throw this.failed(ended, o.what);
+      if (ended !== undefined && !(isBusy(ended) && Date.now() - started < retryMs)) throw this.failed(ended, o.what);
       this.#beAlone();
       await pause(50 + Math.random() * 200, signal, o.what);
     }
@@ -118,7 +118,7 @@ export class Session {
   }
   /** rrsync serves one at a time when -no-lock is not said; and a server may allow one channel only. */
   #beAlone(): void {
-    this.#turns.limit = 1;
+    this.#channels.limit = 1;
     this.#waiting.close();
   }
   /** What a run that ended so means. */
@@ -127,8 +127,8 @@ export class Session {
   }
 
   /** Undefined when the server allows no other channel now. */
-  async #inTurn(args: readonly string[], o: Call, started: number): Promise<Ended | undefined> {
-    const done = await this.#turns.take(o.signal, o.what);
+  async #onChannel(args: readonly string[], o: Call, started: number): Promise<Ended | undefined> {
+    const done = await this.#channels.take(o.signal, o.what);
     try {
       await o.before?.();
       return await this.#run(args, o);
@@ -144,7 +144,7 @@ export class Session {
     const connection = await untilAborted(this.connect(), o.signal, o.what);
     const open = async (command: string): Promise<Remote> => {
       const remote = await this.#waiting.take(connection, command);
-      if (o.again && this.#turns.limit > 1) this.#waiting.start(connection, command);
+      if (o.again && this.#channels.limit > 1) this.#waiting.start(connection, command);
       return remote;
     };
     return runRsync(args, { ...o, open: (command) => untilAborted(open(command), o.signal, o.what) });

@@ -3,7 +3,7 @@ import { type Entry, PluginError } from '../../../core/contract/index.js';
 import { isPart, partName } from '../../shared/paths.js';
 import { untilAborted } from '../../shared/source.js';
 import type { Ended } from './child.js';
-import type { Call, Session } from './connection.js';
+import type { Call, Connection } from './connection.js';
 import { isMissing, lostTemp, textOf } from './failure.js';
 import { above, type Item, itemsIn, pattern } from './filters.js';
 import type { Leftovers } from './leftovers.js';
@@ -11,7 +11,7 @@ import { anyMarker, anyPiece, PieceFolder, suffix } from './pieces.js';
 import { noRoom, type Stage } from './staging.js';
 
 /** What is under a path. */
-export interface Found {
+export interface Looked {
   /** What has the very name. */
   readonly plain: Item | undefined;
   /** The folder `<path>.pieces`, if it is there. */
@@ -41,7 +41,7 @@ export interface Pushed {
 }
 
 /** A folder on a server, and what rsync can do there. */
-export class Place {
+export class RemoteFolder {
   /** Where rsync writes files before they get their names: a leftover in it is told from a file by where it lies. */
   readonly temp = partName();
   #ready: Promise<void> | undefined;
@@ -52,7 +52,7 @@ export class Place {
   #fromTop = false;
 
   constructor(
-    readonly session: Session,
+    readonly session: Connection,
     readonly stage: Stage,
     /** As rsync's argument, with a slash at its end. */
     readonly root: string,
@@ -84,7 +84,7 @@ export class Place {
   }
 
   /** What is under a path. With `sizes` also each of its pieces. @throws PluginError */
-  async look(parts: readonly string[], signal: AbortSignal, o: { sizes?: boolean } = {}): Promise<Found> {
+  async look(parts: readonly string[], signal: AbortSignal, o: { sizes?: boolean } = {}): Promise<Looked> {
     const path = parts.join('/');
     const rules: string[] = [];
     for (let depth = 1; depth < parts.length; depth++) {
@@ -119,7 +119,7 @@ export class Place {
     const what = `storing ${paths.join(', ')}`;
     const keep = o.keep ? ['--ignore-existing'] : [];
     const args = ['-IW', '--fsync', '--no-implied-dirs', '--chmod=F666', '--files-from=-', '--from0', '--out-format=sent', ...keep];
-    const input = paths.map(listed).join('');
+    const input = paths.map(listLine).join('');
     for (let left = 4; ; left--) {
       await this.#prepare(o.signal);
       try {
@@ -159,7 +159,7 @@ export class Place {
     await using tree = await this.stage.folder([...way, this.temp]);
     const top = this.root.startsWith('/') ? '/' : './';
     const args = ['--no-implied-dirs', '--files-from=-', '--from0', '--', `${tree.path}/`, there ? this.#remote : `server:${top}`];
-    const input = listed([...way, this.temp].join('/'));
+    const input = listLine([...way, this.temp].join('/'));
     await this.session.call(args, { signal, what: `making ${this.root}`, input });
     this.#there = true;
     await this.#sweep(signal);
@@ -208,7 +208,7 @@ export class Place {
     const way = o.from === undefined ? ['-IW', '--inplace'] : ['-I', '--append'];
     const args = [...way, '--files-from=-', '--from0', '--no-relative', '--chmod=F600', '--', this.#remote, `${into}/`];
     await mkdir(into, { recursive: true, mode: 0o700 });
-    await this.session.call(args, { ...o, what: `reading ${path}`, input: listed(path) }).catch((error: unknown) => {
+    await this.session.call(args, { ...o, what: `reading ${path}`, input: listLine(path) }).catch((error: unknown) => {
       // who reads has no use for room on the server
       if (error instanceof PluginError && error.code === 'no_space') throw noRoom(into, error);
       throw error;
@@ -217,7 +217,7 @@ export class Place {
 }
 
 /** As a line of a list of files; one that begins with # would be a comment. */
-const listed = (path: string): string => `./${path}\0`;
+const listLine = (path: string): string => `./${path}\0`;
 
 /** Whether the very folder that was asked for may not be read, and not only one in it. */
 function isShut(said: string, folder: string, items: ReadonlyMap<string, Item>): boolean {

@@ -3,7 +3,7 @@ import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { anySignal, PluginError } from '../../../core/contract/index.js';
 import { abortError } from '../../shared/source.js';
-import type { Found, Place } from './folder.js';
+import type { Looked, RemoteFolder } from './folder.js';
 import { pieceName, suffix, type Whole } from './pieces.js';
 import { stageError } from './staging.js';
 
@@ -28,14 +28,14 @@ interface Part {
 
 /** The bytes of a file. The first part is here before this gives the stream. No more than two are on this appliance, those
  *  that are still coming included. @throws PluginError not_found, invalid, damaged, aborted */
-export async function get(place: Place, parts: readonly string[], o: GetOptions & { pieceBytes: number }): Promise<Readable> {
+export async function get(place: RemoteFolder, parts: readonly string[], o: GetOptions & { pieceBytes: number }): Promise<Readable> {
   const { offset = 0, length = Number.POSITIVE_INFINITY } = o;
   if (!(offset >= 0 && length >= 0)) throw new PluginError('invalid', 'offset and length must not be negative');
   if (o.signal.aborted) throw abortError(parts.join('/'));
   // between looking and fetching the file may be replaced by one that is kept in the other way, or removed
   for (let tries = 3; ; tries--) {
     const found = await place.look(parts, o.signal, { sizes: true });
-    const wanted = wantedParts(parts, found, { offset, length, pieceBytes: o.pieceBytes });
+    const wanted = partsFor(parts, found, { offset, length, pieceBytes: o.pieceBytes });
     try {
       return await Reader.open(place, parts.join('/'), wanted, o.signal);
     } catch (error) {
@@ -51,7 +51,7 @@ interface Range {
 }
 
 /** @throws PluginError not_found, invalid, damaged */
-function wantedParts(parts: readonly string[], { plain, pieces }: Found, range: Range): Part[] {
+function partsFor(parts: readonly string[], { plain, pieces }: Looked, range: Range): Part[] {
   const path = parts.join('/');
   if (plain !== undefined) {
     if (plain.kind !== 'file') throw new PluginError('invalid', `${path} is not a regular file`);
@@ -109,7 +109,7 @@ class Reader {
   readonly #coming: Promise<Fetched>[] = [];
 
   private constructor(
-    readonly place: Place,
+    readonly place: RemoteFolder,
     readonly path: string,
     readonly parts: readonly Part[],
     signal: AbortSignal,
@@ -119,7 +119,7 @@ class Reader {
   }
 
   /** @throws PluginError */
-  static async open(place: Place, path: string, parts: readonly Part[], signal: AbortSignal): Promise<Readable> {
+  static async open(place: RemoteFolder, path: string, parts: readonly Part[], signal: AbortSignal): Promise<Readable> {
     const folder = await place.stage.folder();
     const reader = new Reader(place, path, parts, signal, folder.path);
     try {

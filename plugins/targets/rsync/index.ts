@@ -9,12 +9,12 @@ import {
   type Target,
   type TargetPlugin,
 } from '../../../core/contract/index.js';
-import { asked, fileParts, pathParts, refuseTop } from '../../shared/paths.js';
+import { fileParts, filterAsked, pathParts, refuseTop } from '../../shared/paths.js';
 import { untilAborted } from '../../shared/source.js';
 import { hostKeyOf, type SshOptions } from '../../shared/ssh/connection.js';
-import { Session } from './connection.js';
+import { Connection } from './connection.js';
 import { rootOf } from './filters.js';
-import { Place } from './folder.js';
+import { RemoteFolder } from './folder.js';
 import { type GetOptions, get } from './get.js';
 import { Leftovers } from './leftovers.js';
 import { suffix } from './pieces.js';
@@ -45,7 +45,7 @@ class RsyncTarget implements Target {
 
   constructor(
     readonly context: PluginContext<RsyncOptions>,
-    readonly place: Place,
+    readonly place: RemoteFolder,
     readonly server: string,
   ) {
     this.#pieceBytes = (context.options.pieceMiB ?? 64) << 20;
@@ -72,15 +72,15 @@ class RsyncTarget implements Target {
     return get(this.place, readable(fileParts(path)), { ...o, signal: this.#signal(o.signal), pieceBytes: this.#pieceBytes });
   }
   async stat(path: string): Promise<Entry | undefined> {
-    return stat(this.place, checked(pathParts(path)), this.#signal());
+    return stat(this.place, checkLength(pathParts(path)), this.#signal());
   }
   async *list(path: string, o: ListOptions = {}): AsyncGenerator<Entry> {
-    const found = await this.place.children(checked(pathParts(path)), this.#signal());
-    yield* asked(found, o);
+    const found = await this.place.children(checkLength(pathParts(path)), this.#signal());
+    yield* filterAsked(found, o);
   }
   async remove(path: string): Promise<void> {
     refuseTop(path);
-    await remove(this.place, checked(pathParts(path)), this.#signal());
+    await remove(this.place, checkLength(pathParts(path)), this.#signal());
   }
   async space(): Promise<undefined> {
     return undefined; // rsync has no way to ask
@@ -94,7 +94,7 @@ class RsyncTarget implements Target {
 }
 
 /** @throws PluginError invalid */
-function checked(parts: readonly string[]): readonly string[] {
+function checkLength(parts: readonly string[]): readonly string[] {
   if (Buffer.byteLength(parts.join('/')) <= longestPath) return parts;
   throw new PluginError('invalid', `a path of more than ${longestPath} bytes cannot be used; take shorter names`);
 }
@@ -103,7 +103,7 @@ function checked(parts: readonly string[]): readonly string[] {
  *  them back (add_implied_include in its exclude.c). @throws PluginError invalid */
 function readable(parts: readonly string[]): readonly string[] {
   const odd = parts.find((part) => /\\[*?[\]]/.test(part));
-  if (odd === undefined) return checked(parts);
+  if (odd === undefined) return checkLength(parts);
   throw new PluginError(
     'invalid',
     `${JSON.stringify(odd)}: rsync cannot read a name with a backslash before * ? [ or ]; take another name`,
@@ -112,12 +112,12 @@ function readable(parts: readonly string[]): readonly string[] {
 
 async function open(context: PluginContext<RsyncOptions>): Promise<Target> {
   const { options, signal } = context;
-  const root = rootOf(checked(pathParts(options.base ?? '')));
+  const root = rootOf(checkLength(pathParts(options.base ?? '')));
   const stage = await Stage.open(context.stateFolder);
-  const session = new Session(options, context.log, signal);
+  const session = new Connection(options, context.log, signal);
   try {
     const leftovers = new Leftovers(context.stateFolder, `${options.username}@${session.place}:${root}`);
-    const place = new Place(session, stage, root, leftovers);
+    const place = new RemoteFolder(session, stage, root, leftovers);
     await untilAborted(place.probe(signal), signal, session.place);
     return new RsyncTarget(context, place, session.banner ?? '');
   } catch (error) {

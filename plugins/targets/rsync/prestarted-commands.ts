@@ -13,7 +13,7 @@ interface Ready {
 
 /** Commands that run on the server already and wait for their other side. All that tells one file from another travels in
  *  rsync's protocol, so that many calls have the same command. */
-export class Waiting {
+export class PrestartedCommands {
   readonly #ready = new Map<string, Ready>();
   #off = false;
 

@@ -3,9 +3,9 @@ import type { Readable } from 'node:stream';
 import { anySignal, PluginError, type Stored } from '../../../core/contract/index.js';
 import { abortError, untilAborted } from '../../shared/source.js';
 import { pattern } from './filters.js';
-import type { Found, Place } from './folder.js';
+import type { Looked, RemoteFolder } from './folder.js';
 import { lastGeneration, markerName, ofGeneration, pieceName, suffix, tooMany } from './pieces.js';
-import { type Piece, stagedPieces, stageError } from './staging.js';
+import { type Piece, stageError, stagePieces } from './staging.js';
 import { removePieces } from './tree.js';
 
 /** Whoever aborts waits for 5 s at most, by the contract: this for what is about to be finished, the other to take back. */
@@ -20,13 +20,13 @@ export interface PutOptions {
 
 /** Stores `source`, or nothing: whole when it is no larger than a piece, else in pieces. Whoever calls destroys the source
  *  when this fails; nothing is kept open for one that stalls. @throws PluginError */
-export async function put(place: Place, parts: readonly string[], source: Readable, o: PutOptions): Promise<Stored> {
+export async function put(place: RemoteFolder, parts: readonly string[], source: Readable, o: PutOptions): Promise<Stored> {
   if (o.signal.aborted) throw abortError(parts.join('/'));
   const before = await place.look(parts, o.signal, { sizes: true });
   refuseTaken(parts, before, o.replace);
   await using folder = await place.stage.folder();
   using filling = aborter();
-  const pieces = stagedPieces(source, folder.path, o.pieceBytes, anySignal(o.signal, filling.signal));
+  const pieces = stagePieces(source, folder.path, o.pieceBytes, anySignal(o.signal, filling.signal));
   const work = new Put(place, parts, folder.path, before, o);
   const first = await untilAborted(next(pieces), o.signal, parts.join('/'));
   if (first === undefined) throw new PluginError('failed', 'the source gave nothing');
@@ -46,7 +46,7 @@ async function next(pieces: AsyncGenerator<Piece>): Promise<Piece | undefined> {
 }
 
 /** @throws PluginError exists, invalid */
-function refuseTaken(parts: readonly string[], { plain, pieces, blocked }: Found, replace: boolean): void {
+function refuseTaken(parts: readonly string[], { plain, pieces, blocked }: Looked, replace: boolean): void {
   const path = parts.join('/');
   if (blocked !== undefined) throw new PluginError('invalid', `${blocked} is a file; nothing can be stored below it`);
   if (plain?.kind === 'folder') throw new PluginError('exists', `${path} is a folder; a file cannot replace it`);
@@ -67,10 +67,10 @@ class Put {
   #marked = false;
 
   constructor(
-    readonly place: Place,
+    readonly place: RemoteFolder,
     readonly parts: readonly string[],
     readonly stage: string,
-    readonly before: Found,
+    readonly before: Looked,
     readonly o: PutOptions,
   ) {
     this.#path = parts.join('/');

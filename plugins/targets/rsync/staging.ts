@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { PluginError } from '../../../core/contract/index.js';
 import { isAlive, ownerOfThisThread } from '../../shared/owner.js';
-import { gatheredChunks, untilAborted } from '../../shared/source.js';
+import { gatherChunks, untilAborted } from '../../shared/source.js';
 
 /** Its process, its thread (earlier versions named the process alone) and when that began. */
 const stagePattern = /^stage-(\d+)-(?:(\d+)-)?(\d+)-[0-9a-f]{16}$/;
@@ -59,8 +59,8 @@ const writeSize = 512 << 10;
 
 /** Takes the source apart, one file in `folder` for each piece; the next is begun when it is asked for. At least one, which
  *  may be empty. No file stays open once `signal` aborts, even if the source never gives another byte. @throws PluginError */
-export async function* stagedPieces(source: Readable, folder: string, size: number, signal: AbortSignal): AsyncGenerator<Piece> {
-  const chunks = gatheredChunks(source, writeSize);
+export async function* stagePieces(source: Readable, folder: string, size: number, signal: AbortSignal): AsyncGenerator<Piece> {
+  const chunks = gatherChunks(source, writeSize);
   let rest: Uint8Array[] = [];
   for (let number = 1; ; number++) {
     const file = `${folder}/${number}`;

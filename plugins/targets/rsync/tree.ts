@@ -1,10 +1,10 @@
 import { type Entry, PluginError } from '../../../core/contract/index.js';
 import { pattern } from './filters.js';
-import type { Place } from './folder.js';
+import type { RemoteFolder } from './folder.js';
 import { anyMarker, ofGeneration, suffix } from './pieces.js';
 
 /** @throws PluginError */
-export async function stat(place: Place, parts: readonly string[], signal: AbortSignal): Promise<Entry | undefined> {
+export async function stat(place: RemoteFolder, parts: readonly string[], signal: AbortSignal): Promise<Entry | undefined> {
   const name = parts.at(-1);
   if (name === undefined) return { name: '', folder: true, size: 0 };
   const { plain, pieces } = await place.look(parts, signal);
@@ -13,7 +13,7 @@ export async function stat(place: Place, parts: readonly string[], signal: Abort
 }
 
 /** Removes a file, whole or in pieces, or a tree. @throws PluginError */
-export async function remove(place: Place, parts: readonly string[], signal: AbortSignal): Promise<void> {
+export async function remove(place: RemoteFolder, parts: readonly string[], signal: AbortSignal): Promise<void> {
   const { plain, pieces } = await place.look(parts, signal);
   if (pieces?.whole !== undefined) await removePieces(place, parts, signal);
   if (plain === undefined) return;
@@ -24,7 +24,7 @@ export async function remove(place: Place, parts: readonly string[], signal: Abo
 }
 
 /** Removes the pieces of a file, but those of the generation `but`: first the markers, so that no part is ever taken for the file. */
-export async function removePieces(place: Place, parts: readonly string[], signal: AbortSignal, but?: number): Promise<void> {
+export async function removePieces(place: RemoteFolder, parts: readonly string[], signal: AbortSignal, but?: number): Promise<void> {
   const folder = [...parts.slice(0, -1), `${parts.at(-1)}${suffix}`];
   const kept = but === undefined ? [] : ofGeneration(but).map((name) => pattern(folder, `/${name}`));
   await place.remove(folder, [pattern(folder, `/${anyMarker}`)], signal, kept);

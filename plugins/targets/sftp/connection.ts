@@ -10,7 +10,7 @@ export interface SftpOptions extends SshOptions {
   readonly encrypt?: boolean;
 }
 
-export class Link {
+export class Connection {
   #live: Sftp | undefined;
   #connection: SshConnection | undefined;
   #opening: Promise<Sftp> | undefined;

@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream';
 import { PluginError } from '../../../core/contract/index.js';
 import { abortError, untilAborted } from '../../shared/source.js';
-import type { Link } from './connection.js';
+import type { Connection } from './connection.js';
 import { explain } from './failure.js';
 import type { Sftp } from './protocol/client.js';
 import { type Attributes, isRegular, Open } from './protocol/wire.js';
@@ -14,7 +14,7 @@ export interface GetOptions {
 }
 
 /** The bytes of a file. Only a regular file is read: a FIFO or device would hang or act. @throws PluginError */
-export async function get(link: Link, parts: readonly string[], o: GetOptions): Promise<Readable> {
+export async function get(link: Connection, parts: readonly string[], o: GetOptions): Promise<Readable> {
   const { offset = 0, length = Number.POSITIVE_INFINITY, signal } = o;
   if (!(offset >= 0 && length >= 0)) throw new PluginError('invalid', 'offset and length must not be negative');
   const opening = link.run(parts, openFile);

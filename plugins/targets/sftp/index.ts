@@ -10,7 +10,7 @@ import {
 } from '../../../core/contract/index.js';
 import { fileParts, pathParts, refuseTop } from '../../shared/paths.js';
 import { answersSsh, hostKeyOf } from '../../shared/ssh/connection.js';
-import { Link, type SftpOptions } from './connection.js';
+import { Connection, type SftpOptions } from './connection.js';
 import { fileSystemAt } from './failure.js';
 import { type GetOptions, get } from './get.js';
 import type { Sftp } from './protocol/client.js';
@@ -26,7 +26,7 @@ class SftpTarget implements Target {
 
   constructor(
     readonly context: PluginContext<SftpOptions>,
-    readonly link: Link,
+    readonly link: Connection,
     sftp: Sftp,
   ) {
     this.server = sftp.session.connection.serverBanner;
@@ -82,7 +82,7 @@ async function requireFolder(sftp: Sftp, path: string): Promise<void> {
 
 const plugin: TargetPlugin<SftpOptions> = {
   async open(context) {
-    const link = new Link(context.options, context.signal);
+    const link = new Connection(context.options, context.signal);
     try {
       const sftp = await link.sftp();
       await link.run([], requireFolder);

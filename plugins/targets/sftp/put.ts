@@ -2,13 +2,13 @@ import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PluginError } from '../../../core/contract/index.js';
 import { abortError, sourceChunks, untilAborted } from '../../shared/source.js';
-import type { Link } from './connection.js';
+import type { Connection } from './connection.js';
 import { explain } from './failure.js';
 import type { OpenFile, Sftp } from './protocol/client.js';
 import { Open } from './protocol/wire.js';
-import { Proof } from './transfer/content-mac.js';
+import { ContentMac } from './transfer/content-mac.js';
 import { ReadAhead } from './transfer/read-ahead.js';
-import { Draft } from './transfer/upload.js';
+import { Upload } from './transfer/upload.js';
 import { syncFile, Writer } from './transfer/writer.js';
 
 /** An abort settles within 5 s by contract, also when the server no longer answers: so long is waited for how the last step
@@ -23,10 +23,10 @@ export interface PutOptions {
 
 /** Stores `source` as the file that `parts` name, or nothing. Whoever calls destroys the source when this fails: that also
  *  ends what still reads it. @throws PluginError */
-export async function put(link: Link, parts: readonly string[], source: Readable, o: PutOptions): Promise<{ bytes: number }> {
+export async function put(link: Connection, parts: readonly string[], source: Readable, o: PutOptions): Promise<{ bytes: number }> {
   const what = parts.join('/');
   if (o.signal.aborted) throw abortError(what);
-  const draft = new Draft(link, parts, o.replace);
+  const draft = new Upload(link, parts, o.replace);
   const opening = draft.open();
   let writer: Writer | undefined;
   try {
@@ -59,16 +59,16 @@ async function finish(writer: Writer, what: string): Promise<void> {
   // what a server had confirmed, and lost when it broke down, may show as zeros: only reading it tells
   if (writer.resumed === 0) return;
   const given = writer.proof.tag();
-  if ((await writer.run(({ sftp }) => storedTag(sftp, writer))) !== given)
+  if ((await writer.run(({ sftp }) => readTag(sftp, writer))) !== given)
     throw damaged(what, 'after the connection broke the server has other bytes than it was given');
 }
 
 const damaged = (what: string, why: string): PluginError => new PluginError('damaged', `${what}: ${why}; try again`, { retryable: true });
 
-async function storedTag(sftp: Sftp, { path, bytes, proof }: Writer): Promise<string> {
+async function readTag(sftp: Sftp, { path, bytes, proof }: Writer): Promise<string> {
   const handle = await sftp.open(path, Open.read);
   try {
-    const stored = new Proof(proof.key);
+    const stored = new ContentMac(proof.key);
     const ahead = new ReadAhead(sftp, handle, { from: 0, to: bytes }, path);
     for (let some = await ahead.next(); some !== undefined; some = await ahead.next()) stored.update(some);
     return stored.tag();
@@ -78,7 +78,7 @@ async function storedTag(sftp: Sftp, { path, bytes, proof }: Writer): Promise<st
 }
 
 /** Whoever aborts in this last step waits a moment for how it ends: it may be done already. */
-async function named(draft: Draft, writer: Writer, signal: AbortSignal): Promise<void> {
+async function named(draft: Upload, writer: Writer, signal: AbortSignal): Promise<void> {
   let again = false;
   const work = writer.run(async ({ sftp }) => {
     const before = again;
@@ -97,7 +97,7 @@ async function named(draft: Draft, writer: Writer, signal: AbortSignal): Promise
 }
 
 /** Removes what was made, and gives up when the server does not answer in time: then the file stays as unfinished. */
-async function takeBack(draft: Draft, opening: Promise<OpenFile>): Promise<void> {
+async function takeBack(draft: Upload, opening: Promise<OpenFile>): Promise<void> {
   const work = opening.then(
     () => draft.undo(),
     () => draft.undo(),

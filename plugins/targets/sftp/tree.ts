@@ -1,6 +1,6 @@
 import type { Entry, ListOptions } from '../../../core/contract/index.js';
 import { isPart } from '../../shared/paths.js';
-import type { Link } from './connection.js';
+import type { Connection } from './connection.js';
 import { explain } from './failure.js';
 import type { Named, Sftp } from './protocol/client.js';
 import { hasStatus, ifThere, Status } from './protocol/status.js';
@@ -18,13 +18,13 @@ const entry = (name: string, found: Attributes, o: ListOptions = {}): Entry => (
 });
 
 /** @throws PluginError */
-export async function stat(link: Link, parts: readonly string[]): Promise<Entry | undefined> {
+export async function stat(link: Connection, parts: readonly string[]): Promise<Entry | undefined> {
   const found = await link.run(parts, (sftp, path) => ifThere(sftp.lstat(path)));
   return found === undefined ? undefined : entry(parts.at(-1) ?? '', found);
 }
 
 /** What a folder holds; what is unfinished only when that is asked for. @throws PluginError */
-export async function* list(link: Link, parts: readonly string[], o: ListOptions): AsyncGenerator<Entry> {
+export async function* list(link: Connection, parts: readonly string[], o: ListOptions): AsyncGenerator<Entry> {
   const opened = await link.run(parts, async (sftp, path) => ({ sftp, handle: await ifThere(sftp.openFolder(path)) }));
   const { sftp, handle } = opened;
   if (handle === undefined) return;
@@ -50,7 +50,7 @@ async function* entriesOf(sftp: Sftp, handle: Buffer): AsyncGenerator<Named> {
 
 /** Removes a file or a tree. Links are removed, never followed. SFTP cannot sync a folder: after a power cut of the server
  *  something may be there again. @throws PluginError */
-export function remove(link: Link, parts: readonly string[]): Promise<void> {
+export function remove(link: Connection, parts: readonly string[]): Promise<void> {
   return link.run(parts, async (sftp, path) => {
     const found = await ifThere(sftp.lstat(path));
     if (found !== undefined) await removeFound(sftp, Buffer.from(path), found);

@@ -89,7 +89,7 @@ class Channel {
 }
 
 /** Commands on one share, one after the other. A connection that is lost is made again. */
-export class Session {
+export class Connection {
   #channel: Channel | undefined;
   #last: Promise<unknown> = Promise.resolve();
   #closed = false;
@@ -104,16 +104,16 @@ export class Session {
 
   /** Reaches the share. @throws PluginError unavailable, denied, not_found, unsupported */
   connect(): Promise<void> {
-    return this.#inTurn(async () => {
+    return this.#exclusive(async () => {
       await this.#open();
     });
   }
   /** The answer to one command; what the server refuses is a status, not an error.
    *  @throws PluginError unavailable, and as connect */
   run(command: string, o: RunOptions = {}): Promise<Answer> {
-    return this.#inTurn(() => this.#run(command, o));
+    return this.#exclusive(() => this.#run(command, o));
   }
-  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+  #exclusive<T>(work: () => Promise<T>): Promise<T> {
     clearTimeout(this.#idle);
     const asked = Date.now();
     const result = this.#last.then(() => {

@@ -3,8 +3,8 @@ import { Readable } from 'node:stream';
 import { PluginError } from '../../../core/contract/index.js';
 import { abortError } from '../../shared/source.js';
 import { connectError, isConnectError, transferError } from './failure.js';
-import { quoted } from './names.js';
-import { look, type Place, shown } from './tree.js';
+import { quote } from './names.js';
+import { look, type SharePath, showPath } from './tree.js';
 
 export interface GetOptions {
   readonly signal: AbortSignal;
@@ -17,10 +17,10 @@ export const dataTime = 20;
 
 /** The bytes of a regular file. smbclient begins at the start of the file: what lies before `offset` is read and dropped.
  *  @throws PluginError not_found, invalid */
-export async function get(place: Place, o: GetOptions): Promise<Readable> {
+export async function get(place: SharePath, o: GetOptions): Promise<Readable> {
   const { offset = 0, length = Number.POSITIVE_INFINITY } = o;
   if (!(offset >= 0 && length >= 0)) throw new PluginError('invalid', 'offset and length must not be negative');
-  const path = shown(place.parts);
+  const path = showPath(place.parts);
   if (o.signal.aborted) throw abortError(path);
   const download = new Download(place, o.signal, new Window(offset, offset + length));
   try {
@@ -34,10 +34,10 @@ export async function get(place: Place, o: GetOptions): Promise<Readable> {
 }
 
 /** @throws PluginError not_found, invalid, when there is no such file */
-async function refuseOther(place: Place): Promise<void> {
+async function refuseOther(place: SharePath): Promise<void> {
   const there = await look(place);
-  if (there === undefined) throw new PluginError('not_found', `${shown(place.parts)} is not there`);
-  if (there.folder) throw new PluginError('invalid', `${shown(place.parts)} is a folder, not a file`);
+  if (there === undefined) throw new PluginError('not_found', `${showPath(place.parts)} is not there`);
+  if (there.folder) throw new PluginError('invalid', `${showPath(place.parts)} is a folder, not a file`);
 }
 
 /** What of the file is wanted. */
@@ -70,10 +70,10 @@ class Download extends Readable {
   #settle: { done(): void; fail(error: Error): void } | undefined;
   /** Settles with the first bytes, with the end of a file that has none, or with why it is not read. */
   readonly begun: Promise<void>;
-  #abort = () => this.destroy(abortError(shown(this.place.parts)));
+  #abort = () => this.destroy(abortError(showPath(this.place.parts)));
 
   constructor(
-    readonly place: Place,
+    readonly place: SharePath,
     readonly signal: AbortSignal,
     readonly window: Window,
   ) {
@@ -97,7 +97,7 @@ class Download extends Readable {
       if (this.#said.length < 1 << 16) this.#said += text;
     });
     child.stdin?.on('error', () => undefined); // 'close' tells
-    child.stdin?.end(`get ${quoted(this.place.parts)} -\n`);
+    child.stdin?.end(`get ${quote(this.place.parts)} -\n`);
     this.#child = child;
   }
   #take(bytes: Buffer): void {
@@ -136,17 +136,17 @@ class Download extends Readable {
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
     this.signal.removeEventListener('abort', this.#abort);
     this.#end();
-    this.#settle?.fail(error ?? abortError(shown(this.place.parts)));
+    this.#settle?.fail(error ?? abortError(showPath(this.place.parts)));
     done(error);
   }
 }
 
 /** smbclient ends with 0 whatever happened to a command from stdin. Only what it says when it is done proves that all was
  *  given: the size that the file had when it was opened. */
-function incomplete(said: string, bytes: number, { session, parts }: Place): PluginError | undefined {
+function incomplete(said: string, bytes: number, { session, parts }: SharePath): PluginError | undefined {
   const peer = session.login.peer(session.share);
   const done = said.split('\n').map((line) => /^getting file .* of size (\d+) as - \(/s.exec(line)?.[1]);
   if (done.some((size) => size !== undefined && Number(size) === bytes)) return undefined;
   if (isConnectError(said)) return connectError(said, peer);
-  return transferError(said, `${shown(parts)} ended after ${bytes} bytes`, peer);
+  return transferError(said, `${showPath(parts)} ended after ${bytes} bytes`, peer);
 }

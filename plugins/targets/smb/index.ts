@@ -8,16 +8,16 @@ import {
   type Target,
   type TargetPlugin,
 } from '../../../core/contract/index.js';
-import { asked, fileParts, pathParts, refuseTop } from '../../shared/paths.js';
+import { fileParts, filterAsked, pathParts, refuseTop } from '../../shared/paths.js';
 import { untilAborted } from '../../shared/source.js';
-import { Session } from './connection.js';
+import { Connection } from './connection.js';
 import { type Probed, probe } from './detect.js';
 import { type GetOptions, get } from './get.js';
 import { Login, type SmbOptions } from './login.js';
 import { checkNames } from './names.js';
 import { put } from './put.js';
 import { shares } from './shares.js';
-import { children, look, type Place, remove, space } from './tree.js';
+import { children, look, remove, type SharePath, space } from './tree.js';
 
 export type { SmbOptions } from './login.js';
 
@@ -29,7 +29,7 @@ class SmbTarget implements Target {
   /** The dialect that it chooses when it is offered all. */
   server?: string;
   readonly #base: readonly string[];
-  readonly #sessions = new Map<string, Session>();
+  readonly #sessions = new Map<string, Connection>();
 
   constructor(
     readonly context: PluginContext<SmbOptions>,
@@ -47,18 +47,18 @@ class SmbTarget implements Target {
     const probed = await probing;
     if (probed.kind === 'smb' && probed.dialect !== undefined) this.server = probed.dialect;
   }
-  #session(share: string): Session {
-    const session = this.#sessions.get(share) ?? new Session(this.login, share);
+  #session(share: string): Connection {
+    const session = this.#sessions.get(share) ?? new Connection(this.login, share);
     this.#sessions.set(share, session);
     return session;
   }
   /** Where a path lies; undefined when it is the list of shares. @throws PluginError invalid */
-  #find(path: string): Place | undefined {
+  #find(path: string): SharePath | undefined {
     const [share, ...parts] = [...this.#base, ...pathParts(path)];
     checkNames(share === undefined ? [] : [share, ...parts]);
     return share === undefined ? undefined : { session: this.#session(share), parts };
   }
-  #file(path: string): Place {
+  #file(path: string): SharePath {
     fileParts(path);
     const place = this.#find(path);
     if (place === undefined || place.parts.length === 0)
@@ -97,7 +97,7 @@ class SmbTarget implements Target {
   async *list(path: string, o: ListOptions = {}): AsyncGenerator<Entry> {
     const place = this.#find(path);
     const found = place === undefined ? await shares(this.login) : await this.#inShare(() => children(place), []);
-    yield* asked(found, o);
+    yield* filterAsked(found, o);
   }
   async remove(path: string): Promise<void> {
     refuseTop(path);

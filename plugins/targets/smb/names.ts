@@ -27,5 +27,5 @@ export function checkNames(parts: readonly string[]): void {
 export const endsInDot = (name: string): boolean => name.endsWith('.');
 
 /** The path as smbclient takes it, in quotes. Only for parts that have passed checkNames. */
-export const quoted = (parts: readonly string[]): string => `"${sharePath(parts)}"`;
+export const quote = (parts: readonly string[]): string => `"${sharePath(parts)}"`;
 export const sharePath = (parts: readonly string[]): string => `\\${parts.join('\\')}`;

@@ -3,15 +3,15 @@ import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PluginError } from '../../../core/contract/index.js';
 import { partName } from '../../shared/paths.js';
-import { abortError, gatheredChunks, untilAborted } from '../../shared/source.js';
+import { abortError, gatherChunks, untilAborted } from '../../shared/source.js';
 import { connectError, isAbsent, isConnectError, shareError, statusIn, transferError, unavailable } from './failure.js';
 import { dataTime } from './get.js';
-import { endsInDot, quoted } from './names.js';
-import { look, lookInFolder, makeFolder, type Place, removeFile, shown, unlessInUse, unmakeFolder, writeFailed } from './tree.js';
+import { endsInDot, quote } from './names.js';
+import { look, lookInFolder, makeFolder, removeFile, type SharePath, showPath, unlessInUse, unmakeFolder, writeFailed } from './tree.js';
 
 const writeSize = 1 << 20;
 /** Whoever aborts waits for so long at most: the contract says 5 s. */
-const patience = 4_000;
+const retryMs = 4_000;
 
 export interface PutOptions {
   readonly signal: AbortSignal;
@@ -20,25 +20,25 @@ export interface PutOptions {
 
 /** A file in the making. */
 interface Draft {
-  readonly place: Place;
-  readonly part: Place;
-  readonly folder: Place;
+  readonly place: SharePath;
+  readonly part: SharePath;
+  readonly folder: SharePath;
   readonly made: number;
 }
 
 /** Stores `source` as the file `place`, or nothing. smbclient has no command that has the server flush a file: what is
  *  stored has left the server's program, and is on its disk when its operating system next writes back (Samba's
  *  `sync always = yes` does so at once). Whoever calls destroys the source when this fails. @throws PluginError */
-export async function put(place: Place, source: Readable, o: PutOptions): Promise<{ bytes: number }> {
-  const path = shown(place.parts);
+export async function put(place: SharePath, source: Readable, o: PutOptions): Promise<{ bytes: number }> {
+  const path = showPath(place.parts);
   if (o.signal.aborted) throw abortError(path);
   using upload = new Upload(place);
   const draft = await begin(place, o);
-  let time = patience;
+  let time = retryMs;
   try {
     const bytes = await upload.send(draft.part, source, o.signal);
-    time = patience / 2; // the other half may be gone when the name is not given
-    await patiently(commit(draft, bytes, o), o.signal, path);
+    time = retryMs / 2; // the other half may be gone when the name is not given
+    await retryFor(commit(draft, bytes, o), o.signal, path);
     return { bytes };
   } catch (error) {
     await within(time, undo(draft));
@@ -52,29 +52,29 @@ async function within(time: number, work: Promise<unknown>): Promise<void> {
 }
 
 /** All that comes before the source is touched. */
-async function begin(place: Place, o: PutOptions): Promise<Draft> {
+async function begin(place: SharePath, o: PutOptions): Promise<Draft> {
   const starting = prepare(place, o);
   try {
-    return await untilAborted(starting, o.signal, shown(place.parts));
+    return await untilAborted(starting, o.signal, showPath(place.parts));
   } catch (error) {
-    await within(patience, starting.then(undo));
+    await within(retryMs, starting.then(undo));
     throw error;
   }
 }
 
 /** The name is free, the folder is there, and the part is in it. */
-async function prepare(place: Place, { replace, signal }: PutOptions): Promise<Draft> {
+async function prepare(place: SharePath, { replace, signal }: PutOptions): Promise<Draft> {
   const { session, parts } = place;
   let folderIsThere = await refuseTaken(place, replace);
   const folder = { session, parts: parts.slice(0, -1) };
   const part = { session, parts: [...folder.parts, partName()] };
   // another put that fails may remove the folder that this one has just found: try again
   for (let tries = 5; ; tries--) {
-    if (signal.aborted) throw abortError(shown(parts));
+    if (signal.aborted) throw abortError(showPath(parts));
     const draft = { place, part, folder, made: folderIsThere ? 0 : await makeFolder(folder) };
     try {
       // a first part, whatever is in it: it keeps the folder, and tells whether anything may be written
-      const { status } = await session.run(`put /proc/self/fd/3 ${quoted(part.parts)}`);
+      const { status } = await session.run(`put /proc/self/fd/3 ${quote(part.parts)}`);
       if (status === undefined) {
         if (parts.some(endsInDot)) await requireDots(place);
         return draft;
@@ -83,28 +83,28 @@ async function prepare(place: Place, { replace, signal }: PutOptions): Promise<D
       folderIsThere = false;
       await undo(draft).catch(() => undefined);
     } catch (error) {
-      await within(patience, undo(draft));
+      await within(retryMs, undo(draft));
       throw error;
     }
   }
 }
 
 /** @returns whether the folder seems to be there: a server says so of a name that is not. @throws PluginError exists */
-async function refuseTaken(place: Place, replace: boolean): Promise<boolean> {
+async function refuseTaken(place: SharePath, replace: boolean): Promise<boolean> {
   const { entry: there, inFolder } = await lookInFolder(place);
   if (there === undefined || (replace && !there.folder)) return inFolder;
   const why = there.folder ? 'is a folder; a file cannot replace it' : 'is already there';
-  throw new PluginError('exists', `${shown(place.parts)} ${why}`);
+  throw new PluginError('exists', `${showPath(place.parts)} ${why}`);
 }
 
 /** Tries whether this server keeps a name that ends in a dot. @throws PluginError invalid */
-async function requireDots({ session, parts }: Place): Promise<void> {
+async function requireDots({ session, parts }: SharePath): Promise<void> {
   const name = `${partName()}.`;
   const trial = { session, parts: [...parts.slice(0, -1), name] };
-  await session.run(`mkdir ${quoted(trial.parts)}`);
+  await session.run(`mkdir ${quote(trial.parts)}`);
   const kept = (await look(trial))?.name === name;
   await unmakeFolder(trial, 1);
-  if (!kept) throw new PluginError('invalid', `${shown(parts)}: this server does not keep names that end in a dot`);
+  if (!kept) throw new PluginError('invalid', `${showPath(parts)}: this server does not keep names that end in a dot`);
 }
 
 /** An smbclient that writes one file. It logs in while all else is prepared. */
@@ -112,7 +112,7 @@ class Upload implements Disposable {
   readonly #child: ChildProcess;
   readonly #ended: Promise<void>;
 
-  constructor(readonly place: Place) {
+  constructor(readonly place: SharePath) {
     const { session } = place;
     // what follows the line of the command is the file, and not for it to read ahead
     this.#child = session.login.start([session.login.service(session.share)], { byteInput: true, timeout: dataTime });
@@ -120,17 +120,17 @@ class Upload implements Disposable {
   }
 
   /** Lets it write what the source gives. @throws PluginError */
-  async send(part: Place, source: Readable, signal: AbortSignal): Promise<number> {
+  async send(part: SharePath, source: Readable, signal: AbortSignal): Promise<number> {
     const { session, parts } = this.place;
     const dead = this.#ended.then(() => {
       throw unavailable(session.login.peer(session.share), 'smbclient ended too early');
     });
-    this.#child.stdin?.write(`put - ${quoted(part.parts)}\n`);
+    this.#child.stdin?.write(`put - ${quote(part.parts)}\n`);
     // one that ends by itself before it has all has failed, whatever its source does
     const sent = Promise.race([feed(this.#child, source, this.#ended), dead]);
-    const bytes = await untilAborted(sent, signal, shown(parts));
+    const bytes = await untilAborted(sent, signal, showPath(parts));
     this.#child.stdin?.end();
-    await untilAborted(this.#ended, signal, shown(parts));
+    await untilAborted(this.#ended, signal, showPath(parts));
     return bytes;
   }
 
@@ -141,7 +141,7 @@ class Upload implements Disposable {
 
 /** Waits for its end. It ends with 0 whatever became of a command: what it says when a file is written proves that.
  *  @throws PluginError when it does not say so, or says of anything that it failed */
-function end(child: ChildProcess, { session, parts }: Place): Promise<void> {
+function end(child: ChildProcess, { session, parts }: SharePath): Promise<void> {
   let said = '';
   const peer = session.login.peer(session.share);
   for (const stream of [child.stdout, child.stderr]) {
@@ -155,7 +155,7 @@ function end(child: ChildProcess, { session, parts }: Place): Promise<void> {
     child.once('close', () => {
       const written = said.split('\n').some((line) => line.startsWith('putting file - as '));
       if (written && statusIn(said) === undefined) resolve();
-      else reject(isConnectError(said) ? connectError(said, peer) : transferError(said, shown(parts), peer));
+      else reject(isConnectError(said) ? connectError(said, peer) : transferError(said, showPath(parts), peer));
     });
   });
   ended.catch(() => undefined); // asked for later, or by nobody
@@ -166,7 +166,7 @@ function end(child: ChildProcess, { session, parts }: Place): Promise<void> {
 async function feed(child: ChildProcess, source: Readable, ended: Promise<void>): Promise<number> {
   let bytes = 0;
   let writing: Promise<void> = Promise.resolve();
-  for await (const chunks of gatheredChunks(source, writeSize)) {
+  for await (const chunks of gatherChunks(source, writeSize)) {
     await writing;
     writing = writeAll(child, chunks).catch(() => ended); // why it did not take them it says itself
     writing.catch(() => undefined);
@@ -193,15 +193,15 @@ function writeAll(child: ChildProcess, chunks: readonly Uint8Array[]): Promise<v
 async function commit({ place, part }: Draft, bytes: number, { replace, signal }: PutOptions): Promise<void> {
   const there = await look(part);
   if (there?.size !== bytes) {
-    const text = `${shown(place.parts)}: the server has ${there?.size ?? 'none'} of ${bytes} bytes; try again`;
+    const text = `${showPath(place.parts)}: the server has ${there?.size ?? 'none'} of ${bytes} bytes; try again`;
     throw new PluginError('damaged', text, { retryable: true });
   }
-  if (signal.aborted) throw abortError(shown(place.parts));
+  if (signal.aborted) throw abortError(showPath(place.parts));
   await unlessInUse(() => rename(part, place, bytes, replace));
 }
 
-async function rename(part: Place, place: Place, bytes: number, replace: boolean): Promise<void> {
-  const command = `rename ${quoted(part.parts)} ${quoted(place.parts)}${replace ? ' -f' : ''}`;
+async function rename(part: SharePath, place: SharePath, bytes: number, replace: boolean): Promise<void> {
+  const command = `rename ${quote(part.parts)} ${quote(place.parts)}${replace ? ' -f' : ''}`;
   const { status } = await part.session.run(command, { once: true }).catch(async (error: unknown) => {
     // whether it was done is not known: where the part is tells
     if (await look(part)) return part.session.run(command, { once: true });
@@ -211,15 +211,15 @@ async function rename(part: Place, place: Place, bytes: number, replace: boolean
   if (status === undefined) return;
   // the part could be written: what is denied now is the name, and Windows says so of a file that is open
   const code = replace && status === 'ACCESS_DENIED' ? 'in_use' : undefined;
-  throw shareError(status, shown(place.parts), place.session.login.peer(place.session.share), code);
+  throw shareError(status, showPath(place.parts), place.session.login.peer(place.session.share), code);
 }
 
 /** What gives a file its name is not left half way: an abort waits for it, but not for ever. */
-async function patiently(work: Promise<void>, signal: AbortSignal, path: string): Promise<void> {
+async function retryFor(work: Promise<void>, signal: AbortSignal, path: string): Promise<void> {
   const late = new AbortController();
   let timer: NodeJS.Timeout | undefined;
   const abort = () => {
-    timer = setTimeout(() => late.abort(), patience / 2);
+    timer = setTimeout(() => late.abort(), retryMs / 2);
   };
   signal.addEventListener('abort', abort, { once: true });
   try {

@@ -1,24 +1,24 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Entry, PluginError, type PluginErrorCode } from '../../../core/contract/index.js';
 import { isPart } from '../../shared/paths.js';
-import { type Answer, type RunOptions, type Session, treeTime } from './connection.js';
+import { type Answer, type Connection, type RunOptions, treeTime } from './connection.js';
 import { isAbsent, shareError } from './failure.js';
-import { quoted } from './names.js';
+import { quote } from './names.js';
 
 /** Something on a share: `parts` are the folders and the name below its top. */
-export interface Place {
-  readonly session: Session;
+export interface SharePath {
+  readonly session: Connection;
   readonly parts: readonly string[];
 }
 
-export const shown = (parts: readonly string[]): string => parts.join('/') || 'the top';
+export const showPath = (parts: readonly string[]): string => parts.join('/') || 'the top';
 
-function failed({ session, parts }: Place, status: string, code?: PluginErrorCode): PluginError {
-  return shareError(status, shown(parts), session.login.peer(session.share), code);
+function failed({ session, parts }: SharePath, status: string, code?: PluginErrorCode): PluginError {
+  return shareError(status, showPath(parts), session.login.peer(session.share), code);
 }
 
 /** What a refusal means for a caller who writes: who may read but not write has a share that is read only. */
-export async function writeFailed(place: Place, status: string): Promise<PluginError> {
+export async function writeFailed(place: SharePath, status: string): Promise<PluginError> {
   if (status !== 'ACCESS_DENIED') return failed(place, status);
   const parent = { session: place.session, parts: place.parts.slice(0, -1) };
   const readable = await children(parent).then(
@@ -29,8 +29,8 @@ export async function writeFailed(place: Place, status: string): Promise<PluginE
 }
 
 /** A command that writes, with one path. @throws PluginError, but nothing for the statuses that are `fine` */
-async function write(place: Place, command: string, fine: (status: string) => boolean, o?: RunOptions): Promise<Answer> {
-  const answer = await place.session.run(`${command} ${quoted(place.parts)}`, o);
+async function write(place: SharePath, command: string, fine: (status: string) => boolean, o?: RunOptions): Promise<Answer> {
+  const answer = await place.session.run(`${command} ${quote(place.parts)}`, o);
   if (answer.status !== undefined && !fine(answer.status)) throw await writeFailed(place, answer.status);
   return answer;
 }
@@ -66,53 +66,53 @@ function entriesIn(output: string): Entry[] {
 }
 
 /** What is under a path, if anything; as the server writes its name. @throws PluginError */
-export async function look(place: Place): Promise<Entry | undefined> {
+export async function look(place: SharePath): Promise<Entry | undefined> {
   return (await lookInFolder(place)).entry;
 }
 
 /** As look, and whether the folder that it would be in is there; of some that are, that is not said. @throws PluginError */
-export async function lookInFolder(place: Place): Promise<{ readonly entry: Entry | undefined; readonly inFolder: boolean }> {
+export async function lookInFolder(place: SharePath): Promise<{ readonly entry: Entry | undefined; readonly inFolder: boolean }> {
   if (place.parts.length === 0) {
     await place.session.run('volume'); // whatever the answer, there is one
     return { entry: { name: '', folder: true, size: 0 }, inFolder: true };
   }
-  const { output, status } = await place.session.run(`ls ${quoted(place.parts)}`);
+  const { output, status } = await place.session.run(`ls ${quote(place.parts)}`);
   if (status === undefined) return { entry: entriesIn(output)[0], inFolder: true };
   if (!isAbsent(status)) throw failed(place, status);
   return { entry: undefined, inFolder: status === 'NO_SUCH_FILE' };
 }
 
 /** What a folder holds; nothing when it is absent. @throws PluginError */
-export async function children(place: Place): Promise<Entry[]> {
-  const { output, status } = await place.session.run(`ls ${quoted([...place.parts, '*'])}`);
+export async function children(place: SharePath): Promise<Entry[]> {
+  const { output, status } = await place.session.run(`ls ${quote([...place.parts, '*'])}`);
   if (status !== undefined && !isAbsent(status)) throw failed(place, status);
   if (status !== undefined) return [];
   return entriesIn(output).map((entry) => (isPart(entry.name) ? { ...entry, unfinished: true } : entry));
 }
 
 /** Removes a file or a tree; absent is fine. @throws PluginError */
-export async function remove(place: Place): Promise<void> {
+export async function remove(place: SharePath): Promise<void> {
   const there = await look(place);
   if (there === undefined) return;
   if (there.folder) await unlessInUse(() => write(place, 'deltree', isAbsent, { timeout: treeTime }));
   else await removeFile(place);
 }
 
-export async function removeFile(place: Place): Promise<void> {
+export async function removeFile(place: SharePath): Promise<void> {
   await unlessInUse(() => write(place, 'del', isAbsent));
 }
 
 /** Makes one folder. @returns whether it is new @throws PluginError */
-async function makeOne(place: Place): Promise<boolean> {
+async function makeOne(place: SharePath): Promise<boolean> {
   const { status } = await write(place, 'mkdir', (status) => status === 'OBJECT_NAME_COLLISION');
   if (status === undefined) return true;
   const there = await look(place);
-  if (there !== undefined && !there.folder) throw new PluginError('invalid', `${shown(place.parts)} is a file, not a folder`);
+  if (there !== undefined && !there.folder) throw new PluginError('invalid', `${showPath(place.parts)} is a file, not a folder`);
   return false;
 }
 
 /** Makes a folder and what is missing above it. @returns how many of the last parts are new. @throws PluginError */
-export async function makeFolder({ session, parts }: Place): Promise<number> {
+export async function makeFolder({ session, parts }: SharePath): Promise<number> {
   let there = parts.length;
   while (there > 0 && !(await look({ session, parts: parts.slice(0, there) }))?.folder) there--;
   let made = 0;
@@ -128,16 +128,16 @@ export async function makeFolder({ session, parts }: Place): Promise<number> {
 }
 
 /** Removes the last `made` folders as far as they are empty, for a put that failed. */
-export async function unmakeFolder({ session, parts }: Place, made: number): Promise<void> {
+export async function unmakeFolder({ session, parts }: SharePath, made: number): Promise<void> {
   for (let depth = parts.length; depth > parts.length - made; depth--) {
-    const { status } = await session.run(`rmdir ${quoted(parts.slice(0, depth))}`);
+    const { status } = await session.run(`rmdir ${quote(parts.slice(0, depth))}`);
     if (status !== undefined) return; // somebody else uses it by now
   }
 }
 
 /** The numbers that follow a listing. @throws PluginError */
-export async function space(place: Place): Promise<{ total: number; free: number } | undefined> {
-  for (const command of place.parts.length === 0 ? ['ls'] : [`ls ${quoted(place.parts)}`, 'ls']) {
+export async function space(place: SharePath): Promise<{ total: number; free: number } | undefined> {
+  for (const command of place.parts.length === 0 ? ['ls'] : [`ls ${quote(place.parts)}`, 'ls']) {
     const { output, status } = await place.session.run(command);
     const [, blocks, size, free] = /(\d+) blocks of size (\d+)\. (\d+) blocks available/.exec(output) ?? [];
     if (blocks !== undefined) return { total: Number(blocks) * Number(size), free: Number(free) * Number(size) };

@@ -1,15 +1,15 @@
 /** How long the calendar takes to look for due jobs, with so many of them: the service's own parts, and a queue that starts none. */
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { BackupSpec, JobRecords } from '../../../core/jobs/job.js';
+import type { BackupSpec, JobRows } from '../../../core/jobs/job.js';
 import { BandwidthShares } from '../../../core/jobs/schedule/bandwidth-shares.js';
 import { openClock, type WallClock } from '../../../core/jobs/schedule/clock.js';
-import { timedRecords } from '../../../core/jobs/schedule/due.js';
-import { JobsOfKind } from '../../../core/jobs/schedule/job-runner.js';
+import { withDueTimes } from '../../../core/jobs/schedule/due.js';
+import { JobRunner } from '../../../core/jobs/schedule/job-runner.js';
 import { createProgressBoard } from '../../../core/jobs/schedule/progress.js';
 import { createQueue } from '../../../core/jobs/schedule/queue.js';
 import { tickOf } from '../../../core/jobs/schedule/tick.js';
-import { parsed } from '../../../core/schemas.js';
+import { parse } from '../../../core/schemas.js';
 import { openStore } from '../../../core/store/index.js';
 import { type Spread, spread } from '../spread.js';
 import { job } from './many-jobs.js';
@@ -51,28 +51,28 @@ export async function measureTicks(work: string, jobs: number): Promise<TickFigu
 }
 
 /** Each is due a second after the one before. */
-async function fill(backups: JobRecords<BackupSpec>, jobs: number, first: number): Promise<void> {
+async function fill(backups: JobRows<BackupSpec>, jobs: number, first: number): Promise<void> {
   let next = 0;
   const lane = async () => {
     for (let n = next++; n < jobs; n = next++) {
-      await backups.create(parsed('backup', job(n)), { code: 'scheduled', next_run: first + n * 1000 });
+      await backups.create(parse('backup', job(n)), { code: 'scheduled', next_run: first + n * 1000 });
     }
   };
   await Promise.all(Array.from({ length: atOnce }, lane));
 }
 
-async function heldJobs(kept: JobRecords<BackupSpec>, clock: WallClock) {
+async function heldJobs(kept: JobRows<BackupSpec>, clock: WallClock) {
   const failed = (error: unknown) => {
     throw error;
   };
-  const { records, due, load } = timedRecords(kept);
+  const { rows, due, load } = withDueTimes(kept);
   const queue = createQueue(async () => 1, failed);
   queue.hold();
   const none = () => failed(new Error('nothing is to start'));
-  const backups = new JobsOfKind<BackupSpec>({
-    ...{ kind: 'backup', records, at: (spec) => spec.at, order: async () => none(), locks: async () => [] },
+  const backups = new JobRunner<BackupSpec>({
+    ...{ kind: 'backup', rows, at: (spec) => spec.at, order: async () => none(), locks: async () => [] },
     ...{ queue, launch: none, clock, progress: createProgressBoard(failed), bandwidths: new BandwidthShares(async () => 0) },
-    ...{ log: () => undefined, changed: () => undefined },
+    ...{ log: () => undefined, onChange: () => undefined },
   });
   return { backups, load, tick: tickOf({ backups, due, clock, failed }) };
 }

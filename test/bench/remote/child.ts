@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Stored, Target } from '../../../core/contract/index.js';
 import { loadPlugins, type Plugins } from '../../../core/plugins/index.js';
-import { Bandwidth, governed } from '../../../core/policy/index.js';
+import { Bandwidth, withPolicy } from '../../../core/policy/index.js';
 
 export interface Request {
   readonly plugin: string;
@@ -48,7 +48,7 @@ async function moved(target: Target, { direction, path, source }: Request): Prom
 async function work(request: Request, plugins: Plugins): Promise<Answer> {
   const began = performance.now();
   const opened = await plugins.openTarget(request.plugin, request.options, { log, signal });
-  await using target = governed(opened, { name: 'nas', bandwidth: new Bandwidth(), stallMs: 120_000, signal, log });
+  await using target = withPolicy(opened, { name: 'nas', bandwidth: new Bandwidth(), stallMs: 120_000, signal, log });
   const openedAfter = (performance.now() - began) / 1000;
   const { bytes, pieces } = await moved(target, request);
   return { opened: openedAfter, bytes, ...(pieces !== undefined && { pieces: pieces.folder }) };

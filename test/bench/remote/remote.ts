@@ -60,9 +60,9 @@ class Remote {
     const all = contendersOf(course);
     for (let round = 1; round <= this.o.rounds; round++) {
       this.foreign.push(await foreignLoad());
-      const turn = all.map((_, at) => all[(at + round - 1) % all.length]).filter((one) => one !== undefined);
+      const order = all.map((_, at) => all[(at + round - 1) % all.length]).filter((one) => one !== undefined);
       for (const direction of directions)
-        for (const one of turn) if (takesPart(one, course, direction)) await this.#step(course, one, direction, round);
+        for (const one of order) if (takesPart(one, course, direction)) await this.#step(course, one, direction, round);
       await this.#removeStored(course);
     }
   }

@@ -39,6 +39,8 @@ export interface Attempt {
   readonly container: string;
   readonly engine: Engine;
   readonly victim: Victim;
+  /** Of the children only one of this command is killed. */
+  readonly command?: string;
   readonly when: Moment;
   /** Of such runs, for `part`. */
   readonly usual: string;
@@ -110,14 +112,14 @@ export class CrashBench {
   }
 
   async #killChild(attempt: Attempt, run: Watched, began: number): Promise<Hit | undefined> {
-    const { container, engine } = attempt;
+    const { container, engine, command } = attempt;
     const { service } = this.a;
     await this.#moment(attempt, run);
     let what: string | undefined;
     let state: State = 'absent';
     while (!run.over() && what === undefined) {
       state = await engine.state(container);
-      what = this.#shoot(service.pid);
+      what = this.#shoot(service.pid, command);
       if (what === undefined) await sleep(1);
     }
     const afterMs = performance.now() - began;
@@ -127,8 +129,8 @@ export class CrashBench {
   }
 
   /** Kills one of the children by its process id, of a command that was hit least so far; tells which. */
-  #shoot(service: number): string | undefined {
-    const there = descendants(service).filter(({ name }) => children.has(name));
+  #shoot(service: number, command?: string): string | undefined {
+    const there = descendants(service).filter(({ name }) => (command === undefined ? children.has(name) : name === command));
     const hits = ({ name }: { readonly name: string }): number => this.byWhat.get(name) ?? 0;
     const least = Math.min(...there.map(hits));
     const child = this.random.pick(there.filter((one) => hits(one) === least));

@@ -48,11 +48,18 @@ a.alsoDestroy('clone');
 interface Shot {
   readonly when: Moment;
   readonly victim: Victim;
+  readonly command?: string;
 }
 
-/** Whom to hit and when, in random order: anywhere, the victims take turns over all parts of a run. */
-function plan({ anywhere, aimed }: Kills): Shot[] {
-  const shots = random.spread(anywhere).map((part, n): Shot => ({ when: { part }, victim: n % 2 === 0 ? 'child' : 'service' }));
+/** The children that move a backup's bytes: each is hit, whatever else is there by chance. */
+const movers = ['zstd', 'tar'];
+
+/** Whom to hit and when, in random order: anywhere, the victims take turns over all parts of a run, first the named children. */
+function plan({ anywhere, aimed }: Kills, commands: readonly string[] = []): Shot[] {
+  const shots = random.spread(anywhere).map((part, n): Shot => {
+    const command = commands[n / 2];
+    return { when: { part }, victim: n % 2 === 0 ? 'child' : 'service', ...(command !== undefined && { command }) };
+  });
   const waited = aimed.flatMap(({ seen, within, victims }) =>
     victims.map((victim): Shot => ({ when: { seen, delayMs: random.next() * within }, victim })),
   );
@@ -62,9 +69,9 @@ function plan({ anywhere, aimed }: Kills): Shot[] {
 /** Fires until the plan is done; a shot that came too late for its run is tried again, earlier. */
 async function fire(shots: readonly Shot[], attempt: (shot: Shot, n: number) => Promise<Hit | undefined>): Promise<void> {
   let n = 0;
-  for (const { victim, when } of shots) {
-    let now = when;
-    for (let tries = 0; !(await attempt({ victim, when: now }, n++)); tries++) {
+  for (const shot of shots) {
+    let now = shot.when;
+    for (let tries = 0; !(await attempt({ ...shot, when: now }, n++)); tries++) {
       if (tries === 10) throw new Error('no run could be hit');
       now = 'part' in now ? { part: now.part * 0.7 } : { ...now, delayMs: now.delayMs / 2 };
     }
@@ -144,7 +151,7 @@ for (const type of ['lxc', 'docker'] as const) {
       t.ok(listed.includes(String(state.run)) && listed.length <= 3, 'a run that succeeds is listed, with two older ones at most');
     };
     for (let n = 0; n < 2; n++) await container.change(++generation).then(succeed);
-    await fire(plan(kills.backups), async (shot) => {
+    await fire(plan(kills.backups, movers), async (shot) => {
       await container.change(++generation);
       const hit = await killedBackup(t, container, job, shot);
       if (!hit) return undefined;

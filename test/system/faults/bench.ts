@@ -5,7 +5,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
-import { type Manifest, type RecordedRun, recordedRuns } from '../../../core/archive/index.js';
+import { type Manifest, type RecordedRun, readRuns } from '../../../core/archive/index.js';
 import type { Runtime, Target } from '../../../core/contract/index.js';
 import { type BackupOutcome, backupRun } from '../../../core/jobs/run/backup.js';
 import { type RestoreOutcome, restoreRun } from '../../../core/jobs/run/restore.js';
@@ -63,7 +63,7 @@ const spec = {
   features: ['compress', 'pause'],
 } as const;
 
-const heldLease = async () => ({ expired: () => false, release: () => undefined, [Symbol.asyncDispose]: async () => undefined });
+const heldLease = async () => ({ isExpired: () => false, release: () => undefined, [Symbol.asyncDispose]: async () => undefined });
 const sealer = { appliance: 'faults', mac: () => 'faults' };
 const never = new AbortController().signal;
 const log = () => undefined;
@@ -72,7 +72,7 @@ function runner(runtime: Runtime, work: string): Pick<FaultBench, 'backUp' | 're
   return {
     async backUp(target, { newBase = false, signal = never } = {}) {
       const workFolder = await mkdtemp(join(work, 'run-'));
-      const world = {
+      const deps = {
         id: 1,
         spec,
         runtime,
@@ -89,7 +89,7 @@ function runner(runtime: Runtime, work: string): Pick<FaultBench, 'backUp' | 're
       };
       try {
         const lock = (record: string) => lockRecord(target, record, { appliance: 'bench', job: 1, signal, log, waits: [10] });
-        return await backupRun({ ...world, lock, progress: () => undefined, lease: heldLease });
+        return await backupRun({ ...deps, lock, progress: () => undefined, lease: heldLease });
       } finally {
         await rm(workFolder, { recursive: true });
       }
@@ -106,7 +106,7 @@ function runner(runtime: Runtime, work: string): Pick<FaultBench, 'backUp' | 're
 function judge(target: Target, record: string): Pick<FaultBench, 'runs' | 'damage' | 'leftovers'> {
   const read = async () => {
     const found: RecordedRun[] = [];
-    for await (const one of recordedRuns(target, recordName, never)) found.push(one);
+    for await (const one of readRuns(target, recordName, never)) found.push(one);
     return {
       complete: found.flatMap((one) => (one.state === 'complete' ? [one.manifest] : [])),
       damaged: found.flatMap((one) => (one.state === 'damaged' ? [one.why] : [])),

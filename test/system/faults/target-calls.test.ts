@@ -8,7 +8,7 @@ import { countedTarget, keptRuns, makeFaultBench } from './bench.js';
 
 const { stride } = pointsOf('target-faults');
 const bench = await makeFaultBench(t);
-let turn = 0;
+let round = 0;
 
 /** The nth sweep over the calls of a run begins at this one: sweeps of strides that begin at different calls reach all of them. */
 let sweeps = 0;
@@ -21,7 +21,7 @@ const contents = new Map<string, string>();
 
 /** A run that nothing disturbs, after a change. */
 async function healthyRun(t: Test, what: string): Promise<void> {
-  const content = `turn ${++turn}`;
+  const content = `round ${++round}`;
   await writeFile(join(bench.data, 'changing'), content);
   const { run } = await bench.backUp(bench.target);
   contents.set(run, content);
@@ -73,7 +73,7 @@ async function survives(t: Test, { fault, newBase, codes }: Wish): Promise<boole
   const { run, error, calls, settledIn } = await faultyRun(fault, newBase);
   const after = (await bench.runs()).map(({ run }) => run);
   if (run !== undefined) {
-    contents.set(run, `turn ${turn}`);
+    contents.set(run, `round ${round}`);
     const gone = [run, ...before].slice(0, keptRuns).filter((one) => !after.includes(one));
     t.notOk(before.includes(run), `${what}: its name is new`);
     t.same(

@@ -12,7 +12,7 @@ export interface DockerSubject {
   readonly name: string;
   /** Where a container's root (as it sees it) and volumes lie, by inspect. */
   places(container?: string): Promise<Places>;
-  change(turn: 1 | 2): Promise<void>;
+  change(round: 1 | 2): Promise<void>;
   /** What the engine says that the container changed of its image. */
   diff(container?: string): Promise<readonly string[]>;
 }
@@ -58,13 +58,13 @@ export async function makeDockerSubject(docker: Dockerd, folder: string, name: s
     name,
     places: (container = name) => placesOf(docker, container),
     diff: (container = name) => diffOf(docker, container),
-    async change(turn) {
+    async change(round) {
       // The root of a container that was replaced lies in another layer.
       const { rootfs: now = '', data: volume = '' } = await placesOf(docker, name);
-      const changeNasty = turn === 1 ? changeTree : changeTreeAgain;
+      const changeNasty = round === 1 ? changeTree : changeTreeAgain;
       for (const tree of [now, join(volume, 'inner')]) await changeNasty(tree);
-      for (const what of ['host', 'read-only']) await changeSmallTree(of(what), turn);
-      await appendFile(join(of('file'), 'app.conf'), `changed ${turn}\n`);
+      for (const what of ['host', 'read-only']) await changeSmallTree(of(what), round);
+      await appendFile(join(of('file'), 'app.conf'), `changed ${round}\n`);
     },
   };
 }

@@ -14,7 +14,7 @@ export interface LxcSubject {
   /** Where a container's root and volumes lie, by its own configuration. */
   places(container?: string): Promise<Places>;
   /** Changes all that it holds: first once, then again. */
-  change(turn: 1 | 2): Promise<void>;
+  change(round: 1 | 2): Promise<void>;
 }
 
 /** Names of the volumes by their mount point. */
@@ -74,10 +74,10 @@ export async function makeLxcSubject(
   return {
     name,
     places: (container = name) => placesOf(a.lxcPath, container),
-    async change(turn) {
-      const changeNasty = turn === 1 ? changeTree : changeTreeAgain;
-      for (const { folder, isNasty } of trees) await (isNasty ? changeNasty(folder) : changeSmallTree(folder, turn));
-      await appendFile(file, `changed ${turn}\n`);
+    async change(round) {
+      const changeNasty = round === 1 ? changeTree : changeTreeAgain;
+      for (const { folder, isNasty } of trees) await (isNasty ? changeNasty(folder) : changeSmallTree(folder, round));
+      await appendFile(file, `changed ${round}\n`);
     },
   };
 }

@@ -112,13 +112,13 @@ t.test('a backup after a restore in place builds on the same base and comes back
   const { subject, job } = await smallSubject('again');
   await settle();
   const first = await backUp(a.service, job);
-  for (const turn of [1, 2]) {
+  for (const round of [1, 2]) {
     await bring(`again/${first}`, 'again');
-    await writeFile(join(a.lxcPath, 'again/rootfs', `made-${turn}`), '');
+    await writeFile(join(a.lxcPath, 'again/rootfs', `made-${round}`), '');
     const before = await placesOf(subject);
     await backUp(a.service, job);
     await bring('again', 'again');
-    t.same(allDifferences(before, await placesOf(subject), ofStart), [], `turn ${turn}`);
+    t.same(allDifferences(before, await placesOf(subject), ofStart), [], `round ${round}`);
   }
 });
 

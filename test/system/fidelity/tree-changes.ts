@@ -43,9 +43,9 @@ export async function makeSmallTree(folder: string): Promise<void> {
 }
 
 /** Another state of a small tree each time: files come and go, a folder changes its name. */
-export async function changeSmallTree(folder: string, turn: number): Promise<void> {
-  await fs.rename(join(folder, turn === 1 ? 'a' : 'a-1'), join(folder, `a-${turn}`));
-  await fs.rm(join(folder, turn === 1 ? 'hard' : 'new-1'));
-  await fs.writeFile(join(folder, `new-${turn}`), `of turn ${turn}`);
-  await fs.appendFile(join(folder, 'attributed'), `${turn}`);
+export async function changeSmallTree(folder: string, round: number): Promise<void> {
+  await fs.rename(join(folder, round === 1 ? 'a' : 'a-1'), join(folder, `a-${round}`));
+  await fs.rm(join(folder, round === 1 ? 'hard' : 'new-1'));
+  await fs.writeFile(join(folder, `new-${round}`), `of round ${round}`);
+  await fs.appendFile(join(folder, 'attributed'), `${round}`);
 }

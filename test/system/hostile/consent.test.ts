@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { known } from '../../../core/api/errors.js';
+import { apiErrorOf } from '../../../core/api/errors.js';
 import { PluginError } from '../../../core/contract/index.js';
 import { type Body, part } from '../../support/api-client.js';
 import { makeAppliance, ownDockerd } from '../../support/appliance.js';
@@ -151,5 +151,5 @@ t.test('a container without such rights is restored without a question, wherever
 t.test('the appliance that made it still knows its own afterwards', async (t) => {
   await a.restart({ stateFolder: ownState });
   t.equal(part(await restorePlan(a.service, { ...box, container: 'mine' }), 'consent'), undefined);
-  t.match(known(new PluginError('needs_consent', 'x')), { status: 409, retryable: false });
+  t.match(apiErrorOf(new PluginError('needs_consent', 'x')), { status: 409, retryable: false });
 });

@@ -4,7 +4,7 @@ import { type Body, isBody, part } from '../../support/api-client.js';
 import { type MountWish, sourceName } from './graph.js';
 import { type Entry, type Files, isThere, treeIn, unlike, type Wanted } from './look.js';
 import { type Coming, expected, heldOf, listedMounts, mixed, type RealMount, type Run } from './model.js';
-import { goalOf, type Kept, lookAround, type Member, realMounts, rootsOf, usersOf, type World } from './state.js';
+import { goalOf, type Household, type Kept, lookAround, type Member, realMounts, rootsOf, usersOf } from './state.js';
 
 type Action = 'restore' | 'keep' | 'join' | 'copy';
 
@@ -38,8 +38,8 @@ interface Foreseen {
 const none: Entry = { type: 'folder', rights: '', mtime: 0n, content: '', inode: '' };
 
 /** The table: what becomes of each source. */
-async function foresee(world: World, run: Run, target: string): Promise<Foreseen> {
-  const { members, graph } = world;
+async function foresee(household: Household, run: Run, target: string): Promise<Foreseen> {
+  const { members, graph } = household;
   const there = members.get(target);
   const isClone = target !== run.wish.name;
   const held = new Map(run.sources.map(({ source }) => [source.name, source]));
@@ -48,13 +48,13 @@ async function foresee(world: World, run: Run, target: string): Promise<Foreseen
   const empty: string[] = [];
   const parts: { readonly mount: RealMount; readonly isThereNow: boolean }[] = [];
   const listed = new Set(listedMounts(graph.kind, run.mounts).map(({ at }) => at));
-  for (const mount of await realMounts(world, run.wish.mounts)) {
+  for (const mount of await realMounts(household, run.wish.mounts)) {
     const name = sourceName(graph.kind, mount);
     const current = there?.mounts.find(({ at }) => at === mount.at);
-    const [real] = await realMounts(world, [current ?? mount]);
+    const [real] = await realMounts(household, [current ?? mount]);
     const path = real?.path ?? mount.path;
     const isOwn = graph.kind === 'lxc' && mount.isVolume;
-    const users = isOwn && isClone && there === undefined ? [] : await usersOf(world, path, target); // else it lies in the clone's own folder
+    const users = isOwn && isClone && there === undefined ? [] : await usersOf(household, path, target); // else it lies in the clone's own folder
     let action: Action = 'keep';
     if (held.has(name)) {
       if (there !== undefined || isOwn) action = 'restore';
@@ -63,7 +63,7 @@ async function foresee(world: World, run: Run, target: string): Promise<Foreseen
       else action = users.length > 0 && isThere(path) ? 'join' : 'restore';
     } else if (isOwn && there === undefined) {
       missing = true;
-      empty.push(`${world.a.lxcPath}/${target}/volumes/data`);
+      empty.push(`${household.a.lxcPath}/${target}/volumes/data`);
     } else if (!listed.has(mount.at)) parts.push({ mount, isThereNow: isThere(path) });
     else if (!isThere(path)) missing = true;
     actions.set(name, action);
@@ -89,7 +89,7 @@ const isFree = (path: string): boolean => treeIn(path).size === 0 || (treeIn(pat
 
 /** A mount that is a part of another one: it lies where that one does, of several the one by whose path it is mounted. */
 function asPart(
-  { graph }: World,
+  { graph }: Household,
   run: Run,
   mount: MountWish,
   places: readonly Place[],
@@ -106,26 +106,26 @@ function asPart(
 }
 
 /** The member that comes of it: a clone has its copies. */
-function memberAfter(world: World, run: Run, target: string, places: readonly Place[], starts: boolean): Member {
-  const before = world.members.get(target);
+function memberAfter(household: Household, run: Run, target: string, places: readonly Place[], starts: boolean): Member {
+  const before = household.members.get(target);
   const isClone = target !== run.wish.name;
   const mounts = run.wish.mounts.map((mount) => {
-    const name = sourceName(world.graph.kind, mount);
+    const name = sourceName(household.graph.kind, mount);
     const place = places.find(({ source }) => source === name);
     const current = before?.mounts.find(({ at }) => at === mount.at);
     if (!isClone) return mount;
-    if (place === undefined) return asPart(world, run, mount, places, current === undefined) ?? { ...mount, ...current };
+    if (place === undefined) return asPart(household, run, mount, places, current === undefined) ?? { ...mount, ...current };
     return {
       ...mount,
       host: place.after,
-      readOnly: place.action === 'keep' && current === undefined && !(world.graph.kind === 'lxc' && mount.isVolume),
+      readOnly: place.action === 'keep' && current === undefined && !(household.graph.kind === 'lxc' && mount.isVolume),
     };
   });
   return { wish: { ...run.wish, name: target }, mounts, running: before?.running ?? starts };
 }
 
-async function cameOf(world: World, run: Run, places: readonly Place[]): Promise<Coming[]> {
-  const volumes = await world.engine.volumes();
+async function cameOf(household: Household, run: Run, places: readonly Place[]): Promise<Coming[]> {
+  const volumes = await household.engine.volumes();
   return run.sources.flatMap((one) => {
     const place = places.find(({ source }) => source === one.source.name);
     if (place === undefined || place.action === 'keep' || place.action === 'join') return [];
@@ -146,9 +146,9 @@ interface Planned {
 }
 
 /** The plan says what the table says, and touches nothing. */
-async function planned(world: World, body: Body, foreseen: Foreseen, before: Files): Promise<Planned> {
-  const plan = await world.a.service.call('POST', '/restore/plan', body);
-  const problems = unlike(untouched(before), (await lookAround(world)).files);
+async function planned(household: Household, body: Body, foreseen: Foreseen, before: Files): Promise<Planned> {
+  const plan = await household.a.service.call('POST', '/restore/plan', body);
+  const problems = unlike(untouched(before), (await lookAround(household)).files);
   const places = placesIn(plan);
   const got = places.map(({ source, action }) => `${source} ${action}`).sort();
   // a mount that is a part of another one is no source of its own
@@ -157,12 +157,12 @@ async function planned(world: World, body: Body, foreseen: Foreseen, before: Fil
   if (wanted.join() !== got.join()) problems.push(`planned ${got.join(', ')} instead of ${wanted.join(', ')}`);
   const isBlocked = codesOf(plan).includes('volume_in_use');
   if (isBlocked !== foreseen.inUse) problems.push(`the plan ${isBlocked ? 'tells' : 'does not tell'} volume_in_use`);
-  world.said.push(`  ${body.container_id}: ${got.join(', ')}`);
+  household.said.push(`  ${body.container_id}: ${got.join(', ')}`);
   return { plan, places, problems };
 }
 
 /** A new restore job, or one that was there, run again. @returns its id and the state in which it ended */
-async function ran({ a, dice, restores, said }: World, body: Body): Promise<{ id: number; state: Body }> {
+async function ran({ a, dice, restores, said }: Household, body: Body): Promise<{ id: number; state: Body }> {
   const key = JSON.stringify(body);
   const known = restores.get(key);
   const again = known !== undefined && dice.chance(50);
@@ -182,38 +182,38 @@ function replaced(before: Files, came: readonly Coming[]): Pick<Kept, 'came' | '
 }
 
 /** Restores a run under a name and looks at all that came of it. @returns problems */
-export async function restoreAs(world: World, run: Run, target: string): Promise<string[]> {
-  const body: Body = { job_name: `r-${target}`, container_id: target, type: world.graph.kind, src: src(run.portfolio) };
-  const foreseen = await foresee(world, run, target);
-  const [before, roots] = [(await lookAround(world)).files, await rootsOf(world)];
-  const { plan, places, problems } = await planned(world, body, foreseen, before);
-  const { id, state } = await ran(world, body);
+export async function restoreAs(household: Household, run: Run, target: string): Promise<string[]> {
+  const body: Body = { job_name: `r-${target}`, container_id: target, type: household.graph.kind, src: src(run.portfolio) };
+  const foreseen = await foresee(household, run, target);
+  const [before, roots] = [(await lookAround(household)).files, await rootsOf(household)];
+  const { plan, places, problems } = await planned(household, body, foreseen, before);
+  const { id, state } = await ran(household, body);
   if (state.result !== 0) {
     const isForeseen = foreseen.inUse && part(state.error, 'code') === 'in_use';
     if (!isForeseen) problems.push(`the restore failed: ${JSON.stringify(state.error)}`);
-    return [...problems, ...unlike(untouched(before), (await lookAround(world)).files).map((one) => `after a refusal ${one}`)];
+    return [...problems, ...unlike(untouched(before), (await lookAround(household)).files).map((one) => `after a refusal ${one}`)];
   }
   if (foreseen.inUse) problems.push('it was to be refused with in_use');
   const told = [part(state, 'places'), part(plan, 'places')].map((one) => JSON.stringify(one));
   if (told[0] !== told[1]) problems.push(`the result's places are not the plan's: ${told.join(' ')}`);
-  const came = await cameOf(world, run, places);
-  const member = world.members.get(target);
-  world.members.set(target, memberAfter(world, run, target, places, run.running && !foreseen.missing));
-  const after = (await lookAround(world)).files;
-  const wanted = expected(before, came, world.points);
+  const came = await cameOf(household, run, places);
+  const member = household.members.get(target);
+  household.members.set(target, memberAfter(household, run, target, places, run.running && !foreseen.missing));
+  const after = (await lookAround(household)).files;
+  const wanted = expected(before, came, household.points);
   for (const path of foreseen.empty) wanted.set(path, { entry: after.get(path) ?? none, same: false });
-  problems.push(...freshCopies(before, places, world), ...unlike(wanted, after));
-  problems.push(...(await rootProblems(world, roots, target, (root) => mixed(run.root, root, run.isRootHeld))));
+  problems.push(...freshCopies(before, places, household), ...unlike(wanted, after));
+  problems.push(...(await rootProblems(household, roots, target, (root) => mixed(run.root, root, run.isRootHeld))));
   const hasUndo = isBody(part(state, 'undo'));
   if (!hasUndo && member !== undefined) problems.push('it keeps nothing for an undo');
-  const { kept } = world;
+  const { kept } = household;
   kept.splice(0, kept.length, ...kept.filter(({ container }) => container !== target)); // only the latest can be undone
   const root = roots.get(target) ?? new Map();
   if (hasUndo) kept.push({ restore: id, container: target, run, ...replaced(before, came), member, root });
   return problems;
 }
 
-function freshCopies(before: Files, places: readonly Place[], { graph }: World): string[] {
+function freshCopies(before: Files, places: readonly Place[], { graph }: Household): string[] {
   if (graph.kind === 'docker') return [];
   return places
     .filter(({ action, after }) => action === 'copy' && before.has(after))
@@ -230,13 +230,13 @@ function partOf(files: Files, path: string): Files {
 }
 
 async function rootProblems(
-  world: World,
+  household: Household,
   before: ReadonlyMap<string, Files>,
   target: string,
   change: (root: Files) => ReturnType<typeof mixed>,
 ): Promise<string[]> {
   const found: string[] = [];
-  for (const [name, root] of await rootsOf(world)) {
+  for (const [name, root] of await rootsOf(household)) {
     const was: Files = before.get(name) ?? new Map();
     const wanted = name === target ? change(was) : untouched(was);
     if (name === target) for (const [path, one] of wanted) wanted.set(path, { ...one, same: false }); // another layer of the engine
@@ -246,43 +246,43 @@ async function rootProblems(
 }
 
 /** Brings back what a restore replaced. */
-export async function undo(world: World, one: Kept): Promise<string[]> {
-  const { a, members, kept, said } = world;
+export async function undo(household: Household, one: Kept): Promise<string[]> {
+  const { a, members, kept, said } = household;
   const { container, came, member, run } = one;
   let inUse = false;
   const going: Coming[] = []; // what the restore made stays where another container has it by now
   for (const place of came) {
-    const users = await usersOf(world, place.path, container);
+    const users = await usersOf(household, place.path, container);
     inUse ||= place.path.startsWith('/') && users.some(({ running }) => running);
     if (place.held.size > 0 || users.length === 0) going.push(place);
   }
-  const [before, roots] = [await lookAround(world), await rootsOf(world)];
+  const [before, roots] = [await lookAround(household), await rootsOf(household)];
   const answer = await a.service.ask('PUT', `/restore/${one.restore}/undo`);
   said.push(`  undo of ${one.restore} (${container}): ${answer.status} ${answer.status < 400 ? '' : answer.text}`);
   if (answer.status >= 400) {
-    const problems = unlike(untouched(before.files), (await lookAround(world)).files).map((line) => `after a refused undo ${line}`);
-    if (world.gone.has(one.restore)) return answer.status === 404 ? problems : [...problems, `an undo that is gone: ${answer.text}`];
+    const problems = unlike(untouched(before.files), (await lookAround(household)).files).map((line) => `after a refused undo ${line}`);
+    if (household.gone.has(one.restore)) return answer.status === 404 ? problems : [...problems, `an undo that is gone: ${answer.text}`];
     return inUse && answer.text.includes('is used by') ? problems : [...problems, `the undo failed: ${answer.text}`];
   }
   kept.splice(kept.indexOf(one), 1);
   if (member) members.set(container, member);
   else members.delete(container);
   const problems = inUse ? ['the undo was to be refused with in_use'] : [];
-  const wanted = expected(before.files, going, world.points);
+  const wanted = expected(before.files, going, household.points);
   for (const path of one.made.toSorted((a, b) => b.length - a.length)) {
     if (![...wanted.keys()].some((other) => other.startsWith(`${path}/`))) wanted.delete(path);
   }
-  problems.push(...unlike(wanted, (await lookAround(world)).files));
+  problems.push(...unlike(wanted, (await lookAround(household)).files));
   return [
     ...problems,
-    ...(await rootProblems(world, roots, container, (root) => mixed(heldOf(one.root, run.isRootHeld), root, run.isRootHeld))),
+    ...(await rootProblems(household, roots, container, (root) => mixed(heldOf(one.root, run.isRootHeld), root, run.isRootHeld))),
   ];
 }
 
-export async function dropUndo(world: World, one: Kept): Promise<string[]> {
-  const before = await lookAround(world);
-  const answer = await world.a.service.ask('DELETE', `/restore/${one.restore}/undo`);
+export async function dropUndo(household: Household, one: Kept): Promise<string[]> {
+  const before = await lookAround(household);
+  const answer = await household.a.service.ask('DELETE', `/restore/${one.restore}/undo`);
   if (answer.status >= 400) return [`the drop failed: ${answer.text}`];
-  world.kept.splice(world.kept.indexOf(one), 1);
-  return unlike(untouched(before.files), (await lookAround(world)).files);
+  household.kept.splice(household.kept.indexOf(one), 1);
+  return unlike(untouched(before.files), (await lookAround(household)).files);
 }

@@ -29,7 +29,7 @@ export interface Kept {
   readonly root: Files;
 }
 
-export interface World {
+export interface Household {
   readonly a: Appliance;
   readonly engine: Engine;
   readonly graph: Graph;
@@ -58,7 +58,7 @@ export function goalOf(path: string): string {
   }
 }
 
-export async function realMounts({ engine }: World, mounts: readonly MountWish[]): Promise<RealMount[]> {
+export async function realMounts({ engine }: Household, mounts: readonly MountWish[]): Promise<RealMount[]> {
   const volumes = await engine.volumes();
   return mounts.map((mount) => ({
     ...mount,
@@ -67,24 +67,28 @@ export async function realMounts({ engine }: World, mounts: readonly MountWish[]
 }
 
 /** Who else uses a path, itself, a parent or a child of it. */
-export async function usersOf(world: World, path: string, except: string): Promise<{ readonly name: string; readonly running: boolean }[]> {
+export async function usersOf(
+  household: Household,
+  path: string,
+  except: string,
+): Promise<{ readonly name: string; readonly running: boolean }[]> {
   const found: { name: string; running: boolean }[] = [];
-  for (const [name, { mounts, running }] of world.members) {
+  for (const [name, { mounts, running }] of household.members) {
     if (name === except) continue;
-    const paths = (await realMounts(world, mounts)).map((one) => one.path);
+    const paths = (await realMounts(household, mounts)).map((one) => one.path);
     if (paths.some((one) => within(one, path) || within(path, one))) found.push({ name, running });
   }
   return found;
 }
 
 /** Every file of the household on the host, but those of the containers' own roots. */
-export async function lookAround({ engine, graph, members, a }: World): Promise<Look> {
+export async function lookAround({ engine, graph, members, a }: Household): Promise<Look> {
   const volumes = [...(await engine.volumes()).values()];
   const own = graph.kind === 'lxc' ? [...members.keys()].map((name) => join(a.lxcPath, name, 'volumes/data')) : [];
   return lookInto([graph.top, dirname(graph.media), ...volumes, ...own]);
 }
 
-export async function rootsOf({ engine, members }: World): Promise<Map<string, Files>> {
+export async function rootsOf({ engine, members }: Household): Promise<Map<string, Files>> {
   const roots = new Map<string, Files>();
   for (const name of members.keys()) roots.set(name, treeIn(await engine.own(name)));
   return roots;
@@ -96,12 +100,12 @@ const inode = (path: string): string => {
 };
 
 /** A container is in its state, has its mounts, and sees in them what the host sees. */
-async function memberProblems(world: World, name: string, { mounts, running }: Member): Promise<string[]> {
-  const pid = await world.engine.pid(name);
+async function memberProblems(household: Household, name: string, { mounts, running }: Member): Promise<string[]> {
+  const pid = await household.engine.pid(name);
   if (pid === undefined) return [`${name} is gone`];
   const found: string[] = [];
   if (pid > 0 !== running) found.push(`${name} ${running ? 'does not run any more' : 'runs'}`);
-  const told = await world.engine.mounts(name);
+  const told = await household.engine.mounts(name);
   const words = (all: readonly { at: string; host: string; readOnly?: boolean }[]) =>
     all
       .map(({ at, host, readOnly }) => `${at} ${host}${readOnly ? ' read-only' : ''}`)
@@ -109,7 +113,7 @@ async function memberProblems(world: World, name: string, { mounts, running }: M
       .join(', ');
   if (words(told) !== words(mounts)) found.push(`${name} has mounted ${words(told)} instead of ${words(mounts)}`);
   if (pid === 0) return found;
-  for (const { at, path } of await realMounts(world, mounts)) {
+  for (const { at, path } of await realMounts(household, mounts)) {
     const seen = `/proc/${pid}/root/${at}`;
     if (!isThere(path) || inode(seen) !== inode(path)) found.push(`${name} sees at ${at} something else than ${path}`);
   }
@@ -117,17 +121,17 @@ async function memberProblems(world: World, name: string, { mounts, running }: M
 }
 
 /** What holds after every step. */
-export async function invariants(world: World): Promise<string[]> {
-  const { engine, members, kept, a } = world;
+export async function invariants(household: Household): Promise<string[]> {
+  const { engine, members, kept, a } = household;
   const found: string[] = [];
-  for (const [name, member] of members) found.push(...(await memberProblems(world, name, member)));
+  for (const [name, member] of members) found.push(...(await memberProblems(household, name, member)));
   const hidden = (await engine.names()).filter((name) => !members.has(name));
-  const aside = world.graph.kind === 'docker' ? kept.filter(({ member }) => member !== undefined).length : 0;
+  const aside = household.graph.kind === 'docker' ? kept.filter(({ member }) => member !== undefined).length : 0;
   if (hidden.length !== aside) found.push(`${aside} containers are kept for an undo, and there are ${hidden.join(', ') || 'none'}`);
   const journals = await journalsOf(a);
   if (journals.length !== kept.length) found.push(`${kept.length} undos are kept, by ${journals.length} journals`);
-  const own = (await lookAround(world)).own.filter((path) => !path.endsWith('/.container-backup-share'));
+  const own = (await lookAround(household)).own.filter((path) => !path.endsWith('/.container-backup-share'));
   if (kept.length === 0 && own.length > 0) found.push(`left behind: ${own.join(', ')}`);
-  if (!isThere(`${world.graph.media}/.container-backup-share`)) found.push('the share has lost its marker');
+  if (!isThere(`${household.graph.media}/.container-backup-share`)) found.push('the share has lost its marker');
   return found;
 }

@@ -10,9 +10,9 @@ import { type ContainerWish, Dice, type Graph, graphOf, type Kind } from './grap
 import { type Entry, entryOf, type Files, isOwn, isThere, treeIn } from './look.js';
 import { heldOf, rootHeld, storedSources } from './model.js';
 import { dropUndo, restoreAs, undo } from './restore.js';
-import { invariants, lookAround, realMounts, usersOf, type World } from './state.js';
+import { type Household, invariants, lookAround, realMounts, usersOf } from './state.js';
 
-type Step = (world: World) => Promise<string[] | undefined>;
+type Step = (household: Household) => Promise<string[] | undefined>;
 
 /** Other content in a few of the household's folders, excluded ones and containers' roots too. */
 const change: Step = async ({ graph, dice, engine, members, said }) => {
@@ -34,26 +34,26 @@ const change: Step = async ({ graph, dice, engine, members, said }) => {
   return [];
 };
 
-const allThere = async (world: World, wish: ContainerWish): Promise<boolean> =>
-  (await realMounts(world, wish.mounts)).every(({ path }) => isThere(path));
+const allThere = async (household: Household, wish: ContainerWish): Promise<boolean> =>
+  (await realMounts(household, wish.mounts)).every(({ path }) => isThere(path));
 
 /** The folders of the household above a path. */
-function parentsIn({ graph }: World, path: string): Files {
+function parentsIn({ graph }: Household, path: string): Files {
   const parents = new Map<string, Entry>();
   for (let above = dirname(path); within(above, graph.top) || within(above, graph.media); above = dirname(above))
     parents.set(above, entryOf(above));
   return parents;
 }
 
-const takeRun: Step = async (world) => {
-  const { a, graph, dice, members, runs, jobs, engine } = world;
+const takeRun: Step = async (household) => {
+  const { a, graph, dice, members, runs, jobs, engine } = household;
   const able: ContainerWish[] = [];
-  for (const { wish } of members.values()) if (jobs.has(wish.name) && (await allThere(world, wish))) able.push(wish);
+  for (const { wish } of members.values()) if (jobs.has(wish.name) && (await allThere(household, wish))) able.push(wish);
   if (able.length === 0) return undefined;
   const wish = dice.pick(able);
   const run = await backUp(a.service, jobs.get(wish.name) ?? 0);
-  const mounts = await realMounts(world, wish.mounts);
-  const stored = storedSources(graph.kind, wish, mounts, world.points);
+  const mounts = await realMounts(household, wish.mounts);
+  const stored = storedSources(graph.kind, wish, mounts, household.points);
   const isRootHeld = rootHeld(wish);
   runs.push({
     wish,
@@ -61,7 +61,7 @@ const takeRun: Step = async (world) => {
     running: members.get(wish.name)?.running ?? false,
     mounts,
     sources: stored.map((source) => ({
-      parents: parentsIn(world, source.path),
+      parents: parentsIn(household, source.path),
       source,
       held: heldOf(treeIn(source.path), (path) => source.isHeld(path) || source.isPoint(path)),
     })),
@@ -83,37 +83,37 @@ const loseFiles: Step = async ({ graph, dice }) => {
 };
 
 /** Of these folders and files, those that nobody who runs has, and that hold nothing mounted, here or elsewhere, and nothing of an undo. */
-async function losable(world: World, paths: readonly string[]): Promise<string[]> {
-  const { own } = await lookAround(world);
-  const shown = world.graph.mounts.flatMap(({ from }) => from ?? []);
+async function losable(household: Household, paths: readonly string[]): Promise<string[]> {
+  const { own } = await lookAround(household);
+  const shown = household.graph.mounts.flatMap(({ from }) => from ?? []);
   const able: string[] = [];
   for (const path of paths) {
-    const inUse = (await usersOf(world, path, '')).some(({ running }) => running);
-    const holds = [...world.points, ...shown, ...own].some((one) => within(one, path));
+    const inUse = (await usersOf(household, path, '')).some(({ running }) => running);
+    const holds = [...household.points, ...shown, ...own].some((one) => within(one, path));
     if (isThere(path) && !inUse && !holds) able.push(path);
   }
   return able;
 }
 
-const loseFolder: Step = async (world) => {
-  const able = await losable(world, [...world.graph.folders, ...world.graph.files]);
+const loseFolder: Step = async (household) => {
+  const able = await losable(household, [...household.graph.folders, ...household.graph.files]);
   if (able.length === 0) return undefined;
-  const path = world.dice.pick(able);
-  world.said.push(`  lost: ${path}`);
+  const path = household.dice.pick(able);
+  household.said.push(`  lost: ${path}`);
   rmSync(path, { recursive: true });
   return [];
 };
 
 /** A container, and often what it had with it. */
-const loseContainer: Step = async (world) => {
-  const { dice, members, engine, said } = world;
+const loseContainer: Step = async (household) => {
+  const { dice, members, engine, said } = household;
   if (members.size === 0) return undefined;
   const name = dice.pick([...members.keys()]);
-  const mounts = await realMounts(world, members.get(name)?.mounts ?? []);
+  const mounts = await realMounts(household, members.get(name)?.mounts ?? []);
   await engine.remove(name);
   members.delete(name);
   said.push(`  lost: ${name}`);
-  const { gone, kept, graph } = world;
+  const { gone, kept, graph } = household;
   if (graph.kind === 'lxc') for (const { container, member, restore } of kept) if (container === name && member) gone.add(restore); // it lay in its folder
   if (dice.chance(50)) return [];
   for (const [volume, path] of await engine.volumes()) {
@@ -121,7 +121,7 @@ const loseContainer: Step = async (world) => {
     if (!holds) await engine.removeVolume(volume).catch(() => undefined); // those in use refuse
   }
   for (const path of await losable(
-    world,
+    household,
     mounts.filter(({ isVolume }) => !isVolume).map((mount) => mount.path),
   )) {
     if (!isThere(path)) continue; // with another one
@@ -131,10 +131,10 @@ const loseContainer: Step = async (world) => {
   return [];
 };
 
-const toggle: Step = async (world) => {
-  const { dice, members, engine, said } = world;
+const toggle: Step = async (household) => {
+  const { dice, members, engine, said } = household;
   const able: string[] = [];
-  for (const [name, { running, mounts, wish }] of members) if (running || (await allThere(world, { ...wish, mounts }))) able.push(name);
+  for (const [name, { running, mounts, wish }] of members) if (running || (await allThere(household, { ...wish, mounts }))) able.push(name);
   if (able.length === 0) return undefined;
   const name = dice.pick(able);
   const member = members.get(name);
@@ -146,30 +146,31 @@ const toggle: Step = async (world) => {
 };
 
 /** Whether a running container would miss a folder that the restore leaves as it is: it could not even be started again. */
-async function canStart(world: World, name: string): Promise<boolean> {
-  const member = world.members.get(name);
-  return !member?.running || allThere(world, { ...member.wish, mounts: member.mounts });
+async function canStart(household: Household, name: string): Promise<boolean> {
+  const member = household.members.get(name);
+  return !member?.running || allThere(household, { ...member.wish, mounts: member.mounts });
 }
 
-const restoreOwn: Step = async (world) => {
-  const { dice, runs } = world;
+const restoreOwn: Step = async (household) => {
+  const { dice, runs } = household;
   if (runs.length === 0) return undefined;
   const run = dice.pick(runs);
-  if (!(await canStart(world, run.wish.name))) return undefined;
-  return restoreAs(world, run, run.wish.name);
+  if (!(await canStart(household, run.wish.name))) return undefined;
+  return restoreAs(household, run, run.wish.name);
 };
 
-const clone: Step = async (world) => {
-  const { dice, runs } = world;
+const clone: Step = async (household) => {
+  const { dice, runs } = household;
   if (runs.length === 0) return undefined;
   const run = dice.pick(runs);
   const name = `${run.wish.name}-clone`;
-  if (!(await canStart(world, name))) return undefined;
-  return restoreAs(world, run, name);
+  if (!(await canStart(household, name))) return undefined;
+  return restoreAs(household, run, name);
 };
 
-const undoOne: Step = async (world) => (world.kept.length === 0 ? undefined : undo(world, world.dice.pick(world.kept)));
-const dropOne: Step = async (world) => (world.kept.length === 0 ? undefined : dropUndo(world, world.dice.pick(world.kept)));
+const undoOne: Step = async (household) => (household.kept.length === 0 ? undefined : undo(household, household.dice.pick(household.kept)));
+const dropOne: Step = async (household) =>
+  household.kept.length === 0 ? undefined : dropUndo(household, household.dice.pick(household.kept));
 
 const steps: readonly (readonly [name: string, weight: number, step: Step])[] = [
   ['change', 12, change],
@@ -200,11 +201,11 @@ function withKnownExcludes(wish: ContainerWish, names: ReadonlySet<string>): Con
   return { ...wish, exclude: wish.exclude.filter(known) };
 }
 
-async function moveIn(world: World): Promise<void> {
-  const { a, graph, engine, members, jobs } = world;
+async function moveIn(household: Household): Promise<void> {
+  const { a, graph, engine, members, jobs } = household;
   for (const wish of graph.containers) {
     await engine.make(wish);
-    const mounts = await realMounts(world, wish.mounts);
+    const mounts = await realMounts(household, wish.mounts);
     const sources = storedSources(graph.kind, { ...wish, exclude: [] }, mounts, []);
     const known = withKnownExcludes(wish, new Set(['rootfs', ...sources.map(({ name }) => name)]));
     members.set(wish.name, { wish: known, mounts: wish.mounts, running: wish.running });
@@ -212,7 +213,7 @@ async function moveIn(world: World): Promise<void> {
   }
 }
 
-async function moveOut({ a, engine, members, kept, jobs }: World): Promise<void> {
+async function moveOut({ a, engine, members, kept, jobs }: Household): Promise<void> {
   for (const { restore } of kept) await a.service.ask('DELETE', `/restore/${restore}/undo`);
   for (const name of members.keys()) await engine.remove(name);
   for (const name of await engine.names()) await engine.remove(name);
@@ -243,7 +244,7 @@ export async function walk({ a, engine, kind, media }: Bed, seed: number, length
   const graph: Graph = graphOf(seed, { kind, top: `${a.folder}/${prefix}`, media, prefix, lxcPath: a.lxcPath });
   await using _folders = await makeFolders(graph);
   const said = graph.containers.map(describe);
-  const world: World = {
+  const household: Household = {
     a,
     engine,
     graph,
@@ -258,30 +259,30 @@ export async function walk({ a, engine, kind, media }: Bed, seed: number, length
     said,
   };
   try {
-    await moveIn(world);
+    await moveIn(household);
     for (const [name, step] of [
       ['change', change],
       ['back up', takeRun],
       ['back up', takeRun],
       ['change', change],
     ] as const)
-      await taken(world, name, step);
+      await taken(household, name, step);
     for (let n = 0; n < length; n += 1) {
-      const [name, , step] = chosen(world.dice);
-      const problems = await taken(world, name, step);
+      const [name, , step] = chosen(household.dice);
+      const problems = await taken(household, name, step);
       if (problems.length > 0) return { said, problems };
     }
     return { said, problems: [] };
   } catch (error) {
     return { said, problems: [String(error instanceof Error ? error.stack : error)] };
   } finally {
-    await moveOut(world);
+    await moveOut(household);
   }
 }
 
-async function taken(world: World, name: string, step: Step): Promise<string[]> {
-  world.said.push(name);
-  const problems = await step(world);
-  if (problems === undefined) world.said.pop();
-  return problems === undefined ? [] : [...problems, ...(await invariants(world))];
+async function taken(household: Household, name: string, step: Step): Promise<string[]> {
+  household.said.push(name);
+  const problems = await step(household);
+  if (problems === undefined) household.said.pop();
+  return problems === undefined ? [] : [...problems, ...(await invariants(household))];
 }

@@ -5,9 +5,9 @@ import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
-import { packedLevel } from '../../../core/archive/index.js';
+import { packLevel } from '../../../core/archive/index.js';
 import type { Source } from '../../../core/contract/index.js';
-import { syncedReference } from '../../../core/jobs/run/passes.js';
+import { syncSources } from '../../../core/jobs/run/passes.js';
 import type { Appliance } from '../../support/appliance.js';
 import { lxc } from '../../support/lxc.js';
 import { recordFolder, type Taken } from '../bed/runs.js';
@@ -76,7 +76,7 @@ export interface TwoPasses {
 async function pass(source: Source, folder: string, level: 0 | 1, reference: number): Promise<void> {
   const since = level === 1 ? { since: join(folder, '0.snar') } : {};
   const plan = { source, compression: 'none' as const, snapshot: join(folder, `${level}.snar`), reference, still: level === 1, ...since };
-  const { stream } = await packedLevel(plan, new AbortController().signal, () => undefined);
+  const { stream } = await packLevel(plan, new AbortController().signal, () => undefined);
   await pipeline(stream, createWriteStream(join(folder, `${level}.tar`)));
 }
 
@@ -92,7 +92,7 @@ async function restored(folder: string): Promise<Buffer> {
 export async function twoPasses({ folder, lxcPath }: Appliance, container: PythonContainer, synced: boolean): Promise<TwoPasses> {
   const source: Source = { name: 'data', origin: 'new', kind: 'folder', path: container.data, excludes: [] };
   const work = await mkdtemp(join(folder, 'passes-'));
-  const reference = synced ? await syncedReference([source], new AbortController().signal) : Date.now();
+  const reference = synced ? await syncSources([source], new AbortController().signal) : Date.now();
   await pass(source, work, 0, reference);
   await lxc('freeze', lxcPath, container.name);
   try {

@@ -73,12 +73,12 @@ for (const type of ['lxc', 'docker'] as const) {
         await writeFile(join(app, 'cache/a.tmp'), 'later');
         await files(app, ['logs/second.log', 'made-later']);
         const before = { media: await snapshotOf(media), app: await snapshotOf(app) };
-        for (const turn of [1, 2]) {
+        for (const round of [1, 2]) {
           await restoreInPlace(a, type, name);
           const found = differences(before.media, await snapshotOf(media)).filter(
             (line) => !line.startsWith('"": mtime') && !keptForUndo.test(line),
           );
-          t.same(found, [], `restore ${turn}: the excluded folder is as it was, its marker too`);
+          t.same(found, [], `restore ${round}: the excluded folder is as it was, its marker too`);
           t.equal(await readFile(join(app, 'config'), 'utf8'), 'config', 'what the run holds is back');
           t.equal(await readFile(join(app, 'cache/kept'), 'utf8'), 'cache/kept');
           t.equal(await readFile(join(app, 'cache/a.tmp'), 'utf8'), 'later', 'what it does not hold is as it was');

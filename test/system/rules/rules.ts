@@ -5,7 +5,7 @@ import type { Appliance } from '../../support/appliance.js';
 import { backupBody } from '../bed/request-bodies.js';
 import type { Curl } from './curl.js';
 
-export interface World {
+export interface RulesBed {
   readonly a: Appliance;
   readonly curl: Curl;
   /** A file of the container `utest` that makes its runs last; `small` and `other` have no such file. */
@@ -19,9 +19,9 @@ export interface World {
   drop(id: number, query?: string): Promise<unknown>;
 }
 
-export type Rules = Readonly<Record<string, (t: Test, world: World) => Promise<void>>>;
+export type Rules = Readonly<Record<string, (t: Test, bed: RulesBed) => Promise<void>>>;
 
-export function worldOf(a: Appliance, curl: Curl, large: string): World {
+export function bedOf(a: Appliance, curl: Curl, large: string): RulesBed {
   return {
     a,
     curl,

@@ -16,7 +16,7 @@ import { requestRules } from './http.js';
 import { progressRules } from './progress.js';
 import { queueRules } from './queue.js';
 import { restoreRules } from './restore.js';
-import { worldOf } from './rules.js';
+import { bedOf } from './rules.js';
 import { targetRules } from './target.js';
 
 const a = await makeAppliance(t, { environment: { TZ: zone.name } });
@@ -99,6 +99,6 @@ t.test('the captured conversation, request by request', async (t) => {
   });
 });
 
-const world = worldOf(a, curl, large);
+const bed = bedOf(a, curl, large);
 const rules = { ...requestRules, ...targetRules, ...calendarRules, ...backupRules, ...queueRules, ...restoreRules, ...progressRules };
-for (const [title, rule] of Object.entries(rules)) t.test(title, (t) => rule(t, world));
+for (const [title, rule] of Object.entries(rules)) t.test(title, (t) => rule(t, bed));

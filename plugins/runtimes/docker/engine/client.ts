@@ -52,7 +52,7 @@ async function readAll(answer: IncomingMessage): Promise<string> {
   return all;
 }
 
-function parsed(content: string): unknown {
+function parse(content: string): unknown {
   try {
     return content.trim() === '' ? undefined : JSON.parse(content);
   } catch {
@@ -62,7 +62,7 @@ function parsed(content: string): unknown {
 
 async function refusal(answer: IncomingMessage, path: string): Promise<PluginError> {
   const content = await readAll(answer);
-  const message = text(fields(parsed(content)).message) || content.trim().slice(0, 500) || `status ${answer.statusCode}`;
+  const message = text(fields(parse(content)).message) || content.trim().slice(0, 500) || `status ${answer.statusCode}`;
   const code = /no space left/i.test(message) ? 'no_space' : (byStatus[answer.statusCode ?? 0] ?? 'failed');
   return new PluginError(code, `Docker refused ${path.split('?')[0]}: ${message}`);
 }
@@ -101,5 +101,5 @@ export function createClient(socket: string): Client {
       throw transportError(cause, socket, o.signal);
     });
   };
-  return { stream, text: all, json: async (method, path, o) => parsed(await all(method, path, o)) };
+  return { stream, text: all, json: async (method, path, o) => parse(await all(method, path, o)) };
 }

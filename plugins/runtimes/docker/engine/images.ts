@@ -8,7 +8,7 @@ import { withEngineLock } from './engine-lock.js';
 import { fields, items, text, texts } from './json.js';
 
 /** The image as `docker save` gives it, with its tags: by id alone they would be lost. */
-export async function savedImage(client: Client, id: string): Promise<Image> {
+export async function saveImage(client: Client, id: string): Promise<Image> {
   const tags = texts(fields(await client.json('GET', `/images/${encodeURIComponent(id)}/json`)).RepoTags);
   const query = [...tags, id].map((name) => `names=${encodeURIComponent(name)}`).join('&');
   return { digest: id, open: (signal) => client.stream('GET', `/images/get?${query}`, { signal, silence: 0 }) };

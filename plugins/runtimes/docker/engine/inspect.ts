@@ -50,7 +50,7 @@ export function nameOf(row: Fields): string {
 }
 
 /** The state that a row of the engine's list tells. */
-export function listedState(value: unknown): ContainerState {
+export function stateInList(value: unknown): ContainerState {
   return states[text(value)] ?? 'stopped';
 }
 

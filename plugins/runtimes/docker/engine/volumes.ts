@@ -7,7 +7,7 @@ import { literalPattern, mountPoints, removeTree } from '../../../shared/mounts.
 import { within } from '../../../shared/paths.js';
 import { present, realPath } from '../../../shared/places.js';
 import {
-  madePlace,
+  newPlaceMade,
   noteAbove,
   ownPrefix,
   type Parent,
@@ -19,7 +19,7 @@ import {
   returnAbove,
   type Save,
 } from '../../../shared/swap/index.js';
-import { isSystemPath, type Judged, judge, type NamedMount, namedMounts, realPlace } from '../mounts.js';
+import { type ClassifiedMount, classifyMount, isSystemPath, type NamedMount, namedMounts, realPlace } from '../mounts.js';
 import type { Client } from './client.js';
 import { engine, volumeDevice } from './engine.js';
 import type { Inspect } from './inspect.js';
@@ -45,13 +45,13 @@ function kindOf(told: Fields): Kind {
 }
 
 /** What the text of a run tells of a volume, as the engine shows it. */
-export function toldVolume(inspect: Inspect, volume: string): Fields {
+export function volumeDescription(inspect: Inspect, volume: string): Fields {
   return inspect.beside.find((one) => text(one.Name) === volume && one.Mountpoint !== undefined) ?? {};
 }
 
 /** A volume of a server is read where its running container has it: that path is gone with the container, so that a run
  *  never takes the empty folder below for the volume. */
-async function judgeServer(mount: NamedMount, { pid, mounts }: Inspect, what: string): Promise<Judged> {
+async function judgeServer(mount: NamedMount, { pid, mounts }: Inspect, what: string): Promise<ClassifiedMount> {
   const inner = mounts.filter(({ destination }) => destination !== mount.destination && within(destination, mount.destination));
   const excludes = inner.map(({ destination }) => `${literalPattern(destination, mount.destination)}/*`);
   const found = { mount, kind: 'folder', excludes } as const;
@@ -69,7 +69,7 @@ async function hasLink(path: string): Promise<boolean> {
   return false;
 }
 
-async function judgeVolume(client: Client, mount: NamedMount, inspect: Inspect): Promise<Judged> {
+async function judgeVolume(client: Client, mount: NamedMount, inspect: Inspect): Promise<ClassifiedMount> {
   const kind = kindOf((await engine.volume(client, mount.volume)) ?? {});
   if (kind.kind === 'memory') return { mount, leftOut: 'a tmpfs volume keeps nothing' };
   if (kind.kind === 'server') return judgeServer(mount, inspect, kind.what);
@@ -80,8 +80,10 @@ async function judgeVolume(client: Client, mount: NamedMount, inspect: Inspect):
 }
 
 /** What belongs to a backup of the container, and where it is read. @throws PluginError not_found when a place vanished */
-export function judgeMounts(client: Client, inspect: Inspect): Promise<readonly Judged[]> {
-  return Promise.all(namedMounts(inspect).map((mount) => (mount.type === 'volume' ? judgeVolume(client, mount, inspect) : judge(mount))));
+export function classifyMounts(client: Client, inspect: Inspect): Promise<readonly ClassifiedMount[]> {
+  return Promise.all(
+    namedMounts(inspect).map((mount) => (mount.type === 'volume' ? judgeVolume(client, mount, inspect) : classifyMount(mount))),
+  );
 }
 
 /** @throws PluginError unsupported for a volume that is there and whose files a restore must not replace */
@@ -144,11 +146,11 @@ export async function placeNewVolume(
 ): Promise<Place> {
   const volume = (await engine.volume(client, name)) ?? {};
   const device = volumeDevice(volume);
-  if (device === undefined) return { ...madePlace(text(volume.Mountpoint)), excludes: o.excludes ?? [] };
+  if (device === undefined) return { ...newPlaceMade(text(volume.Mountpoint)), excludes: o.excludes ?? [] };
   const live = await realPath(device);
   const { excludes = [], known } = o;
   if (!(await present(live)))
-    return { ...madePlace(live), excludes, parents: await planParents(`${live}/.`, known), above: await noteAbove(live) };
+    return { ...newPlaceMade(live), excludes, parents: await planParents(`${live}/.`, known), above: await noteAbove(live) };
   const scratch = `${live}/${ownPrefix}${o.id}`;
   return { ...(await planPlace(live, 'folder', o)), scratch, built: `${scratch}/new`, old: `${scratch}/old` };
 }
@@ -171,7 +173,7 @@ export async function volumeKindConflicts(client: Client, plan: RestorePlan, ins
   const found: Conflict[] = [];
   for (const { type, volume, source_name } of namedMounts(inspect)) {
     if (type !== 'volume' || !held.has(source_name) || plan.remap?.volumes?.[source_name] !== undefined) continue;
-    const told = toldVolume(inspect, volume);
+    const told = volumeDescription(inspect, volume);
     const there = await engine.volume(client, volume);
     const kind = kindOf(plan.action === 'replace' ? (there ?? told) : told);
     if (plan.action === 'replace' && there !== undefined) {

@@ -10,7 +10,7 @@ import { volumeKindConflicts } from '../engine/volumes.js';
 import { userNetworks } from './create-request.js';
 import { type Decision, decidePlaces, placementOf } from './placement.js';
 import { dependentConflicts, referenceConflicts } from './references.js';
-import { plannedInspect } from './remap.js';
+import { applyRemap } from './remap.js';
 
 interface Port {
   readonly protocol: string;
@@ -88,7 +88,7 @@ export const missingMounts = (decisions: readonly Decision[]): MissingMount[] =>
 
 /** All that committing the plan would do with its mounts, and run into. */
 export async function previewPlan(client: Client, plan: RestorePlan): Promise<Omit<Preview, 'grants'>> {
-  const inspect = plannedInspect(plan);
+  const inspect = applyRemap(plan);
   const containers = await engine.containers(client);
   const present = containers.some((container) => nameOf(container) === plan.container);
   const found: Conflict[] = [];

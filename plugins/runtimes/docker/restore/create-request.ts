@@ -2,7 +2,7 @@ import type { Inspect } from '../engine/inspect.js';
 import { type Fields, fields, items, text, texts } from '../engine/json.js';
 
 /** What to ask the engine for, to get the container of an inspect text again. */
-export interface Recipe {
+export interface CreateRequest {
   readonly body: Fields;
   /** Networks to connect after creation: engines before 25 take only one when creating. */
   readonly connect: ReadonlyMap<string, Fields>;
@@ -19,7 +19,7 @@ export interface MountSource {
 /** By destination. */
 export type MountSources = ReadonlyMap<string, MountSource>;
 
-function editedBind(bind: string, sources: MountSources): string {
+function editBind(bind: string, sources: MountSources): string {
   const [source = '', destination = '', ...mode] = bind.split(':');
   const other = sources.get(destination);
   const modes = mode.flatMap((one) => one.split(',')).filter((one) => !(other?.readOnly && (one === 'rw' || one === 'ro')));
@@ -43,7 +43,7 @@ function mountFields(inspect: Inspect, sources: MountSources): Fields {
     const other = sources.get(text(mount.Target));
     return other === undefined ? mount : { ...mount, Source: other.after, ...(other.readOnly && { ReadOnly: true }) };
   });
-  return { Binds: [...binds.map((bind) => editedBind(bind, sources)), ...implicit], Mounts: moved, VolumesFrom: null };
+  return { Binds: [...binds.map((bind) => editBind(bind, sources)), ...implicit], Mounts: moved, VolumesFrom: null };
 }
 
 function endpoint(value: unknown, shortId: string): Fields {
@@ -81,7 +81,7 @@ function links(value: unknown): string[] | null {
 
 /** Turns an inspect text into requests. The restart policy is given later: an engine that restarts
  *  would otherwise start a half-filled draft. */
-export function recipe(inspect: Inspect, image: string, sources: MountSources): Recipe {
+export function createRequest(inspect: Inspect, image: string, sources: MountSources): CreateRequest {
   const shortId = inspect.id.slice(0, 12);
   const endpoints = new Map([...userNetworks(inspect)].map(([name, value]) => [name, endpoint(value, shortId)]));
   const main = text(inspect.host.NetworkMode);

@@ -25,12 +25,12 @@ import { ensureNetworks } from '../engine/networks.js';
 import { emptyWholeRoot, hideImage, isWholeRoot } from '../whole-root.js';
 import { type CommitDeps, commitDraft } from './commit.js';
 import { missingMounts } from './conflicts.js';
-import { recipe } from './create-request.js';
+import { createRequest } from './create-request.js';
 import { type Journal, noOwn, temporaryName } from './journal.js';
-import { type Layout, layOut } from './layout.js';
+import { type Layout, planPlaces } from './layout.js';
 import { type Decision, decidePlaces } from './placement.js';
 import { refuseLacks } from './references.js';
-import { plannedInspect } from './remap.js';
+import { applyRemap } from './remap.js';
 import { discardDraft, revertSwap } from './undo.js';
 
 interface Plans {
@@ -96,7 +96,7 @@ class DockerDraft implements Draft {
   private async make(): Promise<ReadonlyMap<string, string>> {
     const { journal, plans } = this;
     const { client } = this.deps;
-    this.layout = await layOut(client, { ...plans, id: journal.id }, { volume: (name) => this.note(journal.volumes, name) });
+    this.layout = await planPlaces(client, { ...plans, id: journal.id }, { volume: (name) => this.note(journal.volumes, name) });
     journal.places.push(...this.layout.places.values());
     await this.save();
     for (const place of journal.places) await (place.way === 'made' ? makeAbove(place) : makeScratch(place, () => this.save()));
@@ -116,7 +116,7 @@ class DockerDraft implements Draft {
     const absent = decisions.filter(({ missing, mount }) => missing && mount.type === 'bind').map(({ after }) => after);
     const image = { digest: this.digest, wanted: text(inspect.config.Image), signal: this.signal };
     const { connect, restart } = await withImageName(this.deps, journal, image, async (reference) => {
-      const made = recipe(inspect, reference, sources);
+      const made = createRequest(inspect, reference, sources);
       const path = `/containers/create?name=${temporaryName(journal)}`;
       const answer = await withFolders(absent, () => client.json('POST', path, { body: made.body }));
       journal.newId = text(fields(answer).Id);
@@ -198,7 +198,7 @@ function refuseMissing(plan: RestorePlan, decisions: readonly Decision[]): void 
 /** Checks the plan against the engine and opens its journal. @throws PluginError */
 export async function openDraft(deps: CommitDeps, plan: RestorePlan, signal: AbortSignal): Promise<Draft> {
   checkName(plan.container);
-  const inspect = plannedInspect(plan);
+  const inspect = applyRemap(plan);
   const holder = (await engine.containers(deps.client)).some((one) => nameOf(one) === plan.container);
   if (plan.action === 'create' && holder) throw new PluginError('exists', `A container named ${plan.container} exists: replace it`);
   if (plan.action === 'replace' && !holder) throw new PluginError('not_found', `There is no container named ${plan.container}`);

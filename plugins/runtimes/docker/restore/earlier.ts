@@ -5,7 +5,7 @@ import { PluginError } from '../../../../core/contract/index.js';
 import { syncFolder } from '../../../shared/durable.js';
 import { isAlive, nobody } from '../../../shared/owner.js';
 import { orAbsent } from '../../../shared/places.js';
-import { adoptPlace, type EarlierPlace, hiddenBeside, madeParents, madePlace, type Place } from '../../../shared/swap/index.js';
+import { adoptPlace, type EarlierPlace, hiddenBeside, madeParents, newPlaceMade, type Place } from '../../../shared/swap/index.js';
 import { engine } from '../engine/engine.js';
 import { count, type Fields, fields, flag, items, text, texts } from '../engine/json.js';
 import { type Journal, oldName, type SwapDeps } from './journal.js';
@@ -32,7 +32,7 @@ function earlierPlace(place: Fields): EarlierPlace | undefined {
 const rights = ({ mode, uid, gid }: Fields) => ({ mode: count(mode), uid: count(uid), gid: count(gid) });
 
 /** @returns undefined while its thread lives. @throws PluginError damaged */
-async function adopted(told: Fields, file: string): Promise<Journal | undefined> {
+async function adopt(told: Fields, file: string): Promise<Journal | undefined> {
   const id = text(told.rand);
   const phase = (['draft', 'swap', 'done'] as const).find((known) => known === told.phase);
   const isWhole = items(told.places)
@@ -45,7 +45,7 @@ async function adopted(told: Fields, file: string): Promise<Journal | undefined>
   const places: Place[] = [];
   for (const [n, one] of items(told.places).map(fields).entries()) {
     const earlier = earlierPlace(one);
-    places.push(...(earlier ? await adoptPlace(earlier, `${id}-${n}`, phase) : [madePlace(text(one.live))]));
+    places.push(...(earlier ? await adoptPlace(earlier, `${id}-${n}`, phase) : [newPlaceMade(text(one.live))]));
   }
   const lists = { volumes: [...texts(told.volumes)], networks: [...texts(told.networks)], tags: [...texts(told.tags)] };
   const ids = { newId: text(told.newId), oldId: text(told.oldId), image: text(told.image) };
@@ -62,7 +62,7 @@ async function renameOld({ client }: SwapDeps, journal: Journal): Promise<void> 
 }
 
 async function adoptFile(deps: SwapDeps, file: string): Promise<void> {
-  const journal = await adopted(fields(JSON.parse(await readFile(file, 'utf8'))), file);
+  const journal = await adopt(fields(JSON.parse(await readFile(file, 'utf8'))), file);
   if (journal === undefined) return;
   await renameOld(deps, journal);
   await deps.journals.write(journal);

@@ -5,7 +5,7 @@ import type { Client } from '../engine/client.js';
 import { engine } from '../engine/engine.js';
 import type { Inspect } from '../engine/inspect.js';
 import { type Fields, fields } from '../engine/json.js';
-import { makeVolume, placeNewVolume, refuseServerVolume, toldVolume } from '../engine/volumes.js';
+import { makeVolume, placeNewVolume, refuseServerVolume, volumeDescription } from '../engine/volumes.js';
 import type { MountSource } from './create-request.js';
 import type { Decision } from './placement.js';
 import { foreignLabels } from './remap.js';
@@ -36,7 +36,7 @@ interface LayoutPlan {
 
 /** Finds where each mount of the new container lies, as was decided, and makes the volumes. Each is told to `made` before it
  *  exists. @throws PluginError unsupported, damaged */
-export async function layOut(client: Client, { plan, inspect, decisions, id }: LayoutPlan, made: Made): Promise<Layout> {
+export async function planPlaces(client: Client, { plan, inspect, decisions, id }: LayoutPlan, made: Made): Promise<Layout> {
   const places = new Map<string, Place>();
   const sources = new Map<string, MountSource>();
   for (const decision of decisions) {
@@ -56,7 +56,7 @@ export async function layOut(client: Client, { plan, inspect, decisions, id }: L
     }
     if (path !== undefined) continue;
     await made.volume(after);
-    const told = toldVolume(inspect, mount.volume);
+    const told = volumeDescription(inspect, mount.volume);
     const same = !isClone(plan) && after === mount.volume;
     await makeVolume(client, { name: after, told, labels: labelsOf(told, isClone(plan)), same, held: source !== undefined });
     if (source) places.set(name, await placeNewVolume(client, after, planned));

@@ -9,7 +9,7 @@ import { overlap, type PlaceUser } from '../../../shared/swap/index.js';
 import type { Client } from '../engine/client.js';
 import { engine } from '../engine/engine.js';
 import type { Inspect } from '../engine/inspect.js';
-import { comesBack, toldVolume } from '../engine/volumes.js';
+import { comesBack, volumeDescription } from '../engine/volumes.js';
 import { type NamedMount, namedMounts } from '../mounts.js';
 import { dockerUsers } from '../users.js';
 import { droppedLabels } from './remap.js';
@@ -111,7 +111,7 @@ async function restoredPlace(ground: Ground, mount: NamedMount): Promise<Choice>
 
 /** A volume whose options lead to where its files are. */
 async function isMadeAnew({ plan, inspect }: Ground, mount: NamedMount, after: string): Promise<boolean> {
-  return isVolume(mount) && !isClone(plan) && after === mount.volume && (await comesBack(toldVolume(inspect, mount.volume)));
+  return isVolume(mount) && !isClone(plan) && after === mount.volume && (await comesBack(volumeDescription(inspect, mount.volume)));
 }
 
 async function decide(ground: Ground, mount: NamedMount): Promise<Decision> {

@@ -4,7 +4,7 @@ import { type Conflict, PluginError, type RestorePlan } from '../../../../core/c
 import { orAbsent } from '../../../shared/places.js';
 import type { Client } from '../engine/client.js';
 import { engine } from '../engine/engine.js';
-import { type Inspect, isHidden, listedState, nameOf, visibleName } from '../engine/inspect.js';
+import { type Inspect, isHidden, nameOf, stateInList, visibleName } from '../engine/inspect.js';
 import { type Fields, fields, text, texts } from '../engine/json.js';
 
 /** HostConfig's fields of the form `container:<name or id>`, and what the container shares by them. */
@@ -37,7 +37,7 @@ export async function withNames(client: Client, native: string): Promise<string>
   if (named.length === 0) return native;
   const rows = await engine.containers(client);
   const names = new Map(named.map((ref) => [ref, visibleName(nameOf(rows.find((row) => namesIt(row, ref)) ?? {})) || ref]));
-  const renamed = (list: unknown) =>
+  const rename = (list: unknown) =>
     Array.isArray(list) ? texts(list).map((one) => one.replace(/^[^:]+/, (ref) => names.get(ref) ?? ref)) : list;
   const host = fields(all.HostConfig);
   const shared = modes.flatMap(([field]) => {
@@ -47,11 +47,11 @@ export async function withNames(client: Client, native: string): Promise<string>
   const settings = fields(all.NetworkSettings);
   const networks = Object.entries(fields(settings.Networks)).map(([name, one]) => [
     name,
-    { ...fields(one), Links: renamed(fields(one).Links) },
+    { ...fields(one), Links: rename(fields(one).Links) },
   ]);
   return JSON.stringify({
     ...all,
-    HostConfig: { ...host, ...Object.fromEntries(shared), VolumesFrom: renamed(host.VolumesFrom) },
+    HostConfig: { ...host, ...Object.fromEntries(shared), VolumesFrom: rename(host.VolumesFrom) },
     NetworkSettings: { ...settings, Networks: Object.fromEntries(networks) },
   });
 }
@@ -71,7 +71,7 @@ async function lacks(client: Client, inspect: Inspect): Promise<readonly Lack[]>
   return needed.flatMap(({ ref, what, field }) => {
     const row = rows.find((one) => namesIt(one, ref));
     const code = row === undefined ? 'reference_missing' : 'reference_stopped';
-    if (row !== undefined && (field === 'Links' || listedState(row.State) !== 'stopped')) return [];
+    if (row !== undefined && (field === 'Links' || stateInList(row.State) !== 'stopped')) return [];
     const state = row === undefined ? 'is not there' : 'does not run';
     const fix = row === undefined ? `Restore ${ref}, or make it` : `Start ${ref}`;
     return [{ code, what: `It ${what} ${ref}, which ${state}`, fix, uncreatable: row === undefined && field !== 'NetworkMode' }];

@@ -1,6 +1,6 @@
 /** A plan's remap, made of the inspect text before anything is asked of the engine. */
 import { PluginError, type Remap, type RestorePlan } from '../../../../core/contract/index.js';
-import { checkAddress, checkVolumes, hasNewMacs, repeated, requireKnown } from '../../../shared/remap.js';
+import { checkAddress, checkVolumes, findRepeated, hasNewMacs, requireKnown } from '../../../shared/remap.js';
 import { type Inspect, readNative } from '../engine/inspect.js';
 import { type Fields, fields, items, text } from '../engine/json.js';
 import { namedMounts } from '../mounts.js';
@@ -32,7 +32,7 @@ function withPorts(inspect: Inspect, ports: NonNullable<Remap['ports']>): Inspec
 }
 
 /** A fixed address belongs to its network: another network gets one only when it is told. */
-function movedEndpoint(endpoint: Fields, { to, address }: { readonly to?: string; readonly address?: string }): Fields {
+function moveEndpoint(endpoint: Fields, { to, address }: { readonly to?: string; readonly address?: string }): Fields {
   if (address === undefined && to === undefined) return endpoint;
   const { IPAMConfig, IPPrefixLen: _length, Gateway: _gateway, ...rest } = endpoint;
   if (address === undefined) return { ...rest, IPAMConfig: null };
@@ -46,9 +46,9 @@ function withNetworks(inspect: Inspect, network: NonNullable<Remap['network']>):
   for (const { address } of Object.values(network)) checkAddress(address);
   const moved = Object.entries(inspect.networks).map(([name, value]) => {
     const change = network[name];
-    return [change?.to ?? name, change ? movedEndpoint(fields(value), change) : value] as const;
+    return [change?.to ?? name, change ? moveEndpoint(fields(value), change) : value] as const;
   });
-  const twice = repeated(moved.map(([name]) => name));
+  const twice = findRepeated(moved.map(([name]) => name));
   if (twice !== undefined) throw new PluginError('invalid', `remap.network would put the container into ${twice} twice`);
   const mode = text(inspect.host.NetworkMode);
   const main = mode === 'default' ? 'bridge' : mode;
@@ -80,7 +80,7 @@ function withoutForeignLabels(inspect: Inspect, plan: RestorePlan): Inspect {
 }
 
 /** The plan's inspect text with what its remap changes; volumes are moved when they are laid out. @throws PluginError invalid */
-export function plannedInspect(plan: RestorePlan): Inspect {
+export function applyRemap(plan: RestorePlan): Inspect {
   const { remap = {} } = plan;
   if (remap.ids !== undefined) throw new PluginError('unsupported', "remap.ids: Docker's ids are set for the whole engine; leave it out");
   const inspect = withoutForeignLabels(withMac(readNative(plan.description.native), plan), plan);

@@ -2,15 +2,15 @@
  *  request that the draft sends, and what the record names beside it. */
 import { networkInterfaces } from 'node:os';
 import type { Grant, RestorePlan } from '../../../../core/contract/index.js';
-import { type Folders, hostPathGrant, quoted, shownJson, sortedGrants } from '../../../shared/grants.js';
+import { type Folders, hostPathGrant, quote, showJson, sortGrants } from '../../../shared/grants.js';
 import { isPartial } from '../../../shared/placement.js';
 import type { Client } from '../engine/client.js';
 import { engine } from '../engine/engine.js';
 import { type Inspect, isHidden, nameOf } from '../engine/inspect.js';
 import { type Fields, fields, items, text, texts } from '../engine/json.js';
 import { type NamedMount, namedMounts } from '../mounts.js';
-import { recipe } from '../restore/create-request.js';
-import { plannedInspect } from '../restore/remap.js';
+import { createRequest } from '../restore/create-request.js';
+import { applyRemap } from '../restore/remap.js';
 import { networkRights } from './network-rights.js';
 import { type EngineDefaults, settingRights, unknownFields } from './settings.js';
 
@@ -50,7 +50,7 @@ class MountRights {
   }
 
   async of(host: Fields): Promise<readonly Grant[]> {
-    for (const mount of this.#named) await this.#listed(mount);
+    for (const mount of this.#named) await this.#checkMount(mount);
     for (const bind of items(host.Binds)) await this.#bind(bind);
     for (const mount of items(host.Mounts)) await this.#mount(mount);
     return this.#found;
@@ -70,9 +70,9 @@ class MountRights {
     return this.plan.sources.some(({ name }) => name === source_name);
   }
 
-  async #listed(mount: NamedMount): Promise<void> {
+  async #checkMount(mount: NamedMount): Promise<void> {
     const { type, volume, source, destination } = mount;
-    if (destination.includes(':')) this.#add('mount', `${quoted(source)} at ${quoted(destination)}`);
+    if (destination.includes(':')) this.#add('mount', `${quote(source)} at ${quote(destination)}`);
     if (this.#isMoved(mount)) return;
     if (type === 'bind') await this.#path(mount);
     if (type === 'volume') this.#volume(mount, volume);
@@ -87,17 +87,16 @@ class MountRights {
 
   /** A volume that is there already, and is not the container's own or does not get the run's contents. */
   #volume(mount: NamedMount, name: string): void {
-    if (!volumePattern.test(name)) this.#add('mount', `volume ${quoted(name)} at ${quoted(mount.destination)}`);
+    if (!volumePattern.test(name)) this.#add('mount', `volume ${quote(name)} at ${quote(mount.destination)}`);
     const users = this.around.volumes.get(name);
     const { container, action, description } = this.plan;
     if (users === undefined || (action === 'replace' && users.includes(container))) return;
     const isCopied = container !== description.name && this.#isHeld(mount);
-    if (!isCopied && (users.length > 0 || !this.#isHeld(mount)))
-      this.#add('other_volume', `${quoted(name)} at ${quoted(mount.destination)}`);
+    if (!isCopied && (users.length > 0 || !this.#isHeld(mount))) this.#add('other_volume', `${quote(name)} at ${quote(mount.destination)}`);
   }
 
   /** What the answer lists otherwise than it is told would be mounted as it is told. */
-  async #told(told: ToldMount, shown: string): Promise<void> {
+  async #tellMount(told: ToldMount, shown: string): Promise<void> {
     const listed = this.#named.find(({ destination }) => destination === told.destination);
     if (listed && this.#isMoved(listed)) return;
     if (told.source.startsWith('/')) return this.#path(told);
@@ -107,11 +106,10 @@ class MountRights {
 
   async #bind(value: unknown): Promise<void> {
     const [source = '', destination = '', mode = 'rw', ...rest] = text(value).split(':');
-    if (typeof value !== 'string' || !destination.startsWith('/') || rest.length > 0) return this.#add('mount', shownJson(value));
+    if (typeof value !== 'string' || !destination.startsWith('/') || rest.length > 0) return this.#add('mount', showJson(value));
     const modes = mode.split(',');
-    for (const one of modes.filter((word) => !ordinaryMode.test(word)))
-      this.#add('mount_option', `${quoted(one)} at ${quoted(destination)}`);
-    await this.#told({ source, destination, readOnly: modes.includes('ro') }, shownJson(value));
+    for (const one of modes.filter((word) => !ordinaryMode.test(word))) this.#add('mount_option', `${quote(one)} at ${quote(destination)}`);
+    await this.#tellMount({ source, destination, readOnly: modes.includes('ro') }, showJson(value));
   }
 
   async #mount(value: unknown): Promise<void> {
@@ -128,21 +126,21 @@ class MountRights {
     const { Name, Options, ...driverRest } = fields(DriverConfig);
     const destination = text(Target);
     const unknown = { ...rest, ...bindRest, ...volumeRest, ...driverRest, Options, ...(Name !== 'local' && { Name }) };
-    this.#found.push(...unknownFields(`mount at ${quoted(destination)}`, unknown, () => false));
-    if (!ordinaryPropagation.test(text(Propagation))) this.#add('mount_option', `${quoted(text(Propagation))} at ${quoted(destination)}`);
+    this.#found.push(...unknownFields(`mount at ${quote(destination)}`, unknown, () => false));
+    if (!ordinaryPropagation.test(text(Propagation))) this.#add('mount_option', `${quote(text(Propagation))} at ${quote(destination)}`);
     if (Type === 'tmpfs') return;
-    if ((Type !== 'bind' && Type !== 'volume') || !destination.startsWith('/')) return this.#add('mount', shownJson(value));
-    await this.#told({ source: text(Source), destination, readOnly: ReadOnly === true }, shownJson(value));
+    if ((Type !== 'bind' && Type !== 'volume') || !destination.startsWith('/')) return this.#add('mount', showJson(value));
+    await this.#tellMount({ source: text(Source), destination, readOnly: ReadOnly === true }, showJson(value));
   }
 }
 
 /** The rights of a plan in these surroundings. @throws PluginError invalid, unsupported, damaged */
 export async function grantsOf(plan: RestorePlan, around: Surroundings): Promise<readonly Grant[]> {
   if (isPartial(plan)) return []; // it stays as it is, and its own places are filled
-  const inspect = plannedInspect(plan);
-  const { body } = recipe(inspect, '', new Map());
+  const inspect = applyRemap(plan);
+  const { body } = createRequest(inspect, '', new Map());
   const mounts = await new MountRights(plan, inspect, around).of(fields(body.HostConfig));
-  return sortedGrants([...settingRights(body, around.engine), ...networkRights(inspect, around.subnets), ...mounts]);
+  return sortGrants([...settingRights(body, around.engine), ...networkRights(inspect, around.subnets), ...mounts]);
 }
 
 /** Its own bridges: the engine itself refuses a subnet that one of them has. */

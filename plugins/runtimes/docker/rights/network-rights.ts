@@ -2,7 +2,7 @@
  *  driver than `bridge` it reaches devices of the host, and its subnet becomes a route of the host. */
 import { BlockList } from 'node:net';
 import type { Grant } from '../../../../core/contract/index.js';
-import { quoted, shownJson } from '../../../shared/grants.js';
+import { quote, showJson } from '../../../shared/grants.js';
 import type { Inspect } from '../engine/inspect.js';
 import { type Fields, fields, isFields, items, text } from '../engine/json.js';
 import { subnetOf } from '../engine/networks.js';
@@ -25,7 +25,7 @@ interface Subnet {
 const familyOf = (address: string) => (address.includes(':') ? 'ipv6' : 'ipv4');
 
 /** undefined when it is no subnet. */
-function parsedSubnet(value: unknown): Subnet | undefined {
+function parseSubnet(value: unknown): Subnet | undefined {
   const [, address, digits] = /^([0-9a-fA-F.:]+)\/(\d{1,3})$/.exec(text(value)) ?? [];
   if (address === undefined) return undefined;
   const list = new BlockList();
@@ -40,15 +40,15 @@ function parsedSubnet(value: unknown): Subnet | undefined {
 
 /** Private, and nothing that this machine itself is in. */
 function isOrdinarySubnet(value: unknown, own: readonly string[]): boolean {
-  const subnet = parsedSubnet(value);
+  const subnet = parseSubnet(value);
   if (subnet === undefined) return false;
   const isIn = (range: string) => {
-    const wide = parsedSubnet(range);
+    const wide = parseSubnet(range);
     return wide?.holds(subnet.address) === true && subnet.length >= wide.length;
   };
   const meets = (range: string) => {
     const [address = ''] = range.split('/');
-    return subnet.holds(address) || parsedSubnet(range)?.holds(subnet.address) === true;
+    return subnet.holds(address) || parseSubnet(range)?.holds(subnet.address) === true;
   };
   return ranges.some(isIn) && !own.some(meets);
 }
@@ -62,19 +62,19 @@ function ipamRights(name: string, value: unknown, own: readonly string[]): Grant
     ...items(Config).flatMap((one) => unknownFields(`network ${name} IPAM.Config`, fields(one), (field) => known.has(field))),
     ...(Config === undefined || Config === null || Array.isArray(Config)
       ? []
-      : [{ code: 'network', what: `${name} IPAM ${shownJson(Config)}` }]),
+      : [{ code: 'network', what: `${name} IPAM ${showJson(Config)}` }]),
     ...subnets.filter((subnet) => subnet !== undefined && !isOrdinarySubnet(subnet, own)).map((one) => subnetGrant(name, one)),
   ];
 }
 
-const subnetGrant = (name: string, subnet: unknown): Grant => ({ code: 'network', what: `${name} subnet ${shownJson(subnet)}` });
+const subnetGrant = (name: string, subnet: unknown): Grant => ({ code: 'network', what: `${name} subnet ${showJson(subnet)}` });
 
 function madeRights(name: string, told: Fields, own: readonly string[]): Grant[] {
   const { Driver = 'bridge', Options, IPAM } = told;
   const options = isFields(Options) ? Object.entries(Options).filter(([option]) => !bridgeOptions.has(option)) : [];
   return [
-    ...(Driver === 'bridge' ? [] : [{ code: 'network', what: `${name} driver ${shownJson(Driver)}` }]),
-    ...options.map(([option, value]) => ({ code: 'network', what: `${name} option ${quoted(option)} = ${shownJson(value)}` })),
+    ...(Driver === 'bridge' ? [] : [{ code: 'network', what: `${name} driver ${showJson(Driver)}` }]),
+    ...options.map(([option, value]) => ({ code: 'network', what: `${name} option ${quote(option)} = ${showJson(value)}` })),
     ...(IPAM === undefined ? [] : ipamRights(name, IPAM, own)),
   ];
 }
@@ -82,7 +82,7 @@ function madeRights(name: string, told: Fields, own: readonly string[]): Grant[]
 /** @param own subnets that this machine itself is in, as `192.168.1.5/24` */
 export function networkRights(inspect: Inspect, own: readonly string[]): Grant[] {
   return [...userNetworks(inspect)].flatMap(([network, endpoint]) => {
-    const name = quoted(network);
+    const name = quote(network);
     const told = inspect.beside.find((one) => text(one.Name) === network && one.IPAM !== undefined) ?? {};
     const fixed = subnetOf(endpoint);
     return [

@@ -1,7 +1,7 @@
 /** What of a container's settings is a right over the host. Each field has a rule here; one that has none is a right unless it is
  *  empty, so that what the engine learns next, or takes in another spelling, is asked about, too. */
 import type { Grant } from '../../../../core/contract/index.js';
-import { quoted, shownJson } from '../../../shared/grants.js';
+import { quote, showJson } from '../../../shared/grants.js';
 import { type Fields, fields, isFields, text } from '../engine/json.js';
 
 /** What an ordinary container gets of this engine. */
@@ -24,22 +24,22 @@ const isEmpty = (value: unknown): boolean =>
   (Array.isArray(value) && value.length === 0) ||
   (isFields(value) && Object.keys(value).length === 0);
 
-const shown = (value: unknown): string => (typeof value === 'string' ? quoted(value) : shownJson(value));
-const anything = (value: unknown): readonly string[] => (isEmpty(value) ? [] : [shown(value)]);
+const showValue = (value: unknown): string => (typeof value === 'string' ? quote(value) : showJson(value));
+const anything = (value: unknown): readonly string[] => (isEmpty(value) ? [] : [showValue(value)]);
 const other =
   (ordinary: RegExp) =>
   (value: unknown): readonly string[] =>
-    isEmpty(value) || (typeof value === 'string' && ordinary.test(value)) ? [] : [shown(value)];
+    isEmpty(value) || (typeof value === 'string' && ordinary.test(value)) ? [] : [showValue(value)];
 const each =
   (isOrdinary: (one: unknown) => boolean) =>
   (value: unknown): readonly string[] =>
-    isEmpty(value) ? [] : (Array.isArray(value) ? value : [value]).filter((one) => !isOrdinary(one)).map(shown);
+    isEmpty(value) ? [] : (Array.isArray(value) ? value : [value]).filter((one) => !isOrdinary(one)).map(showValue);
 const all = each(() => false);
 const entries =
   (isOrdinary: (name: string) => boolean) =>
   (value: unknown): readonly string[] =>
     isFields(value)
-      ? Object.entries(value).flatMap(([name, one]) => (isOrdinary(name) ? [] : [`${quoted(name)} = ${shown(one)}`]))
+      ? Object.entries(value).flatMap(([name, one]) => (isOrdinary(name) ? [] : [`${quote(name)} = ${showValue(one)}`]))
       : anything(value);
 
 /** What the engine gives to every container (moby, oci/caps/defaults.go). */
@@ -62,7 +62,7 @@ const logRights: Beyond = (value, engine) => {
   const { Type, Config, ...rest } = fields(value);
   const isOrdinary = ['', 'json-file', 'local', 'none', engine.logDriver].includes(text(Type));
   return [
-    ...(isOrdinary ? [] : [`driver ${shown(Type)}`]),
+    ...(isOrdinary ? [] : [`driver ${showValue(Type)}`]),
     ...entries((name) => logOptions.test(name))(Config),
     ...entries(() => false)(rest),
   ];
@@ -119,7 +119,7 @@ const inside = new Set([
 /** Fields of `found` that are neither known nor empty. */
 export function unknownFields(where: string, found: Fields, known: (name: string) => boolean): Grant[] {
   return Object.entries(found).flatMap(([name, value]) =>
-    known(name) || isEmpty(value) ? [] : [{ code: 'unknown_option', what: `${where}.${quoted(name)} = ${shown(value)}` }],
+    known(name) || isEmpty(value) ? [] : [{ code: 'unknown_option', what: `${where}.${quote(name)} = ${showValue(value)}` }],
   );
 }
 

@@ -66,7 +66,7 @@ export class LxcDraft implements Draft {
     await save();
     for (const place of places) await makeScratch(place, save);
     await save();
-    for (const one of inner) await makeParents({ parents: this.#shifted(await planParents(one.path, one.known)) });
+    for (const one of inner) await makeParents({ parents: this.#shiftIds(await planParents(one.path, one.known)) });
     for (const folder of [...folders.values(), ...extra]) await mkdir(folder, { recursive: true });
     if (config) await writeFile(config.path, config.text, { mode: 0o644 });
     if (own === undefined || !config) return;
@@ -76,7 +76,7 @@ export class LxcDraft implements Draft {
   }
 
   /** Folders above a volume that lie in the container's own folder, for the ids that it gets. */
-  #shifted(parents: readonly Parent[]): readonly Parent[] {
+  #shiftIds(parents: readonly Parent[]): readonly Parent[] {
     const { shift } = this.o;
     return shift === undefined ? parents : parents.map((one) => ({ ...one, uid: shift.uid(one.uid), gid: shift.gid(one.gid) }));
   }
@@ -108,7 +108,7 @@ export class LxcDraft implements Draft {
       throw error;
     }
     journal.phase = 'done';
-    return this.#committed(conflicts);
+    return this.#commitPlan(conflicts);
   }
 
   async #swap(): Promise<void> {
@@ -117,7 +117,7 @@ export class LxcDraft implements Draft {
     await swapPlaces(journal.places, () => deps.journals.write(journal)); // now that the container stands still
   }
 
-  async #committed(conflicts: readonly Conflict[]): Promise<Committed> {
+  async #commitPlan(conflicts: readonly Conflict[]): Promise<Committed> {
     const { plan, journal, deps } = this;
     const warn = (what: string) => (error: unknown) => deps.log('warn', `${what}: ${String(error)}`);
     // Only now: a restore that fails must not cost the undo of the one before.

@@ -20,7 +20,7 @@ const isPath = (value: unknown): value is string => typeof value === 'string' &&
 const texts = (value: unknown): string[] => (Array.isArray(value) ? value : []).filter((one): one is string => typeof one === 'string');
 
 /** @throws PluginError damaged */
-function parsedPlace(place: unknown, file: string): EarlierPlace {
+function parsePlace(place: unknown, file: string): EarlierPlace {
   if (!isFields(place) || !isPath(place.built) || !isPath(place.final) || !isPath(place.old) || typeof place.hadFinal !== 'boolean')
     throw new PluginError('damaged', `${file} is no journal of a restore; look at it and remove its folder`);
   const { built, final: live, old, hadFinal: had } = place;
@@ -42,7 +42,7 @@ async function contentOf(file: string): Promise<unknown> {
 }
 
 /** @returns undefined while its thread lives. @throws PluginError damaged */
-async function adopted(told: unknown, folder: string, id: string): Promise<Journal | undefined> {
+async function adopt(told: unknown, folder: string, id: string): Promise<Journal | undefined> {
   const all: Fields = isFields(told) ? told : {};
   const phase = phases[String(all.phase)];
   const former = states.find((one) => one === all.former);
@@ -51,7 +51,7 @@ async function adopted(told: unknown, folder: string, id: string): Promise<Journ
     throw new PluginError('damaged', `${folder}/journal.json is no journal of a restore; look at it and remove its folder`);
   const [task = '', started = ''] = String(owner).split(' ');
   if (isAlive({ task, started })) return undefined;
-  const earlier = (Array.isArray(all.places) ? all.places : []).map((one) => parsedPlace(one, `${folder}/journal.json`));
+  const earlier = (Array.isArray(all.places) ? all.places : []).map((one) => parsePlace(one, `${folder}/journal.json`));
   const places: Place[] = [];
   // files that went into a new container before that was moved: they go with the draft's own folder
   for (const [n, one] of earlier.entries()) if (!within(one.live, folder)) places.push(...(await adoptPlace(one, `${id}-${n}`, phase)));
@@ -61,7 +61,7 @@ async function adopted(told: unknown, folder: string, id: string): Promise<Journ
 
 async function adoptFolder({ journals }: SwapDeps, folder: string, id: string): Promise<void> {
   const told = await contentOf(`${folder}/journal.json`);
-  const journal = told === undefined ? undefined : await adopted(told, folder, id);
+  const journal = told === undefined ? undefined : await adopt(told, folder, id);
   if (told !== undefined && journal === undefined) return;
   if (journal) await journals.write(journal);
   await removeTree(folder); // without a journal nothing else was made

@@ -29,7 +29,7 @@ export interface Layout {
 /** The configuration with the new container's paths and names; all else verbatim. */
 export function newConfig(plan: RestorePlan, root: string, decisions: readonly Decision[]): string {
   const decided = (source: string) => decisions.find(({ volume }) => within(source, volume.path));
-  const moved = (source: string) => {
+  const movedPlace = (source: string) => {
     const found = decided(source);
     return found === undefined ? source : found.after + source.slice(found.volume.path.length);
   };
@@ -45,7 +45,7 @@ export function newConfig(plan: RestorePlan, root: string, decisions: readonly D
     const twin = decisions.find(({ volume }) => at !== undefined && volume.also_at?.includes(at));
     const entry = withMountSource(value, (source) => {
       isReadOnly = (twin ?? decided(source))?.readOnly ?? false;
-      return twin !== undefined && twin.after !== twin.volume.path ? twin.after : moved(source);
+      return twin !== undefined && twin.after !== twin.volume.path ? twin.after : movedPlace(source);
     });
     return isReadOnly ? withMountOption(entry, 'ro') : entry;
   });

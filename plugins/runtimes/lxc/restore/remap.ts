@@ -51,7 +51,7 @@ function requireAddressLines(text: string, network: NonNullable<Remap['network']
 }
 
 /** The plan with what its remap changes; a volume that moves becomes a folder of the host. @throws PluginError invalid, unsupported */
-export function remapped(plan: RestorePlan): RestorePlan {
+export function applyRemap(plan: RestorePlan): RestorePlan {
   const { remap, description } = plan;
   if (remap === undefined) return plan;
   if (Object.keys(remap.ports ?? {}).length > 0) {

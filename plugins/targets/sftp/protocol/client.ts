@@ -60,7 +60,7 @@ export class Sftp {
   #extended(name: string, fields: Parameters<typeof packet>[2], expected: number = Reply.extended): Promise<Answer> {
     return this.#ask(Request.extended, [name, ...fields], expected);
   }
-  async #done(work: Promise<Answer>): Promise<void> {
+  async #settle(work: Promise<Answer>): Promise<void> {
     await work;
   }
 
@@ -69,7 +69,7 @@ export class Sftp {
     return Buffer.from((await this.#ask(Request.open, [path, flags, noAttributes], Reply.handle)).fields.string());
   }
   closeHandle(handle: Buffer): Promise<void> {
-    return this.#done(this.#ask(Request.close, [handle], Reply.status));
+    return this.#settle(this.#ask(Request.close, [handle], Reply.status));
   }
   /** At most `length` bytes, in the pieces that they came in; undefined at the end of the file. */
   async read(handle: Buffer, offset: number, length: number): Promise<Buffer[] | undefined> {
@@ -88,7 +88,7 @@ export class Sftp {
     const head = packet(Request.write, id, [handle, BigInt(offset), length], length);
     const from = writeRoom - head.length;
     head.copy(bytes, from);
-    return this.#done(this.session.ask(id, bytes.subarray(from, writeRoom + length)).then((answer) => expect(answer, Reply.status)));
+    return this.#settle(this.session.ask(id, bytes.subarray(from, writeRoom + length)).then((answer) => expect(answer, Reply.status)));
   }
   async lstat(path: Path): Promise<Attributes> {
     return readAttributes((await this.#ask(Request.lstat, [path], Reply.attrs)).fields);
@@ -112,13 +112,13 @@ export class Sftp {
     }
   }
   remove(path: Path): Promise<void> {
-    return this.#done(this.#ask(Request.remove, [path], Reply.status));
+    return this.#settle(this.#ask(Request.remove, [path], Reply.status));
   }
   makeFolder(path: Path): Promise<void> {
-    return this.#done(this.#ask(Request.mkdir, [path, noAttributes], Reply.status));
+    return this.#settle(this.#ask(Request.mkdir, [path, noAttributes], Reply.status));
   }
   removeFolder(path: Path): Promise<void> {
-    return this.#done(this.#ask(Request.rmdir, [path], Reply.status));
+    return this.#settle(this.#ask(Request.rmdir, [path], Reply.status));
   }
   /** The absolute form of a path; '.' gives the folder that the login starts in. */
   async realPath(path: Path): Promise<Buffer> {
@@ -128,15 +128,15 @@ export class Sftp {
   }
   /** Fails when `to` is there, on servers that keep to the draft. */
   rename(from: Path, to: Path): Promise<void> {
-    return this.#done(this.#ask(Request.rename, [from, to], Reply.status));
+    return this.#settle(this.#ask(Request.rename, [from, to], Reply.status));
   }
   /** Replaces `to` in one step. Only where posix-rename@openssh.com is offered. */
   replace(from: Path, to: Path): Promise<void> {
-    return this.#done(this.#extended('posix-rename@openssh.com', [from, to], Reply.status));
+    return this.#settle(this.#extended('posix-rename@openssh.com', [from, to], Reply.status));
   }
   /** Makes what was written durable. Only where fsync@openssh.com is offered. */
   sync(handle: Buffer): Promise<void> {
-    return this.#done(this.#extended('fsync@openssh.com', [handle], Reply.status));
+    return this.#settle(this.#extended('fsync@openssh.com', [handle], Reply.status));
   }
   /** The file system that a path lies in. Only where statvfs@openssh.com is offered. */
   async fileSystem(path: Path): Promise<FileSystem> {

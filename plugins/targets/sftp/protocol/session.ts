@@ -5,7 +5,7 @@ import type { SshConnection } from '../../../shared/ssh/connection.js';
 import { awayError } from '../../../shared/ssh/errors.js';
 import { keepWindowOpen } from '../../../shared/ssh/window.js';
 import { StatusError } from './status.js';
-import { type Fields, Frames, opened, packet, Reply, Request } from './wire.js';
+import { type Fields, Frames, packet, Reply, Request, unpackFrame } from './wire.js';
 
 interface Waiting {
   resolve(answer: Answer): void;
@@ -66,16 +66,16 @@ export class Session {
 
   #greet(): Promise<void> {
     return new Promise((resolve, reject) => {
-      const done = (error?: unknown): void => {
+      const settle = (error?: unknown): void => {
         clearTimeout(timer);
         if (error === undefined) resolve();
         else reject(error);
       };
       const timer = setTimeout(() => {
-        done(awayError(this.connection.place, 'the sftp subsystem does not answer'));
+        settle(awayError(this.connection.place, 'the sftp subsystem does not answer'));
         this.close();
       }, versionTime);
-      this.#waiting.set(-1, { resolve: () => done(), reject: (error) => done(this.#noSftp(error)) });
+      this.#waiting.set(-1, { resolve: () => settle(), reject: (error) => settle(this.#noSftp(error)) });
       this.#version = (fields) => {
         fields.u32(); // the version: lower than ours where the server is older, which has all that we need
         while (fields.left > 0) this.extensions.set(String(fields.string()), String(fields.string()));
@@ -126,7 +126,7 @@ export class Session {
   }
 
   #answer(frame: readonly Buffer[]): void {
-    const answer = opened(frame);
+    const answer = unpackFrame(frame);
     const { type, fields } = answer;
     if (type === Reply.version) {
       this.#version?.(fields);

@@ -159,7 +159,7 @@ export class Frames {
 
 /** Of a packet in pieces: its kind and what follows. All of it in one piece, but the data of an answer to a read, which may
  *  be long, as it came. @throws RangeError */
-export function opened(frame: readonly Buffer[]): { type: number; fields: Fields; data: readonly Buffer[] } {
+export function unpackFrame(frame: readonly Buffer[]): { type: number; fields: Fields; data: readonly Buffer[] } {
   const [first, ...more] = frame;
   if (first === undefined) throw new RangeError('a packet of nothing');
   // kind, number and length of the data

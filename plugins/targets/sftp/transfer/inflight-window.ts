@@ -1,6 +1,6 @@
 /** How many bytes may be under way at a time: as many as the way carries, but no more than it takes within about a second.
  *  On a slow line a full pipe would hold up whoever wants to stop, since the request to remove comes after all that was sent. */
-export class Pace {
+export class InflightWindow {
   #limit = start;
 
   get limit(): number {

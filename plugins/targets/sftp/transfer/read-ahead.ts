@@ -1,13 +1,13 @@
 import { PluginError } from '../../../../core/contract/index.js';
 import type { Sftp } from '../protocol/client.js';
-import { Pace } from './inflight-window.js';
+import { InflightWindow } from './inflight-window.js';
 
 /** So much is asked for at a time, where the server gives as much. */
 const pieceSize = 256 << 10;
 
 /** The bytes of an open file, with several requests under way: one at a time would wait for each. */
 export class ReadAhead {
-  readonly #pace = new Pace();
+  readonly #pace = new InflightWindow();
   readonly #pieces: Promise<Buffer[]>[] = [];
   #given: Buffer[] = [];
   readonly #size: number;

@@ -1,6 +1,6 @@
 /** A second session that carries a part of a file's writes, where the way is long. A server takes no more than its window of
  *  what a channel sends (OpenSSH: 2 MiB) in a round trip, whatever the line could carry; each channel has one of its own. */
-import type { Link } from '../connection.js';
+import type { Connection } from '../connection.js';
 import type { OpenFile } from '../protocol/client.js';
 import { Open } from '../protocol/wire.js';
 
@@ -9,7 +9,7 @@ const longTrip = 5;
 /** So many bytes under way show that the file is worth a session. */
 const worthIt = 1 << 20;
 
-export class SecondWay {
+export class SecondChannel {
   #file: OpenFile | undefined;
   #lost: OpenFile | undefined;
   #opening: Promise<void> | undefined;
@@ -17,7 +17,7 @@ export class SecondWay {
   #closed = false;
 
   constructor(
-    readonly link: Link,
+    readonly link: Connection,
     readonly path: string,
   ) {}
 
@@ -40,7 +40,7 @@ export class SecondWay {
   }
 
   /** Sends nothing more when `file` is its own. @returns whether it was */
-  lost(file: OpenFile): boolean {
+  onLost(file: OpenFile): boolean {
     if (file === this.#lost) return true;
     if (file !== this.#file) return false;
     this.#lost = file;

@@ -1,20 +1,20 @@
 /** A file in the making on the server: how it begins, gets its name, and is taken back. */
 import { PluginError } from '../../../../core/contract/index.js';
 import { partName } from '../../../shared/paths.js';
-import type { Link } from '../connection.js';
+import type { Connection } from '../connection.js';
 import { parentOf } from '../failure.js';
 import type { OpenFile, Sftp } from '../protocol/client.js';
 import { hasStatus, ifThere, Status } from '../protocol/status.js';
 import { isFolder, Open } from '../protocol/wire.js';
 
-export class Draft {
+export class Upload {
   readonly #name = partName();
   /** Folders that were made for it, the outermost first. */
   readonly #made: string[] = [];
   #started = false;
 
   constructor(
-    readonly link: Link,
+    readonly link: Connection,
     readonly parts: readonly string[],
     readonly replace: boolean,
   ) {}

@@ -2,13 +2,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PluginError } from '../../../../core/contract/index.js';
 import { abortError } from '../../../shared/source.js';
-import type { Link } from '../connection.js';
+import type { Connection } from '../connection.js';
 import type { OpenFile, Sftp } from '../protocol/client.js';
 import { ifThere } from '../protocol/status.js';
 import { Open, writeRoom } from '../protocol/wire.js';
-import { Proof } from './content-mac.js';
-import { Pace } from './inflight-window.js';
-import { SecondWay } from './second-channel.js';
+import { ContentMac } from './content-mac.js';
+import { InflightWindow } from './inflight-window.js';
+import { SecondChannel } from './second-channel.js';
 
 /** Bytes that the server has not confirmed; kept, since they may have to be sent again. Its memory is used again then. */
 interface Piece {
@@ -31,8 +31,8 @@ export class Writer {
   /** How often the connection broke and was made anew. */
   resumed = 0;
   /** Of all that was sent. */
-  readonly proof = new Proof();
-  readonly #pace = new Pace();
+  readonly proof = new ContentMac();
+  readonly #pace = new InflightWindow();
   readonly #sent = new Set<Piece>();
   readonly #free: Buffer[] = [];
   readonly #size: number;
@@ -46,18 +46,18 @@ export class Writer {
   #error: { readonly cause: unknown } | undefined;
   #brokenSince: number | undefined;
   #recovery: Promise<void> | undefined;
-  #second: SecondWay;
+  #second: SecondChannel;
   #closed = false;
   #wake: () => void = () => undefined;
 
   constructor(
-    readonly link: Link,
+    readonly link: Connection,
     readonly path: string,
     public file: OpenFile,
     readonly signal: AbortSignal,
   ) {
     this.#size = Math.min(pieceSize, file.sftp.maxWrite);
-    this.#second = new SecondWay(link, path);
+    this.#second = new SecondChannel(link, path);
   }
 
   /** Takes bytes, sends what makes a whole piece, and returns when there is room for more. @throws what a write met */
@@ -170,7 +170,7 @@ export class Writer {
 
   #refused(file: OpenFile, error: unknown, piece: Piece): void {
     if (file.sftp.failure === undefined) this.#fail(error);
-    else if (file !== this.file && this.#second.lost(file)) {
+    else if (file !== this.file && this.#second.onLost(file)) {
       // the first session has its turn; during a recovery all is sent again anyway
       if (this.#recovery === undefined && this.#sent.has(piece)) this.#send(piece);
     } else this.#recover(file).catch(() => undefined); // it has told #fail
@@ -235,7 +235,7 @@ export class Writer {
     if (this.#error !== undefined && file.handle !== this.file.handle) file.sftp.closeHandle(file.handle).catch(() => undefined);
     this.#check();
     this.file = file;
-    this.#second = new SecondWay(this.link, this.path);
+    this.#second = new SecondChannel(this.link, this.path);
     this.#recovery = undefined; // at once: what is given from now on is sent by whoever gives it
     for (const piece of this.#sent) this.#send(piece);
   }

@@ -1,11 +1,11 @@
 /** A job's run while it is in the service's hands, and how one that was cut off is told. */
 import { isDeepStrictEqual } from 'node:util';
 import { PluginError } from '../../contract/index.js';
-import type { JobState, Place } from '../job.js';
+import type { JobState, Location } from '../job.js';
 import type { Run, RunResult } from '../worker/launcher.js';
 
 /** A run from the moment it waits to its end. */
-export interface Slot<Spec> {
+export interface ActiveRun<Spec> {
   readonly ended: Promise<void>;
   readonly end: () => void;
   run?: Run;
@@ -14,13 +14,13 @@ export interface Slot<Spec> {
   stop?: 'user' | 'shutdown';
 }
 
-export const interrupted = { code: 'interrupted', message: 'the service ended during the run; run the job again' };
+export const interruption = { code: 'interrupted', message: 'the service ended during the run; run the job again' };
 
-export function told(error: unknown): { readonly code: string; readonly message: string } {
+export function errorOf(error: unknown): { readonly code: string; readonly message: string } {
   return error instanceof PluginError ? { code: error.code, message: error.message } : { code: 'io', message: `${error}` };
 }
 
-export function newSlot<Spec>(): Slot<Spec> {
+export function newActiveRun<Spec>(): ActiveRun<Spec> {
   let end = () => {};
   const ended = new Promise<void>((resolve) => {
     end = resolve;
@@ -28,14 +28,14 @@ export function newSlot<Spec>(): Slot<Spec> {
   return { ended, end };
 }
 
-export function stopped(why: 'user' | 'shutdown'): RunResult {
-  return why === 'user' ? { type: 'result', result: -2 } : { type: 'result', result: -1, error: interrupted };
+export function stopResult(why: 'user' | 'shutdown'): RunResult {
+  return why === 'user' ? { type: 'result', result: -2 } : { type: 'result', result: -1, error: interruption };
 }
 
 /** What of a job's state the end of a run leaves, unless the run tells it anew. A restore that succeeded has ended the undo of the
  *  one before it; a backup that succeeded has looked anew for what is empty, has used what was confirmed before it began, and has
  *  made the record its own. An owner that was named to be taken over is no other. */
-export function lasting(state: JobState, outcome: Pick<RunResult, 'result' | 'emptied' | 'owner'>): Partial<JobState> {
+export function keepLasting(state: JobState, outcome: Pick<RunResult, 'result' | 'emptied' | 'owner'>): Partial<JobState> {
   const { last_run, missed, run, undo, emptied, take_over } = state;
   const succeeded = outcome.result === 0;
   const confirmed = state.confirmed?.filter((name) => !succeeded || outcome.emptied?.includes(name)) ?? [];
@@ -52,11 +52,11 @@ export function lasting(state: JobState, outcome: Pick<RunResult, 'result' | 'em
 /** Of a job's settings, what tells where its record is. */
 export interface Recorded {
   readonly job_name: string;
-  readonly dest?: Place;
+  readonly dest?: Location;
 }
 
 /** What of a job's state an edit leaves: whose a record is says nothing of another one. */
-export function edited(state: JobState, old: Recorded, spec: Recorded): JobState {
+export function applyEdit(state: JobState, old: Recorded, spec: Recorded): JobState {
   const { owner: _, take_over: __, ...rest } = state;
   return old.job_name === spec.job_name && isDeepStrictEqual(old.dest, spec.dest) ? state : rest;
 }
