@@ -125,8 +125,8 @@ interface Parts {
 
 function jobService({ store, environment, engines, reader, log, config }: Parts): Promise<RunningJobService> {
   return createJobService({
-    backups: store.backups,
-    restores: store.restores,
+    backup: store.backup,
+    restore: store.restore,
     leases: store.leases,
     environment,
     targets: createTargetRegistry(store),

@@ -10,8 +10,11 @@ export const schemas = new Map(
     .map((name) => [name.slice(0, -'.json'.length), JSON.parse(readFileSync(new URL(name, folder), 'utf8'))]),
 );
 
+/** Parts that are parsed by themselves, or whose types are used by themselves. */
+const alsoParsed = new Set(['state', 'request', 'found', 'remote', 'environment']);
+
 /** `name`, or `name#/$defs/part`. */
 export const parsedNames = [...schemas].flatMap(([name, schema]) => [
   name,
-  ...Object.keys(schema.$defs ?? {}).flatMap((part) => (part === 'state' ? [`${name}#/$defs/${part}`] : [])),
+  ...Object.keys(schema.$defs ?? {}).flatMap((part) => (alsoParsed.has(part) ? [`${name}#/$defs/${part}`] : [])),
 ]);

@@ -2,7 +2,7 @@
 import type { PluginLog } from '../contract/plugin.js';
 import type { Runtime } from '../contract/runtime.js';
 import type { RemoteTarget } from '../targets/remote.js';
-import type { BackupSpec, FoundTarget, JobRows, LeaseRows, RestoreSpec, WorkerEnvironment } from './job.js';
+import type { FoundTarget, LeaseRows, RowsByKind, WorkerEnvironment } from './job.js';
 import type { PurgeDeps } from './purge.js';
 
 /** What the main thread knows of remote targets. */
@@ -13,9 +13,8 @@ export interface TargetRegistry {
   seal(text: string, purpose: string): string;
   keepFound(target: number, found: FoundTarget): Promise<void>;
 }
-export interface JobServiceDeps {
-  readonly backups: JobRows<BackupSpec>;
-  readonly restores: JobRows<RestoreSpec>;
+/** Beside the rows of each kind of job, by its name. */
+export interface JobServiceDeps extends RowsByKind {
   readonly leases: LeaseRows;
   readonly environment: WorkerEnvironment;
   readonly targets: TargetRegistry;

@@ -1,12 +1,13 @@
 /** What the API, the store and the scheduler say to each other about jobs. Imports nothing but types. */
-import type { LogLevel } from '../log.js';
 import type { Shape } from '../schemas.js';
-
-export type JobKind = 'backup' | 'restore';
 
 /** The jobs as their schemas have them, defaults filled in: schemas/backup.json and restore.json are the manual. */
 export type BackupSpec = Shape<'backup'>;
 export type RestoreSpec = Shape<'restore'>;
+/** The kinds of job; core/jobs/kinds.ts says what differs between them. */
+export type JobKind = 'backup' | 'restore';
+/** Their settings, by the schema that is called as the kind. */
+export type JobSpecs = { readonly [Name in JobKind]: Shape<Name> };
 /** Name of the container that a job is about: what it backs up, or what a restore makes. */
 export function containerOf(spec: { readonly container_id: string; readonly remap?: { readonly name?: string } }): string {
   return spec.remap?.name ?? spec.container_id;
@@ -82,99 +83,27 @@ export interface LeaseRows {
   delete(runtime: string, container: string): Promise<void>;
 }
 
-/** What the first contact with a target showed: its kind, and what is to be the same at the next. */
-export interface FoundTarget {
-  readonly ipaddr: string;
-  /** Id of the plugin. */
-  readonly type: string;
-  readonly options: Readonly<Record<string, unknown>>;
-}
-/** undefined when the value is none. */
-export function parseFoundTarget(value: unknown): FoundTarget | undefined {
-  if (typeof value !== 'object' || value === null) return undefined;
-  const { ipaddr, type, options }: Record<string, unknown> = { ...value };
-  if (typeof ipaddr !== 'string' || typeof type !== 'string' || typeof options !== 'object' || options === null) return undefined;
-  return { ipaddr, type, options: { ...options } };
-}
-
-/** A remote target as a worker gets it. */
-export interface RemoteTask {
-  readonly id: number;
-  /** The record with its secrets, sealed under the appliance's key for `orderPurpose`. */
-  readonly sealed: string;
-  /** Files at a time that are this run's part. */
-  readonly connections?: number;
-  /** Bytes per second that are this run's part; 0 for no limit. */
-  readonly bandwidth: number;
-}
+/** What the first contact with a target showed: its plugin's id, and options that must be the same at the next contact. */
+export type FoundTarget = Shape<'worker#/$defs/found'>;
+/** A remote target as a worker gets it; `sealed` is its row, sealed under the appliance's key for `taskPurpose`. */
+export type RemoteTask = Shape<'worker#/$defs/remote'>;
 export const taskPurpose = (target: number): string => `order/target/${target}`;
+/** What a worker knows of the appliance. */
+export type WorkerEnvironment = Shape<'worker#/$defs/environment'>;
+/** What a worker is given to do one run: as workerData, of the kind that `kind` names. */
+export type WorkerTask = Shape<'backup-task' | 'restore-task'>;
+/** Worker → main thread. After its result the worker closes its port and ends by itself. */
+export type WorkerMessage = Shape<'worker'>;
+/** Main thread → worker. */
+export type WorkerRequest = Shape<'worker#/$defs/request'>;
 
-/** What the worker needs to do one run; sent as workerData, holds no secret that can be read. */
-export interface WorkerTask {
-  readonly kind: JobKind;
-  readonly id: number;
-  readonly backup?: BackupSpec;
-  readonly restore?: RestoreSpec;
-  readonly environment: WorkerEnvironment;
-  readonly remote?: RemoteTask;
-  /** Backups only: a clock that ran backwards, so that levels cannot be trusted. */
-  readonly newBase?: boolean;
-  /** Backups only: sources whose emptiness a person has confirmed. */
-  readonly confirmed?: readonly string[];
-  /** Backups only: other jobs whose records have the same name. */
-  readonly rivals?: readonly number[];
-  /** Backups only: whose record a person gave to this job. */
-  readonly takeOver?: RecordOwner;
-}
-export interface WorkerEnvironment {
-  readonly stateFolder: string;
-  readonly pluginFolders: readonly string[];
-  readonly shares: Readonly<Record<string, string>>;
-  readonly runtimes: Readonly<Record<string, Readonly<Record<string, unknown>>>>; // plugin id → options
-  /** A differential larger than this part of its base makes a new base. */
-  readonly newBaseRatio: number;
-  /** How old the last proof of a base may be that a run builds on. */
-  readonly verifyMs: number;
-  /** How long what a restore replaced is kept; 0 for not at all. */
-  readonly undoMs: number;
-  /** How long a target may move nothing before it is given up. */
-  readonly stallMs: number;
-  /** What is below it is not logged. */
-  readonly logLevel: LogLevel;
-}
-
-/** Worker → scheduler. */
-export type WorkerMessage =
-  | { readonly type: 'progress'; readonly progress: number }
-  | { readonly type: 'lease'; readonly runtime: string; readonly container: string; readonly until: number }
-  | { readonly type: 'release'; readonly runtime: string; readonly container: string }
-  | { readonly type: 'found'; readonly target: number; readonly found: FoundTarget }
-  | {
-      readonly type: 'result';
-      readonly result: 0 | -1 | -2;
-      readonly error?: { readonly code: string; readonly message: string };
-      readonly bytes?: number;
-      readonly pause_ms?: number;
-      readonly run?: string;
-      readonly conflicts?: NonNullable<JobState['conflicts']>;
-      readonly places?: NonNullable<JobState['places']>;
-      readonly warnings?: NonNullable<JobState['warnings']>;
-      readonly undo?: Undo;
-      readonly emptied?: NonNullable<JobState['emptied']>;
-      readonly owner?: RecordOwner;
-    };
-/** Scheduler → worker: `lease-kept` answers the lease message that it repeats, once it is durable; `stop` asks for an end within 5 s;
- *  `bandwidth` is the part of the target's that is the run's from now on.
- *  After its result the worker closes its port and ends by itself. */
-export type WorkerRequest =
-  | ({ readonly type: 'lease-kept' } & Lease)
-  | { readonly type: 'stop' }
-  | { readonly type: 'bandwidth'; readonly bytesPerSecond: number };
+/** The jobs of each kind, by its name. */
+export type JobsByKind = { readonly [Kind in JobKind]: Jobs<JobSpecs[Kind]> };
+/** The rows of each kind, by its name. */
+export type RowsByKind = { readonly [Kind in JobKind]: JobRows<JobSpecs[Kind]> };
 
 /** What the API may do with jobs. Errors are coded JobError. */
-export interface JobService {
-  readonly backups: Jobs<BackupSpec>;
-  readonly restores: Jobs<RestoreSpec>;
+export interface JobService extends JobsByKind {
   /** Brings back what a restore replaced, or removes it for good. Waits until no job of that container runs.
    *  @throws JobError not_found (nothing is kept), PluginError */
   undo(restore: number, what: 'bring-back' | 'drop'): Promise<RestoreRow>;

@@ -3,7 +3,7 @@ import type { PluginLog } from '../contract/index.js';
 import type { Errands } from './errands.js';
 import { type BackupSpec, type Claimant, JobError } from './job.js';
 import type { JobRunner } from './schedule/job-runner.js';
-import { backupSubject, locksOf } from './schedule/locks.js';
+import { errands as errandRows, locksOf } from './schedule/locks.js';
 import { claimantOf } from './take-over.js';
 
 export interface PurgeDeps {
@@ -38,7 +38,7 @@ export class Purges {
   #purge(id: number): Promise<void> {
     const { backups, errands, connections, purge } = this.deps;
     return backups.leave(id, async (spec, remove) => {
-      const locks = locksOf('purge', backupSubject(spec), await connections(spec.dest));
+      const locks = locksOf(errandRows.purge.locks, 'backup', spec, await connections(spec.dest));
       await errands.run(`purge-${id}`, locks, async () => {
         await purge(spec, await claimantOf(backups, id, spec));
         await remove();

@@ -3,20 +3,21 @@ import { fileURLToPath } from 'node:url';
 import { confirmSources } from './confirm.js';
 import type { JobServiceDeps } from './deps.js';
 import { Errands } from './errands.js';
-import type { BackupSpec, JobService, RestoreSpec } from './job.js';
+import type { BackupSpec, JobKind, JobService, JobSpecs, Location, RestoreSpec } from './job.js';
+import { kinds } from './kinds.js';
 import { Purges } from './purge.js';
 import { BandwidthShares } from './schedule/bandwidth-shares.js';
 import { nextRun } from './schedule/calendar.js';
 import { openClock } from './schedule/clock.js';
 import { type TimedRows, withDueTimes } from './schedule/due.js';
 import { JobRunner, type JobRunnerDeps } from './schedule/job-runner.js';
-import { backupSubject, locksOf, restoreSubject } from './schedule/locks.js';
+import { kindOf, locksOf } from './schedule/locks.js';
 import { createProgressBoard, type ProgressBoard } from './schedule/progress.js';
 import { createQueue, type Queue } from './schedule/queue.js';
 import { createAlarm, tickOf } from './schedule/tick.js';
 import { permissionsOf, takeOverRecord } from './take-over.js';
 import { undoRestore } from './undo.js';
-import { createScheduler } from './worker/bree.js';
+import { createThreadStarter } from './worker/bree.js';
 import { createLauncher } from './worker/launcher.js';
 import { createLeases, type Leases } from './worker/leases.js';
 import { RemoteTasks } from './worker/task.js';
@@ -44,28 +45,28 @@ export async function createJobService(deps: JobServiceDeps): Promise<RunningJob
   const failed = (error: unknown) => log('error', `jobs: ${error}`);
   const clock = await openClock(deps.clockFile, deps.clock, log);
   const leases = leasesOf(deps);
-  const scheduler = createScheduler(deps.workerFile ?? fileURLToPath(new URL('./run/worker.js', import.meta.url)));
+  const scheduler = createThreadStarter(deps.workerFile ?? fileURLToPath(new URL('./run/worker.js', import.meta.url)));
   const queue = createQueue(deps.concurrent, failed);
   const progress = createProgressBoard(failed);
   const launch = createLauncher({ scheduler, leases, keepFound: (target, found) => deps.targets.keepFound(target, found), log });
   const bandwidths = new BandwidthShares(async (target) => (await deps.targets.get(target))?.spec.bandwidth_limit ?? 0);
-  const orders = new RemoteTasks(deps, bandwidths);
-  const timed = withDueTimes(deps.backups);
+  const remotes = new RemoteTasks(deps, bandwidths);
+  const timed = withDueTimes(deps.backup);
   const common = { queue, launch, bandwidths, clock, progress, log, onChange: () => alarm.wake() };
-  const kinds = jobKinds({ ...deps, backups: timed.rows }, orders, common);
+  const runners = runnersOf({ ...deps, backup: timed.rows }, remotes, common);
   const errands = new Errands(queue);
-  const alarm = createAlarm(tickOf({ backups: kinds.backups, due: timed.due, clock, failed }), failed);
+  const alarm = createAlarm(tickOf({ backups: runners.backup, due: timed.due, clock, failed }), failed);
   return {
-    ...kinds,
+    ...runners,
     ...progressOf(progress),
     nextRun: (at) => nextRun(at, deps.clock()),
     resumeLeases: () => leases.resumeAll(),
-    start: () => startJobs({ ...kinds, timed }, () => alarm.start(deps.clock())),
-    ...errandsOf(deps, orders, { ...kinds, errands }),
+    start: () => startJobs(runners, timed, () => alarm.start(deps.clock())),
+    ...errandsOf(deps, remotes, runners, errands),
     ...endOf(errands, async () => {
       queue.close();
       await alarm.stop();
-      await Promise.all([kinds.backups.close(), kinds.restores.close(), errands.close()]);
+      await Promise.all([...Object.values(runners).map((runner) => runner.close()), errands.close()]);
       leases.close();
       await clock.note();
     }),
@@ -74,16 +75,12 @@ export async function createJobService(deps: JobServiceDeps): Promise<RunningJob
   };
 }
 
-interface Starting {
-  readonly timed: TimedRows;
-  readonly backups: JobRunner<BackupSpec>;
-  readonly restores: JobRunner<RestoreSpec>;
-}
+/** What runs the jobs of each kind. */
+type Runners = { readonly [Name in JobKind]: JobRunner<JobSpecs[Name]> };
 
-async function startJobs({ timed, backups, restores }: Starting, begin: () => void): Promise<void> {
+async function startJobs(runners: Runners, timed: TimedRows, begin: () => void): Promise<void> {
   await timed.load();
-  await backups.recover();
-  await restores.recover();
+  for (const runner of Object.values(runners)) await runner.recover();
   begin();
 }
 
@@ -95,24 +92,19 @@ function progressOf(progress: ProgressBoard): Pick<JobService, 'progress' | 'pro
   };
 }
 
-interface ErrandParts {
-  readonly backups: JobRunner<BackupSpec>;
-  readonly restores: JobRunner<RestoreSpec>;
-  readonly errands: Errands;
-}
-
 function errandsOf(
   deps: JobServiceDeps,
-  orders: RemoteTasks,
-  parts: ErrandParts,
+  remotes: RemoteTasks,
+  { backup: backups, restore: restores }: Runners,
+  errands: Errands,
 ): Pick<JobService, 'undo' | 'purge' | 'confirm' | 'takeOver'> {
   const { purge, runtime, log } = deps;
-  const purges = new Purges({ ...parts, connections: (place) => orders.connections(place), purge, log });
+  const purges = new Purges({ backups, errands, connections: (place) => remotes.connections(place), purge, log });
   return {
-    undo: (id, what) => undoRestore({ ...parts, runtime }, id, what),
+    undo: (id, what) => undoRestore({ restores, errands, runtime }, id, what),
     purge: (id) => purges.purge(id),
-    confirm: (id) => confirmSources(parts.backups, id),
-    takeOver: (id) => takeOverRecord(parts.backups, id),
+    confirm: (id) => confirmSources(backups, id),
+    takeOver: (id) => takeOverRecord(backups, id),
   };
 }
 
@@ -133,32 +125,30 @@ function leasesOf({ leases, clock, log, runtime }: JobServiceDeps): Leases {
   return createLeases({ rows: leases, resume: async (id, container) => runtime(id).resume(container), clock, log });
 }
 
-type Common = Omit<JobRunnerDeps<BackupSpec>, 'kind' | 'rows' | 'at' | 'order' | 'locks'>;
+type Common = Omit<JobRunnerDeps<BackupSpec>, 'kind' | 'rows' | 'at' | 'task' | 'locks'>;
 
-function jobKinds(deps: JobServiceDeps, orders: RemoteTasks, common: Common) {
-  const { backups, restores, environment } = deps;
-  const { clock } = common;
+function runnersOf(deps: JobServiceDeps, remotes: RemoteTasks, common: Common): Runners {
+  const { environment } = deps;
+  const parts = <Name extends JobKind>(name: Name) => ({
+    ...common,
+    kind: name,
+    rows: deps[name],
+    at: kinds[name].at,
+    locks: async (spec: JobSpecs[Name]) => locksOf(kinds[name].locks, name, spec, await remotes.connections(kinds[name].location(spec))),
+  });
+  const shared = async (id: number, remote: Location) => ({ id, environment, ...(await remotes.of(remote)) });
   return {
-    backups: new JobRunner<BackupSpec>({
-      ...common,
-      kind: 'backup',
-      rows: backups,
-      at: (spec) => spec.at,
-      locks: async (spec) => locksOf('backup', backupSubject(spec), await orders.connections(spec.dest)),
-      order: async (id, spec) => ({
-        ...{ kind: 'backup', id, backup: spec, environment },
-        ...(await orders.of(spec.dest)),
-        ...(clock.needsNewBase(id) && { newBase: true }),
-        ...(await permissionsOf(backups, id, spec)),
+    backup: new JobRunner<BackupSpec>({
+      ...parts('backup'),
+      task: async (id, spec) => ({
+        ...{ kind: 'backup', spec, ...(await shared(id, spec.dest)) },
+        ...(common.clock.needsNewBase(id) && { newBase: true }),
+        ...(await permissionsOf(deps.backup, id, spec)),
       }),
     }),
-    restores: new JobRunner<RestoreSpec>({
-      ...common,
-      kind: 'restore',
-      rows: restores,
-      at: () => undefined,
-      locks: async (spec) => locksOf('restore', restoreSubject(spec), await orders.connections(spec.src)),
-      order: async (id, spec) => ({ kind: 'restore', id, restore: spec, environment, ...(await orders.of(spec.src)) }),
+    restore: new JobRunner<RestoreSpec>({
+      ...parts('restore'),
+      task: async (id, spec) => ({ kind: 'restore', spec, ...(await shared(id, spec.src)) }),
     }),
   };
 }
@@ -175,16 +165,17 @@ function atQueue(
       queue.pump();
     },
     hold: () => queue.hold(),
-    running: () => named(deps, queue.running()),
+    running: () => describeRuns(deps, queue.running()),
   };
 }
 
 /** A run's key, as `backup-1`, for a person: `backup 1 (web)`. */
-async function named({ backups, restores }: JobServiceDeps, keys: readonly string[]): Promise<string[]> {
+async function describeRuns(deps: JobServiceDeps, keys: readonly string[]): Promise<string[]> {
   const names = keys.map(async (key) => {
-    const [kind, id] = key.split('-');
-    const record = await (kind === 'backup' || kind === 'purge' ? backups : restores).get(Number(id));
-    return `${kind} ${id}${record ? ` (${record.spec.job_name})` : ''}`;
+    const [run = '', id] = key.split('-');
+    const kind = kindOf(run);
+    const row = kind && (await deps[kind].get(Number(id)));
+    return `${run} ${id}${row ? ` (${row.spec.job_name})` : ''}`;
   });
   return Promise.all(names);
 }

@@ -1,5 +1,7 @@
 /** What persons have allowed a backup job, and who asks for its record. */
-import { type BackupRow, type BackupSpec, type Claimant, JobError, type JobRows, type WorkerTask } from './job.js';
+
+import type { Shape } from '../schemas.js';
+import { type BackupRow, type BackupSpec, type Claimant, JobError, type JobRows } from './job.js';
 import type { JobRunner } from './schedule/job-runner.js';
 
 /** A job that comes for its record. */
@@ -8,7 +10,7 @@ export async function claimantOf(backups: Pick<JobRows<BackupSpec>, 'listNamed'>
   return { id, rivals };
 }
 
-type Permitted = Pick<WorkerTask, 'confirmed' | 'rivals' | 'takeOver'>;
+type Permitted = Pick<Shape<'backup-task'>, 'confirmed' | 'rivals' | 'takeOver'>;
 
 /** For a run that begins. */
 export async function permissionsOf(backups: JobRows<BackupSpec>, id: number, spec: BackupSpec): Promise<Permitted> {

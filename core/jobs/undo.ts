@@ -5,7 +5,7 @@ import type { JobServiceDeps } from './deps.js';
 import type { Errands } from './errands.js';
 import { JobError, type RestoreRow, type RestoreSpec, type Undo } from './job.js';
 import type { JobRunner } from './schedule/job-runner.js';
-import { locksOf, restoreSubject } from './schedule/locks.js';
+import { errands as errandRows, locksOf } from './schedule/locks.js';
 
 export interface UndoDeps extends Pick<JobServiceDeps, 'runtime'> {
   readonly restores: JobRunner<RestoreSpec>;
@@ -15,7 +15,7 @@ export interface UndoDeps extends Pick<JobServiceDeps, 'runtime'> {
 /** @throws JobError not_found (nothing is kept), PluginError */
 export async function undoRestore({ restores, errands, runtime }: UndoDeps, id: number, what: 'bring-back' | 'drop'): Promise<RestoreRow> {
   const asked = await requireUndo(restores, id);
-  return errands.run(`undo-${id}`, locksOf('undo', restoreSubject(asked.spec)), async () => {
+  return errands.run(`undo-${id}`, locksOf(errandRows.undo.locks, 'restore', asked.spec), async () => {
     const { spec, undo } = await requireUndo(restores, id); // the restore may have run again while this waited
     if (undo.id !== asked.undo.id) throw undoGone(id);
     const engine = runtime(spec.type);

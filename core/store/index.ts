@@ -2,7 +2,7 @@
  *  One process opens the folder; every write is synced before it is acknowledged. */
 import { mkdir } from 'node:fs/promises';
 import type { PluginLog } from '../contract/index.js';
-import type { BackupSpec, JobRows, LeaseRows, RestoreSpec } from '../jobs/job.js';
+import type { LeaseRows, RowsByKind } from '../jobs/job.js';
 import type { Vault } from '../secrets.js';
 import { type Database, type Keeping, openDatabase } from './copies/database.js';
 import { stateErrorOf } from './failure.js';
@@ -27,9 +27,8 @@ export type { Preferences } from './preferences.js';
 export type { TargetRow, TargetSpec } from './targets.js';
 export type { Session, User } from './users.js';
 
-export interface Store {
-  readonly backups: JobRows<BackupSpec>;
-  readonly restores: JobRows<RestoreSpec>;
+/** Beside the rows of each kind of job, by its name. */
+export interface Store extends RowsByKind {
   readonly leases: LeaseRows;
   readonly targets: TargetRows;
   readonly users: Users;
@@ -66,8 +65,8 @@ export async function openStore(stateFolder: string, { log = () => undefined, co
 
 function storeOf(db: Database, vault: Vault): Store {
   return {
-    backups: openJobs(db, 'backup'),
-    restores: openJobs(db, 'restore'),
+    backup: openJobs(db, 'backup'),
+    restore: openJobs(db, 'restore'),
     leases: openLeases(db),
     targets: openTargets(db, vault),
     users: openUsers(db),

@@ -1,6 +1,7 @@
 /** Jobs and leases as they are kept. */
-import { foldName, type JobKind, type JobRow, type JobRows, type Lease, type LeaseRows } from '../jobs/job.js';
-import { parse, type Shape } from '../schemas.js';
+import { foldName, type JobKind, type JobRow, type JobRows, type JobSpecs, type Lease, type LeaseRows } from '../jobs/job.js';
+import { kinds } from '../jobs/kinds.js';
+import { parse } from '../schemas.js';
 import type { Database } from './copies/database.js';
 import { openTable, type RowFormat } from './row-format.js';
 
@@ -14,34 +15,36 @@ function textOf(value: unknown, what: string): string {
 }
 
 /** The schema of a kind's spec is the one its requests pass. */
-function jobKind<Name extends JobKind>(name: Name): RowFormat<JobRow<Shape<Name>>> {
+function jobKind<Name extends JobKind>(name: Name): RowFormat<JobRow<JobSpecs[Name]>> {
   return {
     name,
     version: 1,
     steps: {},
     read: (f) => ({
       id: numberOf(f.id, 'id'),
-      spec: parse(name, f.spec),
+      spec: kinds[name].parse(f.spec),
       state: parse('backup#/$defs/state', f.state),
     }),
     write: ({ id, spec, state }) => ({ id, spec, state }),
   };
 }
 
-const remoteOf = (spec: Shape<JobKind>): number | undefined => ('dest' in spec ? spec.dest : spec.src).profile;
+const remoteOf = <Name extends JobKind>(name: Name, spec: JobSpecs[Name]): number | undefined => kinds[name].location(spec).profile;
 
 /** Ids by what a job says, kept beside the rows. */
 class JobIndex<Name extends JobKind> {
+  constructor(private readonly kind: Name) {}
+
   readonly #names = new Map<string, Set<number>>();
   readonly #targets = new Map<number, Set<number>>();
 
-  add({ id, spec }: JobRow<Shape<Name>>): void {
-    const target = remoteOf(spec);
+  add({ id, spec }: JobRow<JobSpecs[Name]>): void {
+    const target = remoteOf(this.kind, spec);
     put(this.#names, foldName(spec.job_name), id);
     if (target !== undefined) put(this.#targets, target, id);
   }
-  remove({ id, spec }: JobRow<Shape<Name>>): void {
-    const target = remoteOf(spec);
+  remove({ id, spec }: JobRow<JobSpecs[Name]>): void {
+    const target = remoteOf(this.kind, spec);
     take(this.#names, foldName(spec.job_name), id);
     if (target !== undefined) take(this.#targets, target, id);
   }
@@ -60,7 +63,7 @@ function take<Key>(sets: Map<Key, Set<number>>, key: Key, id: number): void {
   if (ids?.size === 0) sets.delete(key);
 }
 
-export function openJobs<Name extends JobKind>(db: Database, name: Name): JobRows<Shape<Name>> {
+export function openJobs<Name extends JobKind>(db: Database, name: Name): JobRows<JobSpecs[Name]> {
   const kept = openTable(db, jobKind(name));
   let index: JobIndex<Name> | undefined;
   /** Made at the first look, of all rows. */
@@ -68,7 +71,7 @@ export function openJobs<Name extends JobKind>(db: Database, name: Name): JobRow
     if (index) return index;
     const all = await kept.list();
     if (index) return index;
-    index = new JobIndex();
+    index = new JobIndex(name);
     for (const row of all) index.add(row);
     return index;
   };

@@ -1,5 +1,5 @@
 /** Remote targets. Password and plugin options are sealed; the rest is plain. */
-import { type FoundTarget, parseFoundTarget } from '../jobs/job.js';
+import type { FoundTarget } from '../jobs/job.js';
 import { parse, type Shape } from '../schemas.js';
 import type { Vault } from '../secrets.js';
 import type { Database } from './copies/database.js';
@@ -46,7 +46,7 @@ function targetKind(vault: Vault): RowFormat<TargetRow> {
       const { id, sealed, found, ...plain } = f;
       if (typeof id !== 'number' || typeof sealed !== 'string') throw new Error('damaged target row');
       const secrets = unsealSecrets(vault, sealed, id);
-      const known = parseFoundTarget(found);
+      const known = found === undefined ? undefined : parse('worker#/$defs/found', found);
       const spec = parse('target', { ...plain, ...(secrets ?? { password: '' }) });
       return { id, spec, ...(known && { found: known }), ...(secrets === undefined && { lost: sealed }) };
     },

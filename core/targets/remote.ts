@@ -1,7 +1,7 @@
 /** A target on another machine: which plugin it is for, what that plugin is told, and what the first contact showed. */
 
 import { PluginError, type Target } from '../contract/index.js';
-import { type FoundTarget, parseFoundTarget } from '../jobs/job.js';
+import type { FoundTarget } from '../jobs/job.js';
 import type { PluginOpening, Plugins } from '../plugins/loaded.js';
 import { briefWaits, retry } from '../policy/index.js';
 import { parse, type Shape, ValidationError } from '../schemas.js';
@@ -27,8 +27,8 @@ export function requireSecrets({ id, spec, lost }: RemoteTarget): void {
 export function parseRemote(text: string): RemoteTarget {
   const value: unknown = JSON.parse(text);
   const { id, spec, found }: Record<string, unknown> = typeof value === 'object' ? { ...value } : {};
-  const known = parseFoundTarget(found);
-  if (typeof id !== 'number') throw new PluginError('invalid', 'the order names no target');
+  const known = found === undefined ? undefined : parse('worker#/$defs/found', found);
+  if (typeof id !== 'number') throw new PluginError('invalid', 'the task names no target');
   return { id, spec: parse('target', spec), ...(known && { found: known }) };
 }
 

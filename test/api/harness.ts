@@ -71,8 +71,8 @@ type Listener = (event: ProgressEvent) => void;
 
 function jobService(store: Store, running: ReadonlyMap<number, ProgressEvent>, listeners: Set<Listener>): JobService {
   return {
-    backups: jobsOf(store.backups),
-    restores: jobsOf(store.restores),
+    backup: jobsOf(store.backup),
+    restore: jobsOf(store.restore),
     limitChanged: () => undefined,
     targetChanged: () => undefined,
     undo: async (id) => {
@@ -84,7 +84,7 @@ function jobService(store: Store, running: ReadonlyMap<number, ProgressEvent>, l
     takeOver: async (id) => {
       throw new JobError('conflict', `the record of backup ${id} is its own`);
     },
-    purge: async (id) => store.backups.delete(id),
+    purge: async (id) => store.backup.delete(id),
     progress: () => [...running.values()],
     progressOf: (_kind, id) => running.get(id)?.progress,
     onProgress(listener) {

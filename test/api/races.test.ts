@@ -38,8 +38,8 @@ t.test('a job is never left without its target, whoever asks at the same moment'
   );
   const targets = new Set((await h.store.targets.list()).map(({ id }) => id));
   const jobs = [
-    ...(await h.store.backups.list()).map(({ spec }) => spec.dest),
-    ...(await h.store.restores.list()).map(({ spec }) => spec.src),
+    ...(await h.store.backup.list()).map(({ spec }) => spec.dest),
+    ...(await h.store.restore.list()).map(({ spec }) => spec.src),
   ];
   t.same(
     jobs.filter(({ profile }) => profile !== undefined && !targets.has(profile)),

@@ -19,7 +19,8 @@ interface Room {
 
 const contract = /^core\/contract\//;
 const primitives = /^core\/(primitives\/|durable\.ts$)/;
-const job = /^core\/jobs\/job\.ts$/;
+const job = /^core\/jobs\/(job|kinds)\.ts$/;
+const recordNames = /^core\/archive\/record\/layout\.ts$/;
 const schemas = /^core\/schemas\.ts$/;
 const archive = /^core\/archive\/index\.ts$/;
 const policy = /^core\/policy\/index\.ts$/;
@@ -42,7 +43,7 @@ const rooms: readonly Room[] = [
   {
     of: /^core\/jobs\/schedule\//,
     why: 'it decides in the main thread what runs when; archive bytes pass through workers only',
-    may: [...base, /^core\/jobs\/[^/]+\.ts$/, /^core\/archive\/record\/layout\.ts$/],
+    may: [...base, /^core\/jobs\/[^/]+\.ts$/],
     types: [/^core\/jobs\/worker\//],
   },
   {
@@ -59,7 +60,7 @@ const rooms: readonly Room[] = [
   {
     of: /^core\/jobs\/[^/]+\.ts$/,
     why: 'it puts the schedule and the workers together',
-    may: [...base, /^core\/jobs\/([^/]+\.ts$|schedule\/|worker\/)/],
+    may: [...base, recordNames, /^core\/jobs\/([^/]+\.ts$|schedule\/|worker\/)/],
     types: [targets, /^core\/log\.ts$/],
   },
   { of: /^core\/update\//, why: 'an update must work whatever else is broken', may: [contract, primitives] },

@@ -1,11 +1,12 @@
 /** Who waits for whom: every pair of runs over what they may share, and the service when what waits is changed or the end comes. */
 import { setImmediate as nextTick } from 'node:timers/promises';
 import t, { type Test } from 'tap';
-import { type LockedRun, locksOf, restoreSubject, type Subject } from '../../core/jobs/schedule/locks.js';
+import { kinds } from '../../core/jobs/kinds.js';
+import { errands, type Lock, locksOf } from '../../core/jobs/schedule/locks.js';
 import { createQueue } from '../../core/jobs/schedule/queue.js';
 import { backup, bench, remoteTarget, restore, until } from './service-bench.js';
 
-const runs = ['backup', 'restore', 'undo', 'purge'] as const satisfies readonly LockedRun[];
+const runs = ['backup', 'restore', 'undo', 'purge'] as const;
 type Shared = 'container' | 'record' | 'connection' | 'nothing';
 
 /** The pairs that wait, each in both orders. */
@@ -16,13 +17,23 @@ const waits: Readonly<Record<Shared, readonly string[]>> = {
   nothing: [],
 };
 
-function subjects(shared: Shared): readonly Subject[] {
-  return [1, 2].map((n) => ({
-    type: 'lxc',
-    container: shared === 'container' ? 'same' : `c${n}`,
-    place: { target: 'remote', path: '/a', profile: shared === 'connection' || shared === 'record' ? 1 : n },
-    records: [shared === 'record' ? 'container-backup@same' : `container-backup@${n}`],
-  }));
+/** The locks of a run of the first job or the second, which share something. */
+function locksFor(run: (typeof runs)[number], n: number, shared: Shared): Lock[] {
+  const place = { target: 'remote', path: '/a', profile: shared === 'connection' || shared === 'record' ? 1 : n } as const;
+  const record = shared === 'record' ? 'same' : `${n}`;
+  const container_id = shared === 'container' ? 'same' : `c${n}`;
+  const most = shared === 'connection' ? 1 : undefined;
+  if (run === 'backup' || run === 'purge') {
+    const row = run === 'purge' ? errands.purge.locks : kinds.backup.locks;
+    return locksOf(row, 'backup', backup(record, { container_id, dest: place }), most);
+  }
+  const row = run === 'undo' ? errands.undo.locks : kinds.restore.locks;
+  return locksOf(
+    row,
+    'restore',
+    restore('r', { container_id, src: { ...place, portfolio: record === 'same' ? record : `container-backup@${n}` } }),
+    most,
+  );
 }
 
 const queued = (t: Pick<Test, 'fail'>) =>
@@ -38,9 +49,7 @@ t.test('every pair of runs waits for what the table says, and for nothing else',
         const queue = queued(t);
         const ends: (() => void)[] = [];
         for (const [index, run] of [first, second].entries()) {
-          const subject = subjects(shared)[index];
-          if (!subject) throw new Error('two subjects');
-          const locks = locksOf(run, subject, shared === 'connection' ? 1 : undefined);
+          const locks = locksFor(run, index + 1, shared);
           queue.enter({ key: `${index}`, locks: async () => locks, start: () => new Promise<void>((resolve) => ends.push(resolve)) });
         }
         await nextTick();
@@ -60,7 +69,7 @@ t.test('a restore reads the records that its portfolio may mean', async (t) => {
   const place = { target: 'local', path: '/test/b' } as const;
   const keys = (portfolio?: string) => {
     const src = { ...place, ...(portfolio !== undefined && { portfolio }) };
-    const locks = locksOf('restore', restoreSubject(restore('r', { src })));
+    const locks = locksOf(kinds.restore.locks, 'restore', restore('r', { src }));
     return locks.filter(({ mode }) => mode === 'read').map(({ key }) => key.replace('record/local/test/b/', ''));
   };
   t.strictSame(keys(), ['*'], 'not told: any');
@@ -72,8 +81,8 @@ t.test('a restore reads the records that its portfolio may mean', async (t) => {
   const starts = async (path: string) => {
     const queue = queued(t);
     const never = () => new Promise<void>(() => undefined);
-    const reads = locksOf('restore', restoreSubject(restore('r', { src: { ...place, portfolio: '7' } })));
-    const writes = locksOf('backup', { type: 'lxc', container: 'c', place: { ...place, path }, records: ['container-backup@w'] });
+    const reads = locksOf(kinds.restore.locks, 'restore', restore('r', { src: { ...place, portfolio: '7' } }));
+    const writes = locksOf(kinds.backup.locks, 'backup', backup('w', { container_id: 'c', dest: { ...place, path } }));
     queue.enter({ key: 'restore', locks: async () => reads, start: never });
     queue.enter({ key: 'backup', locks: async () => writes, start: never });
     await nextTick();
@@ -83,15 +92,15 @@ t.test('a restore reads the records that its portfolio may mean', async (t) => {
   t.ok(await starts('/test/b/deeper'), 'one into a folder below does not');
 });
 
-t.test('nobody passes one who waits longer for the same, but who can use a slot may', async (t) => {
+t.test('nobody passes one who waits longer for the same, but who can use a connection may', async (t) => {
   const queue = queued(t);
   const never = () => new Promise<void>(() => undefined);
-  const enter = (key: string, ...locks: readonly [string, 'read' | 'write' | 'slot'][]) =>
+  const enter = (key: string, ...locks: readonly [string, 'read' | 'write' | 'connection'][]) =>
     queue.enter({ key, locks: async () => locks.map(([name, mode]) => ({ key: name, mode, most: 1 })), start: never });
   enter('reader', ['r', 'read']);
-  enter('writer', ['r', 'write'], ['slot', 'slot']);
+  enter('writer', ['r', 'write'], ['target', 'connection']);
   enter('late reader', ['r', 'read']);
-  enter('another', ['slot', 'slot']);
+  enter('another', ['target', 'connection']);
   await nextTick();
   t.strictSame(queue.running(), ['reader', 'another']);
 });
@@ -100,21 +109,21 @@ t.test('a job that is changed while it waits is guarded as it is then', async (t
   const { fakes, open } = await bench(t);
   fakes.limit = 1;
   const service = await open();
-  const code = async (id: number) => (await service.backups.get(id))?.state.code;
-  await service.restores.create(restore('long', { container_id: 'b' }));
-  await until(async () => (await service.restores.get(1))?.state.code === 'running');
-  await service.backups.create(backup('long 1', { container_id: 'a' }));
-  await service.backups.run(1);
-  const old = (await service.backups.get(1))?.spec;
+  const code = async (id: number) => (await service.backup.get(id))?.state.code;
+  await service.restore.create(restore('long', { container_id: 'b' }));
+  await until(async () => (await service.restore.get(1))?.state.code === 'running');
+  await service.backup.create(backup('long 1', { container_id: 'a' }));
+  await service.backup.run(1);
+  const old = (await service.backup.get(1))?.spec;
   if (!old) throw new Error('there is no backup');
-  await service.backups.update(1, { ...old, container_id: 'b' });
+  await service.backup.update(1, { ...old, container_id: 'b' });
   fakes.limit = 3;
   service.limitChanged();
-  await service.backups.create(backup('long 2', { container_id: 'other', dest: { target: 'local', path: '/test/elsewhere' } }));
-  await service.backups.run(2);
+  await service.backup.create(backup('long 2', { container_id: 'other', dest: { target: 'local', path: '/test/elsewhere' } }));
+  await service.backup.run(2);
   await until(async () => (await code(2)) === 'running');
   t.equal(await code(1), 'waiting', 'it waits for the container that it is about now');
-  await service.backups.update(1, { ...old, container_id: 'c', dest: { target: 'local', path: '/test/free' } });
+  await service.backup.update(1, { ...old, container_id: 'c', dest: { target: 'local', path: '/test/free' } });
   await until(async () => (await code(1)) === 'running');
   t.pass('and starts once it is about one that nobody uses');
   await service.close();
@@ -125,10 +134,10 @@ t.test('a target whose limit is changed lets as many start', async (t) => {
   fakes.limit = 4;
   fakes.target = remoteTarget({ connection_limit: 1 });
   const service = await open();
-  const running = async () => (await service.backups.list()).filter(({ state }) => state.code === 'running').length;
+  const running = async () => (await service.backup.list()).filter(({ state }) => state.code === 'running').length;
   for (const id of [1, 2, 3]) {
-    await service.backups.create(backup(`long ${id}`, { dest: { target: 'remote', path: '/', profile: 1 } }));
-    await service.backups.run(id);
+    await service.backup.create(backup(`long ${id}`, { dest: { target: 'remote', path: '/', profile: 1 } }));
+    await service.backup.run(id);
   }
   await until(async () => (await running()) === 1);
   t.equal(service.counts().waiting, 2);
@@ -146,16 +155,16 @@ t.test('an undo that waited drops only what it was asked to drop', async (t) => 
   const service = await open();
   const spec = restore('quick', { container_id: 'c' });
   await fakes.restores.create(spec, { code: 'completed', undo: kept });
-  await service.backups.create(backup('long', { container_id: 'c' }));
-  await service.backups.run(1);
+  await service.backup.create(backup('long', { container_id: 'c' }));
+  await service.backup.run(1);
   await until(() => service.counts().running === 1);
   const dropped = service.undo(1, 'drop');
   await until(() => service.counts().waiting === 1);
   await fakes.restores.put({ id: 1, spec, state: { code: 'completed', undo: { ...kept, id: 'B' } } }); // as a run of it does
-  await service.backups.stop(1);
+  await service.backup.stop(1);
   await t.rejects(dropped, { code: 'not_found' });
   t.strictSame(fakes.undone, [], 'the engine was not asked');
-  t.equal((await service.restores.get(1))?.state.undo?.id, 'B');
+  t.equal((await service.restore.get(1))?.state.undo?.id, 'B');
 });
 
 t.test('what happens to a restore during its undo is not written over, and closing waits for the undo', async (t) => {
@@ -168,7 +177,7 @@ t.test('what happens to a restore during its undo is not written over, and closi
   });
   const undone = service.undo(1, 'bring-back');
   await until(() => fakes.undone.length === 1);
-  t.equal((await service.restores.run(1)).state.code, 'waiting', 'a run waits for it');
+  t.equal((await service.restore.run(1)).state.code, 'waiting', 'a run waits for it');
   const [second, other] = [service.undo(1, 'drop'), service.purge(7)];
   await t.rejects(other, { code: 'not_found' });
   let closed = false;
@@ -190,26 +199,26 @@ t.test('a purge that fails keeps the job and can be asked for again', async (t) 
   const { fakes, open } = await bench(t);
   const service = await open();
   const spec = backup('long');
-  await service.backups.create(spec);
-  await service.backups.run(1);
+  await service.backup.create(spec);
+  await service.backup.run(1);
   await until(() => service.counts().running === 1);
   await t.rejects(service.purge(1), { code: 'busy' }, 'not while it runs');
-  await service.backups.stop(1);
-  await service.restores.create(restore('long', { container_id: 'clone', src: { target: 'local', path: '/test/b', portfolio: 'long' } }));
+  await service.backup.stop(1);
+  await service.restore.create(restore('long', { container_id: 'clone', src: { target: 'local', path: '/test/b', portfolio: 'long' } }));
   await until(() => service.counts().running === 1);
   fakes.purging = () => Promise.reject(new Error('the target is away'));
   const [one, two] = [service.purge(1), service.purge(1)];
   await until(() => service.counts().waiting === 1);
   t.strictSame(fakes.purged, [], 'it waits for the restore that reads the record');
-  await t.rejects(service.backups.run(1), { code: 'busy' });
-  await t.rejects(service.backups.update(1, spec), { code: 'busy' });
-  await t.rejects(service.backups.delete(1), { code: 'busy' });
-  await service.restores.stop(1);
+  await t.rejects(service.backup.run(1), { code: 'busy' });
+  await t.rejects(service.backup.update(1, spec), { code: 'busy' });
+  await t.rejects(service.backup.delete(1), { code: 'busy' });
+  await service.restore.stop(1);
   await t.rejects(one, { message: 'the target is away' });
   await t.rejects(two, { message: 'the target is away' }, 'who asks meanwhile joins');
-  t.equal((await service.backups.get(1))?.state.code, 'scheduled', 'the job is there');
+  t.equal((await service.backup.get(1))?.state.code, 'scheduled', 'the job is there');
   fakes.purging = async () => undefined;
   await service.purge(1);
-  t.equal(await service.backups.get(1), undefined);
+  t.equal(await service.backup.get(1), undefined);
   t.strictSame(fakes.purged, ['long', 'long']);
 });

@@ -4,11 +4,12 @@ import { setImmediate as nextTick } from 'node:timers/promises';
 import t from 'tap';
 import { Errands } from '../../core/jobs/errands.js';
 import { type BackupSpec, JobError, type JobRows, type RestoreSpec, type WorkerTask } from '../../core/jobs/job.js';
+import { kinds } from '../../core/jobs/kinds.js';
 import { Purges } from '../../core/jobs/purge.js';
 import { BandwidthShares } from '../../core/jobs/schedule/bandwidth-shares.js';
 import type { WallClock } from '../../core/jobs/schedule/clock.js';
 import { JobRunner } from '../../core/jobs/schedule/job-runner.js';
-import { backupSubject, locksOf, restoreSubject } from '../../core/jobs/schedule/locks.js';
+import { locksOf } from '../../core/jobs/schedule/locks.js';
 import { createProgressBoard } from '../../core/jobs/schedule/progress.js';
 import { createQueue } from '../../core/jobs/schedule/queue.js';
 import type { RunResult } from '../../core/jobs/worker/launcher.js';
@@ -90,13 +91,13 @@ const clock: WallClock = {
   forget: async () => undefined,
 };
 
-const goingOf = (order: WorkerTask): Going => {
-  if (order.backup) {
-    const { dest, job_name, container_id } = order.backup;
-    return { what: `backup ${order.id}`, container: container_id, record: `${dest.path}/${job_name}`, writes: true };
+const goingOf = (task: WorkerTask): Going => {
+  if (task.kind === 'backup') {
+    const { dest, job_name, container_id } = task.spec;
+    return { what: `backup ${task.id}`, container: container_id, record: `${dest.path}/${job_name}`, writes: true };
   }
-  const { src, container_id } = order.restore ?? restoreWish();
-  return { what: `restore ${order.id}`, container: container_id, record: `${src.path}/${src.portfolio}`, writes: false };
+  const { src, container_id } = task.spec;
+  return { what: `restore ${task.id}`, container: container_id, record: `${src.path}/${src.portfolio}`, writes: false };
 };
 
 function makeBed(watch: Watch) {
@@ -108,24 +109,24 @@ function makeBed(watch: Watch) {
     ...{ queue, clock, log: () => undefined, onChange: () => undefined },
     bandwidths: new BandwidthShares(async () => 0),
     progress: createProgressBoard(() => undefined),
-    launch: (order: WorkerTask) => ({
-      ended: watch.during(goingOf(order)).then((): RunResult => ({ type: 'result', result: 0 })),
+    launch: (task: WorkerTask) => ({
+      ended: watch.during(goingOf(task)).then((): RunResult => ({ type: 'result', result: 0 })),
       stop: () => undefined,
       throttle: () => undefined,
     }),
   };
   const environment = { ...{ pluginFolders: [], shares: {}, runtimes: {}, stateFolder: '/nonexistent', logLevel: 'info' as const } };
   const limits = { newBaseRatio: 1, verifyMs: 0, undoMs: 0, stallMs: 0 };
-  const order = { environment: { ...environment, ...limits } };
+  const task = { environment: { ...environment, ...limits } };
   const backups = new JobRunner<BackupSpec>({
     ...{ ...common, kind: 'backup', rows: slowly(memory<BackupSpec>()), at: ({ at }) => at },
-    locks: async (spec) => locksOf('backup', backupSubject(spec)),
-    order: async (id, spec) => ({ ...order, kind: 'backup', id, backup: spec }),
+    locks: async (spec) => locksOf(kinds.backup.locks, 'backup', spec),
+    task: async (id, spec) => ({ ...task, kind: 'backup', id, spec }),
   });
   const restores = new JobRunner<RestoreSpec>({
     ...{ ...common, kind: 'restore', rows: slowly(memory<RestoreSpec>()), at: () => undefined },
-    locks: async (spec) => locksOf('restore', restoreSubject(spec)),
-    order: async (id, spec) => ({ ...order, kind: 'restore', id, restore: spec }),
+    locks: async (spec) => locksOf(kinds.restore.locks, 'restore', spec),
+    task: async (id, spec) => ({ ...task, kind: 'restore', id, spec }),
   });
   const purge = ({ dest, job_name }: BackupSpec) =>
     watch.during({ what: 'a purge', record: `${dest.path}/${job_name}`, writes: true }).then(() => undefined);

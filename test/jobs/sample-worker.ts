@@ -3,7 +3,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 
 const port = parentPort;
 if (!port) throw new Error('start it as a worker');
-const text = JSON.stringify(workerData.order);
+const text = JSON.stringify(workerData.task);
 const has = (word: string) => text.includes(word);
 const end = (message: object) => {
   port.postMessage(message);

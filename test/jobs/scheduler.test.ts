@@ -1,6 +1,6 @@
 /** Runs in real worker threads: limits, ends of every sort, leases, and what a restart finds. */
 import t from 'tap';
-import { isWorkerMessage } from '../../core/jobs/worker/launcher.js';
+import { parseOwn } from '../../core/schemas.js';
 import { backup, bench, until } from './service-bench.js';
 
 const day = 86_400_000;
@@ -9,21 +9,21 @@ t.test('init, then scheduled; a run goes through to its result', async (t) => {
   const service = await (await bench(t)).open();
   const told: number[] = [];
   service.onProgress(({ progress }) => told.push(progress));
-  const made = await service.backups.create(backup('quick'));
+  const made = await service.backup.create(backup('quick'));
   t.equal(made.state.code, 'init');
   t.ok(made.state.next_run);
-  await until(async () => (await service.backups.get(1))?.state.code === 'scheduled');
-  t.equal((await service.backups.run(1)).state.code, 'waiting');
-  await t.rejects(service.backups.run(1), { code: 'busy' });
-  await t.rejects(service.backups.delete(1), { code: 'busy' });
-  await until(async () => (await service.backups.get(1))?.state.result === 0);
-  const state = (await service.backups.get(1))?.state;
+  await until(async () => (await service.backup.get(1))?.state.code === 'scheduled');
+  t.equal((await service.backup.run(1)).state.code, 'waiting');
+  await t.rejects(service.backup.run(1), { code: 'busy' });
+  await t.rejects(service.backup.delete(1), { code: 'busy' });
+  await until(async () => (await service.backup.get(1))?.state.result === 0);
+  const state = (await service.backup.get(1))?.state;
   t.match(state, { code: 'scheduled', result: 0, bytes: 5, run: 'run', duration: Number, last_run: Number });
   await until(() => told.at(-1) === -1);
   t.strictSame(told, [10, 50, 99, -1], 'never backwards, at most 99, the end is -1');
   t.strictSame(service.progress(), []);
-  await service.backups.delete(1);
-  await t.rejects(service.backups.run(1), { code: 'not_found' });
+  await service.backup.delete(1);
+  await t.rejects(service.backup.run(1), { code: 'not_found' });
 });
 
 t.test('the limit, one per container, and stops', async (t) => {
@@ -34,35 +34,35 @@ t.test('the limit, one per container, and stops', async (t) => {
     ['c', 'y'],
     ['d', 'z'],
   ] as const) {
-    await service.backups.create(backup(name, { container_id }));
+    await service.backup.create(backup(name, { container_id }));
   }
-  for (const id of [1, 2, 3, 4]) await service.backups.run(id);
-  const codes = async () => (await service.backups.list()).map(({ state }) => state.code);
+  for (const id of [1, 2, 3, 4]) await service.backup.run(id);
+  const codes = async () => (await service.backup.list()).map(({ state }) => state.code);
   await until(async () => (await codes()).filter((code) => code === 'running').length === 2);
   t.strictSame(await codes(), ['running', 'waiting', 'running', 'waiting']);
-  t.match((await service.backups.stop(4)).state, { code: 'scheduled', result: -2 }, 'one that waited');
-  t.match((await service.backups.stop(1)).state, { code: 'scheduled', result: -2 }, 'one that ran');
+  t.match((await service.backup.stop(4)).state, { code: 'scheduled', result: -2 }, 'one that waited');
+  t.match((await service.backup.stop(1)).state, { code: 'scheduled', result: -2 }, 'one that ran');
   await until(async () => (await codes())[1] === 'running');
-  await Promise.all([2, 3].map((id) => service.backups.stop(id)));
-  t.strictSame((await service.backups.stop(3)).state.code, 'scheduled', 'nothing to stop is fine');
+  await Promise.all([2, 3].map((id) => service.backup.stop(id)));
+  t.strictSame((await service.backup.stop(3)).state.code, 'scheduled', 'nothing to stop is fine');
   t.strictSame(service.counts(), { waiting: 0, running: 0, workers: 0, workerJobs: 0 });
 });
 
 t.test('workers that die', async (t) => {
   const service = await (await bench(t)).open();
   for (const [index, name] of ['throw', 'vanish'].entries()) {
-    await service.backups.create(backup(name));
-    await service.backups.run(index + 1);
-    await until(async () => (await service.backups.get(index + 1))?.state.result !== undefined);
-    t.match((await service.backups.get(index + 1))?.state, { code: 'scheduled', result: -1, error: { code: 'crashed' } }, name);
+    await service.backup.create(backup(name));
+    await service.backup.run(index + 1);
+    await until(async () => (await service.backup.get(index + 1))?.state.result !== undefined);
+    t.match((await service.backup.get(index + 1))?.state, { code: 'scheduled', result: -1, error: { code: 'crashed' } }, name);
   }
 });
 
 t.test('50 runs in a row leave nothing behind', async (t) => {
   const service = await (await bench(t)).open();
-  await service.backups.create(backup('quick'));
+  await service.backup.create(backup('quick'));
   for (let n = 0; n < 50; n++) {
-    await service.backups.run(1);
+    await service.backup.run(1);
     await until(() => service.counts().running + service.counts().waiting > 0);
     await until(async () => service.counts().running + service.counts().waiting === 0);
   }
@@ -75,11 +75,11 @@ t.test('missed runs run once, soon after start', async (t) => {
   await fakes.backups.create(backup('quick'), { code: 'scheduled', next_run: due });
   await fakes.backups.create(backup('quick', { disable: true }), { code: 'scheduled', next_run: due });
   const service = await open();
-  await until(async () => (await service.backups.get(1))?.state.result === 0);
-  const state = (await service.backups.get(1))?.state;
+  await until(async () => (await service.backup.get(1))?.state.result === 0);
+  const state = (await service.backup.get(1))?.state;
   t.match(state, { code: 'scheduled', missed: true });
   t.ok((state?.next_run ?? 0) > Date.now(), 'once, however many were missed');
-  t.notOk((await service.backups.get(2))?.state.last_run, 'a disabled job is skipped');
+  t.notOk((await service.backup.get(2))?.state.last_run, 'a disabled job is skipped');
 });
 
 t.test('a restart after a crash', async (t) => {
@@ -89,40 +89,40 @@ t.test('a restart after a crash', async (t) => {
   await fakes.restores.create(restore, { code: 'running' });
   fakes.leases.set('c1', { runtime: 'lxc', container: 'c1', until: Date.now() + day });
   const service = await open();
-  t.match((await service.backups.get(1))?.state, { code: 'scheduled', result: -1, error: { code: 'interrupted' } });
-  t.match((await service.restores.get(1))?.state, { code: 'completed', result: -1, error: { code: 'interrupted' } });
+  t.match((await service.backup.get(1))?.state, { code: 'scheduled', result: -1, error: { code: 'interrupted' } });
+  t.match((await service.restore.get(1))?.state, { code: 'completed', result: -1, error: { code: 'interrupted' } });
   t.strictSame([fakes.resumed, fakes.leases.size], [['c1'], 0], 'the frozen container goes on');
-  t.equal((await service.restores.create(restore)).state.code, 'init', 'a restore starts at once');
-  await until(async () => (await service.restores.get(2))?.state.result === 0);
-  t.equal((await service.restores.get(2))?.state.code, 'completed');
-  await service.restores.create({ ...restore, disable: true });
-  t.equal((await service.restores.get(3))?.state.code, 'init', 'a disabled one waits');
+  t.equal((await service.restore.create(restore)).state.code, 'init', 'a restore starts at once');
+  await until(async () => (await service.restore.get(2))?.state.result === 0);
+  t.equal((await service.restore.get(2))?.state.code, 'completed');
+  await service.restore.create({ ...restore, disable: true });
+  t.equal((await service.restore.get(3))?.state.code, 'init', 'a disabled one waits');
 });
 
 t.test('leases', async (t) => {
   const { fakes, open } = await bench(t);
   const service = await open();
-  await service.backups.create(backup('lease', { container_id: 'c1' }));
-  await service.backups.run(1);
-  await until(async () => (await service.backups.get(1))?.state.result !== undefined);
-  t.match((await service.backups.get(1))?.state, { result: 0, pause_ms: 6, run: 'lxc/c1' }, 'the answer says which');
+  await service.backup.create(backup('lease', { container_id: 'c1' }));
+  await service.backup.run(1);
+  await until(async () => (await service.backup.get(1))?.state.result !== undefined);
+  t.match((await service.backup.get(1))?.state, { result: 0, pause_ms: 6, run: 'lxc/c1' }, 'the answer says which');
   t.strictSame([fakes.resumed, fakes.leases.size], [[], 0], 'released by the worker');
-  await service.backups.create(backup('lease die', { container_id: 'c1' }));
-  await service.backups.run(2);
-  await until(async () => (await service.backups.get(2))?.state.result !== undefined);
+  await service.backup.create(backup('lease die', { container_id: 'c1' }));
+  await service.backup.run(2);
+  await until(async () => (await service.backup.get(2))?.state.result !== undefined);
   t.strictSame([fakes.resumed, fakes.leases.size], [['c1'], 0], 'resumed after the worker died');
 });
 
 t.test('a clock that runs backwards makes a new base, once', async (t) => {
   const { fakes, open } = await bench(t);
   const once = async (service: Awaited<ReturnType<typeof open>>) => {
-    await service.backups.run(1);
+    await service.backup.run(1);
     await until(() => service.counts().running + service.counts().waiting > 0);
     await until(() => service.counts().running + service.counts().waiting === 0);
-    return (await service.backups.get(1))?.state.run;
+    return (await service.backup.get(1))?.state.run;
   };
   const first = await open();
-  await first.backups.create(backup('quick'));
+  await first.backup.create(backup('quick'));
   t.equal(await once(first), 'run');
   await first.close();
   fakes.offset = -2 * day;
@@ -134,19 +134,23 @@ t.test('a clock that runs backwards makes a new base, once', async (t) => {
 t.test('closing interrupts, a message is checked', async (t) => {
   const { open } = await bench(t);
   const service = await open();
-  await service.backups.create(backup('long'));
-  await service.backups.run(1);
+  await service.backup.create(backup('long'));
+  await service.backup.run(1);
   await until(() => service.progressOf('backup', 1) !== undefined);
   await service.close();
-  t.match((await service.backups.get(1))?.state, { code: 'scheduled', result: -1, error: { code: 'interrupted' } });
-  t.ok(isWorkerMessage({ type: 'result', result: 0, conflicts: [{ code: 'a', what: 'b', fix: 'c' }] }));
-  for (const wrong of [
-    null,
-    'done',
-    { type: 'result', result: 1 },
-    { type: 'progress', progress: '5' },
-    { type: 'lease', runtime: 'lxc' },
-  ]) {
-    t.notOk(isWorkerMessage(wrong), JSON.stringify(wrong));
-  }
+  t.match((await service.backup.get(1))?.state, { code: 'scheduled', result: -1, error: { code: 'interrupted' } });
+});
+
+t.test('a message between threads is one of those that the schema has, whole and of the right types', async (t) => {
+  const good = { type: 'result', result: 0, conflicts: [{ code: 'a', what: 'b', fix: 'c' }] };
+  t.strictSame(parseOwn('worker', good), good);
+  for (const wrong of [null, 'done', { type: 'result', result: 1 }, { type: 'progress', progress: '5' }, { type: 'lease', runtime: 'lxc' }])
+    t.throws(() => parseOwn('worker', wrong), { name: 'ValidationError' }, JSON.stringify(wrong));
+  t.throws(
+    () => parseOwn('worker#/$defs/request', { type: 'lease-kept', runtime: 'lxc' }),
+    { name: 'ValidationError' },
+    'a lease without its end',
+  );
+  const task = { kind: 'backup', id: 1, spec: backup('web'), environment: {} };
+  t.throws(() => parseOwn('backup-task', task), { name: 'ValidationError' }, 'a task that does not say where the state is');
 });

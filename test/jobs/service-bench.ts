@@ -100,8 +100,8 @@ function depsOf(fakes: Fakes, folder: string): JobServiceDeps {
     await fakes.undoing;
   };
   return {
-    backups,
-    restores,
+    backup: backups,
+    restore: restores,
     leases: {
       list: async () => [...leases.values()],
       put: async (lease) => void leases.set(lease.container, lease),

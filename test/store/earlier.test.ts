@@ -29,10 +29,10 @@ t.test('its rows, its key and its ids are taken on', async (t) => {
   const told: string[] = [];
   for (const round of [1, 2]) {
     const store = await openStore(folder, { log: logInto(told) });
-    t.equal((await store.backups.list()).length, 19 + round, `opening ${round}`);
+    t.equal((await store.backup.list()).length, 19 + round, `opening ${round}`);
     t.equal(
       (
-        await store.backups.create(
+        await store.backup.create(
           { ...backupNamed('next'), dest: { target: 'local', path: '/' }, at: { repeat: 'daily' } },
           { code: 'init' },
         )
@@ -55,7 +55,7 @@ t.test('one that cannot be opened is not started over, and all of it comes back 
   if (!report) throw new Error('it was told as whole');
   await takeRows({ folder, log }, report, repairedWay(report).rows);
   const store = await openStore(folder);
-  t.equal((await store.backups.list()).length, 20);
+  t.equal((await store.backup.list()).length, 20);
   await store.close();
   t.ok(
     (await readdir(folder)).some((name) => name.startsWith('db.damaged-')),
@@ -70,7 +70,7 @@ t.test('a folder whose database is gone is no new one', async (t) => {
   t.same(await readdir(folder), ['secret.key'], 'nothing was made in it');
   await beginAnew({ folder, log: () => undefined });
   const store = await openStore(folder);
-  t.same(await store.backups.list(), []);
+  t.same(await store.backup.list(), []);
   await store.close();
 });
 
@@ -79,6 +79,6 @@ t.test('a folder that holds only what is no state is a new one', async (t) => {
   t.teardown(() => rm(folder, { recursive: true }));
   for (const name of ['share', 'update', 'lost+found', 'db']) await mkdir(join(folder, name));
   const store = await openStore(folder);
-  t.same(await store.backups.list(), []);
+  t.same(await store.backup.list(), []);
   await store.close();
 });

@@ -21,12 +21,12 @@ t.test('records outlive a reopening, ids are never reused', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'store-'));
   t.teardown(() => rm(folder, { recursive: true }));
   const first = await openStore(folder);
-  const made = await Promise.all([1, 2, 3].map(() => first.backups.create(spec, { code: 'init' })));
+  const made = await Promise.all([1, 2, 3].map(() => first.backup.create(spec, { code: 'init' })));
   t.strictSame(
     made.map((r) => r.id),
     [1, 2, 3],
   );
-  await first.backups.delete(3);
+  await first.backup.delete(3);
   await first.leases.put({ runtime: 'lxc', container: 'c', until: 5 });
   await first.users.create('u', 'a secret password', true);
   const { token } = await first.sessions.create({ username: 'u', isAdmin: true }, 60_000);
@@ -44,10 +44,10 @@ t.test('records outlive a reopening, ids are never reused', async (t) => {
 
   const second = await openStore(folder);
   t.strictSame(
-    (await second.backups.list()).map((r) => r.id),
+    (await second.backup.list()).map((r) => r.id),
     [1, 2],
   );
-  t.equal((await second.backups.create(spec, { code: 'init' })).id, 4);
+  t.equal((await second.backup.create(spec, { code: 'init' })).id, 4);
   t.strictSame(await second.leases.list(), [{ runtime: 'lxc', container: 'c', until: 5 }]);
   t.match(await second.sessions.find(token), { username: 'u' });
   t.match(await second.targets.get(1), { spec: { password: 'Tr0ub4dor', options: { privateKey: 'KEYTEXT' } } });
@@ -66,15 +66,15 @@ t.test('what a later version says of a job is kept by this one, which knows noth
   t.teardown(() => rm(folder, { recursive: true }));
   const later = { code: 'scheduled', later: { as: 'firmware that falls back finds it' } } as const;
   const first = await openStore(folder);
-  await first.backups.create(spec, later);
+  await first.backup.create(spec, later);
   await first.close();
   const second = await openStore(folder);
-  const found = await second.backups.get(1);
+  const found = await second.backup.get(1);
   t.match(found, { state: later });
-  if (found) await second.backups.put({ ...found, state: { ...found.state, missed: true } });
+  if (found) await second.backup.put({ ...found, state: { ...found.state, missed: true } });
   await second.close();
   const third = await openStore(folder);
-  t.match(await third.backups.get(1), { state: { ...later, missed: true } });
+  t.match(await third.backup.get(1), { state: { ...later, missed: true } });
   await third.close();
 });
 

@@ -33,7 +33,7 @@ async function showJob(deps: ApiDeps, row: BackupRow, full: boolean, isThere = c
 
 /** Another job that keeps the same record, by whatever path. */
 async function twinOf(deps: ApiDeps, { job_name, dest }: BackupSpec, old?: BackupRow): Promise<BackupRow | undefined> {
-  const namesakes = (await deps.jobs.backups.listNamed(job_name)).filter((b) => b.id !== old?.id);
+  const namesakes = (await deps.jobs.backup.listNamed(job_name)).filter((b) => b.id !== old?.id);
   if (namesakes.length === 0) return undefined;
   const location = await locationOf(deps, dest);
   for (const one of namesakes) if ((await locationOf(deps, one.spec.dest)) === location) return one;
@@ -59,7 +59,7 @@ async function checkSpec(deps: ApiDeps, value: unknown, old?: BackupRow): Promis
 
 async function backup(deps: ApiDeps, request: ApiRequest): Promise<BackupRow> {
   const id = idOf(request);
-  return requireFound(await deps.jobs.backups.get(id), `backup ${id}`);
+  return requireFound(await deps.jobs.backup.get(id), `backup ${id}`);
 }
 
 async function change(deps: ApiDeps, request: ApiRequest, body: Body): Promise<BackupRow> {
@@ -67,14 +67,14 @@ async function change(deps: ApiDeps, request: ApiRequest, body: Body): Promise<B
   const { container_found: _found, ...keys } = body;
   const old = await backup(deps, request);
   checkMatch(request, tagOf(old.id, old.spec));
-  return deps.jobs.backups.update(old.id, await checkSpec(deps, { ...old.spec, ...keys }, old));
+  return deps.jobs.backup.update(old.id, await checkSpec(deps, { ...old.spec, ...keys }, old));
 }
 
 async function remove(deps: ApiDeps, request: ApiRequest): Promise<number[]> {
   const { id, spec } = await backup(deps, request);
   const purge = request.query.get('purge') === 'true';
   if (purge && !requireLogin(request).isAdmin) throw new ApiError('forbidden', 'only an admin may delete backups');
-  if (!purge) await deps.jobs.backups.delete(id);
+  if (!purge) await deps.jobs.backup.delete(id);
   else await settleWithin(purgeMs, deps.jobs.purge(id), `the backups of ${id} (${spec.job_name}) are still being deleted; ask again`);
   return [id];
 }
@@ -92,7 +92,7 @@ async function settleWithin<T>(ms: number, work: Promise<T>, late: string): Prom
 
 function list(deps: ApiDeps, request: ApiRequest): Promise<unknown> {
   const isThere = containerFinder(deps);
-  return listJobs(request, deps.jobs.backups, (b) => showJob(deps, b, request.full, isThere));
+  return listJobs(request, deps.jobs.backup, (b) => showJob(deps, b, request.full, isThere));
 }
 
 async function manifest(deps: ApiDeps, request: ApiRequest): Promise<object> {
@@ -102,7 +102,7 @@ async function manifest(deps: ApiDeps, request: ApiRequest): Promise<object> {
 
 /** @param links what changes or relies on which jobs have which target */
 export function backupRoutes(deps: ApiDeps, links: Mutex): Route[] {
-  const jobs = deps.jobs.backups;
+  const jobs = deps.jobs.backup;
   const tell = (request: ApiRequest, row: BackupRow) => {
     request.etag(tagOf(row.id, row.spec));
     return showJob(deps, row, request.full);

@@ -24,12 +24,12 @@ async function checkSpec(deps: ApiDeps, schema: 'restore' | 'restore-plan', valu
 
 async function restore(deps: ApiDeps, request: ApiRequest): Promise<RestoreRow> {
   const id = idOf(request);
-  return requireFound(await deps.jobs.restores.get(id), `restore ${id}`);
+  return requireFound(await deps.jobs.restore.get(id), `restore ${id}`);
 }
 
 /** @param links what changes or relies on which jobs have which target */
 export function restoreRoutes(deps: ApiDeps, links: Mutex): Route[] {
-  const jobs = deps.jobs.restores;
+  const jobs = deps.jobs.restore;
   const tell = (request: ApiRequest, row: RestoreRow) => {
     request.etag(tagOf(row.id, row.spec));
     return showJob(deps, row, request.full);

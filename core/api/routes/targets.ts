@@ -38,9 +38,9 @@ function checkSpec(deps: ApiDeps, value: unknown): TargetSpec {
 }
 
 async function jobsUsing(deps: ApiDeps, id: number): Promise<string[]> {
-  const backups = await deps.jobs.backups.listUsing(id);
+  const backups = await deps.jobs.backup.listUsing(id);
   // A restore that is over needs its target no more.
-  const restores = (await deps.jobs.restores.listUsing(id)).filter((r) => r.state.code !== 'completed');
+  const restores = (await deps.jobs.restore.listUsing(id)).filter((r) => r.state.code !== 'completed');
   return [...backups.map((b) => `backup ${b.id} (${b.spec.job_name})`), ...restores.map((r) => `restore ${r.id} (${r.spec.job_name})`)];
 }
 

@@ -8,59 +8,60 @@ import { PluginError } from '../../contract/index.js';
 import { createLog } from '../../log.js';
 import { loadPlugins, type Plugins } from '../../plugins/index.js';
 import { Bandwidth } from '../../policy/index.js';
+import { isFields } from '../../primitives/guards.js';
+import { parseOwn } from '../../schemas.js';
 import { openVault } from '../../secrets.js';
 import { openSealer } from '../../targets/consent.js';
 import { type LocationOpening, openLocation } from '../../targets/open.js';
 import { lockRecord } from '../../targets/record-lock.js';
 import { RecordOwned } from '../../targets/record-owner.js';
 import { parseRemote } from '../../targets/remote.js';
-import {
-  type BackupSpec,
-  type Lease,
-  type RestoreSpec,
-  taskPurpose,
-  type WorkerMessage,
-  type WorkerRequest,
-  type WorkerTask,
-} from '../job.js';
+import { type Lease, taskPurpose, type WorkerMessage, type WorkerRequest, type WorkerTask } from '../job.js';
+import { isKind, kinds } from '../kinds.js';
 import { backupRun } from './backup.js';
 import { boundBuffers } from './collect-buffers.js';
 import { holdLease } from './lease.js';
 import { restoreRun } from './restore.js';
 
 type Result = Extract<WorkerMessage, { type: 'result' }>;
+type BackupTask = Extract<WorkerTask, { kind: 'backup' }>;
+type RestoreTask = Extract<WorkerTask, { kind: 'restore' }>;
 
 if (!parentPort) throw new Error('the worker is started by the scheduler');
 const port = parentPort;
 const post = (message: WorkerMessage) => port.postMessage(message);
 const stop = new AbortController();
 const bandwidth = new Bandwidth();
-const given: unknown = workerData.order;
 
-const isOrder = (value: unknown): value is WorkerTask =>
-  typeof value === 'object' && value !== null && 'kind' in value && 'environment' in value;
-const log = createLog(isOrder(given) ? given.environment.logLevel : 'info');
-const isRequest = (value: unknown): value is WorkerRequest => typeof value === 'object' && value !== null && 'type' in value;
+/** @throws PluginError invalid, ValidationError: it is no task of this version */
+function parseTask(value: unknown): WorkerTask {
+  const kind = isFields(value) ? value.kind : undefined;
+  if (!isKind(kind)) throw new PluginError('invalid', 'the worker got a task of no known kind');
+  return parseOwn(kinds[kind].task, value);
+}
+
+const task = parseTask(workerData.task); // what throws here is the thread's error, which the launcher reports
+const log = createLog(task.environment.logLevel);
 
 const wake = new EventTarget();
 port.on('message', (value: unknown) => {
-  if (!isRequest(value)) return;
-  if (value.type === 'stop') stop.abort();
-  else if (value.type === 'bandwidth') bandwidth.set(value.bytesPerSecond);
-  else wake.dispatchEvent(new Event(leaseEvent(value)));
+  const request: WorkerRequest = parseOwn('worker#/$defs/request', value);
+  if (request.type === 'stop') stop.abort();
+  else if (request.type === 'bandwidth') bandwidth.set(request.bytesPerSecond);
+  else wake.dispatchEvent(new Event(leaseEvent(request)));
 });
 const leaseEvent = ({ runtime, container, until }: Lease) => `${runtime}/${container}/${until}`;
 const leaseClient = { post, awaitKept: async (lease: Lease) => void (await once(wake, leaseEvent(lease), { signal: stop.signal })) };
 
-/** What opening the order's place takes. @throws PluginError denied when it was sealed for another appliance */
-async function placeOpening({ remote, environment }: WorkerTask): Promise<LocationOpening> {
+/** What opening the task's location takes. @throws PluginError denied when it was sealed for another appliance */
+async function locationOpening({ remote, environment }: WorkerTask): Promise<LocationOpening> {
   const keepFound: LocationOpening['keepFound'] = (target, what) => post({ type: 'found', target, found: what });
   if (remote === undefined) return { signal: stop.signal, log };
   bandwidth.set(remote.bandwidth);
   const vault = await openVault(environment.stateFolder);
-  const record = parseRemote(vault.unseal(remote.sealed, taskPurpose(remote.id)));
+  const row = parseRemote(vault.unseal(remote.sealed, taskPurpose(remote.id)));
   const { connections } = remote;
-  return { signal: stop.signal, log, remote: record, bandwidth, keepFound: keepFound, ...(connections !== undefined && { connections }) };
+  return { signal: stop.signal, log, remote: row, bandwidth, keepFound, ...(connections !== undefined && { connections }) };
 }
 
 /** Not `recursive`: Node tells a full disk as ENOENT then. */
@@ -68,11 +69,11 @@ function unlessThere(error: unknown): void {
   if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
 }
 
-async function backup(order: WorkerTask, spec: BackupSpec, plugins: Plugins): Promise<Result> {
+async function backup(task: BackupTask, plugins: Plugins): Promise<Result> {
   const opening = { signal: stop.signal, log };
-  const { environment: env, id, newBase = false, confirmed = [], rivals = [], takeOver } = order;
+  const { spec, environment: env, id, newBase = false, confirmed = [], rivals = [], takeOver } = task;
   await using runtime = await plugins.openRuntime(spec.type, env.runtimes[spec.type] ?? {}, opening);
-  await using target = await openLocation(plugins, env, spec.dest, await placeOpening(order));
+  await using target = await openLocation(plugins, env, spec.dest, await locationOpening(task));
   const workFolder = join(env.stateFolder, 'work', `backup-${id}-${randomBytes(4).toString('hex')}`);
   await mkdir(dirname(workFolder), { mode: 0o700 }).catch(unlessThere);
   await mkdir(workFolder, { mode: 0o700 });
@@ -107,22 +108,25 @@ async function backup(order: WorkerTask, spec: BackupSpec, plugins: Plugins): Pr
   }
 }
 
-async function restore(order: WorkerTask, spec: RestoreSpec, plugins: Plugins): Promise<Result> {
+async function restore(task: RestoreTask, plugins: Plugins): Promise<Result> {
   const opening = { signal: stop.signal, log };
-  const { environment: env } = order;
+  const { spec, environment: env } = task;
   await using runtime = await plugins.openRuntime(spec.type, env.runtimes[spec.type] ?? {}, opening);
-  await using target = await openLocation(plugins, env, spec.src, await placeOpening(order));
+  await using target = await openLocation(plugins, env, spec.src, await locationOpening(task));
   const progress = (value: number) => post({ type: 'progress', progress: value });
   const consent = { runtime, sealer: await openSealer(env.stateFolder), shares: Object.values(env.shares) };
   const done = await restoreRun({ spec, target, undoMs: env.undoMs, signal: stop.signal, log, progress, ...consent });
   return { type: 'result', result: 0, ...done };
 }
 
-async function outcome(order: WorkerTask): Promise<Result> {
-  const plugins = await loadPlugins(order.environment.pluginFolders, order.environment.stateFolder, { known: true });
-  if (order.backup) return backup(order, order.backup, plugins);
-  if (order.restore) return restore(order, order.restore, plugins);
-  throw new PluginError('invalid', 'the order holds no job');
+async function run(): Promise<Result> {
+  const plugins = await loadPlugins(task.environment.pluginFolders, task.environment.stateFolder, { known: true });
+  switch (task.kind) {
+    case 'backup':
+      return backup(task, plugins);
+    case 'restore':
+      return restore(task, plugins);
+  }
 }
 
 /** How a run that threw ended; a stop by the user is no failure. */
@@ -136,6 +140,5 @@ function failure(error: unknown): Result {
 }
 
 boundBuffers();
-const result = isOrder(given) ? await outcome(given).catch(failure) : failure(new PluginError('invalid', 'the worker got no order'));
-post(result);
+post(await run().catch(failure));
 port.close();

@@ -3,6 +3,7 @@ import type { PluginLog } from '../../contract/plugin.js';
 import { KeyedMutex } from '../../primitives/mutex.js';
 import { ending } from '../errands.js';
 import { type At, JobError, type JobKind, type JobRow, type JobRows, type JobState, type Jobs, type WorkerTask } from '../job.js';
+import { kinds } from '../kinds.js';
 import type { Launch, RunResult } from '../worker/launcher.js';
 import { type ActiveRun, applyEdit, errorOf, interruption, keepLasting, newActiveRun, type Recorded, stopResult } from './active-run.js';
 import type { BandwidthShares } from './bandwidth-shares.js';
@@ -22,7 +23,7 @@ export interface JobRunnerDeps<Spec extends AnySpec> {
   /** Undefined: the job has no calendar and runs once, at once. */
   at(spec: Spec): At | undefined;
   /** @throws PluginError not_found: its target is gone */
-  order(id: number, spec: Spec): Promise<WorkerTask>;
+  task(id: number, spec: Spec): Promise<WorkerTask>;
   /** What a run of it takes. */
   locks(spec: Spec): Promise<readonly Lock[]>;
   readonly bandwidths: BandwidthShares;
@@ -117,7 +118,7 @@ export class JobRunner<Spec extends AnySpec> implements Jobs<Spec> {
     try {
       await work(spec, async () => {
         await this.#mutex.run(id, () => this.#d.rows.delete(id));
-        if (this.#d.kind === 'backup') await this.#d.clock.forget(id);
+        if (kinds[this.#d.kind].buildsOnRuns) await this.#d.clock.forget(id);
       });
     } finally {
       this.#leaving.delete(id);
@@ -206,7 +207,7 @@ export class JobRunner<Spec extends AnySpec> implements Jobs<Spec> {
       const result = active.stop ? stopResult(active.stop) : await this.#launch(id, active);
       const final = active.stop === 'shutdown' && result.result !== 0 ? stopResult('shutdown') : result;
       // First: whoever sees the job ended may run it again at once. What is not kept costs a new base.
-      if (this.#d.kind === 'backup' && final.result === 0)
+      if (kinds[this.#d.kind].buildsOnRuns && final.result === 0)
         await this.#d.clock.noteBase(id, epoch).catch((error) => this.#d.log('warn', `${error}`));
       await this.#finish(id, final, { duration: Math.round(performance.now() - began) });
     } catch (error) {
@@ -222,11 +223,11 @@ export class JobRunner<Spec extends AnySpec> implements Jobs<Spec> {
     const { kind, progress, bandwidths } = this.#d;
     const { claimed: spec } = active;
     if (spec === undefined || spec instanceof Error) throw spec ?? new Error('it has no locks');
-    const order = await this.#d.order(id, spec);
+    const task = await this.#d.task(id, spec);
     if (active.stop) return stopResult(active.stop);
-    const run = this.#d.launch(order, (value) => progress.set(kind, id, value));
+    const run = this.#d.launch(task, (value) => progress.set(kind, id, value));
     active.run = run;
-    const leave = order.remote && bandwidths.join(order.remote.id, (bytesPerSecond) => run.throttle(bytesPerSecond));
+    const leave = task.remote && bandwidths.join(task.remote.id, (bytesPerSecond) => run.throttle(bytesPerSecond));
     return run.ended.finally(() => leave?.());
   }
 

@@ -16,7 +16,7 @@ export interface StartedWorker {
   /** The last resort: children of a terminated worker are killed, not asked. */
   terminate(): void;
 }
-export interface Scheduler {
+export interface ThreadStarter {
   start(label: string, data: object, handlers: WorkerHandlers): Promise<StartedWorker>;
   /** Jobs and threads that Bree still holds; both 0 when nothing runs. */
   counts(): { readonly jobs: number; readonly workers: number };
@@ -28,7 +28,7 @@ export interface Scheduler {
 const resourceLimits = { maxYoungGenerationSizeMb: 3, maxOldGenerationSizeMb: 256 };
 
 /** @param file absolute path of a compiled module */
-export function createScheduler(file: string): Scheduler {
+export function createThreadStarter(file: string): ThreadStarter {
   const exits = new Map<string, () => void>();
   const bree = new Bree({
     root: false,

@@ -1,8 +1,8 @@
 /** One run in a worker thread: its messages in, lease and stop answers out, one result whatever happens. */
 import type { PluginLog } from '../../contract/plugin.js';
-import { parse, ValidationError } from '../../schemas.js';
-import { type FoundTarget, parseFoundTarget, type WorkerMessage, type WorkerRequest, type WorkerTask } from '../job.js';
-import type { Scheduler, StartedWorker } from './bree.js';
+import { parseOwn, ValidationError } from '../../schemas.js';
+import type { FoundTarget, WorkerMessage, WorkerRequest, WorkerTask } from '../job.js';
+import type { StartedWorker, ThreadStarter } from './bree.js';
 import type { Leases } from './leases.js';
 
 /** A worker is asked to end within 5 s; after this it is terminated, and main resumes what it paused. */
@@ -19,24 +19,24 @@ export interface Run {
   throttle(bytesPerSecond: number): void;
 }
 export interface LauncherDeps {
-  readonly scheduler: Scheduler;
+  readonly scheduler: ThreadStarter;
   readonly leases: Leases;
   /** What a worker found at first contact with a target. */
   keepFound(target: number, found: FoundTarget): Promise<void>;
   readonly log: PluginLog;
 }
-export type Launch = (order: WorkerTask, onProgress: (progress: number) => void) => Run;
+export type Launch = (task: WorkerTask, onProgress: (progress: number) => void) => Run;
 
 export function createLauncher(deps: LauncherDeps): Launch {
-  return (order, onProgress) => {
-    const run = new WorkerRun(deps, order, onProgress);
+  return (task, onProgress) => {
+    const run = new WorkerRun(deps, task, onProgress);
     return { ended: run.go(), stop: () => run.stop(), throttle: (bytesPerSecond) => run.throttle(bytesPerSecond) };
   };
 }
 
 class WorkerRun {
   readonly #deps: LauncherDeps;
-  readonly #order: WorkerTask;
+  readonly #task: WorkerTask;
   readonly #onProgress: (progress: number) => void;
   readonly #label: string;
   readonly #leased = new Map<string, { runtime: string; container: string }>();
@@ -46,11 +46,11 @@ class WorkerRun {
   #stopping = false;
   #killer: NodeJS.Timeout | undefined;
 
-  constructor(deps: LauncherDeps, order: WorkerTask, onProgress: (progress: number) => void) {
+  constructor(deps: LauncherDeps, task: WorkerTask, onProgress: (progress: number) => void) {
     this.#deps = deps;
-    this.#order = order;
+    this.#task = task;
     this.#onProgress = onProgress;
-    this.#label = `${order.kind}-${order.id}`;
+    this.#label = `${task.kind}-${task.id}`;
   }
 
   async go(): Promise<RunResult> {
@@ -81,7 +81,7 @@ class WorkerRun {
       this.#failure ??= cause instanceof Error ? cause.message : String(cause);
     };
     const message = (value: unknown) => this.#take(value);
-    this.#worker = await this.#deps.scheduler.start(this.#label, { order: this.#order }, { message, error, exit });
+    this.#worker = await this.#deps.scheduler.start(this.#label, { task: this.#task }, { message, error, exit });
     if (this.#stopping) this.#post({ type: 'stop' });
   }
 
@@ -105,10 +105,10 @@ class WorkerRun {
     }, limit);
   }
 
-  #take(value: unknown): void {
-    if (!isWorkerMessage(value)) {
-      this.#deps.log('warn', `${this.#label}: a message that is none was ignored`);
-    } else if (value.type === 'progress') {
+  #take(given: unknown): void {
+    const value = this.#parse(given);
+    if (value === undefined) return;
+    if (value.type === 'progress') {
       this.#onProgress(value.progress);
     } else if (value.type === 'lease') {
       this.#keep(value).catch((error: unknown) => this.#refuse(error));
@@ -119,6 +119,17 @@ class WorkerRun {
     } else {
       this.#result ??= value;
       this.#killAfter(lingerLimit);
+    }
+  }
+
+  /** A message that its schema refuses is a fault of ours: the run goes on without it, and ends as crashed when it was the result. */
+  #parse(message: unknown): WorkerMessage | undefined {
+    try {
+      return parseOwn('worker', message);
+    } catch (error) {
+      if (!(error instanceof ValidationError)) throw error;
+      this.#deps.log('warn', `${this.#label}: a message is ignored: ${error.message}`);
+      return undefined;
     }
   }
 
@@ -138,29 +149,3 @@ class WorkerRun {
     this.stop();
   }
 }
-
-/** Whether a worker's message is one of ours, whole and of the right types. */
-export function isWorkerMessage(value: unknown): value is WorkerMessage {
-  if (typeof value !== 'object' || value === null) return false;
-  const f: Record<string, unknown> = { ...value };
-  if (f.type === 'progress') return isNumber(f.progress);
-  if (f.type === 'lease') return isText(f.runtime) && isText(f.container) && isNumber(f.until);
-  if (f.type === 'release') return isText(f.runtime) && isText(f.container);
-  if (f.type === 'found') return isNumber(f.target) && parseFoundTarget(f.found) !== undefined;
-  return f.type === 'result' && isResult(f);
-}
-
-/** A result becomes the job's state, so it is checked by the state's schema. */
-function isResult({ type: _, ...outcome }: Record<string, unknown>): boolean {
-  if (outcome.result === undefined) return false;
-  try {
-    parse('backup#/$defs/state', { code: 'running', ...outcome });
-    return true;
-  } catch (error) {
-    if (error instanceof ValidationError) return false;
-    throw error;
-  }
-}
-
-const isNumber = (value: unknown): value is number => typeof value === 'number' && Number.isFinite(value);
-const isText = (value: unknown): value is string => typeof value === 'string';

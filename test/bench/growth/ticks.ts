@@ -32,9 +32,9 @@ export async function measureTicks(work: string, jobs: number): Promise<TickFigu
   const began = Date.now();
   let now = began;
   try {
-    await fill(store.backups, jobs, began + hour);
+    await fill(store.backup, jobs, began + hour);
     const clock = await openClock(join(folder, 'clock.json'), () => now);
-    const { backups, tick, load } = await heldJobs(store.backups, clock);
+    const { backups, tick, load } = await heldJobs(store.backup, clock);
     await load();
     const idle = await spread(() => tick(began));
     const one = await spread(
@@ -70,7 +70,7 @@ async function heldJobs(kept: JobRows<BackupSpec>, clock: WallClock) {
   queue.hold();
   const none = () => failed(new Error('nothing is to start'));
   const backups = new JobRunner<BackupSpec>({
-    ...{ kind: 'backup', rows, at: (spec) => spec.at, order: async () => none(), locks: async () => [] },
+    ...{ kind: 'backup', rows, at: (spec) => spec.at, task: async () => none(), locks: async () => [] },
     ...{ queue, launch: none, clock, progress: createProgressBoard(failed), bandwidths: new BandwidthShares(async () => 0) },
     ...{ log: () => undefined, onChange: () => undefined },
   });

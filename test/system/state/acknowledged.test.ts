@@ -47,16 +47,16 @@ class Ledger {
   async problemsIn(folder: string): Promise<string[]> {
     const told: string[] = [];
     const store = await openStore(folder, { log: (level, message) => void (level === 'error' && told.push(message)) });
-    const kept = new Map((await store.backups.list()).map(({ id, state }) => [id, state.bytes]));
+    const kept = new Map((await store.backup.list()).map(({ id, state }) => [id, state.bytes]));
     for (const [id, bytes] of this.jobs) {
       // A deletion that was on its way may have come through, after the result that was acknowledged before it.
       if (!kept.has(id) && !this.#mayBeDeleted(bytes)) told.push(`job ${id} is lost`);
       if (kept.has(id) && bytes !== undefined && kept.get(id) !== bytes) told.push(`job ${id} has ${kept.get(id)} bytes, not ${bytes}`);
     }
     for (const id of this.deleted) if (kept.has(id)) told.push(`job ${id} is there again`);
-    const { id } = await store.backups.create(backupNamed('after'), { code: 'init' });
+    const { id } = await store.backup.create(backupNamed('after'), { code: 'init' });
     if (id <= this.highest) told.push(`id ${id} is given again, after ${this.highest}`);
-    await store.backups.delete(id);
+    await store.backup.delete(id);
     this.highest = id;
     await store.close();
     return [...told, ...this.twice.map((twice) => `id ${twice} was given twice`)];

@@ -22,8 +22,8 @@ export const backupNamed = (name: string) => ({
 
 export async function contentsOf(store: Store): Promise<Contents> {
   return {
-    backups: await store.backups.list(),
-    restores: await store.restores.list(),
+    backups: await store.backup.list(),
+    restores: await store.restore.list(),
     targets: await store.targets.list(),
     leases: await store.leases.list(),
     preferences: await store.preferences.get(),
@@ -35,7 +35,7 @@ export async function contentsOf(store: Store): Promise<Contents> {
 /** Writes that come after a reopening, so that the database has a table file and a log, as one in use has. */
 async function fill(folder: string, word: string): Promise<Contents> {
   const first = await openStore(folder);
-  for (let n = 1; n <= 30; n++) await first.backups.create(backupNamed(`${word}-${n}`), { code: 'scheduled', next_run: 1e12 + n });
+  for (let n = 1; n <= 30; n++) await first.backup.create(backupNamed(`${word}-${n}`), { code: 'scheduled', next_run: 1e12 + n });
   await first.users.createFirst('admin', 'correct horse');
   await first.shares.put('test', '/srv/test');
   await first.close();
@@ -44,9 +44,9 @@ async function fill(folder: string, word: string): Promise<Contents> {
   await second.targets.create(target);
   await second.leases.put({ runtime: 'lxc', container: word, until: 5 });
   await second.preferences.put({ backup_concurrent: 3 });
-  for (let n = 31; n <= 40; n++) await second.backups.create(backupNamed(`${word}-${n}`), { code: 'scheduled', next_run: 1e12 + n });
-  await second.backups.delete(7);
-  await second.backups.put({ id: 8, spec: backupNamed(`${word}-8`), state: { code: 'scheduled', result: 0, next_run: 2e12 } });
+  for (let n = 31; n <= 40; n++) await second.backup.create(backupNamed(`${word}-${n}`), { code: 'scheduled', next_run: 1e12 + n });
+  await second.backup.delete(7);
+  await second.backup.put({ id: 8, spec: backupNamed(`${word}-8`), state: { code: 'scheduled', result: 0, next_run: 2e12 } });
   const contents = await contentsOf(second);
   await second.close();
   return contents;

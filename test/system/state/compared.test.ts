@@ -27,7 +27,7 @@ t.test('what is done to a file of either copy while it is open is healed and tol
       const told: string[] = [];
       const log = (_: string, message: string) => void told.push(message);
       const store = await openStore(folder, { log, compareEvery: 20 });
-      await store.backups.create(backupNamed('one-more'), { code: 'scheduled' });
+      await store.backup.create(backupNamed('one-more'), { code: 'scheduled' });
       const contents = await contentsOf(store);
       const [first = ''] = (await readdir(join(folder, part)))
         .filter((file) => /\.(log|ldb)$/.test(file))
@@ -37,7 +37,7 @@ t.test('what is done to a file of either copy while it is open is healed and tol
       const count = () => told.filter((message) => message === compared).length;
       const before = count();
       await until('it was compared twice', async () => count() > before + 1);
-      await store.backups.create(backupNamed('after-it'), { code: 'scheduled' });
+      await store.backup.create(backupNamed('after-it'), { code: 'scheduled' });
       t.match(
         told.filter((message) => message !== compared),
         [/^the (database|journal) (is damaged; it is made anew from memory|lacked the last \d+ writes)/],

@@ -50,7 +50,7 @@ t.test('the version before reads every row as it ever did', async (t) => {
 t.test('what the version before wrote, made and deleted is taken on, and no id is given twice', async (t) => {
   const folder = await usedState(t);
   const store = await openStore(folder);
-  const late = await store.backups.create(backupNamed('late'), { code: 'scheduled' });
+  const late = await store.backup.create(backupNamed('late'), { code: 'scheduled' });
   await store.close();
   await asBefore(folder, async (db) => {
     await db.put(rowKey(3), job(3, 'renamed'), { sync: true });
@@ -65,9 +65,9 @@ t.test('what the version before wrote, made and deleted is taken on, and no id i
   t.equal(kind, 'healed', told.join('\n'));
   t.match(told.join('\n'), /earlier version ran meanwhile/);
   const again = await openStore(folder);
-  const names = new Map((await again.backups.list()).map(({ id, spec }) => [id, spec.job_name]));
+  const names = new Map((await again.backup.list()).map(({ id, spec }) => [id, spec.job_name]));
   t.match([names.get(3), names.get(4), names.get(60), names.get(late.id)], ['renamed', undefined, 'made', undefined]);
-  const next = await again.backups.create(backupNamed('next'), { code: 'scheduled' });
+  const next = await again.backup.create(backupNamed('next'), { code: 'scheduled' });
   t.ok(next.id > late.id, `${next.id} after ${late.id}`);
   await again.close();
   t.match(await outcomeOf(folder), { kind: 'whole' }, 'and all is whole from then on');

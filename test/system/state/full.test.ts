@@ -24,7 +24,7 @@ const isNoSpaceError = { code: 'no_space' };
 async function fillWithJobs(store: Store, most: number): Promise<number> {
   for (let n = 0; n < most; n++) {
     try {
-      await store.backups.create(backupNamed(`more-${n}`), { code: 'scheduled' });
+      await store.backup.create(backupNamed(`more-${n}`), { code: 'scheduled' });
     } catch (error) {
       if (!isNoSpace(error)) throw error;
       return n;
@@ -36,7 +36,7 @@ async function fillWithJobs(store: Store, most: number): Promise<number> {
 /** What must be written on a full disk, too. */
 async function urgentWrites(store: Store): Promise<void> {
   await store.leases.put({ runtime: 'lxc', container: 'c', until: 7 });
-  await store.backups.delete(2);
+  await store.backup.delete(2);
   await store.sessions.create({ username: 'u', isAdmin: true }, 60_000);
 }
 
@@ -48,17 +48,17 @@ t.test('at any level of a full disk clients are refused, leases, results and del
     const disk = await smallDisk(t, level % 2 === 0 ? 'tmpfs' : 'ext4');
     const folder = join(disk.folder, 'state');
     const store = await openStore(folder);
-    await store.backups.create(backupNamed('first'), { code: 'scheduled' });
-    await store.backups.create(backupNamed('second'), { code: 'scheduled' });
+    await store.backup.create(backupNamed('first'), { code: 'scheduled' });
+    await store.backup.create(backupNamed('second'), { code: 'scheduled' });
     const free = Math.floor((level * 160_000) / levels);
     await disk.fill(free);
     const taken = await fillWithJobs(store, 200);
     await urgentWrites(store);
-    await store.backups.put(resultOf(level), 'late');
-    await t.rejects(store.backups.create(backupNamed('refused'), { code: 'scheduled' }), isNoSpaceError, 'the reserve is not for clients');
-    t.equal((await store.backups.list()).length, taken + 1, `${free} bytes free: ${taken} jobs were taken, and all is read`);
+    await store.backup.put(resultOf(level), 'late');
+    await t.rejects(store.backup.create(backupNamed('refused'), { code: 'scheduled' }), isNoSpaceError, 'the reserve is not for clients');
+    t.equal((await store.backup.list()).length, taken + 1, `${free} bytes free: ${taken} jobs were taken, and all is read`);
     await disk.empty();
-    await store.backups.create(backupNamed('last'), { code: 'scheduled' });
+    await store.backup.create(backupNamed('last'), { code: 'scheduled' });
     const contents = await contentsOf(store);
     await store.close();
     t.match(await outcomeOf(folder), { kind: 'whole', told: [] });
@@ -69,8 +69,8 @@ t.test('a result waits in memory when the reserve is used up, and is written by 
   const disk = await smallDisk(t);
   const folder = join(disk.folder, 'state');
   const store = await openStore(folder);
-  await store.backups.create(backupNamed('first'), { code: 'scheduled' });
-  await store.backups.create(backupNamed('second'), { code: 'scheduled' });
+  await store.backup.create(backupNamed('first'), { code: 'scheduled' });
+  await store.backup.create(backupNamed('second'), { code: 'scheduled' });
   await disk.fill(0);
   let refused: unknown;
   for (let n = 0; n < 200 && refused === undefined; n++) {
@@ -82,8 +82,8 @@ t.test('a result waits in memory when the reserve is used up, and is written by 
     await disk.fill(0); // the reserve goes as well
   }
   t.match(refused, isNoSpaceError, 'a lease must be on the disk');
-  await store.backups.put(resultOf(77), 'late');
-  t.match(await store.backups.get(1), { state: { bytes: 77 } }, 'it is read at once');
+  await store.backup.put(resultOf(77), 'late');
+  t.match(await store.backup.get(1), { state: { bytes: 77 } }, 'it is read at once');
   await disk.empty();
   await until('it is on the disk', async () => {
     const copy = await mkdtemp(join(tmpdir(), 'full-'));
@@ -134,7 +134,7 @@ t.test('a start without any room that needs the database, too, says so, and lose
   const disk = await smallDisk(t);
   const folder = join(disk.folder, 'state');
   const store = await openStore(folder);
-  for (const name of ['first', 'second']) await store.backups.create(backupNamed(name), { code: 'scheduled' });
+  for (const name of ['first', 'second']) await store.backup.create(backupNamed(name), { code: 'scheduled' });
   const contents = await contentsOf(store);
   await store.close();
   await rm(join(folder, 'reserve'));

@@ -19,16 +19,16 @@ async function writeOn(folder: string, seed: number): Promise<never> {
   say({ id: 0 });
   const lane = async (number: number): Promise<never> => {
     for (let step = seed; ; step++) {
-      const { id } = await store.backups.create(backupNamed(`job-${number}-${step}`), { code: 'init' });
+      const { id } = await store.backup.create(backupNamed(`job-${number}-${step}`), { code: 'init' });
       say({ id });
       await store.leases.put({ runtime: 'lxc', container: `c-${number}`, until: step });
       const bytes = number * 1_000_000 + step;
-      await store.backups.put({ id, spec: backupNamed(`job-${number}-${step}`), state: { code: 'scheduled', result: 0, bytes } });
+      await store.backup.put({ id, spec: backupNamed(`job-${number}-${step}`), state: { code: 'scheduled', result: 0, bytes } });
       say({ id, bytes });
       await store.sessions.create({ username: 'u', isAdmin: true }, 1);
       await store.leases.delete('lxc', `c-${number}`);
       if (step % 3 !== 0) continue;
-      await store.backups.delete(id);
+      await store.backup.delete(id);
       say({ id, deleted: true });
     }
   };

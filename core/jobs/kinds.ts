@@ -1,0 +1,66 @@
+/** The kinds of job, as one table. Store, queue, workers and messages take from here what differs between kinds. A further kind is a
+ *  name in JobKind with the schema of its settings, a row here, the schema of its task, and the case in run/worker.ts that does its run. */
+import { isRunName, recordFolder, recordPrefix } from '../archive/record/layout.js';
+import { parse } from '../schemas.js';
+import { type At, containerOf, type JobKind, type JobSpecs, type Location } from './job.js';
+
+/** Which locks a run takes. */
+export interface LockRow {
+  /** What is read and frozen, or what is made and what that replaces. */
+  readonly container?: 'exclusive';
+  readonly record?: 'read' | 'write';
+  /** One of the connections that a target allows, where it has a limit. */
+  readonly connection?: true;
+}
+
+export interface Kind<Spec> {
+  /** The settings by their schema, defaults filled in. @throws ValidationError */
+  parse(value: unknown): Spec;
+  /** The schema of the task that its worker gets. */
+  readonly task: 'backup-task' | 'restore-task';
+  /** Its runs build on earlier ones: a clock that steps back makes the next run start anew. */
+  readonly buildsOnRuns: boolean;
+  readonly locks: LockRow;
+  /** Undefined: the job has no calendar and runs once, at once. */
+  at(spec: Spec): At | undefined;
+  /** Where its record lies. */
+  location(spec: Spec): Location;
+  /** The container that it reads or makes. */
+  container(spec: Spec): string;
+  /** Names of the records that it may read or write; `*` is any of that location. */
+  records(spec: Spec): readonly string[];
+}
+
+export const kinds: { readonly [Name in JobKind]: Kind<JobSpecs[Name]> } = {
+  backup: {
+    parse: (value) => parse('backup', value),
+    task: 'backup-task',
+    buildsOnRuns: true,
+    locks: { container: 'exclusive', record: 'write', connection: true }, // with its retention
+    at: ({ at }) => at,
+    location: ({ dest }) => dest,
+    container: ({ container_id }) => container_id,
+    records: ({ job_name }) => [recordFolder(job_name)],
+  },
+  restore: {
+    parse: (value) => parse('restore', value),
+    task: 'restore-task',
+    buildsOnRuns: false,
+    locks: { container: 'exclusive', record: 'read', connection: true },
+    at: () => undefined,
+    location: ({ src }) => src,
+    container: containerOf,
+    records: ({ src }) => recordsMeant(src.portfolio),
+  },
+};
+
+export const isKind = (name: unknown): name is JobKind => typeof name === 'string' && Object.hasOwn(kinds, name);
+
+/** Records that a portfolio may mean. Which one has the job of an id, or the run of a time, only the target can tell. */
+function recordsMeant(portfolio: string | undefined): string[] {
+  const parts = portfolio?.split('/') ?? [];
+  if (isRunName(parts.at(-1) ?? '')) parts.pop();
+  const name = parts.join('/');
+  if (name === '' || /^\d+$/.test(name)) return ['*'];
+  return [recordFolder(name), ...(name.startsWith(recordPrefix) ? [name] : [])];
+}
