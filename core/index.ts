@@ -128,6 +128,11 @@ function jobService({ store, environment, engines, reader, log, config }: Parts)
     backup: store.backup,
     restore: store.restore,
     leases: store.leases,
+    history: store.history,
+    retryMs: config.retry_minutes
+      .split(',')
+      .filter((one) => one !== '')
+      .map((minutes) => Number(minutes) * 60_000),
     environment,
     targets: createTargetRegistry(store),
     concurrent: async () => (await store.preferences.get()).backup_concurrent,

@@ -14,7 +14,8 @@ function flat(value: unknown): string {
 export function createLog(least: LogLevel = 'info', write: (line: string) => void = (line) => void process.stderr.write(line)): PluginLog {
   return (level, message, detail = {}) => {
     if (levels.indexOf(level) < levels.indexOf(least)) return;
-    const more = Object.entries(detail).map(([key, value]) => ` ${key}=${flat(value)}`);
+    const given = Object.entries(detail).filter(([, value]) => value !== undefined);
+    const more = given.map(([key, value]) => ` ${key}=${flat(value)}`);
     write(`${new Date().toISOString()} ${level} ${message.replaceAll('\n', '\\n')}${more.join('')}\n`);
   };
 }

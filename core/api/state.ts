@@ -1,11 +1,11 @@
 /** A job's state as an answer tells it. */
-import type { At, JobRow, JobService, JobState } from '../jobs/job.js';
+import type { At, JobKind, JobRow, JobService, JobState } from '../jobs/job.js';
 import { localTime } from './values.js';
 
 const stamp = (ms: number) => new Date(ms).toISOString();
 
 /** What the seed knows. */
-function seedState(state: JobState, next: number | undefined, progress: number | undefined): object {
+function basicState(state: JobState, next: number | undefined, progress: number | undefined): object {
   return {
     code: state.code,
     ...(state.last_run === undefined ? {} : { last_run: localTime(state.last_run) }),
@@ -15,11 +15,16 @@ function seedState(state: JobState, next: number | undefined, progress: number |
   };
 }
 
-/** What `?view=full` adds. */
-function richState(state: JobState, next: number | undefined): object {
-  const { code: _code, result: _result, last_run, next_run: _next, undo, ...rich } = state;
+/** What `?view=full` adds. While a run waits or goes on, nothing of the one before it is told: that is in the history. */
+function fullState(state: JobState, next: number | undefined, live: JobState['retry']): object {
+  const { code, result, last_run, next_run: _next, undo, retry: planned, ...rest } = state;
+  const { error, bytes, duration, pause_ms, run, conflicts, places, warnings, ...lasting } = rest;
+  const ofRun = { error, bytes, duration, pause_ms, conflicts, places, warnings, ...(result === 0 && { run }) };
+  const retry = live ?? planned;
   return {
-    ...rich,
+    ...lasting,
+    ...(code === 'waiting' || code === 'running' ? {} : ofRun),
+    ...(retry && { attempt: retry.attempt, reason: retry.reason, ...(retry.at !== undefined && { retry_at: stamp(retry.at) }) }),
     ...(undo === undefined ? {} : { undo: { ...undo, until: stamp(undo.until) } }),
     ...(last_run === undefined ? {} : { last_run_at: stamp(last_run) }),
     ...(next === undefined ? {} : { next_run_at: stamp(next) }),
@@ -28,12 +33,12 @@ function richState(state: JobState, next: number | undefined): object {
 
 export function showState(
   jobs: JobService,
-  kind: 'backup' | 'restore',
+  kind: JobKind,
   row: JobRow<{ readonly disable: boolean; readonly at?: At }>,
   full: boolean,
 ): object {
   const { state, spec } = row;
   const next = spec.disable || spec.at === undefined ? undefined : (state.next_run ?? jobs.nextRun(spec.at));
   const progress = state.code === 'running' ? (jobs.progressOf(kind, row.id) ?? -1) : undefined;
-  return { ...seedState(state, next, progress), ...(full ? richState(state, next) : {}) };
+  return { ...basicState(state, next, progress), ...(full ? fullState(state, next, jobs.retryOf(kind, row.id)) : {}) };
 }

@@ -2,7 +2,7 @@
 import type { PluginLog } from '../contract/plugin.js';
 import type { Runtime } from '../contract/runtime.js';
 import type { RemoteTarget } from '../targets/remote.js';
-import type { FoundTarget, LeaseRows, RowsByKind, WorkerEnvironment } from './job.js';
+import type { FoundTarget, HistoryRows, LeaseRows, RowsByKind, WorkerEnvironment } from './job.js';
 import type { PurgeDeps } from './purge.js';
 
 /** What the main thread knows of remote targets. */
@@ -16,6 +16,9 @@ export interface TargetRegistry {
 /** Beside the rows of each kind of job, by its name. */
 export interface JobServiceDeps extends RowsByKind {
   readonly leases: LeaseRows;
+  readonly history: HistoryRows;
+  /** Waits before each further attempt of a backup that failed, ms. */
+  readonly retryMs: readonly number[];
   readonly environment: WorkerEnvironment;
   readonly targets: TargetRegistry;
   /** `backup_concurrent`, read anew each time. */

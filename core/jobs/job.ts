@@ -39,6 +39,12 @@ export interface JobRow<Spec> {
 export type BackupRow = JobRow<BackupSpec>;
 export type RestoreRow = JobRow<RestoreSpec>;
 
+/** What happens to jobs: the one stream that the API, notifications and the log listen to. */
+export type JobsEvent =
+  | { readonly type: 'job'; readonly kind: JobKind; readonly id: number; readonly code: StateCode | 'deleted' }
+  | { readonly type: 'run'; readonly row: HistoryRow }
+  | { readonly type: 'progress'; readonly progress: ProgressEvent };
+
 export interface ProgressEvent {
   readonly id: number;
   readonly type: JobKind;
@@ -69,6 +75,17 @@ export interface JobRows<Spec> extends JobLists<Spec> {
   create(spec: Spec, state: JobState): Promise<JobRow<Spec>>;
   put(record: JobRow<Spec>, when?: 'late'): Promise<void>;
   delete(id: number): Promise<void>;
+}
+
+/** A run that ended, as its job's history keeps it. */
+export type HistoryRow = Shape<'history'>;
+/** Ended runs, the newest 1,000 of a job. */
+export interface HistoryRows {
+  /** Durable when it resolves. */
+  append(row: Omit<HistoryRow, 'id'>): Promise<HistoryRow>;
+  /** The newest first; `before` names a row, of which only older ones are given. */
+  list(kind: JobKind, job: number, range: { readonly before?: number; readonly limit: number }): Promise<HistoryRow[]>;
+  delete(kind: JobKind, job: number): Promise<void>;
 }
 
 /** A container that may be frozen. Kept durably before the pause; at start-up or expiry the container is resumed. */
@@ -123,8 +140,14 @@ export interface JobService extends JobsByKind {
   /** Progress of every running job. */
   progress(): readonly ProgressEvent[];
   progressOf(kind: JobKind, id: number): number | undefined;
+  /** Of a run that goes on: the part of it that starts over, and when. */
+  retryOf(kind: JobKind, id: number): JobState['retry'];
+  /** Calls back at each event of any job; returns a function that ends that. */
+  onEvent(listener: (event: JobsEvent) => void): () => void;
   /** Calls back at each change of any job's progress (its end is -1); returns a function that ends that. */
   onProgress(listener: (event: ProgressEvent) => void): () => void;
+  /** Ended runs of a job, the newest first. */
+  history: HistoryRows['list'];
   /** When the job would next run after now, as its answer shows it. */
   nextRun(at: At): number | undefined;
 }

@@ -3,22 +3,25 @@ import { fileURLToPath } from 'node:url';
 import { confirmSources } from './confirm.js';
 import type { JobServiceDeps } from './deps.js';
 import { Errands } from './errands.js';
-import type { BackupSpec, JobKind, JobService, JobSpecs, Location, RestoreSpec } from './job.js';
+import type { BackupSpec, HistoryRow, JobKind, JobService, JobSpecs, Location, RestoreSpec } from './job.js';
 import { kinds } from './kinds.js';
 import { Purges } from './purge.js';
 import { BandwidthShares } from './schedule/bandwidth-shares.js';
 import { nextRun } from './schedule/calendar.js';
 import { openClock } from './schedule/clock.js';
 import { type TimedRows, withDueTimes } from './schedule/due.js';
-import { JobRunner, type JobRunnerDeps } from './schedule/job-runner.js';
+import { createEventBus, type EventBus } from './schedule/events.js';
+import { type EndedRun, noteEnd } from './schedule/history.js';
+import { JobRunner } from './schedule/job-runner.js';
 import { kindOf, locksOf } from './schedule/locks.js';
 import { createProgressBoard, type ProgressBoard } from './schedule/progress.js';
 import { createQueue, type Queue } from './schedule/queue.js';
+import type { JobRunnerDeps } from './schedule/runner-deps.js';
 import { createAlarm, tickOf } from './schedule/tick.js';
 import { permissionsOf, takeOverRecord } from './take-over.js';
 import { undoRestore } from './undo.js';
 import { createThreadStarter } from './worker/bree.js';
-import { createLauncher } from './worker/launcher.js';
+import { createLauncher, type RunResult } from './worker/launcher.js';
 import { createLeases, type Leases } from './worker/leases.js';
 import { RemoteTasks } from './worker/task.js';
 
@@ -47,18 +50,20 @@ export async function createJobService(deps: JobServiceDeps): Promise<RunningJob
   const leases = leasesOf(deps);
   const scheduler = createThreadStarter(deps.workerFile ?? fileURLToPath(new URL('./run/worker.js', import.meta.url)));
   const queue = createQueue(deps.concurrent, failed);
-  const progress = createProgressBoard(failed);
+  const events = createEventBus(failed);
+  const progress = createProgressBoard(events);
   const launch = createLauncher({ scheduler, leases, keepFound: (target, found) => deps.targets.keepFound(target, found), log });
   const bandwidths = new BandwidthShares(async (target) => (await deps.targets.get(target))?.spec.bandwidth_limit ?? 0);
   const remotes = new RemoteTasks(deps, bandwidths);
   const timed = withDueTimes(deps.backup);
-  const common = { queue, launch, bandwidths, clock, progress, log, onChange: () => alarm.wake() };
+  const common = { queue, launch, bandwidths, clock, progress, events, log, retryMs: deps.retryMs, onChange: () => alarm.wake() };
   const runners = runnersOf({ ...deps, backup: timed.rows }, remotes, common);
   const errands = new Errands(queue);
   const alarm = createAlarm(tickOf({ backups: runners.backup, due: timed.due, clock, failed }), failed);
   return {
     ...runners,
-    ...progressOf(progress),
+    ...watchOf(progress, events),
+    history: (kind, id, range) => deps.history.list(kind, id, range),
     nextRun: (at) => nextRun(at, deps.clock()),
     resumeLeases: () => leases.resumeAll(),
     start: () => startJobs(runners, timed, () => alarm.start(deps.clock())),
@@ -84,11 +89,16 @@ async function startJobs(runners: Runners, timed: TimedRows, begin: () => void):
   begin();
 }
 
-function progressOf(progress: ProgressBoard): Pick<JobService, 'progress' | 'progressOf' | 'onProgress'> {
+function watchOf(
+  progress: ProgressBoard,
+  events: EventBus,
+): Pick<JobService, 'progress' | 'progressOf' | 'retryOf' | 'onEvent' | 'onProgress'> {
   return {
     progress: () => progress.all(),
     progressOf: (kind, id) => progress.of(kind, id),
-    onProgress: (listener) => progress.listen(listener),
+    retryOf: (kind, id) => progress.retryOf(kind, id),
+    onEvent: (listener) => events.subscribe(listener),
+    onProgress: (listener) => events.subscribe((event) => event.type === 'progress' && listener(event.progress)),
   };
 }
 
@@ -125,7 +135,16 @@ function leasesOf({ leases, clock, log, runtime }: JobServiceDeps): Leases {
   return createLeases({ rows: leases, resume: async (id, container) => runtime(id).resume(container), clock, log });
 }
 
-type Common = Omit<JobRunnerDeps<BackupSpec>, 'kind' | 'rows' | 'at' | 'task' | 'locks'>;
+type Common = Omit<JobRunnerDeps<BackupSpec>, 'kind' | 'rows' | 'at' | 'task' | 'locks' | 'onEnd' | 'onDelete'> & {
+  readonly events: EventBus;
+};
+type Ended<Spec> = { readonly id: number; readonly spec: Spec } & Pick<EndedRun, 'began' | 'reason' | 'attempt'>;
+
+/** Without the record's name, which a restore may leave out. */
+function locationOf<Name extends JobKind>(name: Name, spec: JobSpecs[Name]): HistoryRow['location'] {
+  const { target, path, profile } = kinds[name].location(spec);
+  return { target, path, ...(profile !== undefined && { profile }) };
+}
 
 function runnersOf(deps: JobServiceDeps, remotes: RemoteTasks, common: Common): Runners {
   const { environment } = deps;
@@ -134,6 +153,16 @@ function runnersOf(deps: JobServiceDeps, remotes: RemoteTasks, common: Common): 
     kind: name,
     rows: deps[name],
     at: kinds[name].at,
+    onDelete: (id: number) =>
+      deps.history.delete(name, id).catch((error) => deps.log('warn', `the history of ${name} ${id} is not deleted: ${error}`)),
+    onEnd: async ({ id, spec, ...run }: Ended<JobSpecs[Name]>, outcome: RunResult) => {
+      const about = { kind: name, job: id, job_name: spec.job_name, type: spec.type, container: kinds[name].container(spec) };
+      await noteEnd(
+        { ...deps, events: common.events },
+        { ...about, location: locationOf(name, spec), ended: common.clock.now(), ...run },
+        outcome,
+      );
+    },
     locks: async (spec: JobSpecs[Name]) => locksOf(kinds[name].locks, name, spec, await remotes.connections(kinds[name].location(spec))),
   });
   const shared = async (id: number, remote: Location) => ({ id, environment, ...(await remotes.of(remote)) });

@@ -7,8 +7,8 @@ export interface RetryOptions {
   readonly signal: AbortSignal;
   /** Asked after a failure: whether it may be tried again at all. */
   mayRetry?(): boolean;
-  /** Told before each wait. */
-  onRetry?(error: PluginError, ms: number): void;
+  /** Told before each wait; `attempt` is the try that comes, from 2. */
+  onRetry?(error: PluginError, ms: number, attempt: number): void;
 }
 
 /** A short answer that did not come: the connection may have been cut for a moment, or a server is being restarted. */
@@ -27,7 +27,7 @@ export async function beforeNextTry(error: unknown, failed: number, o: RetryOpti
   const wait = o.delays[failed - 1];
   if (!isRetryable(error) || wait === undefined || o.signal.aborted || o.mayRetry?.() === false) throw error;
   const ms = withJitter(wait);
-  o.onRetry?.(error, ms);
+  o.onRetry?.(error, ms, failed + 1);
   await sleep(ms, undefined, { signal: o.signal }).catch(() => {
     throw new PluginError('aborted', 'stopped', { cause: error });
   });

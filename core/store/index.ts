@@ -1,11 +1,13 @@
 /** What must outlive a power cut: jobs, leases, targets, users, sessions, preferences.
  *  One process opens the folder; every write is synced before it is acknowledged. */
 import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { PluginLog } from '../contract/index.js';
-import type { LeaseRows, RowsByKind } from '../jobs/job.js';
+import type { HistoryRows, LeaseRows, RowsByKind } from '../jobs/job.js';
 import type { Vault } from '../secrets.js';
 import { type Database, type Keeping, openDatabase } from './copies/database.js';
 import { stateErrorOf } from './failure.js';
+import { openHistory } from './history.js';
 import { openJobs, openLeases } from './jobs.js';
 import { openKey } from './key.js';
 import { openPreferences, type PreferenceRows } from './preferences.js';
@@ -30,6 +32,7 @@ export type { Session, User } from './users.js';
 /** Beside the rows of each kind of job, by its name. */
 export interface Store extends RowsByKind {
   readonly leases: LeaseRows;
+  readonly history: HistoryRows;
   readonly targets: TargetRows;
   readonly users: Users;
   readonly sessions: Sessions;
@@ -53,7 +56,8 @@ const day = 86_400_000;
 export async function openStore(stateFolder: string, { log = () => undefined, compareEvery = day }: StoreOptions = {}): Promise<Store> {
   const db = await openFolder({ folder: stateFolder, log, compareEvery });
   try {
-    const store = storeOf(db, await openKey(stateFolder, db, log));
+    const history = openHistory(join(stateFolder, 'history'), log);
+    const store = { ...storeOf(db, await openKey(stateFolder, db, log)), history };
     for (const { id, spec, lost } of await store.targets.list())
       if (lost !== undefined) log('warn', `the password of target ${id} (${spec.name}) cannot be opened with secret.key; set it again`);
     return store;
@@ -63,7 +67,7 @@ export async function openStore(stateFolder: string, { log = () => undefined, co
   }
 }
 
-function storeOf(db: Database, vault: Vault): Store {
+function storeOf(db: Database, vault: Vault): Omit<Store, 'history'> {
   return {
     backup: openJobs(db, 'backup'),
     restore: openJobs(db, 'restore'),

@@ -87,6 +87,9 @@ function jobService(store: Store, running: ReadonlyMap<number, ProgressEvent>, l
     purge: async (id) => store.backup.delete(id),
     progress: () => [...running.values()],
     progressOf: (_kind, id) => running.get(id)?.progress,
+    retryOf: () => undefined,
+    history: async () => [],
+    onEvent: () => () => undefined,
     onProgress(listener) {
       listeners.add(listener);
       return () => void listeners.delete(listener);

@@ -105,10 +105,12 @@ function makeBed(watch: Watch) {
     async () => 10,
     (error) => watch.clashes.push(`the queue failed: ${error}`),
   );
+  const events = { publish: () => undefined };
   const common = {
-    ...{ queue, clock, log: () => undefined, onChange: () => undefined },
+    ...{ queue, clock, events, retryMs: [], log: () => undefined, onChange: () => undefined },
+    ...{ onEnd: async () => undefined, onDelete: async () => undefined },
     bandwidths: new BandwidthShares(async () => 0),
-    progress: createProgressBoard(() => undefined),
+    progress: createProgressBoard(events),
     launch: (task: WorkerTask) => ({
       ended: watch.during(goingOf(task)).then((): RunResult => ({ type: 'result', result: 0 })),
       stop: () => undefined,

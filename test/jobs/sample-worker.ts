@@ -18,6 +18,7 @@ port.on('message', ({ type, runtime, container }: { type: string; runtime?: stri
     end({ type: 'result', result: 0, pause_ms: 6, run: `${runtime}/${container}` });
   }
 });
+if (has('away')) end({ type: 'result', result: -1, error: { code: 'unavailable', message: 'the server is away' }, retryable: true });
 if (has('throw')) throw new Error('a bug');
 if (has('vanish')) process.exit(0);
 if (has('lease')) port.postMessage({ type: 'lease', runtime: 'lxc', container: 'c1', until: Date.now() + 60_000 });

@@ -154,3 +154,39 @@ t.test('a message between threads is one of those that the schema has, whole and
   const task = { kind: 'backup', id: 1, spec: backup('web'), environment: {} };
   t.throws(() => parseOwn('backup-task', task), { name: 'ValidationError' }, 'a task that does not say where the state is');
 });
+
+t.test('a backup that fails for a reason that may pass is tried again by itself, and the history has every attempt', async (t) => {
+  const { fakes, open } = await bench(t);
+  const service = await open();
+  const runs: number[] = [];
+  service.onEvent((event) => event.type === 'run' && runs.push(event.row.attempt));
+  await service.backup.create(backup('away'));
+  await until(async () => (await service.backup.get(1))?.state.code === 'scheduled');
+  await service.backup.run(1);
+  await until(async () => (await service.backup.get(1))?.state.retry?.attempt === 2);
+  t.match((await service.backup.get(1))?.state, {
+    code: 'scheduled',
+    result: -1,
+    retry: { attempt: 2, at: Number, reason: 'unavailable' },
+  });
+  fakes.offset += 60_000; // both attempts are due
+  await until(() => runs.length === 2);
+  await until(async () => (await service.backup.get(1))?.state.retry?.attempt === 3);
+  fakes.offset += 60_000;
+  await until(() => runs.length === 3);
+  await until(async () => (await service.backup.get(1))?.state.code === 'scheduled');
+  t.equal((await service.backup.get(1))?.state.retry, undefined, 'no more than the setting says');
+  const rows = await service.history('backup', 1, { limit: 10 });
+  t.strictSame(
+    rows.map(({ id, attempt, reason }) => ({ id, attempt, reason })),
+    [
+      { id: 3, attempt: 3, reason: 'retry' },
+      { id: 2, attempt: 2, reason: 'retry' },
+      { id: 1, attempt: 1, reason: 'asked' },
+    ],
+  );
+  t.match(rows[0], { result: -1, error: { code: 'unavailable' }, job_name: 'away', container: 'away', location: { target: 'local' } });
+  t.strictSame(await service.history('backup', 1, { limit: 1, before: 2 }), rows.slice(2), 'a part of it');
+  await service.backup.delete(1);
+  t.strictSame(await service.history('backup', 1, { limit: 10 }), [], 'it goes with the job');
+});

@@ -8,6 +8,7 @@ import type { JobServiceDeps } from '../../core/jobs/deps.js';
 import type { BackupSpec, JobRow, JobRows, Lease, RestoreSpec } from '../../core/jobs/job.js';
 import { createJobService } from '../../core/jobs/service.js';
 import { parse } from '../../core/schemas.js';
+import { openHistory } from '../../core/store/history.js';
 import type { RemoteTarget } from '../../core/targets/remote.js';
 
 export function memory<Spec>(): JobRows<Spec> {
@@ -107,6 +108,8 @@ function depsOf(fakes: Fakes, folder: string): JobServiceDeps {
       put: async (lease) => void leases.set(lease.container, lease),
       delete: async (_, container) => void leases.delete(container),
     },
+    history: openHistory(join(folder, 'history'), () => undefined),
+    retryMs: [200, 400],
     environment: { ...environment, stateFolder: folder },
     targets: { get: async () => fakes.target, seal: (text) => text, keepFound: async () => undefined },
     concurrent: async () => fakes.limit,

@@ -23,6 +23,13 @@ export interface StoredLevel {
   readonly stored: Promise<ArchiveEntry>;
 }
 
+export interface WriterDeps {
+  readonly signal: AbortSignal;
+  readonly log: PluginLog;
+  /** Something starts over: which attempt, when (epoch ms), and the code of the error before it. */
+  startOver(attempt: number, at: number, reason: string): void;
+}
+
 export class ArchiveWriter {
   readonly #made = new Set<string>();
   readonly #names = new Set<string>();
@@ -36,10 +43,9 @@ export class ArchiveWriter {
     private readonly target: Target,
     private readonly record: string,
     private readonly compression: Compression,
-    signal: AbortSignal,
-    private readonly log: PluginLog,
+    private readonly deps: WriterDeps,
   ) {
-    this.signal = anySignal(signal, this.#given.signal);
+    this.signal = anySignal(deps.signal, this.#given.signal);
   }
 
   /** A path in the record that this run has not given yet; volumes may be named alike but for their case, which SMB does not tell apart. */
@@ -97,8 +103,11 @@ export class ArchiveWriter {
   /** Does what reads and stores something, and does it again from the start when the target broke off: what could not go on
    *  where it was is read anew. Not once `may` says no. */
   retryFromStart<T>(what: string, work: () => Promise<T>, may?: () => boolean): Promise<T> {
-    const again = (error: PluginError, ms: number) => this.log('warn', `${what} starts over in ${ms} ms: ${error.message}`);
-    return retry(work, { delays: longWaits, signal: this.signal, onRetry: again, ...(may && { mayRetry: may }) });
+    const onRetry = (error: PluginError, ms: number, attempt: number) => {
+      this.deps.log('warn', `${what} starts over in ${ms} ms: ${error.message}`);
+      this.deps.startOver(attempt, Date.now() + ms, error.code);
+    };
+    return retry(work, { delays: longWaits, signal: this.signal, onRetry, ...(may && { mayRetry: may }) });
   }
 
   /** A small file, made anew for each try. */

@@ -46,6 +46,8 @@ export interface BackupDeps {
   readonly signal: AbortSignal;
   readonly log: PluginLog;
   progress(percent: number): void;
+  /** A part of the run starts over: which attempt of it, when (epoch ms), and the code of the error before it. */
+  startOver(attempt: number, at: number, reason: string): void;
   /** Of a record on the target. */
   lock(record: string): Promise<RecordLock>;
   lease(): Promise<HeldLease>;
@@ -74,7 +76,7 @@ async function runLocked(deps: BackupDeps, parts: FirstParts): Promise<BackupOut
   const newest = findTrustedRun(record, keeper.newest, parts.description, deps.claim);
   await keeper.prepare();
   const run = await freeRunName(target, record, keeper.latest);
-  const storer = new ArchiveWriter(target, record, spec.features.includes('compress') ? 'zstd' : 'none', signal, deps.log);
+  const storer = new ArchiveWriter(target, record, spec.features.includes('compress') ? 'zstd' : 'none', deps);
   const layer = deps.runtime.supports.images ? 'rootfs' : undefined;
   const emptied = await findEmptiedSources(newest, parts.chosen.sources, { confirmed: deps.confirmed, layer });
   try {

@@ -80,6 +80,7 @@ async function backup(task: BackupTask, plugins: Plugins): Promise<Result> {
   try {
     const lease = () => holdLease(leaseClient, spec.type, spec.container_id);
     const progress = (value: number) => post({ type: 'progress', progress: value });
+    const startOver = (attempt: number, at: number, reason: string) => post({ type: 'retry', attempt, at, reason });
     const { signal } = stop;
     const sealer = await openSealer(env.stateFolder);
     const { appliance } = sealer;
@@ -100,6 +101,7 @@ async function backup(task: BackupTask, plugins: Plugins): Promise<Result> {
       signal,
       log,
       progress,
+      startOver,
       lease,
     });
     return { type: 'result', result: 0, ...done };
@@ -136,7 +138,8 @@ function failure(error: unknown): Result {
   const code = error instanceof PluginError ? error.code : isFull ? 'no_space' : 'failed'; // of the work folder
   const message = error instanceof Error ? error.message : String(error);
   if (!(error instanceof PluginError)) log('error', 'a run failed', { error: error instanceof Error ? (error.stack ?? message) : message });
-  return { type: 'result', result: -1, error: { code, message }, ...(error instanceof RecordOwned && { owner: error.owner }) };
+  const retryable = error instanceof PluginError && error.retryable;
+  return { type: 'result', result: -1, error: { code, message }, retryable, ...(error instanceof RecordOwned && { owner: error.owner }) };
 }
 
 boundBuffers();

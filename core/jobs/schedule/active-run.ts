@@ -1,7 +1,7 @@
-/** A job's run while it is in the service's hands, and how one that was cut off is told. */
+/** A job's run from its place in the queue to its end, and what of the job's state outlasts it. */
 import { isDeepStrictEqual } from 'node:util';
 import { PluginError } from '../../contract/index.js';
-import type { JobState, Location } from '../job.js';
+import type { HistoryRow, JobState, Location } from '../job.js';
 import type { Run, RunResult } from '../worker/launcher.js';
 
 /** A run from the moment it waits to its end. */
@@ -12,6 +12,9 @@ export interface ActiveRun<Spec> {
   /** What its locks were taken for, and so what it runs; an Error when the store failed. */
   claimed?: Spec | Error;
   stop?: 'user' | 'shutdown';
+  /** Why it runs, and which attempt it is. */
+  readonly reason: HistoryRow['reason'];
+  readonly attempt: number;
 }
 
 export const interruption = { code: 'interrupted', message: 'the service ended during the run; run the job again' };
@@ -20,12 +23,12 @@ export function errorOf(error: unknown): { readonly code: string; readonly messa
   return error instanceof PluginError ? { code: error.code, message: error.message } : { code: 'io', message: `${error}` };
 }
 
-export function newActiveRun<Spec>(): ActiveRun<Spec> {
+export function newActiveRun<Spec>(why: Pick<ActiveRun<Spec>, 'reason' | 'attempt'>): ActiveRun<Spec> {
   let end = () => {};
   const ended = new Promise<void>((resolve) => {
     end = resolve;
   });
-  return { ended, end };
+  return { ended, end, ...why };
 }
 
 export function stopResult(why: 'user' | 'shutdown'): RunResult {

@@ -1,5 +1,6 @@
 /** When a job runs next, in the appliance's local time (TZ). Pure: Date's local functions know the zone's rules. */
-import type { At } from '../job.js';
+import { type At, JobError } from '../job.js';
+import type { JobEvent } from './states.js';
 
 const daySeconds = 86_400;
 /** Below this `start` counts minutes after 00:00, from it on seconds (the captured answers show that the live server counted minutes). */
@@ -81,4 +82,21 @@ function afterGap(time: number, gap: number): number {
     else before = middle;
   }
   return found;
+}
+
+/** A disabled job has none. */
+export function nextOf(at: At | undefined, disable: boolean, now: number): { next_run?: number } {
+  const next = at && !disable ? nextRun(at, now) : undefined;
+  return next === undefined ? {} : { next_run: next };
+}
+
+/** A disabled job has no next run kept, yet may have a future. A missed oneshot still has one that is due. */
+export function endingOf(at: At | undefined, kept: number | undefined, now: number): JobEvent {
+  if (at === undefined) return 'finish';
+  return kept !== undefined || nextRun(at, now) !== undefined ? 'end' : 'finish';
+}
+
+/** @throws JobError past */
+export function refusePast(at: At | undefined, now: number): void {
+  if (at && nextRun(at, now) === undefined) throw new JobError('past', 'at.start is in the past; give a time to come');
 }

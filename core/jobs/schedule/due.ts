@@ -1,4 +1,5 @@
 import type { BackupRow, BackupSpec, JobRows } from '../job.js';
+import { dueTime } from './retries.js';
 
 /** When jobs are due, in order of time: a tick looks at those that are, however many there are. */
 export class DueTimes {
@@ -49,7 +50,7 @@ export interface TimedRows {
 
 export function withDueTimes(kept: JobRows<BackupSpec>): TimedRows {
   const due = new DueTimes();
-  const note = ({ id, spec, state }: BackupRow) => due.set(id, spec.disable ? undefined : state.next_run);
+  const note = ({ id, spec, state }: BackupRow) => due.set(id, spec.disable ? undefined : dueTime(state));
   const rows: JobRows<BackupSpec> = {
     ...kept,
     async create(spec, state) {

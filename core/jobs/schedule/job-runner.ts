@@ -1,39 +1,21 @@
 /** The jobs of one kind: their rows, and each run from being due to its result. */
-import type { PluginLog } from '../../contract/plugin.js';
 import { KeyedMutex } from '../../primitives/mutex.js';
 import { ending } from '../errands.js';
-import { type At, JobError, type JobKind, type JobRow, type JobRows, type JobState, type Jobs, type WorkerTask } from '../job.js';
+import { JobError, type JobRow, type JobState, type Jobs, type StateCode } from '../job.js';
 import { kinds } from '../kinds.js';
-import type { Launch, RunResult } from '../worker/launcher.js';
-import { type ActiveRun, applyEdit, errorOf, interruption, keepLasting, newActiveRun, type Recorded, stopResult } from './active-run.js';
-import type { BandwidthShares } from './bandwidth-shares.js';
-import { nextRun } from './calendar.js';
-import type { WallClock } from './clock.js';
+import type { RunResult } from '../worker/launcher.js';
+import { type ActiveRun, applyEdit, errorOf, interruption, keepLasting, newActiveRun, stopResult } from './active-run.js';
+import { endingOf, nextOf, refusePast } from './calendar.js';
 import type { Lock } from './locks.js';
-import type { ProgressBoard } from './progress.js';
-import type { Queue } from './queue.js';
-import { type JobEvent, stateAfter } from './states.js';
+import { goingOn, isRetryDue, retryAfter } from './retries.js';
+import type { AnySpec, JobRunnerDeps } from './runner-deps.js';
+import { stateAfter } from './states.js';
 
-interface AnySpec extends Recorded {
-  readonly disable: boolean;
-}
-export interface JobRunnerDeps<Spec extends AnySpec> {
-  readonly kind: JobKind;
-  readonly rows: JobRows<Spec>;
-  /** Undefined: the job has no calendar and runs once, at once. */
-  at(spec: Spec): At | undefined;
-  /** @throws PluginError not_found: its target is gone */
-  task(id: number, spec: Spec): Promise<WorkerTask>;
-  /** What a run of it takes. */
-  locks(spec: Spec): Promise<readonly Lock[]>;
-  readonly bandwidths: BandwidthShares;
-  readonly queue: Queue;
-  readonly launch: Launch;
-  readonly clock: WallClock;
-  readonly progress: ProgressBoard;
-  readonly log: PluginLog;
-  /** A next run may have changed. */
-  onChange(): void;
+interface Finish {
+  readonly duration?: number;
+  readonly keepDue?: true;
+  /** Why it ran; without it, it never began. */
+  readonly active?: Pick<ActiveRun<unknown>, 'reason' | 'attempt'>;
 }
 
 export class JobRunner<Spec extends AnySpec> implements Jobs<Spec> {
@@ -60,8 +42,9 @@ export class JobRunner<Spec extends AnySpec> implements Jobs<Spec> {
   }
 
   async create(spec: Spec): Promise<JobRow<Spec>> {
-    this.#refusePast(spec);
-    const row = await this.#d.rows.create(spec, { code: 'init', ...this.#next(spec) });
+    refusePast(this.#d.at(spec), this.#d.clock.now());
+    const row = await this.#d.rows.create(spec, { code: 'init', ...nextOf(this.#d.at(spec), spec.disable, this.#d.clock.now()) });
+    this.#publish(row.id, 'init');
     // After the answer, which says init.
     setImmediate(() => this.accept(row.id).catch((error: unknown) => this.#d.log('error', `${this.#key(row.id)}: ${error}`)));
     return row;
@@ -84,9 +67,9 @@ export class JobRunner<Spec extends AnySpec> implements Jobs<Spec> {
     return this.#mutex.run(id, async () => {
       const { spec: old, state } = await this.#require(id);
       if (this.#leaving.has(id)) throw this.#busy(id);
-      if (JSON.stringify(this.#d.at(old)) !== JSON.stringify(this.#d.at(spec))) this.#refusePast(spec);
+      if (JSON.stringify(this.#d.at(old)) !== JSON.stringify(this.#d.at(spec))) refusePast(this.#d.at(spec), this.#d.clock.now());
       const { next_run: _, ...rest } = applyEdit(state, old, spec);
-      const next = this.#next(spec);
+      const next = nextOf(this.#d.at(spec), spec.disable, this.#d.clock.now());
       const code = next.next_run === undefined ? state.code : stateAfter(state.code, 'edit');
       const row = await this.#put({ id, spec, state: { ...rest, ...next, code } });
       this.#d.onChange();
@@ -118,6 +101,8 @@ export class JobRunner<Spec extends AnySpec> implements Jobs<Spec> {
     try {
       await work(spec, async () => {
         await this.#mutex.run(id, () => this.#d.rows.delete(id));
+        await this.#d.onDelete(id);
+        this.#publish(id, 'deleted');
         if (kinds[this.#d.kind].buildsOnRuns) await this.#d.clock.forget(id);
       });
     } finally {
@@ -140,11 +125,21 @@ export class JobRunner<Spec extends AnySpec> implements Jobs<Spec> {
       const { spec, state } = await this.#require(id);
       if (this.#closed) throw ending();
       if (this.isActive(id)) throw this.#busy(id);
-      const { missed: _, ...rest } = state;
-      // Waiting or running without a active: the store failed as that run ended.
+      const { missed: _missed, retry, ...rest } = state;
+      const isRetry = event === 'due' && retry !== undefined && isRetryDue(state, this.#d.clock.now());
+      const isMissed = missed && !isRetry;
+      // Waiting or running without an active run: the store failed as that run ended.
       const from = state.code === 'waiting' || state.code === 'running' ? 'scheduled' : state.code;
-      const row = await this.#put({ id, spec, state: { ...rest, code: stateAfter(from, event), ...(missed && { missed }) } }, when);
-      const active = newActiveRun<Spec>();
+      const row = await this.#put(
+        {
+          id,
+          spec,
+          state: { ...rest, code: stateAfter(from, event), ...(isMissed && { missed }), ...(isRetry && { retry: goingOn(retry) }) },
+        },
+        when,
+      );
+      const reason = event === 'run' ? 'asked' : isRetry ? 'retry' : isMissed ? 'missed' : 'due';
+      const active = newActiveRun<Spec>({ reason, attempt: isRetry ? retry.attempt : 1 });
       this.#active.set(id, active);
       this.#d.queue.enter({ key: this.#key(id), locks: () => this.#claim(id, active), start: () => this.#perform(id, active) });
       return row;
@@ -183,7 +178,8 @@ export class JobRunner<Spec extends AnySpec> implements Jobs<Spec> {
     const recovered = (await this.list()).map(async ({ id, state }) => {
       if (state.code === 'init') await this.accept(id);
       if (state.code !== 'waiting' && state.code !== 'running') return;
-      await this.#finish(id, { type: 'result', result: -1, error: interruption }, { keepDue: true });
+      const active = state.code === 'running' ? { active: { reason: 'due', attempt: 1 } as const } : {};
+      await this.#finish(id, { type: 'result', result: -1, error: interruption }, { keepDue: true, ...active });
     });
     await Promise.all(recovered); // together: their writes share a sync
   }
@@ -200,7 +196,7 @@ export class JobRunner<Spec extends AnySpec> implements Jobs<Spec> {
   }
 
   async #perform(id: number, active: ActiveRun<Spec>): Promise<void> {
-    const began = performance.now();
+    const since = performance.now();
     const epoch = this.#d.clock.epoch();
     try {
       await this.#begin(id);
@@ -209,10 +205,10 @@ export class JobRunner<Spec extends AnySpec> implements Jobs<Spec> {
       // First: whoever sees the job ended may run it again at once. What is not kept costs a new base.
       if (kinds[this.#d.kind].buildsOnRuns && final.result === 0)
         await this.#d.clock.noteBase(id, epoch).catch((error) => this.#d.log('warn', `${error}`));
-      await this.#finish(id, final, { duration: Math.round(performance.now() - began) });
+      await this.#finish(id, final, { duration: Math.round(performance.now() - since), active });
     } catch (error) {
       this.#d.log('error', `${this.#key(id)}: ${error}`);
-      await this.#finish(id, { type: 'result', result: -1, error: errorOf(error) }).catch(() => undefined);
+      await this.#finish(id, { type: 'result', result: -1, error: errorOf(error) }, { active }).catch(() => undefined);
     } finally {
       this.#d.progress.end(this.#d.kind, id);
       this.#release(id, active);
@@ -225,7 +221,10 @@ export class JobRunner<Spec extends AnySpec> implements Jobs<Spec> {
     if (spec === undefined || spec instanceof Error) throw spec ?? new Error('it has no locks');
     const task = await this.#d.task(id, spec);
     if (active.stop) return stopResult(active.stop);
-    const run = this.#d.launch(task, (value) => progress.set(kind, id, value));
+    const run = this.#d.launch(task, {
+      onProgress: (value) => progress.set(kind, id, value),
+      onRetry: (retry) => progress.startOver(kind, id, retry),
+    });
     active.run = run;
     const leave = task.remote && bandwidths.join(task.remote.id, (bytesPerSecond) => run.throttle(bytesPerSecond));
     return run.ended.finally(() => leave?.());
@@ -238,27 +237,36 @@ export class JobRunner<Spec extends AnySpec> implements Jobs<Spec> {
       await this.#d.clock.note();
       const code = stateAfter(state.code, 'start');
       this.#d.progress.begin(this.#d.kind, id);
-      return this.#put({ id, spec, state: { ...rest, code, last_run: this.#d.clock.now(), ...this.#next(spec) } }, 'late');
+      return this.#put(
+        {
+          id,
+          spec,
+          state: { ...rest, code, last_run: this.#d.clock.now(), ...nextOf(this.#d.at(spec), spec.disable, this.#d.clock.now()) },
+        },
+        'late',
+      );
     });
   }
 
-  /** Reads the row anew: the settings may have been changed during the run. `keepDue` leaves a time that is past to be run. */
-  #finish(id: number, { type: _, ...outcome }: RunResult, o: { duration?: number; keepDue?: true } = {}): Promise<JobRow<Spec>> {
+  /** Reads the row anew: the settings may have been changed during the run. A run that never began leaves no history.
+   *  `keepDue` leaves a time that is past to be run. */
+  #finish(id: number, outcome: RunResult, o: Finish = {}): Promise<JobRow<Spec>> {
+    const { type: _type, retryable: _retryable, ...kept } = outcome;
+    const { attempt = 1 } = o.active ?? {};
     return this.#mutex.run(id, async () => {
       const { spec, state } = await this.#require(id);
+      if (o.active) {
+        const { reason } = o.active;
+        await this.#d.onEnd({ id, spec, began: state.last_run ?? this.#d.clock.now(), reason, attempt }, outcome);
+      }
       const { next_run } = state;
-      const next = o.keepDue && next_run !== undefined ? { next_run } : this.#next(spec);
-      const code = stateAfter(state.code, this.#ending(spec, next.next_run));
-      const duration = o.duration === undefined ? {} : { duration: o.duration };
-      return this.#put({ id, spec, state: { ...keepLasting(state, outcome), ...outcome, ...next, code, ...duration } }, 'late');
+      const next = o.keepDue && next_run !== undefined ? { next_run } : nextOf(this.#d.at(spec), spec.disable, this.#d.clock.now());
+      const plan = { attempt, now: this.#d.clock.now(), nextRun: next.next_run, waits: this.#d.retryMs };
+      const retry = this.#d.at(spec) === undefined || spec.disable ? undefined : retryAfter(outcome, plan);
+      const code = stateAfter(state.code, retry ? 'end' : endingOf(this.#d.at(spec), next.next_run, this.#d.clock.now()));
+      const more = { ...(o.duration !== undefined && { duration: o.duration }), ...(retry && { retry }) };
+      return this.#put({ id, spec, state: { ...keepLasting(state, kept), ...kept, ...next, code, ...more } }, 'late');
     });
-  }
-
-  /** A disabled job has no next run kept, yet may have a future. A missed oneshot still has one that is due. */
-  #ending(spec: Spec, kept: number | undefined): JobEvent {
-    const at = this.#d.at(spec);
-    if (at === undefined) return 'finish';
-    return kept !== undefined || nextRun(at, this.#d.clock.now()) !== undefined ? 'end' : 'finish';
   }
 
   #release(id: number, active: ActiveRun<Spec>): void {
@@ -267,15 +275,8 @@ export class JobRunner<Spec extends AnySpec> implements Jobs<Spec> {
     this.#d.onChange();
   }
 
-  #next(spec: Spec): { next_run?: number } {
-    const at = this.#d.at(spec);
-    const next = at && !spec.disable ? nextRun(at, this.#d.clock.now()) : undefined;
-    return next === undefined ? {} : { next_run: next };
-  }
-
-  #refusePast(spec: Spec): void {
-    const at = this.#d.at(spec);
-    if (at && nextRun(at, this.#d.clock.now()) === undefined) throw new JobError('past', 'at.start is in the past; give a time to come');
+  #publish(id: number, code: StateCode | 'deleted'): void {
+    this.#d.events.publish({ type: 'job', kind: this.#d.kind, id, code });
   }
 
   #key(id: number): string {
@@ -290,6 +291,7 @@ export class JobRunner<Spec extends AnySpec> implements Jobs<Spec> {
 
   async #put(row: JobRow<Spec>, when?: 'late'): Promise<JobRow<Spec>> {
     await this.#d.rows.put(row, when);
+    this.#publish(row.id, row.state.code);
     return row;
   }
 }

@@ -1,46 +1,51 @@
-/** Progress of running jobs: in memory only, never backwards, -1 as the end. */
-import type { JobKind, ProgressEvent } from '../job.js';
+/** Progress of running jobs: in memory only, -1 as the end. It goes backwards only when a part of a run starts over. */
+import type { JobKind, JobState, ProgressEvent } from '../job.js';
+import type { EventBus } from './events.js';
+
+type Retry = NonNullable<JobState['retry']>;
 
 export interface ProgressBoard {
   begin(kind: JobKind, id: number): void;
   set(kind: JobKind, id: number, progress: number): void;
+  /** A part of the run starts over: what it does next may be less than what was done. */
+  startOver(kind: JobKind, id: number, retry: Retry): void;
   end(kind: JobKind, id: number): void;
   all(): readonly ProgressEvent[];
   of(kind: JobKind, id: number): number | undefined;
-  listen(listener: (event: ProgressEvent) => void): () => void;
+  retryOf(kind: JobKind, id: number): Retry | undefined;
 }
 
-export function createProgressBoard(failed: (error: unknown) => void): ProgressBoard {
-  const running = new Map<string, ProgressEvent>();
-  const listeners = new Set<(event: ProgressEvent) => void>();
+interface Running {
+  readonly event: ProgressEvent;
+  readonly retry?: Retry;
+  /** Nothing came since it started over. */
+  readonly isOver?: true;
+}
+
+export function createProgressBoard({ publish }: Pick<EventBus, 'publish'>): ProgressBoard {
+  const running = new Map<string, Running>();
   const key = (kind: JobKind, id: number) => `${kind}-${id}`;
-  const tell = (event: ProgressEvent) => {
-    for (const listener of listeners) {
-      try {
-        listener(event);
-      } catch (error) {
-        failed(error); // a client that went away must not stop a backup
-      }
-    }
-  };
+  const tell = (progress: ProgressEvent) => publish({ type: 'progress', progress });
   return {
-    begin: (type, id) => void running.set(key(type, id), { id, type, progress: -1 }),
+    begin: (type, id) => void running.set(key(type, id), { event: { id, type, progress: -1 } }),
     set: (type, id, value) => {
       const progress = Math.min(99, Math.floor(value));
       const before = running.get(key(type, id));
-      if (!before || progress <= before.progress) return;
+      if (!before || (progress <= before.event.progress && !before.isOver)) return;
       const event = { id, type, progress };
-      running.set(key(type, id), event);
-      tell(event);
+      const { attempt, reason } = before.retry ?? {};
+      running.set(key(type, id), { event, ...(attempt !== undefined && reason !== undefined && { retry: { attempt, reason } }) });
+      if (progress !== before.event.progress) tell(event);
+    },
+    startOver: (type, id, retry) => {
+      const before = running.get(key(type, id));
+      if (before) running.set(key(type, id), { event: before.event, retry, isOver: true });
     },
     end: (type, id) => {
       if (running.delete(key(type, id))) tell({ id, type, progress: -1 });
     },
-    all: () => [...running.values()],
-    of: (type, id) => running.get(key(type, id))?.progress,
-    listen: (listener) => {
-      listeners.add(listener);
-      return () => void listeners.delete(listener);
-    },
+    all: () => [...running.values()].map(({ event }) => event),
+    of: (type, id) => running.get(key(type, id))?.event.progress,
+    retryOf: (type, id) => running.get(key(type, id))?.retry,
   };
 }

@@ -25,11 +25,17 @@ export interface LauncherDeps {
   keepFound(target: number, found: FoundTarget): Promise<void>;
   readonly log: PluginLog;
 }
-export type Launch = (task: WorkerTask, onProgress: (progress: number) => void) => Run;
+/** What a run tells before its result. */
+export interface RunListener {
+  onProgress(progress: number): void;
+  /** A part of it starts over. */
+  onRetry(retry: { readonly attempt: number; readonly at: number; readonly reason: string }): void;
+}
+export type Launch = (task: WorkerTask, listener: RunListener) => Run;
 
 export function createLauncher(deps: LauncherDeps): Launch {
-  return (task, onProgress) => {
-    const run = new WorkerRun(deps, task, onProgress);
+  return (task, listener) => {
+    const run = new WorkerRun(deps, task, listener);
     return { ended: run.go(), stop: () => run.stop(), throttle: (bytesPerSecond) => run.throttle(bytesPerSecond) };
   };
 }
@@ -37,7 +43,7 @@ export function createLauncher(deps: LauncherDeps): Launch {
 class WorkerRun {
   readonly #deps: LauncherDeps;
   readonly #task: WorkerTask;
-  readonly #onProgress: (progress: number) => void;
+  readonly #listener: RunListener;
   readonly #label: string;
   readonly #leased = new Map<string, { runtime: string; container: string }>();
   #worker: StartedWorker | undefined;
@@ -46,10 +52,10 @@ class WorkerRun {
   #stopping = false;
   #killer: NodeJS.Timeout | undefined;
 
-  constructor(deps: LauncherDeps, task: WorkerTask, onProgress: (progress: number) => void) {
+  constructor(deps: LauncherDeps, task: WorkerTask, listener: RunListener) {
     this.#deps = deps;
     this.#task = task;
-    this.#onProgress = onProgress;
+    this.#listener = listener;
     this.#label = `${task.kind}-${task.id}`;
   }
 
@@ -109,7 +115,9 @@ class WorkerRun {
     const value = this.#parse(given);
     if (value === undefined) return;
     if (value.type === 'progress') {
-      this.#onProgress(value.progress);
+      this.#listener.onProgress(value.progress);
+    } else if (value.type === 'retry') {
+      this.#listener.onRetry({ attempt: value.attempt, at: value.at, reason: value.reason });
     } else if (value.type === 'lease') {
       this.#keep(value).catch((error: unknown) => this.#refuse(error));
     } else if (value.type === 'found') {

@@ -68,11 +68,19 @@ async function heldJobs(kept: JobRows<BackupSpec>, clock: WallClock) {
   const { rows, due, load } = withDueTimes(kept);
   const queue = createQueue(async () => 1, failed);
   queue.hold();
+  const events = { publish: () => undefined };
   const none = () => failed(new Error('nothing is to start'));
   const backups = new JobRunner<BackupSpec>({
     ...{ kind: 'backup', rows, at: (spec) => spec.at, task: async () => none(), locks: async () => [] },
-    ...{ queue, launch: none, clock, progress: createProgressBoard(failed), bandwidths: new BandwidthShares(async () => 0) },
-    ...{ log: () => undefined, onChange: () => undefined },
+    ...{ queue, launch: none, clock, progress: createProgressBoard(events), bandwidths: new BandwidthShares(async () => 0) },
+    ...{
+      events,
+      retryMs: [],
+      log: () => undefined,
+      onChange: () => undefined,
+      onEnd: async () => undefined,
+      onDelete: async () => undefined,
+    },
   });
   return { backups, load, tick: tickOf({ backups, due, clock, failed }) };
 }

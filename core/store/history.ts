@@ -1,0 +1,122 @@
+/** Ended runs: a file a job, a JSON line a run, appended and synced. They are not among the rows, which all lie in memory. */
+import { mkdir, open, readFile, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import type { PluginLog } from '../contract/index.js';
+import { durableFile, syncFolder } from '../durable.js';
+import type { HistoryRow, HistoryRows, JobKind } from '../jobs/job.js';
+import { KeyedMutex } from '../primitives/mutex.js';
+import { parse, parseOwn } from '../schemas.js';
+
+/** Of a job; a file is made short once it has twice as many. */
+const most = 1_000;
+
+interface Ends {
+  /** Lines in the file. */
+  lines: number;
+  /** Id of the next row. */
+  next: number;
+}
+
+/** @param folder is made with its first file */
+export function openHistory(folder: string, log: PluginLog): HistoryRows {
+  return new HistoryFiles(folder, log);
+}
+
+class HistoryFiles implements HistoryRows {
+  readonly #mutex = new KeyedMutex<string>();
+  /** Of the jobs whose files were read since the start. */
+  readonly #ends = new Map<string, Ends>();
+
+  constructor(
+    private readonly folder: string,
+    private readonly log: PluginLog,
+  ) {}
+
+  append(row: Omit<HistoryRow, 'id'>): Promise<HistoryRow> {
+    const file = this.#file(row.kind, row.job);
+    return this.#mutex.run(file, async () => {
+      const ends = this.#ends.get(file) ?? (await this.#readEnds(file));
+      const kept = parse('history', { ...row, id: ends.next }); // what could not be read is never written
+      await appendLine(file, JSON.stringify(kept), ends.lines === 0);
+      this.#ends.set(file, { lines: ends.lines + 1, next: ends.next + 1 });
+      if (ends.lines + 1 >= 2 * most) await this.#shorten(file);
+      return kept;
+    });
+  }
+
+  list(kind: JobKind, job: number, { before, limit }: { readonly before?: number; readonly limit: number }): Promise<HistoryRow[]> {
+    const file = this.#file(kind, job);
+    return this.#mutex.run(file, async () => {
+      const rows = (await this.#read(file)).slice(-most).reverse();
+      return rows.filter(({ id }) => before === undefined || id < before).slice(0, limit);
+    });
+  }
+
+  delete(kind: JobKind, job: number): Promise<void> {
+    const file = this.#file(kind, job);
+    return this.#mutex.run(file, async () => {
+      await rm(file, { force: true });
+      this.#ends.delete(file);
+    });
+  }
+
+  #file(kind: JobKind, job: number): string {
+    return join(this.folder, `${kind}-${job}.jsonl`);
+  }
+
+  /** A line that a power cut left half written, or that is damaged, is passed over. */
+  async #read(file: string): Promise<HistoryRow[]> {
+    const text = await readFile(file, 'utf8').catch(unlessAbsent);
+    const rows: HistoryRow[] = [];
+    let damaged = 0;
+    for (const line of text.split('\n').filter((one) => one !== '')) {
+      const row = rowIn(line);
+      if (row) rows.push(row);
+      else damaged++;
+    }
+    if (damaged > 0) this.log('warn', `${file}: ${damaged} lines of the history are damaged and are passed over`);
+    return rows;
+  }
+
+  async #readEnds(file: string): Promise<Ends> {
+    const rows = await this.#read(file);
+    return { lines: rows.length, next: Math.max(0, ...rows.map(({ id }) => id)) + 1 };
+  }
+
+  async #shorten(file: string): Promise<void> {
+    const rows = (await this.#read(file)).slice(-most);
+    await durableFile(file, rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+    this.#ends.set(file, { lines: rows.length, next: (rows.at(-1)?.id ?? 0) + 1 });
+  }
+}
+
+function rowIn(line: string): HistoryRow | undefined {
+  try {
+    return parseOwn('history', JSON.parse(line));
+  } catch {
+    return undefined; // counted by the caller
+  }
+}
+
+function unlessThere(error: unknown): void {
+  if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
+}
+
+function unlessAbsent(error: unknown): string {
+  if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return '';
+  throw error;
+}
+
+/** The line end comes first as well: what a power cut left of the line before must not take this one along. */
+async function appendLine(file: string, line: string, isFirst: boolean): Promise<void> {
+  const folder = dirname(file);
+  if (isFirst) await mkdir(folder, { mode: 0o700 }).catch(unlessThere);
+  {
+    await using handle = await open(file, 'a', 0o600);
+    await handle.writeFile(`${isFirst ? '' : '\n'}${line}\n`);
+    await handle.datasync();
+  }
+  if (!isFirst) return;
+  await syncFolder(folder);
+  await syncFolder(dirname(folder));
+}
