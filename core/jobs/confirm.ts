@@ -1,12 +1,12 @@
-/** A person says that what a run found empty is to be empty. */
+/** Confirms that sources which the last run found empty are meant to be empty. */
 import { type BackupRow, type BackupSpec, JobError } from './job.js';
 import type { JobRunner } from './schedule/job-runner.js';
 
-/** @throws JobError not_found: the job is gone, or its last run found nothing empty */
+/** @throws JobError not_found: no such job, or its last run found no source empty */
 export function confirmSources(backups: JobRunner<BackupSpec>, id: number): Promise<BackupRow> {
   return backups.amend(id, (state) => {
     if (state.emptied === undefined)
-      throw new JobError('not_found', `the last run of backup ${id} found no source empty; nothing waits to be confirmed`);
+      throw new JobError('not_found', `the last run of backup ${id} found no source empty, so there is nothing to confirm`);
     return { ...state, confirmed: state.emptied };
   });
 }

@@ -1,19 +1,19 @@
-/** What the jobs are given: rows, engines, targets and the clock. Types only. */
+/** Dependencies of the job service: rows, engines, targets and the clock. Types only. */
 import type { PluginLog } from '../contract/plugin.js';
 import type { Runtime } from '../contract/runtime.js';
 import type { RemoteTarget } from '../targets/remote.js';
 import type { FoundTarget, HistoryRows, LeaseRows, RowsByKind, WorkerEnvironment } from './job.js';
 import type { PurgeDeps } from './purge.js';
 
-/** What the main thread knows of remote targets. */
+/** Remote targets as the main thread stores them. */
 export interface TargetRegistry {
-  /** undefined when it is gone. */
+  /** @returns undefined for a target that was deleted */
   get(target: number): Promise<RemoteTarget | undefined>;
-  /** For a worker of this appliance to open. */
+  /** Seals a text so that only a worker of this appliance can open it. */
   seal(text: string, purpose: string): string;
   keepFound(target: number, found: FoundTarget): Promise<void>;
 }
-/** Beside the rows of each kind of job, by its name. */
+/** The rows of each kind of job stand under the kind's name. */
 export interface JobServiceDeps extends RowsByKind {
   readonly leases: LeaseRows;
   readonly history: HistoryRows;
@@ -21,13 +21,13 @@ export interface JobServiceDeps extends RowsByKind {
   readonly retryMs: readonly number[];
   readonly environment: WorkerEnvironment;
   readonly targets: TargetRegistry;
-  /** `backup_concurrent`, read anew each time. */
+  /** Reads `backup_concurrent` at each call. */
   concurrent(): Promise<number>;
-  /** The engine, for what workers left to do: resuming and undoing. @throws PluginError not_found */
+  /** The engine that resumes containers and undoes restores in the main thread. @throws PluginError not_found */
   runtime(id: string): Pick<Runtime, 'resume' | 'undo' | 'dropUndo'>;
   readonly purge: PurgeDeps['purge'];
   clock(): number;
-  /** Keeps the latest wall time seen. */
+  /** Stores the latest wall time seen. */
   readonly clockFile: string;
   readonly log: PluginLog;
   /** Absolute path of the compiled worker; for tests. */

@@ -1,10 +1,10 @@
-/** What is done in the queue beside the jobs' own runs while a client waits for it: an undo, a purge. */
+/** Runs an undo or a purge in the queue while a client waits for it. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PluginError } from '../contract/index.js';
 import type { Lock } from './schedule/locks.js';
 import type { Queue } from './schedule/queue.js';
 
-/** As long as the service waits for its jobs when it ends. */
+/** The same limit as for jobs when the service ends. */
 const closeMs = 8_000;
 
 export const ending = () => new PluginError('unavailable', 'the service ends; ask again once it runs', { retryable: true });
@@ -21,7 +21,7 @@ export class Errands {
 
   constructor(private readonly queue: Queue) {}
 
-  /** Does it once its locks are free. @throws PluginError unavailable when the service ends before, and what `work` throws */
+  /** Runs `work` once its locks are free. @throws PluginError unavailable: the service ends first; and what `work` throws */
   run<T>(key: string, locks: readonly Lock[], work: () => Promise<T>): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       if (this.#closed) return reject(ending());
@@ -37,7 +37,7 @@ export class Errands {
     });
   }
 
-  /** Refuses what waits, so that whoever asked has an answer, and waits for what runs. */
+  /** Rejects errands that wait, so that their clients get an answer, and waits for those that run. */
   async close(): Promise<void> {
     this.#closed = true;
     for (const { key, refuse } of this.#waiting) {

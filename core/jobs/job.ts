@@ -1,31 +1,31 @@
-/** What the API, the store and the scheduler say to each other about jobs. Imports nothing but types. */
+/** The shapes of jobs, shared by API, store, schedule and workers. Imports only types. */
 import type { Shape } from '../schemas.js';
 
-/** The jobs as their schemas have them, defaults filled in: schemas/backup.json and restore.json are the manual. */
+/** Settings of a job, defaults filled in. schemas/backup.json and schemas/restore.json are the manual. */
 export type BackupSpec = Shape<'backup'>;
 export type RestoreSpec = Shape<'restore'>;
 /** The kinds of job; core/jobs/kinds.ts says what differs between them. */
 export type JobKind = 'backup' | 'restore';
-/** Their settings, by the schema that is called as the kind. */
+/** Settings by kind: the schema of a kind's settings has the kind's name. */
 export type JobSpecs = { readonly [Name in JobKind]: Shape<Name> };
-/** Name of the container that a job is about: what it backs up, or what a restore makes. */
+/** The container that a backup reads or a restore makes. */
 export function containerOf(spec: { readonly container_id: string; readonly remap?: { readonly name?: string } }): string {
   return spec.remap?.name ?? spec.container_id;
 }
-/** Names that an SMB server, or the disk of a camera, takes for one are one. */
+/** Folds a name as a file system does that ignores case and Unicode form (SMB, exFAT). */
 export const foldName = (name: string): string => name.normalize('NFC').toLowerCase();
 /** When a backup runs. */
 export type At = BackupSpec['at'];
-/** Where a record lies; a local path is /<share>/<folder>. */
+/** A target and a path. A local path is /<share>/<folder>. */
 export type Location = BackupSpec['dest'];
-/** What became of the latest run; times are epoch milliseconds. `bytes` were stored by it, `run` is its folder,
- *  `undo` is what a restore replaced, as long as it is kept. */
+/** The state of a job. Times are epoch milliseconds; `bytes` is what the last run stored, `run` is its folder, and `undo` is what a
+ *  restore replaced, while it is kept. */
 export type JobState = Shape<'backup#/$defs/state'>;
 export type StateCode = JobState['code'];
 export type Undo = NonNullable<JobState['undo']>;
-/** The job, and the appliance, whose a record on a target is. */
+/** The appliance and the job that own a record on a target. */
 export type RecordOwner = NonNullable<JobState['owner']>;
-/** Who asks for a record: a job, and the other jobs of this appliance whose records have the same name. */
+/** A job that asks for a record, and the other jobs of this appliance with the same record name. */
 export interface Claimant {
   readonly id: number;
   readonly rivals: readonly number[];
@@ -59,17 +59,17 @@ export interface Range {
   readonly offset?: number;
   readonly limit?: number;
 }
-/** None of these but a whole list costs more as jobs become more. */
+/** Only a whole list costs more with more jobs. */
 export interface JobLists<Spec> {
   list(range?: Range): Promise<JobRow<Spec>[]>;
-  /** All whose job_name is the same, or one that an SMB server takes for the same. */
+  /** Jobs of the same folded name (`foldName`). */
   listNamed(name: string): Promise<JobRow<Spec>[]>;
-  /** All that use a remote target. */
+  /** Jobs that use a remote target. */
   listUsing(target: number): Promise<JobRow<Spec>[]>;
 }
 
-/** A kind's records, kept durably: every promise resolves after a synced write. Ids from 1, never reused.
- *  `late`, for what the service itself found out: on a full disk it waits in memory, and is written when there is room. */
+/** The rows of one kind. Every promise resolves after fsync. Ids count from 1 and are never reused. A `late` write is one of the
+ *  service's own: on a full disk it stays in memory until there is room. */
 export interface JobRows<Spec> extends JobLists<Spec> {
   get(id: number): Promise<JobRow<Spec> | undefined>;
   create(spec: Spec, state: JobState): Promise<JobRow<Spec>>;
@@ -77,18 +77,18 @@ export interface JobRows<Spec> extends JobLists<Spec> {
   delete(id: number): Promise<void>;
 }
 
-/** A run that ended, as its job's history keeps it. */
+/** A run that ended, good or bad. */
 export type HistoryRow = Shape<'history'>;
-/** Ended runs, the newest 1,000 of a job. */
+/** The newest 1,000 ended runs of each job. */
 export interface HistoryRows {
-  /** Durable when it resolves. */
+  /** Resolves after fsync. */
   append(row: Omit<HistoryRow, 'id'>): Promise<HistoryRow>;
-  /** The newest first; `before` names a row, of which only older ones are given. */
+  /** The newest first, of those older than the row `before`. */
   list(kind: JobKind, job: number, range: { readonly before?: number; readonly limit: number }): Promise<HistoryRow[]>;
   delete(kind: JobKind, job: number): Promise<void>;
 }
 
-/** A container that may be frozen. Kept durably before the pause; at start-up or expiry the container is resumed. */
+/** A container that may be frozen. It is stored durably before the pause; the main thread resumes it at expiry and at start-up. */
 export interface Lease {
   readonly runtime: string;
   readonly container: string;
@@ -107,9 +107,9 @@ export type RemoteTask = Shape<'worker#/$defs/remote'>;
 export const taskPurpose = (target: number): string => `order/target/${target}`;
 /** What a worker knows of the appliance. */
 export type WorkerEnvironment = Shape<'worker#/$defs/environment'>;
-/** What a worker is given to do one run: as workerData, of the kind that `kind` names. */
+/** The workerData of one run; `kind` tells which schema it has. */
 export type WorkerTask = Shape<'backup-task' | 'restore-task'>;
-/** Worker → main thread. After its result the worker closes its port and ends by itself. */
+/** Worker → main thread. A worker closes its port after its result, and its thread ends. */
 export type WorkerMessage = Shape<'worker'>;
 /** Main thread → worker. */
 export type WorkerRequest = Shape<'worker#/$defs/request'>;
@@ -121,46 +121,46 @@ export type RowsByKind = { readonly [Kind in JobKind]: JobRows<JobSpecs[Kind]> }
 
 /** What the API may do with jobs. Errors are coded JobError. */
 export interface JobService extends JobsByKind {
-  /** Brings back what a restore replaced, or removes it for good. Waits until no job of that container runs.
-   *  @throws JobError not_found (nothing is kept), PluginError */
+  /** Brings back what a restore replaced, or deletes it. Waits until no job of that container runs.
+   *  @throws JobError not_found (there is no undo), PluginError */
   undo(restore: number, what: 'bring-back' | 'drop'): Promise<RestoreRow>;
-  /** Deletes a backup's record from its target, and then the job. Joins one that goes on.
-   *  @throws JobError not_found, busy (it waits or runs); PluginError: the job stays, and it can be asked for again */
+  /** Deletes a backup's record from its target, and then the job. A second call joins the first.
+   *  @throws JobError not_found, busy (it waits or runs); PluginError: the job stays, and the call can be repeated */
   purge(backup: number): Promise<void>;
-  /** A person says that what the last run found empty is to be empty: the next run takes it as its new base, and retention goes on.
-   *  @throws JobError not_found (nothing waits for it) */
+  /** Confirms that sources are meant to be empty: the next run makes them a new base, and retention goes on.
+   *  @throws JobError not_found (no source was found empty) */
   confirm(backup: number): Promise<BackupRow>;
-  /** A person says that the record which the last run was refused in is to be this job's: the next run goes on there.
-   *  @throws JobError not_found, conflict (its last run was not refused so) */
+  /** Gives the job the record that its last run was refused in.
+   *  @throws JobError not_found, conflict (its last run was not refused with record_owned) */
   takeOver(backup: number): Promise<BackupRow>;
-  /** `backup_concurrent` was set anew: what waits may start now. */
+  /** Call after `backup_concurrent` changed: waiting runs may start. */
   limitChanged(): void;
-  /** The limits of a target were set anew: runs that use it are told. */
+  /** Call after a target's limits changed: running jobs get their new parts. */
   targetChanged(target: number): void;
   /** Progress of every running job. */
   progress(): readonly ProgressEvent[];
   progressOf(kind: JobKind, id: number): number | undefined;
-  /** Of a run that goes on: the part of it that starts over, and when. */
+  /** The attempt of a running job whose part starts over. */
   retryOf(kind: JobKind, id: number): JobState['retry'];
-  /** Calls back at each event of any job; returns a function that ends that. */
+  /** Calls the listener at each event of any job. @returns a function that ends it */
   onEvent(listener: (event: JobsEvent) => void): () => void;
-  /** Calls back at each change of any job's progress (its end is -1); returns a function that ends that. */
+  /** As onEvent, for progress only; -1 is the end of a run. */
   onProgress(listener: (event: ProgressEvent) => void): () => void;
   /** Ended runs of a job, the newest first. */
   history: HistoryRows['list'];
-  /** When the job would next run after now, as its answer shows it. */
+  /** The next time of a calendar after now. */
   nextRun(at: At): number | undefined;
 }
 export interface Jobs<Spec> extends JobLists<Spec> {
   get(id: number): Promise<JobRow<Spec> | undefined>;
-  /** The record as first answered (code `init`); the scheduler accepts it right after. */
+  /** Answers the row with code `init`. The job is accepted right after. */
   create(spec: Spec): Promise<JobRow<Spec>>;
   update(id: number, spec: Spec): Promise<JobRow<Spec>>;
   /** @throws JobError busy while waiting or running */
   delete(id: number): Promise<void>;
   /** @throws JobError busy while waiting or running */
   run(id: number): Promise<JobRow<Spec>>;
-  /** Settles when the run has ended or, for a waiting one, left the queue; nothing to stop is fine. */
+  /** Settles when the run has ended or left the queue. A job that does not run is left as it is. */
   stop(id: number): Promise<JobRow<Spec>>;
 }
 

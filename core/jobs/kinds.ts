@@ -6,28 +6,28 @@ import { type At, containerOf, type JobKind, type JobSpecs, type Location } from
 
 /** Which locks a run takes. */
 export interface LockRow {
-  /** What is read and frozen, or what is made and what that replaces. */
+  /** The container that is read and frozen, or made and replaced. */
   readonly container?: 'exclusive';
   readonly record?: 'read' | 'write';
-  /** One of the connections that a target allows, where it has a limit. */
+  /** One of the target's connections, where it has a limit. */
   readonly connection?: true;
 }
 
 export interface Kind<Spec> {
-  /** The settings by their schema, defaults filled in. @throws ValidationError */
+  /** Parses settings and fills in defaults. @throws ValidationError */
   parse(value: unknown): Spec;
-  /** The schema of the task that its worker gets. */
+  /** Schema of the task that the worker gets. */
   readonly task: 'backup-task' | 'restore-task';
-  /** Its runs build on earlier ones: a clock that steps back makes the next run start anew. */
+  /** Its runs build on earlier runs, so that a clock that steps back makes the next run start with new bases. */
   readonly buildsOnRuns: boolean;
   readonly locks: LockRow;
-  /** Undefined: the job has no calendar and runs once, at once. */
+  /** Undefined for a job without a calendar: it runs once, at once. */
   at(spec: Spec): At | undefined;
   /** Where its record lies. */
   location(spec: Spec): Location;
   /** The container that it reads or makes. */
   container(spec: Spec): string;
-  /** Names of the records that it may read or write; `*` is any of that location. */
+  /** Names of the records that a run may read or write; `*` means any record of the location. */
   records(spec: Spec): readonly string[];
 }
 
@@ -56,7 +56,7 @@ export const kinds: { readonly [Name in JobKind]: Kind<JobSpecs[Name]> } = {
 
 export const isKind = (name: unknown): name is JobKind => typeof name === 'string' && Object.hasOwn(kinds, name);
 
-/** Records that a portfolio may mean. Which one has the job of an id, or the run of a time, only the target can tell. */
+/** Records that a portfolio may mean. Only the target can tell which record a job id or a timestamp belongs to. */
 function recordsMeant(portfolio: string | undefined): string[] {
   const parts = portfolio?.split('/') ?? [];
   if (isRunName(parts.at(-1) ?? '')) parts.pop();

@@ -1,4 +1,4 @@
-/** Deletes backup jobs with all that they made, in the queue: nothing reads or writes such a record meanwhile. */
+/** Deletes a backup job together with its record. It runs in the queue under the record's write lock. */
 import type { PluginLog } from '../contract/index.js';
 import type { Errands } from './errands.js';
 import { type BackupSpec, type Claimant, JobError } from './job.js';
@@ -9,7 +9,7 @@ import { claimantOf } from './take-over.js';
 export interface PurgeDeps {
   readonly backups: JobRunner<BackupSpec>;
   readonly errands: Errands;
-  /** Runs that may use a place's target at a time; undefined for any number. */
+  /** How many runs may use the location's target at a time; undefined for any number. */
   connections(spec: BackupSpec['dest']): Promise<number | undefined>;
   /** Deletes the record of a job from its target. @throws PluginError record_in_use, record_owned */
   purge(spec: BackupSpec, claimant: Claimant): Promise<void>;
@@ -21,7 +21,7 @@ export class Purges {
 
   constructor(private readonly deps: PurgeDeps) {}
 
-  /** Joins one that goes on. The job goes last, so that one which failed can be asked for again.
+  /** A second call joins the first. The job is deleted last, so that a failed purge can be repeated.
    *  @throws JobError not_found, busy; PluginError: the job stays */
   purge(id: number): Promise<void> {
     const going = this.#going.get(id);
@@ -29,7 +29,7 @@ export class Purges {
     const begun = this.#purge(id).finally(() => this.#going.delete(id));
     this.#going.set(id, begun);
     begun.catch((error: unknown) => {
-      // Whoever asked may have gone by then; what was refused at once needs no word.
+      // The client may have gone by then. A refusal was answered at once and needs no log line.
       if (!(error instanceof JobError)) this.deps.log('warn', `the backups of backup ${id} are not all deleted: ${error}`);
     });
     return begun;

@@ -1,4 +1,4 @@
-/** Jobs as the API sees them: puts calendar, queue, workers, leases and clock together. */
+/** The job service: wires calendar, queue, workers, leases and clock together. */
 import { fileURLToPath } from 'node:url';
 import { confirmSources } from './confirm.js';
 import type { JobServiceDeps } from './deps.js';
@@ -26,19 +26,19 @@ import { createLeases, type Leases } from './worker/leases.js';
 import { RemoteTasks } from './worker/task.js';
 
 export interface Quiet {
-  /** No job starts until the returned function is called. */
+  /** Holds all starts until the returned function is called. */
   hold(): () => void;
-  /** What runs, in words. */
+  /** Running jobs and errands in words. */
   running(): Promise<readonly string[]>;
 }
 export interface RunningJobService extends JobService, Quiet {
-  /** Lets everything go on that may have been frozen when the service died. */
+  /** Resumes every container that may have been frozen when the service died. */
   resumeLeases(): Promise<void>;
-  /** Takes the jobs on, after resumeLeases. */
+  /** Starts the calendar; call resumeLeases first. */
   start(): Promise<void>;
-  /** Begins to close. Settles when whoever waits for an undo or a purge has an answer, and after 8 s. */
+  /** Begins to close. Settles when clients that wait for an undo or a purge have their answers, after 8 s at most. */
   drain(): Promise<void>;
-  /** Stops running jobs, waits for them at most 8 s and a little. */
+  /** Stops running jobs and waits for them, little more than 8 s. */
   close(): Promise<void>;
   counts(): { readonly waiting: number; readonly running: number; readonly workers: number; readonly workerJobs: number };
 }
@@ -125,7 +125,7 @@ function endOf(errands: Errands, close: () => Promise<void>): Pick<RunningJobSer
     return closing;
   };
   const drain = async () => {
-    end().catch(() => undefined); // told by close
+    end().catch(() => undefined); // close reports it
     await errands.close();
   };
   return { drain, close: end };
@@ -140,7 +140,7 @@ type Common = Omit<JobRunnerDeps<BackupSpec>, 'kind' | 'rows' | 'at' | 'task' | 
 };
 type Ended<Spec> = { readonly id: number; readonly spec: Spec } & Pick<EndedRun, 'began' | 'reason' | 'attempt'>;
 
-/** Without the record's name, which a restore may leave out. */
+/** The location without a restore's portfolio. */
 function locationOf<Name extends JobKind>(name: Name, spec: JobSpecs[Name]): HistoryRow['location'] {
   const { target, path, profile } = kinds[name].location(spec);
   return { target, path, ...(profile !== undefined && { profile }) };
@@ -198,7 +198,7 @@ function atQueue(
   };
 }
 
-/** A run's key, as `backup-1`, for a person: `backup 1 (web)`. */
+/** Turns keys like `backup-1` into words: `backup 1 (web)`. */
 async function describeRuns(deps: JobServiceDeps, keys: readonly string[]): Promise<string[]> {
   const names = keys.map(async (key) => {
     const [run = '', id] = key.split('-');

@@ -1,10 +1,10 @@
-/** What persons have allowed a backup job, and who asks for its record. */
+/** Lets a person give a record to a job, and collects what persons have allowed for the job's next run. */
 
 import type { Shape } from '../schemas.js';
 import { type BackupRow, type BackupSpec, type Claimant, JobError, type JobRows } from './job.js';
 import type { JobRunner } from './schedule/job-runner.js';
 
-/** A job that comes for its record. */
+/** The job, and its rivals for a record of that name. */
 export async function claimantOf(backups: Pick<JobRows<BackupSpec>, 'listNamed'>, id: number, { job_name }: BackupSpec): Promise<Claimant> {
   const rivals = (await backups.listNamed(job_name)).map((one) => one.id).filter((one) => one !== id);
   return { id, rivals };
@@ -12,15 +12,15 @@ export async function claimantOf(backups: Pick<JobRows<BackupSpec>, 'listNamed'>
 
 type Permitted = Pick<Shape<'backup-task'>, 'confirmed' | 'rivals' | 'takeOver'>;
 
-/** For a run that begins. */
+/** What persons allowed for the run that begins. */
 export async function permissionsOf(backups: JobRows<BackupSpec>, id: number, spec: BackupSpec): Promise<Permitted> {
   const { confirmed = [], take_over: takeOver } = (await backups.get(id))?.state ?? {};
   const { rivals } = await claimantOf(backups, id, spec);
   return { confirmed, rivals, ...(takeOver && { takeOver }) };
 }
 
-/** A person gives the record that its last run was refused in to a job. It is that very owner's: one that comes later is asked about
- *  anew. @throws JobError not_found; conflict: its last run was not refused so */
+/** Gives a job the record that its last run was refused in. The permission names the present owner: with another owner the next run is
+ *  refused again. @throws JobError not_found; conflict: the last run was not refused with record_owned */
 export function takeOverRecord(backups: JobRunner<BackupSpec>, id: number): Promise<BackupRow> {
   return backups.amend(id, (state) => {
     if (state.owner === undefined)

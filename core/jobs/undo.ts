@@ -1,5 +1,5 @@
-/** Brings back what a restore replaced, or drops it, in the queue as a run of the container: neither is backed up or restored
- *  what the other moves. */
+/** Undoes a restore, or deletes what it replaced. It runs in the queue under the container's lock, so that no backup or restore of the
+ *  container runs beside it. */
 
 import type { JobServiceDeps } from './deps.js';
 import type { Errands } from './errands.js';
@@ -16,7 +16,7 @@ export interface UndoDeps extends Pick<JobServiceDeps, 'runtime'> {
 export async function undoRestore({ restores, errands, runtime }: UndoDeps, id: number, what: 'bring-back' | 'drop'): Promise<RestoreRow> {
   const asked = await requireUndo(restores, id);
   return errands.run(`undo-${id}`, locksOf(errandRows.undo.locks, 'restore', asked.spec), async () => {
-    const { spec, undo } = await requireUndo(restores, id); // the restore may have run again while this waited
+    const { spec, undo } = await requireUndo(restores, id); // the restore may have run again while the undo waited
     if (undo.id !== asked.undo.id) throw undoGone(id);
     const engine = runtime(spec.type);
     await (what === 'drop' ? engine.dropUndo(undo.id) : engine.undo(undo.id));
@@ -32,4 +32,4 @@ async function requireUndo(restores: JobRunner<RestoreSpec>, id: number): Promis
   return { spec, undo: state.undo };
 }
 
-const undoGone = (id: number) => new JobError('not_found', `restore ${id} keeps nothing that could be brought back`);
+const undoGone = (id: number) => new JobError('not_found', `restore ${id} has nothing to undo`);

@@ -1,4 +1,4 @@
-/** Where a server is, as a client writes it: `host`, `host:port` or `[v6]:port`. */
+/** Parses a server's address as a client writes it: `host`, `host:port` or `[v6]:port`. */
 export interface Address {
   /** Without brackets. */
   readonly host: string;
@@ -7,7 +7,7 @@ export interface Address {
 
 const form = /^(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9_][A-Za-z0-9._-]*))(?::([0-9]{1,5}))?$/;
 
-/** undefined when it is none. */
+/** @returns undefined for a text that is no address */
 export function addressOf(text: string): Address | undefined {
   const [, bracketed, plain, port] = form.exec(text) ?? [];
   const host = bracketed ?? plain;

@@ -1,4 +1,4 @@
-/** What the API shows of records on targets, and what a restore would do; reads only, but for purge. */
+/** Reads records on targets for the API: lists of runs, manifests, folders and restore plans. Only `purge` writes. */
 import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -30,11 +30,11 @@ import { findRestoredRun, placeWarnings, planRestore } from './restore-plan.js';
 import { neededArchives, refuseNestedPlaces } from './restored-part.js';
 
 export interface RecordBrowser {
-  /** Complete and damaged runs, newest first. `gone` ends it, as it does the two below. */
+  /** Complete and damaged runs, newest first. `gone` aborts the read, here and in the two methods below. */
   runs(spec: BackupSpec, gone: AbortSignal): Promise<object[]>;
   manifest(spec: BackupSpec, run: string, gone: AbortSignal): Promise<object | undefined>;
   restorePlan(spec: RestoreSpec, gone: AbortSignal): Promise<object>;
-  /** Deletes the record of a job, in whatever time that takes. @throws PluginError record_in_use, record_owned */
+  /** Deletes a job's record, without a time limit. @throws PluginError record_in_use, record_owned */
   purge(spec: BackupSpec, claimant: Claimant): Promise<void>;
   /** Folders below a path of a share. @throws PluginError not_found */
   shareFolders(share: string, path: string): Promise<{ readonly name: string; readonly write: boolean }[]>;
@@ -49,11 +49,11 @@ export interface BrowserDeps {
   runtime(id: string): Runtime;
 }
 
-/** A client waits for the answer. */
+/** The limit of a read that a client waits for. */
 const answerMs = 30_000;
 
 const sizeOf = (archives: readonly ArchiveEntry[]) => archives.reduce((sum, { bytes }) => sum + bytes, 0);
-/** What is told of a run, in short. */
+/** A run as lists show it. */
 function showRun(summary: RunSummary, verifications: Verifications): object {
   const { run, started, ended, pause_ms, said, bytes, needed_bytes } = summary;
   const { features, image: _image, ...more } = said;
@@ -62,10 +62,10 @@ function showRun(summary: RunSummary, verifications: Verifications): object {
   return { run, started, ended, pause_ms, features, ...more, ok: failed === undefined, ...problem, bytes, stored_bytes: needed_bytes };
 }
 
-/** Complete and damaged runs, newest first; nothing of a folder that holds none. */
+/** Complete and damaged runs, newest first. A folder without a manifest is left out. */
 async function showRuns({ environment, log }: BrowserDeps, target: Target, record: string, signal: AbortSignal): Promise<object[]> {
   const sealer = await openSealer(environment.stateFolder).catch((error: unknown) => {
-    log('warn', `no index of a record is believed: ${error}`);
+    log('warn', `the indexes of records cannot be checked and are not used: ${error}`);
     return undefined;
   });
   const withTarget = await OpenRecord.open(target, record, { signal, ...(sealer && { sealer }) });
@@ -77,14 +77,14 @@ async function showRuns({ environment, log }: BrowserDeps, target: Target, recor
   return all.sort((a, b) => (a.run < b.run ? 1 : -1)).map(({ shown }) => shown);
 }
 
-/** A plan has its manifest in memory until it is answered, and a list all runs of its record: both may be large. */
+/** A plan holds a manifest in memory until it is answered, and a list holds all runs of a record. Both may be large, so two run at a time. */
 const plans = new Semaphore(2);
 const lists = new Semaphore(2);
 
 /** @throws PluginError unavailable when others take too long */
 async function queued<T>(limit: Semaphore, signal: AbortSignal, action: () => Promise<T>): Promise<T> {
   const free = await limit.take(signal).catch((cause: unknown) => {
-    throw new PluginError('unavailable', 'others are answered first; ask again', { retryable: true, cause });
+    throw new PluginError('unavailable', 'other requests are read first; ask again', { retryable: true, cause });
   });
   try {
     return await action();
@@ -100,7 +100,7 @@ export function createRecordBrowser(deps: BrowserDeps): RecordBrowser {
     const keepFound: LocationOpening['keepFound'] = (id, what) =>
       void deps.targets.keepFound(id, what).catch((error) => log('warn', `target ${id}: ${error}`));
     await using target = await openLocation(plugins, environment, place, { signal, log, keepFound: keepFound, ...(remote && { remote }) });
-    return await action(target); // while it is open: without await it would be closed first
+    return await action(target); // without await, `await using` would close the target before the action ends
   };
   const reading = <T>(place: Location, action: (target: Target, signal: AbortSignal) => Promise<T>, gone?: AbortSignal): Promise<T> => {
     const signal = anySignal(deps.signal, AbortSignal.timeout(answerMs), ...(gone ? [gone] : []));
@@ -127,7 +127,7 @@ export function createRecordBrowser(deps: BrowserDeps): RecordBrowser {
   };
 }
 
-/** The manifests first, so that no run is ever there in part; the newest of them last, since it tells whose the record is. */
+/** Deletes manifests before archives, so that no listed run lacks files. The newest manifest goes last: it names the record's owner. */
 async function purgeRecord(
   target: PolicyTarget,
   record: string,
@@ -143,7 +143,7 @@ async function purgeRecord(
   await lock.removeRecord();
 }
 
-/** Of the newest run whose manifest can be used. */
+/** Reads manifests from the newest until one can be used. */
 async function newestManifest(target: Target, record: string, signal: AbortSignal): Promise<Manifest | undefined> {
   for await (const found of readRuns(target, record, signal)) if (found.state === 'complete') return found.manifest;
   return undefined;
@@ -179,7 +179,7 @@ async function previewRestore(deps: BrowserDeps, target: Target, spec: RestoreSp
   };
 }
 
-/** What a restore does, for a person. */
+/** The steps of a restore in words. */
 function stepsOf(plan: RestorePlan, manifest: Manifest, { archives, record }: { archives: number; record: string }): string[] {
   const verb = plan.action === 'create' ? 'make' : 'build beside the old one';
   return [

@@ -1,5 +1,5 @@
-/** Rights over the host are granted, not inherited: whoever can write to a target can write a manifest. What this appliance
- *  sealed is restored as it was; for anything else a client has to send the digest of the rights that the plan lists. */
+/** Consent to rights over the host. Anybody who can write to a target can write a manifest, so a container gets its rights only from
+ *  this appliance's own seal (HMAC), or from a client that sends the digest of the rights that the plan lists. */
 import { createHash } from 'node:crypto';
 import { isOwnManifest, type Manifest, type Sealer } from '../archive/index.js';
 import { type Grant, PluginError } from '../contract/index.js';
@@ -13,11 +13,11 @@ export async function openSealer(stateFolder: string): Promise<Sealer> {
 
 export interface Asked {
   readonly grants: readonly Grant[];
-  /** What a client must send as `consent`; undefined when nothing is asked. */
+  /** The digest that a client must send as `consent`; undefined when no consent is needed. */
   readonly consent?: string;
 }
 
-/** @param grants of a plan that is made of this very manifest: nothing is read twice, so that what is asked for is what is built */
+/** @param grants of a plan made from this very manifest object: reading it again could give another one */
 export function requestConsent(sealer: Sealer, grants: readonly Grant[], manifest: Manifest): Asked {
   if (grants.length === 0 || isOwnManifest(manifest, sealer)) return { grants };
   return { grants, consent: digestOf(manifest.container.type, grants) };
@@ -36,7 +36,7 @@ export function requireConsent({ grants, consent }: Asked, given: string | undef
   throw new PluginError('needs_consent', `the container would have rights over this host (${some.join('; ')}${more}) and ${why}: ${fix}`);
 }
 
-/** SHA-256 in hex over the engine and the rights, whatever order a plugin lists them in. */
+/** SHA-256 in hex over the engine and the sorted rights. */
 function digestOf(type: string, grants: readonly Grant[]): string {
   const pairs = grants.map(({ code, what }) => JSON.stringify([code, what])).sort();
   return createHash('sha256')

@@ -1,5 +1,5 @@
-/** Finds a record and a run on a target by what a client calls it: the target is read, not our database. Of the records there, only
- *  those are read that can be meant, and of each only as much as it takes. */
+/** Finds a record and a run on a target by a portfolio name. It reads the target and not the database, so that records of other
+ *  appliances are found. It reads only records that the name can mean, and stops at the first manifest that decides. */
 import {
   isRunName,
   type Manifest,
@@ -16,7 +16,7 @@ export interface FoundRun {
   /** The record's folder. */
   readonly record: string;
   readonly manifest: Manifest;
-  /** Newer runs of the record that were passed over. */
+  /** A warning for each newer run that was skipped. */
   readonly warnings: readonly Warning[];
 }
 
@@ -25,7 +25,7 @@ interface Wanted {
   readonly run?: string;
 }
 
-/** How many names a message or a warning gives. */
+/** A message or a warning lists at most so many names. */
 const mostNames = 100;
 
 /** `1`, `name`, `container-backup@name`, any of these with `/timestamp`, or a timestamp alone. */
@@ -42,26 +42,26 @@ async function recordNames(target: Target): Promise<string[]> {
   return names.sort();
 }
 
-/** The newest run of a record that is whole, and the newer ones that are not. */
+/** The newest whole run of a record, and the newer runs that are not whole. */
 interface Newest {
   readonly record: string;
   readonly manifest?: Manifest;
-  /** Id of the job, by the newest manifest that can be used. */
+  /** The job's id in the newest manifest that can be used. */
   readonly job?: number;
-  /** The newest that is broken, not only unfinished. */
+  /** The newest damaged run; an unfinished one does not count. */
   readonly broken?: { readonly run: string; readonly why: string };
-  /** All that are newer. */
+  /** All runs that are newer than the whole one. */
   readonly passedOver: { readonly count: number; readonly names: readonly string[] };
 }
 
-/** What is wrong with a run; '' for a folder without a manifest, whose backup may go on. */
+/** Why a run is not whole; '' for a folder without a manifest, whose backup may still be running. */
 function problemOf(found: RecordedRun, verifications: () => Verifications | undefined): string | undefined {
   if (found.state === 'empty') return '';
   if (found.state === 'damaged') return found.why;
   return failureOf(found.manifest, verifications());
 }
 
-/** What of a run was not whole when it was last read back. */
+/** The problem that the last verification of a run found. */
 export const describeFailure = (run: string, problem: string): string => `${run} failed its last verification: ${problem}`;
 
 function failureOf(manifest: Manifest, verifications: Verifications | undefined): string | undefined {
@@ -95,7 +95,7 @@ async function newestRun(target: Target, record: string, signal: AbortSignal): P
   return ended();
 }
 
-/** A restore that names no run takes the newest whole one. Whatever is newer is told. @throws PluginError damaged: none is whole */
+/** A restore that names no run takes the newest whole one, with a warning for each newer run. @throws PluginError damaged: none is whole */
 function takeNewest({ record, manifest, broken, passedOver: { count, names } }: Newest): FoundRun | undefined {
   if (manifest === undefined) {
     if (broken === undefined) return undefined;
@@ -115,7 +115,7 @@ function takeNewest({ record, manifest, broken, passedOver: { count, names } }: 
   return { record, manifest, warnings: count > 0 ? [passedOver] : [] };
 }
 
-/** The named run of a record; undefined when it has none. @throws PluginError damaged */
+/** @returns undefined when the record has no run of that name @throws PluginError damaged */
 async function runNamed(target: Target, record: string, run: string, signal: AbortSignal): Promise<FoundRun | undefined> {
   const manifest = await runManifest(target, record, run, signal);
   if (manifest === undefined) return undefined;
@@ -126,7 +126,7 @@ async function runNamed(target: Target, record: string, run: string, signal: Abo
   return { record, manifest, warnings: failed };
 }
 
-/** Settles with the work's value, or with what is damaged. */
+/** Turns a `damaged` error into a value, so that one damaged record does not stop the search. */
 async function orDamaged<T>(work: Promise<T>): Promise<T | PluginError> {
   return work.catch((error: unknown) => {
     if (error instanceof PluginError && error.code === 'damaged') return error;
@@ -134,7 +134,7 @@ async function orDamaged<T>(work: Promise<T>): Promise<T | PluginError> {
   });
 }
 
-/** The run by a timestamp that one of the records holds. What is damaged elsewhere stands in nobody's way. */
+/** The run of a timestamp. Damage in other records is ignored. */
 async function runAnywhere(target: Target, records: readonly string[], run: string, signal: AbortSignal): Promise<FoundRun | undefined> {
   const found: FoundRun[] = [];
   let damaged: PluginError | undefined;
@@ -150,7 +150,7 @@ async function runAnywhere(target: Target, records: readonly string[], run: stri
 const several = (records: readonly string[]): PluginError =>
   new PluginError('conflict', `several records match; name one as portfolio: ${records.slice(0, mostNames).join(', ')}`);
 
-/** The newest runs that `fits`, of each record one after the other; no more than two are in memory.
+/** The newest run of the one record that `fits`. Records are read one by one, so that at most two manifests are in memory.
  *  @throws PluginError conflict */
 async function onlyNewest(
   target: Target,
@@ -166,7 +166,7 @@ async function onlyNewest(
   return found[0] && takeNewest(found[0]);
 }
 
-/** Records whose newest manifest that can be used is of the job. */
+/** The records whose newest usable manifest names the job. */
 async function recordsOfJob(target: Target, records: readonly string[], id: string, signal: AbortSignal): Promise<string[]> {
   const found: string[] = [];
   for (const record of records) {
@@ -176,7 +176,7 @@ async function recordsOfJob(target: Target, records: readonly string[], id: stri
   return found;
 }
 
-/** A record goes by its name, or by the id of the job that made it; a name wins. */
+/** A portfolio names a record by its name, or by the id of its job. A name wins over an id. */
 async function matching(
   target: Target,
   records: readonly string[],

@@ -1,7 +1,7 @@
 /**
- * The lock of a record on its target, for all whose place leads there: who writes holds a file of its own name, that of its
- * appliance and its job. It puts its file first and looks for others then, so that of two at a time at least one sees the other.
- * How old a file is is told by the target alone, against the one that was just put: clocks of appliances differ.
+ * The lock of a record on its target. Each writer puts a file whose name holds its appliance and job, and then lists the record:
+ * of two writers at a time, at least one sees the other's file and gives way. A file's age is the difference between its time and
+ * that of the file just put, both by the target's clock: clocks of appliances differ.
  */
 import { Readable } from 'node:stream';
 import { listRecord, type RecordListing } from '../archive/index.js';
@@ -11,21 +11,21 @@ import { retry } from '../policy/index.js';
 const prefix = '.container-backup-lock-';
 const refreshMs = 60_000;
 const staleMs = 600_000;
-/** Before each further try to take it, half of it chance: two that gave way to each other do not come back together. */
+/** Waits before each further try, ms. Half of each is random, so that two writers that gave way do not collide again. */
 const waits: readonly number[] = [1_000, 3_000, 9_000, 20_000];
 
 export interface RecordLock extends AsyncDisposable {
-  /** What lay in the record when it was taken. */
+  /** The record's entries when the lock was taken. */
   readonly listing: RecordListing;
-  /** Aborted, with a PluginError, when the record is another's by now: nothing of it may be touched then. */
+  /** Aborts with a PluginError when another writer took the record: nothing in it may be changed any more. */
   readonly lost: AbortSignal;
-  /** Asks the target. @throws PluginError record_in_use */
+  /** Looks on the target whether the lock is still held. @throws PluginError record_in_use */
   check(): Promise<void>;
-  /** Removes all of the record, and the lock with it. */
+  /** Deletes the record and the lock in it. */
   removeRecord(): Promise<void>;
 }
 export interface RecordLockOptions {
-  /** Id of this appliance, which may be a part of a file's name. */
+  /** Id of this appliance; safe in a file name. */
   readonly appliance: string;
   readonly job: number;
   readonly signal: AbortSignal;
@@ -36,12 +36,12 @@ export interface RecordLockOptions {
   readonly refreshMs?: number;
 }
 
-/** Takes it. A file that was left by this job is its own again; one that nobody refreshed for ten minutes is removed.
- *  Disposing gives it back. @throws PluginError record_in_use, and what the target throws */
+/** Takes the lock; disposing releases it. A file that this job left is reused. A file that nobody refreshed for ten minutes is removed.
+ *  @throws PluginError record_in_use, and any error of the target */
 export async function lockRecord(target: Target, record: string, o: RecordLockOptions): Promise<RecordLock> {
   const lock = new HeldLock(target, record, o);
   const again = (error: PluginError, ms: number) => o.log('info', `${record} is tried again in ${ms} ms: ${error.message}`);
-  let may = false; // what else may fail is tried again by the target's own policy
+  let may = false; // the target's policy retries everything else
   const take = () =>
     lock.take().catch((error: unknown) => {
       may = error instanceof PluginError && error.code === 'record_in_use';
@@ -51,18 +51,18 @@ export async function lockRecord(target: Target, record: string, o: RecordLockOp
   return lock;
 }
 
-/** What a put may fail with because another appliance collects the garbage of the record meanwhile, or takes its folder away. */
+/** Errors of a put while another appliance collects garbage in the record or removes its folder. */
 const disturbed = ['not_found', 'exists', 'in_use', 'io', 'failed'];
-/** So often a put that failed with one of these is made again at once. */
+/** A put that fails with one of these is repeated at once, so many times. */
 const putAgain = 3;
 
-/** What a look at a record finds of locks. */
+/** The locks that a listing of a record shows. */
 class Sight {
   own?: Entry;
   readonly others: Entry[] = [];
-  /** One of the version before is there. */
+  /** A lock of the previous version is there. */
   hasBefore = false;
-  /** Nothing but locks is there. */
+  /** The record holds nothing but locks. */
   alone = true;
 
   constructor(
@@ -80,14 +80,14 @@ class Sight {
 
 class HeldLock implements RecordLock {
   readonly #own: string;
-  /** That of a version whose lock was the appliance's, whatever the job: nobody holds it any more. */
+  /** The lock name of the previous version, without a job: nobody holds it any more. */
   readonly #before: string;
   readonly #since = new Date().toISOString();
   readonly #lost = new AbortController();
   readonly lost = this.#lost.signal;
   #refreshing: Promise<void> | undefined;
   #timer: NodeJS.Timeout | undefined;
-  /** The record was made by it. */
+  /** Taking the lock made the record's folder. */
   #made = false;
   #ended = false;
   #listing: RecordListing | undefined;
@@ -106,11 +106,11 @@ class HeldLock implements RecordLock {
     return this.#listing;
   }
 
-  /** One try. @throws PluginError record_in_use, when another has it */
+  /** One try. @throws PluginError record_in_use: another writer holds the lock */
   async take(): Promise<void> {
     await this.#begin();
     const sight = new Sight(this.#own, this.#before);
-    this.#listing = await listRecord(this.target, this.record, sight.add); // also for who has the lock: over a long way it takes long
+    this.#listing = await listRecord(this.target, this.record, sight.add); // the lock's holder reuses it: a listing over a slow line takes seconds
     const { own, others, hasBefore, alone } = sight;
     const isStale = ({ modified }: Entry) => own?.modified !== undefined && modified !== undefined && own.modified - modified > staleMs;
     const other = others.find((entry) => !isStale(entry));
@@ -118,12 +118,12 @@ class HeldLock implements RecordLock {
       await this.target.remove(this.#path(this.#own));
       throw this.#inUse(other?.name);
     }
-    // Whoever had made the record may be taking it away, with all that came into it since: its lock goes first, and this one next.
+    // The writer that made the record may be removing it with everything in it: first its own lock, then this one.
     if (alone && (await this.target.stat(this.#path(this.#own))) === undefined) throw this.#inUse();
     this.#made = alone;
     if (hasBefore) await this.target.remove(this.#path(this.#before));
     for (const { name } of others) {
-      this.o.log('warn', `${this.record}: ${name} was not refreshed for ten minutes and is removed`);
+      this.o.log('warn', `${this.record}: ${name} is stale (not refreshed for ten minutes) and is removed`);
       await this.target.remove(this.#path(name));
     }
     this.#timer = setInterval(() => this.#refresh(), this.o.refreshMs ?? refreshMs);
@@ -159,7 +159,7 @@ class HeldLock implements RecordLock {
     if (this.lost.aborted) return;
     try {
       const { alone, others } = await this.#look();
-      // Whoever comes meanwhile, and sees this lock gone, has the record by then.
+      // A writer that lists the record from here on takes it.
       if (this.#made && alone && others.length === 0) await this.target.remove(this.record);
       else await this.target.remove(this.#path(this.#own));
     } catch (error) {
@@ -167,14 +167,14 @@ class HeldLock implements RecordLock {
     }
   }
 
-  /** Refreshes no more. */
+  /** Stops the refreshing. */
   async #rest(): Promise<void> {
     this.#ended = true;
     clearInterval(this.#timer);
     await this.#refreshing;
   }
 
-  /** One that fails is followed by the next; when none is good for ten minutes another may take the lock. */
+  /** A failed refresh waits for the next one. After ten minutes without a good one another writer may take the lock. */
   #refresh(): void {
     this.#refreshing ??= this.check()
       .then(() => (this.#ended ? undefined : this.#write()))

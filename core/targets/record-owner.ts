@@ -1,15 +1,15 @@
-/** Whose a record on a target is: the job, and the appliance, that made its newest run. Where another one's runs lie nothing is
- *  stored, given up or collected, until a person has said that they are to be taken over. */
+/** The owner of a record: the job and the appliance of its newest run. A run stores, gives up and collects nothing in another owner's
+ *  record until a person takes the record over. */
 import { isDeepStrictEqual } from 'node:util';
 import type { NewestRun } from '../archive/index.js';
 import { type Description, PluginError, type PluginLog } from '../contract/index.js';
 import type { RecordOwner } from '../jobs/job.js';
 
-/** Who wants to write to a record. */
+/** The job that wants to write to a record. */
 export interface Claim extends RecordOwner {
-  /** Other jobs of this appliance whose records have the same name. One that is gone left its record to whoever has its name. */
+  /** Other jobs of this appliance with the same record name. A deleted job leaves its record to a job of its name. */
   readonly rivals: readonly number[];
-  /** Whose record a person gave to this job. */
+  /** The owner whose record a person gave to this job. */
   readonly takeOver?: RecordOwner;
   readonly log: PluginLog;
 }
@@ -25,17 +25,17 @@ export class RecordOwned extends PluginError {
   }
 }
 
-/** Of an appliance's id, and of a name, in a message: anybody may have written them. */
+/** Longest id or name in a message: anybody may have written them. */
 const mostLetters = 64;
 const shorten = (text: string): string => text.slice(0, mostLetters);
 
-/** undefined: the run tells none, as those of the first versions. */
+/** @returns undefined for a run without a seal, as the first versions wrote them */
 function ownerOf({ job, seal }: Made): RecordOwner | undefined {
   const appliance: unknown = seal?.appliance;
   return typeof appliance === 'string' ? { appliance: shorten(appliance), job: job.id } : undefined;
 }
 
-/** Whether the owner's record is this job's too: its own, that of a job which is gone, or one that a person gave to it. */
+/** Whether this job may write to the owner's record: it is its own, a deleted job's, or was given by a person. */
 function mayGoOn(record: string, owner: RecordOwner, { appliance, job, rivals, takeOver, log }: Claim): boolean {
   const isOwnAppliance = owner.appliance === appliance;
   if (isOwnAppliance && owner.job === job) return true;
@@ -46,7 +46,7 @@ function mayGoOn(record: string, owner: RecordOwner, { appliance, job, rivals, t
   return isLeft || isGiven;
 }
 
-/** @param newest the newest run that can be used; undefined when there is none
+/** @param newest the newest usable run; undefined when there is none
  *  @throws RecordOwned */
 export function requireOwnRecord(record: string, newest: Made | undefined, claim: Claim): void {
   const owner = newest && ownerOf(newest);
@@ -58,8 +58,8 @@ export function requireOwnRecord(record: string, newest: Made | undefined, claim
   throw new RecordOwned(owner, `${record} belongs to ${who}; ${last}; ${fix}`);
 }
 
-/** The newest run of a record that is this job's, where a further one may build on it. Disks of two appliances may be copies of one,
- *  and containers of one disk may have the same names: a level of the one on a base of the other would leave out what differs.
+/** The newest run that a further run may build on: one of this appliance and this container. Disks of two appliances may be copies of
+ *  one disk, so that names, inode numbers and times do not tell their files apart, and a level on the other's base would miss changes.
  *  @throws RecordOwned */
 export function findTrustedRun(
   record: string,

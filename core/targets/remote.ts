@@ -1,4 +1,4 @@
-/** A target on another machine: which plugin it is for, what that plugin is told, and what the first contact showed. */
+/** Opens a target on another machine: picks its plugin, builds the plugin's options, and pins what the first contact shows. */
 
 import { PluginError, type Target } from '../contract/index.js';
 import type { FoundTarget } from '../jobs/job.js';
@@ -12,7 +12,7 @@ export interface RemoteTarget {
   /** With its secrets. */
   readonly spec: Shape<'target'>;
   readonly found?: FoundTarget;
-  /** The appliance's key does not open its secrets any more. */
+  /** Its secrets, sealed under a key that this appliance no longer has. */
   readonly lost?: string;
 }
 
@@ -23,7 +23,7 @@ export function requireSecrets({ id, spec, lost }: RemoteTarget): void {
   throw new PluginError('secrets_lost', `the password of target ${id} (${spec.name}) cannot be opened: ${why}; set the password again`);
 }
 
-/** As it travels, sealed, from the main thread to a worker. */
+/** Parses the row that the main thread sealed for a worker. */
 export function parseRemote(text: string): RemoteTarget {
   const value: unknown = JSON.parse(text);
   const { id, spec, found }: Record<string, unknown> = typeof value === 'object' ? { ...value } : {};
@@ -33,20 +33,20 @@ export function parseRemote(text: string): RemoteTarget {
 }
 
 export interface RemoteOpening extends PluginOpening {
-  /** Before each further try; whoever has a client waiting takes fewer. */
+  /** Waits before each further try; a caller with a client waiting gives fewer. */
   readonly waits?: readonly number[];
 }
 export interface OpenedRemote {
   readonly target: Target;
   /** Id of the plugin. */
   readonly type: string;
-  /** To be kept, when it is not what is known. */
+  /** What the caller must store, when it differs from what is stored. */
   readonly found: FoundTarget | undefined;
 }
 
 const partsOf = (path: string): string[] => path.split('/').filter((part) => part !== '');
 
-/** What the record and a path on it tell the plugin of a type: where its schema names it. */
+/** The plugin's options: of the target's row and the path, the keys that the plugin's schema names. */
 export function remoteOptions(
   plugins: Pick<Plugins, 'optionNames'>,
   type: string,
@@ -62,7 +62,7 @@ export function remoteOptions(
   return { ...spec.options, ...Object.fromEntries(told) };
 }
 
-/** Holds a target against its plugin's schema. @throws ValidationError with pointers into the target */
+/** Checks a target by its plugin's schema. @throws ValidationError with pointers into the target */
 export function checkTargetOptions(plugins: Pick<Plugins, 'optionNames' | 'checkOptions'>, type: string, spec: RemoteTarget['spec']): void {
   const own = Object.keys(spec.options ?? {});
   const said = own.filter((name) => connection.includes(name));
@@ -85,7 +85,7 @@ export function checkTargetOptions(plugins: Pick<Plugins, 'optionNames' | 'check
 const connection = ['host', 'port', 'username', 'password', 'base', 'encrypt'];
 const connectionKey = (name: string): string => (name === 'host' || name === 'port' ? 'ipaddr' : name);
 
-/** The plugin of the kind of server that answers. @throws PluginError unavailable, unsupported */
+/** Probes the usual ports for the kind of server. @throws PluginError unavailable, unsupported */
 async function detectType(plugins: Plugins, { spec }: RemoteTarget, o: PluginOpening): Promise<string> {
   const { host, port } = addressOf(spec.ipaddr) ?? { host: spec.ipaddr };
   const detections = await plugins.detections();
@@ -96,7 +96,7 @@ async function detectType(plugins: Plugins, { spec }: RemoteTarget, o: PluginOpe
   });
 }
 
-/** What is known of the server by now, or what is found at this first contact. */
+/** What is stored of the server, or what this first contact shows (trust on first use). */
 async function contact(plugins: Plugins, remote: RemoteTarget, o: PluginOpening): Promise<FoundTarget> {
   const { spec } = remote;
   const known = remote.found?.ipaddr === spec.ipaddr ? remote.found : undefined;

@@ -10,18 +10,18 @@ async function exists(runtime: Runtime, container: string): Promise<boolean> {
   return false;
 }
 
-/** `manifest` is what is asked for of the `whole` one, which alone its seal fits. */
+/** `manifest` is the part that is asked for. The seal covers the `whole` one. */
 export interface RestoredRun extends FoundRun {
   readonly whole: Manifest;
 }
 
-/** The run that the restore means, and of it what is asked for. @throws PluginError as findRun, and invalid */
+/** Finds the run that a restore names, and picks the sources that it asks for. @throws PluginError as findRun, and invalid */
 export async function findRestoredRun(target: Target, spec: RestoreSpec, signal: AbortSignal): Promise<RestoredRun> {
   const found = await findRun(target, spec.src.portfolio, signal);
   return { ...found, whole: found.manifest, manifest: choosePart(found.manifest, spec.sources) };
 }
 
-/** What restoring the run into the container means. @throws PluginError unsupported (a run of another engine) */
+/** Builds the plan that the engine gets. @throws PluginError unsupported (a run of another engine) */
 export async function planRestore(runtime: Runtime, spec: RestoreSpec, manifest: Manifest): Promise<RestorePlan> {
   if (manifest.container.type !== spec.type) {
     throw new PluginError(
@@ -41,7 +41,7 @@ export async function planRestore(runtime: Runtime, spec: RestoreSpec, manifest:
   };
 }
 
-/** A volume of the run may be called `constructor`: what a client did not say of it must not be what an object inherits. */
+/** A map without a prototype: a volume may be called `constructor`, and a lookup must not find an inherited value. */
 const bare = <T>(map: Readonly<Record<string, T>>): Readonly<Record<string, T>> => Object.assign(Object.create(null), map);
 
 function plainRemap({ name: _, ports, volumes, network, ...rest }: NonNullable<RestoreSpec['remap']>): Remap {
@@ -53,7 +53,7 @@ function plainRemap({ name: _, ports, volumes, network, ...rest }: NonNullable<R
   };
 }
 
-/** What a person should know of where the container's data lies. */
+/** Warnings about where the container's data lies. */
 export function placeWarnings({ places, warnings }: Placement): Warning[] {
   const joined = places
     .filter(({ action }) => action === 'join')

@@ -1,13 +1,13 @@
-/** What of a run a restore is about, and where it may be extracted. */
+/** Picks the part of a run that a restore takes, and refuses places that lie in each other. */
 import { realpath } from 'node:fs/promises';
 import { imageSource, type Manifest } from '../archive/index.js';
 import { type Placement, PluginError } from '../contract/index.js';
 
-/** How many names a message gives. */
+/** A message lists at most so many names. */
 const mostNames = 100;
 
-/** The run less the sources that are not asked for: neither they nor their archives are looked at. The image stays, in case the
- *  engine lacks it. @throws PluginError invalid: a name of no source of the run */
+/** The run with only the sources that are asked for. Other archives are never read. The image stays, because the engine may lack it.
+ *  @throws PluginError invalid: the run has no source of a name */
 export function choosePart(manifest: Manifest, names: readonly string[] | undefined): Manifest {
   if (names === undefined) return manifest;
   const held = manifest.sources.map(({ name }) => name);
@@ -24,7 +24,7 @@ export function choosePart(manifest: Manifest, names: readonly string[] | undefi
   };
 }
 
-/** The archives that a restore is sure to read: a container that keeps its root keeps its image. */
+/** The archives that a restore reads for certain: a container that keeps its root keeps its image, too. */
 export function neededArchives({ sources, archives }: Manifest, action: 'create' | 'replace'): Manifest['archives'] {
   const withImage = action === 'create' || sources.some(({ name }) => name === 'rootfs');
   return withImage ? archives : archives.filter(({ source }) => source !== imageSource);
@@ -33,11 +33,11 @@ export function neededArchives({ sources, archives }: Manifest, action: 'create'
 const nested = (inner: string, outer: string): PluginError =>
   new PluginError('damaged', `the run has ${inner} inside ${outer}; a volume lies beside the root and other volumes`);
 
-/** A record says where its volumes lay. One that lay in another source would be extracted into it, and could follow a link that
- *  came out of that one's archive. @throws PluginError damaged */
+/** A manifest says where its volumes lie. A volume inside another source would be extracted through links that the other one's archive
+ *  can make. @throws PluginError damaged */
 export async function refuseNested(folders: ReadonlyMap<string, string>): Promise<void> {
   const real = await Promise.all([...folders].map(async ([name, folder]) => ({ name, path: `${await realpath(folder)}/` })));
-  // In this order what lies in a folder comes right after it.
+  // Sorted, a folder inside another one follows right after it.
   real.sort((a, b) => (a.path < b.path ? -1 : 1));
   for (const [n, inner] of real.entries()) {
     const outer = real[n - 1];
@@ -45,8 +45,8 @@ export async function refuseNested(folders: ReadonlyMap<string, string>): Promis
   }
 }
 
-/** The same for where they will lie. Of folders of the host, which people bind as they like, one may lie in another; a volume of the
- *  container's own holds no other. @throws PluginError damaged */
+/** The same check for the places after the restore. Folders of the host may lie in each other, because people bind them so; a volume
+ *  of the container's own holds no other source. @throws PluginError damaged */
 export function refuseNestedPlaces({ places }: Placement, { container }: Manifest): void {
   const own = new Set(container.volume.filter(({ origin }) => origin === 'new').map(({ name }) => name));
   const filled = places.filter(({ action, after }) => (action === 'restore' || action === 'copy') && after.startsWith('/'));

@@ -1,4 +1,4 @@
-/** Puts archives into a record: counted, hashed, checked, and taken back when the run fails. */
+/** Stores archives in a record: counts and hashes their bytes, checks them, and removes them when the run fails. */
 import { createReadStream } from 'node:fs';
 import { pipeline, type Readable } from 'node:stream';
 import {
@@ -17,16 +17,16 @@ import { anySignal, PluginError, type PluginLog, type Target } from '../../contr
 import { longWaits, retry } from '../../policy/index.js';
 
 export interface StoredLevel {
-  /** tar has read all that it will: the container may go on. */
+  /** Resolves when tar has read everything: the container may be resumed. */
   readonly read: Promise<void>;
-  /** The archive is durable on the target. */
+  /** Resolves when the archive is durable on the target. */
   readonly stored: Promise<ArchiveEntry>;
 }
 
 export interface WriterDeps {
   readonly signal: AbortSignal;
   readonly log: PluginLog;
-  /** Something starts over: which attempt, when (epoch ms), and the code of the error before it. */
+  /** Reports that a part starts over: the attempt, its time (epoch ms) and the code of the error before. */
   startOver(attempt: number, at: number, reason: string): void;
 }
 
@@ -48,7 +48,7 @@ export class ArchiveWriter {
     this.signal = anySignal(deps.signal, this.#given.signal);
   }
 
-  /** A path in the record that this run has not given yet; volumes may be named alike but for their case, which SMB does not tell apart. */
+  /** A path that this run has not used yet. Case is ignored: SMB does not tell `Data` from `data`. */
   freePath(stem: string, suffix = ''): string {
     for (let n = 1; ; n++) {
       const path = archiveName(`${stem}${n === 1 ? '' : `-${n}`}${suffix}`, this.compression);
@@ -58,7 +58,7 @@ export class ArchiveWriter {
     }
   }
 
-  /** Stores what the stream gives, or nothing. */
+  /** Stores the whole stream or nothing. */
   async file(path: string, source: Readable): Promise<StoredFile> {
     const put = this.#put(path, source);
     this.#moving.add(put);
@@ -71,16 +71,16 @@ export class ArchiveWriter {
 
   async #put(path: string, source: Readable): Promise<StoredFile> {
     const meter = new Meter();
-    pipeline(source, meter, () => undefined); // its failure fails the meter, and so the put
-    // A try before may have stored it without our learning so: a connection that breaks at the last answer.
+    pipeline(source, meter, () => undefined); // an error of the source fails the meter, and so the put
+    // An earlier try may have stored it although the connection broke before the last answer.
     if (this.#made.has(path)) await this.target.remove(`${this.record}/${path}`);
     this.#made.add(path);
     const { bytes, pieces } = await this.target.put(`${this.record}/${path}`, meter, { signal: this.signal }).catch((error: unknown) => {
-      if (error instanceof PluginError && error.code === 'exists') this.#made.delete(path); // another's, and not ours to take back
+      if (error instanceof PluginError && error.code === 'exists') this.#made.delete(path); // not this run's file, so it is not removed later
       throw error;
     });
     if (!meter.readableEnded || bytes !== meter.bytes) {
-      throw new PluginError('damaged', `the target took ${bytes} bytes of ${path}, which are not all of it`);
+      throw new PluginError('damaged', `the target stored only ${bytes} bytes of ${path}; run the backup again`);
     }
     this.bytes += bytes;
     const inRecord = pieces && { folder: recordPath(pieces.folder.slice(this.record.length + 1)), count: pieces.count };
@@ -96,12 +96,12 @@ export class ArchiveWriter {
       const more = leftOut > 0 && { flags_left_out: leftOut };
       return { source: plan.source.name, level, compression: this.compression, ...report, ...found, ...more, ...file };
     });
-    stored.catch(() => undefined); // waited for after the pause
+    stored.catch(() => undefined); // awaited after the pause
     return { read, stored };
   }
 
-  /** Does what reads and stores something, and does it again from the start when the target broke off: what could not go on
-   *  where it was is read anew. Not once `may` says no. */
+  /** Retries work that reads a source and stores it, from the start: a put cannot be resumed without its source.
+   *  @param may asked before each retry */
   retryFromStart<T>(what: string, work: () => Promise<T>, may?: () => boolean): Promise<T> {
     const onRetry = (error: PluginError, ms: number, attempt: number) => {
       this.deps.log('warn', `${what} starts over in ${ms} ms: ${error.message}`);
@@ -110,24 +110,24 @@ export class ArchiveWriter {
     return retry(work, { delays: longWaits, signal: this.signal, onRetry, ...(may && { mayRetry: may }) });
   }
 
-  /** A small file, made anew for each try. */
+  /** Stores a small file; `source` makes its stream anew for each try. */
   smallFile(path: string, source: () => Readable): Promise<StoredFile> {
     return this.retryFromStart(path, () => this.file(path, source()));
   }
 
-  /** Takes back one that turned out to be of no use. */
+  /** Removes an archive that is not needed after all. */
   async drop(path: string): Promise<void> {
     await this.target.remove(`${this.record}/${path}`);
     this.#made.delete(path);
     this.#names.delete(path.toLowerCase());
   }
 
-  /** A snapshot file of tar's, compressed: 100,000 files are some MiB of names. */
+  /** Stores tar's snapshot file, compressed: the names of 100,000 files are some MiB. */
   async snapshot(path: string, local: string): Promise<StoredFile> {
     return this.smallFile(path, () => zstdStream(createReadStream(local), 'compress', this.signal));
   }
 
-  /** What the engine saves of an image. */
+  /** Stores an engine's image. */
   image(path: string, open: () => Promise<Readable>): Promise<ArchiveEntry> {
     return this.retryFromStart('the image', async () => {
       const plain = new Meter();
@@ -138,12 +138,12 @@ export class ArchiveWriter {
     });
   }
 
-  /** Ends what is still on its way. */
+  /** Aborts all puts. */
   giveUp(): void {
     this.#given.abort();
   }
 
-  /** Ends what is still on its way and takes back all that this run stored. */
+  /** Aborts all puts and removes every file that this run stored. */
   async removeAll(): Promise<void> {
     this.giveUp();
     await Promise.allSettled(this.#moving);

@@ -1,4 +1,4 @@
-/** One backup run: what is read, in which passes, and the manifest that makes it exist. */
+/** One backup run: reads the sources in passes, stores their archives, and writes the manifest last. */
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import {
@@ -37,32 +37,32 @@ export interface BackupDeps {
   readonly sealer: Sealer;
   readonly newBase: boolean;
   readonly newBaseRatio: number;
-  /** How old the last proof of a base may be. */
+  /** A base must have been verified within so many ms. */
   readonly verifyMs: number;
-  /** Sources whose emptiness a person has confirmed. */
+  /** Sources that a person confirmed to be empty. */
   readonly confirmed: readonly string[];
-  /** To the record. */
+  /** The job's claim to the record. */
   readonly claim: Claim;
   readonly signal: AbortSignal;
   readonly log: PluginLog;
   progress(percent: number): void;
-  /** A part of the run starts over: which attempt of it, when (epoch ms), and the code of the error before it. */
+  /** Reports that a part of the run starts over: the attempt, its time (epoch ms) and the code of the error before. */
   startOver(attempt: number, at: number, reason: string): void;
-  /** Of a record on the target. */
+  /** Takes the lock of a record on the target. */
   lock(record: string): Promise<RecordLock>;
   lease(): Promise<HeldLease>;
 }
 type Result = Extract<WorkerMessage, { type: 'result' }>;
-/** `emptied`: sources that are suddenly empty and that nobody has confirmed. */
+/** `emptied`: sources that became empty and that nobody has confirmed. */
 export type BackupOutcome = Required<Pick<Result, 'run' | 'bytes' | 'pause_ms'>> & Pick<Result, 'warnings' | 'emptied'>;
 
-/** Runs it. On any failure nothing of the run is left on the target. @throws PluginError */
+/** Runs the backup. A run that fails leaves nothing on the target. @throws PluginError */
 export async function backupRun(deps: BackupDeps): Promise<BackupOutcome> {
   const { spec, runtime } = deps;
   const record = recordFolder(spec.job_name);
   const description = await runtime.describe(spec.container_id);
   const chosen = selectSources(description, await runtime.sources(spec.container_id), spec.exclude ?? []);
-  await using lock = await deps.lock(record); // only now: a run that cannot begin leaves not even a folder
+  await using lock = await deps.lock(record); // last of the preparations, so that a run that cannot begin makes no folder
   return await runLocked({ ...deps, signal: anySignal(deps.signal, lock.lost) }, { record, description, chosen, lock });
 }
 
@@ -82,30 +82,30 @@ async function runLocked(deps: BackupDeps, parts: FirstParts): Promise<BackupOut
   try {
     return await new Run(deps, { ...parts, run, newest, keeper, emptied, stored, storer }).go();
   } catch (error) {
-    if (lock.lost.aborted) throw lock.lost.reason; // what is there now is another appliance's
+    if (lock.lost.aborted) throw lock.lost.reason; // another appliance has the record now; nothing in it may be removed
     await storer.removeAll().catch((cause: unknown) => deps.log('warn', `leftovers of ${run} stay until the next run: ${cause}`));
     await target.remove(`${record}/${run}`).catch(() => undefined);
-    // What nothing needs was not looked for when too many manifests had to be read first.
+    // Garbage was not collected before the run if that needed too many manifests.
     if (error instanceof PluginError && error.code === 'no_space')
       await keeper.tidy().catch((cause: unknown) => deps.log('warn', `leftovers in ${record} stay: ${cause}`));
     throw error;
   }
 }
 
-/** As many as a manifest takes. */
+/** The schema of the manifest takes no more. */
 const mostWarnings = 1000;
 
 interface RunParts {
   readonly record: string;
   readonly lock: RecordLock;
   readonly run: string;
-  /** On which this one may build. */
+  /** The run that this one may build on. */
   readonly newest: NewestRun | undefined;
   readonly description: Description;
   readonly chosen: Selection;
   readonly keeper: RecordKeeper;
   readonly emptied: Emptied;
-  /** The sources, as the manifest has them. */
+  /** The sources as the manifest lists them. */
   readonly stored: readonly StoredSource[];
   readonly storer: ArchiveWriter;
 }
@@ -143,16 +143,16 @@ class Run {
     const back = await runManifest(this.deps.target, record, run, this.deps.signal);
     if (JSON.stringify(back) !== JSON.stringify(manifest))
       throw new PluginError('damaged', `the manifest of ${run} does not read back as written`);
-    // The run exists now: what fails from here on is told in the log and done by the next run.
+    // The run exists now. What fails from here on is logged, and the next run does it.
     await this.parts.keeper.afterwards(manifest, emptied.unexplained.length > 0).catch((error: unknown) => {
-      this.deps.log('warn', `retention of ${record} could not end: ${error}`);
+      this.deps.log('warn', `retention of ${record} is not complete: ${error}`);
     });
     const warnings = manifest.warnings && { warnings: manifest.warnings };
     const waiting = emptied.unexplained.length > 0 && { emptied: emptied.unexplained };
     return { run, bytes: storer.bytes, pause_ms: this.#pauseMs, ...warnings, ...waiting };
   }
 
-  /** The engine's image, stored once for all runs that have it. */
+  /** Stores the engine's image once for all runs that need it. */
   async #image(): Promise<{ digest: string; archive: ArchiveEntry } | undefined> {
     const { runtime, spec, signal } = this.deps;
     const image = runtime.supports.images ? await runtime.image(spec.container_id) : undefined;
@@ -175,8 +175,8 @@ class Run {
     return chosen.sources.map((source, index) => this.#track(source, choices[index] ?? {}, bases[index]));
   }
 
-  /** What the sources' levels go on from. They are proven one after the other; their snapshots come as many at a time as the target
-   *  takes: each takes a login on some. */
+  /** Picks the base of each source. Bases are verified one after the other. Their snapshots are read with as many connections as the
+   *  target takes, because some targets need a login for each file. */
   async #bases(choices: readonly BaseChoice[]): Promise<(Track['base'] | undefined)[]> {
     const { keeper, emptied, chosen } = this.parts;
     const sound: [number, Base | undefined][] = [];
@@ -216,10 +216,10 @@ class Run {
     const files = tracks.filter(({ source }) => source.kind === 'file');
     await firstPass(this.#pass, pausing ? folders : tracks, { reference, frozen, shared });
     if (!pausing) return;
-    // Its owner may have started or thawed it since it was described: then the first pass holds no single moment.
+    // If the owner started or thawed it meanwhile, the first pass does not hold one moment.
     const runs = running || (await runtime.describe(spec.container_id)).state === 'running';
     if (!runs) return firstPass(this.#pass, files, { reference, frozen, shared });
-    // All of it starts over, not one archive: what is read in a pause is of a single moment.
+    // The whole pass starts over, not one archive: everything read in a pause must be of one moment.
     return this.parts.storer.retryFromStart(
       'the pass in the pause',
       async () => {
@@ -229,13 +229,13 @@ class Run {
           await dropPending(this.#pass, moving);
           throw error;
         });
-        // A container that could not be resumed is the main thread's: a further pass would take the freeze for its owner's.
+        // If the thaw failed, the main thread's lease resumes the container. A retry would find it frozen and assume the user froze it.
       },
       () => !this.#mayBeFrozen,
     );
   }
 
-  /** Runs `read` while the container is frozen, and what it gives after the container goes on. */
+  /** Freezes the container, runs `read`, resumes the container, and then runs the function that `read` returned. */
   async #whilePaused(read: () => Promise<() => Promise<void>>): Promise<void> {
     const { spec } = this.deps;
     let finish: () => Promise<void>;
@@ -248,7 +248,7 @@ class Run {
         if (lease.isExpired())
           throw new PluginError('failed', `the pause of ${spec.container_id} took longer than its lease`, { retryable: true });
       }
-      lease.release(); // only here: whoever could not resume it leaves that to the main thread
+      lease.release(); // only after a good resume; otherwise the main thread resumes it by the lease
       this.#pauseMs = Math.round(performance.now() - began);
     }
     await finish();

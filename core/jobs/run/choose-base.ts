@@ -1,13 +1,13 @@
-/** Which level 0 a source's new level builds on. */
+/** Chooses the level 0 that a source's new level builds on. */
 import { type ArchiveEntry, fileSystemsOf, type NewestRun, type StoredSource } from '../../archive/index.js';
 import type { Source } from '../../contract/index.js';
 
 export type Base = ArchiveEntry & { readonly snapshot: NonNullable<ArchiveEntry['snapshot']> };
 
 export interface BaseChoice {
-  /** Undefined: a new base is made. */
+  /** Undefined when a new base must be made. */
   readonly base?: Base;
-  /** Bytes that tar gave for the same kind of level last time; undefined when it never did. */
+  /** Bytes of the last level of the same kind, for the progress; undefined when there is none. */
   readonly expected?: number;
 }
 
@@ -15,7 +15,7 @@ const hasSnapshot = (archive: ArchiveEntry): archive is Base => archive.snapshot
 
 const sameTexts = (a: readonly string[], b: readonly string[]): boolean => JSON.stringify(a.toSorted()) === JSON.stringify(b.toSorted());
 
-/** The sources as the manifest has them. @throws PluginError io */
+/** The sources as the manifest lists them. @throws PluginError io */
 export async function sourcesOf(sources: readonly Source[], signal: AbortSignal): Promise<StoredSource[]> {
   const fileSystems = await fileSystemsOf(
     sources.map(({ path }) => path),
@@ -35,12 +35,12 @@ export function chooseBase(newest: NewestRun | undefined, source: StoredSource, 
   if (base === undefined) return {};
   const again = { expected: base.bytes };
   const before = newest?.sources.find(({ name }) => name === source.name);
-  // What was excluded has not changed since, so no level would hold it; what is excluded now is in the base.
+  // A file that was excluded before is in no level, because it has not changed since; one that is excluded now is in the base.
   const same = before?.kind === source.kind && sameTexts(before.excludes ?? [], source.excludes ?? []);
   if (source.kind === 'file' || !same || !hasSnapshot(base)) return again;
-  // On another disk a folder of the same name may have the same inode number, and files that are older than the base.
+  // Another disk may have the same names, the same inode numbers and files older than the base, so that tar would skip them.
   if (before.file_system === undefined || before.file_system !== source.file_system) return again;
-  if (base.flags === undefined) return again; // a level looks at what changed, and so the base must have been looked at
+  if (base.flags === undefined) return again; // a level searches flags only of changed files, so the base must have been searched
   const differential = levels.find((archive) => archive.level === 1);
   if (differential !== undefined && differential.bytes > base.bytes * ratio) return again;
   return { base, ...(differential !== undefined && { expected: differential.bytes }) };

@@ -1,12 +1,12 @@
-/** A source that is suddenly empty where it was not: a share that is not mounted looks so, and an owner who deleted everything. Only a
- *  person can tell, and until then no run that still holds something is given up. */
+/** Finds sources that were not empty before and are now. An unmounted share looks like that, and so does a folder that its owner
+ *  cleared. Only a person can tell which it is; until then retention deletes no run. */
 import { opendir } from 'node:fs/promises';
 import type { NewestRun } from '../../archive/index.js';
 import type { Source, Warning } from '../../contract/index.js';
 
 const emptiedCode = 'source_empty';
 
-/** How many names a warning gives, and its message. */
+/** A warning lists at most so many names, and its message fewer. */
 const mostNames = 100;
 const mostTold = 10;
 
@@ -16,21 +16,21 @@ async function isEmpty({ kind, path }: Source): Promise<boolean> {
   return true;
 }
 
-/** Whether the newest run holds something of it, or found it emptied and nobody has confirmed that. A level lists the source itself. */
+/** Whether the newest run has entries of the source (a level lists the source's own folder), or warned that it became empty. */
 function hadEntries({ archives, warnings = [] }: NewestRun, name: string): boolean {
   if (warnings.some(({ code, names }) => code === emptiedCode && names?.includes(name))) return true;
   return archives.some(({ source, entries }) => source === name && entries > 1);
 }
 
 export interface Emptied {
-  /** Names of the sources that are empty now and were not, less those that were confirmed. */
+  /** Sources that became empty, without the confirmed ones. */
   readonly unexplained: readonly string[];
-  /** Names of those that get a new base, so that they are empty from now on. */
+  /** Sources that get a new, empty base. */
   readonly settled: readonly string[];
   readonly warnings: readonly Warning[];
 }
 
-/** @param layer the source that each newly made container has empty, so that nobody has to confirm it
+/** @param layer Docker's own layer: it is empty in every new container, so that nobody has to confirm it
  *  @throws Error of the file system when a source cannot be read */
 export async function findEmptiedSources(
   newest: NewestRun | undefined,

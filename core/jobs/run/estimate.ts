@@ -1,12 +1,12 @@
-/** How far a run is: what tar has given of what is expected. */
+/** Estimates a run's progress from the bytes that tar has written and those that are expected. */
 import { childOutcome } from '../../archive/index.js';
 import type { Source } from '../../contract/index.js';
 
-/** Allocated bytes of a folder or file, as du counts them; undefined when they cannot be told. Sparse files count as tar reads them. */
+/** Allocated bytes of a folder or file, by du; undefined when du fails. Sparse files count as tar reads them. */
 export async function sizeOf(source: Source, signal: AbortSignal): Promise<number | undefined> {
   const { code, stdout } = await childOutcome('nice', ['-n', '19', 'du', '-s', '-x', '--block-size=1', '--', source.path], signal);
   const size = Number(stdout.split('\t')[0]);
-  // Exit 1 is told for a file that vanished meanwhile: an estimate need not be exact.
+  // du exits with 1 when a file vanishes meanwhile. An estimate need not be exact.
   return (code === 0 || code === 1) && size > 0 ? size : undefined;
 }
 
@@ -15,7 +15,7 @@ export class Estimate {
   readonly #done = new Map<string, number>();
   constructor(private readonly tell: (percent: number) => void) {}
 
-  /** undefined: not known yet; nothing is told until all are. */
+  /** @param bytes undefined while unknown; progress starts when all parts are known */
   expect(part: string, bytes: number | undefined): void {
     this.#expected.set(part, bytes);
   }

@@ -1,24 +1,24 @@
-/** The worker's side of a lease: no container is paused before the main thread has noted it durably. */
+/** The worker's side of a lease: it pauses a container only after the main thread has stored the lease durably. */
 import type { Lease, WorkerMessage } from '../job.js';
 
-/** Long enough for a busy main thread to answer, short enough that a dead worker's container waits no minute. */
+/** Long enough for a busy main thread to answer, short enough that a container is frozen less than a minute after a worker dies. */
 const leaseMs = 30_000;
 const renewEvery = 10_000;
 
 export interface LeaseClient {
   post(message: WorkerMessage): void;
-  /** Resolves at the `lease-kept` of that lease. Rejects when the run is stopped. */
+  /** Resolves when `lease-kept` names this lease. Rejects when the run is stopped. */
   awaitKept(lease: Lease): Promise<void>;
 }
 
 export interface HeldLease extends AsyncDisposable {
-  /** Whether the container may have been resumed by the main thread meanwhile. */
+  /** Whether the main thread may have resumed the container. */
   isExpired(): boolean;
-  /** Tells that the container goes on. Without it the main thread resumes it when the run has ended. */
+  /** Reports that the container was resumed. Otherwise the main thread resumes it at the end of the run. */
   release(): void;
 }
 
-/** Takes the lease and keeps renewing it until it is disposed of, which does not release it: the pause may not have ended. */
+/** Takes the lease and renews it until it is disposed. Disposing does not release it: the container may still be frozen. */
 export async function holdLease(client: LeaseClient, runtime: string, container: string): Promise<HeldLease> {
   let until = 0;
   let lost = false;

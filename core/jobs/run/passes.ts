@@ -1,4 +1,4 @@
-/** The passes over a container's sources: one while it runs, and with `pause` a short one while it is frozen. */
+/** Two passes over a container's sources: the first while it runs, the second, short one while it is frozen (feature `pause`). */
 import { join } from 'node:path';
 import { type ArchiveEntry, besideArchive, childOutcome, inLanes, type LevelPlan } from '../../archive/index.js';
 import { PluginError, type Source } from '../../contract/index.js';
@@ -7,31 +7,31 @@ import type { Base } from './choose-base.js';
 import { sourcesAtOnce } from './concurrency.js';
 import type { Estimate } from './estimate.js';
 
-/** One source on its way through the passes. */
+/** A source and its archives so far. */
 export interface Track {
   readonly source: Source;
   base?: { readonly archive: Base; readonly snapshot: string };
-  /** Name of a new level 0, without its suffix: of the record's top or of the run's folder. */
+  /** Name of a new level 0 without its suffix, in the record's or the run's folder. */
   readonly baseStem: string;
   readonly runStem: string;
   /** In restore order. */
   readonly archives: ArchiveEntry[];
-  /** Snapshot of the latest level that was packed. */
+  /** Snapshot file of the latest packed level. */
   latest?: string;
 }
 
 export interface PassDeps {
   readonly storer: ArchiveWriter;
   readonly estimate: Estimate;
-  /** For tar's snapshots; nothing else is kept there. */
+  /** Folder for tar's snapshot files. */
   readonly workFolder: string;
   readonly signal: AbortSignal;
-  /** How many puts the target takes at a time. */
+  /** Puts that the target takes at a time. */
   readonly connections: number;
 }
 
-/** Syncs the file systems of the sources and gives the time from which changes must be seen again. A store through
- *  mmap into a page that is already dirty stamps nothing; into a page that was written back it does. */
+/** Syncs the file systems of the sources (syncfs), and returns the time from which changes count. A store through mmap changes the
+ *  mtime only of a page that was clean, so dirty pages must be written back first. */
 export async function syncSources(sources: readonly Source[], signal: AbortSignal): Promise<number> {
   const reference = Date.now();
   const { code, stderr } = await childOutcome('sync', ['-f', '--', ...sources.map(({ path }) => path)], signal);
@@ -39,20 +39,20 @@ export async function syncSources(sources: readonly Source[], signal: AbortSigna
   return reference;
 }
 
-/** Whether a change while the container is still would be a fault: what others may write too is never still. */
+/** Whether a change during the read is an error. Sources that other containers write to may change at any time. */
 function isStill(source: Source, shared: ReadonlySet<string>): boolean {
   return source.origin !== 'host' && !shared.has(source.name);
 }
 
 export interface PassOptions {
   readonly reference: number;
-  /** The container is frozen or stopped for good. */
+  /** The container is frozen or stopped. */
   readonly frozen: boolean;
-  /** Sources that other containers use too. */
+  /** Sources that other containers use as well. */
   readonly shared: ReadonlySet<string>;
 }
 
-/** The first level of each source in this run: its base, or the differential since it. */
+/** Packs the first level of each source: its base, or the differential since its base. */
 export async function firstPass(deps: PassDeps, tracks: readonly Track[], o: PassOptions): Promise<void> {
   await inLanes(
     [...tracks.entries()],
@@ -68,8 +68,7 @@ async function firstLevels(deps: PassDeps, track: Track, index: number, o: PassO
   await firstLevel(deps, track, index, o);
 }
 
-/** @returns false when the base cannot be gone on from: a folder that was renamed is stored anew, and its files would
- *  no longer be one with their hard links elsewhere. */
+/** @returns false when a new base is needed: tar stores a renamed folder whole, and its files would lose their hard links elsewhere. */
 async function firstLevel(deps: PassDeps, track: Track, index: number, o: PassOptions): Promise<boolean> {
   const { source, base } = track;
   const snapshot = join(deps.workFolder, `${index}.first.snar`);
@@ -101,7 +100,7 @@ function flagsBefore({ archives }: Track): Pick<LevelPlan, 'flagsBefore'> {
   return before ? { flagsBefore: before } : {};
 }
 
-/** What the manifest says of flags that it does not hold. */
+/** The `left_out` entry for inode flags beyond the manifest's limit. */
 export function flagsLeftOut({ source, archives }: Track): { readonly path: string; readonly reason: string }[] {
   const count = archives.at(-1)?.flags_left_out ?? 0;
   if (count === 0) return [];
@@ -113,21 +112,21 @@ export function flagsLeftOut({ source, archives }: Track): { readonly path: stri
   ];
 }
 
-/** The snapshot lies beside the base, so that any appliance can go on from it. */
+/** Stores the snapshot file beside the base, so that any appliance can make further levels. */
 async function withSnapshot(deps: PassDeps, _track: Track, archive: ArchiveEntry, local: string): Promise<ArchiveEntry> {
   return { ...archive, snapshot: await deps.storer.snapshot(besideArchive(archive.path, 'snar.zst'), local) };
 }
 
-/** An archive of the second pass on its way. */
+/** An archive of the second pass whose put goes on. */
 export interface PendingArchive {
   readonly track: Track;
   readonly path: string;
   readonly stored: Promise<ArchiveEntry>;
 }
 
-/** What changed since the first pass; single files, which have no levels, are read here for the first time.
- *  Settles with the archives on their way as soon as all is read, so that the container goes on before they are durable.
- *  `moving` is told what was begun: when the pass fails, dropMoving takes it back, once the container goes on. */
+/** Packs what changed since the first pass. Single files have no levels and are read here for the first time. It settles when
+ *  everything is read, so that the container is resumed before the archives are durable. `moving` collects the puts: when the pass
+ *  fails, dropPending removes them after the resume. */
 export async function secondPass(
   deps: PassDeps,
   tracks: readonly Track[],
@@ -136,7 +135,7 @@ export async function secondPass(
   moving: PendingArchive[],
 ): Promise<() => Promise<void>> {
   for (const [index, track] of [...tracks, ...files].entries()) {
-    // Before the next, not after the last: the container goes on before that one is durable.
+    // Before the next one only: the container is resumed before the last one is durable.
     if (moving.length >= deps.connections) await moving[moving.length - deps.connections]?.stored;
     await secondLevel(deps, track, index, o, moving);
   }
@@ -161,10 +160,10 @@ async function secondLevel(deps: PassDeps, track: Track, index: number, o: PassO
   };
   const { read, stored } = await deps.storer.level(path, plan, level, () => undefined);
   moving.push({ track, path, stored });
-  await read.catch(() => stored); // the put's own error says more
+  await read.catch(() => stored); // the error of the put says more
 }
 
-/** What cannot be taken back, because the target is away, is no part of the run and is collected by the next one. */
+/** Files that cannot be removed, because the target is away, are garbage that the next run collects. */
 export async function dropPending(deps: PassDeps, moving: readonly PendingArchive[]): Promise<void> {
   await Promise.allSettled(moving.map(({ stored }) => stored));
   for (const { path } of moving) await deps.storer.drop(path).catch(() => undefined);

@@ -1,5 +1,5 @@
-/** What a backup run does with its record beside its own archives. Before the run no more is read than it needs; once the run exists
- *  the record is gone through: old runs are given up, what nothing needs is collected, and the index is written. */
+/** Tends a record around a backup run. Before the run it reads only what the run needs. After the run it applies retention, collects
+ *  garbage and writes the index. */
 import {
   type ArchiveEntry,
   chooseProven,
@@ -28,7 +28,7 @@ export interface KeeperDeps extends TrustDeps {
 
 export class RecordKeeper {
   readonly #seen = new Map<string, number>();
-  /** What nothing needs was looked for. */
+  /** Garbage was collected. */
   #isTidied = false;
 
   private constructor(
@@ -37,16 +37,15 @@ export class RecordKeeper {
     readonly bases: TrustedBases,
   ) {}
 
-  /** Reads no more than a run needs to begin. @param listing of the record, if its lock has made one
-   *  @throws PluginError what is wrong with the target */
+  /** Reads what a run needs to begin. @param listing the lock's listing of the record, if it made one
+   *  @throws PluginError of the target */
   static async open(deps: KeeperDeps, listing?: RecordListing): Promise<RecordKeeper> {
     const { target, record, signal, sealer } = deps;
     const opened = await OpenRecord.open(target, record, { signal, sealer, keepsNewest: true, ...(listing && { listing }) });
     return new RecordKeeper(deps, opened, new TrustedBases(deps, opened));
   }
 
-  /** Collects what is left of broken runs, so that its room is there for the next, when few enough manifests have to be read for
-   *  that. @throws PluginError what is wrong with the target */
+  /** Frees the room of broken runs before the next one, if that needs few manifests. @throws PluginError of the target */
   async prepare(): Promise<void> {
     if (this.opened.isNearlyKnown) await this.#collect(await this.opened.runs(), this.opened.listing);
   }
@@ -56,12 +55,12 @@ export class RecordKeeper {
     return this.opened.newest;
   }
 
-  /** Name of the newest run that is there, whole or damaged. */
+  /** Name of the newest run, whole or damaged. */
   get latest(): string | undefined {
     return this.opened.latest;
   }
 
-  /** The archive of an image that a run of the record holds, by that run's manifest. @throws PluginError as OpenRecord.runs */
+  /** Finds an image in the record's runs. @throws PluginError as OpenRecord.runs */
   async image(digest: string): Promise<ArchiveEntry | undefined> {
     const newest = this.newest?.image?.digest === digest ? this.newest : undefined;
     const holder = newest ?? (await this.#manifestWith(digest));
@@ -74,24 +73,24 @@ export class RecordKeeper {
     return manifest?.image?.digest === digest ? manifest : undefined;
   }
 
-  /** Collects what nothing needs, unless that was done. @throws PluginError what is wrong with the target */
+  /** Collects garbage once. @throws PluginError of the target */
   async tidy(): Promise<void> {
     if (!this.#isTidied) await this.#collect(await this.opened.runs());
   }
 
-  /** @returns whether more is known of the folders of runs than before */
+  /** @returns whether the index knows more about the runs' folders than before */
   async #collect(runs: RecordRuns, just?: RecordListing): Promise<boolean> {
     const { target, record, log } = this.deps;
     this.#isTidied = true;
     for (const { why } of runs.damaged) log('warn', why);
-    if (pathsNeeded(runs) === undefined) log('warn', `the runs of ${record} need more files than are kept in mind: nothing is collected`);
+    if (pathsNeeded(runs) === undefined) log('warn', `the runs of ${record} need more files than fit into memory; no garbage is collected`);
     const collected = await collectGarbage(target, record, withSeen(runs, this.#seen), just);
     if (collected.gone.length > 0) log('info', `removed what no run of ${record} needs`, { paths: collected.gone });
     for (const [run, time] of collected.seen) this.#seen.set(run, time);
     return collected.seen.size > 0;
   }
 
-  /** Retention, the garbage that it makes, and the index. @param keepsAll no run is given up */
+  /** Applies retention, collects garbage and writes the index. @param keepsAll retention deletes no run */
   async afterwards(manifest: Manifest, keepsAll: boolean): Promise<void> {
     const { opened, bases, deps } = this;
     const { target, record, spec } = deps;
@@ -103,14 +102,14 @@ export class RecordKeeper {
       readAnew: async (names) => all(await opened.readAnew(names)),
     });
     const kept = { ...runs, complete: runs.complete.slice(0, runs.complete.length - old.length) };
-    // First: after a power cut between the two the runs that were given up are looked at, one by one, and what they left is collected.
+    // The index goes first: after a power cut in between, the next run reads the manifests of the deleted runs and collects their files.
     await this.#writeIndex(manifest, kept);
     for (const run of old) await removeRun(target, record, run);
     const isNews = (old.length > 0 || !this.#isTidied) && (await this.#collect(kept));
     if (isNews) await this.#writeIndex(manifest, kept);
   }
 
-  /** A target that has no room for it costs the next run that manifests are read. */
+  /** Without an index, for lack of room say, the next run reads manifests instead. */
   async #writeIndex(manifest: Manifest, runs: RecordRuns): Promise<void> {
     const { target, record, id, spec, log } = this.deps;
     const { complete } = withSeen(runs, this.#seen);

@@ -1,4 +1,4 @@
-/** One restore: a run's archives, checked byte by byte, into a draft that is swapped in only when all of it is there. */
+/** One restore: extracts a run's archives into a draft, checks every byte by its hash, and swaps the draft in last. */
 import { pipeline, type Readable } from 'node:stream';
 import {
   type ArchiveEntry,
@@ -36,10 +36,10 @@ export interface RestoreDeps {
   readonly spec: RestoreSpec;
   readonly runtime: Runtime;
   readonly sealer: Sealer;
-  /** Folders of the configured shares: what lies in them is no right over the host. */
+  /** Folders of the configured shares: a mount inside them needs no consent. */
   readonly shares: readonly string[];
   readonly target: Target;
-  /** How long what is replaced is kept. */
+  /** How long the replaced container is kept for an undo. */
   readonly undoMs: number;
   readonly signal: AbortSignal;
   readonly log: PluginLog;
@@ -54,14 +54,14 @@ export interface RestoreOutcome {
   readonly undo?: Undo;
 }
 
-/** The conflict that stands in the way of replacing a container: going on would damage another one that runs. */
+/** The conflict that stops a restore: a running container uses the data. */
 const blocking = 'volume_in_use';
 
-/** Runs it. On any failure the container is as it was.
- *  @throws PluginError needs_consent (rights over the host that nobody granted) */
+/** Runs the restore. A restore that fails leaves the container as it was.
+ *  @throws PluginError needs_consent (rights over the host without consent) */
 export async function restoreRun(deps: RestoreDeps): Promise<RestoreOutcome> {
   const { runtime, target, spec, signal } = deps;
-  await runtime.recover(containerOf(spec)); // what other restores left is theirs
+  await runtime.recover(containerOf(spec)); // only this container's leftovers; others recover their own
   const found = await findRestoredRun(target, spec, signal);
   const until = Date.now() + deps.undoMs;
   const plan = { ...(await planRestore(runtime, spec, found.manifest)), ...(deps.undoMs > 0 && { undoUntil: until }) };
@@ -79,7 +79,7 @@ export async function restoreRun(deps: RestoreDeps): Promise<RestoreOutcome> {
     const undo = id === undefined ? {} : { undo: { id, until, bytes: undoBytes } };
     return { run: found.manifest.run, bytes, conflicts, places, ...(warnings.length > 0 && { warnings }), ...undo };
   } catch (error) {
-    await draft.discard().catch((cause: unknown) => deps.log('warn', `what was built of ${plan.container} is removed later: ${cause}`));
+    await draft.discard().catch((cause: unknown) => deps.log('warn', `the draft of ${plan.container} could not be removed now; the engine's next recovery removes it: ${cause}`));
     throw error;
   }
 }
@@ -89,7 +89,7 @@ function refuseBlocking(conflicts: readonly Conflict[]): void {
   if (first) throw new PluginError('in_use', `${first.what}: ${first.fix}, then restore again`);
 }
 
-/** All pieces are there in their size before anything is built. @throws PluginError damaged */
+/** Checks that every archive is there in its full size before anything is built. @throws PluginError damaged */
 async function checkPieces(target: Target, { record, manifest }: FoundRun, { action }: RestorePlan): Promise<void> {
   for (const { path, stored_bytes } of neededArchives(manifest, action)) {
     const there = await target.stat(`${record}/${path}`);
@@ -99,7 +99,7 @@ async function checkPieces(target: Target, { record, manifest }: FoundRun, { act
   }
 }
 
-/** Loads the image and extracts every level, those of a source in their order. @returns the stored bytes that were read */
+/** Loads the image and extracts each source's levels in order. @returns the stored bytes that were read */
 async function fillDraft(deps: RestoreDeps, draft: Draft, { record, manifest }: FoundRun): Promise<number> {
   const { target } = deps;
   const given = new AbortController();
@@ -129,7 +129,7 @@ async function fillDraft(deps: RestoreDeps, draft: Draft, { record, manifest }: 
   return done;
 }
 
-/** The last level knows them all. */
+/** The last level lists the inode flags of all entries. */
 async function setFlagsOf(
   deps: RestoreDeps,
   { archives }: Manifest,
@@ -137,10 +137,10 @@ async function setFlagsOf(
 ): Promise<void> {
   const { flags = [] } = archives.findLast((one) => one.source === source) ?? {};
   const said = await setFlags(folder, flags, deps.signal);
-  if (said !== '') deps.log('warn', `inode flags of ${source} could not be set again: ${said}`);
+  if (said !== '') deps.log('warn', `inode flags of ${source} could not be set: ${said}`);
 }
 
-/** The sources that the draft takes: what another container has is mounted as it is.
+/** The sources to extract. A source that another container has is joined and not extracted.
  *  @throws PluginError damaged when a source belongs to nothing of the container */
 function sourcesToFill({ sources, container }: Manifest, folders: ReadonlyMap<string, string>): Manifest['sources'] {
   const stray = sources.find(({ name }) => !folders.has(name) && !container.volume.some((volume) => volume.name === name));
@@ -148,8 +148,7 @@ function sourcesToFill({ sources, container }: Manifest, folders: ReadonlyMap<st
   return sources.filter(({ name }) => folders.has(name));
 }
 
-/** The engine has the image before the stored bytes are checked: when they are not what was stored, discarding the draft takes
- *  it out again. */
+/** The engine loads the image before its hash is checked. When the hash is wrong, discarding the draft removes the image again. */
 async function loadImage(draft: Draft, archive: ArchiveEntry, stored: Readable, signal: AbortSignal): Promise<void> {
   const meter = new Meter();
   pipeline(stored, meter, () => undefined);

@@ -1,7 +1,7 @@
-/** Which runs are given up once a new one is proven. */
+/** Picks the runs that retention deletes after a new run was read back. */
 
-/** The runs beyond the newest `retention` that are whole; 0 keeps all. One that failed its last verification does not count, so that
- *  it pushes nothing out, and goes with the whole ones beside it. Give it complete runs only: failed ones push nothing out. */
+/** Complete runs beyond the newest `retention` whole ones; 0 keeps all. A run that failed its last verification does not count, and
+ *  goes together with the whole runs of its age. */
 export function runsToDelete(
   newestFirst: readonly { readonly run: string; readonly failed?: readonly string[] }[],
   retention: number,

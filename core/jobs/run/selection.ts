@@ -1,4 +1,4 @@
-/** What of a container a job backs up: its sources less what the job excludes, and a word on everything left out. */
+/** Selects the sources that a job backs up, and lists what it leaves out. */
 import { type Description, PluginError, type Source } from '../../contract/index.js';
 
 export interface Selection {
@@ -6,7 +6,7 @@ export interface Selection {
   readonly left_out: Description['left_out'];
 }
 
-/** The source that an exclude leaves out as a whole: `volume:<name>`, or all that is in it, `<name>:*`. */
+/** The source that an exclude leaves out as a whole: `volume:<name>`, or `<name>:*` for all its entries. */
 function wholeSource(name: string, rest: string): string | undefined {
   if (name === 'volume') return rest;
   return name !== 'rootfs' && /^\/*\**$/.test(rest) ? name : undefined;
@@ -25,7 +25,7 @@ export function selectSources(description: Description, sources: readonly Source
     const still = kept.get(whole ?? name);
     const source = still ?? emptied.get(name);
     if (source === undefined || whole === 'rootfs') throw unknown(one, sources);
-    if (whole !== undefined && name !== 'volume') emptied.set(name, source); // more of it may be named, as ever
+    if (whole !== undefined && name !== 'volume') emptied.set(name, source); // further excludes may still name paths in it
     if (whole !== undefined) kept.delete(whole);
     else if (still) kept.set(name, { ...still, excludes: [...still.excludes, `./${rest.replace(/^\/+/, '')}`] });
     left_out.push({ path: whole === undefined ? one : source.path, reason: 'excluded by the job' });

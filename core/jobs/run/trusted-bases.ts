@@ -1,5 +1,5 @@
-/** What a run builds on, which is trusted no longer than it is proven: a base whose bytes were not read back for long is read back
- *  first, and one that is not whole is marked, so that its runs are told as broken, and made anew. */
+/** Verifies the files that a run builds on. A base that was not verified for `verifyMs` is read back and compared with its SHA-256.
+ *  One that differs is marked: runs that need it are listed as damaged, and a new base is made. */
 import {
   type ArchiveEntry,
   type OpenRecord,
@@ -16,7 +16,7 @@ import {
 import { PluginError, type PluginLog, type Target, type Warning } from '../../contract/index.js';
 import type { Base } from './choose-base.js';
 
-/** How many names a warning gives, and how many characters of what is wrong. */
+/** Limits of a warning: names, and characters of the problem. */
 const mostNames = 100;
 const mostWords = 1000;
 const runInPath = /(?:^|image-)(\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2})[./]/;
@@ -25,13 +25,13 @@ export interface TrustDeps {
   readonly target: Target;
   readonly record: string;
   readonly sealer: Sealer;
-  /** How old the last proof may be. */
+  /** Oldest verification that still counts, ms. */
   readonly verifyMs: number;
   readonly signal: AbortSignal;
   readonly log: PluginLog;
 }
 
-/** When it was stored, which counts its bytes; 0 when its name does not tell: the first base of a record. */
+/** The time it was stored, which counts as verified; 0 for a record's first base, whose name holds no time. */
 const storedAt = ({ path }: StoredFile): number => runTime(runInPath.exec(path)?.[1] ?? '') || 0;
 
 export class TrustedBases {
@@ -43,18 +43,18 @@ export class TrustedBases {
     private readonly opened: OpenRecord,
   ) {}
 
-  /** The record, with what has failed so far. @throws PluginError as OpenRecord.runs */
+  /** The record's runs, with failed verifications applied. @throws PluginError as OpenRecord.runs */
   async runs(): Promise<RecordRuns> {
     return this.markFailed(await this.opened.runs());
   }
 
-  /** Some runs, with what has failed so far. */
+  /** The given runs, with failed verifications applied. */
   markFailed(runs: RecordRuns): RecordRuns {
     this.#needed ??= pathsNeeded(runs);
     return withFailed(runs, this.opened.verifications);
   }
 
-  /** Whether a run may build on a stored file. What is wrong with it stands in the warnings. @throws PluginError as readBack */
+  /** Whether a run may build on a stored file. A damaged one adds a warning. @throws PluginError as readBack */
   async isSound(archive: ArchiveEntry): Promise<boolean> {
     const known = this.opened.verifications.of(archive);
     const problem = known?.problem ?? (await this.#problemOf(archive, known?.at ?? storedAt(archive)));
@@ -64,7 +64,7 @@ export class TrustedBases {
     return false;
   }
 
-  /** Whether a level can go on from a sound base: tar's snapshot of it is here at `snapshot` now. @throws PluginError as get */
+  /** Whether a level can build on a whole base: fetches tar's snapshot file to `snapshot`. @throws PluginError as get */
   async hasSnapshot(base: Base, snapshot: string): Promise<boolean> {
     const { target, record, signal, log } = this.deps;
     try {
@@ -77,7 +77,7 @@ export class TrustedBases {
     }
   }
 
-  /** Whose name tells no time was stored just now. */
+  /** Notes the store time of a base whose name holds none. */
   async noteStored(archives: readonly ArchiveEntry[]): Promise<void> {
     const undated = archives.find((archive) => storedAt(archive) === 0 && this.opened.verifications.of(archive) === undefined);
     if (undated) await this.#note(undated);
@@ -96,14 +96,14 @@ export class TrustedBases {
     return problem;
   }
 
-  /** A word that cannot be written costs that the file is read back again. */
+  /** A verification that cannot be written is repeated by the next run. */
   async #note(file: StoredFile, problem?: string): Promise<void> {
     const { target, record, sealer, signal, log } = this.deps;
     this.opened.verifications.note(file, Date.now(), problem);
     const files = this.opened.verifications.files((path) => path === file.path || (this.#needed?.has(path) ?? true));
     await writeVerifications(target, record, { files, sealer }, signal).catch((error: unknown) => {
       if (error instanceof PluginError && error.code === 'aborted') throw error;
-      log('warn', `what was verified of ${record} could not be written: ${error}`);
+      log('warn', `the verifications of ${record} could not be written: ${error}`);
     });
   }
 

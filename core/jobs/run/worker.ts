@@ -1,4 +1,4 @@
-/** A run's thread: opens the plugins, does the run, says how it ended, and ends by closing its port. */
+/** The thread of a run: loads plugins, runs the task, posts the result, and ends by closing its port. */
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdir, rm } from 'node:fs/promises';
@@ -40,7 +40,7 @@ function parseTask(value: unknown): WorkerTask {
   return parseOwn(kinds[kind].task, value);
 }
 
-const task = parseTask(workerData.task); // what throws here is the thread's error, which the launcher reports
+const task = parseTask(workerData.task); // an error here ends the thread, and the launcher reports it
 const log = createLog(task.environment.logLevel);
 
 const wake = new EventTarget();
@@ -53,7 +53,7 @@ port.on('message', (value: unknown) => {
 const leaseEvent = ({ runtime, container, until }: Lease) => `${runtime}/${container}/${until}`;
 const leaseClient = { post, awaitKept: async (lease: Lease) => void (await once(wake, leaseEvent(lease), { signal: stop.signal })) };
 
-/** What opening the task's location takes. @throws PluginError denied when it was sealed for another appliance */
+/** Unseals the target for opening the task's location. @throws PluginError denied: it was sealed for another appliance */
 async function locationOpening({ remote, environment }: WorkerTask): Promise<LocationOpening> {
   const keepFound: LocationOpening['keepFound'] = (target, what) => post({ type: 'found', target, found: what });
   if (remote === undefined) return { signal: stop.signal, log };
@@ -64,7 +64,7 @@ async function locationOpening({ remote, environment }: WorkerTask): Promise<Loc
   return { signal: stop.signal, log, remote: row, bandwidth, keepFound, ...(connections !== undefined && { connections }) };
 }
 
-/** Not `recursive`: Node tells a full disk as ENOENT then. */
+/** Instead of mkdir's `recursive`, which reports a full disk as ENOENT. */
 function unlessThere(error: unknown): void {
   if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
 }
@@ -131,7 +131,7 @@ async function run(): Promise<Result> {
   }
 }
 
-/** How a run that threw ended; a stop by the user is no failure. */
+/** The result of a run that threw. A stop by the user is no failure. */
 function failure(error: unknown): Result {
   if (stop.signal.aborted) return { type: 'result', result: -2 };
   const isFull = error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT');

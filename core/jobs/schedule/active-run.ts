@@ -4,12 +4,12 @@ import { PluginError } from '../../contract/index.js';
 import type { HistoryRow, JobState, Location } from '../job.js';
 import type { Run, RunResult } from '../worker/launcher.js';
 
-/** A run from the moment it waits to its end. */
+/** A run that waits or runs. */
 export interface ActiveRun<Spec> {
   readonly ended: Promise<void>;
   readonly end: () => void;
   run?: Run;
-  /** What its locks were taken for, and so what it runs; an Error when the store failed. */
+  /** The settings that its locks were taken for, and that it runs with; an Error when the store failed. */
   claimed?: Spec | Error;
   stop?: 'user' | 'shutdown';
   /** Why it runs, and which attempt it is. */
@@ -35,9 +35,9 @@ export function stopResult(why: 'user' | 'shutdown'): RunResult {
   return why === 'user' ? { type: 'result', result: -2 } : { type: 'result', result: -1, error: interruption };
 }
 
-/** What of a job's state the end of a run leaves, unless the run tells it anew. A restore that succeeded has ended the undo of the
- *  one before it; a backup that succeeded has looked anew for what is empty, has used what was confirmed before it began, and has
- *  made the record its own. An owner that was named to be taken over is no other. */
+/** The parts of a job's state that outlast a run, unless the run brings new ones. A restore that succeeds ends the undo of the one
+ *  before. A backup that succeeds has searched for empty sources anew, has used earlier confirmations, and owns its record. A permission
+ *  to take over stays only while the same owner is in the way. */
 export function keepLasting(state: JobState, outcome: Pick<RunResult, 'result' | 'emptied' | 'owner'>): Partial<JobState> {
   const { last_run, missed, run, undo, emptied, take_over } = state;
   const succeeded = outcome.result === 0;
@@ -52,13 +52,13 @@ export function keepLasting(state: JobState, outcome: Pick<RunResult, 'result' |
   };
 }
 
-/** Of a job's settings, what tells where its record is. */
+/** The settings that tell where a job's record is. */
 export interface Recorded {
   readonly job_name: string;
   readonly dest?: Location;
 }
 
-/** What of a job's state an edit leaves: whose a record is says nothing of another one. */
+/** The state after an edit. With another record the owner of the old one no longer matters. */
 export function applyEdit(state: JobState, old: Recorded, spec: Recorded): JobState {
   const { owner: _, take_over: __, ...rest } = state;
   return old.job_name === spec.job_name && isDeepStrictEqual(old.dest, spec.dest) ? state : rest;

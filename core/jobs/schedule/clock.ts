@@ -1,32 +1,32 @@
 /**
- * Whether wall time can be trusted: levels rest on it, so that after a step backwards every backup needs a new base.
- * The latest time seen and an epoch (counted up at each step back) are kept durably in a small file.
+ * Detects wall clocks that step backwards. Levels compare file times, so after such a step every backup needs a new base.
+ * A small file stores the latest time seen and an epoch, which counts the steps.
  */
 import { readFile } from 'node:fs/promises';
 import type { PluginLog } from '../../contract/plugin.js';
 import { durableFile } from '../../durable.js';
 import { Mutex } from '../../primitives/mutex.js';
 
-/** Slewing moves a clock by milliseconds between two looks; more than this is a step. */
+/** NTP slews a clock by milliseconds between two looks; more than this is a step. */
 const tolerance = 1000;
-/** Between runs the time is noted this often: rarely enough for flash, often enough to notice an empty clock battery. */
+/** Interval of notes between runs: rare enough for flash, frequent enough to notice an empty clock battery. */
 const noteEvery = 600_000;
 
 export interface WallClock {
   now(): number;
-  /** Compares with the monotonic clock; true when wall time stepped back since the last look. */
+  /** Compares wall time with the monotonic clock. @returns whether wall time stepped back since the last look */
   look(): Promise<boolean>;
-  /** Notes the time durably, as a run begins or ends. On a full disk that is told in the log, and done at a later look. */
+  /** Stores the time durably. On a full disk it logs that, and a later look stores it. */
   note(): Promise<void>;
   needsNewBase(id: number): boolean;
   epoch(): number;
-  /** A run that began in that epoch succeeded. */
+  /** Notes that a run of this epoch succeeded. */
   noteBase(id: number, epoch: number): Promise<void>;
   forget(id: number): Promise<void>;
 }
 
 interface Kept {
-  /** A version before this one wrote it, which keeps no journal of the state: core/store/copies/adoption.ts looks for that. */
+  /** Written by a version without a journal of the state; core/store/copies/adoption.ts asks for it. */
   earlier: boolean;
   latest: number;
   epoch: number;
@@ -55,7 +55,7 @@ class KeptClock implements WallClock {
     this.#wall = now();
   }
 
-  /** With what was kept before this start. */
+  /** Compares wall time with the time stored before this start. */
   async compare(): Promise<void> {
     if (this.#wall < this.kept.latest) await this.#steppedBack();
     else if (this.kept.earlier) await this.note();
@@ -116,7 +116,7 @@ async function load(file: string): Promise<Kept> {
     throw error;
   });
   if (text === undefined) return { earlier: false, latest: 0, epoch: 0, bases: new Map() };
-  return parse(text) ?? { earlier: false, latest: 0, epoch: 1, bases: new Map() }; // damaged: nothing is known, so every base is new
+  return parse(text) ?? { earlier: false, latest: 0, epoch: 1, bases: new Map() }; // a damaged file: every backup gets a new base
 }
 
 function parse(text: string): Kept | undefined {

@@ -1,12 +1,12 @@
 import type { BackupRow, BackupSpec, JobRows } from '../job.js';
 import { dueTime } from './retries.js';
 
-/** When jobs are due, in order of time: a tick looks at those that are, however many there are. */
+/** Due times in order, so that a tick costs only as much as there are due jobs. */
 export class DueTimes {
   readonly #times = new Map<number, number>();
   readonly #order: { readonly time: number; readonly id: number }[] = [];
 
-  /** undefined: it is not due at any time. */
+  /** @param time undefined for a job that is never due */
   set(id: number, time: number | undefined): void {
     const before = this.#times.get(id);
     if (before === time) return;
@@ -18,17 +18,17 @@ export class DueTimes {
     }
   }
 
-  /** Ids and times of those that are due by then, the longest due first. */
+  /** Ids and times of the jobs that are due at `now`, the earliest first. */
   until(now: number): [id: number, time: number][] {
     return this.#order.slice(0, this.#placeOf(now, Number.POSITIVE_INFINITY)).map(({ id, time }) => [id, time]);
   }
 
-  /** The first time after that one. */
+  /** The first due time after `now`. */
   after(now: number): number | undefined {
     return this.#order[this.#placeOf(now, Number.POSITIVE_INFINITY)]?.time;
   }
 
-  /** The first place that is not before. */
+  /** Binary search: the first index that is not before. */
   #placeOf(time: number, id: number): number {
     let [low, high] = [0, this.#order.length];
     while (low < high) {
@@ -41,7 +41,7 @@ export class DueTimes {
   }
 }
 
-/** Records whose next runs are known at any time, once `load` has looked through them. */
+/** Rows whose due times are kept up to date, once `load` has read them all. */
 export interface TimedRows {
   readonly rows: JobRows<BackupSpec>;
   readonly due: DueTimes;

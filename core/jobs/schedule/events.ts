@@ -1,13 +1,13 @@
-/** The bus of the main thread: everything that happens to jobs passes here once, and each listener takes what it wants. */
+/** The event bus of the main thread. Every event of a job is published once; each listener picks what it needs. */
 import type { JobsEvent } from '../job.js';
 
 export interface EventBus {
   publish(event: JobsEvent): void;
-  /** @returns a function that ends it */
+  /** @returns a function that unsubscribes */
   subscribe(listener: (event: JobsEvent) => void): () => void;
 }
 
-/** @param failed is told of a listener that throws: a client that went away must not stop a backup */
+/** @param failed gets the error of a listener that throws, so that a client's fault cannot stop a backup */
 export function createEventBus(failed: (error: unknown) => void): EventBus {
   const listeners = new Set<(event: JobsEvent) => void>();
   return {

@@ -1,10 +1,10 @@
-/** The end of each run, good or bad: a row of the job's history, a line in the log, and an event. */
+/** Notes the end of each run, good or bad: a row in the job's history, a line in the log, and an event. */
 import type { PluginLog } from '../../contract/plugin.js';
 import type { HistoryRow, HistoryRows } from '../job.js';
 import type { RunResult } from '../worker/launcher.js';
 import type { EventBus } from './events.js';
 
-/** A run that ended: of which job, what it was about, and why it ran. */
+/** The job of an ended run, what the run was about, and why it ran. */
 export type EndedRun = Pick<
   HistoryRow,
   'kind' | 'job' | 'job_name' | 'type' | 'container' | 'location' | 'began' | 'ended' | 'reason' | 'attempt'
@@ -18,7 +18,7 @@ export interface HistoryDeps {
 
 const words = { 0: 'succeeded', [-1]: 'failed', [-2]: 'was stopped' } as const;
 
-/** A history that cannot be written, on a full disk say, is no reason to lose the run's result. */
+/** Never rejects: a history that cannot be written, on a full disk say, must not lose the run's result. */
 export async function noteEnd({ history, events, log }: HistoryDeps, run: EndedRun, outcome: RunResult): Promise<void> {
   const { type: _type, conflicts: _conflicts, undo: _undo, emptied: _emptied, owner: _owner, retryable: _retryable, ...kept } = outcome;
   const { error, bytes, pause_ms } = outcome;

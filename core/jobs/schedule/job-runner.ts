@@ -1,4 +1,4 @@
-/** The jobs of one kind: their rows, and each run from being due to its result. */
+/** Runs the jobs of one kind: changes their rows, and takes each run from the queue to its result. */
 import { KeyedMutex } from '../../primitives/mutex.js';
 import { ending } from '../errands.js';
 import { JobError, type JobRow, type JobState, type Jobs, type StateCode } from '../job.js';
@@ -14,16 +14,16 @@ import { stateAfter } from './states.js';
 interface Finish {
   readonly duration?: number;
   readonly keepDue?: true;
-  /** Why it ran; without it, it never began. */
+  /** Why the run began; absent for one that never left the queue. */
   readonly active?: Pick<ActiveRun<unknown>, 'reason' | 'attempt'>;
 }
 
 export class JobRunner<Spec extends AnySpec> implements Jobs<Spec> {
   readonly #d: JobRunnerDeps<Spec>;
   readonly #active = new Map<number, ActiveRun<Spec>>();
-  /** Jobs that are being deleted with what they made. */
+  /** Jobs that are being deleted together with their records. */
   readonly #leaving = new Set<number>();
-  /** Reads and writes of one row never interleave. */
+  /** One read-and-write of a row at a time. */
   readonly #mutex = new KeyedMutex<number>();
   #closed = false;
   readonly list: Jobs<Spec>['list'] = (range) => this.#d.rows.list(range);
@@ -45,12 +45,12 @@ export class JobRunner<Spec extends AnySpec> implements Jobs<Spec> {
     refusePast(this.#d.at(spec), this.#d.clock.now());
     const row = await this.#d.rows.create(spec, { code: 'init', ...nextOf(this.#d.at(spec), spec.disable, this.#d.clock.now()) });
     this.#publish(row.id, 'init');
-    // After the answer, which says init.
+    // after the answer, which shows `init`
     setImmediate(() => this.accept(row.id).catch((error: unknown) => this.#d.log('error', `${this.#key(row.id)}: ${error}`)));
     return row;
   }
 
-  /** Takes a new job on: a backup is scheduled, a restore starts unless it is disabled. */
+  /** Accepts a new job: a backup is scheduled, a restore starts unless it is disabled. */
   async accept(id: number): Promise<void> {
     const scheduled = await this.#mutex.run(id, async () => {
       const row = await this.get(id);
@@ -73,12 +73,12 @@ export class JobRunner<Spec extends AnySpec> implements Jobs<Spec> {
       const code = next.next_run === undefined ? state.code : stateAfter(state.code, 'edit');
       const row = await this.#put({ id, spec, state: { ...rest, ...next, code } });
       this.#d.onChange();
-      if (this.#active.has(id)) this.#d.queue.pump(); // one that waits may be about another container or record now
+      if (this.#active.has(id)) this.#d.queue.pump(); // a waiting run may need other locks now
       return row;
     });
   }
 
-  /** Changes the state of a job as it is then. */
+  /** Changes a job's state by what the state is at that moment. */
   amend(id: number, change: (state: JobState) => JobState): Promise<JobRow<Spec>> {
     return this.#mutex.run(id, async () => {
       const { spec, state } = await this.#require(id);
@@ -90,7 +90,7 @@ export class JobRunner<Spec extends AnySpec> implements Jobs<Spec> {
     return this.leave(id, (_, remove) => remove());
   }
 
-  /** Lets `work` delete the job, which meanwhile neither runs nor is changed. When it fails before, the job stays. */
+  /** Lets `work` delete the job. Meanwhile the job neither runs nor changes. When `work` fails first, the job stays. */
   async leave(id: number, work: (spec: Spec, remove: () => Promise<void>) => Promise<void>): Promise<void> {
     const { spec } = await this.#mutex.run(id, async () => {
       const row = await this.#require(id);
@@ -128,7 +128,7 @@ export class JobRunner<Spec extends AnySpec> implements Jobs<Spec> {
       const { missed: _missed, retry, ...rest } = state;
       const isRetry = event === 'due' && retry !== undefined && isRetryDue(state, this.#d.clock.now());
       const isMissed = missed && !isRetry;
-      // Waiting or running without an active run: the store failed as that run ended.
+      // The state says waiting or running, but no run is active: the store failed when that run ended.
       const from = state.code === 'waiting' || state.code === 'running' ? 'scheduled' : state.code;
       const row = await this.#put(
         {
@@ -146,7 +146,7 @@ export class JobRunner<Spec extends AnySpec> implements Jobs<Spec> {
     });
   }
 
-  /** The locks of the job as it is now. It runs as they were taken for: an edit after that is for the next run. */
+  /** The locks for the job's present settings. The run uses those settings; a later edit counts for the next run. */
   async #claim(id: number, active: ActiveRun<Spec>): Promise<readonly Lock[]> {
     try {
       const { spec } = await this.#require(id);
@@ -154,26 +154,26 @@ export class JobRunner<Spec extends AnySpec> implements Jobs<Spec> {
       active.claimed = spec;
       return locks;
     } catch (error) {
-      active.claimed = error instanceof Error ? error : new Error(String(error)); // told by the run
+      active.claimed = error instanceof Error ? error : new Error(String(error)); // the run reports it
       return [];
     }
   }
 
   async stop(id: number): Promise<JobRow<Spec>> {
     await this.#require(id);
-    await this.#mutex.run(id, async () => undefined); // one that is just being queued
+    await this.#mutex.run(id, async () => undefined); // waits for an enqueue that goes on
     const active = this.#active.get(id);
     if (active) await this.#stopRun(id, active, 'user');
     return this.#require(id);
   }
 
-  /** Ends all runs for a shutdown; waiting jobs keep their state and are told apart at the next start. */
+  /** Stops all runs for a shutdown. Waiting jobs keep their state, and the next start queues them again. */
   async close(): Promise<void> {
     this.#closed = true;
     await Promise.all([...this.#active].map(([id, active]) => this.#stopRun(id, active, 'shutdown')));
   }
 
-  /** After a crash: what waited or ran has failed; what was never accepted is. Settles when the rows say so. */
+  /** After a crash: marks waiting and running jobs as failed, and accepts new ones. Settles when their rows are stored. */
   async recover(): Promise<void> {
     const recovered = (await this.list()).map(async ({ id, state }) => {
       if (state.code === 'init') await this.accept(id);
@@ -181,14 +181,14 @@ export class JobRunner<Spec extends AnySpec> implements Jobs<Spec> {
       const active = state.code === 'running' ? { active: { reason: 'due', attempt: 1 } as const } : {};
       await this.#finish(id, { type: 'result', result: -1, error: interruption }, { keepDue: true, ...active });
     });
-    await Promise.all(recovered); // together: their writes share a sync
+    await Promise.all(recovered); // together, so that their writes share an fsync
   }
 
   async #stopRun(id: number, active: ActiveRun<Spec>, why: 'user' | 'shutdown'): Promise<void> {
     active.stop ??= why;
     if (!this.#d.queue.leave(this.#key(id))) active.run?.stop();
     else {
-      // One that never began keeps its place in time over a shutdown: start-up finds it and runs what was due.
+      // A run that never began keeps its due time over a shutdown, and the next start runs it.
       if (why === 'user') await this.#finish(id, { type: 'result', result: -2 });
       this.#release(id, active);
     }
@@ -202,7 +202,7 @@ export class JobRunner<Spec extends AnySpec> implements Jobs<Spec> {
       await this.#begin(id);
       const result = active.stop ? stopResult(active.stop) : await this.#launch(id, active);
       const final = active.stop === 'shutdown' && result.result !== 0 ? stopResult('shutdown') : result;
-      // First: whoever sees the job ended may run it again at once. What is not kept costs a new base.
+      // Before the row: a client may run the job again as soon as it reads the result. If the note is lost, the next run makes a new base.
       if (kinds[this.#d.kind].buildsOnRuns && final.result === 0)
         await this.#d.clock.noteBase(id, epoch).catch((error) => this.#d.log('warn', `${error}`));
       await this.#finish(id, final, { duration: Math.round(performance.now() - since), active });
@@ -248,8 +248,8 @@ export class JobRunner<Spec extends AnySpec> implements Jobs<Spec> {
     });
   }
 
-  /** Reads the row anew: the settings may have been changed during the run. A run that never began leaves no history.
-   *  `keepDue` leaves a time that is past to be run. */
+  /** Stores a result. It reads the row again, because the settings may have changed during the run. A run that never began gets no
+   *  history row. `keepDue` keeps a due time in the past, so that it still runs. */
   #finish(id: number, outcome: RunResult, o: Finish = {}): Promise<JobRow<Spec>> {
     const { type: _type, retryable: _retryable, ...kept } = outcome;
     const { attempt = 1 } = o.active ?? {};

@@ -1,4 +1,4 @@
-/** Progress of running jobs: in memory only, -1 as the end. It goes backwards only when a part of a run starts over. */
+/** Progress of running jobs, in memory only: -1 means not known, and the end. It falls only when a part of a run starts over. */
 import type { JobKind, JobState, ProgressEvent } from '../job.js';
 import type { EventBus } from './events.js';
 
@@ -7,7 +7,7 @@ type Retry = NonNullable<JobState['retry']>;
 export interface ProgressBoard {
   begin(kind: JobKind, id: number): void;
   set(kind: JobKind, id: number, progress: number): void;
-  /** A part of the run starts over: what it does next may be less than what was done. */
+  /** A part of the run starts over, so that the next value may be lower. */
   startOver(kind: JobKind, id: number, retry: Retry): void;
   end(kind: JobKind, id: number): void;
   all(): readonly ProgressEvent[];
@@ -18,7 +18,7 @@ export interface ProgressBoard {
 interface Running {
   readonly event: ProgressEvent;
   readonly retry?: Retry;
-  /** Nothing came since it started over. */
+  /** No progress came since it started over. */
   readonly isOver?: true;
 }
 

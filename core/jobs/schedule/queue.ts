@@ -1,27 +1,27 @@
-/** Who may run now: at most `limit` runs, each with all of its locks, first come first served. */
+/** The run queue: at most `limit` runs at a time, each with all of its locks, first come first served. */
 
 import { Mutex } from '../../primitives/mutex.js';
 import { areFree, type Lock } from './locks.js';
 
 export interface QueueEntry {
   readonly key: string;
-  /** Asked anew each time that it may start: what waits may be changed. Must not reject. */
+  /** Called each time the entry might start, because a waiting job may be edited. Must not reject. */
   locks(): Promise<readonly Lock[]>;
-  /** Runs to its end, at once after the locks were told; must not reject. */
+  /** Runs to the end. Called right after `locks` were granted. Must not reject. */
   start(): Promise<void>;
 }
 
 export interface Queue {
   enter(entry: QueueEntry): void;
-  /** Takes a waiting entry out; false when it is not waiting (any more). */
+  /** Removes a waiting entry. @returns false when it does not wait */
   leave(key: string): boolean;
-  /** Looks again, for a limit that was raised or an entry that was changed. */
+  /** Tries to start entries, after a limit or an entry changed. */
   pump(): void;
-  /** Nothing starts any more. */
+  /** Starts nothing any more. */
   close(): void;
-  /** Nothing starts until the returned function is called; more than one may hold it. */
+  /** Starts nothing until the returned function is called. Several holds add up. */
   hold(): () => void;
-  /** Keys of what runs. */
+  /** Keys of the running entries. */
   running(): readonly string[];
   counts(): { readonly waiting: number; readonly running: number };
 }
@@ -36,7 +36,7 @@ class FairQueue implements Queue {
   readonly #holds = new Set<symbol>();
   #closed = false;
   #isAsked = false;
-  readonly #looks = new Mutex(); // limit and locks are read asynchronously: one look at a time
+  readonly #looks = new Mutex(); // limit and locks are read asynchronously, so one look at a time
 
   constructor(
     private readonly limit: () => Promise<number>,
@@ -52,12 +52,12 @@ class FairQueue implements Queue {
     const at = this.#waiting.findIndex((entry) => entry.key === key);
     if (at < 0) return false;
     this.#waiting.splice(at, 1);
-    this.pump(); // others may have waited behind it
+    this.pump(); // others may have waited for its locks
     return true;
   }
 
   pump(): void {
-    if (this.#isAsked) return; // a look that has not begun sees all of this
+    if (this.#isAsked) return; // the next look, which has not begun, sees the change
     this.#isAsked = true;
     const look = () => {
       this.#isAsked = false;
@@ -87,7 +87,7 @@ class FairQueue implements Queue {
     };
   }
 
-  /** Nobody passes one who waits longer for the same container or record. Slots may be passed: they are for whoever can use them. */
+  /** No entry overtakes one that waits longer for the same container or record. A free connection goes to the first entry that can use it. */
   async #look(): Promise<void> {
     const most = Math.max(1, await this.limit());
     const claimed: Lock[] = [];

@@ -1,25 +1,25 @@
-/** A backup that fails for a reason that may pass by itself is tried again before its next time. */
+/** Retries of a failed backup before its next time, when its error is retryable. */
 import type { JobState } from '../job.js';
 import type { RunResult } from '../worker/launcher.js';
 
-/** Whether what is due is a further attempt, and not the job's next time. */
+/** Whether a further attempt is due, and not the job's next time. */
 export function isRetryDue({ retry, next_run }: JobState, now: number): boolean {
   return retry?.at !== undefined && retry.at <= now && (next_run === undefined || now < next_run);
 }
 
-/** When the job is due: at its next time, or before it for a further attempt. */
+/** The job's due time: its next time, or that of a further attempt before it. */
 export function dueTime({ next_run, retry }: JobState): number | undefined {
   if (retry?.at === undefined) return next_run;
   return next_run === undefined ? retry.at : Math.min(next_run, retry.at);
 }
 
-/** What of a further attempt is said once it waits or runs. */
+/** The further attempt once it waits or runs: its time no longer counts. */
 export function goingOn({ attempt, reason }: NonNullable<JobState['retry']>): NonNullable<JobState['retry']> {
   return { attempt, reason };
 }
 
 export interface RetryPlan {
-  /** Of the attempt that failed, from 1. */
+  /** Number of the attempt that failed, from 1. */
   readonly attempt: number;
   readonly now: number;
   readonly nextRun: number | undefined;
@@ -27,7 +27,8 @@ export interface RetryPlan {
   readonly waits: readonly number[];
 }
 
-/** The attempt that follows a failure; none when the error does not pass by itself, when all were made, or when the next time comes first. */
+/** The attempt after a failure; undefined when the error is not retryable, when all attempts were made, or when the next time comes
+ *  first. */
 export function retryAfter(
   { result, retryable, error }: Pick<RunResult, 'result' | 'retryable' | 'error'>,
   { attempt, now, nextRun, waits }: RetryPlan,

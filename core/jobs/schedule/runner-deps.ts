@@ -1,4 +1,4 @@
-/** What the jobs of one kind are given to run by. Types only. */
+/** Dependencies of a JobRunner. Types only. */
 import type { PluginLog } from '../../contract/plugin.js';
 import type { At, JobKind, JobRows, WorkerTask } from '../job.js';
 import type { Launch, RunResult } from '../worker/launcher.js';
@@ -11,18 +11,18 @@ import type { Lock } from './locks.js';
 import type { ProgressBoard } from './progress.js';
 import type { Queue } from './queue.js';
 
-/** What the settings of every kind have. */
+/** Settings that every kind has. */
 export interface AnySpec extends Recorded {
   readonly disable: boolean;
 }
 export interface JobRunnerDeps<Spec extends AnySpec> {
   readonly kind: JobKind;
   readonly rows: JobRows<Spec>;
-  /** Undefined: the job has no calendar and runs once, at once. */
+  /** Undefined for a job without a calendar: it runs once, at once. */
   at(spec: Spec): At | undefined;
   /** @throws PluginError not_found: its target is gone */
   task(id: number, spec: Spec): Promise<WorkerTask>;
-  /** What a run of it takes. */
+  /** The locks of a run. */
   locks(spec: Spec): Promise<readonly Lock[]>;
   readonly bandwidths: BandwidthShares;
   readonly queue: Queue;
@@ -33,13 +33,13 @@ export interface JobRunnerDeps<Spec extends AnySpec> {
   /** Waits before each further attempt of a run that failed, ms. */
   readonly retryMs: readonly number[];
   readonly events: Pick<EventBus, 'publish'>;
-  /** Before the job's state says that a run has ended. Must not reject. */
+  /** Called before the row shows that a run has ended. Must not reject. */
   onEnd(
     run: { readonly id: number; readonly spec: Spec; readonly began: number } & Pick<EndedRun, 'reason' | 'attempt'>,
     outcome: RunResult,
   ): Promise<void>;
-  /** The job is gone; what else is kept of it goes. Must not reject. */
+  /** Called after the row was deleted. Must not reject. */
   onDelete(id: number): Promise<void>;
-  /** A next run may have changed. */
+  /** Called when a due time may have changed. */
   onChange(): void;
 }

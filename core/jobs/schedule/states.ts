@@ -1,14 +1,14 @@
-/** The states of a job, as one table: state × event → state. What is not in it does not happen. */
+/** The states of a job as one table: state × event → state. No other change can happen. */
 import { JobError, type StateCode } from '../job.js';
 
 export type JobEvent =
-  | 'accept' // the scheduler took the job on
+  | 'accept' // the schedule accepted the job
   | 'edit' // its settings were changed, and it has a next run
   | 'due' // its time has come
   | 'run' // a client asks for a run
   | 'start' // it left the queue and runs
   | 'end' // a run ended, was stopped or was interrupted, and the job has a future
-  | 'finish'; // the same for a oneshot that is past, and for a restore
+  | 'finish'; // the same for a past oneshot, and for a restore
 
 const table: Readonly<Record<StateCode, Partial<Readonly<Record<JobEvent, StateCode>>>>> = {
   init: { accept: 'scheduled', edit: 'init', due: 'waiting', run: 'waiting' },

@@ -1,4 +1,4 @@
-/** Who looks for due jobs: at their times, and when something has changed. */
+/** The alarm that queues due jobs: at their times, and after a change. */
 
 import { type BackupSpec, JobError } from '../job.js';
 import { nextRun } from './calendar.js';
@@ -6,9 +6,9 @@ import type { WallClock } from './clock.js';
 import type { DueTimes } from './due.js';
 import type { JobRunner } from './job-runner.js';
 
-/** The longest sleep: wall time may be set meanwhile, and timers beyond 2^31 ms fire at once. */
+/** Longest sleep, ms: wall time may be set meanwhile, and a timer beyond 2^31 ms fires at once. */
 const longestSleep = 30_000;
-/** A run that starts later than this after its time was missed, by a suspend or a clock set forward. */
+/** A run that starts later than this was missed, by a suspend or a clock that was set forward. */
 const missedAfter = 60_000;
 
 interface Watched {
@@ -18,7 +18,7 @@ interface Watched {
   failed(error: unknown): void;
 }
 
-/** One look: queues what is due. @returns given the time of the start, how long nothing will be due, ms */
+/** @returns a function that queues the due jobs, and returns how long no job will be due, ms */
 export function tickOf({ backups, due, clock, failed }: Watched): (startedAt: number) => Promise<number> {
   return async (startedAt) => {
     if (await clock.look()) await reschedule(backups, clock.now());
@@ -26,7 +26,7 @@ export function tickOf({ backups, due, clock, failed }: Watched): (startedAt: nu
   };
 }
 
-/** Next runs anew, after the clock was set back. One that is being deleted needs none. */
+/** Computes next runs again after the clock was set back. A job that is being deleted is skipped. */
 async function reschedule(backups: JobRunner<BackupSpec>, now: number): Promise<void> {
   for (const { id, spec } of await backups.list()) {
     if (!spec.disable && nextRun(spec.at, now) !== undefined) await backups.update(id, spec).catch(unlessBusy);
@@ -37,14 +37,14 @@ function unlessBusy(error: unknown): void {
   if (!(error instanceof JobError)) throw error;
 }
 
-/** Queues what is due, once however many times were missed; says how long nothing will be. */
+/** Queues each due job once, however many times were missed. @returns how long no job will be due, ms */
 async function startDue(backups: JobRunner<BackupSpec>, due: DueTimes, { now, startedAt, failed }: Tick): Promise<number> {
   const queued = due.until(now).map(async ([id, time]) => {
     if (backups.isActive(id)) return;
     const missed = time < startedAt || now - time > missedAfter;
-    await backups.enqueue(id, 'due', { missed, when: 'late' }).catch(unlessBusy).catch(failed); // a client may just have run or deleted it
+    await backups.enqueue(id, 'due', { missed, when: 'late' }).catch(unlessBusy).catch(failed); // a client may have run or deleted it meanwhile
   });
-  await Promise.all(queued); // together: their writes share a sync
+  await Promise.all(queued); // together, so that their writes share an fsync
   return Math.min(longestSleep, (due.after(now) ?? Number.POSITIVE_INFINITY) - now);
 }
 
@@ -54,7 +54,7 @@ interface Tick {
   failed(error: unknown): void;
 }
 
-/** Calls `tick` again and again, after the time that it answers or when woken. */
+/** Calls `tick` after the time that it returned, or when woken. */
 export function createAlarm(tick: (startedAt: number) => Promise<number>, failed: (error: unknown) => void) {
   let startedAt: number | undefined;
   let timer: NodeJS.Timeout | undefined;

@@ -1,6 +1,6 @@
 /**
- * Starts worker threads through Bree; the only file that names it. Bree's calendars and its stop are not used:
- * they skip days and can hang (docs: traps). Here it only launches, each run under a name of its own.
+ * Starts worker threads through Bree; no other file imports it. Bree's calendar and its stop are not used: the calendar skips days
+ * at changes of daylight saving time, and the stop can hang. Each run is a Bree job of its own name.
  */
 import { randomUUID } from 'node:crypto';
 import Bree from 'bree';
@@ -13,18 +13,18 @@ export interface WorkerHandlers {
 }
 export interface StartedWorker {
   post(message: object): void;
-  /** The last resort: children of a terminated worker are killed, not asked. */
+  /** Terminates the thread; its children are killed, not asked. */
   terminate(): void;
 }
 export interface ThreadStarter {
   start(label: string, data: object, handlers: WorkerHandlers): Promise<StartedWorker>;
-  /** Jobs and threads that Bree still holds; both 0 when nothing runs. */
+  /** Jobs and threads that Bree holds; both are 0 when nothing runs. */
   counts(): { readonly jobs: number; readonly workers: number };
 }
 
-/** A small young generation is collected often, and the buffers that streamed through go with it: a worker's peak is some
- *  40 MiB lower, at no cost that could be measured. Three times the semi-space of the service's first line (core/cli/main.ts).
- *  A run's own data is far below the other limit. */
+/** A small young generation is collected often, and the streamed buffers with it: a worker's peak memory is some 40 MiB lower, at no
+ *  measurable cost. It is three times the semi-space of the service's first line (core/cli/main.ts). A run's own data stays far below
+ *  the other limit. */
 const resourceLimits = { maxYoungGenerationSizeMb: 3, maxOldGenerationSizeMb: 256 };
 
 /** @param file absolute path of a compiled module */
@@ -36,17 +36,17 @@ export function createThreadStarter(file: string): ThreadStarter {
     jobs: [],
     logger: false,
     removeCompleted: true, // else the list of jobs grows by one a run
-    errorHandler: () => undefined, // a crash calls it twice; our own listeners tell it once
+    errorHandler: () => undefined, // Bree calls it twice for a crash; the worker's own error event comes once
   });
-  // Not the worker's own exit event: Bree takes its listeners away when a worker says 'done'.
+  // Not the worker's exit event: Bree removes its listeners when a worker posts 'done'.
   bree.on('worker deleted', (name: string) => {
     exits.get(name)?.();
     exits.delete(name);
   });
   const start = async (label: string, data: object, handlers: WorkerHandlers): Promise<StartedWorker> => {
-    // Unique: a second run of a name that is still known only warns and never starts.
+    // Bree never starts a second job of a name that it still knows; it only warns.
     const name = `${label}-${randomUUID()}`;
-    // execArgv: loaders of the main thread (a test runner's) cost half a second a run and belong to nobody here.
+    // execArgv is empty: loaders of the main thread (a test runner's) would cost half a second a run.
     await bree.add({ name, path: file, worker: { workerData: data, execArgv: [], resourceLimits } });
     exits.set(name, handlers.exit);
     await bree.run(name).catch(async (error: unknown) => {

@@ -1,31 +1,31 @@
-/** One run in a worker thread: its messages in, lease and stop answers out, one result whatever happens. */
+/** Runs a task in a worker thread: handles its messages, answers leases, stops it, and returns exactly one result. */
 import type { PluginLog } from '../../contract/plugin.js';
 import { parseOwn, ValidationError } from '../../schemas.js';
 import type { FoundTarget, WorkerMessage, WorkerRequest, WorkerTask } from '../job.js';
 import type { StartedWorker, ThreadStarter } from './bree.js';
 import type { Leases } from './leases.js';
 
-/** A worker is asked to end within 5 s; after this it is terminated, and main resumes what it paused. */
+/** A worker is asked to end within 5 s. After this limit it is terminated, and the main thread resumes its containers. */
 const stopLimit = 8000;
-/** After its result a worker only closes its port; one that still lives then has leaked a handle. */
+/** A worker that lives so long after its result has leaked a handle. */
 const lingerLimit = 10_000;
 
 export type RunResult = Extract<WorkerMessage, { type: 'result' }>;
 export interface Run {
-  /** Never rejects; the worker is gone and its containers are resumed. */
+  /** Never rejects. Settles when the thread is gone and its containers are resumed. */
   readonly ended: Promise<RunResult>;
   stop(): void;
-  /** Its part of its target's bandwidth. */
+  /** Sets the run's part of its target's bandwidth. */
   throttle(bytesPerSecond: number): void;
 }
 export interface LauncherDeps {
   readonly scheduler: ThreadStarter;
   readonly leases: Leases;
-  /** What a worker found at first contact with a target. */
+  /** Stores what the first contact with a target showed. */
   keepFound(target: number, found: FoundTarget): Promise<void>;
   readonly log: PluginLog;
 }
-/** What a run tells before its result. */
+/** Gets the messages of a run before its result. */
 export interface RunListener {
   onProgress(progress: number): void;
   /** A part of it starts over. */
@@ -66,7 +66,7 @@ class WorkerRun {
       this.#failure ??= `${error}`;
     }
     clearTimeout(this.#killer);
-    // Also what it says to have released: a resume of a running container is harmless, a frozen one is not.
+    // Resume every container that this run ever leased, even those it reported as released: resuming twice is harmless.
     await Promise.all([...this.#leased.values()].map((l) => this.#deps.leases.resume(l.runtime, l.container)));
     return this.#outcome();
   }
@@ -130,7 +130,7 @@ class WorkerRun {
     }
   }
 
-  /** A message that its schema refuses is a fault of ours: the run goes on without it, and ends as crashed when it was the result. */
+  /** A message that the schema refuses is a programming error. It is logged and ignored; a run without a result counts as crashed. */
   #parse(message: unknown): WorkerMessage | undefined {
     try {
       return parseOwn('worker', message);
@@ -151,7 +151,7 @@ class WorkerRun {
     await this.#deps.leases.release(runtime, container);
   }
 
-  /** A lease that cannot be kept: nothing may be paused, so the run cannot go on. */
+  /** Without a stored lease nothing may be paused, so the run ends. */
   #refuse(error: unknown): void {
     this.#result ??= { type: 'result', result: -1, error: { code: 'io', message: `the lease could not be kept: ${error}` } };
     this.stop();

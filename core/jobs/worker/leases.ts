@@ -1,4 +1,5 @@
-/** Containers that may be frozen: known durably before the pause, resumed at expiry, at the worker's end and at start-up. */
+/** Leases of containers that may be frozen: stored durably before a pause; the container is resumed at expiry, at the worker's end and
+ *  at start-up. */
 import { PluginError } from '../../contract/errors.js';
 import type { PluginLog } from '../../contract/plugin.js';
 import { KeyedMutex } from '../../primitives/mutex.js';
@@ -8,13 +9,13 @@ const longestTimer = 2 ** 31 - 1;
 const retryAfter = 10_000;
 
 export interface Leases {
-  /** Resolves once the lease is durable; the container may be paused from then on. */
+  /** Resolves after fsync; only then may the container be paused. */
   keep(lease: Lease): Promise<void>;
-  /** The worker has resumed the container itself. */
+  /** Call when the worker has resumed the container itself. */
   release(runtime: string, container: string): Promise<void>;
-  /** Resumes now, and again until it works; settles after the first try. Nothing kept is fine. */
+  /** Resumes now, and repeats until it works. Settles after the first try. Does nothing without a lease. */
   resume(runtime: string, container: string): Promise<void>;
-  /** At start-up: whatever was frozen when the service died. */
+  /** Resumes every leased container, at start-up. */
   resumeAll(): Promise<void>;
   close(): void;
 }
@@ -35,7 +36,7 @@ const keyOf = ({ runtime, container }: Pick<Lease, 'runtime' | 'container'>) => 
 class KeptLeases implements Leases {
   readonly #kept = new Map<string, Lease>();
   readonly #timers = new Map<string, NodeJS.Timeout>();
-  /** A release must not overtake the lease that it ends. */
+  /** A release must not overtake the lease that it ends. The key is runtime and container. */
   readonly #mutex = new KeyedMutex<string>();
   constructor(private readonly deps: LeaseDeps) {}
 
@@ -61,7 +62,7 @@ class KeptLeases implements Leases {
         await this.#drop(lease);
       } catch (error) {
         const detail = { runtime, container, error: `${error}` };
-        this.deps.log('error', `${container} could not be resumed; trying again in ${retryAfter / 1000} s`, detail);
+        this.deps.log('error', `${container} could not be resumed; the next try is in ${retryAfter / 1000} s`, detail);
         this.#arm(lease, retryAfter);
       }
     });
@@ -92,7 +93,7 @@ class KeptLeases implements Leases {
   }
 }
 
-/** A container that is no longer there cannot be frozen. */
+/** A container that no longer exists cannot be frozen. */
 function gone(error: unknown): void {
   if (!(error instanceof PluginError && error.code === 'not_found')) throw error;
 }

@@ -1,4 +1,4 @@
-/** What a run's order says of its remote target. */
+/** Builds the part of a task that is about its remote target. */
 import { PluginError } from '../../contract/index.js';
 import { requireSecrets } from '../../targets/remote.js';
 import type { JobServiceDeps } from '../deps.js';
@@ -11,7 +11,7 @@ export class RemoteTasks {
     private readonly bandwidths: BandwidthShares,
   ) {}
 
-  /** How many runs may use the target at a time: none has less than one connection. Undefined for any number. */
+  /** How many runs may use the target at a time, with at least one connection each; undefined for any number. */
   async connections({ target, profile }: Location): Promise<number | undefined> {
     return target === 'remote' && profile !== undefined ? (await this.deps.targets.get(profile))?.spec.connection_limit : undefined;
   }
@@ -25,7 +25,7 @@ export class RemoteTasks {
     const sealed = this.deps.targets.seal(JSON.stringify(row), taskPurpose(profile));
     const bandwidth = await this.bandwidths.part(profile);
     const limit = row.spec.connection_limit;
-    // So many runs may use it at a time, each with its part: together they stay within the limit.
+    // Each run gets an equal part, so that all runs together stay within the limit.
     const runs = Math.min(limit ?? 1, Math.max(1, await this.deps.concurrent()));
     return {
       remote: { id: profile, sealed, bandwidth, ...(limit !== undefined && { connections: Math.max(1, Math.floor(limit / runs)) }) },

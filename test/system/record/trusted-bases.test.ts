@@ -140,7 +140,7 @@ for (const kind of kinds) {
     t.equal((await b.runs()).length, 2, 'retention has gone on');
     t.equal((await b.run()).warnings, undefined, 'an empty base is the new normal');
     const again = await b.h.a.service.ask('PUT', `/backup/${b.job}/confirm`);
-    t.match([again.status, again.json], [404, { error: { message: /nothing waits/ } }], 'nothing waits to be confirmed');
+    t.match([again.status, again.json], [404, { error: { message: /nothing to confirm/ } }], 'nothing waits to be confirmed');
     await writeFile(join(b.folder, 'file'), 'back');
     t.equal((await b.run()).warnings, undefined);
     await clear();
