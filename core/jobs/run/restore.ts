@@ -79,7 +79,11 @@ export async function restoreRun(deps: RestoreDeps): Promise<RestoreOutcome> {
     const undo = id === undefined ? {} : { undo: { id, until, bytes: undoBytes } };
     return { run: found.manifest.run, bytes, conflicts, places, ...(warnings.length > 0 && { warnings }), ...undo };
   } catch (error) {
-    await draft.discard().catch((cause: unknown) => deps.log('warn', `the draft of ${plan.container} could not be removed now; the engine's next recovery removes it: ${cause}`));
+    await draft
+      .discard()
+      .catch((cause: unknown) =>
+        deps.log('warn', `the draft of ${plan.container} could not be removed now; the engine's next recovery removes it: ${cause}`),
+      );
     throw error;
   }
 }
