@@ -1,4 +1,8 @@
 /** Policy around targets, the same for all: none of it is plugin code. */
 export { Bandwidth } from './bandwidth.js';
-export { type Policy, type PolicyTarget, withPolicy } from './governed.js';
-export { briefWaits, isRetryable, longWaits, retry } from './retry.js';
+export { briefWaits, longWaits, retry } from './retry.js';
+export { withBandwidth } from './with-bandwidth.js';
+export { withConnections } from './with-connections.js';
+export { type Policy, type PolicyTarget, withPolicy } from './with-policy.js';
+export { withRetry } from './with-retry.js';
+export { withStall } from './with-stall.js';

@@ -20,7 +20,7 @@ export const longWaits: readonly number[] = [2_000, 15_000, 45_000];
 const withJitter = (ms: number): number => Math.round(ms * (0.5 + Math.random() / 2));
 
 /** Whether trying again may help without anybody changing anything. */
-export const isRetryable = (error: unknown): error is PluginError => error instanceof PluginError && error.retryable;
+const isRetryable = (error: unknown): error is PluginError => error instanceof PluginError && error.retryable;
 
 /** Waits before the try that comes after `failed` failures. @throws the error when it may not or need not be tried again */
 export async function beforeNextTry(error: unknown, failed: number, o: RetryOptions): Promise<void> {

@@ -1,6 +1,5 @@
-import { Transform, type TransformCallback } from 'node:stream';
 import { PluginError } from '../contract/index.js';
-import type { Bandwidth } from './bandwidth.js';
+import { PulledStream, type PulledStreamOptions } from './pulled-stream.js';
 
 /** How exactly the limit is kept, as a part of it. */
 const looksPerLimit = 10;
@@ -25,41 +24,33 @@ export async function settleInTime<T>(answer: Promise<T>, ms: number, what: stri
 }
 
 export interface WatchOptions {
-  readonly bandwidth: Bandwidth;
-  readonly signal: AbortSignal;
   readonly stallMs: number;
   /** Nothing was taken for so long. */
   stalled(): void;
 }
 
-/** Between a source and a target that puts it away: keeps the bandwidth, and sees when the target takes no more. A source
- *  that gives nothing is no stall: tar may look for long at what has not changed. */
-export class WatchedSource extends Transform {
+/** Between a source and a target that puts it away: sees when the target takes no more. A source that gives nothing is no
+ *  stall: tar may look for long at what has not changed. */
+export class WatchedSource extends PulledStream {
   #moved = performance.now();
   readonly #timer: NodeJS.Timeout;
 
-  constructor(private readonly o: WatchOptions) {
-    super({ highWaterMark: 1 << 20 });
+  constructor(
+    options: PulledStreamOptions,
+    private readonly o: WatchOptions,
+  ) {
+    super(options);
     this.#timer = setInterval(() => this.#look(), Math.max(10, o.stallMs / looksPerLimit));
   }
 
   #look(): void {
-    const targetWaits = this.readableLength > 0 || this.readableEnded;
-    if (!targetWaits) this.#moved = performance.now();
+    const targetWaits = this.readableLength === 0 && !this.readableEnded;
+    if (targetWaits) this.#moved = performance.now();
     else if (performance.now() - this.#moved >= this.o.stallMs) this.o.stalled();
   }
-  override _read(size: number): void {
-    this.#moved = performance.now();
-    super._read(size);
-  }
-  override _transform(chunk: Buffer, _encoding: BufferEncoding, done: TransformCallback): void {
-    this.o.bandwidth.take(chunk.length, this.o.signal).then(
-      () => {
-        this.#moved = performance.now();
-        done(null, chunk);
-      },
-      (cause: unknown) => done(new PluginError('aborted', 'stopped', { cause })),
-    );
+  override read(size?: number): unknown {
+    if (size !== 0) this.#moved = performance.now(); // read(0) takes nothing, it only has the buffer filled
+    return super.read(size);
   }
   /** The put is over, one way or the other. */
   unwatch(): void {

@@ -13,7 +13,7 @@ import { entries, never, pattern, read, refused, store, supply } from '../confor
 import { faultyTarget } from '../faults/faulty-target.js';
 
 async function newRoot(t: Pick<Test, 'teardown'>): Promise<string> {
-  const root = await mkdtemp(join(tmpdir(), 'governed-'));
+  const root = await mkdtemp(join(tmpdir(), 'with-policy-'));
   t.teardown(() => rm(root, { recursive: true, force: true }));
   await markShare(root);
   return root;

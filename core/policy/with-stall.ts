@@ -1,0 +1,106 @@
+import type { Readable } from 'node:stream';
+import { anySignal, type Entry, type ListOptions, type PluginError, type PluginLog, type Stored, type Target } from '../contract/index.js';
+import { PulledStream, pullOf } from './pulled-stream.js';
+import { settleInTime, stallError, WatchedSource } from './stall.js';
+import { type GetOptions, nameOf, type PutOptions, WrappedTarget } from './wrapped-target.js';
+
+export interface StallLimit {
+  /** As messages call the target. */
+  readonly name: string;
+  /** How long nothing may move. */
+  readonly stallMs: number;
+  readonly log: PluginLog;
+}
+
+/** How long a put that was given up may take to leave no trace, by the contract, and a little. */
+const settleMs = 6_000;
+/** A tree is many steps, each of which may take its time. */
+const treeLimit = 10;
+
+/** The target, whose calls fail with `stalled` when they do not answer in time, or when nothing of a stream moves for so long. */
+export function withStall(target: Target, limit: StallLimit): Target {
+  return new TimedTarget(target, limit);
+}
+
+class TimedTarget extends WrappedTarget {
+  constructor(
+    inner: Target,
+    private readonly limit: StallLimit,
+  ) {
+    super(inner);
+  }
+
+  #inTime<T>(what: string, answer: Promise<T>, ms = this.limit.stallMs): Promise<T> {
+    return settleInTime(answer, ms, `${this.limit.name}, ${what}`);
+  }
+
+  override async put(path: string, source: Readable, o: PutOptions): Promise<Stored> {
+    const { stallMs, name } = this.limit;
+    const givenUp = new AbortController();
+    const signal = anySignal(o.signal, givenUp.signal);
+    const { promise: tooLate, reject: late } = rejectable();
+    let stall: PluginError | undefined;
+    let timer: NodeJS.Timeout | undefined;
+    const stalled = () => {
+      if (stall !== undefined) return;
+      const error = stallError(`${name}, ${nameOf.put(path)}`, stallMs);
+      stall = error;
+      givenUp.abort();
+      timer = setTimeout(() => late(error), settleMs);
+    };
+    const watched = new WatchedSource({ pull: pullOf(source), close: () => source.destroy() }, { stallMs, stalled });
+    try {
+      return await Promise.race([this.inner.put(path, watched, { ...o, signal }), tooLate]);
+    } catch (error) {
+      watched.destroy();
+      source.destroy();
+      throw stall ?? error;
+    } finally {
+      watched.unwatch();
+      clearTimeout(timer);
+    }
+  }
+
+  /** Only the time in which somebody waits for bytes counts. */
+  override async get(path: string, o: GetOptions): Promise<Readable> {
+    const what = nameOf.get(path);
+    const stream = await this.#inTime(what, this.inner.get(path, o));
+    const next = pullOf(stream);
+    const pull = () => this.#inTime(what, next());
+    return new PulledStream({ pull, close: () => stream.destroy(), abort: { signal: o.signal, what: path } });
+  }
+
+  override stat(path: string): Promise<Entry | undefined> {
+    return this.#inTime(nameOf.stat(path), this.inner.stat(path));
+  }
+  override async *list(path: string, o: ListOptions = {}): AsyncGenerator<Entry> {
+    const entries = this.inner.list(path, o)[Symbol.asyncIterator]();
+    for (;;) {
+      const next = await this.#inTime(nameOf.list(path), entries.next());
+      if (next.done) return;
+      yield next.value;
+    }
+  }
+  override remove(path: string): Promise<void> {
+    return this.#inTime(nameOf.remove(path), this.inner.remove(path), treeLimit * this.limit.stallMs);
+  }
+  override space(): Promise<{ total: number; free: number } | undefined> {
+    return this.#inTime(nameOf.space(), this.inner.space());
+  }
+  /** A target that does not close holds nobody up. */
+  override async [Symbol.asyncDispose](): Promise<void> {
+    await this.#inTime('closing', super[Symbol.asyncDispose](), settleMs).catch((error: unknown) => {
+      this.limit.log('warn', `closing the target failed: ${error}`);
+    });
+  }
+}
+
+/** A promise that is only ever rejected, and not complained about when nobody waits for it. */
+function rejectable(): { readonly promise: Promise<never>; reject(error: Error): void } {
+  let reject: (error: Error) => void = () => undefined;
+  const promise = new Promise<never>((_, fail) => {
+    reject = fail;
+  });
+  promise.catch(() => undefined);
+  return { promise, reject: (error) => reject(error) };
+}
