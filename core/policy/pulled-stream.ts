@@ -1,4 +1,4 @@
-import { Readable } from 'node:stream';
+import { finished, Readable } from 'node:stream';
 import { PluginError } from '../contract/index.js';
 
 /** Gives the next bytes; undefined at the end. It is asked again only when it has answered. */
@@ -45,15 +45,38 @@ export class PulledStream extends Readable {
   }
 }
 
-/** Takes the bytes of a stream one chunk at a time. */
+/** Takes the bytes of a stream chunk by chunk. */
 export function pullOf(stream: Readable): Pull {
   const unread = stream instanceof PulledStream ? stream.unread : undefined;
-  if (unread !== undefined) return unread;
-  stream.on('error', () => undefined); // it may fail before it is asked; asking reports it
-  const chunks: AsyncIterator<unknown> = stream[Symbol.asyncIterator]();
-  return async () => {
-    const { done, value } = await chunks.next();
-    if (done) return undefined;
-    return value instanceof Uint8Array ? value : Buffer.from(String(value));
+  return unread ?? chunksOf(stream);
+}
+
+interface Asked {
+  resolve(bytes: Uint8Array | undefined): void;
+  reject(error: Error): void;
+}
+
+/** Each chunk as it was written: the stream's own iterator would copy all that is buffered into one. */
+function chunksOf(stream: Readable): Pull {
+  let asked: Asked | undefined;
+  let over: { readonly error: Error | null | undefined } | undefined;
+  const answer = () => {
+    if (over?.error) asked?.reject(over.error);
+    else if (over) asked?.resolve(undefined);
   };
+  stream.pause();
+  stream.on('data', (chunk: unknown) => {
+    stream.pause();
+    asked?.resolve(chunk instanceof Uint8Array ? chunk : Buffer.from(String(chunk)));
+  });
+  finished(stream, { writable: false }, (error) => {
+    over = { error };
+    answer();
+  });
+  return () =>
+    new Promise((resolve, reject) => {
+      asked = { resolve, reject };
+      if (over) answer();
+      else stream.resume();
+    });
 }
