@@ -6,7 +6,6 @@ import { PluginError, type PluginErrorCode, type PluginLog, type Target } from '
 import type { TargetRegistry } from '../jobs/deps.js';
 import type { FoundTarget } from '../jobs/job.js';
 import type { Plugins } from '../plugins/index.js';
-import { Bandwidth, withPolicy } from '../policy/index.js';
 import type { Store, TargetRow } from '../store/index.js';
 import { openRemote } from './remote.js';
 
@@ -66,10 +65,10 @@ const answerWaits = [500];
 
 export function remoteTargets({ store, plugins, stallMs, log }: RemoteTargetsDeps): RemoteTargets {
   const open = async (record: TargetRow, signal: AbortSignal) => {
-    const { target, type, found } = await openRemote(plugins, record, '', { signal, log, waits: answerWaits });
+    const policy = { stallMs: Math.min(stallMs, answerStallMs), waits: answerWaits, signal, log };
+    const { target, type, found } = await openRemote(plugins, record, '', policy);
     if (found) await keepFound(store, record.id, found);
-    const policy = { name: record.spec.name, bandwidth: new Bandwidth(), stallMs: Math.min(stallMs, answerStallMs), waits: answerWaits };
-    return { type, target: withPolicy(target, { ...policy, signal, log }) };
+    return { type, target };
   };
   return {
     async ping(record, signal) {

@@ -1,11 +1,12 @@
 /** Opens a target on another machine: picks its plugin, builds the plugin's options, and pins what the first contact shows. */
 
-import { PluginError, type Target } from '../contract/index.js';
+import { PluginError } from '../contract/index.js';
 import type { FoundTarget } from '../jobs/job.js';
 import type { PluginOpening, Plugins } from '../plugins/loaded.js';
-import { briefWaits, retry } from '../policy/index.js';
+import { briefWaits, type PolicyTarget, retry } from '../policy/index.js';
 import { parse, type Shape, ValidationError } from '../schemas.js';
 import { addressOf } from './address.js';
+import { openUnderPolicy, type PolicyOpening } from './under-policy.js';
 
 export interface RemoteTarget {
   readonly id: number;
@@ -32,12 +33,8 @@ export function parseRemote(text: string): RemoteTarget {
   return { id, spec: parse('target', spec), ...(known && { found: known }) };
 }
 
-export interface RemoteOpening extends PluginOpening {
-  /** Waits before each further try; a caller with a client waiting gives fewer. */
-  readonly waits?: readonly number[];
-}
 export interface OpenedRemote {
-  readonly target: Target;
+  readonly target: PolicyTarget;
   /** Id of the plugin. */
   readonly type: string;
   /** What the caller must store, when it differs from what is stored. */
@@ -106,15 +103,15 @@ async function contact(plugins: Plugins, remote: RemoteTarget, o: PluginOpening)
   return { ipaddr: spec.ipaddr, type, options };
 }
 
-/** Opens a folder of the target. @throws PluginError secrets_lost, and what detection, pinning and the plugin's open throw */
-export async function openRemote(plugins: Plugins, remote: RemoteTarget, path: string, o: RemoteOpening): Promise<OpenedRemote> {
+/** Opens a folder of the target under the policy; what may be tried again is, after the policy's `waits`. @throws PluginError secrets_lost, and what detection, pinning and the plugin's open throw */
+export async function openRemote(plugins: Plugins, remote: RemoteTarget, path: string, o: PolicyOpening): Promise<OpenedRemote> {
   requireSecrets(remote);
   const again = (error: PluginError, ms: number) => o.log('info', `${remote.spec.name} is tried again in ${ms} ms: ${error.message}`);
   return retry(
     async () => {
       const found = await contact(plugins, remote, o);
       const options = { ...found.options, ...remoteOptions(plugins, found.type, remote.spec, path) };
-      const target = await plugins.openTarget(found.type, options, o);
+      const target = await openUnderPolicy(plugins, { id: found.type, options, name: remote.spec.name }, o);
       return { target, type: found.type, found: found === remote.found ? undefined : found };
     },
     { delays: o.waits ?? briefWaits, signal: o.signal, onRetry: again },

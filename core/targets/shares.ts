@@ -3,6 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import type { PluginLog } from '../contract/index.js';
 import type { Plugins } from '../plugins/index.js';
 import type { Store } from '../store/index.js';
+import { openUnderPolicy } from './under-policy.js';
 
 export interface ShareDeps {
   readonly store: Store;
@@ -13,6 +14,9 @@ export interface ShareDeps {
   readonly log: PluginLog;
 }
 
+/** A share that does not answer for so long counts as one that cannot be marked. */
+const markMs = 10_000;
+
 /** Marks the shares that are new. A share that cannot be marked is told in the log; backups to it fail with the reason. */
 export async function markNewShares({ store, plugins, shares, stateFolder, log }: ShareDeps): Promise<void> {
   for (const [share, root] of Object.entries(shares)) {
@@ -20,7 +24,8 @@ export async function markNewShares({ store, plugins, shares, stateFolder, log }
     try {
       // The default share is ours to make; any other folder must be there, since an absent one may be an unmounted disk.
       if (root.startsWith(`${stateFolder}/`)) await mkdir(root, { recursive: true });
-      await using _marked = await plugins.openTarget('local', { share, root, mark: true }, { signal: AbortSignal.timeout(10_000), log });
+      const plugin = { id: 'local', options: { share, root, mark: true }, name: `share ${share}` };
+      await using _marked = await openUnderPolicy(plugins, plugin, { signal: AbortSignal.timeout(markMs), stallMs: markMs, log });
       await store.shares.put(share, root);
     } catch (error) {
       log('warn', `share ${share} at ${root} cannot be used: ${error}`);

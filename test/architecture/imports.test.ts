@@ -177,6 +177,15 @@ t.test('signals are combined by what garbage collection does not break', async (
   );
 });
 
+t.test('a target is opened in one place, which puts it under the policy', async (t) => {
+  const wrong = files.filter(({ path, text }) => !plugins.test(path) && /\bopenTarget\b/.test(text));
+  t.same(
+    wrong.map(({ path }) => path),
+    ['core/targets/under-policy.ts'],
+    'all others take openUnderPolicy: what hangs, breaks or is slow is then met in the same way wherever a target is used',
+  );
+});
+
 t.test('the worker never touches the store, the API or their packages', async (t) => {
   const all = [...reachable('core/jobs/run/worker.ts')];
   t.same(
