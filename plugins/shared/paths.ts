@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { type Entry, type ListOptions, PluginError } from '../../core/contract/index.js';
+import { type Entry, type ListOptions, type NameRules, PluginError } from '../../core/contract/index.js';
 
 /** Whether the host's `path` is `folder` or lies in it. */
 export function within(path: string, folder: string): boolean {
@@ -27,6 +27,36 @@ export function fileParts(path: string): readonly string[] {
   const taken = parts.find(isPart);
   if (taken !== undefined) throw new PluginError('invalid', `${taken} is a name that unfinished files have`);
   return parts;
+}
+
+/** As fileParts, for a put: each name keeps to the rules of the target. @throws PluginError invalid */
+export function newFileParts(path: string, rules: NameRules): readonly string[] {
+  const parts = fileParts(path);
+  for (const part of parts) {
+    refuseCharacters(part, rules);
+    if (Buffer.byteLength(part) > rules.longest)
+      throw new PluginError('invalid', `${JSON.stringify(part)} is longer than the ${rules.longest} bytes of a name; take a shorter one`);
+  }
+  return parts;
+}
+
+/** @throws PluginError invalid for a name with a character that the target refuses */
+export function refuseCharacters(name: string, { refused, refusedAtEnd }: NameRules): void {
+  const held = [...name].find((char) => refused.includes(char));
+  const last = name.at(-1) ?? '';
+  if (held !== undefined)
+    throw new PluginError('invalid', `${JSON.stringify(name)}: the target keeps no name with ${JSON.stringify(held)}; take another name`);
+  if (refusedAtEnd.includes(last))
+    throw new PluginError(
+      'invalid',
+      `${JSON.stringify(name)}: the target keeps no name with ${JSON.stringify(last)} at its end; take another name`,
+    );
+}
+
+/** What a get throws whose offset is beyond the end of the file; undefined when it is not. */
+export function pastEnd(offset: number, size: number, path: string): PluginError | undefined {
+  if (offset <= size) return undefined;
+  return new PluginError('invalid', `${path} has ${size} bytes: there is nothing from byte ${offset} on; is it another file by now?`);
 }
 
 /** @throws PluginError invalid for the top, which is never removed */

@@ -34,7 +34,7 @@ const policy = (more: Partial<Policy> = {}): Policy => ({
 
 const suiteRoot = await newRoot(t);
 const open = async () => withPolicy(await openAt(suiteRoot), policy());
-targetConformance({ name: 'withPolicy local', open, fill: 'elsewhere', large: 64 << 20 });
+targetConformance({ name: 'withPolicy local', open, openFull: 'elsewhere', large: 64 << 20 });
 
 /** A target whose gets break, retryably, after so many bytes each. */
 function breakingTarget(target: Target, after: number): Target & { gets: number } {

@@ -36,7 +36,7 @@ async function mounted(t: Pick<Test, 'teardown'>, size: string): Promise<string>
 }
 
 const suiteRoot = await newRoot(t);
-targetConformance({ name: 'local', open: () => openAt(suiteRoot, 'some/base'), fill: async () => openAt(await mounted(t, '8m')) });
+targetConformance({ name: 'local', open: () => openAt(suiteRoot, 'some/base'), openFull: async () => openAt(await mounted(t, '8m')) });
 
 t.test('the suite leaves no file in the making', async (t) => {
   const left = await readdir(suiteRoot, { recursive: true });

@@ -18,6 +18,6 @@ const { privateKey } = await jail.newKey('ed25519');
 targetConformance({
   name: 'rsync, in an rrsync jail',
   open: () => openRsync(jail, stateFolder, { privateKey, base: 'backups' }),
-  fill: 'elsewhere',
+  openFull: 'elsewhere',
   large: 64 << 20,
 });

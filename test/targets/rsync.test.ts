@@ -25,6 +25,6 @@ const { password } = shell;
 targetConformance({
   name: 'rsync, with a shell',
   open: () => openRsync(shell, stateFolder, { password, base: join(shell.home, 'back ups/of $HOME').slice(1), pieceMiB: 24 }),
-  fill: () => openRsync(shell, stateFolder, { password, base: '~/small/x' }),
+  openFull: () => openRsync(shell, stateFolder, { password, base: '~/small/x' }),
   large: 128 << 20,
 });

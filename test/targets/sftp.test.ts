@@ -47,9 +47,9 @@ const { password } = plain;
 targetConformance({
   name: 'sftp, chroot and password',
   open: () => openSftp(chroot, { password: chroot.password, base: 'data/some/base' }),
-  fill: () => openSftp(chroot, { password: chroot.password, base: 'small' }),
+  openFull: () => openSftp(chroot, { password: chroot.password, base: 'small' }),
 });
-targetConformance({ name: 'sftp, key', open: () => openSftp(plain, { ...key, base: '~/base' }), fill: 'elsewhere', large: 64 << 20 });
+targetConformance({ name: 'sftp, key', open: () => openSftp(plain, { ...key, base: '~/base' }), openFull: 'elsewhere', large: 64 << 20 });
 
 async function works(t: Test, opening: Promise<Target>, what: string): Promise<void> {
   await using target = await opening;

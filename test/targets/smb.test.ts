@@ -9,9 +9,8 @@ const signed = await Smbd.start({ global: ['server signing = mandatory', 'mangle
 const small = await Smbd.start({ size: '8m' });
 targetConformance({
   name: 'smb, signed',
-  newline: false,
   open: () => openSmb(signed, state, { base: 'data/some/base' }),
-  fill: () => openSmb(small, state),
+  openFull: () => openSmb(small, state),
   cleanup: async () => {
     await signed[Symbol.asyncDispose]();
     await small[Symbol.asyncDispose]();
@@ -21,9 +20,8 @@ targetConformance({
 const secret = await Smbd.start({ global: ['smb encrypt = required', 'server min protocol = SMB3_11', 'mangled names = no'] });
 targetConformance({
   name: 'smb, encrypted',
-  newline: false,
   open: () => openSmb(secret, state, { base: 'data', encrypt: true }),
-  fill: 'elsewhere',
+  openFull: 'elsewhere',
   cleanup: () => secret[Symbol.asyncDispose](),
   large: 64 << 20,
 });

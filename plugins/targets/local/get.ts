@@ -1,6 +1,7 @@
 import { constants, type FileHandle, lstat, open } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { PluginError } from '../../../core/contract/index.js';
+import { pastEnd } from '../../shared/paths.js';
 import { abortError } from '../../shared/source.js';
 import { ioError } from './failure.js';
 import { openFolder } from './folder.js';
@@ -18,10 +19,14 @@ export async function get(root: string, parts: readonly string[], o: GetOptions)
   const { offset = 0, length = Number.POSITIVE_INFINITY } = o;
   if (!(offset >= 0 && length >= 0)) throw new PluginError('invalid', 'offset and length must not be negative');
   if (o.signal.aborted) throw abortError(parts.join('/'));
-  return reader(await openFile(root, parts), parts, { signal: o.signal, offset, length });
+  const { file, size } = await openFile(root, parts);
+  const wrong = pastEnd(offset, size, parts.join('/'));
+  if (wrong === undefined) return reader(file, parts, { signal: o.signal, offset, length });
+  await file.close();
+  throw wrong;
 }
 
-async function openFile(root: string, parts: readonly string[]): Promise<FileHandle> {
+async function openFile(root: string, parts: readonly string[]): Promise<{ file: FileHandle; size: number }> {
   const path = parts.join('/');
   const name = parts.at(-1);
   if (name === undefined) throw new PluginError('invalid', 'a file needs a name');
@@ -31,7 +36,8 @@ async function openFile(root: string, parts: readonly string[]): Promise<FileHan
     // looked at before it is opened, since opening a device may act, and after, since it may have been swapped
     if (!(await lstat(folder.at(name))).isFile()) throw new PluginError('invalid', `${path} is not a regular file`);
     const file = await open(folder.at(name), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-    if ((await file.stat()).isFile()) return file;
+    const found = await file.stat();
+    if (found.isFile()) return { file, size: found.size };
     await file.close();
   } catch (error) {
     throw ioError(error, path);

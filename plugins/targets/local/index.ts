@@ -2,6 +2,7 @@ import { statfs } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import {
   anySignal,
+  defaultNames,
   type Entry,
   type ListOptions,
   type PluginContext,
@@ -9,11 +10,11 @@ import {
   type Target,
   type TargetPlugin,
 } from '../../../core/contract/index.js';
-import { fileParts, refuseTop } from '../../shared/paths.js';
+import { fileParts, newFileParts, refuseTop } from '../../shared/paths.js';
 import { ioError, onShare } from './failure.js';
 import { splitPath } from './folder.js';
 import { type GetOptions, get } from './get.js';
-import { hasMarker, markerName, markShare } from './marker.js';
+import { hasMarker, isCaseSensitive, markerName, markShare } from './marker.js';
 import { put } from './put.js';
 import { list, remove, stat } from './tree.js';
 
@@ -28,13 +29,17 @@ export interface LocalOptions {
 /** A folder of a share of this appliance. Every call looks for the share's marker first: a share that was unmounted
  *  since must neither fill the disk underneath nor look like a place without backups. */
 class LocalTarget implements Target {
-  readonly supports = { range: true, freeSpace: true, atomicReplace: true, connections: 4 } as const;
-  readonly #base: readonly string[];
+  readonly supports;
   /** A look for the marker that is under way: calls that come meanwhile share its answer. */
   #looking: Promise<void> | undefined;
 
-  constructor(readonly context: PluginContext<LocalOptions>) {
-    this.#base = splitPath(context.options.base ?? '');
+  constructor(
+    readonly context: PluginContext<LocalOptions>,
+    readonly base: readonly string[],
+    caseSensitive: boolean,
+  ) {
+    const names = { ...defaultNames, caseSensitive };
+    this.supports = { range: true, freeSpace: true, atomicReplace: true, connections: 4, names } as const;
   }
   get #root(): string {
     return this.context.options.root;
@@ -46,11 +51,7 @@ class LocalTarget implements Target {
       this.#looking = undefined;
     });
     await this.#looking;
-    return [...this.#base, ...parts];
-  }
-  async #file(path: string): Promise<readonly string[]> {
-    fileParts(path);
-    return this.#place(path);
+    return [...this.base, ...parts];
   }
   #signal(signal: AbortSignal): AbortSignal {
     return anySignal(signal, this.context.signal);
@@ -58,14 +59,16 @@ class LocalTarget implements Target {
   async put(path: string, source: Readable, o: { signal: AbortSignal; replace?: boolean }): Promise<{ bytes: number }> {
     source.on('error', () => undefined); // it may fail while the share is looked at; reading it reports that
     try {
-      return await put(this.#root, await this.#file(path), source, { signal: this.#signal(o.signal), replace: o.replace ?? false });
+      newFileParts(path, this.supports.names);
+      return await put(this.#root, await this.#place(path), source, { signal: this.#signal(o.signal), replace: o.replace ?? false });
     } catch (error) {
       source.destroy();
       throw onShare(error, this.context.options.share);
     }
   }
   async get(path: string, o: GetOptions): Promise<Readable> {
-    return get(this.#root, await this.#file(path), { ...o, signal: this.#signal(o.signal) });
+    fileParts(path);
+    return get(this.#root, await this.#place(path), { ...o, signal: this.#signal(o.signal) });
   }
   async stat(path: string): Promise<Entry | undefined> {
     const parts = await this.#place(path);
@@ -108,10 +111,11 @@ async function space(root: string): Promise<{ total: number; free: number }> {
 
 const plugin: TargetPlugin<LocalOptions> = {
   async open(context) {
-    const target = new LocalTarget(context);
-    if (context.options.mark) await markShare(context.options.root);
+    const { mark, root } = context.options;
+    const base = splitPath(context.options.base ?? '');
+    if (mark) await markShare(root);
     await requireMounted(context.options);
-    return target;
+    return new LocalTarget(context, base, await isCaseSensitive(root));
   },
 };
 export default plugin;

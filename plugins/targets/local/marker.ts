@@ -42,3 +42,11 @@ export async function hasMarker(root: string): Promise<boolean> {
     return false;
   }
 }
+
+/** Whether the share keeps names apart that differ only in case: if not, its marker is found under another one, too. */
+export async function isCaseSensitive(root: string): Promise<boolean> {
+  return lstat(join(root, markerName.toUpperCase())).then(
+    () => false,
+    () => true,
+  );
+}

@@ -2,6 +2,7 @@ import { type FileHandle, open, rm, stat as statFile, truncate, writeFile } from
 import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { anySignal, PluginError } from '../../../core/contract/index.js';
+import { pastEnd } from '../../shared/paths.js';
 import { abortError } from '../../shared/source.js';
 import type { Looked, RemoteFolder } from './folder.js';
 import { pieceName, suffix, type Whole } from './pieces.js';
@@ -55,11 +56,19 @@ function partsFor(parts: readonly string[], { plain, pieces }: Looked, range: Ra
   const path = parts.join('/');
   if (plain !== undefined) {
     if (plain.kind !== 'file') throw new PluginError('invalid', `${path} is not a regular file`);
+    refuseOffset(range.offset, plain.size, path);
     return plainParts(path, plain.size, range);
   }
   const whole = pieces?.whole;
   if (pieces === undefined || whole === undefined) throw new PluginError('not_found', `${path} is not there`);
+  refuseOffset(range.offset, whole.bytes, path);
   return pieceParts(path, whole, (number) => pieces.size(whole.generation, number), range);
+}
+
+/** @throws PluginError invalid, beyond the end of the file */
+function refuseOffset(offset: number, size: number, path: string): void {
+  const wrong = pastEnd(offset, size, path);
+  if (wrong !== undefined) throw wrong;
 }
 
 /** A file that is no larger than a piece is fetched as it is, even when it is another by now. What somebody else has put

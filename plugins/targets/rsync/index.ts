@@ -1,15 +1,17 @@
 import type { Readable } from 'node:stream';
 import {
   anySignal,
+  defaultNames,
   type Entry,
   type ListOptions,
+  type NameRules,
   type PluginContext,
   PluginError,
   type Stored,
   type Target,
   type TargetPlugin,
 } from '../../../core/contract/index.js';
-import { fileParts, filterAsked, pathParts, refuseTop } from '../../shared/paths.js';
+import { fileParts, filterAsked, newFileParts, pathParts, refuseTop } from '../../shared/paths.js';
 import { untilAborted } from '../../shared/source.js';
 import { hostKeyOf, type SshOptions } from '../../shared/ssh/connection.js';
 import { Connection } from './connection.js';
@@ -35,12 +37,15 @@ export interface RsyncOptions extends SshOptions {
 const longestPath = 3_000;
 const goodbye = 2_000;
 
+/** A large file is kept in a folder of its name and the suffix, which has to be a name, too. */
+const names: NameRules = { ...defaultNames, longest: defaultNames.longest - suffix.length };
+
 /** A folder on a server that has rsync. Files are sent and read through rsync alone, over one SSH connection: a key that is
  *  restricted to rsync by an rrsync jail is enough. rsync takes only files whose size is known, so that what is stored
  *  passes through this appliance in pieces, two at a time; a file that is larger than one piece stays in pieces on the
  *  server (see pieces.ts). */
 class RsyncTarget implements Target {
-  readonly supports = { range: true, freeSpace: false, atomicReplace: true, connections: 3 } as const;
+  readonly supports = { range: true, freeSpace: false, atomicReplace: true, connections: 3, names } as const;
   readonly #pieceBytes: number;
 
   constructor(
@@ -58,7 +63,7 @@ class RsyncTarget implements Target {
   async put(path: string, source: Readable, o: { signal: AbortSignal; replace?: boolean }): Promise<Stored> {
     source.on('error', () => undefined); // it may fail while the server is asked; reading it reports that
     try {
-      const parts = fileParts(path);
+      const parts = newFileParts(path, this.supports.names);
       const taken = parts.find((part) => part.endsWith(suffix));
       if (taken !== undefined) throw new PluginError('invalid', `${taken}: names that end in ${suffix} are those of files in pieces`);
       const options = { signal: this.#signal(o.signal), replace: o.replace ?? false, pieceBytes: this.#pieceBytes };

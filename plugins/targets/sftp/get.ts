@@ -1,5 +1,6 @@
 import { Readable } from 'node:stream';
 import { PluginError } from '../../../core/contract/index.js';
+import { pastEnd } from '../../shared/paths.js';
 import { abortError, untilAborted } from '../../shared/source.js';
 import type { Connection } from './connection.js';
 import { explain } from './failure.js';
@@ -22,8 +23,13 @@ export async function get(link: Connection, parts: readonly string[], o: GetOpti
     opening.then(({ sftp, handle }) => sftp.closeHandle(handle)).catch(() => undefined); // it may come to be open yet
     throw error;
   });
+  const wrong = pastEnd(offset, file.size, parts.join('/'));
+  if (wrong !== undefined) {
+    file.sftp.closeHandle(file.handle).catch(() => undefined);
+    throw wrong;
+  }
   const to = Math.min(offset + length, file.size);
-  return reader(new ReadAhead(file.sftp, file.handle, { from: Math.min(offset, to), to }, parts.join('/')), link.path(parts), signal);
+  return reader(new ReadAhead(file.sftp, file.handle, { from: offset, to }, parts.join('/')), link.path(parts), signal);
 }
 
 async function openFile(sftp: Sftp, path: string): Promise<{ sftp: Sftp; handle: Buffer; size: number }> {

@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream';
 import {
   anySignal,
+  defaultNames,
   type Entry,
   type ListOptions,
   type PluginContext,
@@ -8,7 +9,7 @@ import {
   type Target,
   type TargetPlugin,
 } from '../../../core/contract/index.js';
-import { fileParts, pathParts, refuseTop } from '../../shared/paths.js';
+import { fileParts, newFileParts, pathParts, refuseTop } from '../../shared/paths.js';
 import { answersSsh, hostKeyOf } from '../../shared/ssh/connection.js';
 import { Connection, type SftpOptions } from './connection.js';
 import { fileSystemAt } from './failure.js';
@@ -21,7 +22,7 @@ import { list, remove, stat } from './tree.js';
 
 /** A folder of an SSH server. What a call finds broken, the next opens again. */
 class SftpTarget implements Target {
-  readonly supports: Target['supports'];
+  readonly supports;
   readonly server: string;
 
   constructor(
@@ -35,7 +36,8 @@ class SftpTarget implements Target {
       freeSpace: sftp.offers('statvfs@openssh.com'),
       atomicReplace: sftp.offers('posix-rename@openssh.com'),
       connections: 4,
-    };
+      names: defaultNames, // what a server's file system keeps apart or refuses beyond it is not told
+    } as const;
     if (!sftp.offers('fsync@openssh.com')) context.log('warn', 'the server has no fsync: what it stored may be lost when its power fails');
   }
   #signal(signal: AbortSignal): AbortSignal {
@@ -44,7 +46,8 @@ class SftpTarget implements Target {
   async put(path: string, source: Readable, o: { signal: AbortSignal; replace?: boolean }): Promise<{ bytes: number }> {
     source.on('error', () => undefined); // it may fail while the server is asked; reading it reports that
     try {
-      return await put(this.link, fileParts(path), source, { signal: this.#signal(o.signal), replace: o.replace ?? false });
+      const parts = newFileParts(path, this.supports.names);
+      return await put(this.link, parts, source, { signal: this.#signal(o.signal), replace: o.replace ?? false });
     } catch (error) {
       source.destroy();
       throw error;

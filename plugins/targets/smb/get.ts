@@ -1,6 +1,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { Readable } from 'node:stream';
 import { PluginError } from '../../../core/contract/index.js';
+import { pastEnd } from '../../shared/paths.js';
 import { abortError } from '../../shared/source.js';
 import { connectError, isConnectError, transferError } from './failure.js';
 import { quote } from './names.js';
@@ -52,6 +53,10 @@ class Window {
   }
   get passed(): boolean {
     return this.#position >= this.end;
+  }
+  /** What is wrong when the file ends here: that the window begins behind it. */
+  wrong(path: string): PluginError | undefined {
+    return pastEnd(this.start, this.#position, path);
   }
   /** The part of the next bytes of the file that lies in the window. */
   cut(bytes: Buffer): Buffer {
@@ -115,7 +120,9 @@ class Download extends Readable {
   }
   #closed(): void {
     if (this.destroyed) return;
-    const error = this.window.passed ? undefined : incomplete(this.#said, this.window.position, this.place);
+    const error = this.window.passed
+      ? undefined
+      : (incomplete(this.#said, this.window.position, this.place) ?? this.window.wrong(showPath(this.place.parts)));
     // while another file takes its place it cannot be opened for a moment
     if (error === undefined) this.#finish();
     else if (error.code !== 'in_use' || this.window.position > 0 || this.#tries-- === 0) this.destroy(error);

@@ -8,13 +8,13 @@ import {
   type Target,
   type TargetPlugin,
 } from '../../../core/contract/index.js';
-import { fileParts, filterAsked, pathParts, refuseTop } from '../../shared/paths.js';
+import { fileParts, filterAsked, newFileParts, pathParts, refuseTop } from '../../shared/paths.js';
 import { untilAborted } from '../../shared/source.js';
 import { Connection } from './connection.js';
 import { type Probed, probe } from './detect.js';
 import { type GetOptions, get } from './get.js';
 import { Login, type SmbOptions } from './login.js';
-import { checkNames } from './names.js';
+import { checkNames, smbNames } from './names.js';
 import { put } from './put.js';
 import { shares } from './shares.js';
 import { children, look, remove, type SharePath, space } from './tree.js';
@@ -37,7 +37,7 @@ class SmbTarget implements Target {
   ) {
     this.#base = pathParts(context.options.base ?? '');
     checkNames(this.#base);
-    this.supports = { range: false, freeSpace: this.#base.length > 0, atomicReplace: true, connections: 3 } as const;
+    this.supports = { range: false, freeSpace: this.#base.length > 0, atomicReplace: true, connections: 3, names: smbNames } as const;
   }
   /** Tells what is wrong with server, user or share. */
   async connect(probing: Promise<Probed>): Promise<void> {
@@ -78,6 +78,7 @@ class SmbTarget implements Target {
   async put(path: string, source: Readable, o: { signal: AbortSignal; replace?: boolean }): Promise<{ bytes: number }> {
     source.on('error', () => undefined); // it may fail while the share is looked at; reading it reports that
     try {
+      newFileParts(path, this.supports.names);
       return await put(this.#file(path), source, { signal: this.#signal(o.signal), replace: o.replace ?? false });
     } catch (error) {
       source.destroy();

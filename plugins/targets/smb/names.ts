@@ -1,10 +1,13 @@
-import { PluginError } from '../../../core/contract/index.js';
+import { type NameRules, PluginError } from '../../../core/contract/index.js';
+import { refuseCharacters } from '../../shared/paths.js';
 
 /** A line to smbclient holds two paths at most and must stay under 8 KiB: the rest of a longer one would be a command of its own. */
 const longestPath = 3_800;
 
-// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what must not pass
-const never = /[\u0000-\u001f\u007f"*:<>?|\\]/;
+const controls = String.fromCharCode(...Array.from({ length: 31 }, (_, n) => n + 1), 127);
+
+/** What SMB names hold. Windows, and Samba as it is delivered, take two names that differ only in case for one. */
+export const smbNames: NameRules = { refused: `"*:<>?|\\${controls}`, refusedAtEnd: ' ', caseSensitive: false, longest: 255 };
 
 /** Names of devices: Windows finds no file under them, whatever comes after a dot, and Samba lists one under another name.
  *  https://learn.microsoft.com/windows/win32/fileio/naming-a-file */
@@ -14,10 +17,8 @@ const device = /^(?:con|prn|aux|nul|(?:com|lpt)[0-9\u00b9\u00b2\u00b3]) *(?:\.|$
  *  the quotes around it or match other names. @throws PluginError invalid */
 export function checkNames(parts: readonly string[]): void {
   for (const part of parts) {
-    const shown = JSON.stringify(part);
-    if (never.test(part)) throw new PluginError('invalid', `${shown}: SMB names hold none of " * : < > ? | \\ and no control characters`);
-    if (part.endsWith(' ')) throw new PluginError('invalid', `${shown}: SMB names do not end in a space`);
-    if (device.test(part)) throw new PluginError('invalid', `${shown} is the name of a device for SMB; take another name`);
+    refuseCharacters(part, smbNames);
+    if (device.test(part)) throw new PluginError('invalid', `${JSON.stringify(part)} is the name of a device for SMB; take another name`);
   }
   if (Buffer.byteLength(parts.join('\\')) > longestPath)
     throw new PluginError('invalid', `a path on an SMB share may have ${longestPath} bytes at most, with its base`);

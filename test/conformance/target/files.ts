@@ -8,7 +8,8 @@ export const files: readonly Check[] = [
   { title: 'an empty file', run: empty },
   { title: 'exists without replace', run: exists },
   { title: 'a reader sees the old or the new file, never a part', run: wholeOrNothing },
-  { title: 'ranges', run: ranges },
+  { title: 'ranges, also of a target that reads and drops what lies before', run: ranges },
+  { title: 'beyond the end of a file nothing is given, and nothing is passed off as its bytes', run: pastEnd },
   { title: 'folders are made and listed', run: folders },
   { title: 'a listing tells when each file was last written, to whoever asks', run: times },
   { title: 'what is absent', run: absent },
@@ -83,7 +84,6 @@ async function ranges({ t, target, folder }: Bench): Promise<void> {
   const size = 1_000_003;
   const whole = pattern(size);
   await store(target, `${folder}/r`, whole);
-  if (!target.supports.range) return t.comment('no ranges');
   const cases: readonly { offset?: number; length?: number }[] = [
     { offset: 0, length: 1 },
     { offset: 1, length: 70_000 },
@@ -99,6 +99,22 @@ async function ranges({ t, target, folder }: Bench): Promise<void> {
     const bytes = await read(await target.get(`${folder}/r`, { signal: never(), ...o }));
     t.ok(bytes.equals(whole.subarray(offset, offset + length)), JSON.stringify(o));
   }
+}
+
+async function pastEnd({ t, target, folder }: Bench): Promise<void> {
+  const get = async (name: string, o: { offset?: number; length?: number }) =>
+    read(await target.get(`${folder}/${name}`, { signal: never(), ...o }));
+  for (const size of [0, 1000]) {
+    const name = `${size}`;
+    await store(target, `${folder}/${name}`, pattern(size));
+    t.equal((await get(name, { offset: size })).length, 0, `${size} bytes, at the end`);
+    t.equal((await get(name, { offset: size, length: 10 })).length, 0, 'at the end, some');
+    t.ok((await get(name, { length: 5000 })).equals(pattern(size)), 'longer than the file: what there is');
+    for (const o of [{ offset: size + 1 }, { offset: size + 1, length: 0 }, { offset: 1e9, length: 10 }])
+      await refused(t, get(name, o), ['invalid'], `${size} bytes, ${JSON.stringify(o)}`);
+  }
+  for (const o of [{ offset: -1 }, { length: -1 }, { offset: Number.NaN }])
+    await refused(t, get('1000', o), ['invalid'], JSON.stringify(o));
 }
 
 async function folders({ t, target, folder }: Bench): Promise<void> {

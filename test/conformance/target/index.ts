@@ -14,11 +14,9 @@ export interface TargetConformance {
   /** Opens the target anew; what it opens is disposed by the suite. All of them show the same place. */
   open(): Promise<Target>;
   /** Opens a place so small that 64 MiB do not fit. `elsewhere`: the suite runs for this plugin a second time, with one. */
-  readonly fill: (() => Promise<Target>) | 'elsewhere';
+  readonly openFull: (() => Promise<Target>) | 'elsewhere';
   /** Runs after all tests. */
   cleanup?(): Promise<void>;
-  /** Whether names may hold a newline; default true. */
-  readonly newline?: boolean;
   /** Bytes of the large stream; default 160 MiB, more than a target may need; 5 GB with TEST_CAMPAIGN=large. */
   readonly large?: number;
 }
@@ -27,7 +25,7 @@ export interface TargetConformance {
 export function targetConformance(o: TargetConformance): void {
   if (o.cleanup !== undefined) t.teardown(() => o.cleanup?.());
   const largeBytes = o.large ?? (process.env.TEST_CAMPAIGN === 'large' ? 5e9 : 160 << 20);
-  const checks: Check[] = [...files, ...names({ newline: o.newline ?? true }), ...faults, ...large(largeBytes)];
+  const checks: Check[] = [...files, ...names, ...faults, ...large(largeBytes)];
   for (const { title, run } of checks) {
     t.test(`${o.name}: ${title}`, { timeout: 600_000 }, async (t) => {
       await using target = await o.open();
@@ -39,10 +37,10 @@ export function targetConformance(o: TargetConformance): void {
       }
     });
   }
-  const { fill } = o;
-  if (fill === 'elsewhere') return;
+  const { openFull } = o;
+  if (openFull === 'elsewhere') return;
   t.test(`${o.name}: a full place`, async (t) => {
-    await using target = await fill();
+    await using target = await openFull();
     const { noSpace } = await import('./faults.js');
     await noSpace({ t, target });
   });

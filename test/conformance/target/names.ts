@@ -1,4 +1,5 @@
 import { Readable } from 'node:stream';
+import { defaultNames, type NameRules } from '../../../core/contract/index.js';
 import { type Bench, type Check, entries, never, read, refused, store } from './support.js';
 
 const odd = [
@@ -24,31 +25,92 @@ const odd = [
   'No such file or directory',
   'NT_STATUS_DISK_FULL',
   'Permission denied (publickey)',
+  'new\nline',
   `long-${'n'.repeat(200)}`,
 ];
-/** What smb servers refuse; a target that cannot keep a name says `invalid`. */
-const mayBeRefused = /["|*?\\<>:]/;
 
-/** Names that trip shells, protocols and parsers. */
-export function names(o: { newline: boolean }): readonly Check[] {
-  const list = o.newline ? [...odd, 'new\nline'] : odd;
-  return [
-    { title: 'odd names of files and folders', run: (bench) => oddNames(bench, list) },
-    { title: 'bad paths are refused', run: badPaths },
-  ];
+/** Names that trip shells, protocols and parsers, and the rules for names that the target gives. */
+export const names: readonly Check[] = [
+  { title: 'odd names of files and folders', run: oddNames },
+  { title: 'what the rules for names refuse is refused, character by character', run: refusedCharacters },
+  { title: 'what the rules for names do not refuse is kept', run: otherCharacters },
+  { title: 'the longest name is kept, and a longer one refused', run: longestName },
+  { title: 'names that differ only in case', run: caseOfNames },
+  { title: 'bad paths are refused', run: badPaths },
+];
+
+const rulesOf = ({ target }: Bench): NameRules => target.supports.names ?? defaultNames;
+
+const breaks = (name: string, { refused, refusedAtEnd, longest }: NameRules): boolean =>
+  [...name].some((char) => refused.includes(char)) || refusedAtEnd.includes(name.at(-1) ?? '') || Buffer.byteLength(name) > longest;
+
+/** Stores a file of that name, and reads it back. */
+async function keep({ t, target, folder }: Bench, name: string): Promise<void> {
+  await store(target, `${folder}/${name}`, name);
+  t.equal(String(await read(await target.get(`${folder}/${name}`, { signal: never() }))), name, JSON.stringify(name));
+  t.ok(
+    (await entries(target, folder)).some((entry) => entry.name === name),
+    'listed to the letter',
+  );
 }
 
-async function oddNames({ t, target, folder }: Bench, list: readonly string[]): Promise<void> {
+async function refusedCharacters(bench: Bench): Promise<void> {
+  const { t, target, folder } = bench;
+  const { refused: inside, refusedAtEnd } = rulesOf(bench);
+  const wrong = [...[...inside].map((char) => `a${char}b`), ...[...refusedAtEnd].map((char) => `a${char}`)];
+  for (const name of wrong) {
+    await refused(t, store(target, `${folder}/${name}`, 'x'), ['invalid'], `put ${JSON.stringify(name)}`);
+    await refused(t, store(target, `${folder}/${name}/f`, 'x'), ['invalid'], `put into ${JSON.stringify(name)}`);
+  }
+  t.same(await entries(target, folder), [], 'nothing is left');
+}
+
+const charactersOf = (from: number, to: number): string =>
+  String.fromCharCode(...Array.from({ length: to - from + 1 }, (_, n) => from + n));
+
+async function otherCharacters(bench: Bench): Promise<void> {
+  const { refused, refusedAtEnd } = rulesOf(bench);
+  const kept = (characters: string) => [...characters].filter((char) => !refused.includes(char) && char !== '/').join('');
+  for (const name of [kept(charactersOf(0x20, 0x7e)), kept(`${charactersOf(0x01, 0x1f)}\x7f`)])
+    if (name !== '') await keep(bench, `a${name}b`);
+  for (const char of kept(' .')) if (!refusedAtEnd.includes(char)) await keep(bench, `end${char}`);
+}
+
+async function longestName(bench: Bench): Promise<void> {
+  const { t, target, folder } = bench;
+  const { longest } = rulesOf(bench);
+  await keep(bench, 'n'.repeat(longest));
+  for (const name of ['n'.repeat(longest + 1), 'ü'.repeat(Math.floor(longest / 2) + 1)]) {
+    await refused(t, store(target, `${folder}/${name}`, 'x'), ['invalid'], `put of a name of ${Buffer.byteLength(name)} bytes`);
+  }
+}
+
+async function caseOfNames(bench: Bench): Promise<void> {
+  const { t, target, folder } = bench;
+  await store(target, `${folder}/case`, 'small');
+  const second = store(target, `${folder}/CASE`, 'large');
+  if (rulesOf(bench).caseSensitive) await second;
+  else await second.catch((error: unknown) => refused(t, Promise.reject(error), ['exists'], 'the second'));
+  t.equal(String(await read(await target.get(`${folder}/case`, { signal: never() }))), 'small', 'the first has its own bytes');
+  if (
+    await second.then(
+      () => true,
+      () => false,
+    )
+  )
+    t.equal(String(await read(await target.get(`${folder}/CASE`, { signal: never() }))), 'large', 'and so has the second');
+}
+
+async function oddNames(bench: Bench): Promise<void> {
+  const { t, target, folder } = bench;
   const kept: string[] = [];
-  for (const name of list) {
+  for (const name of odd) {
     const path = `${folder}/${name}/${name}`;
-    try {
-      await store(target, path, name);
-    } catch (error) {
-      if (!mayBeRefused.test(name)) throw error;
-      await refused(t, Promise.reject(error), ['invalid', 'unsupported'], `cannot be kept: ${JSON.stringify(name)}`);
+    if (breaks(name, rulesOf(bench))) {
+      await refused(t, store(target, path, name), ['invalid'], `cannot be kept: ${JSON.stringify(name)}`);
       continue;
     }
+    await store(target, path, name);
     kept.push(name);
     t.equal(String(await read(await target.get(path, { signal: never() }))), name, JSON.stringify(name));
     t.same(await target.stat(path), { name, folder: false, size: Buffer.byteLength(name) });
