@@ -137,7 +137,7 @@ test('a volume in memory is left out and told', async (t) => {
     saved.sources.map(({ name }) => name),
     ['rootfs'],
   );
-  t.match(saved.description.left_out, [{ reason: 'a tmpfs volume keeps nothing' }]);
+  t.match(saved.description.left_out, [{ reason: 'a tmpfs volume stores nothing' }]);
   await docker.removeContainer('forgetful');
   await restored(saved, 'forgetful', 'create');
   t.strictSame(await volumeOf('memory'), before);

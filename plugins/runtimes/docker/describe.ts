@@ -48,7 +48,7 @@ async function volumes(client: Client, inspect: Inspect, users: readonly PlaceUs
     volume.push({
       name: mount.source_name,
       origin: mount.type === 'volume' ? 'new' : 'host',
-      path: path.startsWith('/proc/') ? mount.source : path, // read through the container: gone with it
+      path: path.startsWith('/proc/') ? mount.source : path, // a path in /proc ends with the container
       mountpoint: mount.destination,
       read_only: mount.readOnly,
       shared_with: [...new Set(users.filter((user) => overlap(user.path, path)).map(({ container }) => container))],
@@ -56,23 +56,23 @@ async function volumes(client: Client, inspect: Inspect, users: readonly PlaceUs
       ...(!isEngines && { parents: await parentsOf(path) }),
     });
   }
-  for (const path of Object.keys(fields(inspect.host.Tmpfs))) left.push({ path, reason: 'a tmpfs mount keeps nothing' });
+  for (const path of Object.keys(fields(inspect.host.Tmpfs))) left.push({ path, reason: 'a tmpfs mount stores nothing' });
   return { volume, leftOut: left };
 }
 
-/** What `docker inspect` shows of the container with its networks and volumes: their labels and options are lost with
- *  the engine otherwise, and a network that was internal would come back open. */
+/** `docker inspect` of the container's networks and volumes. The container's own inspect text lacks their labels and options;
+ *  without these an internal network would be restored as an open one. */
 async function besideText(client: Client, inspect: Inspect): Promise<string[]> {
   const names = inspect.mounts.filter(({ type }) => type === 'volume').map(({ volume }) => `/volumes/${encodeURIComponent(volume)}`);
   const paths = [...[...userNetworks(inspect).keys()].map((name) => `/networks/${encodeURIComponent(name)}`), ...names];
   const found = await Promise.all(paths.map((path) => orAbsent(client.json('GET', path))));
   return found.flatMap((one) => {
-    const { Containers: _members, ...rest } = fields(one); // whoever is in the network at the moment
+    const { Containers: _members, ...rest } = fields(one); // the present members of the network
     return one === undefined ? [] : [JSON.stringify(rest)];
   });
 }
 
-/** @throws PluginError not_found */
+/** Describes a container; its inspect text names other containers by name, never by id. @throws PluginError not_found */
 export async function describe(client: Client, name: string): Promise<Description> {
   const native = await withNames(client, await engine.inspectText(client, name));
   const inspect = readInspect(JSON.parse(native));

@@ -1,8 +1,8 @@
 import type { RuntimePlugin } from '../../../core/contract/index.js';
 import { DockerRuntime } from './runtime.js';
 
-/** Docker by its own API on a unix socket: client speaks, describe and mounts tell what a container is,
- *  draft, commit and undo build one beside the old one and swap them under a journal. */
+/** Docker by its own API on a unix socket: client sends HTTP, describe and mounts read a container, draft builds a new one beside
+ *  the old one, commit and undo swap the two under a journal. */
 const plugin: RuntimePlugin<{ readonly socket: string }> = {
   open: async (context) => new DockerRuntime(context),
 };

@@ -11,7 +11,7 @@ export interface NamedMount extends Mount {
 
 const systemPath = /^\/($|(lib[^/]*|usr|bin|sbin|proc|sys|dev|run|var\/run)(\/|$))/;
 
-/** Whether the path is one of the host's system, which belongs to no container. */
+/** Whether the path belongs to the host's system, and so to no container. */
 export const isSystemPath = (path: string): boolean => systemPath.test(path);
 
 function sanitized(name: string): string {
@@ -22,7 +22,7 @@ function sanitized(name: string): string {
   return /^\.*$/.test(clean) ? `folder${clean.length}` : clean;
 }
 
-/** Gives each mount its source name. Depends on the inspect text alone: a restore on another machine finds the same names. */
+/** Gives each mount its source name. Only the inspect text decides it, so that a restore on another machine finds the same names. */
 export function namedMounts(inspect: Inspect): readonly NamedMount[] {
   const taken = new Set(['rootfs']);
   return inspect.mounts.map((mount) => {
@@ -40,15 +40,15 @@ export type ClassifiedMount =
       readonly mount: NamedMount;
       readonly kind: 'folder' | 'file';
       readonly path: string;
-      /** What is left out of it, as Source has it. */
+      /** tar patterns to leave out of it, as in Source. */
       readonly excludes?: readonly string[];
-      /** As Source has it. */
+      /** Why it cannot be read now, as in Source. */
       readonly unavailable?: string;
     };
 
-/** Whether a mount that is no volume belongs to a backup. @throws PluginError not_found when its place vanished */
+/** Whether a mount other than a volume belongs to a backup. @throws PluginError not_found: its folder or file is gone */
 export async function classifyMount(mount: NamedMount): Promise<ClassifiedMount> {
-  if (mount.type !== 'bind') return { mount, leftOut: `a ${mount.type || 'nameless'} mount keeps nothing` };
+  if (mount.type !== 'bind') return { mount, leftOut: `a ${mount.type || 'nameless'} mount stores nothing` };
   if (isSystemPath(mount.source)) return { mount, leftOut: 'a path of the host system' };
   const path = await realPlace(mount, `Folder ${mount.source}`);
   if (isSystemPath(path)) return { mount, leftOut: 'leads to a path of the host system' }; // /etc/localtime → /usr/share
@@ -63,20 +63,20 @@ type Kept = Extract<ClassifiedMount, { path: string }>;
 const isSame = (one: Kept, other: Kept): boolean =>
   one.path === other.path || (one.mount.volume !== '' && one.mount.volume === other.mount.volume);
 
-/** A folder or file that is stored. */
+/** A folder or file that a backup stores. */
 export interface StoredMount {
   readonly mount: NamedMount;
   readonly kind: 'folder' | 'file';
   readonly path: string;
   /** Further destinations of the same folder, which is stored once. */
   readonly alsoAt: readonly string[];
-  /** What lies in it and is stored by itself, as Source.excludes has it. */
+  /** tar patterns of other stored mounts inside it, as in Source.excludes. */
   readonly excludes: readonly string[];
-  /** As Source has it. */
+  /** Why it cannot be read now, as in Source. */
   readonly unavailable?: string;
 }
 
-/** The mounts that belong to a backup: each folder once, and one in another apart from it. */
+/** The mounts that belong to a backup. A folder mounted twice is stored once; a mount inside another one is stored apart. */
 export function listStoredMounts(judged: readonly ClassifiedMount[]): {
   readonly stored: readonly StoredMount[];
   readonly leftOut: readonly Extract<ClassifiedMount, { leftOut: string }>[];
@@ -94,7 +94,7 @@ export function listStoredMounts(judged: readonly ClassifiedMount[]): {
   return { stored, leftOut: judged.flatMap((one) => ('leftOut' in one ? [one] : [])) };
 }
 
-/** Where the mount's place really is. @throws PluginError not_found */
+/** The mount's path with all symlinks resolved. @throws PluginError not_found */
 export async function realPlace(mount: NamedMount, what: string): Promise<string> {
   try {
     return await realpath(mount.source);
@@ -104,12 +104,13 @@ export async function realPlace(mount: NamedMount, what: string): Promise<string
   }
 }
 
-/** The folder to read the container's own root from. `whole` finds one where the engine names none. @throws PluginError unsupported */
+/** The folder that holds the container's own root: overlay2's writable layer, else the whole root. `whole` finds the whole root
+ *  where the engine names none. @throws PluginError unsupported */
 export async function rootSource(inspect: Inspect, whole: () => Promise<string | undefined>): Promise<Source> {
   const base = { name: 'rootfs', origin: 'engine', kind: 'folder' } as const;
   const upper = inspect.layer.UpperDir;
   if (typeof upper === 'string' && (await isFolder(upper))) return { ...base, path: upper, excludes: [] };
-  // The whole root instead of the layer: mounts must be named, since --one-file-system does not see binds of the same one.
+  // The whole root: exclude each mount by name, because --one-file-system does not notice a bind mount of the same file system.
   const excludes = ['./proc', './sys', './dev', './run', ...inspect.mounts.map((mount) => `.${mount.destination}`)];
   const merged = inspect.layer.MergedDir;
   const named = [inspect.pid > 0 ? `/proc/${inspect.pid}/root/` : '', typeof merged === 'string' ? merged : ''];

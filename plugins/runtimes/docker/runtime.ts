@@ -26,9 +26,9 @@ import { openJournals } from './restore/journal.js';
 import { swapEngine } from './restore/undo.js';
 import { engineGrants } from './rights/grants.js';
 
-const resumeTries = 6; // with doubling waits from 100 ms: 3 s, more than an engine's short hiccup
+const resumeTries = 6; // waits double from 100 ms, 3 s in all: longer than a short failure of the engine
 
-/** The Docker engine behind one socket. Holds no connection between calls. */
+/** The Docker engine behind one socket. Keeps no connection open between calls. */
 export class DockerRuntime implements Runtime {
   readonly supports = Object.freeze({ pause: true, images: true });
   private readonly client: Client;
@@ -59,7 +59,7 @@ export class DockerRuntime implements Runtime {
   async sources(id: string): Promise<readonly Source[]> {
     const inspect = await engine.inspect(this.client, checkName(id));
     const found: Source[] = [await rootSource(inspect, () => engine.vfsRoot(this.client, inspect.id))];
-    const { stored } = listStoredMounts(await classifyMounts(this.client, inspect)); // describe tells what is left out
+    const { stored } = listStoredMounts(await classifyMounts(this.client, inspect)); // describe lists what is left out
     for (const { mount, kind, path, excludes, unavailable } of stored) {
       const origin = mount.type === 'volume' ? 'new' : 'host';
       const inner = (await mountsInside(path)).map(({ exclude }) => exclude);
@@ -78,7 +78,7 @@ export class DockerRuntime implements Runtime {
     const inspect = await engine.inspect(this.client, checkName(id));
     const running = inspect.state === 'running';
     if (running) await this.client.json('POST', `/containers/${inspect.id}/pause`);
-    return { [Symbol.asyncDispose]: async () => (running ? this.resumeSurely(inspect.id) : undefined) }; // its owner's pause stays
+    return { [Symbol.asyncDispose]: async () => (running ? this.resumeSurely(inspect.id) : undefined) }; // a pause by the owner stays
   }
 
   private async resumeSurely(id: string): Promise<void> {
@@ -88,7 +88,7 @@ export class DockerRuntime implements Runtime {
         return;
       } catch (error) {
         if (n === resumeTries - 1) throw error;
-        this.context.log('warn', `Thawing ${id} failed, trying again`, { error: String(error) });
+        this.context.log('warn', `Thawing ${id} failed; trying again`, { error: String(error) });
         await delay(100 * 2 ** n);
       }
     }
@@ -98,7 +98,7 @@ export class DockerRuntime implements Runtime {
     const inspect = await engine.inspect(this.client, checkName(id));
     if (inspect.state !== 'frozen') return;
     await this.client.json('POST', `/containers/${inspect.id}/unpause`).catch(async (error: unknown) => {
-      if ((await engine.inspect(this.client, inspect.id)).state === 'frozen') throw error; // somebody else was quicker otherwise
+      if ((await engine.inspect(this.client, inspect.id)).state === 'frozen') throw error; // else another process has thawed it already
     });
   }
 
@@ -108,7 +108,7 @@ export class DockerRuntime implements Runtime {
   }
 
   async draft(plan: RestorePlan, o: { signal: AbortSignal }): Promise<Draft> {
-    if (o.signal.aborted) throw new PluginError('aborted', `Restoring ${plan.container} was stopped`);
+    if (o.signal.aborted) throw new PluginError('aborted', `Restoring ${plan.container} was cancelled`);
     return openDraft(this.deps, plan, o.signal);
   }
 

@@ -1,4 +1,4 @@
-/** Which containers of the engine have folders of the host mounted. */
+/** Which containers mount which folders of the host. */
 import { neighbourUsers } from '../../shared/neighbours.js';
 import { realPath } from '../../shared/places.js';
 import type { PlaceUser } from '../../shared/swap/index.js';
@@ -7,7 +7,7 @@ import { engine } from './engine/engine.js';
 import { isHidden, nameOf, stateInList } from './engine/inspect.js';
 import { fields, items, text } from './engine/json.js';
 
-/** All mounts of all containers but one, those of other engines too; those that a restore keeps aside do not count. */
+/** All mounts of all containers but `except`, other engines' too. Containers that a restore moved aside do not count. */
 export async function dockerUsers(client: Client, except: string): Promise<readonly PlaceUser[]> {
   const users: PlaceUser[] = [];
   const devices = await engine.volumeDevices(client);

@@ -7,14 +7,14 @@ import { engine } from './engine/engine.js';
 import type { Inspect } from './engine/inspect.js';
 import { text } from './engine/json.js';
 
-/** Whether a backup of it holds the whole root instead of the writable layer: the engine named no layer then. */
+/** Whether the backup holds the whole root instead of the writable layer, because the engine named no layer. */
 export const isWholeRoot = (inspect: Inspect): boolean => text(inspect.layer.UpperDir) === '';
 
-/** What rootSource leaves out of a whole root, by first-level name. */
+/** First-level folders that rootSource leaves out of a whole root. */
 const notRead = new Set(['proc', 'sys', 'dev', 'run']);
 
-/** The new container's root on an engine that keeps it whole, without what the image put there: a backup of a whole root
- *  brings all of it. @throws PluginError unsupported */
+/** Empties the new container's root on an engine with whole roots (vfs): the backup brings every file, so the image's own copies
+ *  must go. @returns the root's folder @throws PluginError unsupported */
 export async function emptyWholeRoot(client: Client, id: string, inspect: Inspect): Promise<string> {
   const root = await engine.vfsRoot(client, id);
   if (root === undefined) throw new PluginError('unsupported', 'This Docker names no folder of a container: use the overlay2 driver');
@@ -28,11 +28,11 @@ export async function emptyWholeRoot(client: Client, id: string, inspect: Inspec
   return root;
 }
 
-/** Makes a layer that holds a whole root hide the image's files, so that what had been deleted does not come back:
- *  overlayfs' own marks, a 0/0 character device for a name and `trusted.overlay.opaque` for a folder
+/** Hides the image's files below a layer that holds a whole root, so that files deleted before the backup stay deleted. Uses
+ *  overlayfs marks: a 0/0 character device hides a name, `trusted.overlay.opaque` hides a folder's contents
  *  (Documentation/filesystems/overlayfs.rst, "whiteouts and opaque directories"). */
 export async function hideImage(upper: string, lowerFolders: readonly string[], inspect: Inspect): Promise<void> {
-  if (lowerFolders.length === 0) return; // a whole root, which the image is not below
+  if (lowerFolders.length === 0) return; // vfs: no image lies below
   const kept = new Set([...notRead, ...inspect.mounts.map(({ destination }) => destination.split('/')[1] ?? '')]);
   const own = await readdir(upper, { withFileTypes: true });
   const present = new Set(own.map(({ name }) => name));

@@ -19,12 +19,12 @@ export interface MountEntry {
 interface Line {
   readonly key: string;
   readonly value: string;
-  /** What stands before and after the value. */
+  /** The text before and after the value. */
   readonly before: string;
   readonly after: string;
 }
 
-/** Without a pattern over the whole line: a record's author could have one tried for hours. */
+/** Splits a line without one regular expression for all of it: a crafted record could make that one backtrack for hours. */
 function assignment(content: string): Line | undefined {
   const equals = content.indexOf('=');
   const key = content.slice(0, equals).trim();
@@ -43,12 +43,12 @@ export function settings(text: string): Setting[] {
   });
 }
 
-/** The value that LXC takes: the last one. */
+/** The value that LXC uses: that of the last assignment. */
 export function setting(text: string, key: string): string | undefined {
   return settings(text).findLast((one) => one.key === key)?.value;
 }
 
-/** Replaces values; whatever `change` leaves equal stays byte for byte, comments and spaces too. */
+/** Replaces values. Lines whose value `change` leaves equal stay byte for byte, with comments and blanks. */
 export function rewrite(text: string, change: (one: Setting) => string): string {
   const lines = text.split('\n');
   for (const one of settings(text)) {
@@ -80,14 +80,14 @@ export function withMountSource(value: string, change: (source: string) => strin
   return changed === source ? value : encode(changed) + value.slice(field.length);
 }
 
-/** The value with one option more, instead of those that say otherwise. */
+/** The value with one more mount option; options that contradict it are dropped. */
 export function withMountOption(value: string, option: 'ro'): string {
   const [source, mountpoint, type, options = '', ...rest] = value.trim().split(/\s+/);
   const others = options.split(',').filter((one) => one !== '' && one !== 'rw' && one !== option);
   return [source, mountpoint, type, [...others, option].join(','), ...rest].join(' ');
 }
 
-/** A root's backing: `dir` for a plain folder. */
+/** The root's backing store and path; `dir` is a plain folder. */
 export function rootOf(text: string): { readonly backing: string; readonly path: string } | undefined {
   const value = setting(text, 'lxc.rootfs.path');
   if (value === undefined || value === '') return undefined;
@@ -95,14 +95,14 @@ export function rootOf(text: string): { readonly backing: string; readonly path:
   return backing === undefined || path === undefined ? undefined : { backing, path };
 }
 
-/** Fixed addresses of its networks, without the prefix length. */
+/** Fixed addresses of a configuration's networks, without the prefix length. */
 export function addresses(text: string): string[] {
   return settings(text)
     .filter(({ key, value }) => /^lxc\.net\.\d+\.ipv[46]\.address$/.test(key) && value !== '')
     .map(({ value }) => (value.split(/[/\s]/)[0] ?? value).toLowerCase());
 }
 
-/** A hardware address of the range that LXC uses. */
+/** A random MAC address from LXC's range. */
 export function newMac(): string {
   return ['00', '16', '3e', ...[...randomBytes(3)].map((byte) => byte.toString(16).padStart(2, '0'))].join(':');
 }

@@ -5,7 +5,7 @@ import { parentsOf } from '../../shared/swap/index.js';
 import { setting, settings } from './config.js';
 import { mountsOf } from './volumes.js';
 
-/** Debian's and LXC's words for what uname calls otherwise. */
+/** uname's architecture name by Debian's and LXC's. */
 const archNames: Readonly<Record<string, string>> = {
   amd64: 'x86_64',
   arm64: 'aarch64',
@@ -41,14 +41,14 @@ function resources(text: string): Description['resource'] {
     const [, name] = /^lxc\.cgroup2?\.(.+)$/.exec(key) ?? [];
     if (name === undefined) continue;
     const before = resource[name];
-    // devices.allow and the like come more than once
+    // keys like devices.allow may occur more than once
     if (before !== undefined) resource[name] = `${before}, ${value}`;
     else resource[name] = /^\d{1,15}$/.test(value) ? Number(value) : value;
   }
   return resource;
 }
 
-/** What a container is, from its configuration. `own` is its folder, `users` tells who else uses a path. */
+/** Describes a container by its configuration. `own` is its folder; `users` returns the other containers that mount a path. */
 export async function descriptionOf(
   name: string,
   text: string,

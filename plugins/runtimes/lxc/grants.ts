@@ -1,5 +1,5 @@
-/** Rights over the host that a restored container would have. Its configuration is read line by line as LXC reads it: what is
- *  known to act inside the container alone is ordinary, every other line is a right. */
+/** Rights over the host that a restored container would have. The configuration is read line by line, as LXC reads it. A line known
+ *  to act inside the container only is ordinary; every other line is a right. */
 import type { Grant, RestorePlan, VolumeDescription } from '../../../core/contract/index.js';
 import { type Folders, hostPathGrant, printable, quote, sortGrants } from '../../shared/grants.js';
 import { within } from '../../shared/paths.js';
@@ -14,8 +14,8 @@ const ordinaryDevices = new Set([
 ]);
 
 const any = /^/;
-/** Keys and values that act inside the container, or limit it. An empty value clears what an include has set, so a key that
- *  takes rights away must have one. */
+/** Keys and values that act inside the container only, or limit it. An empty value clears what an include has set, so a key that
+ *  takes rights away must have a value. */
 const ordinary: readonly (readonly [key: RegExp, value: RegExp])[] = [
   [/^lxc\.(arch|environment|group|hook\.version|idmap|rootfs\.path|uts\.name)$/, any],
   [/^lxc\.(execute\.cmd|init\.(cmd|cwd|gid|groups|uid)|log\.level|no_new_privs|signal\.(halt|reboot|stop))$/, any],
@@ -58,11 +58,11 @@ const lineGrant = ({ key, value }: Pick<Setting, 'key' | 'value'>): Grant => ({
   what: `${printable(key)} = ${printable(value)}`,
 });
 
-/** As LXC takes it: a value in quotes is what they hold. */
+/** The value without quotes, as LXC reads it. */
 const unquote = (value: string): string => /^(["'])(.*)\1$/s.exec(value)?.[2] ?? value;
 
-/** Lines that LXC may read otherwise than this plugin, which then neither judges nor moves what they say. LXC ends a line at a
- *  carriage return, too, so that a comment can hold an option; it passes over what does not begin with `lxc.`. */
+/** Lines that LXC may read differently from this plugin, which can then neither judge nor move them. LXC also ends a line at a
+ *  carriage return, so a comment can hide an option. LXC ignores lines that do not begin with `lxc.`. */
 function unreadLines(text: string): Grant[] {
   const read = new Set(settings(text).map(({ line }) => line));
   return text.split('\n').flatMap((content, line) => {
@@ -77,10 +77,10 @@ const ordinaryTypes = new Set(['tmpfs', 'mqueue', 'devpts']);
 const ordinaryOptions =
   /^((no)?(atime|diratime|relatime|suid|dev|exec)|strictatime|a?sync|r[ow]|r?bind|r?private|defaults|optional|create=(dir|file)|(size|mode|uid|gid|nr_inodes|nr_blocks|ptmxmode|max)=[\w%]+|newinstance)$/;
 
-/** A volume that the description tells is judged by itself, and the line is moved to where the plan puts it. */
+/** Rights of a mount entry. A described volume is judged by volumeGrants, and its line is moved to where the plan puts it. */
 async function mountGrants(one: Setting, volumes: readonly VolumeDescription[], folders: Folders): Promise<Grant[]> {
   const entry = mountEntry(one.value);
-  // LXC splits at blanks and tabs alone
+  // LXC splits at blanks and tabs only
   if (entry === undefined || /^["']|[^\S \t]/.test(one.value) || entry.mountpoint.split('/').includes('..')) return [lineGrant(one)];
   const { source, mountpoint, type } = entry;
   const strange = entry.options.filter((option) => option !== '' && !ordinaryOptions.test(option));
@@ -93,7 +93,7 @@ async function mountGrants(one: Setting, volumes: readonly VolumeDescription[], 
   return host ? [...found, host] : found;
 }
 
-/** Folders of the host that the run writes into; those that the client itself chose are no question. */
+/** Folders of the host into which the run writes. A folder that the client itself chose needs no consent. */
 async function volumeGrants({ description, remap }: RestorePlan, folders: Folders): Promise<Grant[]> {
   const found: Grant[] = [];
   for (const { name, origin, path, mountpoint } of description.volume) {
@@ -104,10 +104,10 @@ async function volumeGrants({ description, remap }: RestorePlan, folders: Folder
   return found;
 }
 
-/** The rights of a plan. `shares`: folders that any container may have; `lxcPath`: LXC's own, which none may.
+/** The rights of a plan. `shares`: folders that any container may mount; `lxcPath`: LXC's own folder, which none may mount.
  *  @throws PluginError invalid, unsupported */
 export async function grantsOf(given: RestorePlan, { shares, lxcPath }: { readonly shares: readonly string[]; readonly lxcPath: string }) {
-  if (isPartial(given)) return []; // it stays as it is, and its own places are filled
+  if (isPartial(given)) return []; // the container stays, and only its own volumes are filled
   const plan = applyRemap(given);
   const { native, volume } = plan.description;
   const folders = { shares, except: [lxcPath] };

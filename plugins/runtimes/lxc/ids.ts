@@ -1,5 +1,5 @@
-/** Gives restored files to other ids: a container that is idmapped otherwise than it was backed up. Owners, the ids in
- *  ACLs and the root id of file capabilities all move. */
+/** Shifts the ids of restored files for a container whose idmap differs from that of the backup: owners, ids in ACLs and the root
+ *  id of file capabilities. */
 import { once } from 'node:events';
 import type { Stats } from 'node:fs';
 import { chmod, lchown, lstat, readdir } from 'node:fs/promises';
@@ -10,7 +10,7 @@ import { startChild } from '../../shared/child.js';
 import { isForbidden, lockPath, unlockPath } from '../../shared/swap/index.js';
 import { settings } from './config.js';
 
-/** A line of lxc.idmap: so many ids from `inside` on are those from `host` on. */
+/** A line of lxc.idmap: it maps `count` ids from `inside` on to ids from `host` on. */
 interface Range {
   readonly kinds: 'u' | 'g' | 'b';
   readonly inside: number;
@@ -18,7 +18,7 @@ interface Range {
   readonly count: number;
 }
 
-/** What becomes of an id of the host. */
+/** Maps an id of the host to its new one. */
 export interface IdShift {
   uid(id: number): number;
   gid(id: number): number;
@@ -33,7 +33,7 @@ function rangesOf(lines: readonly string[]): readonly Range[] {
   return lines.map((line) => {
     const [, kinds, inside, host, count] = pattern.exec(line.trim()) ?? [];
     if (kinds !== 'u' && kinds !== 'g' && kinds !== 'b')
-      throw new PluginError('invalid', `remap.ids: "${line}" is not as lxc.idmap has it`);
+      throw new PluginError('invalid', `remap.ids: "${line}" is no line of lxc.idmap; write it like: u 0 100000 65536`);
     return { kinds, inside: Number(inside), host: Number(host), count: Number(count) };
   });
 }
@@ -41,21 +41,21 @@ function rangesOf(lines: readonly string[]): readonly Range[] {
 function shiftId(kind: 'u' | 'g', id: number, from: readonly Range[], to: readonly Range[]): number {
   const fits = ({ kinds }: Range) => kinds === 'b' || kinds === kind;
   const old = from.find((range) => fits(range) && id >= range.host && id < range.host + range.count);
-  if (old === undefined) return id; // nobody's inside, as it was
+  if (old === undefined) return id; // not mapped into the container: keep the host id
   const inside = id - old.host + old.inside;
   const fresh = to.find((range) => fits(range) && inside >= range.inside && inside < range.inside + range.count);
   if (fresh) return inside - fresh.inside + fresh.host;
-  throw new PluginError('invalid', `remap.ids has no place for ${kind === 'u' ? 'user' : 'group'} ${inside} of the container`);
+  throw new PluginError('invalid', `remap.ids does not map ${kind === 'u' ? 'user' : 'group'} ${inside} of the container`);
 }
 
-/** The shift from what a configuration says to the lines of a remap. @throws PluginError invalid */
+/** The shift from a configuration's idmap to the lines of a remap. @throws PluginError invalid */
 export function idShift(text: string, lines: readonly string[]): IdShift {
   const from = rangesOf(settings(text).flatMap(({ key, value }) => (key === 'lxc.idmap' ? [value] : [])));
   const to = rangesOf(lines);
   return { uid: (id) => shiftId('u', id, from, to), gid: (id) => shiftId('g', id, from, to) };
 }
 
-/** The configuration with these lines of lxc.idmap and no others. */
+/** The configuration with these lines of lxc.idmap in place of its own. */
 export function withIds(text: string, lines: readonly string[]): string {
   const old = new Set(settings(text).flatMap(({ key, line }) => (key === 'lxc.idmap' ? [line] : [])));
   const kept = text.split('\n').filter((_, line) => !old.has(line));
@@ -63,7 +63,7 @@ export function withIds(text: string, lines: readonly string[]): string {
   return `${[...kept, ...lines.map((line) => `lxc.idmap = ${line.trim()}`)].join('\n')}\n`;
 }
 
-/** Everything below and including a folder, names as bytes. Links are not followed. */
+/** A folder and everything below it, names as bytes. Symlinks are not followed. */
 async function* entriesOf(path: Buffer): AsyncGenerator<{ readonly path: Buffer; readonly stats: Stats }> {
   const stats = await lstat(path);
   yield { path, stats };
@@ -71,14 +71,14 @@ async function* entriesOf(path: Buffer): AsyncGenerator<{ readonly path: Buffer;
   for (const name of await readdir(path, { encoding: 'buffer' })) yield* entriesOf(Buffer.concat([path, Buffer.from('/'), name]));
 }
 
-/** What is immutable or append-only and had to be changed. */
+/** Flags of immutable or append-only files whose flags were taken off, by path in latin-1. */
 type Unlocked = Map<string, string>;
 
-/** @param unlocked is told what is not so any more */
+/** @param unlocked receives the flags that it takes off */
 async function shiftOwners(folder: string, shift: IdShift, signal: AbortSignal, unlocked: Unlocked): Promise<void> {
   const linked = new Set<number>();
   for await (const { path, stats } of entriesOf(Buffer.from(folder))) {
-    if (signal.aborted) throw new PluginError('aborted', 'the restore was stopped');
+    if (signal.aborted) throw new PluginError('aborted', 'the restore was cancelled');
     const { uid, gid, mode, nlink, ino } = stats;
     if (linked.has(ino)) continue;
     if (!stats.isDirectory() && nlink > 1) linked.add(ino);
@@ -89,11 +89,11 @@ async function shiftOwners(folder: string, shift: IdShift, signal: AbortSignal, 
       unlocked.set(path.toString('latin1'), flags);
       return give();
     });
-    if ((mode & 0o6000) !== 0) await chmod(path, mode & 0o7777); // chown takes setuid and setgid away
+    if ((mode & 0o6000) !== 0) await chmod(path, mode & 0o7777); // chown clears setuid and setgid
   }
 }
 
-/** What one tool tells of a tree, changed line by line, to another one that sets it. */
+/** Reads attributes of a tree with one tool, changes them line by line, and returns a function that sets them with another tool. */
 async function carryId(
   read: readonly string[],
   change: (line: string) => string | undefined,
@@ -109,7 +109,7 @@ async function carryId(
     }
   });
   return async () => {
-    if (lines.length === 0) return; // files that have nothing of it are not told
+    if (lines.length === 0) return; // the tool prints nothing for files without the attribute
     const writer = startChild(write[0] ?? '', write.slice(1), { stdio: ['pipe', 'ignore', 'pipe'] });
     await describeIds(writer, async () => {
       if (!writer.stdin) return;
@@ -119,7 +119,7 @@ async function carryId(
   };
 }
 
-/** Ends well only when the child does. @throws PluginError failed */
+/** Runs `work` with a child. Resolves only when the child exits with 0. @throws PluginError failed */
 async function describeIds(child: ReturnType<typeof startChild>, work: () => Promise<void>): Promise<void> {
   let said = '';
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {
@@ -133,8 +133,8 @@ async function describeIds(child: ReturnType<typeof startChild>, work: () => Pro
   if (done.status === 'rejected') throw done.reason;
 }
 
-/** An ACL's line with another id. Whose file it is is left out, and so set by nobody; without its flags setfacl would take
- *  setuid and setgid away. */
+/** A line of getfacl with the id shifted. The owner lines are dropped, so that setfacl sets no owner. The flags line stays: without
+ *  it setfacl would clear setuid and setgid. */
 export function shiftAcl(line: string, shift: IdShift): string | undefined {
   if (line.startsWith('# file: ') || line.startsWith('# flags: ') || line === '') return line;
   if (line.startsWith('#')) return undefined;
@@ -143,8 +143,8 @@ export function shiftAcl(line: string, shift: IdShift): string | undefined {
   });
 }
 
-/** Value of security.capability (include/uapi/linux/capability.h): revision 2 has 20 bytes; revision 3 has four more, the
- *  id of the user namespace's root, for which alone it holds. */
+/** A security.capability value with the root id shifted (include/uapi/linux/capability.h). Revision 2 has 20 bytes; revision 3 has
+ *  four more, the root id of the one user namespace for which it holds. */
 export function shiftCapability(line: string, shift: IdShift): string {
   const [, hex] = /^security\.capability=0x([0-9a-f]+)$/i.exec(line) ?? [];
   if (hex === undefined) return line;
@@ -157,7 +157,7 @@ export function shiftCapability(line: string, shift: IdShift): string {
   return `security.capability=0x${fresh.toString('hex')}`;
 }
 
-/** Shifts a whole tree, once. @throws PluginError invalid, failed, aborted */
+/** Shifts a whole tree. Call it once only. @throws PluginError invalid, failed, aborted */
 export async function shiftTree(folder: string, shift: IdShift, signal: AbortSignal): Promise<void> {
   const acls = await carryId(['getfacl', '-R', '-P', '-n', '-p', '--skip-base', '--', folder], (line) => shiftAcl(line, shift), [
     'setfacl',
@@ -169,7 +169,7 @@ export async function shiftTree(folder: string, shift: IdShift, signal: AbortSig
     ['setfattr', '-h', '--restore=-'],
   );
   const unlocked: Unlocked = new Map();
-  await shiftOwners(folder, shift, signal, unlocked); // takes capabilities away
+  await shiftOwners(folder, shift, signal, unlocked); // chown clears capabilities
   await acls();
   await capabilities();
   for (const [path, flags] of unlocked) await lockPath(Buffer.from(path, 'latin1'), flags);

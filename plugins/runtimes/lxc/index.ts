@@ -6,7 +6,7 @@ import { LxcRuntime } from './runtime.js';
 const plugin: RuntimePlugin<{ path: string }> = {
   async open(context) {
     const { path } = context.options;
-    // lxc-* tools given a relative path show every container as stopped
+    // with a relative path the lxc-* tools show every container as stopped
     if (!isAbsolute(path)) throw new PluginError('invalid', `the LXC path ${path} is not absolute`);
     return new LxcRuntime(normalize(path).replace(/(?<=.)\/+$/, ''), context);
   },

@@ -33,10 +33,10 @@ import { swapEngine } from './restore/undo.js';
 import { isName, Tools } from './tools.js';
 import { bindSources, isStoredApart, mountsOf } from './volumes.js';
 
-/** Children that ask for a container's state; each waits more than it works. */
+/** How many children ask for container states at once; each waits more than it computes. */
 const askedAtOnce = 8;
 
-/** The containers of one LXC path, by the lxc-* tools. */
+/** The containers of one LXC path, through the lxc-* tools. */
 export class LxcRuntime implements Runtime {
   readonly supports = { images: false, pause: true };
   readonly #tools: Tools;
@@ -91,7 +91,7 @@ export class LxcRuntime implements Runtime {
 
   async pause(id: string): Promise<AsyncDisposable> {
     await this.#tools.config(id);
-    if ((await this.#tools.state(id)) !== 'running') return { [Symbol.asyncDispose]: async () => undefined }; // its owner's freeze stays
+    if ((await this.#tools.state(id)) !== 'running') return { [Symbol.asyncDispose]: async () => undefined }; // a freeze by the owner stays
     try {
       await this.#tools.freeze(id);
     } catch (error) {
@@ -102,11 +102,11 @@ export class LxcRuntime implements Runtime {
   }
 
   async resume(id: string): Promise<void> {
-    // a lease may outlive its container
+    // a lease may outlast its container
     if (await present(join(this.#tools.folder(id), 'config'))) await this.#tools.unfreeze(id);
   }
 
-  /** Decides where everything of the plan goes. */
+  /** Decides where everything in the plan goes. */
   async #decide(plan: RestorePlan): Promise<{ readonly decisions: readonly Decision[]; readonly missing: readonly Conflict[] }> {
     const { workFolder } = this.#tools;
     const folder = this.#tools.folder(plan.container);
@@ -147,7 +147,7 @@ export class LxcRuntime implements Runtime {
     return draft;
   }
 
-  /** A running container could not be started again: it goes on as it is. @throws PluginError conflict */
+  /** Refuses missing mounts when the container to replace runs: it could not start again. @throws PluginError conflict */
   async #refuseMissing({ action, container }: RestorePlan, [first]: readonly Conflict[]): Promise<void> {
     if (first === undefined || action === 'create' || (await this.#tools.state(container)) === 'stopped') return;
     throw new PluginError('conflict', `${first.what}, and ${container} runs: ${first.fix}`);
@@ -179,7 +179,7 @@ export class LxcRuntime implements Runtime {
     return names;
   }
 
-  /** What other containers have mounted, those of other engines too, and whether they run. */
+  /** The mounts of other containers, other engines' too, and whether each container runs. */
   async #users(except: string): Promise<readonly PlaceUser[]> {
     const places = await this.#placesOf(except);
     const asked = [...new Set(places.filter(({ running }) => running === undefined).map(({ container }) => container))];
@@ -192,7 +192,7 @@ export class LxcRuntime implements Runtime {
     return places.map(({ container, path, running }) => ({ container, path, running: running ?? runs.get(container) ?? false }));
   }
 
-  /** The same, but of our own containers nobody is asked whether they run: that takes a child for each. */
+  /** The mounts without the state of LXC's own containers, which would cost a child for each. */
   async #placesOf(except: string): Promise<readonly (Omit<PlaceUser, 'running'> & { readonly running?: boolean })[]> {
     const places: { container: string; path: string }[] = [];
     const roots = new Set<string>();
@@ -231,13 +231,13 @@ export class LxcRuntime implements Runtime {
     if (root === undefined || init === undefined) {
       throw new PluginError('unsupported', `the root of ${id} (${root?.backing ?? 'none'}) is reachable only while it runs; start it`);
     }
-    // seen from inside, where all mounts are in place
+    // /proc/PID/root shows all mounts of the container
     const inner = ['/proc', '/sys', '/dev', '/run', ...volumes.map(({ mountpoint }) => mountpoint)];
     return { ...common, excludes: inner.map((mountpoint) => `.${mountpoint}/*`), path: `/proc/${init}/root` };
   }
 }
 
-/** Whether a running container is one of this path: by its root, and by its name where its root is no plain folder. */
+/** Whether a running container belongs to this LXC path: by its root, or by its name where the root is no plain folder. */
 function isOwn({ engine, id, root }: Neighbour, roots: ReadonlySet<string>, names: readonly string[]): boolean {
   if (engine !== 'lxc') return false;
   return root === undefined ? names.includes(id.replace(/-\d+$/, '')) || names.includes(id) : roots.has(root);

@@ -6,7 +6,7 @@ import { type ChildResult, childResult } from '../../shared/child.js';
 
 const namePattern = /^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$/;
 
-/** Whether LXC and this plugin take it as a container's name; such a name never looks like an option. */
+/** Whether LXC and this plugin accept it as a container's name. Such a name never looks like an option. */
 export function isName(name: string): boolean {
   return namePattern.test(name);
 }
@@ -14,15 +14,15 @@ export function isName(name: string): boolean {
 const stopSeconds = 30;
 const loadSeconds = 10;
 const resumeTries = 5;
-/** Milliseconds until an lxc-freeze that has not ended is begun anew; doubled each time, for slow machines. */
+/** Milliseconds before an lxc-freeze that has not ended is killed and started again; doubled each time, for slow machines. */
 const freezeMs = 25;
 const freezeTries = 8;
-/** An init that ends this soon after its start was not restored to a working container. */
+/** Milliseconds: an init that ends earlier after its start means that the container does not work. */
 const settleMilliseconds = 250;
 
 /** The lxc-* tools for the containers of one path. */
 export class Tools {
-  /** @param workFolder for files of a moment */
+  /** @param workFolder for temporary files */
   constructor(
     readonly path: string,
     readonly workFolder: string,
@@ -34,7 +34,7 @@ export class Tools {
     return join(this.path, name);
   }
 
-  /** The container's configuration verbatim. @throws PluginError not_found, unavailable (the path itself is gone) */
+  /** The container's configuration verbatim. @throws PluginError not_found, unavailable (the path itself is missing) */
   async config(name: string): Promise<string> {
     const file = join(this.folder(name), 'config');
     try {
@@ -48,12 +48,12 @@ export class Tools {
     }
   }
 
-  /** Why LXC cannot load the container's configuration; undefined when it can. Nothing of it is done: LXC only reads it. */
+  /** Why LXC cannot load the container's configuration; undefined when it can. LXC only reads it and starts nothing. */
   async loadProblem(name: string): Promise<string | undefined> {
     return this.#loadProblem(this.path, name);
   }
 
-  /** As loadProblem, for a configuration that is not a container's yet. Loading opens the log file that it names. */
+  /** As loadProblem, for a configuration of no container yet. Log lines are removed, because loading opens the log file. */
   async textProblem(text: string): Promise<string | undefined> {
     const folder = await mkdtemp(join(this.workFolder, 'config-'));
     try {
@@ -67,14 +67,14 @@ export class Tools {
 
   async #loadProblem(path: string, name: string): Promise<string | undefined> {
     const folder = await mkdtemp(join(this.workFolder, 'load-'));
-    const limit = AbortSignal.timeout(loadSeconds * 1000); // an include may be a pipe that nobody writes to
+    const limit = AbortSignal.timeout(loadSeconds * 1000); // an include may be a pipe without a writer
     try {
       const args = ['-P', path, '-n', name, '-o', join(folder, 'log'), '-l', 'ERROR', '-c', 'lxc.uts.name'];
       const { code, stderr } = await childResult('lxc-info', args, { cwd: '/', signal: limit });
       if (code === 0) return undefined;
-      // Only its own line: what a file says that it includes may be a secret of this machine.
+      // Show only the configuration's own line: the text of an included file may be a secret of this machine.
       const [, line] = /Failed to parse config file "[^"]*\/config" at line "(.*)"/.exec(stderr) ?? [];
-      return line === undefined ? 'it cannot be read' : `not this line: ${line}`;
+      return line === undefined ? 'it cannot be read' : `it refuses this line: ${line}`;
     } catch (error) {
       if (limit.aborted) return `it was still being read after ${loadSeconds} s`;
       throw error;
@@ -93,11 +93,11 @@ export class Tools {
   async state(name: string): Promise<ContainerState> {
     const word = await this.#word(name);
     if (word === 'STOPPED') return 'stopped';
-    // THAWED passes within milliseconds; whatever is not stopped holds its folders
+    // THAWED lasts milliseconds; any state but STOPPED keeps the container's folders in use
     return word === 'FROZEN' || word === 'FREEZING' ? 'frozen' : 'running';
   }
 
-  /** LXC's own word for the state. */
+  /** The state in LXC's own word. */
   async #word(name: string): Promise<string> {
     const { code, stdout, stderr } = await this.#run('lxc-info', name, ['-sH']);
     if (code !== 0) throw new PluginError('not_found', `lxc-info does not know ${name}: ${stderr.trim()}`);
@@ -116,9 +116,9 @@ export class Tools {
     if ((await this.state(name)) === 'stopped') throw new PluginError('failed', `${name} stopped right after its start`);
   }
 
-  /** Ends it: politely, by force after the time limit. A stopped one stays as it is. */
+  /** Stops it: by signal, and by force after the time limit. Does nothing when it is stopped. */
   async stop(name: string): Promise<void> {
-    await this.unfreeze(name); // a frozen init hears no signal
+    await this.unfreeze(name); // a frozen init receives no signal
     if ((await this.state(name)) === 'stopped') return;
     await this.#run('lxc-stop', name, ['-t', String(stopSeconds)]);
     if ((await this.state(name)) === 'stopped') return;
@@ -126,8 +126,8 @@ export class Tools {
     if ((await this.state(name)) !== 'stopped') throw new PluginError('failed', `${name} could not be stopped`);
   }
 
-  /** With cgroup v1, lxc-freeze looks at once whether all stands still and then only after a whole second, which the
-   *  container would stand frozen for nothing; one that is begun anew looks at once. */
+  /** On cgroup v1, lxc-freeze checks the state at once and then once a second, which would freeze the container a second too long.
+   *  Starting it again makes it check at once. */
   async freeze(name: string): Promise<void> {
     for (let tried = 0; tried < freezeTries; tried++) {
       const limitMs = AbortSignal.timeout(freezeMs * 2 ** tried);
@@ -140,7 +140,7 @@ export class Tools {
     await this.#must('lxc-freeze', name, []);
   }
 
-  /** Thaws, trying again: a container must never be left frozen. Fine when it is not. */
+  /** Thaws with retries: a container must never stay frozen. Does nothing when it is not frozen. */
   async unfreeze(name: string): Promise<void> {
     let said = '';
     for (let tried = 0; tried < resumeTries; tried++) {
@@ -148,18 +148,18 @@ export class Tools {
       try {
         const word = await this.#word(name);
         if (word !== 'FROZEN' && word !== 'FREEZING') return;
-        // What a killed lxc-freeze leaves; lxc-unfreeze takes it for running, so the freeze is ended first.
+        // A killed lxc-freeze leaves FREEZING; lxc-unfreeze takes that for running, so finish the freeze first.
         if (word === 'FREEZING') await this.freeze(name);
         said = (await this.#run('lxc-unfreeze', name, [])).stderr.trim();
       } catch (error) {
         if (error instanceof PluginError && error.code === 'not_found') throw error;
-        said = String(error); // a tool that was killed or could not be started: no reason to give up
+        said = String(error); // the tool was killed or did not start: try again
       }
     }
     if ((await this.state(name)) === 'frozen') throw new PluginError('failed', `${name} stays frozen: ${said}`, { retryable: true });
   }
 
-  /** Brings it from stopped or running into a state. */
+  /** Brings a stopped or running container into a state. */
   async reach(name: string, wanted: ContainerState): Promise<void> {
     if (wanted === 'stopped') return this.stop(name);
     if ((await this.state(name)) === 'stopped') await this.start(name);
@@ -173,7 +173,7 @@ export class Tools {
 
   async #run(tool: string, name: string, args: readonly string[], signal?: AbortSignal): Promise<ChildResult> {
     this.folder(name);
-    // cwd: the monitor that lxc-start leaves behind must not hold a folder of ours
+    // cwd: lxc-start leaves a monitor running, which must not keep a folder of this service in use
     const result = await childResult(tool, ['-P', this.path, '-n', name, ...args], { cwd: '/', ...(signal && { signal }) });
     if (result.code === 127) throw new PluginError('unavailable', `${tool} is not installed on this appliance`);
     return result;

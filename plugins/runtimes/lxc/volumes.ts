@@ -5,10 +5,10 @@ import { literalPattern } from '../../shared/mounts.js';
 import { within } from '../../shared/paths.js';
 import { type MountEntry, mountEntry, rootOf, settings } from './config.js';
 
-/** A bind-mounted folder or file that belongs to a backup; kind is undefined when it vanished. */
+/** A bind-mounted folder or file that belongs to a backup; `kind` is undefined when it no longer exists. */
 export interface Volume extends Omit<VolumeDescription, 'shared_with'> {
   readonly kind: Source['kind'] | undefined;
-  /** Its path without links on the way; as written when it vanished. */
+  /** Its path with symlinks resolved; as written when it no longer exists. */
   readonly real: string;
 }
 
@@ -19,13 +19,13 @@ export interface Mounts {
 
 const systemPath = /^\/(lib[^/]*|usr|bin|sbin|proc|sys|dev|run)(\/|$)/;
 
-/** Absolute in the container; LXC takes it relative to the root, or absolute on the host. */
+/** The mount point as an absolute path in the container. LXC reads it relative to the root, or absolute on the host. */
 export function mountpointOf(entry: MountEntry, root: string | undefined): string {
   const inner = root !== undefined && within(entry.mountpoint, root) ? entry.mountpoint.slice(root.length) : entry.mountpoint;
   return normalize(`/${inner}`).replace(/(?<=.)\/$/, '');
 }
 
-/** A source's name from its mount point, different from those that are taken. */
+/** A source's name from its mount point, different from the names in `taken`. */
 function sourceName(mountpoint: string, taken: ReadonlySet<string>): string {
   const plain = mountpoint
     .replace(/^\/+/, '')
@@ -38,9 +38,9 @@ function sourceName(mountpoint: string, taken: ReadonlySet<string>): string {
   }
 }
 
-/** Why an entry is no volume by what the configuration says; undefined when it may be one. */
+/** Why the configuration rules an entry out as a volume; undefined when it may be one. */
 function refusedByConfig(entry: MountEntry, own: string, root: string | undefined): string | undefined {
-  if (!entry.options.includes('bind') && !entry.options.includes('rbind')) return `a ${entry.type} mount, made anew at each start`;
+  if (!entry.options.includes('bind') && !entry.options.includes('rbind')) return `a ${entry.type} mount, created at each start`;
   if (!entry.source.startsWith('/')) return 'the source is not an absolute path';
   const source = normalize(entry.source).replace(/(?<=.)\/$/, '');
   if (root !== undefined && within(source, root)) return 'part of the root';
@@ -49,7 +49,7 @@ function refusedByConfig(entry: MountEntry, own: string, root: string | undefine
   return undefined;
 }
 
-/** What is found at the source: its kind, or why it is left out. */
+/** The kind of the mount's source, or the reason to leave it out. */
 async function inspectSource(entry: MountEntry, own: string): Promise<{ kind?: Source['kind']; reason?: string; real?: string }> {
   try {
     const real = await realpath(entry.source);
@@ -58,20 +58,20 @@ async function inspectSource(entry: MountEntry, own: string): Promise<{ kind?: S
     if (stats.isDirectory()) return { kind: 'folder', real };
     return stats.isFile() ? { kind: 'file', real } : { reason: 'a socket, pipe or device' };
   } catch {
-    return entry.options.includes('optional') ? { reason: 'optional, and not there' } : {};
+    return entry.options.includes('optional') ? { reason: 'optional, and missing' } : {};
   }
 }
 
-/** Sorts the mounts of a configuration into volumes and what is left out. `own` is the container's folder. */
+/** Sorts the mounts of a configuration into volumes and mounts left out. `own` is the container's folder. */
 export async function mountsOf(text: string, own: string): Promise<Mounts> {
   const root = rootOf(text)?.path;
   const volumes: Volume[] = [];
   const left_out: { path: string; reason: string }[] = [];
   const taken = new Set(['rootfs', 'image', 'manifest']);
   for (const { key, value } of settings(text)) {
-    if (key === 'lxc.mount.fstab') left_out.push({ path: value, reason: 'mounts named in this file are not followed' });
+    if (key === 'lxc.mount.fstab') left_out.push({ path: value, reason: 'mounts in this file are not backed up' });
     if (key === 'lxc.include' && !value.startsWith('/usr/'))
-      left_out.push({ path: value, reason: 'mounts named in this file are not followed' });
+      left_out.push({ path: value, reason: 'mounts in this file are not backed up' });
     if (key !== 'lxc.mount.entry') continue;
     const entry = mountEntry(value);
     if (entry === undefined) continue;
@@ -87,7 +87,7 @@ export async function mountsOf(text: string, own: string): Promise<Mounts> {
     const twin = volumes.findIndex((volume) => volume.kind !== undefined && volume.real === real);
     const first = volumes[twin];
     if (first !== undefined) {
-      volumes[twin] = { ...first, also_at: [...(first.also_at ?? []), mountpoint] }; // by a link: it is stored once
+      volumes[twin] = { ...first, also_at: [...(first.also_at ?? []), mountpoint] }; // the same folder by a symlink: stored once
       continue;
     }
     const name = sourceName(mountpoint, taken);
@@ -98,14 +98,14 @@ export async function mountsOf(text: string, own: string): Promise<Mounts> {
   return withoutNested(volumes, left_out);
 }
 
-/** A folder listed before the one that holds it would be stored, and swapped, twice. */
+/** Drops volumes inside other ones, which would be stored and swapped twice. */
 function withoutNested(volumes: readonly Volume[], left_out: readonly { path: string; reason: string }[]): Mounts {
   const outerOf = (inner: Volume) => volumes.find((outer) => outer !== inner && within(inner.path, outer.path));
   const nested = volumes.filter(outerOf).map((inner) => ({ path: inner.path, reason: `part of the volume ${outerOf(inner)?.name}` }));
   return { left_out: [...left_out, ...nested], volumes: volumes.filter((volume) => outerOf(volume) === undefined) };
 }
 
-/** What lies in a volume and is another one, which a link on the way hides: it is stored by itself. As Source.excludes has it. */
+/** Patterns for volumes inside this one that only resolved symlinks reveal: each is stored apart. Form of Source.excludes. */
 export const isStoredApart = ({ real }: Volume, volumes: readonly Volume[]): string[] =>
   volumes.filter((inner) => inner.real !== real && within(inner.real, real)).map((inner) => literalPattern(inner.real, real));
 

@@ -8,20 +8,20 @@ type Method = 'GET' | 'POST' | 'DELETE';
 
 interface CallOptions {
   readonly body?: unknown;
-  /** Sent as it is, instead of body. */
+  /** Request body as a stream, sent instead of `body`. */
   readonly source?: Readable;
   readonly signal?: AbortSignal;
-  /** Longest silence in ms; 0 waits for ever. */
+  /** Longest time in ms without a byte; 0 sets no limit. */
   readonly silence?: number;
 }
 
-/** Speaks HTTP to the engine on its unix socket. Own and small: dockerode copies too much to stream archives. */
+/** HTTP over the engine's unix socket. Own code, because dockerode copies too much to stream archives. */
 export interface Client {
-  /** The parsed answer; undefined when it is empty. @throws PluginError */
+  /** The parsed answer; undefined when it is empty or no JSON. @throws PluginError */
   json(method: Method, path: string, options?: CallOptions): Promise<unknown>;
   /** The answer's text. @throws PluginError */
   text(method: Method, path: string, options?: CallOptions): Promise<string>;
-  /** The answer's body as it arrives. @throws PluginError */
+  /** The answer's body as a stream. @throws PluginError */
   stream(method: Method, path: string, options?: CallOptions): Promise<IncomingMessage>;
 }
 
@@ -38,7 +38,7 @@ const bySystemCode: Readonly<Record<string, PluginErrorCode>> = { EACCES: 'denie
 
 function transportError(cause: Error, socket: string, signal: AbortSignal | undefined): PluginError {
   if (cause instanceof PluginError) return cause;
-  if (signal?.aborted) return new PluginError('aborted', 'The call to Docker was stopped', { cause });
+  if (signal?.aborted) return new PluginError('aborted', 'The call to Docker was cancelled', { cause });
   const system = 'code' in cause ? text(cause.code) : '';
   const code = bySystemCode[system] ?? 'unavailable';
   const message = `Docker does not answer on ${socket} (${system || cause.message}): start the engine or correct the socket`;
@@ -56,7 +56,7 @@ function parse(content: string): unknown {
   try {
     return content.trim() === '' ? undefined : JSON.parse(content);
   } catch {
-    return undefined; // an error page that is no JSON; the status tells
+    return undefined; // an error page that is no JSON; the caller uses the status
   }
 }
 
@@ -78,15 +78,15 @@ function send(socket: string, method: Method, path: string, o: CallOptions): Pro
     call.once('error', reject);
     call.once('response', resolve);
     call.setTimeout(o.silence ?? silence, () =>
-      call.destroy(new PluginError('stalled', `Docker was silent on ${path.split('?')[0]}`, { retryable: true })),
+      call.destroy(new PluginError('stalled', `Docker stopped answering ${path.split('?')[0]}`, { retryable: true })),
     );
     if (o.source)
-      pipeline(o.source, call).catch(reject); // destroys the call, so that the engine sees a broken body, not an end
+      pipeline(o.source, call).catch(reject); // pipeline destroys the call on a failure: the engine sees a broken body, not an end
     else call.end(body);
   });
 }
 
-/** Opens nothing: each call has its own connection. */
+/** Makes a client. It opens no connection yet; each call opens its own. */
 export function createClient(socket: string): Client {
   const stream = async (method: Method, path: string, o: CallOptions = {}): Promise<IncomingMessage> => {
     const answer = await send(socket, method, path, o).catch((cause: Error) => {

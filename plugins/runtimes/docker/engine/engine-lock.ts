@@ -1,16 +1,15 @@
-/** The networks and the images of an engine have a lock each: two restores never make or remove the same one under each
- *  other. It is the kernel's (flock), and a child holds it that dies with its thread: it outlives nobody, so that nothing has
- *  to be taken over. */
+/** One flock for an engine's networks and one for its images: two restores never create or remove the same one at the same time.
+ *  A child holds the lock and dies with its thread, so the kernel frees the lock and no stale one is left. */
 import { once } from 'node:events';
 import { PluginError } from '../../../../core/contract/index.js';
 import { startChild } from '../../../shared/child.js';
 
-/** Longest wait in seconds. An image is loaded under the lock, and a load that stalls is given up by its own run. */
+/** Longest wait in seconds. An image load runs under the lock; the run that loads aborts a stalled load itself. */
 const limit = 7200;
 const expired = 75;
 
-/** Does the work while no other thread that has this state folder holds the lock. Not reentrant.
- *  @throws PluginError aborted, in_use (retryable: the wait was too long), failed (flock could not be started) */
+/** Runs `work` while no other thread with the same state folder holds the lock. Not reentrant.
+ *  @throws PluginError aborted, in_use (retryable: the wait took too long), failed (flock did not start) */
 export async function withEngineLock<T>(
   stateFolder: string,
   what: 'networks' | 'images',
@@ -19,7 +18,7 @@ export async function withEngineLock<T>(
 ): Promise<T> {
   const waiting = ['--no-fork', '--wait', String(limit), '--conflict-exit-code', String(expired)];
   const child = startChild('flock', [...waiting, `${stateFolder}/${what}.lock`, 'cat'], { stdio: ['pipe', 'pipe', 'ignore'] });
-  const ended = once(child, 'close').catch(() => undefined); // an error of the start is told below
+  const ended = once(child, 'close').catch(() => undefined); // the promise below reports a failed start
   const stop = () => child.kill('SIGKILL');
   signal?.addEventListener('abort', stop, { once: true });
   if (signal?.aborted) stop();
@@ -27,13 +26,13 @@ export async function withEngineLock<T>(
     await new Promise<void>((resolve, reject) => {
       child.once('error', (cause) => reject(new PluginError('failed', 'flock could not be started', { cause })));
       child.once('close', (code) =>
-        reject(signal?.aborted ? new PluginError('aborted', 'Waiting for a lock was stopped') : refusal(what, code)),
+        reject(signal?.aborted ? new PluginError('aborted', 'Waiting for a lock was cancelled') : refusal(what, code)),
       );
-      child.stdin?.on('error', () => undefined); // a child that ended; its exit code tells
-      child.stdout?.once('data', resolve); // cat runs, so flock has the lock
+      child.stdin?.on('error', () => undefined); // EPIPE of a child that ended; its exit code says why
+      child.stdout?.once('data', resolve); // cat answers, so flock holds the lock
       child.stdin?.write('\n');
     });
-    signal?.removeEventListener('abort', stop); // the work has the signal and ends by itself
+    signal?.removeEventListener('abort', stop); // from here on `work` reacts to the signal
     return await work();
   } finally {
     signal?.removeEventListener('abort', stop);

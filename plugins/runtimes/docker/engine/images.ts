@@ -7,14 +7,14 @@ import { engine } from './engine.js';
 import { withEngineLock } from './engine-lock.js';
 import { fields, items, text, texts } from './json.js';
 
-/** The image as `docker save` gives it, with its tags: by id alone they would be lost. */
+/** The image as `docker save` writes it. Its tags are asked for too: a save by id alone would drop them. */
 export async function saveImage(client: Client, id: string): Promise<Image> {
   const tags = texts(fields(await client.json('GET', `/images/${encodeURIComponent(id)}/json`)).RepoTags);
   const query = [...tags, id].map((name) => `names=${encodeURIComponent(name)}`).join('&');
   return { digest: id, open: (signal) => client.stream('GET', `/images/get?${query}`, { signal, silence: 0 }) };
 }
 
-/** What engines list as the tag of an image that has none. */
+/** How engines list an image without a tag. */
 const noTag = '<none>:<none>';
 
 async function tagOwners(client: Client): Promise<ReadonlyMap<string, string>> {
@@ -25,13 +25,13 @@ async function tagOwners(client: Client): Promise<ReadonlyMap<string, string>> {
 
 async function tagImage(client: Client, id: string, tag: string): Promise<void> {
   const colon = tag.lastIndexOf(':');
-  const cut = colon > tag.lastIndexOf('/') ? colon : tag.length; // a registry's port is no tag
+  const cut = colon > tag.lastIndexOf('/') ? colon : tag.length; // a colon before the last slash is a registry's port
   const query = `repo=${encodeURIComponent(tag.slice(0, cut))}&tag=${encodeURIComponent(tag.slice(cut + 1) || 'latest')}`;
   await client.json('POST', `/images/${encodeURIComponent(id)}/tag?${query}`);
 }
 
-/** Loads the image and tells which tags came with it. A tag that another image holds goes back to it:
- *  a restored old version must not become `latest` for everybody.
+/** Loads the image. A tag that another image had before goes back to that image: a restored old version must not become `latest`.
+ *  @returns the tags that are new
  *  @throws PluginError damaged when the stream does not hold the image */
 async function loadImage(client: Client, digest: string, source: Readable, signal: AbortSignal): Promise<readonly string[]> {
   const before = await tagOwners(client);
@@ -40,7 +40,7 @@ async function loadImage(client: Client, digest: string, source: Readable, signa
     const owner = before.get(tag);
     if (owner !== undefined && owner !== id) await tagImage(client, owner, tag);
   }
-  const failure = /"error":"((?:[^"\\]|\\.)*)"/.exec(said)?.[1]; // the status is 200 even then
+  const failure = /"error":"((?:[^"\\]|\\.)*)"/.exec(said)?.[1]; // the engine answers 200 even when loading failed
   if (failure !== undefined) throw new PluginError('failed', `Docker could not load the image: ${failure}`);
   if ((await engine.imageId(client, digest)) === undefined) {
     throw new PluginError('damaged', `The loaded stream does not hold the image ${digest}`);
@@ -50,7 +50,7 @@ async function loadImage(client: Client, digest: string, source: Readable, signa
 
 const drafts = async ({ journals }: SwapDeps, own: Journal) => (await journals.others(own)).filter(({ phase }) => phase !== 'done');
 
-/** Notes the image, and its tags, as brought by other drafts too: whoever is discarded last removes it. */
+/** Notes the image and its tags in this journal too if another draft loaded them: the draft discarded last removes them. */
 async function shareImage(deps: SwapDeps, journal: Journal, digest: string): Promise<void> {
   const bringing = (await drafts(deps, journal)).filter(({ image }) => image === digest);
   if (bringing.length === 0) return;
@@ -59,7 +59,7 @@ async function shareImage(deps: SwapDeps, journal: Journal, digest: string): Pro
   await deps.journals.write(journal);
 }
 
-/** Whether the engine has the image. One that another draft loads at the moment is waited for. */
+/** Whether the engine has the image. Waits for another draft that is loading it. */
 export function hasImage(deps: SwapDeps, journal: Journal, digest: string, signal: AbortSignal): Promise<boolean> {
   const { client, stateFolder } = deps;
   return withEngineLock(stateFolder, 'images', signal, async () => {
@@ -69,7 +69,7 @@ export function hasImage(deps: SwapDeps, journal: Journal, digest: string, signa
   });
 }
 
-/** Loads the image. The journal names it before it exists. @throws PluginError damaged, failed */
+/** Loads the image; the journal names it before it exists. @throws PluginError damaged, failed */
 export function bringImage(deps: SwapDeps, journal: Journal, digest: string, source: Readable, signal: AbortSignal): Promise<void> {
   const { client, stateFolder, journals } = deps;
   return withEngineLock(stateFolder, 'images', signal, async () => {
@@ -81,8 +81,8 @@ export function bringImage(deps: SwapDeps, journal: Journal, digest: string, sou
   });
 }
 
-/** Calls `create` with a name of the image: its tag where that is the same image, so that inspect shows it. A missing tag is
- *  set. No load of another draft moves the tag meanwhile. */
+/** Calls `create` with the image's name: its tag if the tag names this image or is free (then it is set), so that inspect shows
+ *  the tag; else its digest. The lock keeps other drafts from moving the tag meanwhile. */
 export function withImageName<T>(
   deps: SwapDeps,
   journal: Journal,
@@ -103,7 +103,7 @@ export function withImageName<T>(
   });
 }
 
-/** Takes back what a draft brought, but for an image and tags that another draft or a container uses by now. */
+/** Removes the image and tags that a draft loaded, unless another draft or a container uses them. */
 export async function releaseImage({ client, stateFolder, journals }: SwapDeps, journal: Journal): Promise<void> {
   if (journal.image === '' && journal.tags.length === 0) return;
   await withEngineLock(stateFolder, 'images', undefined, async () => {
@@ -121,6 +121,6 @@ export async function releaseImage({ client, stateFolder, journals }: SwapDeps, 
 
 async function removeImage(client: Client, reference: string): Promise<void> {
   await orAbsent(client.json('DELETE', `/images/${encodeURIComponent(reference)}`)).catch((error: unknown) => {
-    if (!(error instanceof PluginError && error.code === 'conflict')) throw error; // somebody uses it
+    if (!(error instanceof PluginError && error.code === 'conflict')) throw error; // conflict: a container uses it
   });
 }

@@ -9,7 +9,7 @@ export interface Mount {
   readonly readOnly: boolean;
 }
 
-/** The parts of `docker inspect` that this plugin reads, and all of it for what it only carries. */
+/** What this plugin reads of `docker inspect`; `config`, `host` and `networks` are whole, to be written back. */
 export interface Inspect {
   readonly id: string;
   readonly name: string;
@@ -21,7 +21,7 @@ export interface Inspect {
   readonly config: Fields;
   readonly host: Fields;
   readonly networks: Fields;
-  /** Its networks and volumes, where the text tells them too. */
+  /** The inspect texts of its networks and volumes, where a run stores them. */
   readonly beside: readonly Fields[];
 }
 
@@ -44,28 +44,28 @@ export function readState(value: unknown): ContainerState {
 
 const states: Readonly<Record<string, ContainerState>> = { running: 'running', restarting: 'running', paused: 'frozen' };
 
-/** The name of a row that engine.containers gave. */
+/** The name of a row from engine.containers. */
 export function nameOf(row: Fields): string {
   return (texts(row.Names)[0] ?? '').slice(1);
 }
 
-/** The state that a row of the engine's list tells. */
+/** The state of a row from engine.containers. */
 export function stateInList(value: unknown): ContainerState {
   return states[text(value)] ?? 'stopped';
 }
 
-/** @throws PluginError damaged, when it is not an inspect answer */
+/** @throws PluginError damaged: no inspect text */
 export function readInspect(answer: unknown, beside: readonly unknown[] = []): Inspect {
   const all = fields(answer);
   const name = text(all.Name).replace(/^\//, '');
-  if (text(all.Id) === '' || name === '') throw new PluginError('damaged', 'This is not what docker inspect gives');
+  if (text(all.Id) === '' || name === '') throw new PluginError('damaged', 'This is no output of docker inspect: it has no Id or no Name');
   return {
     id: text(all.Id),
     name,
     imageId: text(all.Image),
     state: readState(all.State),
     pid: count(fields(all.State).Pid),
-    // the engine lists them in any order, another one each time; names and what is stored once must not depend on it
+    // sorted, because the engine's order changes from call to call and decides names and which mount is stored
     mounts: items(all.Mounts)
       .map(readMount)
       .sort((a, b) => (a.destination < b.destination ? -1 : 1)),
@@ -82,7 +82,7 @@ export function readNative(native: { readonly format: string; readonly text: str
   if (native.format !== 'docker-inspect') throw new PluginError('unsupported', `Docker cannot build a container from ${native.format}`);
   try {
     const parsed: unknown = JSON.parse(native.text);
-    const [own, ...beside] = Array.isArray(parsed) ? items(parsed) : [parsed]; // the command prints a list, the API an object
+    const [own, ...beside] = Array.isArray(parsed) ? items(parsed) : [parsed]; // the docker command prints a list, the API an object
     return readInspect(own, beside);
   } catch (cause) {
     if (cause instanceof PluginError) throw cause;
@@ -92,7 +92,7 @@ export function readNative(native: { readonly format: string; readonly text: str
 
 const namePattern = /^[a-zA-Z0-9][a-zA-Z0-9._-]{0,127}$/;
 
-/** @throws PluginError invalid. Keeps `..` and `?` out of the API's paths. */
+/** @throws PluginError invalid; so `..` and `?` never get into the API's paths */
 export function checkName(name: string): string {
   if (namePattern.test(name)) return name;
   throw new PluginError('invalid', `"${name.slice(0, 140)}" is not a container's name: use letters, digits, '.', '_' and '-'`);
@@ -100,10 +100,10 @@ export function checkName(name: string): string {
 
 const hiddenPattern = /\.container-backup-(old-|until-[0-9]{8}-[0-9]{4}-)?[0-9a-f]{8,12}$/;
 
-/** The name without the mark of one that a restore moved aside. */
+/** The name without the mark that a restore puts on a container moved aside. */
 export const visibleName = (name: string): string => name.replace(hiddenPattern, '');
 
-/** Whether the name is one that a draft or a swap uses meanwhile. */
+/** Whether a draft or a swap gave the container this name for a time. */
 export function isHidden(name: string): boolean {
   return hiddenPattern.test(name);
 }

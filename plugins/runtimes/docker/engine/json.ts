@@ -1,5 +1,5 @@
-/** The engine's answers are unknown until looked at. These turn them into typed values without casts;
- *  what is absent or of another type becomes the neutral value, since engines leave out empty fields. */
+/** Turns the engine's untyped answers into typed values without casts. An absent or wrongly typed value becomes the neutral
+ *  value ('', 0, false, empty), since engines leave out empty fields. */
 import { type Fields, isFields } from '../../../shared/fields.js';
 
 export { type Fields, isFields };

@@ -11,7 +11,7 @@ import { count, type Fields, fields, text } from './json.js';
 const asNumber = (address: string) => address.split('.').reduce((sum, part) => sum * 256 + Number(part), 0);
 const asAddress = (value: number) => [24, 16, 8, 0].map((shift) => Math.floor(value / 2 ** shift) % 256).join('.');
 
-/** The subnet that a fixed address needs. A stopped container's text has no prefix length: /24 then. */
+/** The subnet of a fixed address. A stopped container's inspect text has no prefix length; then it is /24. */
 export function subnetOf(endpoint: Fields): string | undefined {
   const fixed = text(fields(endpoint.IPAMConfig).IPv4Address);
   if (!/^\d+\.\d+\.\d+\.\d+$/.test(fixed)) return undefined;
@@ -20,7 +20,7 @@ export function subnetOf(endpoint: Fields): string | undefined {
   return `${asAddress(Math.floor(asNumber(fixed) / size) * size)}/${prefix}`;
 }
 
-/** Makes the network as the text tells it, else a plain bridge. */
+/** Creates the network as the run describes it, else a plain bridge. */
 async function createNetwork(client: Client, name: string, endpoint: Fields, told: Fields): Promise<void> {
   const { Driver = 'bridge', Internal = false, Attachable = false, EnableIPv6 = false, Options = {}, Labels = {}, IPAM } = told;
   const common = { Name: name, CheckDuplicate: true, Driver, Internal, Attachable, EnableIPv6, Options, Labels };
@@ -32,14 +32,14 @@ async function createNetwork(client: Client, name: string, endpoint: Fields, tol
   try {
     await create(IPAM ?? needed);
   } catch (error) {
-    // Its range is used by another network of this machine: a range of the engine's choice will do unless an address is fixed.
+    // Another network of this machine uses the range. Let the engine choose one, unless an address is fixed.
     if (IPAM === undefined || !(error instanceof PluginError && /overlap/i.test(error.message))) throw error;
     await create(needed);
   }
 }
 
-/** Makes the user's networks that are missing. The journal names each before it exists, also one that another draft made:
- *  whoever is discarded last removes it. */
+/** Creates the missing user networks. The journal names each before it exists, also one that another draft created: the draft
+ *  discarded last removes it. */
 export async function ensureNetworks({ client, stateFolder, journals }: SwapDeps, inspect: Inspect, journal: Journal, signal: AbortSignal) {
   const wanted = userNetworks(inspect);
   if (wanted.size === 0) return;
@@ -56,8 +56,7 @@ export async function ensureNetworks({ client, stateFolder, journals }: SwapDeps
   });
 }
 
-/** Removes the networks that were made for the draft, but for those that another draft or any container, also a stopped one,
- *  is in by now. */
+/** Removes the networks that the draft created, except those that another draft or any container uses, running or stopped. */
 export async function releaseNetworks({ client, stateFolder, journals }: SwapDeps, journal: Journal): Promise<void> {
   if (journal.networks.length === 0) return;
   await withEngineLock(stateFolder, 'networks', undefined, async () => {
@@ -68,12 +67,12 @@ export async function releaseNetworks({ client, stateFolder, journals }: SwapDep
     for (const name of journal.networks) {
       if (!used.has(name)) await orAbsent(client.json('DELETE', `/networks/${encodeURIComponent(name)}`));
     }
-    journal.networks = []; // under the lock: the next one to be discarded must not take it for used
+    journal.networks = []; // under the lock: the draft discarded next must not count this journal as a user
     await journals.write(journal);
   });
 }
 
-/** Running containers of the network and their addresses. */
+/** Names of the network's running containers by address. */
 export async function networkAddresses(client: Client, name: string): Promise<ReadonlyMap<string, string>> {
   const network = fields(await orAbsent(client.json('GET', `/networks/${encodeURIComponent(name)}`)));
   const members = Object.values(fields(network.Containers)).map(fields);

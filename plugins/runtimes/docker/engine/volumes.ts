@@ -1,6 +1,5 @@
-/** Volumes whose files are not in the engine's own folder: a volume's options can lead to a folder of this machine, to memory,
- *  or to a server. The engine mounts them when a container starts and unmounts them when their last user stops; below its own
- *  folder there is nothing then. */
+/** Volumes with files outside the engine's own folder: a volume's options can bind a folder of this machine, a tmpfs or a server.
+ *  The engine mounts it when a container starts and unmounts it when the last user stops; then the engine's own folder is empty. */
 import { lstat, stat } from 'node:fs/promises';
 import { type Conflict, PluginError, type RestorePlan } from '../../../../core/contract/index.js';
 import { literalPattern, mountPoints, removeTree } from '../../../shared/mounts.js';
@@ -25,15 +24,15 @@ import { engine, volumeDevice } from './engine.js';
 import type { Inspect } from './inspect.js';
 import { type Fields, fields, text } from './json.js';
 
-/** plain: in the engine's own folder · folder: a bind of `device`, a path of this machine · memory: a tmpfs, which keeps nothing
- *  · server: nfs, cifs, a disk or a volume plugin; `what` says which, without its options, which may hold a password. */
+/** plain: in the engine's own folder · folder: a bind of `device`, a path of this machine · memory: a tmpfs, which stores nothing
+ *  · server: nfs, cifs, a disk or a volume plugin; `what` names it without its options, which may hold a password. */
 type Kind = { readonly kind: 'plain' } | { readonly kind: 'memory' } | { readonly kind: 'folder'; readonly device: string } | Server;
 interface Server {
   readonly kind: 'server';
   readonly what: string;
 }
 
-/** @param told what the engine shows of the volume */
+/** @param told the engine's description of the volume */
 function kindOf(told: Fields): Kind {
   const driver = text(told.Driver) || 'local';
   const { type, device } = fields(told.Options);
@@ -44,25 +43,25 @@ function kindOf(told: Fields): Kind {
   return folder === undefined ? { kind: 'server', what: `${text(type)} ${text(device)}`.trim() } : { kind: 'folder', device: folder };
 }
 
-/** What the text of a run tells of a volume, as the engine shows it. */
+/** The engine's description of a volume as the run stored it. */
 export function volumeDescription(inspect: Inspect, volume: string): Fields {
   return inspect.beside.find((one) => text(one.Name) === volume && one.Mountpoint !== undefined) ?? {};
 }
 
-/** A volume of a server is read where its running container has it: that path is gone with the container, so that a run
- *  never takes the empty folder below for the volume. */
+/** Reads a server's volume through its running container (/proc/PID/root). That path ends with the container, so a backup never
+ *  stores the empty folder below the mount as the volume. */
 async function judgeServer(mount: NamedMount, { pid, mounts }: Inspect, what: string): Promise<ClassifiedMount> {
   const inner = mounts.filter(({ destination }) => destination !== mount.destination && within(destination, mount.destination));
   const excludes = inner.map(({ destination }) => `${literalPattern(destination, mount.destination)}/*`);
   const found = { mount, kind: 'folder', excludes } as const;
   const path = `/proc/${pid}/root${mount.destination}`;
   const isThere = async () => (await mountPoints(pid)).includes(mount.destination) && !(await hasLink(path));
-  if (pid > 0 && (await isThere().catch(() => false))) return { ...found, path }; // it may stop at any time
+  if (pid > 0 && (await isThere().catch(() => false))) return { ...found, path }; // the container may stop at any time
   const unavailable = `Volume ${mount.volume} (${what}) is mounted only while its container runs: start it, or exclude volume:${mount.source_name}`;
   return { ...found, path: mount.source || mount.destination, unavailable };
 }
 
-/** Whether a link is on the way below /proc/PID/root: it would lead to this machine's folders, not to the container's. */
+/** Whether a symlink lies below /proc/PID/root: it would resolve to this machine's folders, not to the container's. */
 async function hasLink(path: string): Promise<boolean> {
   const parts = path.split('/');
   for (let n = 5; n <= parts.length; n += 1) if ((await lstat(parts.slice(0, n).join('/'))).isSymbolicLink()) return true;
@@ -71,7 +70,7 @@ async function hasLink(path: string): Promise<boolean> {
 
 async function judgeVolume(client: Client, mount: NamedMount, inspect: Inspect): Promise<ClassifiedMount> {
   const kind = kindOf((await engine.volume(client, mount.volume)) ?? {});
-  if (kind.kind === 'memory') return { mount, leftOut: 'a tmpfs volume keeps nothing' };
+  if (kind.kind === 'memory') return { mount, leftOut: 'a tmpfs volume stores nothing' };
   if (kind.kind === 'server') return judgeServer(mount, inspect, kind.what);
   const source = kind.kind === 'folder' ? kind.device : mount.source;
   const path = await realPlace({ ...mount, source }, `Volume ${mount.volume}`);
@@ -79,39 +78,39 @@ async function judgeVolume(client: Client, mount: NamedMount, inspect: Inspect):
   return { mount, kind: 'folder', path };
 }
 
-/** What belongs to a backup of the container, and where it is read. @throws PluginError not_found when a place vanished */
+/** The mounts that belong to a backup, with the path to read each. @throws PluginError not_found: a path is gone */
 export function classifyMounts(client: Client, inspect: Inspect): Promise<readonly ClassifiedMount[]> {
   return Promise.all(
     namedMounts(inspect).map((mount) => (mount.type === 'volume' ? judgeVolume(client, mount, inspect) : classifyMount(mount))),
   );
 }
 
-/** @throws PluginError unsupported for a volume that is there and whose files a restore must not replace */
+/** @throws PluginError unsupported for an existing volume whose files a restore must not replace */
 export async function refuseServerVolume(client: Client, name: string): Promise<void> {
   const kind = kindOf((await engine.volume(client, name)) ?? {});
   if (kind.kind === 'server') throw new PluginError('unsupported', `${onServer(name, kind)}: ${elsewhere}, then restore again`);
 }
 
-const onServer = (name: string, { what }: Server) => `Volume ${name} lies on ${what}, and a restore does not replace what is there`;
+const onServer = (name: string, { what }: Server) => `Volume ${name} lies on ${what}; a restore does not replace files there`;
 const elsewhere = 'Give it another name by remap.volumes';
 
 export interface NewVolume {
   readonly name: string;
-  /** What the run tells of it. */
+  /** The volume's description in the run. */
   readonly told: Fields;
   readonly labels: Fields;
-  /** Whether it is the run's volume that comes back, not a copy for another container: never two on one folder. */
+  /** Whether it is the run's own volume, not a clone's copy: two volumes never share one folder. */
   readonly same: boolean;
   /** Whether the run holds its files. */
   readonly held: boolean;
 }
 
 async function isFolder(path: string): Promise<boolean> {
-  return (await stat(path).catch(() => undefined))?.isDirectory() ?? false; // what cannot be looked at is none
+  return (await stat(path).catch(() => undefined))?.isDirectory() ?? false; // an unreadable path counts as no folder
 }
 
-/** Whether a volume that is not there is made with its driver and options. It is not where they lead to files that the restore
- *  must not write over, or to what another container has: it is a plain volume then. */
+/** Whether a missing volume is created with its driver and options. It becomes a plain volume instead where the options lead to
+ *  files that the restore must not overwrite, or to another container's files. */
 async function keepsOptions({ told, same, held }: Omit<NewVolume, 'name' | 'labels'>): Promise<boolean> {
   const kind = kindOf(told);
   if (kind.kind === 'plain') return true;
@@ -122,12 +121,12 @@ async function keepsOptions({ told, same, held }: Omit<NewVolume, 'name' | 'labe
   return !isSystemPath(path) && (held || (await isFolder(path)));
 }
 
-/** Whether a volume that is gone, and that the run does not hold, has its files again as soon as it is made anew. */
+/** Whether a missing volume that the run does not hold has its files again once it is created. */
 export async function comesBack(told: Fields): Promise<boolean> {
   return kindOf(told).kind !== 'plain' && (await keepsOptions({ told, same: true, held: false }));
 }
 
-/** Makes a volume that is not there. */
+/** Creates a volume. */
 export async function makeVolume(client: Client, volume: NewVolume): Promise<void> {
   const { Driver, Options: DriverOpts } = volume.told;
   const led = (await keepsOptions(volume)) ? { Driver: text(Driver) || 'local', DriverOpts } : {};
@@ -137,8 +136,8 @@ export async function makeVolume(client: Client, volume: NewVolume): Promise<voi
   await engine.createVolume(client, volume.name, Object.fromEntries(how));
 }
 
-/** Where the files of a volume go that was just made. A folder that its options lead to and that is not there is filled where it
- *  lies. One that is there holds the draft meanwhile: the engine copies an image's files only into a volume that holds nothing. */
+/** Where the files of a new volume go. If its options bind a missing folder, that folder is filled directly. If the folder exists,
+ *  the draft lies inside it, so that it is not empty: the engine copies an image's files into an empty volume. */
 export async function placeNewVolume(
   client: Client,
   name: string,
@@ -155,7 +154,7 @@ export async function placeNewVolume(
   return { ...(await planPlace(live, 'folder', o)), scratch, built: `${scratch}/new`, old: `${scratch}/old` };
 }
 
-/** Removes the folder that was made for a volume, and what was made above it. What came into it that the run leaves out stays. */
+/** Removes a volume's bound folder and the parents made for it. The folder stays if excluded files were written into it since. */
 export async function removeMadeFolder(place: Place, save: Save): Promise<void> {
   const { way, live, parents, excludes, stays } = place;
   if (way !== 'made' || parents.length === 0 || stays) return;
@@ -166,9 +165,9 @@ export async function removeMadeFolder(place: Place, save: Save): Promise<void> 
   });
 }
 
-/** What a plan does otherwise with volumes whose files are not the engine's own. */
+/** Volumes that the plan does not restore to where they were, because their files are not in the engine's own folder. */
 export async function volumeKindConflicts(client: Client, plan: RestorePlan, inspect: Inspect): Promise<readonly Conflict[]> {
-  if (plan.container !== plan.description.name) return []; // a clone has plain volumes of its own
+  if (plan.container !== plan.description.name) return []; // a clone gets plain volumes
   const held = new Set(plan.sources.map(({ name }) => name));
   const found: Conflict[] = [];
   for (const { type, volume, source_name } of namedMounts(inspect)) {
@@ -187,10 +186,10 @@ export async function volumeKindConflicts(client: Client, plan: RestorePlan, ins
 
 function movedConflict(volume: string, kind: Kind): Conflict {
   const lay = kind.kind === 'folder' ? kind.device : kind.kind === 'server' ? kind.what : 'memory';
-  const what = `Volume ${volume} led to ${lay}, which is not written over: it is restored into a plain volume of this machine`;
+  const what = `Volume ${volume} pointed to ${lay}, which a restore does not overwrite: its files go into a plain volume of this machine`;
   return {
     code: 'volume_moved',
     what,
-    fix: `Nothing needs to be done; or exclude volume:${volume} from backups, and its options are kept`,
+    fix: `Nothing needs to be done; or exclude volume:${volume} from backups, then a restore keeps its options`,
   };
 }

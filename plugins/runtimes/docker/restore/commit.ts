@@ -33,11 +33,11 @@ async function stopOld({ client }: SwapDeps, journal: Journal): Promise<void> {
   if (isNewContainer(journal)) await engine.rename(client, old.id, oldName(journal));
 }
 
-/** @throws PluginError when stopping the old one would already destroy it */
+/** Notes the old container in the journal. @throws PluginError unsupported: it was started with --rm, and a stop removes it */
 async function noteOld({ client }: SwapDeps, journal: Journal): Promise<void> {
   const old = await engine.inspect(client, journal.container);
   if (flag(old.host.AutoRemove) && old.state !== 'stopped') {
-    throw new PluginError('unsupported', `${old.name} was started with --rm and would be gone when stopped: remove it, then create`);
+    throw new PluginError('unsupported', `${old.name} was started with --rm, so stopping it removes it: remove it and restore with create`);
   }
   journal.oldId = old.id;
   journal.oldRunning = old.state !== 'stopped';
@@ -47,7 +47,7 @@ async function noteOld({ client }: SwapDeps, journal: Journal): Promise<void> {
 async function swap(deps: SwapDeps, { journal, restart }: Filled): Promise<void> {
   const { client, journals } = deps;
   if (journal.oldId !== '') await stopOld(deps, journal);
-  await swapPlaces(journal.places, () => journals.write(journal)); // now that the container stands still
+  await swapPlaces(journal.places, () => journals.write(journal)); // the container is stopped
   const policy = isNewContainer(journal) ? restart : journal.oldRestart;
   const live = isNewContainer(journal) ? journal.newId : journal.oldId;
   if (isNewContainer(journal)) await engine.rename(client, live, journal.container);
@@ -55,22 +55,22 @@ async function swap(deps: SwapDeps, { journal, restart }: Filled): Promise<void>
   if (name !== '' && name !== 'no') await engine.setRestart(client, live, policy);
 }
 
-/** What keeps the new container from being started. */
+/** Reasons not to start the new container. */
 async function conflictsOf({ client }: SwapDeps, { plan, inspect, decisions }: Filled): Promise<readonly Conflict[]> {
   if (plan.action === 'replace') return dependentConflicts(client, plan.container);
   return [...missingConflicts(missingMounts(decisions)), ...(await startConflicts(client, inspect, ''))];
 }
 
-/** Swaps the draft in. On any failure everything is as it was, and the error says why. The commit point is the journal's
- *  `done`, written after the new container started. */
+/** Swaps the draft in. On a failure it reverts everything and throws the reason. Commit point: `done` in the journal, written
+ *  after the new container started. */
 export async function commitDraft(deps: CommitDeps, filled: Filled): Promise<Committed> {
   const { plan, journal, decisions } = filled;
   const { client, journals } = deps;
   const replace = plan.action === 'replace';
   if (replace) await noteOld(deps, journal);
-  // Asked again, and only this: filling the draft may take hours, and another container may have been started on what is moved
-  // next. Where things go was decided with the draft, and each place is looked at as it is in its turn of the swap. What is not
-  // there yet, as a clone's copy, is nobody's.
+  // Check the users again: filling the draft may take hours, and another container may have started on a folder to be moved.
+  // Nothing else is checked again: the draft decided where things go, and the swap looks at each place when it moves it. A place
+  // that does not exist yet, like a clone's copy, has no users.
   const replaced = journal.places.filter(({ had }) => had);
   refuseRunning(plan.container, replaced, await dockerUsers(client, plan.container));
   const conflicts = await conflictsOf(deps, filled);
@@ -85,17 +85,17 @@ export async function commitDraft(deps: CommitDeps, filled: Filled): Promise<Com
     await journals.write({ ...journal, phase: 'done' });
   } catch (error) {
     await revertSwap(deps, journal).catch((cause: unknown) => {
-      const message = `Restoring ${journal.container} failed (${String(error)}) and so did going back; recover tries again`;
+      const message = `Restoring ${journal.container} failed (${String(error)}) and so did the rollback; recovery tries again`;
       throw new PluginError('failed', message, { cause });
     });
     throw error;
   }
   journal.phase = 'done';
-  // Only now: a restore that fails must not cost the undo of the one before.
+  // Not earlier: a failed restore must leave the undo of the restore before.
   await deps.swaps.supersede(journal).catch(() => undefined);
   const result = { conflicts, ...placementOf(plan, decisions) };
   if (journal.undoUntil > 0) return { ...result, undo: journal.id, undoBytes: await keptBytes(journal.places) };
-  // What fails from here on is only litter: the container is restored, and recover ends the work by the journal.
+  // The container is restored; a failure from here on only leaves files behind, and recover removes them by the journal.
   await finishSwap(deps, journal)
     .then(() => journals.remove(journal))
     .catch(() => undefined);

@@ -23,12 +23,12 @@ function publishedPorts(inspect: Inspect): readonly Port[] {
   return Object.entries(fields(inspect.host.PortBindings)).flatMap(([inside, bindings]) =>
     items(bindings).flatMap((binding) => {
       const port = Number.parseInt(text(fields(binding).HostPort), 10);
-      return port > 0 ? [{ protocol: inside.split('/')[1] ?? 'tcp', port }] : []; // none: the engine chooses a free one
+      return port > 0 ? [{ protocol: inside.split('/')[1] ?? 'tcp', port }] : []; // port 0: the engine chooses a free one
     }),
   );
 }
 
-/** Ports of running containers, by who holds them. */
+/** Ports of running containers, with the container's name. */
 async function enginePorts(client: Client): Promise<ReadonlyMap<string, string>> {
   const held = new Map<string, string>();
   for (const container of await engine.containers(client)) {
@@ -41,7 +41,7 @@ async function enginePorts(client: Client): Promise<ReadonlyMap<string, string>>
   return held;
 }
 
-/** Ports that a process of this machine listens on; a bind to one address counts, since it stops a publish to all. */
+/** Ports on which processes of this machine listen. A bind to one address counts, since it blocks a publish to all addresses. */
 async function listeningPorts(): Promise<ReadonlySet<string>> {
   const held = new Set<string>();
   for (const table of ['tcp', 'tcp6', 'udp', 'udp6']) {
@@ -56,7 +56,7 @@ async function listeningPorts(): Promise<ReadonlySet<string>> {
   return held;
 }
 
-/** What would keep the container from starting. `replaced` gives its ports and addresses free. */
+/** Conflicts that keep the container from starting. Ports and addresses of the container `replaced` count as free. */
 export async function startConflicts(client: Client, inspect: Inspect, replaced: string): Promise<readonly Conflict[]> {
   const found: Conflict[] = [];
   const [engineHeld, listening] = await Promise.all([enginePorts(client), listeningPorts()]);
@@ -80,13 +80,13 @@ export async function startConflicts(client: Client, inspect: Inspect, replaced:
   return [...found, ...(await referenceConflicts(client, inspect))];
 }
 
-/** The mounts that would have nothing to show. */
+/** Mounts whose volume or folder is missing. */
 export const missingMounts = (decisions: readonly Decision[]): MissingMount[] =>
   decisions
     .filter(({ missing }) => missing)
     .map(({ mount, after }) => ({ after, mountpoint: mount.destination, source: mount.source_name }));
 
-/** All that committing the plan would do with its mounts, and run into. */
+/** What committing the plan does with each mount, and all conflicts. */
 export async function previewPlan(client: Client, plan: RestorePlan): Promise<Omit<Preview, 'grants'>> {
   const inspect = applyRemap(plan);
   const containers = await engine.containers(client);

@@ -1,10 +1,10 @@
 import type { Inspect } from '../engine/inspect.js';
 import { type Fields, fields, items, text, texts } from '../engine/json.js';
 
-/** What to ask the engine for, to get the container of an inspect text again. */
+/** Requests that create the container of an inspect text again. */
 export interface CreateRequest {
   readonly body: Fields;
-  /** Networks to connect after creation: engines before 25 take only one when creating. */
+  /** Networks to connect after creation: engines before 25 accept only one at creation. */
   readonly connect: ReadonlyMap<string, Fields>;
   readonly restart: unknown;
 }
@@ -13,7 +13,7 @@ export interface CreateRequest {
 export interface MountSource {
   /** A volume's name or a host path. */
   readonly after: string;
-  /** The container must not write to it, whatever the text says. */
+  /** Mount read-only, whatever the inspect text says. */
   readonly readOnly: boolean;
 }
 /** By destination. */
@@ -27,8 +27,8 @@ function editBind(bind: string, sources: MountSources): string {
   return [other?.after ?? source, destination, ...(all.length > 0 ? [all.join(',')] : [])].join(':');
 }
 
-/** Keeps the way each mount was written. What was implicit (anonymous, volumes-from) becomes explicit,
- *  otherwise the new container would get an empty anonymous volume. */
+/** The mounts in the form in which they were written (Binds or Mounts). Implicit mounts (anonymous, volumes-from) become explicit;
+ *  otherwise the new container would get empty anonymous volumes. */
 function mountFields(inspect: Inspect, sources: MountSources): Fields {
   const binds = texts(inspect.host.Binds);
   const mounts = items(inspect.host.Mounts).map(fields);
@@ -54,14 +54,14 @@ function endpoint(value: unknown, shortId: string): Fields {
 
 const builtIn = new Set(['bridge', 'host', 'none', 'default']);
 
-/** The user's networks that the container is in. */
+/** The container's networks that a user created. */
 export function userNetworks(inspect: Inspect): ReadonlyMap<string, Fields> {
   return new Map(Object.entries(inspect.networks).flatMap(([name, value]) => (builtIn.has(name) ? [] : [[name, fields(value)]])));
 }
 
 function configFields(inspect: Inspect, image: string): Fields {
   const config: Record<string, unknown> = { ...inspect.config, Image: image };
-  if (config.Hostname === inspect.id.slice(0, 12)) delete config.Hostname; // the engine's own choice, not the user's
+  if (config.Hostname === inspect.id.slice(0, 12)) delete config.Hostname; // the engine chose it
   if (text(inspect.host.NetworkMode).startsWith('container:')) {
     for (const name of ['Hostname', 'Domainname', 'ExposedPorts', 'MacAddress']) delete config[name]; // the other container's; refused here
   }
@@ -79,8 +79,7 @@ function links(value: unknown): string[] | null {
   return found.length === 0 ? null : found;
 }
 
-/** Turns an inspect text into requests. The restart policy is given later: an engine that restarts
- *  would otherwise start a half-filled draft. */
+/** Turns an inspect text into requests. The restart policy is set later: an engine that restarts would start a half-filled draft. */
 export function createRequest(inspect: Inspect, image: string, sources: MountSources): CreateRequest {
   const shortId = inspect.id.slice(0, 12);
   const endpoints = new Map([...userNetworks(inspect)].map(([name, value]) => [name, endpoint(value, shortId)]));

@@ -35,15 +35,15 @@ import { discardDraft, revertSwap } from './undo.js';
 
 interface Plans {
   readonly plan: RestorePlan;
-  /** What is to be made. */
+  /** The container to create. */
   readonly inspect: Inspect;
   /** Where its mounts go. */
   readonly decisions: readonly Decision[];
-  /** What is replaced. */
+  /** The container to replace. */
   readonly current?: Inspect;
 }
 
-/** One container in the making. What it makes is in the journal before it exists. */
+/** A container in the making. The journal names each thing before it exists. */
 class DockerDraft implements Draft {
   private ended = false;
   private restart: unknown;
@@ -63,14 +63,14 @@ class DockerDraft implements Draft {
     return this.plans.plan.image?.digest ?? this.plans.inspect.imageId;
   }
 
-  /** Whether only volumes are restored, and the container itself stays. */
+  /** Whether only volumes are restored and the container stays. */
   private get isPart(): boolean {
     return isPartial(this.plans.plan);
   }
 
   private check(): void {
     if (this.ended) throw new PluginError('invalid', 'This draft has ended');
-    if (this.signal.aborted) throw new PluginError('aborted', `Restoring ${this.plans.plan.container} was stopped`);
+    if (this.signal.aborted) throw new PluginError('aborted', `Restoring ${this.plans.plan.container} was cancelled`);
   }
 
   private save(): Promise<void> {
@@ -89,7 +89,7 @@ class DockerDraft implements Draft {
 
   async folders(): Promise<ReadonlyMap<string, string>> {
     this.check();
-    this.made ??= this.make(); // asked again, the same folders
+    this.made ??= this.make(); // a second call returns the same folders
     return this.made;
   }
 
@@ -105,7 +105,7 @@ class DockerDraft implements Draft {
     if (this.isPart) return folders;
     await ensureNetworks(this.deps, plans.inspect, journal, this.signal);
     const upper = await this.create(this.layout);
-    for (const place of this.layout.places.values()) await emptyMade(place); // the engine copies the image's files into a new volume
+    for (const place of this.layout.places.values()) await emptyMade(place); // the engine copied the image's files into the new volume
     return plans.plan.sources.some(({ name }) => name === 'rootfs') ? new Map([['rootfs', upper], ...folders]) : folders;
   }
 
@@ -144,7 +144,7 @@ class DockerDraft implements Draft {
     return result;
   }
 
-  /** What the run leaves out of the container's own layer comes along from the old one. */
+  /** Carries the files that the run excludes from the container's layer over from the old layer. */
   private async finishLayer({ upper, lower }: { readonly upper: string; readonly lower: readonly string[] }): Promise<void> {
     const { plan, inspect, current } = this.plans;
     const root = plan.sources.find(({ name }) => name === 'rootfs');
@@ -156,7 +156,7 @@ class DockerDraft implements Draft {
 
   async discard(): Promise<void> {
     if (this.ended) return;
-    // going back failed before; what it still needs is never removed
+    // an earlier revert failed; do it first, so that discarding removes nothing that it needs
     if (this.journal.phase === 'swap') await revertSwap(this.deps, this.journal);
     await discardDraft(this.deps, this.journal);
     await this.deps.journals.remove(this.journal);
@@ -174,7 +174,7 @@ async function emptyMade({ way, live }: Place): Promise<void> {
   for (const name of await readdir(live)) await rm(`${live}/${name}`, { recursive: true, force: true });
 }
 
-/** The engine makes no container with a bind whose folder is missing: it is there meanwhile. */
+/** The engine refuses to create a container with a missing bind folder, so the folders exist during `action`. */
 async function withFolders<T>([first, ...rest]: readonly string[], action: () => Promise<T>): Promise<T> {
   if (first === undefined) return action();
   const path = await realPath(first);
@@ -189,7 +189,7 @@ async function withFolders<T>([first, ...rest]: readonly string[], action: () =>
   });
 }
 
-/** A running container could not be started again: it goes on as it is. @throws PluginError conflict */
+/** Refuses missing mounts when the container to replace runs: it could not start again. @throws PluginError conflict */
 function refuseMissing(plan: RestorePlan, decisions: readonly Decision[]): void {
   const [first] = missingConflicts(missingMounts(decisions));
   if (first) throw new PluginError('conflict', `${first.what}, and ${plan.container} runs: ${first.fix}`);

@@ -1,4 +1,4 @@
-/** What the version before kept: a journal `draft-<id>.json` a restore. */
+/** Reads the journals of the version before: one file `draft-<id>.json` for each restore. */
 import { readdir, readFile, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { PluginError } from '../../../../core/contract/index.js';
@@ -12,7 +12,7 @@ import { type Journal, oldName, type SwapDeps } from './journal.js';
 
 const filePattern = /^draft-[0-9a-f]{8}\.json$/;
 
-/** Where the version before laid things, by the place's mode; undefined for one that was filled where it lies. */
+/** Where the version before put the files, by the place's mode; undefined for a place that was filled directly. */
 function earlierPlace(place: Fields): EarlierPlace | undefined {
   const [live, mode, mark] = [text(place.live), place.mode, `.container-backup-${text(place.rand)}`];
   const names = texts(place.names);
@@ -31,7 +31,7 @@ function earlierPlace(place: Fields): EarlierPlace | undefined {
 
 const rights = ({ mode, uid, gid }: Fields) => ({ mode: count(mode), uid: count(uid), gid: count(gid) });
 
-/** @returns undefined while its thread lives. @throws PluginError damaged */
+/** @returns undefined while the thread that wrote it lives. @throws PluginError damaged */
 async function adopt(told: Fields, file: string): Promise<Journal | undefined> {
   const id = text(told.rand);
   const phase = (['draft', 'swap', 'done'] as const).find((known) => known === told.phase);
@@ -39,7 +39,7 @@ async function adopt(told: Fields, file: string): Promise<Journal | undefined> {
     .map(fields)
     .every(({ live }) => text(live).startsWith('/'));
   if (phase === undefined || text(told.container) === '' || !file.endsWith(`/draft-${id}.json`) || !isWhole)
-    throw new PluginError('damaged', `${file} is no journal of a restore; look at it and remove it`);
+    throw new PluginError('damaged', `${file} is no journal of a restore; check it and remove it`);
   const { task, started } = fields(told.owner);
   if (isAlive({ task: text(task), started: text(started) })) return undefined;
   const places: Place[] = [];
@@ -54,7 +54,7 @@ async function adopt(told: Fields, file: string): Promise<Journal | undefined> {
   return { ...common, ...ids, ...old, ...lists };
 }
 
-/** Today's name says until when it stays. */
+/** Renames the old container to today's form, which says until when it is stored. */
 async function renameOld({ client }: SwapDeps, journal: Journal): Promise<void> {
   const old = journal.oldId === '' ? undefined : await orAbsent(engine.inspect(client, journal.oldId));
   if (old?.name === oldName({ ...journal, undoUntil: 0 }) && old.name !== oldName(journal))
@@ -70,7 +70,7 @@ async function adoptFile(deps: SwapDeps, file: string): Promise<void> {
   await syncFolder(deps.stateFolder);
 }
 
-/** Turns each into a journal of today. It looks after all before it rejects. @throws PluginError failed */
+/** Turns each into a journal of today; tries all before it rejects. @throws PluginError failed */
 export async function adoptEarlier(deps: SwapDeps): Promise<void> {
   const errors: unknown[] = [];
   for (const name of (await readdir(deps.stateFolder)).filter((one) => filePattern.test(one)))

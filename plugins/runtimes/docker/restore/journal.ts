@@ -4,26 +4,26 @@ import { flag, text, texts } from '../engine/json.js';
 
 /** What Docker adds to the journal of a restore. */
 export interface Own {
-  /** '' until it is made; it stays so when only volumes are restored. */
+  /** '' until it is created, and always when only volumes are restored. */
   newId: string;
   oldId: string;
   oldRunning: boolean;
-  /** Its restart policy, taken from it while it stands aside: an engine that starts would start it. */
+  /** The old container's restart policy. It is taken away during the swap, because a starting engine would start the container. */
   oldRestart: unknown;
-  volumes: string[]; // made for it
+  volumes: string[]; // created by the draft
   networks: string[];
-  image: string; // id of the image that it loaded
-  tags: string[]; // that came with it
+  image: string; // id of the image that the draft loaded
+  tags: string[]; // new with that image
 }
 
 export type Journal = Common<Own>;
 
-/** Whether the container itself is made anew; else only what it has mounted is exchanged. */
+/** Whether the container itself is created anew; else only its volumes are replaced. */
 export const isNewContainer = ({ newId, oldId }: Pick<Journal, 'newId' | 'oldId'>): boolean => newId !== '' || oldId === '';
 
 export const temporaryName = ({ container, id }: Journal): string => `${container}.container-backup-${id}`;
 
-/** Who meets it among the containers sees what it is, and until when it stays (UTC). */
+/** Name of the old container while it is moved aside. It shows the owner until when (UTC) it is stored. */
 export function oldName({ container, id, undoUntil }: Journal): string {
   const until = undoUntil === 0 ? 'old' : `until-${new Date(undoUntil).toISOString().slice(0, 16).replace(/[-:]/g, '').replace('T', '-')}`;
   return `${container}.container-backup-${until}-${id}`;
@@ -56,10 +56,10 @@ export function openJournals(folder: string): Journals<Own> {
   });
 }
 
-/** What undoing and finishing a swap needs. */
+/** What reverting and finishing a swap needs. */
 export interface SwapDeps {
   readonly client: Client;
   readonly journals: Journals<Own>;
-  /** Where the engine's locks lie. */
+  /** Folder of the engine's locks. */
   readonly stateFolder: string;
 }

@@ -13,7 +13,7 @@ import { foreignLabels } from './remap.js';
 export interface Layout {
   /** By source name; outer folders come first. */
   readonly places: ReadonlyMap<string, Place>;
-  /** By destination in the container, where it differs from the text. */
+  /** By destination in the container; only mounts that differ from the inspect text. */
   readonly sources: ReadonlyMap<string, MountSource>;
 }
 
@@ -21,7 +21,7 @@ interface Made {
   volume(name: string): Promise<void>;
 }
 
-/** Labels are kept: compose takes a volume without its own for somebody else's; a clone's belongs to no project. */
+/** Labels stay, because compose treats a volume without them as foreign. A clone's volume loses those of a project. */
 function labelsOf(told: Fields, clone: boolean): Fields {
   const labels = fields(told.Labels);
   return Object.fromEntries(Object.entries(labels).filter(([name]) => !clone || !foreignLabels.test(name)));
@@ -34,14 +34,14 @@ interface LayoutPlan {
   readonly id: string;
 }
 
-/** Finds where each mount of the new container lies, as was decided, and makes the volumes. Each is told to `made` before it
- *  exists. @throws PluginError unsupported, damaged */
+/** Finds the place of each mount as decided, and creates the missing volumes. Calls `made` before each volume exists.
+ *  @throws PluginError unsupported, damaged */
 export async function planPlaces(client: Client, { plan, inspect, decisions, id }: LayoutPlan, made: Made): Promise<Layout> {
   const places = new Map<string, Place>();
   const sources = new Map<string, MountSource>();
   for (const decision of decisions) {
     const { mount, after, readOnly, described } = decision;
-    const source = decision.source?.name === mount.source_name ? decision.source : undefined; // once, wherever it is mounted
+    const source = decision.source?.name === mount.source_name ? decision.source : undefined; // once, even if it is mounted twice
     if (after !== (mount.type === 'volume' ? mount.volume : mount.source) || readOnly) sources.set(mount.destination, { after, readOnly });
     const name = mount.source_name;
     const planned = { id: `${id}-${places.size}`, known: described?.parents ?? [], ...(source?.excludes && { excludes: source.excludes }) };

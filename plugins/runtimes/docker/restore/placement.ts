@@ -1,4 +1,4 @@
-/** Where each mount of a restored container comes from: what is replaced, what stays, what is shared, what is copied. */
+/** Decides for each mount of a restored container: restore, keep, join or copy. */
 import type { Placement, PlannedPlace, RestorePlan, VolumeDescription, Warning } from '../../../../core/contract/index.js';
 import { PluginError } from '../../../../core/contract/index.js';
 import { within } from '../../../shared/paths.js';
@@ -19,27 +19,27 @@ export interface Decision {
   readonly action: PlannedPlace['action'];
   /** The volume's name, or a path of the host. */
   readonly after: string;
-  /** What the run holds of it; undefined when it is mounted as it is. */
+  /** The run's source for it; undefined when it is mounted as it is. */
   readonly source?: RestorePlan['sources'][number];
   readonly described?: VolumeDescription;
-  /** Nothing is there to be mounted: the container is left stopped. */
+  /** There is nothing to mount: the container is left stopped. */
   readonly missing: boolean;
-  /** Kept for a clone, which must not write to what is another's. */
+  /** A kept mount of a clone: the clone must not write to another container's files. */
   readonly readOnly: boolean;
   readonly users: readonly PlaceUser[];
 }
 
-/** What deciding takes. */
+/** What a decision is based on. */
 interface Ground {
   readonly client: Client;
   readonly plan: RestorePlan;
-  /** As it was backed up. */
+  /** The container at the backup. */
   readonly inspect: Inspect;
-  /** The container that is replaced. */
+  /** The container to replace. */
   readonly current: Inspect | undefined;
-  /** What other containers have mounted. */
+  /** The mounts of other containers. */
   readonly users: readonly PlaceUser[];
-  /** Decided before: outer folders come before inner ones. */
+  /** Decisions so far: outer folders come before inner ones. */
   readonly earlier: readonly Decision[];
 }
 
@@ -47,7 +47,7 @@ const volumePattern = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
 
 const isVolume = ({ type }: NamedMount): boolean => type === 'volume';
 
-/** Where a place's files lie on this machine; undefined when it is not there. */
+/** The path of the mount's files on this machine; undefined when there are none. */
 async function pathOf({ client }: Ground, mount: NamedMount, after: string): Promise<string | undefined> {
   if (isVolume(mount)) return engine.volumePath(client, after);
   const path = await realPath(after);
@@ -55,21 +55,21 @@ async function pathOf({ client }: Ground, mount: NamedMount, after: string): Pro
 }
 
 async function usersOf(ground: Ground, mount: NamedMount, after: string): Promise<readonly PlaceUser[]> {
-  const path = isVolume(mount) ? await engine.volumePath(ground.client, after) : await realPath(after); // users are told without links
+  const path = isVolume(mount) ? await engine.volumePath(ground.client, after) : await realPath(after); // user.path has no symlinks
   return path === undefined ? [] : ground.users.filter((user) => overlap(user.path, path));
 }
 
-/** What the container that is replaced has mounted there: it is that one's own. */
+/** The volume or folder that the container to replace mounts there. */
 function currentPlace({ current, plan }: Ground, mount: NamedMount): string | undefined {
   const its = current?.mounts.find((one) => one.destination === mount.destination && one.type === mount.type);
   if (its === undefined || plan.action === 'create') return undefined;
   return isVolume(mount) ? its.volume : its.source;
 }
 
-/** The name or path that a container under its own name has. */
+/** The volume or path that the mount had at the backup. */
 const ownPlace = (mount: NamedMount): string => (isVolume(mount) ? mount.volume : mount.source);
 
-/** A copy of its own for a clone; a folder inside of another one that is copied goes with it. */
+/** A clone's own copy. A folder inside another copied folder goes with it. */
 async function copyPlace(ground: Ground, mount: NamedMount): Promise<string> {
   const { client, plan, earlier } = ground;
   if (isVolume(mount)) {
@@ -81,12 +81,12 @@ async function copyPlace(ground: Ground, mount: NamedMount): Promise<string> {
   return isFree ? mount.source : firstFree(`${mount.source}.${plan.container}`, isTaken);
 }
 
-/** Where the client wants it. @throws PluginError invalid, exists */
+/** The volume or path that the client wants. @throws PluginError invalid, exists */
 async function wantedPlace({ client }: Ground, mount: NamedMount, held: boolean, other: string): Promise<string> {
   if (!isVolume(mount)) return held ? newPlace(mount.source_name, other) : remapPath(mount.source_name, other);
   if (!volumePattern.test(other)) throw new PluginError('invalid', `remap.volumes: ${other} is no name of a Docker volume`);
   if (held && (await engine.volumePath(client, other)) !== undefined)
-    throw new PluginError('exists', `remap.volumes: there is a volume ${other} already; give another name, or leave it out of sources`);
+    throw new PluginError('exists', `remap.volumes: there is a volume ${other} already: give another name, or leave it out of sources`);
   return other;
 }
 
@@ -109,7 +109,7 @@ async function restoredPlace(ground: Ground, mount: NamedMount): Promise<Choice>
   return { after, action: isShared && (await pathOf(ground, mount, after)) !== undefined ? 'join' : 'restore' };
 }
 
-/** A volume whose options lead to where its files are. */
+/** Whether the volume's options bring its files back once it is created. */
 async function isMadeAnew({ plan, inspect }: Ground, mount: NamedMount, after: string): Promise<boolean> {
   return isVolume(mount) && !isClone(plan) && after === mount.volume && (await comesBack(volumeDescription(inspect, mount.volume)));
 }
@@ -133,7 +133,7 @@ async function decide(ground: Ground, mount: NamedMount): Promise<Decision> {
   return { mount, ...choice, missing, readOnly, users, ...(restored && { source: restored }), ...(described && { described }) };
 }
 
-/** The mount that shows the same as this one: by the text that was backed up, or by the folder that a link led to then. */
+/** The mount that shows the same files: same volume or path in the inspect text, or linked to the same folder at the backup. */
 function mainOf({ description }: RestorePlan, mounts: readonly NamedMount[], mount: NamedMount): NamedMount | undefined {
   const { mountpoint } = description.volume.find(({ also_at = [] }) => also_at.includes(mount.destination)) ?? {};
   const isMain = (one: NamedMount) => (mountpoint === undefined ? ownPlace(one) === ownPlace(mount) : one.destination === mountpoint);
@@ -141,14 +141,14 @@ function mainOf({ description }: RestorePlan, mounts: readonly NamedMount[], mou
   return main === mount ? undefined : main;
 }
 
-/** It lies where the main one does, unless the way that it had leads there still. */
+/** Where the second mount of the same files goes: its own path if that still leads there, else the main mount's. */
 async function twinDecision(ground: Ground, mount: NamedMount, main: Decision): Promise<Decision> {
   const own = currentPlace(ground, mount) ?? ownPlace(mount);
   const hasWay = !isClone(ground.plan) && main.after === ownPlace(main.mount) && (await pathOf(ground, mount, own)) !== undefined;
   return { ...main, mount, after: hasWay ? own : main.after };
 }
 
-/** Decides about every mount, folders before what lies in them. @throws PluginError invalid, exists */
+/** Decides for every mount, outer folders first. @throws PluginError invalid, exists */
 export async function decidePlaces(client: Client, plan: RestorePlan, inspect: Inspect, current?: Inspect): Promise<readonly Decision[]> {
   const users = await dockerUsers(client, plan.container);
   const mounts = namedMounts(inspect).filter(({ type }) => type === 'volume' || type === 'bind');
@@ -168,7 +168,7 @@ export async function decidePlaces(client: Client, plan: RestorePlan, inspect: I
   return decisions;
 }
 
-/** A clone belongs to no project of an orchestrator, which would take it for its own. */
+/** A clone loses the labels of an orchestrator, which would treat it as one of its project's containers. */
 function labelWarnings(plan: RestorePlan): Warning[] {
   const names = droppedLabels(plan);
   if (names.length === 0) return [];
@@ -176,7 +176,7 @@ function labelWarnings(plan: RestorePlan): Warning[] {
   return [{ code: 'labels_dropped', message, fix: 'Nothing needs to be done', count: names.length, names: names.slice(0, 100) }];
 }
 
-/** As the plan and the result tell it. */
+/** The decisions as plan and result list them. */
 export function placementOf(plan: RestorePlan, decisions: readonly Decision[]): Placement {
   const names = new Set(plan.description.volume.map(({ name }) => name));
   const volumes = decisions.filter(({ mount }) => names.has(mount.source_name));

@@ -1,5 +1,5 @@
-/** What of a container names another one. The engine turns the names into ids, and an id dies with its container: so they
- *  are kept as names, and looked for by name when the container is made again. */
+/** References of a container to other containers. The engine stores ids, and an id ends with its container. So a backup stores
+ *  names, and a restore looks the containers up by name. */
 import { type Conflict, PluginError, type RestorePlan } from '../../../../core/contract/index.js';
 import { orAbsent } from '../../../shared/places.js';
 import type { Client } from '../engine/client.js';
@@ -7,7 +7,7 @@ import { engine } from '../engine/engine.js';
 import { type Inspect, isHidden, nameOf, stateInList, visibleName } from '../engine/inspect.js';
 import { type Fields, fields, text, texts } from '../engine/json.js';
 
-/** HostConfig's fields of the form `container:<name or id>`, and what the container shares by them. */
+/** HostConfig's fields of the form `container:<name or id>`, and what the container shares by each. */
 const modes: readonly (readonly [string, string])[] = [
   ['NetworkMode', 'network'],
   ['PidMode', 'processes'],
@@ -22,7 +22,7 @@ const sharedWith = (mode: unknown): string => (text(mode).startsWith(prefix) ? t
 const namesIt = (row: Fields, ref: string): boolean =>
   nameOf(row) === ref || (/^[0-9a-f]{12,64}$/.test(ref) && text(row.Id).startsWith(ref));
 
-/** Every container that the text names, as it names it. */
+/** Every container that the inspect text names, in its spelling. */
 function namedIn(all: Fields): readonly string[] {
   const host = fields(all.HostConfig);
   const endpoints = Object.values(fields(fields(all.NetworkSettings).Networks)).map(fields);
@@ -30,7 +30,7 @@ function namedIn(all: Fields): readonly string[] {
   return [...modes.map(([field]) => sharedWith(host[field])), ...lists.map((one) => one.split(':')[0] ?? '')].filter(Boolean);
 }
 
-/** The inspect text with names where it had ids; HostConfig.Links has names anyhow. What names nobody stays as it is. */
+/** The inspect text with names instead of ids; HostConfig.Links has names already. An id that no container has stays. */
 export async function withNames(client: Client, native: string): Promise<string> {
   const all = fields(JSON.parse(native));
   const named = namedIn(all);
@@ -57,11 +57,11 @@ export async function withNames(client: Client, native: string): Promise<string>
 }
 
 interface Lack extends Conflict {
-  /** Whether the engine does not even create the container then, rather than not start it. */
+  /** Whether the engine refuses to create the container, rather than to start it. */
   readonly uncreatable: boolean;
 }
 
-/** What the container needs of others and they do not give. */
+/** Containers that this one needs and that are missing or stopped. */
 async function lacks(client: Client, inspect: Inspect): Promise<readonly Lack[]> {
   const links = texts(inspect.host.Links).map((link) => (link.split(':')[0] ?? '').replace(/^\//, ''));
   const shared = modes.map(([field, what]) => ({ ref: sharedWith(inspect.host[field]), what: `shares the ${what} of`, field }));
@@ -78,13 +78,13 @@ async function lacks(client: Client, inspect: Inspect): Promise<readonly Lack[]>
   });
 }
 
-/** Containers that must be there, or run, before this one can start. */
+/** Containers that must exist, or run, before this one can start. */
 export async function referenceConflicts(client: Client, inspect: Inspect): Promise<readonly Conflict[]> {
   return (await lacks(client, inspect)).map(({ code, what, fix }) => ({ code, what, fix }));
 }
 
-/** Refuses a plan that cannot end well for what it needs of others: a container that the engine does not create, and one in
- *  the place of a running one that it would not start. @throws PluginError conflict */
+/** Refuses a plan that must fail for a missing or stopped container: the engine would not create the new container, or would not
+ *  start it in place of a running one. @throws PluginError conflict */
 export async function refuseLacks(client: Client, plan: RestorePlan, inspect: Inspect): Promise<void> {
   const found = await lacks(client, inspect);
   const runs = found.length > 0 && plan.action === 'replace' && (await engine.inspect(client, plan.container)).state !== 'stopped';
@@ -92,7 +92,7 @@ export async function refuseLacks(client: Client, plan: RestorePlan, inspect: In
   if (first) throw new PluginError('conflict', `${first.what}: ${first.fix}, then restore again`);
 }
 
-/** Containers that name the one to be replaced by its id, or are linked to it: they cannot start any more, or lose the link. */
+/** Containers that refer to the replaced one by id, or link to it: they cannot start again, or lose the link. */
 export async function dependentConflicts(client: Client, container: string): Promise<readonly Conflict[]> {
   const rows = (await engine.containers(client)).filter((row) => !isHidden(nameOf(row)));
   const replaced = rows.find((row) => nameOf(row) === container);

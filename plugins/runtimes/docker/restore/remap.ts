@@ -1,11 +1,11 @@
-/** A plan's remap, made of the inspect text before anything is asked of the engine. */
+/** Applies a plan's remap to the inspect text, before any call to the engine. */
 import { PluginError, type Remap, type RestorePlan } from '../../../../core/contract/index.js';
 import { checkAddress, checkVolumes, findRepeated, hasNewMacs, requireKnown } from '../../../shared/remap.js';
 import { type Inspect, readNative } from '../engine/inspect.js';
 import { type Fields, fields, items, text } from '../engine/json.js';
 import { namedMounts } from '../mounts.js';
 
-/** The host port that a binding asks for, as a remap may name it. */
+/** The host port that a binding asks for, in both forms that a remap may use (`80/tcp`, `80`). */
 function portNames(inside: string, binding: Fields): readonly string[] {
   const port = text(binding.HostPort);
   const protocol = inside.split('/')[1] ?? 'tcp';
@@ -31,7 +31,7 @@ function withPorts(inspect: Inspect, ports: NonNullable<Remap['ports']>): Inspec
   return { ...inspect, host: { ...inspect.host, PortBindings: Object.fromEntries(moved) } };
 }
 
-/** A fixed address belongs to its network: another network gets one only when it is told. */
+/** A fixed address belongs to its network: in another network the container has one only if the remap names it. */
 function moveEndpoint(endpoint: Fields, { to, address }: { readonly to?: string; readonly address?: string }): Fields {
   if (address === undefined && to === undefined) return endpoint;
   const { IPAMConfig, IPPrefixLen: _length, Gateway: _gateway, ...rest } = endpoint;
@@ -56,17 +56,17 @@ function withNetworks(inspect: Inspect, network: NonNullable<Remap['network']>):
   return { ...inspect, networks: Object.fromEntries(moved), host: { ...inspect.host, NetworkMode } };
 }
 
-/** A hardware address that its owner chose goes with the container, not with its clones. */
+/** A MAC address that the owner chose goes with the container, not with its clones. */
 function withMac(inspect: Inspect, plan: RestorePlan): Inspect {
   if (!hasNewMacs(plan)) return inspect;
   const { MacAddress: _mac, ...config } = inspect.config;
   return { ...inspect, config };
 }
 
-/** Labels by which an orchestrator takes a container or a volume for one of its own. */
+/** Labels by which an orchestrator recognises its own containers and volumes. */
 export const foreignLabels = /^(com\.docker\.(compose|swarm|stack)\.|io\.kubernetes\.)/;
 
-/** Names of the labels that the plan's container does not get: a clone belongs to no project. */
+/** Names of the labels that a clone does not get: it belongs to no project. */
 export function droppedLabels(plan: RestorePlan): readonly string[] {
   if (plan.container === plan.description.name) return [];
   return Object.keys(fields(readNative(plan.description.native).config.Labels)).filter((name) => foreignLabels.test(name));
@@ -79,7 +79,7 @@ function withoutForeignLabels(inspect: Inspect, plan: RestorePlan): Inspect {
   return { ...inspect, config: { ...inspect.config, Labels } };
 }
 
-/** The plan's inspect text with what its remap changes; volumes are moved when they are laid out. @throws PluginError invalid */
+/** The plan's inspect text with its remap applied; volumes move when they are laid out. @throws PluginError invalid, unsupported */
 export function applyRemap(plan: RestorePlan): Inspect {
   const { remap = {} } = plan;
   if (remap.ids !== undefined) throw new PluginError('unsupported', "remap.ids: Docker's ids are set for the whole engine; leave it out");

@@ -1,4 +1,4 @@
-/** What only Docker can do about a swap: its containers, volumes, networks and images. */
+/** Docker's part of a swap: its containers, volumes, networks and images. */
 import { PluginError } from '../../../../core/contract/index.js';
 import { removeUnlocked } from '../../../shared/mounts.js';
 import { orAbsent } from '../../../shared/places.js';
@@ -15,7 +15,7 @@ import { isNewContainer, type Journal, type Own, oldName, type SwapDeps, tempora
 
 const byId = (client: Client, id: string) => (id === '' ? undefined : orAbsent(engine.inspect(client, id)));
 
-/** Puts back what a swap moved, from whatever point it stopped at; twice is fine. The old container runs again if it did. */
+/** Puts back what a swap moved, from any point at which it stopped. Idempotent. Starts the old container if it ran before. */
 export async function revertSwap({ client, journals }: SwapDeps, journal: Journal): Promise<void> {
   const fresh = await byId(client, journal.newId);
   if (fresh && fresh.state !== 'stopped') await engine.stop(client, fresh);
@@ -26,12 +26,12 @@ export async function revertSwap({ client, journals }: SwapDeps, journal: Journa
   if (fresh?.name === journal.container) await engine.rename(client, journal.newId, temporaryName(journal));
   if (old?.name === oldName(journal)) await engine.rename(client, journal.oldId, journal.container);
   if (old && journal.oldRestart !== undefined) await engine.setRestart(client, journal.oldId, journal.oldRestart);
-  if (old && journal.oldRunning) await engine.start(client, journal.oldId); // fine when it runs
+  if (old && journal.oldRunning) await engine.start(client, journal.oldId); // no error if it runs
   journal.phase = 'draft';
   await journals.write(journal);
 }
 
-/** Where nothing names the folder, it is tried once. */
+/** Removes under unlocked inode flags; if the folder is unknown, it just tries once. */
 const removeFrom = (folder: string | undefined, remove: () => Promise<unknown>): Promise<unknown> =>
   folder === undefined ? remove() : removeUnlocked(folder, remove);
 
@@ -42,7 +42,7 @@ async function removeContainer(client: Client, id: string): Promise<void> {
   await removeFrom(layer, () => engine.remove(client, inspect.id));
 }
 
-/** One that another container has by now is that one's, and what came into it that the run leaves out stays. */
+/** Removes a volume unless another container uses it by now, or excluded files were written into it since. */
 async function removeVolume(client: Client, volume: string, { container, places }: Journal): Promise<void> {
   const path = await engine.volumePath(client, volume);
   const place = places.find(({ way, live }) => way === 'made' && live === path);
@@ -51,15 +51,15 @@ async function removeVolume(client: Client, volume: string, { container, places 
   const remove = () => orAbsent(client.json('DELETE', `/volumes/${encodeURIComponent(volume)}?force=1`));
   await removeFrom(path, () =>
     remove().catch((error: unknown) => {
-      if (!(error instanceof PluginError && error.code === 'conflict')) throw error; // one that is kept for an undo has it
+      if (!(error instanceof PluginError && error.code === 'conflict')) throw error; // an old container kept for an undo uses it
     }),
   );
 }
 
-/** Removes everything that a draft made. */
+/** Removes everything that a draft created. */
 export async function discardDraft(deps: SwapDeps, journal: Journal): Promise<void> {
   const { client } = deps;
-  // it may die between the call and its answer
+  // the thread may have died between the create call and its answer: then only the temporary name is known
   if (isNewContainer(journal)) await removeContainer(client, journal.newId === '' ? temporaryName(journal) : journal.newId);
   const save = () => deps.journals.write(journal);
   for (const place of journal.places.toReversed()) await clearPlace(place, false, save);
@@ -69,7 +69,7 @@ export async function discardDraft(deps: SwapDeps, journal: Journal): Promise<vo
   await releaseImage(deps, journal);
 }
 
-/** Past the commit point: removes what was replaced, never its volumes. */
+/** After the commit point: removes the old container and old files, never its volumes. */
 export async function finishSwap({ client, journals }: SwapDeps, journal: Journal): Promise<void> {
   if (journal.oldId !== '' && isNewContainer(journal)) await removeContainer(client, journal.oldId);
   for (const place of journal.places) await clearPlace(place, true, () => journals.write(journal));
@@ -79,15 +79,15 @@ export async function finishSwap({ client, journals }: SwapDeps, journal: Journa
 export function swapEngine(deps: SwapDeps): SwapEngine<Own> {
   return {
     revert: (journal) => revertSwap(deps, journal),
-    // Image and networks of one that was in use stay: others may use them by now.
+    // Image and networks of a container that was in use stay: others may use them by now.
     discard: (journal) => discardDraft(deps, journal.undoing ? { ...journal, image: '', tags: [], networks: [] } : journal),
     finish: (journal) => finishSwap(deps, journal),
     async checkKept(journal) {
       if (journal.oldId !== '' && !(await byId(deps.client, journal.oldId)))
-        throw new PluginError('not_found', `the container that undo ${journal.id} kept was removed by hand`);
+        throw new PluginError('not_found', `the old container of undo ${journal.id} was removed by hand`);
     },
     adoptEarlier: () => adoptEarlier(deps),
-    ownFolder: () => undefined, // the engine keeps what is in use
+    ownFolder: () => undefined, // the engine itself refuses to remove what is in use
     users: (container) => dockerUsers(deps.client, container),
   };
 }

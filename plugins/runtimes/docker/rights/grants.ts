@@ -1,5 +1,5 @@
-/** Rights over the host that a restored container would have. What is judged is what the engine will be asked for: the same
- *  request that the draft sends, and what the record names beside it. */
+/** Rights over the host that a restored container would have. They are judged from the same create request that the draft sends to
+ *  the engine, and from the networks and volumes that the run describes. */
 import { networkInterfaces } from 'node:os';
 import type { Grant, RestorePlan } from '../../../../core/contract/index.js';
 import { type Folders, hostPathGrant, quote, showJson, sortGrants } from '../../../shared/grants.js';
@@ -14,17 +14,17 @@ import { applyRemap } from '../restore/remap.js';
 import { networkRights } from './network-rights.js';
 import { type EngineDefaults, settingRights, unknownFields } from './settings.js';
 
-/** What of this machine decides whether something is a right. */
+/** Facts of this machine that decide whether something is a right. */
 export interface Surroundings {
   readonly folders: Folders;
   readonly engine: EngineDefaults;
-  /** Subnets that this machine itself is in. */
+  /** Subnets of this machine's own interfaces. */
   readonly subnets: readonly string[];
-  /** The engine's volumes, by name: the containers that mount each. */
+  /** The containers that mount each volume of the engine, by volume name. */
   readonly volumes: ReadonlyMap<string, readonly string[]>;
 }
 
-/** What is mounted the way the engine is told, beside what its answer lists as mounted. */
+/** A mount as the create request asks for it; the inspect text's list of mounts may differ. */
 interface ToldMount {
   readonly source: string;
   readonly destination: string;
@@ -34,7 +34,7 @@ interface ToldMount {
 const ordinaryMode = /^(ro|rw|nocopy|z|Z|private|rprivate|consistent|cached|delegated|default)$/;
 const ordinaryPropagation = /^(private|rprivate)?$/;
 const volumePattern = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
-/** Files that give a container the host's time; read-only they are in most compose files. */
+/** Files that give a container the host's time zone; most compose files mount them read-only. */
 const timeFiles = ['/etc/localtime', '/etc/timezone'];
 
 class MountRights {
@@ -60,7 +60,7 @@ class MountRights {
     this.#found.push({ code, what });
   }
 
-  /** A place that the client itself chose. */
+  /** Whether the client itself chose the place. */
   #isMoved({ source_name, type, volume, source }: NamedMount): boolean {
     const other = this.plan.remap?.volumes?.[source_name];
     return other !== undefined && other !== (type === 'volume' ? volume : source);
@@ -85,7 +85,7 @@ class MountRights {
     if (grant) this.#found.push(grant);
   }
 
-  /** A volume that is there already, and is not the container's own or does not get the run's contents. */
+  /** A right: an existing volume that is not the container's own, or that the run does not fill. */
   #volume(mount: NamedMount, name: string): void {
     if (!volumePattern.test(name)) this.#add('mount', `volume ${quote(name)} at ${quote(mount.destination)}`);
     const users = this.around.volumes.get(name);
@@ -95,12 +95,12 @@ class MountRights {
     if (!isCopied && (users.length > 0 || !this.#isHeld(mount))) this.#add('other_volume', `${quote(name)} at ${quote(mount.destination)}`);
   }
 
-  /** What the answer lists otherwise than it is told would be mounted as it is told. */
+  /** Judges a mount of the request by the request, where the list of mounts says something else. */
   async #tellMount(told: ToldMount, shown: string): Promise<void> {
     const listed = this.#named.find(({ destination }) => destination === told.destination);
     if (listed && this.#isMoved(listed)) return;
     if (told.source.startsWith('/')) return this.#path(told);
-    const isNamed = told.source === '' || told.source === listed?.volume; // without a name the engine makes a new one
+    const isNamed = told.source === '' || told.source === listed?.volume; // without a name the engine creates a new volume
     if (listed?.type !== 'volume' || !isNamed) this.#add('mount', shown);
   }
 
@@ -134,16 +134,16 @@ class MountRights {
   }
 }
 
-/** The rights of a plan in these surroundings. @throws PluginError invalid, unsupported, damaged */
+/** The rights of a plan on such a machine. @throws PluginError invalid, unsupported, damaged */
 export async function grantsOf(plan: RestorePlan, around: Surroundings): Promise<readonly Grant[]> {
-  if (isPartial(plan)) return []; // it stays as it is, and its own places are filled
+  if (isPartial(plan)) return []; // the container stays, and only its own volumes are filled
   const inspect = applyRemap(plan);
   const { body } = createRequest(inspect, '', new Map());
   const mounts = await new MountRights(plan, inspect, around).of(fields(body.HostConfig));
   return sortGrants([...settingRights(body, around.engine), ...networkRights(inspect, around.subnets), ...mounts]);
 }
 
-/** Its own bridges: the engine itself refuses a subnet that one of them has. */
+/** The engine's own bridges: the engine itself refuses a subnet that one of them has. */
 const engineBridge = /^(docker0|docker_gwbridge|br-[0-9a-f]{12})$/;
 
 function ownSubnets(): string[] {
@@ -160,7 +160,7 @@ async function volumeUsers(client: Client): Promise<ReadonlyMap<string, readonly
   return users;
 }
 
-/** The rights that a plan has on this engine. @throws PluginError */
+/** The rights of a plan on this engine. @throws PluginError */
 export async function engineGrants(client: Client, plan: RestorePlan, shares: readonly string[]): Promise<readonly Grant[]> {
   const info = fields(await client.json('GET', '/info'));
   return grantsOf(plan, {

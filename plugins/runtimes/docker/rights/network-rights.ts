@@ -1,5 +1,5 @@
-/** What of a container's networks is a right over the host. A network that is missing is made as the record tells it: by another
- *  driver than `bridge` it reaches devices of the host, and its subnet becomes a route of the host. */
+/** Rights over the host from a container's networks. A missing network is created as the run describes it. A driver other than
+ *  `bridge` reaches devices of the host, and the subnet becomes a route of the host. */
 import { BlockList } from 'node:net';
 import type { Grant } from '../../../../core/contract/index.js';
 import { quote, showJson } from '../../../shared/grants.js';
@@ -24,7 +24,7 @@ interface Subnet {
 
 const familyOf = (address: string) => (address.includes(':') ? 'ipv6' : 'ipv4');
 
-/** undefined when it is no subnet. */
+/** undefined: no subnet. */
 function parseSubnet(value: unknown): Subnet | undefined {
   const [, address, digits] = /^([0-9a-fA-F.:]+)\/(\d{1,3})$/.exec(text(value)) ?? [];
   if (address === undefined) return undefined;
@@ -33,12 +33,12 @@ function parseSubnet(value: unknown): Subnet | undefined {
   try {
     list.addSubnet(address, length, familyOf(address));
   } catch {
-    return undefined; // its own parser says so
+    return undefined; // BlockList's parser refuses it
   }
   return { address, length, holds: (one) => list.check(one, familyOf(one)) };
 }
 
-/** Private, and nothing that this machine itself is in. */
+/** Private, and apart from this machine's own subnets. */
 function isOrdinarySubnet(value: unknown, own: readonly string[]): boolean {
   const subnet = parseSubnet(value);
   if (subnet === undefined) return false;
@@ -79,7 +79,7 @@ function madeRights(name: string, told: Fields, own: readonly string[]): Grant[]
   ];
 }
 
-/** @param own subnets that this machine itself is in, as `192.168.1.5/24` */
+/** @param own subnets of this machine's own interfaces, as `192.168.1.5/24` */
 export function networkRights(inspect: Inspect, own: readonly string[]): Grant[] {
   return [...userNetworks(inspect)].flatMap(([network, endpoint]) => {
     const name = quote(network);

@@ -1,18 +1,18 @@
-/** What of a container's settings is a right over the host. Each field has a rule here; one that has none is a right unless it is
- *  empty, so that what the engine learns next, or takes in another spelling, is asked about, too. */
+/** Rights over the host from a container's settings. Each field has a rule. A field without a rule is a right unless it is empty,
+ *  so that fields of later engines, and other spellings, need consent too. */
 import type { Grant } from '../../../../core/contract/index.js';
 import { quote, showJson } from '../../../shared/grants.js';
 import { type Fields, fields, isFields, text } from '../engine/json.js';
 
-/** What an ordinary container gets of this engine. */
+/** What this engine gives to an ordinary container. */
 export interface EngineDefaults {
-  /** Whether it has a cgroup namespace of its own. */
+  /** Whether the container has a cgroup namespace of its own. */
   readonly privateCgroups: boolean;
   readonly logDriver: string;
   readonly runtime: string;
 }
 
-/** The values of a field that are a right. */
+/** The values of a field that are rights. */
 type Beyond = (value: unknown, engine: EngineDefaults) => readonly string[];
 
 const isEmpty = (value: unknown): boolean =>
@@ -42,17 +42,17 @@ const entries =
       ? Object.entries(value).flatMap(([name, one]) => (isOrdinary(name) ? [] : [`${quote(name)} = ${showValue(one)}`]))
       : anything(value);
 
-/** What the engine gives to every container (moby, oci/caps/defaults.go). */
+/** The capabilities that the engine gives to every container (moby, oci/caps/defaults.go). */
 const ordinaryCapability =
   /^(CAP_)?(AUDIT_WRITE|CHOWN|DAC_OVERRIDE|FOWNER|FSETID|KILL|MKNOD|NET_BIND_SERVICE|NET_RAW|SETFCAP|SETGID|SETPCAP|SETUID|SYS_CHROOT)$/i;
-/** Those that let a container take the machine's time from all others are not among them. */
+/** Resource limits, without those by which a container could take processor time from all others. */
 const ordinaryLimit = /^(as|core|cpu|data|fsize|locks|memlock|msgqueue|nofile|nproc|rss|sigpending|stack)$/;
 const logOptions = /^(compress|env|env-regex|labels|labels-regex|max-buffer-size|max-file|max-size|mode|tag)$/;
-/** What the engine hides from every container (moby, oci/defaults.go); newer ones hide more. */
+/** Paths that the engine hides from every container (moby, oci/defaults.go); newer engines hide more. */
 const masked = ['acpi', 'kcore', 'keys', 'latency_stats', 'timer_list', 'timer_stats', 'sched_debug', 'scsi'].map((one) => `/proc/${one}`);
 const readOnly = ['bus', 'fs', 'irq', 'sys', 'sysrq-trigger'].map((one) => `/proc/${one}`);
 
-/** Without the field the engine takes its own list. */
+/** The wanted paths that the field lacks. Without the field the engine uses its own list: no right. */
 const holding =
   (wanted: readonly string[]) =>
   (value: unknown): readonly string[] =>
@@ -101,7 +101,7 @@ const hostRules: Readonly<Record<string, readonly [code: string, Beyond]>> = {
   VolumesFrom: ['other_container', all],
 };
 
-/** Limits, names, ports and what acts inside alone. Binds and Mounts are judged by what they lead to. */
+/** Limits, names, ports and settings with effect inside only. grants.ts judges Binds and Mounts. */
 const harmless = new Set([
   ...['AutoRemove', 'Binds', 'BlkioDeviceReadBps', 'BlkioDeviceReadIOps', 'BlkioDeviceWriteBps', 'BlkioDeviceWriteIOps', 'BlkioWeight'],
   ...['BlkioWeightDevice', 'CapDrop', 'ConsoleSize', 'ContainerIDFile', 'CpuCount', 'CpuPercent', 'CpuPeriod', 'CpuQuota', 'CpuShares'],
@@ -116,14 +116,14 @@ const inside = new Set([
   ...['StopSignal', 'StopTimeout', 'Tty', 'User', 'Volumes', 'WorkingDir'],
 ]);
 
-/** Fields of `found` that are neither known nor empty. */
+/** Fields of `found` that are neither known nor empty, as rights. */
 export function unknownFields(where: string, found: Fields, known: (name: string) => boolean): Grant[] {
   return Object.entries(found).flatMap(([name, value]) =>
     known(name) || isEmpty(value) ? [] : [{ code: 'unknown_option', what: `${where}.${quote(name)} = ${showValue(value)}` }],
   );
 }
 
-/** Rights that a request to create a container asks for, but for mounts and networks. */
+/** Rights that a create request asks for, without mounts and networks. */
 export function settingRights(body: Fields, engine: EngineDefaults): Grant[] {
   const { HostConfig, NetworkingConfig: _networks, ...config } = body;
   const host = fields(HostConfig);

@@ -1,4 +1,4 @@
-/** What restoring a container would run into. */
+/** Conflicts of restoring a container. */
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Conflict, RestorePlan } from '../../../../core/contract/index.js';
@@ -8,17 +8,17 @@ import type { Tools } from '../tools.js';
 import { newConfig } from './layout.js';
 import type { Decision } from './placement.js';
 
-/** A configuration that LXC cannot load would leave a container that no tool can stop or start. */
+/** Refuses a configuration that LXC cannot load: no tool could stop or start such a container. */
 export async function configConflicts(tools: Tools, plan: RestorePlan, decisions: readonly Decision[]): Promise<Conflict[]> {
   const text = newConfig(plan, `${tools.folder(plan.container)}/rootfs`, decisions);
   const problem = await tools.textProblem(text);
   if (problem === undefined) return [];
-  const fix = 'bring the file that it names to this appliance, or restore a run that was made without it';
+  const fix = 'copy the file that the line names to this appliance, or restore a run without that line';
   return [{ code: 'config_unloadable', what: `LXC does not load the configuration: ${problem}`, fix }];
 }
 
-/** Whether a new container cannot have its folder. What is left of a container that lost its configuration is that one's, which
- *  comes back under the name that it had. */
+/** Whether the folder of a new container is taken. A folder without a configuration is left of a container under that name; the
+ *  container may come back into it, but no clone. */
 export async function isNameTaken(tools: Tools, plan: RestorePlan): Promise<boolean> {
   const folder = tools.folder(plan.container);
   if (plan.action === 'replace' || !(await present(folder))) return false;

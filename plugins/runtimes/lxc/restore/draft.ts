@@ -34,7 +34,7 @@ export interface DraftDeps extends SwapDeps {
   readonly log: PluginLog;
 }
 
-/** A container in the making; all of it stands in a journal before it is touched. */
+/** A container in the making. The journal names everything before the draft touches it. */
 export class LxcDraft implements Draft {
   readonly needsImage = false;
   #closed = false;
@@ -46,9 +46,9 @@ export class LxcDraft implements Draft {
     readonly journal: Journal,
     readonly o: {
       readonly signal: AbortSignal;
-      /** Other ids than those of the backup. */
+      /** Set when the restored container gets other ids than at the backup. */
       readonly shift?: IdShift;
-      /** What the restored container runs into. */
+      /** Conflicts of the restored container, asked at the commit. */
       conflicts(): Promise<readonly Conflict[]>;
     },
   ) {
@@ -56,7 +56,7 @@ export class LxcDraft implements Draft {
   }
 
   async loadImage(_source: Readable): Promise<void> {
-    throw new PluginError('unsupported', 'LXC keeps no images');
+    throw new PluginError('unsupported', 'LXC has no images');
   }
 
   /** Writes the journal, makes the folders and writes the configuration. */
@@ -70,12 +70,12 @@ export class LxcDraft implements Draft {
     for (const folder of [...folders.values(), ...extra]) await mkdir(folder, { recursive: true });
     if (config) await writeFile(config.path, config.text, { mode: 0o644 });
     if (own === undefined || !config) return;
-    // a container whose root is shifted must be able to reach its own folder; nobody else may
+    // a container with an idmap must be able to reach its own folder; otherwise nobody but root may
     const shifted = setting(config.text, 'lxc.idmap') !== undefined;
     await chmod(own, shifted ? 0o755 : 0o770);
   }
 
-  /** Folders above a volume that lie in the container's own folder, for the ids that it gets. */
+  /** Shifts the ids of folders between the container's own folder and a volume in it. */
   #shiftIds(parents: readonly Parent[]): readonly Parent[] {
     const { shift } = this.o;
     return shift === undefined ? parents : parents.map((one) => ({ ...one, uid: shift.uid(one.uid), gid: shift.gid(one.gid) }));
@@ -114,20 +114,20 @@ export class LxcDraft implements Draft {
   async #swap(): Promise<void> {
     const { plan, journal, deps } = this;
     if (plan.action === 'replace') await deps.tools.stop(plan.container);
-    await swapPlaces(journal.places, () => deps.journals.write(journal)); // now that the container stands still
+    await swapPlaces(journal.places, () => deps.journals.write(journal)); // the container is stopped
   }
 
   async #commitPlan(conflicts: readonly Conflict[]): Promise<Committed> {
     const { plan, journal, deps } = this;
     const warn = (what: string) => (error: unknown) => deps.log('warn', `${what}: ${String(error)}`);
-    // Only now: a restore that fails must not cost the undo of the one before.
-    await deps.swaps.supersede(journal).catch(warn('an older undo stays'));
+    // Not earlier: a failed restore must leave the undo of the restore before.
+    await deps.swaps.supersede(journal).catch(warn('an older undo is not removed'));
     this.#closed = true;
     const result = { conflicts, ...placementOf(plan, this.layout.decisions) };
     if (journal.undoUntil > 0) return { ...result, undo: journal.id, undoBytes: await keptBytes(journal.places) };
     await finishSwap(deps, journal)
       .then(() => deps.journals.remove(journal))
-      .catch(warn(`what ${plan.container} replaced is not removed yet`));
+      .catch(warn(`the replaced files of ${plan.container} are not removed yet`));
     return result;
   }
 
@@ -143,20 +143,20 @@ export class LxcDraft implements Draft {
     try {
       await revertSwap(this.deps, this.journal);
     } catch (error) {
-      const why = `${this.plan.container} could not be brought back (${String(error)}); recover tries again`;
+      const why = `${this.plan.container} could not be rolled back (${String(error)}); recovery tries again`;
       throw new PluginError('failed', cause === undefined ? why : `${String(cause)}; ${why}`, { cause, retryable: true });
     }
   }
 
-  /** What must hold before anything that exists is touched. */
+  /** Checks everything before the swap touches anything that exists. */
   async #check(): Promise<void> {
     const { plan, layout, deps } = this;
-    if (this.o.signal.aborted) throw new PluginError('aborted', 'the restore was stopped');
+    if (this.o.signal.aborted) throw new PluginError('aborted', 'the restore was cancelled');
     const root = layout.folders.get('rootfs');
     if (root !== undefined && (await readdir(root)).length === 0) throw new PluginError('damaged', 'nothing was extracted into the root');
-    // Asked again, and only this: filling the draft may take hours, and another container may have been started on what is moved
-    // next. Where things go was decided with the draft, and each place is looked at as it is in its turn of the swap. What is not
-    // there yet, as a clone's copy, is nobody's.
+    // Check the users again: filling the draft may take hours, and another container may have started on a folder to be moved.
+    // Nothing else is checked again: the draft decided where things go, and the swap looks at each place when it moves it. A place
+    // that does not exist yet, like a clone's copy, has no users.
     const replaced = layout.places.filter(({ had }) => had);
     refuseRunning(plan.container, replaced, await deps.users(plan.container));
     const problem = layout.config && (await deps.tools.textProblem(layout.config.text));
@@ -173,7 +173,7 @@ export class LxcDraft implements Draft {
   }
 }
 
-/** Two machines must not have one id; systemd makes a new one in an empty file. Links are not followed. */
+/** Empties a clone's machine-id: each machine needs its own, and systemd writes a new one into an empty file. Follows no symlinks. */
 async function emptyMachineId(root: string): Promise<void> {
   const etc = await lstat(join(root, 'etc')).catch(() => undefined);
   const file = join(root, 'etc', 'machine-id');

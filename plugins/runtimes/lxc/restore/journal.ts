@@ -5,7 +5,7 @@ import type { Tools } from '../tools.js';
 /** What LXC adds to the journal of a restore. */
 export interface Own {
   readonly action: 'create' | 'replace';
-  /** What the container that is replaced did before. */
+  /** State of the replaced container before the swap. */
   former: ContainerState;
 }
 
@@ -21,7 +21,7 @@ export function openJournals(folder: string): Journals<Own> {
   });
 }
 
-/** What undoing and finishing a swap needs. */
+/** What reverting and finishing a swap needs. */
 export interface SwapDeps {
   readonly tools: Tools;
   readonly journals: Journals<Own>;

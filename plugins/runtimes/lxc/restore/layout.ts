@@ -9,24 +9,24 @@ import type { Tools } from '../tools.js';
 import type { Journal } from './journal.js';
 import type { Decision } from './placement.js';
 
-/** Where everything of a draft goes. */
+/** Where each part of a draft goes. */
 export interface Layout {
   readonly decisions: readonly Decision[];
-  /** In the order in which they are swapped in: folders before what lies in them. */
+  /** In the order of the swap: outer folders before inner ones. */
   readonly places: readonly Place[];
-  /** Folder to extract into by source. */
+  /** The folder to extract into, by source. */
   readonly folders: ReadonlyMap<string, string>;
-  /** The new container's own folder in the making; undefined where it is there already. */
+  /** The new container's own folder while the draft fills it; undefined where the folder exists already. */
   readonly own?: string;
-  /** Folders of the new container that no source fills. */
+  /** Folders of the new container that no source fills, but that it needs. */
   readonly extra: readonly string[];
-  /** Volumes that lie in the new container's folder, and what the folders above them were at the backup. */
+  /** Volumes inside the new container's folder, with mode and owner of the folders above them at the backup. */
   readonly inner: readonly { readonly path: string; readonly known: readonly Parent[] }[];
-  /** undefined when only volumes are restored. */
+  /** The new configuration; undefined when only volumes are restored. */
   readonly config?: { readonly path: string; readonly text: string };
 }
 
-/** The configuration with the new container's paths and names; all else verbatim. */
+/** The configuration with the new container's paths and names; all other lines verbatim. */
 export function newConfig(plan: RestorePlan, root: string, decisions: readonly Decision[]): string {
   const decided = (source: string) => decisions.find(({ volume }) => within(source, volume.path));
   const movedPlace = (source: string) => {
@@ -51,14 +51,14 @@ export function newConfig(plan: RestorePlan, root: string, decisions: readonly D
   });
 }
 
-/** The root of the container that is replaced. @throws PluginError unsupported */
+/** The root of the container to replace. @throws PluginError unsupported */
 async function currentRoot(tools: Tools, plan: RestorePlan): Promise<string> {
   const root = rootOf(await tools.config(plan.container));
   if (root?.backing === 'dir') return root.path;
   throw new PluginError('unsupported', `the root of ${plan.container} is no plain folder; restore it under another name`);
 }
 
-/** Collects places, each with a draft folder of its own. */
+/** Collects places; gives each a draft folder of its own. */
 class PlaceList {
   readonly places: Place[] = [];
   readonly folders = new Map<string, string>();
@@ -77,19 +77,19 @@ class PlaceList {
 
   async host({ action, source, after, volume }: Decision): Promise<void> {
     if (source === undefined) return;
-    if (action === 'copy' && (await isTaken(after))) throw new PluginError('exists', `${after} is there and not empty; move it away`);
+    if (action === 'copy' && (await isTaken(after))) throw new PluginError('exists', `${after} exists and is not empty; move it away`);
     const { kind, excludes = [] } = source;
     this.add(source.name, await planPlace(after, kind, { id: this.nextId(), excludes, known: volume.parents ?? [] }));
   }
 }
 
-/** Nothing is there yet: it is built whole in a folder of the draft. */
+/** A place where nothing exists yet: it is built whole in a folder of the draft. */
 function freshPlace(live: string, kind: Place['kind'], scratch: string): Place {
   const common = { had: false, excludes: [], parents: [], pinned: [] };
   return { way: 'rename', kind, live, built: `${scratch}/new`, old: `${scratch}/old`, scratch, ...common };
 }
 
-/** Where a new container and its volumes are built; @see Layout */
+/** The layout of a new container: it and its volumes are built in draft folders. @see Layout */
 async function createLayout(tools: Tools, plan: RestorePlan, decisions: readonly Decision[], id: string): Promise<Layout> {
   const final = tools.folder(plan.container);
   const list = new PlaceList(id);
@@ -104,11 +104,11 @@ async function createLayout(tools: Tools, plan: RestorePlan, decisions: readonly
     if (inner !== undefined) inners.push({ path: inner, known: volume.parents ?? [] });
     if (inner === undefined) await list.host(decision);
     else if (source === undefined)
-      extra.push(inner); // LXC starts only when the folder is there
+      extra.push(inner); // LXC starts only if the folder exists
     else if (source.kind === 'folder') list.folders.set(source.name, inner);
     else {
       extra.push(dirname(inner));
-      list.add(source.name, freshPlace(after, 'file', scratch())); // after the container itself, which it lies in
+      list.add(source.name, freshPlace(after, 'file', scratch())); // swapped after the container's folder, which contains it
     }
   }
   const text = newConfig(plan, join(final, 'rootfs'), decisions);
@@ -116,7 +116,7 @@ async function createLayout(tools: Tools, plan: RestorePlan, decisions: readonly
   return { decisions, own: built, config: { path: join(built, 'config'), text }, extra, inner: inners, folders, places };
 }
 
-/** Where what replaces a container is built, or one that comes back whose folder is left; @see Layout */
+/** The layout for replacing a container, or for one that comes back into its own folder. @see Layout */
 async function replaceLayout(tools: Tools, plan: RestorePlan, decisions: readonly Decision[], id: string): Promise<Layout> {
   const own = tools.folder(plan.container);
   const list = new PlaceList(id);
@@ -130,7 +130,7 @@ async function replaceLayout(tools: Tools, plan: RestorePlan, decisions: readonl
     await list.host(decision);
     const { action, volume, after } = decision;
     const isNeeded = plan.action === 'create' && action === 'keep' && volume.origin === 'new' && !(await present(after));
-    if (isNeeded) list.add(undefined, await planPlace(after, 'folder', { id: list.nextId() })); // as for a new one
+    if (isNeeded) list.add(undefined, await planPlace(after, 'folder', { id: list.nextId() })); // an empty folder, as in a new container
   }
   const { folders, places } = list;
   if (rootPath === undefined) return { decisions, extra: [], inner: [], folders, places };
@@ -139,20 +139,20 @@ async function replaceLayout(tools: Tools, plan: RestorePlan, decisions: readonl
   return { decisions, config: { path: join(fillFolder(config), 'config'), text }, extra: [], inner: [], folders, places };
 }
 
-/** The place of the configuration, where that is one of its own. */
+/** The place of the configuration; undefined when the configuration lies inside another place. */
 export function configPlace(tools: Tools, { container, places }: Journal): Place | undefined {
   const path = join(tools.folder(container), 'config');
   return places.find(({ live, kind }) => kind === 'file' && live === path);
 }
 
-/** Lays a draft out; nothing is written yet. @throws PluginError exists, not_found, unsupported, invalid */
+/** Lays a draft out; writes nothing. @throws PluginError exists, not_found, unsupported, invalid */
 export async function layoutOf(tools: Tools, plan: RestorePlan, decisions: readonly Decision[], id: string): Promise<Layout> {
   if (plan.action === 'create' && !plan.sources.some(({ name }) => name === 'rootfs'))
-    throw new PluginError('invalid', `${plan.container} is not there, and a new container needs its root: add rootfs to sources`);
+    throw new PluginError('invalid', `${plan.container} does not exist, and a new container needs its root: add rootfs to sources`);
   const isNew = plan.action === 'create' && !(await present(tools.folder(plan.container)));
   const layout = await (isNew ? createLayout : replaceLayout)(tools, plan, decisions, id);
   const known = new Set(['rootfs', ...plan.description.volume.map(({ name }) => name)]);
   const stranger = plan.sources.find(({ name }) => !known.has(name));
-  if (stranger) throw new PluginError('invalid', `the description of ${basename(plan.description.name)} knows no volume ${stranger.name}`);
+  if (stranger) throw new PluginError('invalid', `the description of ${basename(plan.description.name)} has no volume ${stranger.name}`);
   return layout;
 }

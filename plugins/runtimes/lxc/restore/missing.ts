@@ -1,4 +1,4 @@
-/** Mounts that would have nothing to show after a restore: LXC starts no container that has one, unless it is optional. */
+/** Mounts with a missing source after a restore. LXC starts no container that has one, unless the mount is optional. */
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { MissingMount } from '../../../shared/conflicts.js';
@@ -12,13 +12,13 @@ import { mountpointOf } from '../volumes.js';
 import { newConfig } from './layout.js';
 import type { Decision, Ground } from './placement.js';
 
-/** A mount that is no source of its own. */
+/** A mount that is no source of the backup. */
 interface OtherMount extends MissingMount {
-  /** Without links on the way. */
+  /** Its path with symlinks resolved. */
   readonly real: string;
 }
 
-/** What the container has mounted that must be there when it starts, as its configuration after the restore has it. */
+/** The bind mounts that must exist when the container starts, by its configuration after the restore. */
 async function neededMounts(text: string): Promise<OtherMount[]> {
   const root = rootOf(text)?.path;
   const found: OtherMount[] = [];
@@ -31,7 +31,7 @@ async function neededMounts(text: string): Promise<OtherMount[]> {
   return found;
 }
 
-/** Of paths below a folder those that a run leaves out, found by what also finds them in a swap. */
+/** Those of the paths below a folder that a run leaves out. Uses the matching of a swap: it makes the paths in a scratch tree. */
 async function leftOut(paths: readonly string[], excludes: readonly string[], workFolder: string): Promise<readonly string[]> {
   if (paths.length === 0) return [];
   const tree = await mkdtemp(join(workFolder, 'paths-'));
@@ -44,12 +44,13 @@ async function leftOut(paths: readonly string[], excludes: readonly string[], wo
   }
 }
 
-/** A folder in a volume is stored with it, and the job may leave out just that part; what lies elsewhere, as a device, is not stored. */
+/** Missing mounts that are no source. A folder inside a volume is stored with it unless the job excludes that part; a mount from
+ *  elsewhere, like a device, is never stored. */
 async function missingOthers(ground: Ground, decisions: readonly Decision[], text: string): Promise<MissingMount[]> {
   const { folder, current, workFolder } = ground;
   const root = await realPath(rootOf(current ?? '')?.path ?? join(folder, 'rootfs'));
   const places = await Promise.all(decisions.map(async ({ after, source }) => ({ source, path: await realPath(after) })));
-  places.sort((a, b) => b.path.length - a.path.length); // the innermost is found first
+  places.sort((a, b) => b.path.length - a.path.length); // innermost first
   const absent: OtherMount[] = [];
   const below = new Map<(typeof places)[number], OtherMount[]>();
   for (const mount of await neededMounts(text)) {
@@ -66,7 +67,7 @@ async function missingOthers(ground: Ground, decisions: readonly Decision[], tex
   return absent.map(({ after, mountpoint }) => ({ after, mountpoint }));
 }
 
-/** The sources that are mounted as they are and are not there, and after them what else is not there. */
+/** Sources that are kept but missing, then other missing mounts. */
 export async function missingMounts(ground: Ground, decisions: readonly Decision[]): Promise<readonly MissingMount[]> {
   const { plan, current, folder } = ground;
   const found: MissingMount[] = [];

@@ -1,4 +1,4 @@
-/** Where each volume of a restored container comes from: what is replaced, what stays, what is shared, what is copied. */
+/** Decides for each volume of a restored container: restore, keep, join or copy. */
 import { dirname, join, normalize } from 'node:path';
 import {
   type Placement,
@@ -19,27 +19,27 @@ export interface Decision {
   readonly volume: VolumeDescription;
   readonly action: PlannedPlace['action'];
   readonly after: string;
-  /** What the run holds of it; undefined when it is mounted as it is. */
+  /** The run's source for it; undefined when it is mounted as it is. */
   readonly source?: RestorePlan['sources'][number];
-  /** Kept for a clone, which must not write to what is another's. */
+  /** A kept mount of a clone: the clone must not write to another container's files. */
   readonly readOnly: boolean;
   readonly users: readonly PlaceUser[];
 }
 
-/** What deciding takes. */
+/** What a decision is based on. */
 export interface Ground {
   readonly plan: RestorePlan;
-  /** Folder of the container that is made or replaced. */
+  /** Folder of the container to create or replace. */
   readonly folder: string;
-  /** The configuration of the one that is replaced. */
+  /** The configuration of the container to replace. */
   readonly current: string | undefined;
-  /** What other containers have mounted. */
+  /** The mounts of other containers. */
   readonly users: readonly PlaceUser[];
-  /** For files of a moment. */
+  /** For temporary files. */
   readonly workFolder: string;
 }
 
-/** The volume's path below the container's folder that it was backed up from. */
+/** The volume's path relative to the container's folder at the backup. */
 function innerPath(plan: RestorePlan, volume: VolumeDescription): string {
   const root = rootOf(plan.description.native.text);
   const own = root?.backing === 'dir' ? dirname(root.path) : undefined;
@@ -68,13 +68,13 @@ const usersOf = async ({ users }: Ground, path: string): Promise<readonly PlaceU
   return users.filter((user) => overlap(user.path, real));
 };
 
-/** A folder of a container that has the name it had: what another one has by now is that one's, too. */
+/** A folder of a container that comes back under its old name: joined if another container uses it by now, else restored. */
 async function comingBack(ground: Ground, after: string): Promise<Choice> {
   const isLeft = ground.plan.action === 'create' && (await present(await realPath(after)));
   return { action: isLeft && (await usersOf(ground, after)).length > 0 ? 'join' : 'restore', after };
 }
 
-/** A folder of the host that is restored. */
+/** Where a restored folder of the host goes. `its`: the path that the container to replace mounts there. */
 async function restoredPlace(ground: Ground, volume: VolumeDescription, its: string | undefined): Promise<Choice> {
   const { plan } = ground;
   if (isPartial(plan) && its === undefined) {
@@ -109,7 +109,7 @@ async function decide(ground: Ground, volume: VolumeDescription, current: readon
   return { volume, ...choice, readOnly, users: await usersOf(ground, choice.after), ...(restored && { source: restored }) };
 }
 
-/** Decides about every volume that the description names, folders before what lies in them. @throws PluginError invalid, exists */
+/** Decides for every volume of the description, outer folders first. @throws PluginError invalid, exists */
 export async function decidePlaces(ground: Ground): Promise<readonly Decision[]> {
   const { plan, current, folder } = ground;
   const volumes = current === undefined ? [] : (await mountsOf(current, folder)).volumes;
@@ -123,7 +123,7 @@ export async function decidePlaces(ground: Ground): Promise<readonly Decision[]>
   return decisions;
 }
 
-/** As the plan and the result tell it. */
+/** The decisions as plan and result list them. */
 export function placementOf(plan: RestorePlan, decisions: readonly Decision[]): Placement {
   const decided = decisions.map(({ volume, action, after, users }) => ({ source: volume.name, action, before: volume.path, after, users }));
   return { places: placesOf(plan, decided), warnings: [] };

@@ -1,4 +1,4 @@
-/** A plan's remap, made of the configuration before anything is laid out. */
+/** Applies a plan's remap to the configuration, before anything is laid out. */
 import { PluginError, type Remap, type RestorePlan } from '../../../../core/contract/index.js';
 import { checkAddress, checkVolumes, requireKnown } from '../../../shared/remap.js';
 import { rewrite, settings } from '../config.js';
@@ -6,7 +6,7 @@ import { withIds } from '../ids.js';
 
 const ofNetwork = /^lxc\.net\.(\d+)\.(.+)$/;
 
-/** Bridge or parent device by the number of the network. */
+/** Bridge or parent device, by the network's number. */
 function linksOf(text: string): ReadonlyMap<string, string> {
   const links = new Map<string, string>();
   for (const { key, value } of settings(text)) {
@@ -16,7 +16,7 @@ function linksOf(text: string): ReadonlyMap<string, string> {
   return links;
 }
 
-/** With the prefix length that the old one had, unless the new one is told with its own. */
+/** The new address with the old one's prefix length. */
 const withLength = (address: string, old: string): string => address + (/\/\d+/.exec(old)?.[0] ?? '');
 
 function withNetworks(text: string, network: NonNullable<Remap['network']>): string {
@@ -32,11 +32,11 @@ function withNetworks(text: string, network: NonNullable<Remap['network']>): str
     if (family === null) return value;
     const told = change.address !== undefined && change.address.includes(':') === (family[1] === '6');
     if (family[2] === 'address' && told) return withLength(change.address ?? '', value);
-    return change.to === undefined ? value : ''; // a fixed address and its gateway belong to the network that is left
+    return change.to === undefined ? value : ''; // a fixed address and its gateway belong to the old network
   });
 }
 
-/** An address where there was none has no line to change. @throws PluginError invalid */
+/** Requires a line for each new address: a configuration without one has nothing to change. @throws PluginError invalid */
 function requireAddressLines(text: string, network: NonNullable<Remap['network']>): void {
   const links = linksOf(text);
   for (const [name, { address }] of Object.entries(network)) {
@@ -50,7 +50,7 @@ function requireAddressLines(text: string, network: NonNullable<Remap['network']
   }
 }
 
-/** The plan with what its remap changes; a volume that moves becomes a folder of the host. @throws PluginError invalid, unsupported */
+/** The plan with its remap applied; a moved volume becomes a folder of the host. @throws PluginError invalid, unsupported */
 export function applyRemap(plan: RestorePlan): RestorePlan {
   const { remap, description } = plan;
   if (remap === undefined) return plan;

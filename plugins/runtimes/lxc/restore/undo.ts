@@ -1,4 +1,4 @@
-/** What only LXC can do about a swap: its containers' states. */
+/** LXC's part of a swap: its containers' states. */
 import { join } from 'node:path';
 import { present } from '../../../shared/places.js';
 import { clearPlace, type SwapEngine, swapBack } from '../../../shared/swap/index.js';
@@ -6,15 +6,15 @@ import { adoptEarlier } from './earlier.js';
 import type { Journal, Own, SwapDeps } from './journal.js';
 import { configPlace } from './layout.js';
 
-/** Takes everything of a swap back and brings the container into its former state. Safe to call again. The configuration of one
- *  that was replaced comes back first: LXC's tools load it for each call, and that of the restored one may not be loadable. */
+/** Reverts a swap and brings the container into its former state. Idempotent. Reverts a replaced configuration first: LXC's tools
+ *  load it on each call, and the restored one may not load. */
 export async function revertSwap({ tools, journals }: SwapDeps, journal: Journal): Promise<void> {
   const { action, container, places } = journal;
   const save = () => journals.write(journal);
   const config = action === 'replace' ? configPlace(tools, journal) : undefined;
   if (config) await swapBack(config, save);
   if (await present(join(tools.folder(container), 'config'))) {
-    // what cannot be loaded has never been started
+    // a container whose configuration does not load never ran
     if ((await tools.loadProblem(container)) === undefined) await tools.stop(container);
   }
   for (const place of places.toReversed()) await swapBack(place, save);
@@ -28,7 +28,7 @@ export async function discardDraft({ journals }: SwapDeps, journal: Journal): Pr
   for (const place of journal.places.toReversed()) await clearPlace(place, false, () => journals.write(journal));
 }
 
-/** Past the commit point: removes what was replaced. */
+/** After the commit point: removes the replaced files. */
 export async function finishSwap({ journals }: SwapDeps, journal: Journal): Promise<void> {
   for (const place of journal.places) await clearPlace(place, true, () => journals.write(journal));
 }
@@ -39,7 +39,7 @@ export function swapEngine(deps: SwapDeps): SwapEngine<Own> {
     revert: (journal) => revertSwap(deps, journal),
     discard: (journal) => discardDraft(deps, journal),
     finish: (journal) => finishSwap(deps, journal),
-    checkKept: async () => undefined, // all that it needs are the places
+    checkKept: async () => undefined, // an undo needs only the places, which Swaps checks
     adoptEarlier: () => adoptEarlier(deps),
     ownFolder: ({ action, container }) => (action === 'create' ? deps.tools.folder(container) : undefined),
     users: (container) => deps.users(container),
