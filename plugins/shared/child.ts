@@ -1,8 +1,8 @@
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
 import { PluginError } from '../../core/contract/index.js';
 
-/** Starts a child that dies with the thread that started it, in the C locale and without a shell.
- *  setpriv's signal fires when the spawning thread ends, so no child outlives its job. */
+/** Starts a child without a shell, in the C locale. It dies with the thread that started it: setpriv has the kernel send SIGKILL
+ *  when that thread ends, so no child outlives its job. */
 export function startChild(command: string, args: readonly string[], options: SpawnOptions): ChildProcess {
   return spawn('setpriv', ['--pdeathsig', 'KILL', '--', command, ...args], {
     ...options,
@@ -33,7 +33,7 @@ export async function childResult(
       if (texts[name].length < outputLimit) texts[name] += chunk;
     });
   }
-  child.stdin?.on('error', () => undefined); // a child that reads nothing closes its input; its exit code tells
+  child.stdin?.on('error', () => undefined); // EPIPE: a child that reads nothing closes its input; its exit code decides
   child.stdin?.end(o.input ?? '');
   const abort = () => child.kill('SIGKILL');
   o.signal?.addEventListener('abort', abort, { once: true });
@@ -42,7 +42,7 @@ export async function childResult(
     return await new Promise<ChildResult>((resolve, reject) => {
       child.once('error', (cause) => reject(new PluginError('failed', `${command} could not be started`, { cause })));
       child.once('close', (code, signal) => {
-        if (o.signal?.aborted) reject(new PluginError('aborted', `${command} was stopped`));
+        if (o.signal?.aborted) reject(new PluginError('aborted', `${command} was cancelled`));
         else if (code === null) reject(new PluginError('failed', `${command} was killed by ${signal}`));
         else resolve({ code, ...texts });
       });
@@ -52,7 +52,7 @@ export async function childResult(
   }
 }
 
-/** As childResult, but any exit code other than 0 is an error that carries what the child said. */
+/** As childResult, but an exit code other than 0 throws the child's output. @throws PluginError aborted, failed */
 export async function childOutput(
   command: string,
   args: readonly string[],

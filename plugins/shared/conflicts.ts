@@ -1,14 +1,14 @@
-/** What a restore may run into with either engine. */
+/** Conflicts of a restore that both engines have. */
 import type { Conflict, PlannedPlace } from '../../core/contract/index.js';
 import type { PlaceUser } from './swap/index.js';
 
-/** A place that a plan decided about. */
+/** A place that a plan decided. */
 export interface UsedPlace extends Pick<PlannedPlace, 'action' | 'after'> {
-  /** Who else has it mounted. */
+  /** The other containers that mount it. */
   readonly users: readonly PlaceUser[];
 }
 
-/** Running containers that use what is replaced stand in the way; stopped ones are only named. Each is told once a place. */
+/** A running container that uses a replaced place blocks the restore; a stopped one is only named. Each is listed once a place. */
 export function userConflicts(places: readonly UsedPlace[]): Conflict[] {
   const replaced = places.filter(({ action }) => action === 'restore');
   const users = replaced.flatMap(({ users, after }) => users.map((user) => ({ ...user, after })));
@@ -20,16 +20,16 @@ export function userConflicts(places: readonly UsedPlace[]): Conflict[] {
   });
 }
 
-/** What a container has mounted, and what will not be there. */
+/** A mount with a missing source. */
 export interface MissingMount {
-  /** Where it was to lie after the restore. */
+  /** The path or volume name to mount after the restore. */
   readonly after: string;
   readonly mountpoint: string;
-  /** The source that a remap can send elsewhere; undefined when it is none of its own. */
+  /** The source that remap.volumes can move; undefined when the mount is no source. */
   readonly source?: string;
 }
 
-/** Folders and volumes that are to be mounted as they are, and are not there: the container could not be started. */
+/** Kept folders and volumes that are missing: the container could not start. */
 export function missingConflicts(missing: readonly MissingMount[]): Conflict[] {
   return missing.map(({ after, mountpoint, source }) => ({
     code: 'folder_missing',

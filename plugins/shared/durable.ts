@@ -1,6 +1,6 @@
 import { open, rename } from 'node:fs/promises';
 
-/** Makes the folder's names outlast a power cut. */
+/** fsyncs a folder, so that its names survive a power cut. */
 export async function syncFolder(path: string | Buffer): Promise<void> {
   const folder = await open(path, 'r');
   try {
@@ -10,7 +10,8 @@ export async function syncFolder(path: string | Buffer): Promise<void> {
   }
 }
 
-/** The file is wholly old or wholly new after a power cut. @param partName what is written first; a crash may leave it */
+/** Write, fsync, rename, fsync the folder: after a power cut the file is wholly old or wholly new.
+ *  @param partName name of the file until the rename; a crash may leave it */
 export async function writeDurably(folder: string, name: string, content: string, partName: string): Promise<void> {
   const part = `${folder}/${partName}`;
   const file = await open(part, 'w', 0o600);

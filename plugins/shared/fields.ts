@@ -1,4 +1,4 @@
-/** An object as it was read: its values are not known yet. */
+/** An object read from outside; its values are unchecked. */
 export type Fields = Readonly<Record<string, unknown>>;
 
 export function isFields(value: unknown): value is Fields {

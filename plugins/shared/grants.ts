@@ -1,11 +1,11 @@
-/** How both runtimes list rights over the host. A record is written by whoever can write to its target: its texts are shown so
- *  that they cannot pass for others, and its paths are followed before they are believed. */
+/** How both runtimes list rights over the host. Anybody who can write to a target can write a record. So its texts are escaped,
+ *  that none looks like another, and its paths are resolved before they are judged. */
 import { readlink, realpath } from 'node:fs/promises';
 import { dirname, isAbsolute, join, normalize, relative } from 'node:path';
 import type { Grant } from '../../core/contract/index.js';
 import { within } from './paths.js';
 
-/** Sorted by code and text, each once. */
+/** The rights sorted by code and text, without duplicates. */
 export function sortGrants(found: readonly Grant[]): readonly Grant[] {
   const keyed = new Map(found.map((grant) => [JSON.stringify([grant.code, grant.what]), grant]));
   return [...keyed].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, grant]) => grant);
@@ -13,24 +13,24 @@ export function sortGrants(found: readonly Grant[]): readonly Grant[] {
 
 const hidden = /[\\\p{C}\p{Zl}\p{Zp}]/gu;
 
-/** The text with what a screen does not show, or shows otherwise, as escapes; two texts never become one. */
+/** The text with invisible and confusable characters as escapes. Two different texts stay different. */
 export function printable(text: string): string {
   return text.replace(hidden, (one) => (one === '\\' ? '\\\\' : `\\u{${one.codePointAt(0)?.toString(16)}}`));
 }
 
-/** As printable, in quotes where it would not stand out among other words. */
+/** As printable, in quotes where it could be mistaken for other words. */
 export function quote(text: string): string {
   const shown = printable(text);
   return /^[^\s"]+$/.test(shown) ? shown : `"${shown.replaceAll('"', '\\"')}"`;
 }
 
-/** A value of a record that is to be JSON. */
+/** A value of a record as JSON, escaped. */
 export const showJson = (value: unknown): string => printable(JSON.stringify(value) ?? String(value));
 
 export interface Folders {
-  /** What lies in these may be had by any container … */
+  /** Folders whose contents any container may mount … */
   readonly shares: readonly string[];
-  /** … but not what lies in these: the engine's own. */
+  /** … except what lies in these: the engine's own. */
   readonly except: readonly string[];
 }
 
@@ -44,7 +44,7 @@ function codeOf(path: string): string {
   return systemPath.test(path) ? 'system_path' : ordinaryCode;
 }
 
-/** The right to a path of the host at a place in the container; undefined for what lies in a share. */
+/** The right to a path of the host, mounted at a place in the container; undefined for a path inside a share. */
 export async function hostPathGrant(path: string, place: string, folders: Folders): Promise<Grant | undefined> {
   const clean = normalize(path).replace(/(?<=.)\/+$/, '');
   const isPlain = isAbsolute(path) && !path.split('/').includes('..');
@@ -67,8 +67,8 @@ const isLink = (path: string): Promise<boolean> =>
     () => false,
   );
 
-/** Where a path leads when every link is followed. What is not there lies in the nearest folder that is; undefined for a link
- *  that leads nowhere, and for what cannot be looked at. */
+/** The path with every symlink resolved; of a missing path, the part that exists. undefined for a dangling link and for a path that
+ *  cannot be read. */
 async function leadsTo(path: string): Promise<string | undefined> {
   for (let there = path; ; there = dirname(there)) {
     try {

@@ -1,10 +1,10 @@
-/** Who works on a journal or a folder: a thread, since a job's worker may die while the process lives on. */
+/** The thread that works on a journal or folder. A thread, because a job's worker may die while the process lives on. */
 import { readFileSync, readlinkSync } from 'node:fs';
 
 export interface Owner {
-  /** "<pid>/task/<tid>", as /proc/thread-self has it; '' for nobody. */
+  /** "<pid>/task/<tid>" from /proc/thread-self; '' for nobody. */
   readonly task: string;
-  /** When that thread began, in ticks since boot: ids are used again. */
+  /** Start of the thread in ticks since boot, because the kernel reuses ids. */
   readonly started: string;
 }
 
@@ -14,13 +14,13 @@ export const nobody: Owner = Object.freeze({ task: '', started: '' });
 function startOf(task: string): string {
   try {
     const stat = readFileSync(`/proc/${task}/stat`, 'utf8');
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? ''; // the name in () may hold blanks
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? ''; // the name in () may contain blanks
   } catch {
     return '';
   }
 }
 
-/** The calling thread. Synchronous: the other calls run in libuv's threads. */
+/** The calling thread. Synchronous, because asynchronous calls run in libuv's threads. */
 export function ownerOfThisThread(): Owner {
   const task = readlinkSync('/proc/thread-self');
   return { task, started: startOf(task) };

@@ -6,26 +6,26 @@ export function within(path: string, folder: string): boolean {
   return path === folder || path.startsWith(folder === '/' ? '/' : `${folder}/`);
 }
 
-/** The parts of a path of the contract; none for ''. @throws PluginError invalid */
+/** The parts of a path in the contract's form; none for ''. @throws PluginError invalid */
 export function pathParts(path: string): readonly string[] {
   if (path === '') return [];
   const parts = path.split('/');
   for (const part of parts) {
     if (part === '' || part === '.' || part === '..' || part.includes('\0'))
       throw new PluginError('invalid', `path ${JSON.stringify(path)} must be relative, without empty parts, '.', '..' or NUL`);
-    // half of a character would be kept as another one
+    // a lone surrogate would be stored as another character
     if (/\p{Surrogate}/u.test(part))
-      throw new PluginError('invalid', `path ${JSON.stringify(path)} holds half a character; correct the name`);
+      throw new PluginError('invalid', `path ${JSON.stringify(path)} holds half a character (a lone surrogate); correct the name`);
   }
   return parts;
 }
 
-/** As pathParts, for a file that is to be stored: it needs a name, and none that unfinished files have. @throws PluginError invalid */
+/** As pathParts, for a file to store: it needs a name, and none of the form of an upload. @throws PluginError invalid */
 export function fileParts(path: string): readonly string[] {
   const parts = pathParts(path);
-  if (parts.length === 0) throw new PluginError('invalid', 'the top is no file; a path is needed');
+  if (parts.length === 0) throw new PluginError('invalid', 'the top is a folder; give the path of a file');
   const taken = parts.find(isPart);
-  if (taken !== undefined) throw new PluginError('invalid', `${taken} is a name that unfinished files have`);
+  if (taken !== undefined) throw new PluginError('invalid', `${taken} is a name for unfinished uploads; choose another name`);
   return parts;
 }
 
@@ -59,19 +59,19 @@ export function pastEnd(offset: number, size: number, path: string): PluginError
   return new PluginError('invalid', `${path} has ${size} bytes: there is nothing from byte ${offset} on; is it another file by now?`);
 }
 
-/** @throws PluginError invalid for the top, which is never removed */
+/** Refuses to remove the top. @throws PluginError invalid */
 export function refuseTop(path: string): void {
   if (path === '') throw new PluginError('invalid', 'the top cannot be removed; name a file or folder in it');
 }
 
-/** A new name for a file in the making, beside the one that it will be. Hidden, and the same on every kind of target, so
- *  that what one left another knows. */
+/** A new name for an upload, in the folder of the final name. Hidden, and of the same form on every target, so that each target
+ *  recognises leftovers of another. */
 export const partName = (): string => `.container-backup-${randomBytes(8).toString('hex')}.part`;
 
-/** Whether a name is that of a file in the making. */
+/** Whether a name is that of an upload. */
 export const isPart = (name: string): boolean => /^\.container-backup-[0-9a-f]{16}\.part$/.test(name);
 
-/** Of all that a folder holds, what was asked for. */
+/** Of a folder's entries, those that the options ask for. */
 export function* filterAsked(found: Iterable<Entry>, o: ListOptions): Generator<Entry> {
   for (const { modified, ...entry } of found) {
     if (entry.unfinished && !o.unfinished) continue;

@@ -1,26 +1,26 @@
-/** What both runtimes decide alike about where a restored container's data lies. */
+/** Decisions that both runtimes share about where a restored container's data goes. */
 import type { PlannedPlace, RestorePlan } from '../../core/contract/index.js';
 import type { PlaceUser } from './swap/index.js';
 
-/** Whether the plan makes another container than the one that was backed up; it then shares no volume with it. */
+/** Whether the plan makes another container than the one backed up; then it shares no volume with that one. */
 export const isClone = ({ container, description }: RestorePlan): boolean => container !== description.name;
 
-/** Whether only volumes of a container are restored, which itself stays. */
+/** Whether only volumes are restored and the container itself stays. */
 export const isPartial = (plan: RestorePlan): boolean => plan.action === 'replace' && !plan.sources.some(({ name }) => name === 'rootfs');
 
-/** The name, or the first of `<name>-2`, `<name>-3`, … that is free. */
+/** The name, or the first free one of `<name>-2`, `<name>-3`, … */
 export async function firstFree(base: string, taken: (name: string) => Promise<boolean>): Promise<string> {
   let name = base;
   for (let n = 2; await taken(name); n += 1) name = `${base}-${n}`;
   return name;
 }
 
-/** A source and where it lies, with all that have it mounted. */
+/** A source, where it goes, and all containers that mount it. */
 export interface DecidedPlace extends Omit<PlannedPlace, 'with'> {
   readonly users: readonly PlaceUser[];
 }
 
-/** As the plan and the result tell them, the root first. */
+/** The places as plan and result list them, the root first. */
 export function placesOf(plan: RestorePlan, decided: readonly DecidedPlace[]): PlannedPlace[] {
   const action = plan.sources.some(({ name }) => name === 'rootfs') ? 'restore' : 'keep';
   const root: PlannedPlace = { source: 'rootfs', action, before: plan.description.name, after: plan.container };

@@ -2,12 +2,12 @@ import { lstat, readdir, readlink, realpath } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { PluginError } from '../../core/contract/index.js';
 
-/** Whether a call of the file system failed since the path leads to nothing. */
+/** Whether a file system call failed because the path does not exist. */
 export function isAbsent(error: unknown): boolean {
   return error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR');
 }
 
-/** Whether something is there; a symbolic link is something. */
+/** Whether the path exists; a symlink counts, dangling or not. */
 export async function present(path: string | Buffer): Promise<boolean> {
   try {
     await lstat(path);
@@ -18,7 +18,7 @@ export async function present(path: string | Buffer): Promise<boolean> {
   }
 }
 
-/** Whether something is there that a restore must not write into; an empty folder is free, a file is not. */
+/** Whether the path holds something that a restore must not overwrite: a file or a folder with entries. */
 export async function isTaken(path: string): Promise<boolean> {
   try {
     return (await readdir(path)).length > 0;
@@ -27,7 +27,7 @@ export async function isTaken(path: string): Promise<boolean> {
   }
 }
 
-/** The path without links on the way, as far as it is there. A link that leads to nothing is followed: what is to be there is its goal. */
+/** The path with symlinks resolved as far as it exists. A dangling link is followed to its missing target. */
 export async function realPath(path: string): Promise<string> {
   try {
     return await realpath(path);
@@ -40,7 +40,7 @@ export async function realPath(path: string): Promise<string> {
   }
 }
 
-/** What may be removed by others while it is looked at: undefined instead of not_found. */
+/** undefined instead of not_found, for things that others may remove during the call. */
 export async function orAbsent<T>(look: Promise<T>): Promise<T | undefined> {
   try {
     return await look;

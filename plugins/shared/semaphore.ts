@@ -1,25 +1,25 @@
 import { abortError } from './source.js';
 
-/** So many at a time; the others wait in the order they came. */
+/** A counting semaphore; waiters go in order of arrival. */
 export class Semaphore {
   #taken = 0;
   readonly #queue: (() => void)[] = [];
   constructor(public limit: number) {}
 
-  /** How many could be taken now. */
+  /** Free permits; negative after the limit was lowered. */
   get free(): number {
     return this.limit - this.#taken;
   }
-  /** Gives back what ends the turn. @throws PluginError aborted */
+  /** Waits for a permit. @returns a function that gives it back @throws PluginError aborted */
   async take(signal: AbortSignal, what: string): Promise<() => void> {
     if (signal.aborted) throw abortError(what);
     if (this.#taken < this.limit) this.#taken++;
     else await this.#wait(signal, what);
     return () => {
-      // a limit that was lowered meanwhile is come down to
+      // after the limit was lowered, permits are dropped until the count fits
       const next = this.#taken > this.limit ? undefined : this.#queue.shift();
       if (next === undefined) this.#taken--;
-      else next(); // the turn goes over to it
+      else next(); // hands the permit over
     };
   }
   #wait(signal: AbortSignal, what: string): Promise<void> {

@@ -1,15 +1,15 @@
-/** What a put reads from, and how it ends. */
+/** Reading the source of a put, and stopping it. */
 import type { Readable } from 'node:stream';
 import { PluginError } from '../../core/contract/index.js';
 
-/** The source's bytes. What goes wrong in it is told apart from what goes wrong in writing; one that was destroyed has failed.
- *  @throws PluginError failed, or the source's own */
+/** The source's bytes. A failure of the source becomes a PluginError, so that it differs from a failure of the writer. A destroyed
+ *  source counts as failed. @throws PluginError failed, invalid, or the source's own */
 export async function* sourceChunks(source: Readable): AsyncGenerator<Uint8Array> {
   const chunks = source[Symbol.asyncIterator]();
   for (;;) {
     const next: IteratorResult<unknown> = await chunks.next().catch((cause: unknown) => {
       if (cause instanceof PluginError) throw cause;
-      throw new PluginError('failed', `what was to be stored could not be read to its end: ${String(cause)}`, { cause });
+      throw new PluginError('failed', `the source could not be read to its end: ${String(cause)}`, { cause });
     });
     if (next.done) return;
     if (typeof next.value === 'string') yield Buffer.from(next.value);
@@ -18,7 +18,7 @@ export async function* sourceChunks(source: Readable): AsyncGenerator<Uint8Array
   }
 }
 
-/** Gathers chunks to about so many bytes: the next is asked for only when the last has been taken. */
+/** Gathers chunks to about `size` bytes. Back-pressure: reads on only after the consumer has taken the last batch. */
 export async function* gatherChunks(source: Readable, size: number): AsyncGenerator<Uint8Array[]> {
   let chunks: Uint8Array[] = [];
   let gathered = 0;
@@ -34,14 +34,14 @@ export async function* gatherChunks(source: Readable, size: number): AsyncGenera
   if (gathered > 0) yield chunks;
 }
 
-/** Settles at once when aborted, even if the work never does: a source or a server may stall for ever. @throws PluginError aborted */
+/** Settles with the work, or at once on abort: a source or server may stall for ever. @throws PluginError aborted */
 export async function untilAborted<T>(work: Promise<T>, signal: AbortSignal, what: string): Promise<T> {
   let abort: () => void = () => undefined;
   const aborted = new Promise<never>((_, reject) => {
     abort = () => reject(abortError(what));
   });
   signal.addEventListener('abort', abort, { once: true });
-  work.catch(() => undefined); // told to nobody once aborted
+  work.catch(() => undefined); // after an abort nobody awaits the work
   try {
     if (signal.aborted) abort();
     return await Promise.race([work, aborted]);

@@ -71,7 +71,7 @@ t.test('ways to log in', async (t) => {
 
 t.test('a login that is refused', async (t) => {
   const wrong = await failure(openSftp(plain, { password: 'guessed' }));
-  t.match(wrong, { code: 'denied', retryable: false, message: /the server takes .*password.*; correct options/ });
+  t.match(wrong, { code: 'denied', retryable: false, message: /the server accepts .*password.*; correct options/ });
   t.notMatch(wrong.message, /guessed/);
   const other = await plain.newKey('ed25519', { allowed: false });
   await refused(t, openSftp(plain, other), ['denied'], 'a key that is not allowed');

@@ -1,4 +1,4 @@
-/** An SSH connection that is logged in, to a server whose host key is known. For the plugins that talk over one. */
+/** A logged-in SSH connection to a server with a pinned host key, for the plugins that use SSH. */
 import type { Client, ClientChannel, ServerHostKeyAlgorithm } from 'ssh2';
 import { PluginError } from '../../../core/contract/index.js';
 import { awayError, lacksHostKey, placeOf } from './errors.js';
@@ -12,9 +12,9 @@ export interface SshOptions {
   /** Default 22. */
   readonly port?: number;
   readonly username: string;
-  /** For the ways `password` and `keyboard-interactive`. */
+  /** For the methods `password` and `keyboard-interactive`. */
   readonly password?: string;
-  /** A private key as ssh-keygen writes it. */
+  /** A private key in ssh-keygen's format. */
   readonly privateKey?: string;
   readonly passphrase?: string;
   /** The fingerprint of the server's host key, as `ssh-keygen -l` prints it: "SHA256:...". */
@@ -22,24 +22,24 @@ export interface SshOptions {
 }
 
 export interface SshConnection {
-  /** What the server says of itself: "SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3". */
+  /** The server's greeting: "SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3". */
   readonly serverBanner: string;
   /** "host:port", for messages. */
   readonly place: string;
-  /** Why the connection is over; undefined while it stands. */
+  /** Why the connection ended; undefined while it is open. */
   readonly failure: PluginError | undefined;
-  /** Settles when the connection is over, with why: unavailable and retryable, also after close(). */
+  /** Resolves with the reason when the connection ends: unavailable and retryable, also after close(). */
   readonly closed: Promise<PluginError>;
-  /** Runs a command through the login's shell. Its streams end when the connection breaks: `exit` tells a real end.
+  /** Runs a command through the login's shell. Its streams also end when the connection breaks; only `exit` means a real end.
    *  @throws PluginError unavailable, unsupported (the server refuses) */
   exec(command: string): Promise<ClientChannel>;
-  /** Starts a subsystem, as "sftp". @throws PluginError unavailable, unsupported (the server has none of that name) */
+  /** Starts a subsystem, such as "sftp". @throws PluginError unavailable, unsupported (the server has no such subsystem) */
   subsystem(name: string): Promise<ClientChannel>;
-  /** Says goodbye and ends the connection; what still waits for it fails. */
+  /** Disconnects; pending calls fail. */
   close(): void;
 }
 
-/** Connects and logs in. Nothing of the login is sent before the server has shown the host key that is expected of it.
+/** Connects and logs in. Sends nothing of the login before the server has proven the pinned host key.
  *  @throws PluginError unavailable (retryable), denied, untrusted (another host key, or none is pinned), invalid (the key),
  *    unsupported (no common algorithm), aborted */
 export async function connectSsh(options: SshOptions, signal: AbortSignal): Promise<SshConnection> {
@@ -51,7 +51,7 @@ export async function connectSsh(options: SshOptions, signal: AbortSignal): Prom
   return new Connection(place, await checkKey(options, options.hostKey, signal));
 }
 
-/** The fingerprint of the host key that the server shows, for the first contact. No login is tried.
+/** The fingerprint of the server's host key, for trust on first use. Tries no login.
  *  @throws PluginError unavailable, unsupported, aborted */
 export async function hostKeyOf(host: string, port: number, signal: AbortSignal): Promise<string> {
   const seen = await showKey({ host: bare(host), port, login: { username: 'nobody' } }, hostKeyKinds.flat(), () => false, signal);
@@ -59,7 +59,7 @@ export async function hostKeyOf(host: string, port: number, signal: AbortSignal)
   return fingerprintOf(seen.key);
 }
 
-/** Brackets belong to an IPv6 address in text, not to the address. */
+/** The address without the brackets that an IPv6 address has in text. */
 const bare = (host: string): string => host.replace(/^\[(.*)\]$/, '$1');
 
 interface Shown {
@@ -68,7 +68,7 @@ interface Shown {
   readonly error?: unknown;
 }
 
-/** One try, and the host key that it brought to light, whatever became of it. */
+/** One try, and the host key that the server showed, whether the login worked or not. */
 async function showKey(
   to: Pick<Try, 'host' | 'port' | 'login'>,
   hostKeys: readonly ServerHostKeyAlgorithm[],
@@ -87,8 +87,8 @@ async function showKey(
   return key === undefined ? result : { key, ...result };
 }
 
-/** Connects to a server that shows the pinned key. One that shows another first may have that one too: each kind is asked for
- *  before it is said that the key has changed. */
+/** Connects to a server with the pinned key. A server that shows another key may have the pinned one too, so each kind of key is
+ *  asked for before the key counts as changed. */
 async function checkKey(options: SshOptions, pin: string, signal: AbortSignal): Promise<Handshake> {
   const key = options.privateKey === undefined ? undefined : readPrivateKey(options.privateKey, options.passphrase);
   const login: Login = { username: options.username, password: options.password, key };
@@ -102,7 +102,7 @@ async function checkKey(options: SshOptions, pin: string, signal: AbortSignal): 
       if (first === undefined || !lacksHostKey(rootCause(seen.error))) throw seen.error;
       break;
     }
-    if (sameFingerprint(fingerprintOf(seen.key), pin)) throw seen.error; // the server is right, the login was not
+    if (sameFingerprint(fingerprintOf(seen.key), pin)) throw seen.error; // right server, failed login
     first ??= fingerprintOf(seen.key);
     const tried = kindOf(seen.key);
     kinds = tried === undefined ? [] : kinds.filter((kind) => kind !== tried);
@@ -113,12 +113,12 @@ async function checkKey(options: SshOptions, pin: string, signal: AbortSignal): 
 const rootCause = (error: unknown): unknown => (error instanceof PluginError && error.cause !== undefined ? error.cause : error);
 
 function changedKey(place: string, pin: string, shown: string): PluginError {
-  const fix = `if the server was set up anew, confirm it with PUT options.hostKey = ${shown}; if not, somebody stands in between`;
+  const fix = `if the server was set up anew, confirm it with PUT options.hostKey = ${shown}; if not, another machine answers in its place: check the network`;
   return new PluginError('untrusted', `${place}: the server shows host key ${shown} instead of ${pin}; ${fix}`);
 }
 
-/** A server that sends nothing in so many looks, though it is asked every 10 s, is gone. Looks are counted, not seconds: a
- *  machine that slept wakes to a server that had no chance to answer. */
+/** Checks in a row without a byte before the server counts as gone, though keepalives ask it every 10 s. Checks are counted, not
+ *  seconds, because a machine that slept must give the server time to answer. */
 const silentLooks = 15;
 const lookEvery = 2_000;
 
@@ -142,7 +142,7 @@ class Connection implements SshConnection {
       };
       const fail = (why: string, cause?: unknown): void => {
         over(why, cause);
-        socket.destroy(); // ssh2 would only half close it
+        socket.destroy(); // ssh2 would only half-close it
       };
       const watch = watchSilence(
         () => socket.bytesRead,
@@ -165,7 +165,7 @@ class Connection implements SshConnection {
   close(): void {
     this.failure ??= awayError(this.place, 'the connection was closed');
     this.#client.end();
-    // a server that is away never answers the goodbye
+    // a server that is gone never answers the disconnect
     setTimeout(() => this.#client.destroy(), 1_000).unref();
   }
 
@@ -179,7 +179,7 @@ class Connection implements SshConnection {
       try {
         open(settle);
       } catch (cause) {
-        reject(awayError(this.place, 'the connection is closed', cause)); // ssh2 throws when the socket is not writable any more
+        reject(awayError(this.place, 'the connection is closed', cause)); // ssh2 throws when the socket is no longer writable
       }
     });
     opened.catch(() => undefined);

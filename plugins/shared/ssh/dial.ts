@@ -1,16 +1,16 @@
-/** The way to a server up to its greeting, before anything is said of who asks. */
+/** The TCP connection to a server up to its greeting, before any login. */
 import { connect, type Socket } from 'node:net';
 import { anySignal, type PluginError } from '../../../core/contract/index.js';
 import { abortError } from '../source.js';
 import { awayError, networkError, placeOf } from './errors.js';
 
-/** How long a server may take to take a connection, to greet, and to log somebody in: each on its own. */
+/** Time limit in ms for each of: connecting, the greeting, the login. */
 export const answerTime = 10_000;
 
 type Done = (error?: Error | null) => void;
 
-/** Sends what is written in one turn of the event loop at once. ssh2 writes each packet in three pieces, and without delay
- *  each would go out on its own. (A subclass would not do: connecting sets `write` anew.) */
+/** Corks the socket until the next tick, so that writes of one turn go out together: ssh2 writes each packet in three pieces, and
+ *  with TCP_NODELAY each would be a segment. (No subclass: connecting replaces `write`.) */
 function gatherWrites(socket: Socket): void {
   const write = socket.write.bind(socket);
   let gathering = false;
@@ -27,7 +27,7 @@ function gatherWrites(socket: Socket): void {
   };
 }
 
-/** A connection to a port. @throws PluginError unavailable, aborted */
+/** Opens a TCP connection. @throws PluginError unavailable, aborted */
 export function dial(host: string, port: number, signal: AbortSignal, time = answerTime): Promise<Socket> {
   const place = placeOf(host, port);
   return new Promise((resolve, reject) => {
@@ -56,12 +56,12 @@ export function dial(host: string, port: number, signal: AbortSignal, time = ans
   });
 }
 
-/** The first line of a greeting that begins with SSH-, once it is whole; other lines may come before it. */
+/** The line of a greeting that begins with SSH-, once it is complete; other lines may precede it. */
 export function bannerIn(text: string): string | undefined {
   return /(?:^|\n)(SSH-[^\r\n]*)\r?\n/.exec(text)?.[1];
 }
 
-/** Whether an SSH server greets there, within a few seconds. Nothing is sent, and nothing thrown: whoever stays silent is none. */
+/** Whether an SSH server greets on the port within a few seconds. Sends nothing and throws nothing; silence means no. */
 export async function answersSsh(host: string, port: number, signal: AbortSignal): Promise<boolean> {
   try {
     return (await greeting(host, port, signal)) !== undefined;
@@ -70,7 +70,7 @@ export async function answersSsh(host: string, port: number, signal: AbortSignal
   }
 }
 
-/** So much of what a port says is looked at; a server that greets says it in less. */
+/** Bytes of a greeting to read; SSH servers need fewer. */
 const greetingLimit = 8 << 10;
 const greetingTime = 3_000;
 

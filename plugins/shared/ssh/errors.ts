@@ -1,10 +1,10 @@
-/** What goes wrong between dialling a server and being logged in, in the contract's words. */
+/** Maps errors between dialling and login to the contract's codes. */
 import { PluginError } from '../../../core/contract/index.js';
 
-/** How messages name a server; an IPv6 address needs brackets. */
+/** The server's name in messages; an IPv6 address gets brackets. */
 export const placeOf = (host: string, port: number): string => (host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`);
 
-/** The server is away, or stopped talking. Nobody has to change anything for a later call to succeed. */
+/** The server is unreachable or stopped answering. Retryable: a later call may succeed without any change. */
 export const awayError = (place: string, why: string, cause?: unknown): PluginError =>
   new PluginError('unavailable', `${place}: ${why}`, { retryable: true, cause });
 
@@ -13,19 +13,19 @@ const reasons: Readonly<Record<string, string>> = {
   ECONNRESET: 'the connection was reset',
   EPIPE: 'the connection was reset',
   ETIMEDOUT: 'the server does not answer; check the address, the network and the firewall',
-  EHOSTUNREACH: 'there is no way to this host; check the address and the network',
-  ENETUNREACH: 'there is no way to this network; check the address and the network',
+  EHOSTUNREACH: 'there is no route to this host; check the address and the network',
+  ENETUNREACH: 'there is no route to this network; check the address and the network',
   ENOTFOUND: 'this name is not known; check options.host and the name server',
   EAI_AGAIN: 'the name server does not answer',
 };
 
-/** The text form of an error's code; Node gives several errors at once when a name has several addresses. */
+/** An error's code as text; Node wraps several errors when a name has several addresses. */
 function codeOf(cause: unknown): string {
   if (cause instanceof AggregateError && cause.errors.length > 0) return codeOf(cause.errors[0]);
   return cause instanceof Error && 'code' in cause && typeof cause.code === 'string' ? cause.code : '';
 }
 
-/** What the network reported. */
+/** The error for a failure of the network. */
 export function networkError(place: string, cause: unknown): PluginError {
   const code = codeOf(cause);
   return awayError(place, reasons[code] ?? (code || (cause instanceof Error ? cause.message : String(cause))), cause);
@@ -34,10 +34,10 @@ export function networkError(place: string, cause: unknown): PluginError {
 const levelOf = (cause: unknown): string =>
   cause instanceof Error && 'level' in cause && typeof cause.level === 'string' ? cause.level : '';
 
-/** Whether the server has no host key of the kinds it was asked for. */
+/** Whether the server has no host key of the requested kinds. */
 export const lacksHostKey = (cause: unknown): boolean => cause instanceof Error && /no matching host key format/.test(cause.message);
 
-/** What ssh2 reported before the connection was ready. `offered` are the ways to log in that the server named last. */
+/** The error for a failure before the connection was ready. `offered`: login methods that the server named last. */
 export function handshakeError(place: string, cause: unknown, login: { user: string; offered: readonly string[] }): PluginError {
   if (cause instanceof PluginError) return cause;
   const text = cause instanceof Error ? cause.message : String(cause);
@@ -45,7 +45,7 @@ export function handshakeError(place: string, cause: unknown, login: { user: str
   if (/no matching/.test(text)) {
     const fix =
       'update the server or let it offer curve25519 or ecdh, aes-gcm, aes-ctr or chacha20, and an ed25519, ecdsa or rsa-sha2 host key';
-    return new PluginError('unsupported', `${place}: no common way to encrypt (${text}); ${fix}`, { cause });
+    return new PluginError('unsupported', `${place}: no common encryption (${text}); ${fix}`, { cause });
   }
   if (/before handshake|timed out/i.test(text))
     return awayError(place, 'the SSH server does not answer in time; check that it runs and is not overloaded', cause);
@@ -54,7 +54,7 @@ export function handshakeError(place: string, cause: unknown, login: { user: str
 }
 
 function loginError(place: string, cause: unknown, { user, offered }: { user: string; offered: readonly string[] }): PluginError {
-  const ways = offered.length === 0 ? '' : ` (the server takes ${offered.join(', ')})`;
+  const ways = offered.length === 0 ? '' : ` (the server accepts ${offered.join(', ')})`;
   const fix = 'correct options.username and options.password or options.privateKey, or let the server accept them';
   return new PluginError('denied', `${place}: login as ${JSON.stringify(user)} was refused${ways}; ${fix}`, { cause });
 }

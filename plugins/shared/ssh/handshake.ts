@@ -1,4 +1,4 @@
-/** One try at a connection: ssh2 on a socket of ours, with the algorithms and ways to log in that we allow. */
+/** One try at a connection: ssh2 on our own socket, with our algorithms and login methods. */
 import type { Socket } from 'node:net';
 import ssh2, { type AnyAuthMethod, type Client, type ConnectConfig, type ParsedKey, type ServerHostKeyAlgorithm } from 'ssh2';
 import { PluginError } from '../../../core/contract/index.js';
@@ -6,7 +6,7 @@ import { abortError } from '../source.js';
 import { answerTime, bannerIn, dial } from './dial.js';
 import { awayError, handshakeError, placeOf } from './errors.js';
 
-/** GCM first: it is done by the processor, and four times as fast as the next. Nothing with CBC, SHA-1 or MAC before encryption. */
+/** GCM first: processors have instructions for it, four times as fast as the next. No CBC, no SHA-1, no MAC before encryption. */
 const algorithms: ConnectConfig['algorithms'] = {
   kex: [
     'curve25519-sha256',
@@ -24,7 +24,7 @@ const algorithms: ConnectConfig['algorithms'] = {
   compress: ['none'],
 };
 
-/** Who logs in, and with what. */
+/** User name and secrets of a login. */
 export interface Login {
   readonly username: string;
   readonly password?: string | undefined;
@@ -35,7 +35,7 @@ export interface Try {
   readonly host: string;
   readonly port: number;
   readonly hostKeys: readonly ServerHostKeyAlgorithm[];
-  /** Sees the server's host key, before anything of the login is sent; false ends the try. */
+  /** Called with the server's host key before anything of the login is sent; false ends the try. */
   accepts(key: Buffer): boolean;
   readonly login: Login;
 }
@@ -46,10 +46,10 @@ export interface Handshake {
   readonly banner: string;
 }
 
-/** How often a server that says nothing is asked whether it is there. */
+/** Interval in ms of keepalives to a silent server. */
 const keepaliveInterval = 10_000;
 
-/** Connects and logs in. What the attempt opened is closed again when it fails.
+/** Connects and logs in. Closes everything again when it fails.
  *  @throws PluginError unavailable, denied, unsupported, aborted; the cause is ssh2's error */
 export async function handshake(o: Try, signal: AbortSignal): Promise<Handshake> {
   const place = placeOf(o.host, o.port);
@@ -72,10 +72,10 @@ function config(o: Try, socket: Socket, ways: LoginWays): ConnectConfig {
     username: o.login.username,
     algorithms: { ...algorithms, serverHostKey: [...o.hostKeys] },
     hostVerifier: (key: Buffer) => o.accepts(key),
-    authHandler: (left) => ways.next(left), // what it gives back is taken, as well as what it gives to `next`; only so can it be false
+    authHandler: (left) => ways.next(left), // ssh2 uses the returned value, too; only returning can give false
     readyTimeout: answerTime,
     keepaliveInterval,
-    // whether the connection is dead is told by its silence (see ssh.ts): with a full pipe the answers come late
+    // connection.ts detects a dead connection by silence: with a full pipe, keepalive answers come late
     keepaliveCountMax: 1_000,
   };
 }
@@ -85,7 +85,7 @@ function ready(client: Client, place: string, signal: AbortSignal, start: () => 
     const aborted = (): void => reject(abortError(place));
     signal.addEventListener('abort', aborted, { once: true });
     client.once('ready', resolve);
-    // ssh2 may report several; the first is the cause. The listener stays: an error that nobody hears ends the process
+    // ssh2 may emit several errors; the first is the cause. The listener stays, because an unheard error ends the process
     client.on('error', reject);
     client.once('change password', () =>
       reject(new PluginError('denied', `${place}: the password has expired; set a new one on the server`)),
@@ -98,14 +98,14 @@ function ready(client: Client, place: string, signal: AbortSignal, start: () => 
   });
 }
 
-/** Listens for the server's first line beside ssh2, which keeps it to itself. */
+/** Reads the server's greeting beside ssh2, which does not expose it. */
 function greetingOf(socket: Socket, client: Client): () => string {
   let text = '';
   const listen = (chunk: Buffer): void => {
     text += chunk.toString('latin1');
     if (bannerIn(text) !== undefined || text.length > 8_192) socket.off('data', listen);
   };
-  socket.pause(); // a listener would else let the bytes go before ssh2 listens too
+  socket.pause(); // else adding a listener would start the flow before ssh2 listens
   socket.on('data', listen);
   client.once('handshake', () => socket.off('data', listen));
   return () => bannerIn(text) ?? 'SSH-2.0';
@@ -113,12 +113,11 @@ function greetingOf(socket: Socket, client: Client): () => string {
 
 interface LoginWays {
   next(left: readonly string[] | null): AnyAuthMethod | false;
-  /** What the server takes, as far as it has said. */
+  /** Methods that the server named so far. */
   offered(): readonly string[];
 }
 
-/** The ways to log in, each tried once, and only those that the server takes. A server that wants two of them says after
- *  the first that the other is left. */
+/** Login methods, each tried once and only if the server accepts it. A server that requires two names the second after the first. */
 function loginWays({ username, password, key }: Login): LoginWays {
   const ways: AnyAuthMethod[] = [];
   if (key !== undefined) ways.push({ type: 'publickey', username, key });
@@ -126,7 +125,7 @@ function loginWays({ username, password, key }: Login): LoginWays {
     ways.push({ type: 'password', username, password });
     ways.push({ type: 'keyboard-interactive', username, prompt: (_n, _i, _l, prompts, finish) => finish(prompts.map(() => password)) });
   }
-  if (ways.length === 0) ways.push({ type: 'none', username }); // at least the server says what it takes
+  if (ways.length === 0) ways.push({ type: 'none', username }); // the server then names its methods
   let offered: readonly string[] = [];
   return {
     next(left) {

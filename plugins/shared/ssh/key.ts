@@ -1,42 +1,41 @@
-/** Keys: the fingerprint of a server's, and the private one of a login. */
+/** Fingerprints of host keys, and private keys of logins. */
 import { createHash, createPrivateKey } from 'node:crypto';
 import ssh2, { type ParsedKey, type ServerHostKeyAlgorithm } from 'ssh2';
 import { PluginError } from '../../../core/contract/index.js';
 
-/** The kinds of host key, in the order they are asked for. The order is fixed, so that a server that has several always
- *  shows the same one. */
+/** Kinds of host key in the order of asking. The order is fixed, so that a server with several keys always shows the same one. */
 export const hostKeyKinds: readonly (readonly ServerHostKeyAlgorithm[])[] = [
   ['ssh-ed25519'],
   ['ecdsa-sha2-nistp256', 'ecdsa-sha2-nistp384', 'ecdsa-sha2-nistp521'],
   ['rsa-sha2-512', 'rsa-sha2-256'],
 ];
 
-/** As `ssh-keygen -l` prints it. */
+/** The fingerprint in the form of `ssh-keygen -l`. */
 export const fingerprintOf = (key: Buffer): string => `SHA256:${createHash('sha256').update(key).digest('base64').replace(/=+$/, '')}`;
 
-/** Which of hostKeyKinds a key is of: its first field names it, RSA by the name of the key, not of the signature. */
+/** The kind of a key, by its first field; RSA has the key's name there, not the signature's. */
 export function kindOf(key: Buffer): readonly ServerHostKeyAlgorithm[] | undefined {
   const name = key.toString('latin1', 4, 4 + key.readUInt32BE(0));
   return hostKeyKinds.find((kind) => kind.some((algorithm) => algorithm === name || (name === 'ssh-rsa' && algorithm.startsWith('rsa-'))));
 }
 
-/** Two fingerprints are the same whether or not they carry the padding of base64. */
+/** Whether two fingerprints are equal, ignoring base64 padding. */
 export const sameFingerprint = (one: string, other: string): boolean => one.trim().replace(/=+$/, '') === other.trim().replace(/=+$/, '');
 
 /** The private key of a login, in OpenSSH's format or PEM. @throws PluginError invalid, denied (wrong passphrase) */
 export function readPrivateKey(text: string, passphrase: string | undefined): ParsedKey {
-  // pasted keys lose their last line end or gain carriage returns; OpenSSH insists on both
+  // pasted keys lack the last line end or have carriage returns; OpenSSH accepts neither
   const pem = `${text.replaceAll('\r\n', '\n').trim()}\n`;
   const key = ssh2.utils.parseKey(fromPkcs8(pem, passphrase) ?? pem, passphrase);
   if (key instanceof Error) throw keyError(key.message, passphrase !== undefined);
-  // a file of several keys is read as a list, whatever the types say
+  // parseKey returns a list for a file of several keys, whatever its types say
   const first: unknown = Array.isArray(key) ? key[0] : key;
   if (first !== key || !key.isPrivateKey())
     throw new PluginError('invalid', 'options.privateKey is no single private key; give the file without .pub');
   return key;
 }
 
-/** ssh2 does not read PKCS#8, which openssl writes; undefined when the text is none, or of a kind it cannot be turned to. */
+/** Converts PKCS#8, which openssl writes and ssh2 cannot read; undefined for other formats and unsupported kinds of key. */
 function fromPkcs8(pem: string, passphrase: string | undefined): string | undefined {
   if (!/^-----BEGIN (ENCRYPTED )?PRIVATE KEY-----/.test(pem)) return undefined;
   try {
@@ -49,7 +48,7 @@ function fromPkcs8(pem: string, passphrase: string | undefined): string | undefi
   return undefined;
 }
 
-/** Says what to change, and never anything of the key. */
+/** Says what to change, and nothing of the key itself. */
 function keyError(text: string, given: boolean): PluginError {
   if (/encrypted|passphrase/i.test(text) && !given)
     return new PluginError('invalid', 'options.privateKey is encrypted; give its passphrase in options.passphrase');

@@ -1,10 +1,10 @@
-/** How much a server may send on a channel before it waits for us. */
+/** The receive window of an SSH channel: how much the server may send before it waits. */
 import type { ClientChannel } from 'ssh2';
 
-/** Used so far, the server is told that it is free again: in small steps, so that it never waits for one. */
+/** Free bytes that trigger a window adjustment: small, so that the server never waits for one. */
 const step = 256 << 10;
 
-/** What ssh2 keeps of a channel and does not offer (lib/Channel.js of 1.17). */
+/** Private fields of an ssh2 channel (lib/Channel.js of 1.17). */
 interface Internals {
   readonly incoming: { window: number };
   readonly outgoing: { readonly id: number; readonly state: string };
@@ -27,9 +27,9 @@ function hasInternals(channel: unknown): channel is Internals {
   );
 }
 
-/** Lets the server have `room` bytes under way on a channel whose data is about to be read; all of it may wait in memory when
- *  nobody reads. ssh2 alone allows 2 MiB and says that some is free when half of it is: after the first round trip the server
- *  then waits for that each time, and one MiB passes in each. An ssh2 that looks otherwise inside works as it does by itself. */
+/** Lets the server have `room` bytes in flight on a channel; all of it may wait in memory if nobody reads. ssh2 alone allows 2 MiB
+ *  and adjusts the window when half of it is free, so that the server waits a round trip for each MiB. An ssh2 with other private
+ *  fields keeps its own behaviour. */
 export function keepWindowOpen(channel: ClientChannel, room: number): void {
   if (!hasInternals(channel)) return;
   const { incoming, outgoing } = channel;

@@ -1,14 +1,14 @@
-/** Owner, mode, time, extended attributes and inode flags of a folder, as the kernel's own tools read and set them. */
+/** Owner, mode, time, extended attributes and inode flags of a folder, through the system's own tools. */
 import { type FileHandle, lstat, open } from 'node:fs/promises';
 import { childOutput, childResult } from '../child.js';
 
-/** The folder by a path that is text, whatever its name is; the children open it through /proc. */
+/** A text path to an open folder, whatever bytes its name has: children open it through /proc. */
 const through = (folder: FileHandle): string => `/proc/${process.pid}/fd/${folder.fd}/.`;
 
-/** XFS shows each ACL by a second name, in its own form; it comes and goes with the first. */
+/** XFS shows each ACL a second time under its own name; both change together. */
 const xfsAcl = /^trusted\.SGI_ACL_/;
 
-/** Extended attributes by name, values in hex; ACLs are among them (`system.posix_acl_*`). */
+/** Extended attributes by name, values in hex; ACLs too (`system.posix_acl_*`). */
 async function attributesOf(path: string): Promise<Map<string, string>> {
   const text = await childOutput('getfattr', ['-d', '-m', '-', '-e', 'hex', '--absolute-names', '--', path]);
   const found = [...text.matchAll(/^([^#=\n]+)=(0x[0-9a-f]*)$/gm)].map(([, name = '', value = '']) => [name, value] as const);
@@ -23,7 +23,7 @@ async function copyExtended(from: string, to: string): Promise<void> {
   }
 }
 
-/** Makes a folder's owner, mode and extended attributes those of another. */
+/** Copies owner, mode and extended attributes from one folder to another. */
 export async function copyAttributes(from: Buffer, to: Buffer): Promise<void> {
   const source = await open(from, 'r');
   try {
@@ -41,12 +41,12 @@ export async function copyAttributes(from: Buffer, to: Buffer): Promise<void> {
   }
 }
 
-/** When a folder's content changed last, ns since the epoch. */
+/** A folder's mtime in ns since the epoch. */
 export async function timeOf(folder: Buffer): Promise<bigint> {
   return (await lstat(folder, { bigint: true })).mtimeNs;
 }
 
-/** Sets it to the nanosecond, which Node's own call cannot. */
+/** Sets mtime with nanoseconds, through touch: Node's own call rounds. */
 export async function setTime(folder: Buffer, mtime: bigint): Promise<void> {
   const handle = await open(folder, 'r');
   try {
@@ -58,7 +58,7 @@ export async function setTime(folder: Buffer, mtime: bigint): Promise<void> {
   }
 }
 
-/** Makes all of a folder's or file's file system durable. */
+/** Syncs the file system of a folder or file. */
 export async function syncFileSystem(path: Buffer): Promise<void> {
   const handle = await open(path, 'r');
   try {
@@ -68,7 +68,7 @@ export async function syncFileSystem(path: Buffer): Promise<void> {
   }
 }
 
-/** Does something in a folder whose time stays what it was. */
+/** Runs `action`, then gives the folder the mtime that it had. */
 export async function keepTime<T>(folder: string, action: () => Promise<T>): Promise<T> {
   const path = Buffer.from(folder);
   const mtime = await timeOf(path);
@@ -79,27 +79,27 @@ export async function keepTime<T>(folder: string, action: () => Promise<T>): Pro
   }
 }
 
-/** A name need not be text, and an argument must be: xargs takes bytes. */
+/** A path as xargs input: a name may be any bytes, but Node passes arguments as text only. */
 const withPath = (path: Buffer) => ({ input: Buffer.concat([path, Buffer.from('\0')]) });
 
-/** Of a folder's or file's inode flags those that a backup keeps (chattr(1)): `i` immutable, `a` append-only, `d` nodump, `C` no
- *  copy-on-write; '' where there are none. */
+/** Those inode flags of a folder or file that a backup stores (chattr(1)): `i` immutable, `a` append-only, `d` nodump, `C` no
+ *  copy-on-write. '' when it has none. */
 export async function inodeFlags(path: Buffer): Promise<string> {
   const stats = await lstat(path);
   if (!stats.isDirectory() && !stats.isFile()) return '';
   const said = await childResult('xargs', ['-0', 'lsattr', '-d', '--'], withPath(path));
-  const flags = said.code === 0 ? (said.stdout.split(' ')[0] ?? '') : ''; // file systems without flags say so
+  const flags = said.code === 0 ? (said.stdout.split(' ')[0] ?? '') : ''; // lsattr fails on file systems without flags
   return flags.replace(/[^iadC]/g, '');
 }
 
-/** @param change as chattr takes it, `+i` or `-ia`; links are not followed */
+/** @param change in chattr's form, `+i` or `-ia`; symlinks are not followed */
 async function changeFlags(path: Buffer, change: string): Promise<void> {
   await childOutput('xargs', ['-0', 'chattr', change, '--'], withPath(path));
 }
 
 const without = (flags: string, others: string): string => [...flags].filter((one) => !others.includes(one)).join('');
 
-/** Gives a folder or file these flags and, of those that a backup keeps, no others. */
+/** Sets exactly these flags of those that a backup stores. */
 export async function setInodeFlags(path: Buffer, wanted: string): Promise<void> {
   const there = await inodeFlags(path);
   const [less, more] = [without(there, wanted), without(wanted, there)];
@@ -107,22 +107,22 @@ export async function setInodeFlags(path: Buffer, wanted: string): Promise<void>
   if (more !== '') await changeFlags(path, `+${more}`);
 }
 
-/** Of its inode flags those that forbid to change or rename it, `i` and `a`. */
+/** Its inode flags that forbid changes and renames: `i` and `a`. */
 export const locksOf = async (path: Buffer): Promise<string> => (await inodeFlags(path)).replace(/[^ia]/g, '');
 
-/** Takes them away. @returns those that it had */
+/** Clears the flags `i` and `a`. @returns those that were set */
 export async function unlockPath(path: Buffer): Promise<string> {
   const flags = await locksOf(path);
   if (flags !== '') await changeFlags(path, `-${flags}`);
   return flags;
 }
 
-/** Gives back what unlockPath took. */
+/** Sets the flags that unlockPath cleared. */
 export async function lockPath(path: Buffer, flags: string): Promise<void> {
   if (flags !== '') await changeFlags(path, `+${flags}`);
 }
 
-/** Does something to a folder or file that may be immutable or append-only; it is so again afterwards. */
+/** Runs `action` on a folder or file without its flags `i` and `a`, then sets them again. */
 export async function withoutLocks<T>(path: Buffer, action: () => Promise<T>): Promise<T> {
   const flags = await unlockPath(path);
   try {

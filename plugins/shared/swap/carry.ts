@@ -1,5 +1,5 @@
-/** What a run leaves out is not touched by its restore: the swap moves it from the old tree into the new one, and going back, or
- *  an undo, moves it back. Both trees lie on one file system. */
+/** A restore leaves excluded paths untouched: the swap moves them from the old tree into the new one, and a revert or an undo moves
+ *  them back. Both trees lie on one file system. */
 import { chmod, chown, lstat, mkdir, rm } from 'node:fs/promises';
 import { PluginError } from '../../../core/contract/index.js';
 import { childOutput, startChild } from '../child.js';
@@ -8,12 +8,12 @@ import { present } from '../places.js';
 import { at, inside, namesIn, ownPrefix, parentOf, toLatin1 } from './place.js';
 import type { TouchLog } from './touched.js';
 
-/** find keeps out of them: they belong to the file system and to drafts. */
+/** Paths that find skips: they belong to the file system or to drafts. */
 const untouched = ['(', '-path', `./${ownPrefix}*`, '-o', '-path', './lost+found', ')', '-prune', '-o'] as const;
-/** Names in memory; more than a hundred thousand files that are excluded one by one. */
+/** Most characters of names in memory: more than a hundred thousand excluded files. */
 const namesLimit = 16 << 20;
 
-/** What find prints of a folder. Its -path matches as tar's --exclude does: by fnmatch, where a star also stands for slashes. */
+/** Paths that find prints. Its -path matches as tar's --exclude does: by fnmatch, with `*` matching slashes too. */
 async function foundIn(folder: string, tests: readonly string[]): Promise<string[]> {
   const child = startChild('find', ['.', '-xdev', '-mindepth', '1', ...untouched, ...tests, '-prune', '-print0'], {
     cwd: folder,
@@ -30,7 +30,7 @@ async function foundIn(folder: string, tests: readonly string[]): Promise<string
     child.once('error', reject);
     child.once('close', resolve);
   });
-  if (code !== 0) throw new PluginError('failed', `what the backup of ${folder} leaves out could not be listed: ${said.trim()}`);
+  if (code !== 0) throw new PluginError('failed', `the excluded paths of ${folder} could not be listed: ${said.trim()}`);
   if (names.length > namesLimit)
     throw new PluginError('unsupported', `the backup of ${folder} leaves out too many files one by one; exclude their folder instead`);
   return names
@@ -39,27 +39,27 @@ async function foundIn(folder: string, tests: readonly string[]): Promise<string
     .map((name) => name.slice(2));
 }
 
-/** The topmost paths of a tree that the patterns of Source.excludes leave out. */
+/** The topmost paths of a tree that patterns of Source.excludes match. */
 export async function excludedPaths(folder: string, excludes: readonly string[]): Promise<string[]> {
   const own = (await namesIn(at(folder, ''))).filter((name) => name.startsWith(ownPrefix));
   const patterns = excludes.map((pattern) => pattern.replace(/(?<=.)\/+$/, '')).filter((pattern) => pattern !== `./${ownPrefix}*`);
   const tests = patterns.flatMap((pattern, n) => [...(n === 0 ? [] : ['-o']), '-path', pattern]);
   const found = tests.length === 0 ? [] : await foundIn(folder, ['(', ...tests, ')']);
-  // find does not tell a bind mount of the same file system from a folder; nothing in one is moved
+  // find descends into a bind mount of the same file system; nothing inside a mount is moved
   const mounts = (await innerMounts(folder)).map((path) => `${toLatin1(path.slice(folder.length + 1))}/`);
   const outside = found.filter((path) => !mounts.some((mount) => path.startsWith(mount)));
   return [...own, ...outside];
 }
 
 export interface CarryOptions {
-  /** As Source.excludes has them. */
+  /** Patterns, as in Source.excludes. */
   readonly excludes: readonly string[];
-  /** Paths that stay, as latin-1. */
+  /** Paths not to move, as latin-1. */
   readonly except?: ReadonlySet<string>;
 }
 
-/** Moves what the run leaves out from one tree into the other, but for what is there already and for what is ours at the top. Durable when it resolves; twice is fine.
- *  @throws PluginError failed, unsupported */
+/** Moves excluded paths from one tree into the other, except those that exist there and this product's own at the top. Durable when
+ *  it resolves. Idempotent. @throws PluginError failed, unsupported */
 export async function carryExcluded(from: string, to: string, { excludes, except }: CarryOptions, log: TouchLog): Promise<void> {
   const paths: string[] = [];
   const folders = new Map<string, Buffer>();
@@ -77,17 +77,17 @@ export async function carryExcluded(from: string, to: string, { excludes, except
       await log.rename(at(from, path), at(to, path));
     }
   });
-  await childOutput('sync', ['-f', '--', to]); // what was moved lies in any of its folders
+  await childOutput('sync', ['-f', '--', to]); // moved paths may lie in any folder
 }
 
-/** The deepest folder above a path that is there. */
+/** The deepest existing folder above a path. */
 async function closestFolder(tree: string, path: string): Promise<string> {
   let above = parentOf(path);
   while (!(await present(at(tree, above)))) above = parentOf(above);
   return above;
 }
 
-/** Makes the folders above a path, as they are in the other tree. */
+/** Makes the folders above a path with mode and owner of the other tree. */
 async function makeParents(from: string, to: string, path: string): Promise<void> {
   const parts = path.split('/').slice(0, -1);
   for (const [n] of parts.entries()) {
@@ -100,7 +100,7 @@ async function makeParents(from: string, to: string, path: string): Promise<void
   }
 }
 
-/** Removes all but what the run leaves out, and the folders on the way to it. Twice is fine. @returns whether anything is left */
+/** Removes everything except excluded paths and the folders above them. Idempotent. @returns whether anything is left */
 export async function removeHeld(folder: string, excludes: readonly string[]): Promise<boolean> {
   const left = await excludedPaths(folder, excludes);
   if (left.length > 0) await removeBut(folder, '', left);

@@ -1,9 +1,9 @@
-/** Exchanges what a folder holds, entry by entry; the folder keeps its inode. What neither comes nor goes is not touched at all:
- *  what the run leaves out, mounts inside, the folders on the way to them. Where things lie tells how far a swap came:
+/** Exchanges a folder's entries one by one; the folder keeps its inode. Excluded paths, mounts inside and the folders above both
+ *  (the pinned folders) stay where they are. The name of the old tree shows how far a swap came:
  *
- *    old-making   the pinned folders are being made anew, with their attributes; nothing was moved
- *    old-filling  what was there is moving out, or back in; nothing new is in
- *    old          all that was there is out; what is new is moving in, or is in */
+ *    old-making   the pinned folders are being made anew, with their attributes; nothing has moved
+ *    old-filling  old entries are moving out, or back in; no new entry is in
+ *    old          all old entries are out; new entries are moving in, or all are in */
 import { lstat, mkdir, rename, rmdir } from 'node:fs/promises';
 import { PluginError } from '../../../core/contract/index.js';
 import { syncFolder } from '../durable.js';
@@ -24,10 +24,10 @@ async function isFolder(path: Buffer): Promise<boolean> {
   return (await present(path)) && (await lstat(path)).isDirectory();
 }
 
-/** Whether an entry is none of the container's: ours, or the file system's own. */
+/** Whether an entry is not the container's: this product's own, or the file system's. */
 const isForeign = (folder: string, name: string): boolean => name.startsWith(ownPrefix) || (folder === '' && name === 'lost+found');
 
-/** Entries of a pinned folder that come or go. */
+/** Entries of a pinned folder that move. */
 async function movingNames(tree: string, path: string, stay: readonly string[]): Promise<string[]> {
   const folder = at(tree, path);
   if (!(await isFolder(folder))) return [];
@@ -35,7 +35,7 @@ async function movingNames(tree: string, path: string, stay: readonly string[]):
   return (await namesIn(folder)).filter((name) => !staying.has(name) && !isForeign(path, name));
 }
 
-/** Which folders stay where they are, and what comes into each.
+/** Finds the pinned folders, and the entries that move into each.
  *  @throws PluginError conflict: the backup has a file where a folder must stay */
 export async function pinFolders({ live, built, excludes }: Place): Promise<PinnedFolder[]> {
   const stays = new Map<string, Set<string>>([['', new Set()]]);
@@ -72,7 +72,7 @@ async function syncPinned({ pinned }: Place, ...trees: readonly string[]): Promi
   }
 }
 
-/** An undo gives the folders their attributes back, so these are kept before anything changes. */
+/** Makes the pinned folders in the old tree with their attributes, before anything moves: an undo gives these back. */
 async function makeOld(place: Place): Promise<void> {
   await removeTree(making(place));
   for (const { path } of place.pinned) await mkdir(at(making(place), path), { mode: 0o700 });
@@ -82,20 +82,20 @@ async function makeOld(place: Place): Promise<void> {
   await syncFolder(place.scratch);
 }
 
-/** Those that have flags or get some; there may be thousands that have none, and each look at them is a process. */
+/** Pinned folders that have or get flags. Only these are unlocked: there may be thousands without, and each costs a process. */
 const flagged = ({ pinned }: Place): PinnedFolder[] => pinned.filter(({ flags, builtFlags = '' }) => flags !== '' || builtFlags !== '');
 
-/** Nothing moves into or out of a folder that is immutable or append-only. */
+/** Clears the flags `i` and `a`, which forbid to move entries into or out of a folder. */
 async function unlock(place: Place, ...trees: readonly string[]): Promise<void> {
   for (const tree of trees) for (const { path } of flagged(place)) if (await isFolder(at(tree, path))) await unlockPath(at(tree, path));
 }
 
-/** The last thing that is done to the pinned folders. */
+/** Sets the pinned folders' flags, as the last step. */
 async function lock(place: Place, flagsOf: (folder: PinnedFolder) => string): Promise<void> {
   for (const folder of flagged(place)) await setInodeFlags(at(place.live, folder.path), flagsOf(folder));
 }
 
-/** Brings in what was built. Durable when it resolves. */
+/** Moves old entries out and new ones in. Durable when it resolves. */
 export async function swapContents(place: Place, log: TouchLog): Promise<void> {
   const { live, built, old, pinned, scratch } = place;
   await makeOld(place);
@@ -117,8 +117,8 @@ export async function swapContents(place: Place, log: TouchLog): Promise<void> {
 
 const move = (log: TouchLog, from: string, to: string, path: string): Promise<void> => log.rename(at(from, path), at(to, path));
 
-/** Takes back what came in, from wherever swapContents stopped; twice is fine. What came up at a place since is what the undo
- *  replaces; what the run leaves out stays, wherever it came up. */
+/** Reverts swapContents from any point at which it stopped. Idempotent. Entries that appeared since are moved aside, except excluded
+ *  ones, which stay wherever they appeared. */
 export async function revertContents(place: Place, log: TouchLog): Promise<void> {
   const { live, old, excludes, scratch, pinned } = place;
   await removeTree(making(place));
@@ -138,12 +138,12 @@ export async function revertContents(place: Place, log: TouchLog): Promise<void>
   await lock(place, ({ flags }) => flags);
   await syncPinned(place, live);
   for (const { path } of pinned.toReversed()) {
-    if (await present(at(filling(place), path))) await rmdir(at(filling(place), path)); // absent: an earlier try came as far
+    if (await present(at(filling(place), path))) await rmdir(at(filling(place), path)); // missing: an earlier try removed it
   }
   await syncFolder(scratch);
 }
 
-/** Back to what was built, or aside when that has one of the same name: somebody made it meanwhile. */
+/** Moves an entry back to the draft, or aside to `later` if the draft has that name: then another process created the entry. */
 async function takeOut({ live, built, scratch }: Place, log: TouchLog, path: string): Promise<void> {
   const isBack = !(await present(at(built, path)));
   const tree = isBack ? built : `${scratch}/later`;
@@ -156,7 +156,7 @@ async function bringBack(place: Place, log: TouchLog): Promise<void> {
   for (const { path } of pinned) {
     const children = new Set(pinned.filter((one) => one.path !== '' && parentOf(one.path) === path).map((one) => nameOf(one.path)));
     const folder = at(filling(place), path);
-    if (!(await present(folder))) continue; // removed by an earlier try, which had brought all of it back
+    if (!(await present(folder))) continue; // an earlier try brought all of it back and removed the folder
     if (!(await present(at(live, path)))) await mkdir(at(live, path), { recursive: true });
     for (const name of await namesIn(folder)) {
       if (children.has(name)) continue;

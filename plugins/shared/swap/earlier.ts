@@ -1,6 +1,6 @@
-/** Journals of the version before. What a place needs lies beside it there; today it lies in one folder of the draft. It moves into
- *  such a folder, and a journal of today tells it, so that the same undo and the same recovery serve both. Until that journal is
- *  written the earlier one stays, and each step may be done again. */
+/** Journals of the version before. There, a place's files lie beside it; today they lie in one folder of the draft. Adopting moves
+ *  them into such a folder and returns today's form, so that one undo and one recovery serve both. The earlier journal stays until
+ *  today's is written, and each step is idempotent. */
 import { chmod, chown, lstat, mkdir, readdir, rename, rmdir } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { syncFolder } from '../durable.js';
@@ -11,26 +11,26 @@ import { carryPlace, ownPrefix, type Parent, type Place } from './place.js';
 
 export interface EarlierPlace {
   readonly live: string;
-  /** whole: it was exchanged by a rename · entries: a mount point, whose entries were. */
+  /** whole: exchanged by a rename · entries: a mount point, exchanged entry by entry. */
   readonly way: 'whole' | 'entries';
   /** The folder that was filled. */
   readonly filled: string;
-  /** What takes the place: that folder, or the one file in it. */
+  /** The path renamed into place: that folder, or the one file in it. */
   readonly built: string;
   readonly old: string;
-  /** The draft's folder of today goes here: the same file system. */
+  /** The parent for today's draft folder: on the same file system. */
   readonly beside: string;
   readonly had: boolean;
   readonly excludes: readonly string[];
-  /** Folders above that were made for it, outermost first. */
+  /** Parent folders that the restore made, outermost first. */
   readonly parents: readonly string[];
-  /** entries: what moves in. */
+  /** entries: names that move in. */
   readonly names: readonly string[];
-  /** entries: the mount point's own; of `old` without. */
+  /** entries: the mount point's mode and owner; without them, those of `old` count. */
   readonly attributes?: Omit<Parent, 'path'>;
 }
 
-/** @param id of the draft's folder, unique among all drafts */
+/** @param id of the draft's folder, unique among all drafts @returns the place in today's form */
 export async function adoptPlace(place: EarlierPlace, id: string, phase: Phase): Promise<Place[]> {
   return place.way === 'entries' ? [await adoptEntries(place, phase)] : adoptWhole(place, id);
 }
@@ -58,11 +58,11 @@ async function adoptWhole({ live, filled, built, old, beside, had, excludes, par
     for (const folder of [scratch, beside]) await syncFolder(folder);
   }
   const renamed: Place = { ...place, way: 'rename', kind, built: `${scratch}/new${built.slice(filled.length)}` };
-  // what the run leaves out had moved along, and moves back first
+  // excluded files moved along with the old folder; a revert must move them back first
   return had && kind === 'folder' && excludes.length > 0 ? [renamed, carryPlace(place.old, live, excludes)] : [renamed];
 }
 
-/** Nothing has come in yet, or it cannot be told, and all that is out goes back as it is. */
+/** Whether no new entry is in yet. Also true when that is unknown: then all old entries go back. */
 async function isStillFilling({ built, names }: EarlierPlace): Promise<boolean> {
   const waiting = new Set(await readdir(built));
   return names.every((name) => waiting.has(name));
@@ -72,11 +72,11 @@ async function adoptEntries(place: EarlierPlace, phase: Phase): Promise<Place> {
   const { live, built, old, had, excludes, names } = place;
   const common = { kind: 'folder', live, built, old, scratch: dirname(old), had, excludes, parents: [] } as const;
   const hasOld = await present(old);
-  if (phase === 'draft' && hasOld) await rmdir(old); // it was made beforehand, and nothing is in it
+  if (phase === 'draft' && hasOld) await rmdir(old); // made in advance, still empty
   if (phase === 'draft' || !(await present(live))) return { ...common, way: 'contents', pinned: [] };
   if (hasOld) {
     const { mode, uid, gid } = place.attributes ?? (await lstat(old));
-    await copyAttributes(Buffer.from(live), Buffer.from(old)); // those that the swap left alone
+    await copyAttributes(Buffer.from(live), Buffer.from(old)); // extended attributes, which the swap did not change
     await chown(old, uid, gid);
     await chmod(old, mode & 0o7777);
     if (phase === 'swap' && (await isStillFilling(place))) await rename(old, `${old}-filling`);
@@ -87,12 +87,12 @@ async function adoptEntries(place: EarlierPlace, phase: Phase): Promise<Place> {
   return { ...common, way: 'contents', pinned: [{ path: '', stay: [], enter: names, flags, mtime, builtMtime: mtime }] };
 }
 
-/** The folders from the topmost one that was made down to the one above a path. */
+/** The folders from the topmost one that the restore made down to the parent of a path. */
 export function madeParents(topmost: string, path: string): string[] {
   const parents: string[] = [];
   for (let above = dirname(path); topmost !== '' && above.startsWith(topmost); above = dirname(above)) parents.unshift(above);
   return parents;
 }
 
-/** In the folder above, under a hidden name of its own: how the version before named what it made for a file. */
+/** The hidden name, in the same folder, that the version before used for a single file's draft. */
 export const hiddenBeside = (path: string, mark: string): string => `${dirname(path)}/.${basename(path)}${mark}`;

@@ -1,4 +1,4 @@
-/** What a restore has made or moved, kept durably, so that whoever comes after a crash can end it. */
+/** The durable list of what a restore made and moved, so that another thread can finish or revert it after a crash. */
 import { randomBytes } from 'node:crypto';
 import { readdir, readFile, rm } from 'node:fs/promises';
 import { PluginError } from '../../../core/contract/index.js';
@@ -9,7 +9,8 @@ import { isAbsent } from '../places.js';
 import type { Above, Parent, PinnedFolder, Place, Way } from './place.js';
 import type { Touched } from './touched.js';
 
-/** draft: nothing that exists was touched · swap: go back · done: the new one is live, only what was replaced is left to remove. */
+/** draft: nothing that exists was touched · swap: to be reverted · done: the new files are live; only the old ones are left to
+ *  remove. */
 export type Phase = 'draft' | 'swap' | 'done';
 
 export interface SwapJournal {
@@ -18,14 +19,14 @@ export interface SwapJournal {
   /** The container's name. */
   readonly container: string;
   phase: Phase;
-  /** done: what was replaced is kept until then, epoch ms; 0 for not at all. */
+  /** done: the old files are stored until then, epoch ms; 0: not at all. */
   undoUntil: number;
-  /** The way back was asked for, after it was done. */
+  /** An undo was asked for after `done`. */
   undoing: boolean;
   places: Place[];
 }
 
-/** `Own` is what the engine adds. */
+/** `Own`: the engine's own fields. */
 export type Journal<Own> = SwapJournal & Own;
 
 const isText = (value: unknown): value is string => typeof value === 'string';
@@ -51,7 +52,7 @@ function isPinned(value: unknown): value is PinnedFolder {
   );
 }
 
-/** Journals of earlier versions lack it. */
+/** Accepts an absent field, which journals of earlier versions lack. */
 const isMissingOr = (value: unknown, is: (value: unknown) => boolean): boolean => value === undefined || is(value);
 
 const isAbove = (value: unknown): value is Above =>
@@ -86,31 +87,31 @@ function isSwapJournal(value: unknown): value is SwapJournal & Fields {
 }
 
 const fileName = (id: string): string => `swap-${id}.json`;
-const filePattern = /^swap-([0-9a-f]{8}|[0-9a-f]{12})\.json$/; // eight: of a version before
-/** A journal that is being written, with the thread that writes it. */
+const filePattern = /^swap-([0-9a-f]{8}|[0-9a-f]{12})\.json$/; // eight digits: an earlier version
+/** Name of a journal until its rename; it names the thread that writes it. */
 const partName = (id: string, { task, started }: Owner): string => `${fileName(id)}.${task.replaceAll('/', '-')}-${started}.part`;
 const partPattern = /^swap-(?:[0-9a-f]{8}|[0-9a-f]{12})\.json\.(?:(\d+)-task-(\d+)-(\d+)\.)?part$/;
 
-/** The journals of an engine, one a restore, in a folder of the plugin's own. */
+/** The journals of an engine, one for each restore, in the plugin's folder. */
 export class Journals<Own> {
-  /** @param parseOwn what the engine added; undefined when it is none of its own */
+  /** @param parseOwn the engine's own fields; undefined when the journal is no journal of this engine */
   constructor(
     private readonly folder: string,
     private readonly parseOwn: (value: Fields) => Own | undefined,
   ) {}
 
-  /** A new one, of this thread; not written yet. */
+  /** A new journal, owned by this thread; not written yet. */
   create(container: string, own: Own): Journal<Own> {
     const id = randomBytes(6).toString('hex');
     return { id, owner: ownerOfThisThread(), container, phase: 'draft', undoUntil: 0, undoing: false, places: [], ...own };
   }
 
-  /** Durable when it resolves. */
+  /** Writes the journal; durable when it resolves. */
   write(journal: Journal<Own>): Promise<void> {
     return writeDurably(this.folder, fileName(journal.id), JSON.stringify(journal), partName(journal.id, ownerOfThisThread()));
   }
 
-  /** Removes what threads left that died while they wrote. */
+  /** Removes half-written files of dead threads. */
   async removeParts(): Promise<void> {
     for (const name of await readdir(this.folder)) {
       const [part, pid, thread, started = ''] = partPattern.exec(name) ?? [];
@@ -118,7 +119,7 @@ export class Journals<Own> {
     }
   }
 
-  /** Takes it over, or gives it to nobody, so that the next look goes on with it. */
+  /** Makes this thread the owner, or nobody, so that the next recovery continues it. */
   async claim(journal: Journal<Own>, owner: 'mine' | 'nobody'): Promise<Journal<Own>> {
     const claimed = { ...journal, owner: owner === 'mine' ? ownerOfThisThread() : nobody };
     await this.write(claimed);
@@ -130,21 +131,21 @@ export class Journals<Own> {
     await syncFolder(this.folder);
   }
 
-  /** All that can be read, and what is wrong with the others. */
+  /** All readable journals, and an error for each of the others. */
   async read(): Promise<{ readonly journals: readonly Journal<Own>[]; readonly damaged: readonly PluginError[] }> {
     const journals: Journal<Own>[] = [];
     const damaged: PluginError[] = [];
     for (const name of (await readdir(this.folder)).filter((one) => filePattern.test(one))) {
       const content = await this.#content(name);
-      if (content === undefined) continue; // its draft has ended meanwhile
+      if (content === undefined) continue; // another thread finished it meanwhile
       const journal = this.#parse(content);
       if (journal && fileName(journal.id) === name) journals.push(journal);
-      else damaged.push(new PluginError('damaged', `${this.folder}/${name} is no journal of a restore; look at it and remove it`));
+      else damaged.push(new PluginError('damaged', `${this.folder}/${name} is no journal of a restore; check it and remove it`));
     }
     return { journals, damaged };
   }
 
-  /** All but this one. */
+  /** All journals but this one. */
   async others({ id }: Journal<Own>): Promise<readonly Journal<Own>[]> {
     return (await this.read()).journals.filter((one) => one.id !== id);
   }
@@ -164,7 +165,7 @@ export class Journals<Own> {
       const own = isSwapJournal(value) ? this.parseOwn(value) : undefined;
       return own === undefined || !isSwapJournal(value) ? undefined : { ...value, ...own };
     } catch {
-      return undefined; // told by the caller
+      return undefined; // the caller reports it
     }
   }
 }

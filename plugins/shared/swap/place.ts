@@ -1,4 +1,4 @@
-/** One folder or file that a restore replaces: where it lies, what takes its place, where what was there is kept. */
+/** One folder or file that a restore replaces: its live path, the path of the new one, the path of the old one. */
 import { chmod, chown, lstat, mkdir, readdir, rmdir } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { PluginError } from '../../../core/contract/index.js';
@@ -7,13 +7,13 @@ import { isAbsent, present, realPath } from '../places.js';
 import { timeOf } from './attributes.js';
 import { type Touched, TouchLog } from './touched.js';
 
-/** Names that begin so are this product's own: drafts, what an undo keeps, a share's marker. A swap leaves them alone. */
+/** Prefix of this product's own names: drafts, files stored for an undo, a share's marker. A swap never moves them. */
 export const ownPrefix = '.container-backup-';
 
-/** What every source leaves out, as Source.excludes takes it: our own folders, also those of containers that bind a folder further down. */
+/** Excludes of every source: this product's own folders, also of containers that bind a folder one level down. */
 export const ownExcludes = [`./${ownPrefix}*`, `./*/${ownPrefix}*`] as const;
 
-/** A folder above a place, as it is to be when it is missing. */
+/** A missing folder above a place, with the mode and owner to give it. */
 export interface Parent {
   readonly path: string;
   readonly mode: number;
@@ -21,54 +21,54 @@ export interface Parent {
   readonly gid: number;
 }
 
-/** A folder that stays where it is while what it holds is exchanged. Names are bytes written as latin-1: they need not be text. */
+/** A folder that stays while its entries are exchanged. Names are bytes as latin-1, since they need not be text. */
 export interface PinnedFolder {
   /** Relative to the place; '' for the place itself. */
   readonly path: string;
-  /** Entries that come in. */
+  /** Entries to move in. */
   readonly enter: readonly string[];
-  /** Entries that neither come nor go: what the run leaves out, mount points, and pinned folders. */
+  /** Entries that do not move: excluded paths, mount points and pinned folders. */
   readonly stay: readonly string[];
-  /** Its inode flags, as `inodeFlags` gives them, and those that it gets: of the folder that comes in. */
+  /** Its inode flags (see `inodeFlags`) before the swap, and those of the new folder, which it gets. */
   readonly flags: string;
   readonly builtFlags?: string;
-  /** When its content changed last, in ns since the epoch: moving entries changes it. `built`: of the folder that comes in. */
+  /** mtime in ns since the epoch, before the swap and of the new folder: moving entries changes it. */
   readonly mtime: string;
   readonly builtMtime: string;
 }
 
-/** made: a folder that was made for the draft and filled where it lies · rename: nothing was there, or it is a single file
- *  · contents: a folder keeps its inode, so that everybody who has it mounted sees what comes in
- *  · carry: two folders of an engine, the old one and the new one; what the run leaves out moves along. */
+/** made: a folder made for the draft and filled directly · rename: nothing existed, or it is a single file · contents: a folder that
+ *  keeps its inode, so that every mount of it shows the new entries · carry: an engine's old and new folder; excluded paths move from
+ *  one to the other. */
 export type Way = 'made' | 'rename' | 'contents' | 'carry';
 
 export interface Place {
   way: Way;
   readonly kind: 'folder' | 'file';
-  /** Without links on the way. carry: the old folder. */
+  /** Path without symlinks. carry: the old folder. */
   readonly live: string;
-  /** What takes its place. carry: the new folder. */
+  /** The path that replaces it. carry: the new folder. */
   built: string;
   readonly old: string;
-  /** The draft's own folder on the same file system, which holds `built` and `old`; '' for none. */
+  /** The draft's own folder on the same file system, with `built` and `old` in it; '' for none. */
   readonly scratch: string;
   /** Whether something was at `live` when the swap began. */
   had: boolean;
-  /** What the run leaves out, as Source.excludes has it: it stays as it is. */
+  /** Patterns that the run excludes, as in Source.excludes: their paths stay. */
   readonly excludes: readonly string[];
   /** Missing folders above, outermost first. */
   readonly parents: readonly Parent[];
-  /** contents: itself first, then by depth. Found when the swap begins. */
+  /** contents: the place itself first, then by depth. Set when the swap begins. */
   pinned: readonly PinnedFolder[];
-  /** The restore made it, and another container has it by now: an undo leaves it. */
+  /** The restore made it and another container uses it by now: an undo leaves it. */
   readonly stays?: boolean;
-  /** The folder above that names come to and go from; swaps of entries leave it alone. */
+  /** The parent folder whose mtime a rename changes; unset for an exchange of entries. */
   above?: Above;
-  /** What is changed at the moment, and what it is to be again. */
+  /** Temporary changes in progress, and the state to give back. */
   touched?: readonly Touched[];
 }
 
-/** When the content of a folder changed last, ns since the epoch: before a swap, and by it. */
+/** A folder's mtime in ns since the epoch, before the swap and after it. */
 export interface Above {
   readonly path: string;
   readonly before: string;
@@ -78,14 +78,14 @@ export interface Above {
 /** Makes a place's journal durable. */
 export type Save = () => Promise<void>;
 
-/** A path below a folder, as bytes. */
+/** A path below a folder as bytes. */
 export const at = (folder: string, path: string): Buffer =>
   path === '' ? Buffer.from(folder) : Buffer.concat([Buffer.from(`${folder}/`), Buffer.from(path, 'latin1')]);
 
-/** The parent of a path that is relative to a place. */
+/** The parent of a path relative to a place. */
 export const parentOf = (path: string): string => (path.includes('/') ? path.slice(0, path.lastIndexOf('/')) : '');
 
-/** An entry of a folder of a place. */
+/** The path of an entry in a folder of a place. */
 export const inside = (folder: string, name: string): string => (folder === '' ? name : `${folder}/${name}`);
 
 export async function namesIn(folder: Buffer): Promise<string[]> {
@@ -94,13 +94,13 @@ export async function namesIn(folder: Buffer): Promise<string[]> {
 
 export const toLatin1 = (path: string): string => Buffer.from(path).toString('latin1');
 
-/** A place that is filled where it lies. */
+/** A place that is filled directly. */
 export const newPlaceMade = (live: string): Place => ({
   ...{ way: 'made', kind: 'folder', live, built: live, old: '', scratch: '' },
   ...{ had: false, excludes: [], parents: [], pinned: [] },
 });
 
-/** What the run leaves out of an engine's own folder moves from the old one to the new one, and back in an undo. */
+/** A place that moves excluded paths from an engine's old folder to the new one, and back in an undo. */
 export const carryPlace = (from: string, to: string, excludes: readonly string[]): Place => ({
   ...{ way: 'carry', kind: 'folder', live: from, built: to, old: '', scratch: '' },
   ...{ had: true, excludes, parents: [], pinned: [] },
@@ -113,7 +113,7 @@ async function isOwnFileSystem(live: string, above: string): Promise<boolean> {
 }
 
 /** The missing folders above a path, outermost first.
- *  @param known what they were at the backup. A copy lies elsewhere: from the innermost on, those of the same name are the same */
+ *  @param known modes and owners at the backup. For a copy elsewhere, known folders count from the innermost on while names match */
 export async function planParents(path: string, known: readonly Parent[] = []): Promise<Parent[]> {
   const parents: Parent[] = [];
   let same = known.toReversed();
@@ -129,7 +129,7 @@ export async function planParents(path: string, known: readonly Parent[] = []): 
 
 const plainParent: Omit<Parent, 'path'> = { mode: 0o755, uid: 0, gid: 0 };
 
-/** The folders above a path as they are, outermost first. */
+/** The folders above a path with mode and owner, outermost first. */
 export async function parentsOf(path: string): Promise<Parent[]> {
   const parents: Parent[] = [];
   for (let above = dirname(path); above !== '/'; above = dirname(above)) {
@@ -139,9 +139,9 @@ export async function parentsOf(path: string): Promise<Parent[]> {
   return parents;
 }
 
-/** Decides how `path` will be replaced; makes nothing. A link on the way stays: what it leads to is replaced.
+/** Decides how to replace `path`; makes nothing. A symlink in the path stays; the folder that it points to is replaced.
  *  @param id of the draft's folder for it, unique among all drafts
- *  @param known what missing parents were at the backup */
+ *  @param known missing parents at the backup */
 export async function planPlace(
   path: string,
   kind: 'folder' | 'file',
@@ -161,21 +161,21 @@ export async function planPlace(
 /** The folder that the caller fills. */
 export const fillFolder = ({ way, live, scratch }: Place): string => (way === 'made' ? live : `${scratch}/new`);
 
-/** Makes or removes the draft's folder. A folder that holds its own draft may be immutable, and is so again; one above it that is
- *  immutable is its owner's word that nothing changes there. */
+/** Makes or removes the draft's folder. If that folder lies inside the place, the place is unlocked for it and locked again. An
+ *  immutable folder above the place is never unlocked: its owner wants no change there. */
 export async function changeScratch(place: Place, save: Save, action: () => Promise<unknown>): Promise<void> {
   const above = dirname(place.scratch);
   await new TouchLog(place, save).keep([Buffer.from(above)], { unlock: above === place.live }, action);
 }
 
-/** Makes the folder to fill. Nobody else sees into it meanwhile. */
+/** Makes the folder to fill. Mode 0700: no other user can read it. */
 export async function makeScratch(place: Place, save: Save): Promise<void> {
   if (place.scratch === '') return;
   await changeScratch(place, save, () => mkdir(place.scratch, { mode: 0o700 }));
   await mkdir(fillFolder(place), { mode: 0o700 });
 }
 
-/** Makes what is missing above, as it was at the backup. */
+/** Makes the missing folders above, with mode and owner of the backup. */
 export async function makeParents({ parents }: Pick<Place, 'parents'>): Promise<void> {
   for (const { path, mode, uid, gid } of parents) {
     if (await present(path)) continue;
@@ -185,18 +185,18 @@ export async function makeParents({ parents }: Pick<Place, 'parents'>): Promise<
   }
 }
 
-/** The closest folder above a path that is there, before names come to it or go from it. */
+/** The closest existing folder above a path and its mtime before the swap. */
 export async function noteAbove(path: string): Promise<Above> {
   let above = dirname(path);
   while (!(await present(above))) above = dirname(above);
   return { path: above, before: String(await timeOf(Buffer.from(above))) };
 }
 
-/** They have come. */
+/** The same with its mtime after the swap. */
 export const noteChange = async (above: Above): Promise<Above> => ({ ...above, after: String(await timeOf(Buffer.from(above.path))) });
 
-/** Does something on the way back that changes the folder above: it has its time from before the swap again, unless somebody else
- *  has changed it since. */
+/** Runs a step of a revert, then gives the folder above its mtime from before the swap, unless another process has changed the
+ *  folder since. */
 export async function returnAbove(place: Place, save: Save, action: () => Promise<unknown>): Promise<void> {
   const { above } = place;
   if (above === undefined || !(await present(above.path))) return void (await action());
@@ -206,20 +206,20 @@ export async function returnAbove(place: Place, save: Save, action: () => Promis
   await new TouchLog(place, save).keep([folder], { unlock: false, mtime: isOurs ? above.before : now }, action);
 }
 
-/** Takes them away again, where nobody uses them by now. */
+/** Removes those folders again where they are empty. */
 export async function removeParents({ parents }: Pick<Place, 'parents'>): Promise<void> {
   for (const { path } of parents.toReversed()) {
     try {
       await rmdir(path);
     } catch (error) {
-      if (isAbsent(error)) continue; // a crash came before it was made; the one above may be there
+      if (isAbsent(error)) continue; // a crash came before this one was made; check the one above
       if (error instanceof Error && 'code' in error && ['ENOTEMPTY', 'EBUSY'].includes(String(error.code))) return;
       throw error;
     }
   }
 }
 
-/** The one file that the archive brought. @throws PluginError damaged */
+/** Path of the one file that the archive contained. @throws PluginError damaged */
 export async function oneFile(place: Place): Promise<string> {
   const names = await readdir(fillFolder(place));
   const [name] = names;

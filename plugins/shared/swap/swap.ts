@@ -1,4 +1,4 @@
-/** Puts a draft in the place of what is there, one place after the other, and takes it back from wherever it stopped. */
+/** Swaps the places of a draft in, one after the other, and reverts the swap from any point at which it stopped. */
 import { lstat, mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { PluginError } from '../../../core/contract/index.js';
@@ -29,27 +29,24 @@ import { TouchLog } from './touched.js';
 
 const buffer = (path: string): Buffer => Buffer.from(path);
 
-/** Makes durable what was filled, before anything that exists is touched. */
+/** Syncs what the draft filled, before anything that exists is touched. */
 export async function syncFilled(places: readonly Place[]): Promise<void> {
   const folders = places.filter(({ way }) => way !== 'carry').map(fillFolder);
   if (folders.length > 0) await childOutput('sync', ['-f', '--', ...folders]);
 }
 
-/** Looks at what will move, so that the journal can tell it before anything does.
+/** Checks a place and records in it what will move, so that the journal names it before anything moves.
  *  @throws PluginError exists, conflict, in_use, damaged */
 async function preparePlace(place: Place): Promise<void> {
   const { way, kind, live } = place;
   if (way === 'made' || way === 'carry') return;
   if (kind === 'file') place.built = await oneFile(place);
-  else if (!(await present(place.built))) throw new PluginError('damaged', `${place.built}, which was to become ${live}, is gone`);
+  else if (!(await present(place.built))) throw new PluginError('damaged', `${place.built}, the draft for ${live}, is gone`);
   const there = (await present(live)) ? await lstat(live) : undefined;
   if (there && !place.had && (kind === 'file' || (await isTaken(live))))
-    throw new PluginError('exists', `${live} came up meanwhile; move it away`);
+    throw new PluginError('exists', `${live} was created meanwhile; move it away`);
   if (there && there.isDirectory() !== (kind === 'folder'))
-    throw new PluginError(
-      'conflict',
-      `${live} is ${there.isDirectory() ? 'a folder' : 'no folder'}, other than in the backup; move it away`,
-    );
+    throw new PluginError('conflict', `${live} is ${there.isDirectory() ? 'a folder' : 'no folder'}, unlike in the backup; move it away`);
   if (there && kind === 'file' && (await mountPoints()).includes(live))
     throw new PluginError('in_use', `${live} is a mount point; unmount it`);
   place.had = there !== undefined;
@@ -58,8 +55,8 @@ async function preparePlace(place: Place): Promise<void> {
   if (place.way === 'contents') place.pinned = await pinFolders(place);
 }
 
-/** Swaps all of them in, folders before what lies in them. Each is looked at as it is when its turn has come.
- *  @param save makes the journal durable, which tells a place's moves before the first of them */
+/** Swaps all places in, outer folders before inner ones. Checks each just before its own swap.
+ *  @param save writes the journal, which names a place's moves before the first of them */
 export async function swapPlaces(places: readonly Place[], save: Save): Promise<void> {
   for (const place of places) {
     await preparePlace(place);
@@ -68,7 +65,7 @@ export async function swapPlaces(places: readonly Place[], save: Save): Promise<
   }
 }
 
-/** The new one is live afterwards, and what was there is aside. Durable when it resolves. */
+/** Makes the new files live and moves the old ones aside. Durable when it resolves. */
 async function swapIn(place: Place, save: Save): Promise<void> {
   const { way, live, built, old, had, scratch, above } = place;
   const log = new TouchLog(place, save);
@@ -83,9 +80,9 @@ async function swapIn(place: Place, save: Save): Promise<void> {
   await syncFolder(scratch);
 }
 
-/** A file system that was mounted since in what a swap back moves would move along. @throws PluginError in_use */
+/** Refuses a revert that would move a file system mounted since the restore. @throws PluginError in_use */
 export async function refuseLaterMounts({ way, live, pinned, stays }: Place): Promise<void> {
-  if (way === 'carry' || stays || (way === 'contents' && pinned.length === 0)) return; // nothing of it was moved
+  if (way === 'carry' || stays || (way === 'contents' && pinned.length === 0)) return; // nothing was moved
   const folders = new Set(pinned.map(({ path }) => path));
   const staying = pinned.flatMap(({ path, stay }) => stay.map((name) => inside(path, name))).filter((path) => !folders.has(path));
   const own = way !== 'contents' && (await mountPoints()).includes(live) ? [live] : [];
@@ -96,7 +93,7 @@ export async function refuseLaterMounts({ way, live, pinned, stays }: Place): Pr
   if (later !== undefined) throw new PluginError('in_use', `a file system was mounted at ${later} since the restore: unmount it first`);
 }
 
-/** Takes swapIn back from any point that it may have stopped at; twice is fine. @throws PluginError in_use */
+/** Reverts swapIn from any point at which it stopped. Idempotent. @throws PluginError in_use */
 export async function swapBack(place: Place, save: Save): Promise<void> {
   const { way, live, built, stays } = place;
   const log = new TouchLog(place, save);
@@ -124,7 +121,7 @@ async function renameBack(place: Place, log: TouchLog): Promise<void> {
   }
 }
 
-/** What came up since in what the run leaves out stays, although the folder was not there before the restore. */
+/** Leaves excluded files that appeared since, although the folder did not exist before the restore. */
 async function leaveExcluded(place: Place, log: TouchLog): Promise<void> {
   const { live, built, excludes } = place;
   const later = (await excludedPaths(built, excludes)).filter((path) => !path.startsWith(ownPrefix));
@@ -136,25 +133,25 @@ async function leaveExcluded(place: Place, log: TouchLog): Promise<void> {
   await carryExcluded(built, live, place, log);
 }
 
-/** Removes the draft's side of a place. `keep`: the draft is live, and what was replaced goes too; without, what was made for it. */
+/** Removes the draft's side of a place. `keep`: the draft is live, remove the old files; else remove what the draft made. */
 export async function clearPlace(place: Place, keep: boolean, save: Save): Promise<void> {
   const { way, old, scratch } = place;
   if (way === 'made' || way === 'carry') return;
   for (const kept of keep ? [] : [old, `${old}-filling`]) {
-    if (await present(kept)) throw new PluginError('failed', `${kept} holds what was replaced; it is brought back first`);
+    if (await present(kept)) throw new PluginError('failed', `${kept} holds replaced files; revert the swap first`);
   }
   if (scratch !== '' && (await present(scratch))) {
     await changeScratch(place, save, () => removeTree(scratch));
-    await syncFolder(dirname(scratch)); // the journal goes next, and with it all that is known of the folder
+    await syncFolder(dirname(scratch)); // before the journal is removed, which alone names this folder
   }
   if (!keep && place.parents.length > 0) await returnAbove(place, save, () => removeParents(place));
 }
 
-/** Paths that hold what an undo of the places would bring back. */
+/** Paths that an undo of the places needs. */
 export const keptPaths = (places: readonly Place[]): readonly string[] =>
   places.filter(({ way, had }) => had && way !== 'carry' && way !== 'made').map(({ old }) => old);
 
-/** What is kept for an undo of the places, in bytes on disk. */
+/** Bytes on disk that an undo of the places needs. */
 export async function keptBytes(places: readonly Place[]): Promise<number> {
   let bytes = 0;
   for (const path of keptPaths(places)) {

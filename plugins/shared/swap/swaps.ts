@@ -1,4 +1,4 @@
-/** The life of a swap after its draft: kept for an undo, undone, given up, or ended after a crash. The same for every engine. */
+/** A swap after its commit: stored for an undo, undone, dropped, or finished after a crash. The same for every engine. */
 import { PluginError, type PluginLog } from '../../../core/contract/index.js';
 import { isAlive } from '../owner.js';
 import { within } from '../paths.js';
@@ -12,37 +12,37 @@ import { giveBackTouched } from './touched.js';
 export interface PlaceUser {
   readonly container: string;
   readonly running: boolean;
-  /** Host path, without links on the way. */
+  /** Host path without symlinks. */
   readonly path: string;
 }
 
-/** What only the engine can do about a swap. Each may be asked again after it failed halfway. */
+/** An engine's part of a swap. Each call is idempotent, also after it failed halfway. */
 export interface SwapEngine<Own> {
-  /** Takes the swap back, and brings the container into its former state. */
+  /** Reverts the swap and brings the container into its former state. */
   revert(journal: Journal<Own>): Promise<void>;
-  /** Removes all that a draft made. */
+  /** Removes everything that the draft made. */
   discard(journal: Journal<Own>): Promise<void>;
-  /** Removes what was replaced. */
+  /** Removes the replaced files and container. */
   finish(journal: Journal<Own>): Promise<void>;
-  /** Why an undo is no longer possible. @throws PluginError not_found */
+  /** Checks that an undo is still possible. @throws PluginError not_found */
   checkKept(journal: Journal<Own>): Promise<void>;
-  /** The container's own folder, if the restore made that one anew: an undo removes it whole. */
+  /** The container's own folder, if the restore created it: an undo removes it whole. */
   ownFolder(journal: Journal<Own>): string | undefined;
-  /** Turns what the version before left into journals of today. */
+  /** Turns journals of the version before into journals of today. */
   adoptEarlier(): Promise<void>;
-  /** Who else has folders of the host mounted. */
+  /** The other containers that mount folders of the host. */
   users(container: string): Promise<readonly PlaceUser[]>;
 }
 
-/** Whether two host paths are one, or one lies in the other. */
+/** Whether two host paths are equal, or one lies in the other. */
 export const overlap = (one: string, other: string): boolean => within(one, other) || within(other, one);
 
 const isKept = <Own>(journal: Journal<Own>): boolean => journal.phase === 'done' && journal.undoUntil > 0;
 
-/** An undo that failed; it can be asked for again. */
+/** Whether an undo failed halfway; it can be tried again. */
 const isHalfUndone = <Own>(journal: Journal<Own>): boolean => journal.undoing && !isAlive(journal.owner);
 
-/** Refuses to move what a running container uses: it would see the change, or keep seeing what is gone. @throws PluginError in_use */
+/** Refuses to move a folder that a running container uses: it would see new files, or keep the old ones. @throws PluginError in_use */
 export function refuseRunning(container: string, places: readonly Place[], users: readonly PlaceUser[]): void {
   for (const { way, live } of places) {
     if (way === 'carry') continue;
@@ -61,11 +61,11 @@ export class Swaps<Own> {
     private readonly log: PluginLog,
   ) {}
 
-  /** Brings back what a commit replaced. @throws PluginError not_found, in_use */
+  /** Undoes a restore: brings the replaced files back. @throws PluginError not_found, in_use */
   async undo(id: string): Promise<void> {
     const { journals } = await this.journals.read();
     const kept = journals.find((one) => one.id === id && (isKept(one) || isHalfUndone(one)));
-    if (!kept || (isKept(kept) && kept.undoUntil < Date.now())) throw new PluginError('not_found', `what undo ${id} kept is gone`);
+    if (!kept || (isKept(kept) && kept.undoUntil < Date.now())) throw new PluginError('not_found', `undo ${id} has expired or was removed`);
     if (isKept(kept)) {
       for (const path of keptPaths(kept.places)) {
         if (!(await present(path))) throw new PluginError('not_found', `${path}, which the undo needs, was removed by hand`);
@@ -77,11 +77,11 @@ export class Swaps<Own> {
     this.#refuseUsed(kept, users);
     const places = kept.places.map((place) => this.#keepUsed(kept, place, users));
     for (const place of places) await refuseLaterMounts(place);
-    // From here on a crash or a failure ends the way back, too: recover, or the next undo, goes on with it.
+    // From here on the journal says `swap`: after a crash or a failure, recover or the next undo continues the revert.
     await this.#end({ ...kept, places, phase: kept.undoing ? kept.phase : 'swap', undoing: true });
   }
 
-  /** What goes with its container cannot stay for another one. @throws PluginError in_use */
+  /** Refuses an undo that would remove the container's own folder while another container mounts part of it. @throws PluginError in_use */
   #refuseUsed(journal: Journal<Own>, users: readonly PlaceUser[]): void {
     const own = this.engine.ownFolder(journal);
     const user = own === undefined ? undefined : users.find(({ path }) => within(path, own));
@@ -90,7 +90,7 @@ export class Swaps<Own> {
     throw new PluginError('in_use', `${why}: remove that mount, or ${user.container}, first`);
   }
 
-  /** A folder or file that the restore made stays where another container has it by now, itself, a parent or a child of it. */
+  /** Marks a place that the restore made to stay, if another container mounts it, a parent of it or a part of it. */
   #keepUsed(journal: Journal<Own>, place: Place, users: readonly PlaceUser[]): Place {
     const { way, live, had } = place;
     const own = this.engine.ownFolder(journal);
@@ -104,19 +104,19 @@ export class Swaps<Own> {
     return { ...place, stays: true };
   }
 
-  /** Removes what a commit kept; absent is fine. */
+  /** Removes what an undo needs. Does nothing when there is no such undo. */
   async drop(id: string): Promise<void> {
     for (const journal of (await this.journals.read()).journals) if (journal.id === id && isKept(journal)) await this.#end(journal);
   }
 
-  /** Only the latest replacement of a container can be undone. */
+  /** Drops older undos: only the latest restore of a container can be undone. */
   async supersede(latest: Journal<Own>): Promise<void> {
     for (const journal of (await this.journals.read()).journals) {
       if (journal.id !== latest.id && journal.container === latest.container && isKept(journal)) await this.#end(journal);
     }
   }
 
-  /** Ends what dead threads left, or of one container; looks after all before it rejects. */
+  /** Finishes or reverts the swaps of dead threads, of all containers or of one. Tries all before it rejects. */
   async recover(container?: string): Promise<void> {
     const errors: unknown[] = [];
     if (container === undefined) await this.#adopt().catch((error: unknown) => errors.push(error));
@@ -127,12 +127,12 @@ export class Swaps<Own> {
       if (container !== undefined && journal.container !== container) continue;
       if (isAlive(journal.owner) || (journal.phase === 'done' && journal.undoUntil >= Date.now())) continue;
       this.log('info', `cleaning up after a restore of ${journal.container}`, { phase: journal.phase });
-      await this.#end(journal).catch((error: unknown) => errors.push(error)); // the others are still looked after
+      await this.#end(journal).catch((error: unknown) => errors.push(error)); // go on with the others
     }
     if (errors.length > 0) throw new PluginError('failed', errors.map(String).join('; '), { cause: errors[0] });
   }
 
-  /** One at a time. Runs of their own ask for their container alone, and never come here. */
+  /** Adopts earlier journals, once at a time. A run recovers its own container only, so it never calls this. */
   #adopt(): Promise<void> {
     this.#adopting ??= this.engine.adoptEarlier().finally(() => {
       this.#adopting = undefined;
@@ -140,7 +140,7 @@ export class Swaps<Own> {
     return this.#adopting;
   }
 
-  /** Goes back, or removes what was replaced. It is claimed first: main and a worker may both look after it. */
+  /** Finishes or reverts a swap. Claims its journal first, because the main thread and a worker may both recover it. */
   async #end(journal: Journal<Own>): Promise<void> {
     const claimed = await this.journals.claim(journal, 'mine');
     try {
@@ -152,7 +152,7 @@ export class Swaps<Own> {
       }
       await this.journals.remove(claimed);
     } catch (error) {
-      await this.journals.claim(claimed, 'nobody').catch(() => undefined); // it stays ours in the file then, until this thread ends
+      await this.journals.claim(claimed, 'nobody').catch(() => undefined); // if this fails too, the journal names this thread until it ends
       throw error;
     }
   }

@@ -1,21 +1,21 @@
-/** What a swap changes only for a moment: inode flags that forbid a rename, times of folders that names come to or go from. It stands
- *  in the journal meanwhile, so that whoever comes after a crash can give it back. */
+/** Temporary changes of a swap: inode flags cleared for a rename, mtimes of folders that a rename changes. The journal names them
+ *  meanwhile, so that a recovery after a crash can give them back. */
 import { rename } from 'node:fs/promises';
 import { syncFolder } from '../durable.js';
 import { present } from '../places.js';
 import { isForbidden, lockPath, locksOf, setTime, syncFileSystem, timeOf, unlockPath } from './attributes.js';
 
-/** A folder or file, and what it is to be again. */
+/** A folder or file, and the state to give back. */
 export interface Touched {
-  /** Where it lies after a rename, and before; bytes written as latin-1. */
+  /** Its path after a rename, then before it; bytes as latin-1. */
   readonly paths: readonly string[];
-  /** Its inode flags that forbid changes, `i` and `a`. */
+  /** Its inode flags `i` and `a`. */
   readonly flags: string;
-  /** Of a folder, in ns since the epoch. */
+  /** mtime of a folder in ns since the epoch. */
   readonly mtime?: string;
 }
 
-/** What keeps a list of it in its journal. */
+/** A journal entry that stores the list. */
 interface Listed {
   touched?: readonly Touched[];
 }
@@ -28,14 +28,14 @@ async function placeOf({ paths }: Touched): Promise<Buffer | undefined> {
   return undefined;
 }
 
-/** Twice is fine. Durable when it resolves. */
+/** Restores flags and mtimes. Idempotent. Durable when it resolves. */
 async function giveBack(touched: readonly Touched[]): Promise<void> {
   let last: Buffer | undefined;
   for (const one of touched.toReversed()) {
     const path = await placeOf(one);
     if (path === undefined) continue;
     if (one.mtime !== undefined && String(await timeOf(path)) !== one.mtime) {
-      if (one.flags !== '') await unlockPath(path); // nobody sets the time of what is immutable
+      if (one.flags !== '') await unlockPath(path); // nobody can set the mtime of an immutable folder
       await setTime(path, BigInt(one.mtime));
     }
     await lockPath(path, one.flags);
@@ -46,21 +46,21 @@ async function giveBack(touched: readonly Touched[]): Promise<void> {
   await (touched.length > 1 ? syncFileSystem(last) : syncFolder(last));
 }
 
-/** Gives back what a crash left changed in a place. */
+/** Restores what a crash left changed in a place. */
 export async function giveBackTouched(place: Listed): Promise<void> {
   await giveBack(place.touched ?? []);
   place.touched = [];
 }
 
-/** What of one place is changed for a moment. */
+/** Records one place's temporary changes. */
 export class TouchLog {
-  /** @param save makes the place's journal durable */
+  /** @param save writes the place's journal durably */
   constructor(
     private readonly place: Listed,
     private readonly save: () => Promise<void>,
   ) {}
 
-  /** Renames also what is immutable or append-only; it keeps its flags. The folders on both sides must be free of them. */
+  /** Renames an entry even if it is immutable or append-only; it keeps its flags. Both parent folders must have neither flag. */
   async rename(from: Buffer, to: Buffer): Promise<void> {
     try {
       return await rename(from, to);
@@ -74,8 +74,8 @@ export class TouchLog {
     }
   }
 
-  /** Does something in folders whose times, and flags if `unlock`, are the same afterwards.
-   *  @param mtime of all of them, if it is to be another one than before */
+  /** Runs `action` in folders, then restores their mtimes, and their flags if `unlock`.
+   *  @param mtime for all of them, instead of their own */
   async keep(
     folders: readonly Buffer[],
     o: { readonly unlock: boolean; readonly mtime?: string },
@@ -92,7 +92,7 @@ export class TouchLog {
     });
   }
 
-  /** The journal forgets them with its next change; until then to give them back once more does no harm. */
+  /** Drops the entries from memory only; the next write of the journal removes them. Restoring twice does no harm. */
   async #meanwhile(touched: readonly Touched[], action: () => Promise<unknown>): Promise<void> {
     this.place.touched = [...(this.place.touched ?? []), ...touched];
     await this.save();
