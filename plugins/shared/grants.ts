@@ -67,8 +67,8 @@ const isLink = (path: string): Promise<boolean> =>
     () => false,
   );
 
-/** The path with every symlink resolved; of a missing path, the part that exists. undefined for a dangling link and for a path that
- *  cannot be read. */
+/** The path with every symlink resolved; of a missing path, the part that exists. undefined for a dangling link and for a path
+ *  that cannot be read. */
 async function leadsTo(path: string): Promise<string | undefined> {
   for (let there = path; ; there = dirname(there)) {
     try {

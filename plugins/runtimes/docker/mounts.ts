@@ -22,7 +22,8 @@ function sanitized(name: string): string {
   return /^\.*$/.test(clean) ? `folder${clean.length}` : clean;
 }
 
-/** Gives each mount its source name. Only the inspect text decides it, so that a restore on another machine finds the same names. */
+/** Gives each mount its source name. Only the inspect text decides it, so that a restore on another machine finds the same
+ *  names. */
 export function namedMounts(inspect: Inspect): readonly NamedMount[] {
   const taken = new Set(['rootfs']);
   return inspect.mounts.map((mount) => {

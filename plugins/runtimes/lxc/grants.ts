@@ -1,5 +1,5 @@
-/** Rights over the host that a restored container would have. The configuration is read line by line, as LXC reads it. A line known
- *  to act inside the container only is ordinary; every other line is a right. */
+/** Rights over the host that a restored container would have. The configuration is read line by line, as LXC reads it. A line
+ *  known to act inside the container only is ordinary; every other line is a right. */
 import type { Grant, RestorePlan, VolumeDescription } from '../../../core/contract/index.js';
 import { type Folders, hostPathGrant, printable, quote, sortGrants } from '../../shared/grants.js';
 import { within } from '../../shared/paths.js';

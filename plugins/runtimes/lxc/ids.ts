@@ -93,7 +93,8 @@ async function shiftOwners(folder: string, shift: IdShift, signal: AbortSignal, 
   }
 }
 
-/** Reads attributes of a tree with one tool, changes them line by line, and returns a function that sets them with another tool. */
+/** Reads attributes of a tree with one tool, changes them line by line, and returns a function that sets them with another
+ *  tool. */
 async function carryId(
   read: readonly string[],
   change: (line: string) => string | undefined,
@@ -133,8 +134,8 @@ async function describeIds(child: ReturnType<typeof startChild>, work: () => Pro
   if (done.status === 'rejected') throw done.reason;
 }
 
-/** A line of getfacl with the id shifted. The owner lines are dropped, so that setfacl sets no owner. The flags line stays: without
- *  it setfacl would clear setuid and setgid. */
+/** A line of getfacl with the id shifted. The owner lines are dropped, so that setfacl sets no owner. The flags line stays:
+ *  without it setfacl would clear setuid and setgid. */
 export function shiftAcl(line: string, shift: IdShift): string | undefined {
   if (line.startsWith('# file: ') || line.startsWith('# flags: ') || line === '') return line;
   if (line.startsWith('#')) return undefined;

@@ -117,7 +117,8 @@ interface LoginWays {
   offered(): readonly string[];
 }
 
-/** Login methods, each tried once and only if the server accepts it. A server that requires two names the second after the first. */
+/** Login methods, each tried once and only if the server accepts it. A server that requires two names the second after the
+ *  first. */
 function loginWays({ username, password, key }: Login): LoginWays {
   const ways: AnyAuthMethod[] = [];
   if (key !== undefined) ways.push({ type: 'publickey', username, key });

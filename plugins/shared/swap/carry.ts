@@ -1,5 +1,5 @@
-/** A restore leaves excluded paths untouched: the swap moves them from the old tree into the new one, and a revert or an undo moves
- *  them back. Both trees lie on one file system. */
+/** A restore leaves excluded paths untouched: the swap moves them from the old tree into the new one, and a revert or an undo
+ *  moves them back. Both trees lie on one file system. */
 import { chmod, chown, lstat, mkdir, rm } from 'node:fs/promises';
 import { PluginError } from '../../../core/contract/index.js';
 import { childOutput, startChild } from '../child.js';
@@ -58,8 +58,8 @@ export interface CarryOptions {
   readonly except?: ReadonlySet<string>;
 }
 
-/** Moves excluded paths from one tree into the other, except those that exist there and this product's own at the top. Durable when
- *  it resolves. Idempotent. @throws PluginError failed, unsupported */
+/** Moves excluded paths from one tree into the other, except those that exist there and this product's own at the top. Durable
+ *  when it resolves. Idempotent. @throws PluginError failed, unsupported */
 export async function carryExcluded(from: string, to: string, { excludes, except }: CarryOptions, log: TouchLog): Promise<void> {
   const paths: string[] = [];
   const folders = new Map<string, Buffer>();

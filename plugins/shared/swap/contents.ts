@@ -117,8 +117,8 @@ export async function swapContents(place: Place, log: TouchLog): Promise<void> {
 
 const move = (log: TouchLog, from: string, to: string, path: string): Promise<void> => log.rename(at(from, path), at(to, path));
 
-/** Reverts swapContents from any point at which it stopped. Idempotent. Entries that appeared since are moved aside, except excluded
- *  ones, which stay wherever they appeared. */
+/** Reverts swapContents from any point at which it stopped. Idempotent. Entries that appeared since are moved aside, except
+ *  excluded ones, which stay wherever they appeared. */
 export async function revertContents(place: Place, log: TouchLog): Promise<void> {
   const { live, old, excludes, scratch, pinned } = place;
   await removeTree(making(place));

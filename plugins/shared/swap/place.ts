@@ -37,9 +37,9 @@ export interface PinnedFolder {
   readonly builtMtime: string;
 }
 
-/** made: a folder made for the draft and filled directly · rename: nothing existed, or it is a single file · contents: a folder that
- *  keeps its inode, so that every mount of it shows the new entries · carry: an engine's old and new folder; excluded paths move from
- *  one to the other. */
+/** made: a folder made for the draft and filled directly · rename: nothing existed, or it is a single file · contents: a folder
+ *  that keeps its inode, so that every mount of it shows the new entries · carry: an engine's old and new folder; excluded paths
+ *  move from one to the other. */
 export type Way = 'made' | 'rename' | 'contents' | 'carry';
 
 export interface Place {
@@ -113,7 +113,8 @@ async function isOwnFileSystem(live: string, above: string): Promise<boolean> {
 }
 
 /** The missing folders above a path, outermost first.
- *  @param known modes and owners at the backup. For a copy elsewhere, known folders count from the innermost on while names match */
+ *  @param known modes and owners at the backup. For a copy elsewhere, known folders count from the innermost on while names
+ *  match */
 export async function planParents(path: string, known: readonly Parent[] = []): Promise<Parent[]> {
   const parents: Parent[] = [];
   let same = known.toReversed();

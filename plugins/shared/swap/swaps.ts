@@ -42,7 +42,8 @@ const isKept = <Own>(journal: Journal<Own>): boolean => journal.phase === 'done'
 /** Whether an undo failed halfway; it can be tried again. */
 const isHalfUndone = <Own>(journal: Journal<Own>): boolean => journal.undoing && !isAlive(journal.owner);
 
-/** Refuses to move a folder that a running container uses: it would see new files, or keep the old ones. @throws PluginError in_use */
+/** Refuses to move a folder that a running container uses: it would see new files, or keep the old ones. @throws PluginError
+ *  in_use */
 export function refuseRunning(container: string, places: readonly Place[], users: readonly PlaceUser[]): void {
   for (const { way, live } of places) {
     if (way === 'carry') continue;
@@ -81,7 +82,8 @@ export class Swaps<Own> {
     await this.#end({ ...kept, places, phase: kept.undoing ? kept.phase : 'swap', undoing: true });
   }
 
-  /** Refuses an undo that would remove the container's own folder while another container mounts part of it. @throws PluginError in_use */
+  /** Refuses an undo that would remove the container's own folder while another container mounts part of it. @throws PluginError
+   *  in_use */
   #refuseUsed(journal: Journal<Own>, users: readonly PlaceUser[]): void {
     const own = this.engine.ownFolder(journal);
     const user = own === undefined ? undefined : users.find(({ path }) => within(path, own));

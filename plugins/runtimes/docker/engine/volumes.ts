@@ -1,5 +1,6 @@
 /** Volumes with files outside the engine's own folder: a volume's options can bind a folder of this machine, a tmpfs or a server.
- *  The engine mounts it when a container starts and unmounts it when the last user stops; then the engine's own folder is empty. */
+ *  The engine mounts it when a container starts and unmounts it when the last user stops; then the engine's own folder is
+ *  empty. */
 import { lstat, stat } from 'node:fs/promises';
 import { type Conflict, PluginError, type RestorePlan } from '../../../../core/contract/index.js';
 import { literalPattern, mountPoints, removeTree } from '../../../shared/mounts.js';

@@ -79,7 +79,8 @@ function links(value: unknown): string[] | null {
   return found.length === 0 ? null : found;
 }
 
-/** Turns an inspect text into requests. The restart policy is set later: an engine that restarts would start a half-filled draft. */
+/** Turns an inspect text into requests. The restart policy is set later: an engine that restarts would start a half-filled
+ *  draft. */
 export function createRequest(inspect: Inspect, image: string, sources: MountSources): CreateRequest {
   const shortId = inspect.id.slice(0, 12);
   const endpoints = new Map([...userNetworks(inspect)].map(([name, value]) => [name, endpoint(value, shortId)]));

@@ -79,7 +79,8 @@ function withoutForeignLabels(inspect: Inspect, plan: RestorePlan): Inspect {
   return { ...inspect, config: { ...inspect.config, Labels } };
 }
 
-/** The plan's inspect text with its remap applied; volumes move when they are laid out. @throws PluginError invalid, unsupported */
+/** The plan's inspect text with its remap applied; volumes move when they are laid out. @throws PluginError invalid,
+ *  unsupported */
 export function applyRemap(plan: RestorePlan): Inspect {
   const { remap = {} } = plan;
   if (remap.ids !== undefined) throw new PluginError('unsupported', "remap.ids: Docker's ids are set for the whole engine; leave it out");

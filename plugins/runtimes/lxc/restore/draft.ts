@@ -173,7 +173,8 @@ export class LxcDraft implements Draft {
   }
 }
 
-/** Empties a clone's machine-id: each machine needs its own, and systemd writes a new one into an empty file. Follows no symlinks. */
+/** Empties a clone's machine-id: each machine needs its own, and systemd writes a new one into an empty file. Follows no
+ *  symlinks. */
 async function emptyMachineId(root: string): Promise<void> {
   const etc = await lstat(join(root, 'etc')).catch(() => undefined);
   const file = join(root, 'etc', 'machine-id');
