@@ -1,5 +1,5 @@
-/** The archive format: what lies on a target, how a level is packed and extracted, and how each byte is accounted for.
- *  Knows the contract and the schemas, which parse what lies there. */
+/** The archive format: names on a target, packing and extracting a level, and a hash over each stored byte. Imports the contract
+ *  and the schemas, which parse what lies on a target. */
 export { childOutcome } from '../primitives/child.js';
 export { inLanes } from '../primitives/lanes.js';
 export * from './level/compress.js';

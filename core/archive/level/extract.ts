@@ -7,7 +7,7 @@ import type { ArchiveEntry, StoredFile } from '../record/manifest.js';
 import { Meter } from './meter.js';
 import { confineTar } from './sandbox.js';
 
-/** @throws PluginError damaged when what came is not what the manifest says */
+/** @throws PluginError damaged: size or hash of the stored bytes differs from the manifest */
 export function checkStored(meter: Meter, file: StoredFile): void {
   if (meter.bytes === file.stored_bytes && meter.sha256 === file.sha256) return;
   throw new PluginError(
@@ -16,10 +16,10 @@ export function checkStored(meter: Meter, file: StoredFile): void {
   );
 }
 
-/** Takes all that comes, and gives it to the child as long as that listens: tar ends at the archive's end without
- *  waiting for the end of its input, which is no failure. */
+/** A sink that forwards to the child's stdin, and drains the rest once the child has closed it: tar stops at the end-of-archive
+ *  marker without waiting for the end of its input, so EPIPE is no error. */
 function intoChild(stdin: Writable): Writable {
-  stdin.on('error', () => undefined); // a child that ended early: its exit code tells
+  stdin.on('error', () => undefined); // EPIPE of a child that ended early; its exit code decides
   return new Writable({
     write(chunk: Buffer, _encoding, done) {
       if (stdin.destroyed || stdin.write(chunk)) return done();
@@ -31,7 +31,7 @@ function intoChild(stdin: Writable): Writable {
     },
     final(done) {
       if (stdin.destroyed) return done();
-      // only when all has left for the child is this at its end: what still waits here would be lost with it
+      // 'finish' comes when all bytes are in the pipe; ending earlier would lose what is still buffered
       const go = () => {
         stdin.off('finish', go).off('close', go);
         done();
@@ -46,7 +46,7 @@ function intoChild(stdin: Writable): Writable {
   });
 }
 
-/** Feeds the stored bytes to a child and checks its exit code, the byte count and the hash; only then is it done. */
+/** Pipes the stored bytes into a child. Resolves only when exit code, byte count and hash are right. @throws PluginError */
 async function fed(
   child: ReturnType<typeof archiveChild>,
   { name, room }: { readonly name: string; readonly room: string },
@@ -64,27 +64,28 @@ async function fed(
   const outOfSpace = () => /No space left on device|: Wrote only \d+ of \d+ bytes/.test(said);
   const failed = new AbortController();
   exit.then(
-    (code) => code !== 0 && outOfSpace() && failed.abort(), // else the rest is read too: was it the archive's fault?
+    (code) => code !== 0 && outOfSpace() && failed.abort(), // else read on: the hash tells whether the archive is at fault
     () => failed.abort(),
   );
-  let broken: unknown; // of the source, before the child had ended
+  let broken: unknown; // the source failed before the child had ended
   const flow = pipeline(stored, meter, intoChild(child.stdin), { signal: anySignal(signal, failed.signal) });
   flow.catch((error: unknown) => {
     if (!failed.signal.aborted) broken = error;
   });
   const [, end] = await Promise.allSettled([flow, exit]);
-  if (signal.aborted) throw new PluginError('aborted', 'stopped', { cause: signal.reason });
+  if (signal.aborted) throw new PluginError('aborted', 'cancelled', { cause: signal.reason });
   if (broken !== undefined) throw broken;
   if (end.status === 'rejected') throw end.reason;
   if (end.value !== 0) {
-    if (outOfSpace()) throw new PluginError('no_space', `there is no space to extract ${file.path}: free some ${room}`);
+    if (outOfSpace()) throw new PluginError('no_space', `the disk is full, ${file.path} cannot be extracted: free some space ${room}`);
     checkStored(meter, file);
-    throw new PluginError('failed', `${file.path} is whole and could not be extracted: ${said.trim().slice(0, 500)}`);
+    throw new PluginError('failed', `${file.path} is undamaged, but could not be extracted: ${said.trim().slice(0, 500)}`);
   }
   checkStored(meter, file);
 }
 
-/** Extracts one level into a folder. Levels of a source go in order; entries a level knows as gone are deleted. */
+/** Extracts one level into a folder. Extract a source's levels in order; entries that a level lists as removed are deleted.
+ *  @throws PluginError damaged, no_space, failed, aborted */
 export function extractLevel(
   archive: ArchiveEntry,
   kind: 'folder' | 'file',
@@ -97,7 +98,7 @@ export function extractLevel(
     [
       '--extract',
       '--file=-',
-      '--blocking-factor=64', // of what is read at a time; the archive may have another one
+      '--blocking-factor=64', // bytes per read; the archive may have been written with another factor
       ...(archive.compression === 'zstd' ? ['--use-compress-program=zstd -q'] : []),
       ...(kind === 'folder' ? ['--listed-incremental=/dev/null'] : []),
       '--xattrs',
@@ -112,9 +113,9 @@ export function extractLevel(
   return fed(child, { name: 'tar', room: 'where containers and volumes lie' }, archive, stored, signal);
 }
 
-/** Unpacks a zstd file (a snapshot of tar's) onto this machine. */
+/** Unpacks a zstd file (tar's snapshot file) onto this machine. @throws PluginError damaged, no_space, failed, aborted */
 export async function unpackFile(file: StoredFile, path: string, stored: Readable, signal: AbortSignal): Promise<void> {
-  // Without --no-sparse zstd does not say that the disk is full when that shows at the file's end.
+  // Without --no-sparse zstd exits with 0 when the disk gets full at the end of the file.
   const child = archiveChild('zstd', ['-d', '-q', '-f', '--no-sparse', '-o', path], ['pipe', 'ignore', 'pipe']);
   await fed(child, { name: 'zstd', room: `in ${dirname(path)}` }, file, stored, signal);
 }

@@ -1,4 +1,5 @@
-/** Inode flags by lsattr, which opens each file. It prints lines, so that names with a line end are looked at one by one. */
+/** Inode flags by lsattr, which opens each file. Its output is lines, so names that contain a line end are asked for in a second
+ *  call. */
 import { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
@@ -7,24 +8,24 @@ import { childExit } from '../../primitives/child.js';
 import { checkXargs, nulNames, unquoteName } from './flags.js';
 import { type ConfinedTree, confineNames } from './sandbox.js';
 
-/** No more odd names than these. */
+/** Most names with a line end that are looked at. */
 const mostOdd = 1000;
 const [lineEnd, blank, backslash] = [10, 32, 92];
 const keptFlags: ReadonlySet<number> = new Set(Buffer.from('iadC'));
 
 export class LsattrLook {
   readonly #odd: string[] = [];
-  /** Names that were not looked at. */
+  /** Names with a line end beyond that limit. */
   leftOut = 0;
 
   constructor(
     private readonly tree: ConfinedTree,
-    /** Is told of each name, its bytes as latin-1, whose flags in lsattr's words hold one that is kept. */
+    /** Called for each name with a stored flag: the name's bytes as latin-1, and lsattr's letters. */
     private readonly add: (name: string, said: string) => void,
     private readonly signal: AbortSignal,
   ) {}
 
-  /** @param names lines as tar lists them @throws PluginError */
+  /** @param names lines of tar's list @throws PluginError */
   async go(names: AsyncIterable<Buffer>): Promise<void> {
     await this.#lsattr(this.#plainNames(names), async (output) => {
       let rest: Buffer = Buffer.alloc(0);
@@ -33,8 +34,8 @@ export class LsattrLook {
     await this.#lookAtOdd();
   }
 
-  /** A hundred thousand lines, of which hardly any has a flag, are passed by byte by byte; that is five times as fast as a pattern.
-   *  @returns what is no whole line yet */
+  /** Scans byte by byte, five times as fast as a regular expression: of a hundred thousand lines hardly any has a flag.
+   *  @returns the incomplete last line */
   #takeLines(lines: Buffer): Buffer {
     let start = 0;
     for (let end = lines.indexOf(lineEnd); end >= 0; end = lines.indexOf(lineEnd, start)) {
@@ -57,7 +58,7 @@ export class LsattrLook {
     for (const name of this.#odd) {
       const [said = ''] = output.slice(at, at + 64).split(' ', 1);
       const line = `${said} ./${name}\n`;
-      if (!output.startsWith(line, at)) continue; // it has no flags, like a link, or is gone
+      if (!output.startsWith(line, at)) continue; // no output: it has no flags, like a symlink, or no longer exists
       at += line.length;
       this.add(`./${name}`, said);
     }
@@ -73,7 +74,7 @@ export class LsattrLook {
     if (fed.status === 'rejected') throw fed.reason;
   }
 
-  /** Ended by NUL. */
+  /** Names ended by NUL; those with a line end are set aside. */
   async *#plainNames(names: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
     for await (const lines of names) {
       if (lines.includes(backslash)) yield this.#unquoted(lines.toString('latin1'));

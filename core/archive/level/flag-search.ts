@@ -1,5 +1,5 @@
-/** Which entries of a level carry inode flags. tar lists what it packs, and a search beside it looks at that: a change of flags is a
- *  change of ctime, so that whatever a later level does not hold has the flags that it had. */
+/** Finds the entries of a level that carry inode flags, in a search of tar's list beside tar. A change of flags changes ctime, so
+ *  an entry that a later level does not contain still has its earlier flags. */
 import { rm } from 'node:fs/promises';
 import { LsattrLook } from './flag-lsattr.js';
 import { flagsByStatus, hasFlagsInStatus } from './flag-status.js';
@@ -7,14 +7,13 @@ import { type FlaggedEntry, quoteName, unquoteName } from './flags.js';
 import { countLines, listHas, type NameListPlan, readLines } from './name-list.js';
 import type { ConfinedTree } from './sandbox.js';
 
-/** What a manifest takes of a source: so many entries, and so many characters of their paths. */
+/** A manifest's limits for a source: entries, and characters of their paths. */
 const mostEntries = 1000;
 const mostCharacters = 65_536;
-/** While a container waits, a search is started when so many bytes of names have come, or when tar has ended: a short level is not
- *  slowed down by it. */
+/** Bytes of names before the search starts in a pause; it also starts when tar ends. So it does not slow down a short level. */
 const mostBeforeSearch = 65_536;
 
-/** As a manifest has them of an archive. */
+/** The flags of an archive, as its manifest has them. */
 export interface KnownFlags {
   readonly flags?: readonly FlaggedEntry[];
   readonly flags_left_out?: number;
@@ -25,12 +24,12 @@ export interface SearchedLevel extends Required<KnownFlags> {
   readonly entries: number;
 }
 
-/** The list is removed in the end. */
+/** The search removes the list at its end. */
 export interface SearchPlan extends NameListPlan {
   readonly tree: ConfinedTree;
-  /** What the level before has. */
+  /** Flags of the level before. */
   readonly known: KnownFlags;
-  /** A container waits for tar to end. */
+  /** A container is paused until tar ends. */
   readonly inPause: boolean;
 }
 
@@ -72,7 +71,7 @@ export class FlagSearch {
     }
   }
 
-  /** @returns undefined when it is not possible here */
+  /** @returns undefined when statx cannot be used here */
   async #byStatus(): Promise<SearchedLevel | undefined> {
     const { tree, list, ended } = this.plan;
     if (!(await hasFlagsInStatus(tree))) return undefined;
@@ -104,7 +103,7 @@ export class FlagSearch {
     return new FoundFlags(this.plan.known.flags_left_out ?? 0);
   }
 
-  /** What had flags before. */
+  /** Names that had flags in the level before, as lines. */
   #known(): string {
     return (this.plan.known.flags ?? []).map(({ path }) => `./${path}\n`).join('');
   }

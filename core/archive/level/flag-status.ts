@@ -1,5 +1,5 @@
-/** Inode flags by statx(2), which tells them without opening a file. No tool of Debian's prints them for a list of names; perl, which
- *  every Debian has, can call the kernel. Of 100,000 small files that takes 0.2 s of processor, where lsattr takes 0.6. */
+/** Inode flags by statx(2), which reads them without opening a file. No tool of Debian prints them for a list of names, but perl,
+ *  which every Debian has, can make the system call: 0.2 s of processor for 100,000 small files, where lsattr takes 0.6 s. */
 import { statfs } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { PluginError } from '../../contract/index.js';
@@ -7,24 +7,24 @@ import { childExit } from '../../primitives/child.js';
 import { listPauseMs } from './name-list.js';
 import { type ConfinedTree, confinePerl } from './sandbox.js';
 
-/** statx by its number in the kernel's table. */
+/** The number of the statx system call. */
 const callNumbers: Readonly<Record<string, number>> = { x64: 332, arm64: 291 };
-/** ext2 to ext4, XFS and tmpfs, by what statfs(2) calls their type: statx tells all flags of theirs. On others there may be `C`, no
- *  copy-on-write, of which it knows nothing. */
+/** statfs(2) types of ext2 to ext4, XFS and tmpfs: statx reports all of their stored flags. Other file systems may have `C`, no
+ *  copy-on-write, which statx does not report. */
 const knownTypes: ReadonlySet<number> = new Set([0xef53, 0x58465342, 0x01021994]);
 
-/** Where tar's list lies in the sandbox. */
+/** tar's list in the sandbox. */
 const list = '/list';
-/** What stands before the count of the list's lines: no flag is a digit. */
+/** Prefix of the count of lines; no flag is a digit. */
 const countMark = '0';
 
-/** Follows tar's list, and prints names of files and folders with flags as they are listed, after the flags; at the end how many lines
- *  there were. What else is to be looked at comes by the standard input, whose end says that tar has ended. Names are not passed
- *  through this process: with 160,000 of them that took its memory and a core's time.
+/** Follows tar's list. Prints flags and name of each file and folder with flags, and at the end the number of lines. Further names
+ *  come by standard input; its end means that tar has ended. Names never pass through this process: with 160,000 of them that took
+ *  its memory and a core's time.
  *
- *  0x900: neither follow a last link nor mount anything. Of what statx gives, byte 8 holds the flags, 29 the type, and 56 which flags
- *  the file system knows; another number or another order of bytes would show there. Ends with 3 before it reads anything where they
- *  cannot be told. */
+ *  0x900: do not follow the last symlink, trigger no automount. In statx's answer, byte 8 holds the flags, 29 the type, and 56 the
+ *  flags that the file system supports; a wrong call number or byte order would show there. Exits with 3, before it reads
+ *  anything, where statx cannot report the flags. */
 const scriptOf = (statx: number): string => String.raw`
 my ($here, $status) = (".", "\0" x 256);
 exit 3 if syscall(${statx}, -100, $here, 0x900, 0, $status) || (vec($status, 56, 8) & 0x70) != 0x70;
@@ -67,26 +67,26 @@ async function* linesOf(output: Readable): AsyncGenerator<string> {
   }
 }
 
-/** Whether statx tells all flags that there may be in the tree. */
+/** Whether statx reports all flags that the tree's files may have. */
 export async function hasFlagsInStatus({ kind, path }: ConfinedTree): Promise<boolean> {
   if (kind !== 'folder' || callNumbers[process.arch] === undefined) return false;
-  const found = await statfs(path).catch(() => undefined); // it is gone: who reads it next says so
+  const found = await statfs(path).catch(() => undefined); // the tree is gone: its next reader reports that
   return found !== undefined && knownTypes.has(found.type);
 }
 
 export interface StatusSearch {
   readonly tree: ConfinedTree;
-  /** The file that tar lists names in. */
+  /** The file into which tar lists names. */
   readonly list: string;
-  /** Lines of names that are looked at as well. */
+  /** Further names to look at, as lines. */
   readonly known: string;
   /** Aborted once tar has ended. */
   readonly ended: AbortSignal;
-  /** Is told of each that has flags, and of the name as tar lists it. */
+  /** Called for each name with flags, in the form of tar's list. */
   add(line: string, flags: string): void;
 }
 
-/** @returns how many lines the list has; undefined when it is not possible here: no perl, or a kernel that does not answer
+/** @returns how many lines the list has; undefined when statx cannot be used: no perl, or an old kernel
  *  @throws PluginError */
 export async function flagsByStatus(search: StatusSearch, signal: AbortSignal): Promise<number | undefined> {
   const tree = { ...search.tree, files: { [list]: search.list } };
@@ -94,7 +94,7 @@ export async function flagsByStatus(search: StatusSearch, signal: AbortSignal): 
   const exit = childExit(child, 'perl', signal);
   const { stdin, stdout } = child;
   if (!stdin || !stdout) throw new PluginError('failed', 'perl has no input or output');
-  stdin.on('error', () => undefined); // it has ended, and its exit code tells why
+  stdin.on('error', () => undefined); // EPIPE of a child that ended; its exit code says why
   stdin.write(search.known, 'latin1');
   const end = () => stdin.end();
   search.ended.addEventListener('abort', end, { once: true });

@@ -1,4 +1,4 @@
-/** Inode flags (chattr(1)), of which tar knows nothing: immutable `i`, append-only `a`, nodump `d`, no copy-on-write `C`. */
+/** Inode flags (chattr(1)), which tar does not store: immutable `i`, append-only `a`, nodump `d`, no copy-on-write `C`. */
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { PluginError } from '../../contract/index.js';
@@ -6,13 +6,14 @@ import { childExit } from '../../primitives/child.js';
 import { type ConfinedTree, confineNames } from './sandbox.js';
 
 export interface FlaggedEntry {
-  /** Relative to the source, `.` for itself; bytes that are not printable ASCII as `\ooo`, as tar lists them: a name need not be text. */
+  /** Relative to the source, `.` for itself. Bytes other than printable ASCII are `\ooo`, as in tar's list: a name need not be
+   *  text. */
   readonly path: string;
-  /** Of `iadC`. */
+  /** Letters of `iadC`. */
   readonly flags: string;
 }
 
-/** A name, its bytes as latin-1, as tar's listing has it (`--quoting-style=escape`). */
+/** A name, its bytes as latin-1, in the form of tar's list (`--quoting-style=escape`). */
 export const quoteName = (name: string): string =>
   // biome-ignore lint/suspicious/noControlCharactersInRegex: names may hold them
   name.replace(/[\x00-\x1f\x7f-\xff\\]/g, (one) => (one === '\\' ? '\\\\' : `\\${one.charCodeAt(0).toString(8).padStart(3, '0')}`));
@@ -25,21 +26,21 @@ export const unquoteName = (quoted: string): string =>
     code.length === 3 ? String.fromCharCode(Number.parseInt(code, 8) & 0xff) : (letters[code] ?? code),
   );
 
-/** Whether it is one as a search gives it: with no way out of the source by its name. */
+/** Whether a path has the form of a search result: it must not lead out of the source. */
 export function isFlaggedPath(path: string): boolean {
   const name = unquoteName(path);
   return name === '.' || (!name.includes('\0') && name.split('/').every((part) => part !== '' && part !== '.' && part !== '..'));
 }
 
-/** Names for `xargs -0`; none can be taken for an option. */
+/** Names for `xargs -0`; `./` keeps them from looking like options. */
 export const nulNames = (names: readonly string[]): Buffer => Buffer.from(names.map((name) => `./${name}\0`).join(''), 'latin1');
 
-/** xargs ends with 123 when a command failed for one of the names. @throws PluginError failed */
+/** Accepts 123, xargs's exit code when the command failed for some names. @throws PluginError failed */
 export function checkXargs(code: number, command: string): void {
   if (code !== 0 && code !== 123) throw new PluginError('failed', `${command} ended with ${code}: is the package e2fsprogs installed?`);
 }
 
-/** @returns what chattr said of those that it could not change */
+/** @returns chattr's messages for names that it could not change */
 async function changed(tree: ConfinedTree, change: string, names: readonly string[], signal: AbortSignal): Promise<string> {
   const child = confineNames(tree, ['chattr', change, '--'], ['pipe', 'ignore', 'pipe']);
   let said = '';
@@ -48,15 +49,15 @@ async function changed(tree: ConfinedTree, change: string, names: readonly strin
   });
   const exit = childExit(child, 'chattr', signal);
   if (!child.stdin) throw new PluginError('failed', 'chattr has no input');
-  await pipeline(Readable.from([nulNames(names)]), child.stdin).catch(() => undefined); // a child that ended early: its exit code tells
+  await pipeline(Readable.from([nulNames(names)]), child.stdin).catch(() => undefined); // EPIPE; the exit code decides
   const code = await exit;
   checkXargs(code, 'chattr');
   return code === 0 ? '' : said.trim();
 }
 
-/** Gives what was extracted into a folder its flags, the last thing that is done to it. A file system may lack some of them.
- *  @param entries of a manifest, so of anybody: a link on the way leads nowhere out of the sandbox
- *  @returns what could not be set, as chattr says it; '' when all is set */
+/** Sets the flags of what was extracted into a folder, as the last step. A file system may lack some of them.
+ *  @param entries from a manifest, so untrusted: the sandbox keeps symlinks in a path from leading outside
+ *  @returns chattr's messages for flags that could not be set; '' when all are set */
 export async function setFlags(folder: string, entries: readonly FlaggedEntry[], signal: AbortSignal): Promise<string> {
   const tree: ConfinedTree = { kind: 'folder', path: folder, access: 'write' };
   const groups = new Map<string, string[]>();
@@ -70,7 +71,7 @@ export async function setFlags(folder: string, entries: readonly FlaggedEntry[],
   let said = '';
   for (const [flags, names] of groups) {
     const failed = await changed(tree, `+${flags}`, names, signal);
-    if (flags !== 'C') said ||= failed; // files that hold something already cannot take it any more
+    if (flags !== 'C') said ||= failed; // `C` cannot be set on a file that has content
   }
   return said;
 }

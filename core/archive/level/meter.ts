@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { Transform } from 'node:stream';
 
-/** Passes bytes through and tells how many there were and their SHA-256. */
+/** Passes bytes through and counts and hashes them. */
 export class Meter extends Transform {
   bytes = 0;
   readonly #hash = createHash('sha256');
@@ -13,7 +13,7 @@ export class Meter extends Transform {
     done(null, chunk);
   }
 
-  /** Of all bytes; call it after the end. */
+  /** SHA-256 in hex of all bytes; read it only after the end. */
   get sha256(): string {
     this.#digest ??= this.#hash.digest('hex');
     return this.#digest;

@@ -1,15 +1,15 @@
-/** tar's list of what it packs, read while it is written. */
+/** Reads tar's list of packed names while tar writes it. */
 import { type FileHandle, open } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { anySignal } from '../../contract/index.js';
 
 const atOnce = 65_536;
 const lineEnd = 10;
-/** How long after its end the list is looked at again, unless tar ends: each look wakes up to three processes. */
+/** Ms between looks at the list while tar runs; each look wakes up to three processes. */
 export const listPauseMs = 100;
 
 export interface NameListPlan {
-  /** Which tar writes. */
+  /** The file that tar writes. */
   readonly list: string;
   /** Aborted once tar has ended. */
   readonly ended: AbortSignal;
@@ -18,18 +18,18 @@ export interface NameListPlan {
 const waited = (plan: NameListPlan, signal: AbortSignal): Promise<void> =>
   sleep(listPauseMs, undefined, { signal: anySignal(signal, plan.ended) }).catch(() => signal.throwIfAborted());
 
-/** Waits until the list has so many bytes, or tar has ended. */
+/** Waits until the list has `bytes` bytes, or tar has ended. */
 export async function listHas(bytes: number, plan: NameListPlan, signal: AbortSignal): Promise<void> {
   await using list = await open(plan.list, 'r');
   while (!plan.ended.aborted && (await list.stat()).size < bytes) await waited(plan, signal);
 }
 
-/** Whole lines, from the first to the last, with their ends. */
+/** All complete lines in order, with their line ends. */
 export async function* readLines(plan: NameListPlan, signal: AbortSignal): AsyncGenerator<Buffer> {
   await using list = await open(plan.list, 'r');
   let rest: Buffer = Buffer.alloc(0);
   for (let at = 0; ; ) {
-    const last = plan.ended.aborted; // before it is read: what comes later is not missed
+    const last = plan.ended.aborted; // read the flag first: then nothing that tar wrote before its end is missed
     const read = await nextBytes(list, at);
     at += read.length;
     const lines = rest.length === 0 ? read : Buffer.concat([rest, read]);
@@ -41,7 +41,7 @@ export async function* readLines(plan: NameListPlan, signal: AbortSignal): Async
   }
 }
 
-/** A buffer for what is there, and no larger: most looks find little. */
+/** The next bytes, in a buffer of just their size: most reads find few. */
 async function nextBytes(list: FileHandle, at: number): Promise<Buffer> {
   const { size } = await list.stat();
   const { bytesRead, buffer } = await list.read(Buffer.allocUnsafe(Math.min(atOnce, Math.max(0, size - at))), 0);

@@ -10,34 +10,34 @@ import { FlagSearch, type KnownFlags, type SearchedLevel } from './flag-search.j
 import { confineTar, heldElsewhere } from './sandbox.js';
 import { copySnapshot, setReference } from './snapshot.js';
 
-/** The compressor sits behind tar on a kernel pipe. */
+/** tar pipes into the compressor itself, on a kernel pipe. */
 const compressor = `zstd ${zstdFlags.join(' ')}`;
-/** What tar writes at a time, in blocks of 512 bytes. Its own default, 20, took a tenth more of its processor time. */
+/** tar's blocking factor, in blocks of 512 bytes. tar's default, 20, took a tenth more processor time. */
 const recordBlocks = 64;
 const recordBytes = recordBlocks * 512;
-/** A checkpoint is told every so many of them. */
+/** Records between two checkpoint messages. */
 const checkpointRecords = 640;
 
 export interface LevelPlan {
   readonly source: Source;
   readonly compression: Compression;
-  /** Snapshot file that this level starts from; undefined makes a level 0. */
+  /** Snapshot file of the level before; undefined makes a level 0. */
   readonly since?: string;
-  /** Where the snapshot of this level is left. */
+  /** Path for the snapshot file of this level. */
   readonly snapshot: string;
-  /** Epoch ms noted before the file system was synced; the next level looks from here, less a second. */
+  /** Epoch ms noted before the file system was synced; the next level compares with this time, less a second. */
   readonly reference: number;
-  /** Whether the container is frozen or stopped, so that any change while reading is a failure. */
+  /** Whether the container is frozen or stopped; then any change while reading is a failure. */
   readonly still: boolean;
-  /** Whether a container waits for it, so that nothing else that could wait is begun beside tar. */
+  /** Whether a container is paused until tar ends; then nothing that can wait runs beside tar. */
   readonly inPause?: boolean;
-  /** What the level before has of inode flags. */
+  /** Inode flags of the level before. */
   readonly flagsBefore?: KnownFlags;
 }
 
 export interface TarReport {
   bytes: number; // of the tar stream before compression
-  /** A file has names that are not in this level. */
+  /** A file has further hard links that are not in this level. */
   outside_links?: true;
 }
 
@@ -45,7 +45,7 @@ const harmless = [
   /: Directory has been renamed from /,
   /: Directory has been renamed$/,
   /: socket ignored$/,
-  /: (file|directory) is on a different filesystem; not dumped$/, // the runtime's description names it as left out
+  /: (file|directory) is on a different filesystem; not dumped$/, // the runtime's description lists it in left_out
   /: contains a cache directory tag/,
   /^tar: Total bytes written: /,
   /^tar: checkpoint /,
@@ -60,16 +60,15 @@ const live = [
   /^tar: Exiting with failure status due to previous errors$/,
 ];
 
-/** Where tar lists what it packs. On its standard error every name would be a write of its own and a read of ours: with
- *  140,000 of them that took longer than a second of six. No other pass has it: a search that is given up may end after the next
- *  try has begun. */
+/** The file into which tar lists names. On standard error each name would be a write of tar's and a read of ours: for 140,000
+ *  names more than one second of six. Random, because the search of an aborted pass may end after the next one has begun. */
 const listFile = ({ snapshot }: LevelPlan): string => `${snapshot}.${randomBytes(4).toString('hex')}.list`;
 
-/** Reads tar's messages line by line: follows the checkpoints, keeps what is not harmless. */
+/** Parses tar's messages line by line: reports checkpoints, stores what is not harmless. */
 class TarMessages {
   readonly report: TarReport = { bytes: 0 };
   readonly problems: string[] = [];
-  /** It told of something that a live pass may meet, which explains an exit code of 1 or 2. */
+  /** A change that a live pass may meet was reported; it explains an exit code of 1 or 2. */
   excused = false;
   #rest = '';
   constructor(
@@ -94,7 +93,7 @@ class TarMessages {
   }
 }
 
-/** Our files as tar sees them. */
+/** Names of our files in tar's sandbox. */
 const names = { list: '/list', snapshot: '/snapshot' } as const;
 
 function tarArguments({ source, compression }: LevelPlan): string[] {
@@ -126,31 +125,31 @@ function tarArguments({ source, compression }: LevelPlan): string[] {
 }
 
 export interface PackedLevel {
-  /** The stored bytes. Fails with `failed` when tar does, so that nothing half-read is ever put away. */
+  /** The stored bytes. Fails with `failed` or `no_space` when tar does, so that a target never stores a part. */
   readonly stream: Readable;
-  /** tar's totals; they hold after the stream's end. */
+  /** tar's totals; valid after the end of the stream. */
   readonly report: TarReport;
-  /** tar has ended well: no file of the source is read any more. A target that takes its time is not waited for, as
-   *  long as what is left fits the stream's buffer of 1 MiB. */
+  /** Resolves when tar has ended well and reads no more files of the source. It does not wait for a slow target, as long as the
+   *  rest fits into the stream's buffer of 1 MiB. */
   readonly read: Promise<void>;
-  /** What was packed, and its inode flags: known a little later than all is read. */
+  /** Number of packed entries and their inode flags; resolves a little after `read`. */
   readonly searched: Promise<SearchedLevel>;
 }
 
-/** Packs a level. `onBytes` is told how far tar is. */
+/** Packs a level. `onBytes` gets tar's progress in bytes before compression. @throws PluginError unavailable */
 export async function packLevel(plan: LevelPlan, signal: AbortSignal, onBytes: (bytes: number) => void): Promise<PackedLevel> {
-  // tar would go on from one that is there; an empty one makes a level 0
+  // tar continues from an existing snapshot file; an empty one makes a level 0
   await (plan.since === undefined ? writeFile(plan.snapshot, '') : copySnapshot(plan.since, plan.snapshot));
   const list = listFile(plan);
   await writeFile(list, '');
   const held = await heldElsewhere(plan.source.path);
   const { stream, report, searched } = new TarRun({ ...plan, list, held }, signal, onBytes);
   const ended = searched.finally(() => held?.close());
-  ended.catch(() => undefined); // whoever takes it is told; nobody may be waiting yet
+  ended.catch(() => undefined); // the caller gets the error from `searched`; this only marks it as handled
   return { stream, report, read: readOf(stream, plan.source.path), searched: ended };
 }
 
-/** tar and, beside it, the search for flags in what it lists. */
+/** A run of tar, and beside it the search for flags in tar's list. */
 class TarRun {
   readonly stream: Readable;
   readonly searched: Promise<SearchedLevel>;
@@ -170,7 +169,7 @@ class TarRun {
     const exit = childExit(child, 'tar', signal);
     this.stream = runForOutput(child, async () => this.#end(await exit));
     const given = new AbortController();
-    this.stream.once('close', () => this.#ended.signal.aborted || given.abort()); // nobody takes it, or tar failed
+    this.stream.once('close', () => this.#ended.signal.aborted || given.abort()); // the reader gave up, or tar failed
     const search = { tree, list: plan.list, known: plan.flagsBefore ?? {}, ended: this.#ended.signal, inPause: plan.inPause ?? false };
     this.searched = new FlagSearch(search, anySignal(signal, given.signal)).go();
   }
@@ -186,7 +185,10 @@ class TarRun {
     if (!tolerated) {
       const said = problems.join('; ') || `exit code ${code}`;
       if (/No space left on device|Disk quota exceeded/.test(said))
-        throw new PluginError('no_space', `there is no room for the work files of a run (${said}): free some in ${dirname(plan.snapshot)}`);
+        throw new PluginError(
+          'no_space',
+          `the disk is full, tar cannot write its work files (${said}): free some space in ${dirname(plan.snapshot)}`,
+        );
       throw new PluginError('failed', `reading ${plan.source.name} (${plan.source.path}) failed: ${said}`);
     }
     if (plan.source.kind === 'folder') await setReference(plan.snapshot, plan.reference);
@@ -203,6 +205,6 @@ function readOf(stream: Readable, path: string): Promise<void> {
     stream.once('error', reject);
     stream.once('close', () => reject(new PluginError('failed', `${path} was not read to its end`)));
   });
-  read.catch(() => undefined); // whoever takes the stream is told too
+  read.catch(() => undefined); // the reader of the stream gets the error, too
   return read;
 }

@@ -1,4 +1,4 @@
-/** What nothing of a record needs: leftovers of runs that were broken off, failed or given up. */
+/** Collects files of a record that no run needs: leftovers of aborted, failed and deleted runs. */
 import type { Entry, Target } from '../../contract/index.js';
 import { inLanes } from '../../primitives/lanes.js';
 import { isRunFile, manifestName } from './layout.js';
@@ -6,21 +6,22 @@ import { listRecord, type RecordListing } from './record.js';
 import { pathsNeeded, type RecordRuns } from './record-runs.js';
 import type { RunSummary } from './run-summary.js';
 
-/** What is collected at once; the rest is by the next run. */
+/** Most paths to remove at once; the next run removes the rest. */
 const mostGone = 10_000;
-/** By the target's clock; some servers tell whole seconds. What was written so lately may be written again in the same moment. */
+/** Ms by the target's clock; some servers report whole seconds. A folder written so recently may be written again in the same
+ *  moment. */
 const lately = 2000;
 
 export interface Collected {
-  /** Paths that went. */
+  /** Removed paths. */
   readonly gone: readonly string[];
-  /** Complete runs whose folder holds what it should and nothing else, and when it was last written. */
+  /** mtime of each complete run's folder that holds its files and nothing else. */
   readonly seen: ReadonlyMap<string, number>;
 }
 
 interface Looked {
   readonly run: string;
-  /** The run's folder as a whole, when nothing in it is needed or another's; else its files that are neither. */
+  /** The run's folder as a whole when all of it is garbage; else its garbage files. */
   readonly garbage: readonly string[];
   readonly isUnknown: boolean;
   readonly isWhole: boolean;
@@ -28,15 +29,14 @@ interface Looked {
 
 interface Sought {
   readonly needed: ReadonlySet<string>;
-  /** First parts of the paths that are needed. */
+  /** First parts of the needed paths. */
   readonly used: ReadonlySet<string>;
   readonly known: RunSummary | undefined;
 }
 
-/** Removes what no run of the record needs. Only names that this format makes are touched, and nothing at all when there is a run
- *  that is not known or not understood: what it needs cannot be told. Folders that are as they were when all of them was seen are
- *  not looked into.
- *  @param just a listing that was made just now; nobody else has written there since */
+/** Removes what no run of the record needs. Touches only names of this format. Removes nothing if some run is unknown or damaged,
+ *  since its needs are unknown. Skips folders that have not changed since they were last seen whole.
+ *  @param just a listing made just now; nobody else has written to the record since */
 export async function collectGarbage(target: Target, record: string, runs: RecordRuns, just?: RecordListing): Promise<Collected> {
   const needed = pathsNeeded(runs);
   if (needed === undefined) return { gone: [], seen: new Map() };
@@ -63,7 +63,7 @@ function seenIn(looked: readonly Looked[], { folders, latest }: RecordListing): 
   );
 }
 
-/** Also what is unfinished: a record has one writer, which asks before it begins. */
+/** Lists unfinished uploads, too: a record has one writer, which holds its lock. */
 async function* entriesOf(target: Target, folder: string): AsyncGenerator<Entry> {
   yield* target.list(folder, { unfinished: true });
 }
@@ -84,7 +84,7 @@ async function lookInto(target: Target, record: string, run: string, { needed, u
   return { run, garbage: isAllGarbage ? [run] : garbage, isUnknown, isWhole };
 }
 
-/** The runs, with what was seen of them. */
+/** The runs with the folder times of `seen`. */
 export function withSeen(runs: RecordRuns, seen: Collected['seen']): RecordRuns {
   const complete = runs.complete.map((one) => {
     const time = seen.get(one.run);

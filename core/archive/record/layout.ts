@@ -1,4 +1,4 @@
-/** Names on a target. One record a job: `container-backup@<job_name>/`, one folder a run inside it. */
+/** Names on a target: one record for each job, `container-backup@<job_name>/`, with one folder for each run. */
 import { PluginError } from '../../contract/index.js';
 
 export const recordPrefix = 'container-backup@';
@@ -6,7 +6,7 @@ export const manifestName = 'manifest.json';
 export const metadataName = 'backup-metadata';
 export const verifiedName = 'verified.json';
 const runPattern = /^\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2}$/;
-/** A name has four digits for the year, and a later run must still find a name. */
+/** A name has four digits for the year, and a later run must get a name after it. */
 const lastTime = Date.UTC(9999, 0);
 
 export type Compression = 'none' | 'zstd';
@@ -26,27 +26,28 @@ export function recordPath(path: string): RecordPath {
 }
 
 export const recordFolder = (jobName: string): string => `${recordPrefix}${jobName}`;
-/** Whether it is the name of a run: a time that there is, and one that names sort by. Anybody can make a folder on a target. */
+/** Whether it is the name of a run: a valid time, in the form in which names sort by time. Anybody can make folders on a
+ *  target. */
 export const isRunName = (name: string): boolean => runPattern.test(name) && runTime(name) < lastTime && runName(runTime(name)) === name;
 
-/** UTC, without a colon, which SMB does not allow. */
+/** A run's name from epoch ms: UTC, without colons, which SMB does not allow. */
 export function runName(time: number): string {
   return new Date(time).toISOString().slice(0, 19).replace('T', '_').replaceAll(':', '-');
 }
 
-/** The time that a run's name tells. */
+/** Epoch ms of a run's name. */
 export const runTime = (name: string): number => Date.parse(`${name.slice(0, 10)}T${name.slice(11).replaceAll('-', ':')}Z`);
 
 export function archiveName(stem: string, compression: Compression): string {
   return compression === 'zstd' ? `${stem}.tar.zst` : `${stem}.tar`;
 }
 
-/** Whether a file in a run's folder is one that this format makes, whole or, by its temporary name, in part. */
+/** Whether a file in a run's folder belongs to this format, whole or unfinished. */
 export const isRunFile = (name: string): boolean =>
   name === manifestName || /\.(tar|tar\.zst|snar\.zst|part)$/.test(name) || name.startsWith('.');
 
-/** Whether a file at the top of a record is one that this format makes, so that it may be collected. */
+/** Whether a file at the top of a record belongs to this format, so that it may be collected. */
 export const isBaseName = (name: string): boolean => /^image(-[0-9_-]+)?\.(tar|tar\.zst|snar\.zst)$/.test(name);
 
-/** The path of an archive with another suffix: where its snapshot lies. */
+/** The path of an archive with another suffix, such as that of its snapshot. */
 export const besideArchive = (archivePath: string, suffix: string): string => `${archivePath.replace(/\.tar(\.zst)?$/, '')}.${suffix}`;

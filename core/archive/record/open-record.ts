@@ -1,5 +1,5 @@
-/** A record, of which no more is read than somebody asks for: its folders and its index first, then the newest run that is whole.
- *  The other runs are read when they are wanted: by the index, as far as nothing speaks against it, else by their manifests. */
+/** A record, read as little as needed: first its folders, its index and its newest whole run. Other runs are read on demand, from
+ *  the index where nothing contradicts it, else from their manifests. */
 import type { Target } from '../../contract/index.js';
 import { inLanes } from '../../primitives/lanes.js';
 import type { Manifest } from './manifest.js';
@@ -20,18 +20,18 @@ import { type RunSummary, Summaries } from './run-summary.js';
 import type { Sealer } from './seal.js';
 import { readVerifications, type Verifications } from './verifications.js';
 
-/** Of the newest complete run, on which the next one builds. */
+/** The newest complete run, on which the next one builds. */
 export type NewestRun = Pick<Manifest, 'run' | 'job' | 'seal' | 'sources' | 'image' | 'archives' | 'warnings'> & {
   readonly container: Pick<Manifest['container'], 'name' | 'type'>;
 };
 
 export interface OpenOptions {
   readonly signal: AbortSignal;
-  /** Of the appliance whose index and proofs are believed; without it none are. */
+  /** The appliance whose index and verifications are believed; without it, none are. */
   readonly sealer?: Sealer;
-  /** The newest run is kept in memory: it may be large. */
+  /** Whether to keep the newest run's manifest in memory: it may be large. */
   readonly keepsNewest?: boolean;
-  /** What lies in the record, when that was listed just now and nobody else has written there since. */
+  /** A listing made just now; nobody else has written to the record since. */
   readonly listing?: RecordListing;
 }
 
@@ -40,15 +40,15 @@ type Known =
   | { readonly run: string; readonly state: 'damaged'; readonly why: string }
   | { readonly run: string; readonly state: 'empty' };
 
-/** How many runs are read by their manifests before a run begins. */
+/** Most manifests to read before a run begins. */
 const mostAtOnce = 64;
-/** Names that are worked on at a time. */
+/** Names to process at a time. */
 const mostInSequence = 1000;
 
 export class OpenRecord {
-  /** The newest complete run, when it was to be kept; undefined when there is none. */
+  /** The newest complete run, if it was asked for; undefined when there is none. */
   newest?: NewestRun;
-  /** Name of the newest run that is there, whole or damaged. */
+  /** Name of the newest run, complete or damaged. */
   latest?: string;
   readonly #known = new Map<string, Known>();
   #runs: Promise<RecordRuns> | undefined;
@@ -57,18 +57,18 @@ export class OpenRecord {
     private readonly target: Target,
     private readonly record: string,
     private readonly o: OpenOptions,
-    /** As it was when the record was opened. */
+    /** The listing from when the record was opened. */
     readonly listing: RecordListing,
     readonly verifications: Verifications,
     private readonly summaries: Summaries,
     private index: Map<string, RunSummary> | undefined,
   ) {}
 
-  /** What does not need another is read at the same time. @throws PluginError what is wrong with the target as a whole */
+  /** Opens a record; independent reads run at the same time. @throws PluginError about the target as a whole */
   static async open(target: Target, record: string, o: OpenOptions): Promise<OpenRecord> {
     const { sealer, signal } = o;
     const summaries = new Summaries();
-    // The list last: a target that answers one question after the other takes longest for that one.
+    // The listing goes last: a target that answers one request after another takes longest for it.
     const [index, verifications, listing] = await Promise.all([
       sealer && readIndex(target, record, { sealer, signal, summaries }),
       readVerifications(target, record, signal, sealer),
@@ -94,7 +94,7 @@ export class OpenRecord {
     }
   }
 
-  /** What a manifest says wins, and an index that says otherwise is believed no longer. */
+  /** Notes a run's state. A manifest overrules the index; an index that contradicts one is dropped. */
   #note(found: RecordedRun): void {
     const told = this.index?.get(found.run);
     if (found.state === 'complete') {
@@ -108,14 +108,14 @@ export class OpenRecord {
     }
   }
 
-  /** How the index knows a run whose folder is as it was when the index was written. */
+  /** The index's summary of a run, if the run's folder has not changed since the index was written. */
   #indexed(run: string): RunSummary | undefined {
     const told = this.index?.get(run);
     const time = this.listing.folders.get(run);
     return time === undefined || told?.seen === time ? told : undefined;
   }
 
-  /** Whether few enough manifests are to be read for all runs to be known at once. */
+  /** Whether few enough manifests are unread to learn all runs at once. */
   get isNearlyKnown(): boolean {
     let unknown = 0;
     for (const run of this.listing.folders.keys()) {
@@ -124,8 +124,8 @@ export class OpenRecord {
     return !this.listing.isCut;
   }
 
-  /** All runs. What the index does not tell of them is read once, and not before this is called for the first time.
-   *  @throws PluginError what is wrong with the target as a whole, aborted */
+  /** All runs. The first call reads the manifests of runs that the index does not cover.
+   *  @throws PluginError about the target as a whole, aborted */
   runs(): Promise<RecordRuns> {
     this.#runs ??= this.#readRuns();
     return this.#runs;
@@ -138,7 +138,7 @@ export class OpenRecord {
     const wide = Math.max(1, target.supports.connections);
     let names: string[] = [];
     const take = async (): Promise<void> => {
-      // Looks are cheap and many; manifests are read as many at a time as the target takes.
+      // Size checks are cheap and many; manifests are read as many at a time as the target has connections.
       const looked = await inLanes(names, mostLooks, (run) => this.#look(run));
       const all = await inLanes(looked, wide, async (one) => (typeof one === 'string' ? this.#read(one) : one));
       for (const one of all) {
@@ -153,7 +153,7 @@ export class OpenRecord {
     return { complete, damaged };
   }
 
-  /** What is known of a run without reading its manifest; its name when that has to be read. */
+  /** What is known of a run without its manifest; its name if the manifest must be read. */
   async #look(run: string): Promise<Known | string> {
     const known = this.#known.get(run);
     if (known !== undefined) return known;
@@ -174,8 +174,8 @@ export class OpenRecord {
     return known;
   }
 
-  /** A run that something is to be decided on, by its manifest; undefined when that cannot be used. When it is another than the index
-   *  tells, all runs are read by their manifests from then on. @throws PluginError as recordedRun */
+  /** A run's manifest, for a decision that depends on it; undefined when it is unusable. If it contradicts the index, all runs are
+   *  read from their manifests from then on. @throws PluginError as readRun */
   async manifestOf(run: string): Promise<Manifest | undefined> {
     const found = await readRun(this.target, this.record, run, this.o.signal);
     const told = this.index?.get(run);
@@ -186,7 +186,7 @@ export class OpenRecord {
     return found.state === 'complete' ? found.manifest : undefined;
   }
 
-  /** Forgets what is known of some runs. @returns all, with these read anew by their manifests */
+  /** Forgets some runs. @returns all runs, with these read anew from their manifests */
   readAnew(runs: readonly string[]): Promise<RecordRuns> {
     for (const run of runs) {
       this.index?.delete(run);
@@ -196,7 +196,7 @@ export class OpenRecord {
     return this.runs();
   }
 
-  /** The record with a run that is newer than all others. */
+  /** The runs with one more, newer than all others. */
   withNewRun(runs: RecordRuns, manifest: Manifest, file: ManifestFile): RecordRuns {
     return { ...runs, complete: [this.summaries.of(manifest, file, this.verifications), ...runs.complete] };
   }

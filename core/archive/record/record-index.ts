@@ -1,6 +1,6 @@
-/** The index of a record, `backup-metadata`: its complete runs in short, so that not every manifest has to be read. Anybody may
- *  have written what lies there, so it is believed only under the appliance's own HMAC, which is looked at before anything is
- *  parsed; and no further than what is there bears it out, which core/archive/record/open-record.ts sees to. */
+/** The index of a record, `backup-metadata`: summaries of its complete runs, which save reading every manifest. Anybody may have
+ *  written the file, so it counts only with the appliance's own HMAC, which is checked before parsing. open-record.ts also drops
+ *  an index that the record contradicts. */
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { type Description, PluginError, type Target } from '../../contract/index.js';
@@ -13,18 +13,18 @@ import { isMacOf, type Sealer } from './seal.js';
 type Written = Shape<'backup-metadata'>;
 type WrittenRun = Written['runs'][number];
 
-/** Some 20,000 runs, which take ten times as much while they are read. Those that do not fit are read by their manifests. */
+/** Some 20,000 runs; reading takes ten times as much memory. Runs that do not fit are read from their manifests. */
 const mostBytes = 8 << 20;
-/** Of what runs do not have alike; beyond it what they left out is only counted. */
+/** Limit for texts that differ between runs; beyond it an index only counts what a run left out. */
 const mostSaid = 2 << 20;
 
 const macText = (record: string, body: Uint8Array | string): string =>
   `backup-metadata\n${record}\n${createHash('sha256').update(body).digest('hex')}`;
-/** The end of the file: after the body its HMAC, and the end of the object. */
+/** The end of the file, after the body: its HMAC and the closing brace. */
 const ending = (mac: string): string => `,"mac":"${mac}"}\n`;
 const endingBytes = ending('0'.repeat(64)).length;
 
-/** The body and its HMAC as JSON, when this appliance has written them. */
+/** The parsed file, if this appliance has written it. */
 function openIfOwn(bytes: Buffer, record: string, sealer: Sealer): unknown {
   const body = bytes.subarray(0, Math.max(0, bytes.length - endingBytes));
   const told = bytes.toString('latin1', body.length);
@@ -42,8 +42,8 @@ function summariesIn({ files, said: written, runs }: Written, kept: Summaries): 
   });
 }
 
-/** What the index says, by the names of the runs; undefined when there is none that this appliance has written.
- *  @throws PluginError what is wrong with the target */
+/** The index, by run name; undefined when there is none from this appliance.
+ *  @throws PluginError about the target as a whole */
 export async function readIndex(
   target: Target,
   record: string,
@@ -59,17 +59,17 @@ export async function readIndex(
   } catch (error) {
     const ofFile =
       error instanceof PluginError && ['damaged', 'denied', 'invalid', 'not_found', 'unsupported', 'failed', 'io'].includes(error.code);
-    if (ofFile || error instanceof ValidationError) return undefined; // as if it was not there: it is made anew
+    if (ofFile || error instanceof ValidationError) return undefined; // as if there were none: the next run writes it again
     throw error;
   }
 }
 
-/** Gives each different thing a number, and counts what they take as JSON. */
+/** Numbers distinct values, and counts their bytes as JSON. */
 class Table<T> {
   readonly list: T[] = [];
   readonly #at = new Map<T, number>();
   bytes = 0;
-  /** Bytes that it would take more. */
+  /** Bytes that these values would add. */
   cost(things: readonly T[]): number {
     return things.reduce((sum, one) => sum + (this.#at.has(one) ? 0 : Buffer.byteLength(JSON.stringify(one)) + 1), 0);
   }
@@ -82,7 +82,7 @@ class Table<T> {
   }
 }
 
-/** The runs that fit into so many bytes, newest first. */
+/** The newest runs that fit into `bytes`. */
 class IndexBody {
   readonly #files = new Table<string>();
   readonly #said = new Table<Said>();
@@ -104,7 +104,7 @@ class IndexBody {
     this.#runs.push({ ...run, stored_bytes: own_bytes, said: this.#said.at(shown), files: files.map((file) => this.#files.at(file)) });
   }
 
-  /** What is in the index of it: beyond a limit only how much a run left out. */
+  /** The form for the index: beyond a limit, only the count of what a run left out. */
   #shorten(said: Said): Said {
     if (this.#said.bytes + this.#said.cost([said]) <= mostSaid) return said;
     const cut = this.#cut.get(said) ?? withoutLeftOut(said);
@@ -124,7 +124,7 @@ export interface IndexContents {
   readonly runs: readonly RunSummary[];
 }
 
-/** Writes the index of a record. @throws PluginError as put */
+/** Writes the index of a record. @throws PluginError as Target.put */
 export async function writeIndex(
   target: Target,
   record: string,

@@ -1,4 +1,4 @@
-/** A record as its writer sees it: its runs in short, what they need, and which of them count. */
+/** A record as its writer sees it: summaries of its runs, and the files that they need. */
 import type { Target } from '../../contract/index.js';
 import { inLanes } from '../../primitives/lanes.js';
 import { manifestName, runName, runTime } from './layout.js';
@@ -9,17 +9,17 @@ import type { Verifications } from './verifications.js';
 export interface RecordRuns {
   /** Complete runs, newest first. */
   readonly complete: readonly RunSummary[];
-  /** Runs whose manifest is there and cannot be used, newest first. What they name is not known, so nothing of the record is
-   *  rubbish then. */
+  /** Runs with an unusable manifest, newest first. Their needs are unknown, so nothing of the record may be collected while there
+   *  is one. */
   readonly damaged: readonly { readonly run: string; readonly why: string }[];
 }
 
-/** What the paths of all runs may take in memory; beyond it nothing is collected. */
+/** Memory for the needed paths of all runs; beyond it nothing is collected. */
 const mostNeeded = 32 << 20;
-/** Of a path, beside its characters. */
+/** Bytes of a path in memory, beside its characters. */
 const perPath = 100;
 
-/** Paths in the record that some run needs; undefined when there are too many to know. */
+/** Paths in the record that some run needs; undefined when there are too many to keep in memory. */
 export function pathsNeeded({ complete }: RecordRuns): ReadonlySet<string> | undefined {
   const needed = new Set<string>();
   let size = 0;
@@ -36,7 +36,7 @@ export function pathsNeeded({ complete }: RecordRuns): ReadonlySet<string> | und
   return needed;
 }
 
-/** The runs, each with what failed of the files that it needs. */
+/** The runs, each with those needed files that failed verification. */
 export function withFailed(runs: RecordRuns, verifications: Verifications): RecordRuns {
   if (!verifications.areFailed) return runs;
   const complete = runs.complete.map((one) => {
@@ -46,8 +46,8 @@ export function withFailed(runs: RecordRuns, verifications: Verifications): Reco
   return { ...runs, complete };
 }
 
-/** A name that no run has, and after all that there are, whatever the clock says: what comes last by name is the newest.
- *  @param latest the newest run that there is, whole or damaged */
+/** A new run name after all existing ones, whatever the clock says: the last by name is the newest.
+ *  @param latest the newest existing run, complete or damaged */
 export async function freeRunName(target: Target, record: string, latest: string | undefined): Promise<string> {
   for (let time = Math.max(Date.now(), latest === undefined ? 0 : runTime(latest) + 1000); ; time += 1000) {
     const run = runName(time);
@@ -55,9 +55,9 @@ export async function freeRunName(target: Target, record: string, latest: string
   }
 }
 
-/** Chooses which runs are given up, by what counts only: a run that is to stay has its manifest, in the size that it had.
- *  @param choose of complete runs, newest first, the names of those that are given up
- *  @param readAnew is called with runs whose manifest has gone or has another size. @returns the runs as they are then */
+/** Chooses the runs to delete. Only runs that exist count: a run that stays must have its manifest, in the known size.
+ *  @param choose returns the names to delete from complete runs, newest first
+ *  @param readAnew reads runs whose manifest is missing or has another size. @returns all runs as they are then */
 export async function chooseProven(
   target: Target,
   record: string,
@@ -80,7 +80,7 @@ export async function chooseProven(
   }
 }
 
-/** Gives a run up: its manifest first, so that it never exists in part. What it alone needed is garbage then. */
+/** Deletes a run by its manifest, so that the run never exists in part. What it alone needed is garbage then. */
 export async function removeRun(target: Target, record: string, run: string): Promise<void> {
   await target.remove(`${record}/${run}/${manifestName}`);
 }

@@ -1,30 +1,30 @@
-/** The runs of a record on a target. Anybody may have made what lies there: what is wrong with one run is told with that run's
- *  name and stops nothing else, and no more of a run is in memory than what was asked for. */
+/** The runs of a record on a target. Anybody may have written them: a damaged run is reported under its name and stops no other,
+ *  and memory holds no more of a run than was asked for. */
 import { createHash } from 'node:crypto';
 import { type Entry, PluginError, type Target } from '../../contract/index.js';
 import { Semaphore } from '../../primitives/semaphore.js';
 import { isBaseName, isRunName, manifestName } from './layout.js';
 import { type Manifest, parseManifest } from './manifest.js';
 
-/** A manifest names a few files a source; this is far beyond any. */
+/** Far beyond any manifest, which names a few files for each source. */
 const mostBytes = 16 << 20;
-/** A larger manifest takes several times its size while it is read: one at a time in a thread. */
+/** Reading a manifest larger than this takes several times its size, so a thread reads one at a time. */
 const largeBytes = 1 << 20;
 const large = new Semaphore(1);
-/** Names of runs in memory. A record with more is listed again for the older ones. */
+/** Names of runs in memory. A record with more is listed again for older ones. */
 const mostNames = 50_000;
-/** How many folders are looked into at a time; the first few one by one, since the newest is mostly the one. */
+/** Most parallel lookups of manifests. A search begins with one at a time, since the newest run is mostly the right one. */
 export const mostLooks = 64;
-/** Of the files at the top of a record in memory. */
+/** Most files at the top of a record in memory. */
 const mostFiles = 10_000;
 
-/** The file of a manifest, as sha256sum tells it. */
+/** Hash and size of a manifest's file; `sha256` as sha256sum prints it. */
 export interface ManifestFile {
   readonly sha256: string;
   readonly bytes: number;
 }
 
-/** What a run's folder holds: a whole manifest, one that cannot be used, or none. */
+/** A run's folder contains a whole manifest, an unusable one, or none. */
 export type RecordedRun =
   | { readonly run: string; readonly state: 'complete'; readonly manifest: Manifest; readonly file: ManifestFile }
   | { readonly run: string; readonly state: 'damaged'; readonly why: string }
@@ -37,15 +37,15 @@ export const fileOf = (bytes: Buffer): ManifestFile => ({
 
 export const manifestPath = (record: string, run: string): string => `${record}/${run}/${manifestName}`;
 
-/** What a stop ends fails as that, whatever the stream that it ended says. @throws PluginError aborted */
+/** Reports any failure after an abort as `aborted`, whatever the stream said. @throws PluginError aborted, or the work's own */
 export async function unlessStopped<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
   return work().catch((error: unknown) => {
     if (!signal.aborted || error instanceof PluginError) throw error;
-    throw new PluginError('aborted', 'stopped', { cause: error });
+    throw new PluginError('aborted', 'cancelled', { cause: error });
   });
 }
 
-/** A file of known size as one buffer. @throws PluginError aborted; damaged: it has another size by now */
+/** A file of known size as one buffer. @throws PluginError aborted; damaged: its size has changed */
 export async function wholeFile(target: Target, path: string, size: number, signal: AbortSignal): Promise<Buffer> {
   return unlessStopped(signal, () => readWhole(target, path, size, signal));
 }
@@ -57,17 +57,17 @@ async function readWhole(target: Target, path: string, size: number, signal: Abo
     const given = Buffer.from(chunk);
     if (bytes + given.length <= size) given.copy(whole, bytes);
     bytes += given.length;
-    if (bytes > size) break; // the stream is destroyed with the loop
+    if (bytes > size) break; // leaving the loop destroys the stream
   }
   if (bytes === size) return whole;
-  throw new PluginError('damaged', `${path} has ${bytes > size ? 'more' : 'fewer'} than the ${size} bytes that it had a moment ago`);
+  throw new PluginError('damaged', `${path} has ${bytes > size ? 'more' : 'fewer'} than ${size} bytes, its size a moment ago`);
 }
 
-/** Waits for the turn of a large manifest, with nothing of the last one in memory: by itself V8 waits for a few of them.
+/** Waits for the permit to read a large manifest, and collects garbage of the last one: V8 alone would wait for a few of them.
  *  @throws PluginError aborted */
 async function largeOnes(signal: AbortSignal): Promise<() => void> {
   const free = await large.take(signal).catch((cause: unknown) => {
-    throw new PluginError('aborted', 'stopped', { cause });
+    throw new PluginError('aborted', 'cancelled', { cause });
   });
   globalThis.gc?.();
   return free;
@@ -89,12 +89,12 @@ async function readManifest(target: Target, record: string, run: string, size: n
   }
 }
 
-/** What an error of a target says about the file that was asked for, not about the target. */
+/** Codes by which a target reports a problem of the one file, not of the target. */
 const ofFile: readonly string[] = ['damaged', 'denied', 'exists', 'in_use', 'invalid', 'not_found', 'unsupported'];
-/** A disk with a bad block fails so for one file, too: whoever looks at many goes on to the next. */
+/** With those of a disk with a bad block: a reader of many files goes on to the next one. */
 export const perhapsOfFile: readonly string[] = [...ofFile, 'failed', 'io'];
 
-/** @throws PluginError damaged for what is wrong with the file, and what is wrong with the target as it is */
+/** Reports errors with one of the codes as `damaged`. @throws PluginError damaged, or the target's own error */
 export async function asDamage<T>(path: string, codes: readonly string[], work: () => Promise<T>): Promise<T> {
   try {
     return await work();
@@ -120,15 +120,15 @@ function sizeOf({ folder, size }: Entry, path: string): number {
   return size;
 }
 
-/** What lies at the top of a record, no more of it than is kept in memory. */
+/** The top of a record, within the limits of memory. */
 export interface RecordListing {
-  /** Folders of runs, newest first, each with the time at which its folder was last written, where the target tells that. */
+  /** Folders of runs, newest first, with their mtime in epoch ms where the target reports it. */
   readonly folders: ReadonlyMap<string, number | undefined>;
-  /** The latest time of all that is there: the target's clock went on to this at least. */
+  /** The latest mtime in the record: the target's clock is at least there. */
   readonly latest: number;
-  /** There are older runs than those in `folders`. */
+  /** Whether there are older runs than those in `folders`. */
   readonly isCut: boolean;
-  /** Files that this format makes at the top, and what puts left there. */
+  /** Files of this format at the top, and unfinished uploads. */
   readonly files: readonly string[];
 }
 
@@ -137,7 +137,7 @@ interface Names {
   readonly isCut: boolean;
 }
 
-/** Keeps the newest of the runs that are added. */
+/** Stores the newest of the names that are added. */
 class NewestNames {
   #times = new Map<string, number | undefined>();
   #isCut = false;
@@ -156,7 +156,7 @@ class NewestNames {
   }
 }
 
-/** Lists a record once. @throws PluginError what is wrong with the target */
+/** Lists a record once. @throws PluginError about the target */
 export async function listRecord(target: Target, record: string, each: (entry: Entry) => void = () => undefined): Promise<RecordListing> {
   const runs = new NewestNames();
   const files: string[] = [];
@@ -172,7 +172,7 @@ export async function listRecord(target: Target, record: string, each: (entry: E
   return { ...runs.names, latest, files };
 }
 
-/** All runs, newest first. No more names are in memory than a listing keeps: a record with more is listed again. */
+/** All runs, newest first. Lists the record again whenever it has more names than memory may hold. */
 export async function* namesOfRuns(target: Target, record: string): AsyncGenerator<string> {
   for (let before = '~'; ; ) {
     const newest = new NewestNames();
@@ -184,7 +184,7 @@ export async function* namesOfRuns(target: Target, record: string): AsyncGenerat
   }
 }
 
-/** What a look at a run's manifest gave: what is wrong with it, too. */
+/** The entry of a run's manifest, or the error of looking it up. */
 type Look = Entry | PluginError | undefined;
 
 const look = async (target: Target, record: string, run: string): Promise<Look> =>
@@ -206,26 +206,26 @@ async function readLooked(target: Target, record: string, run: string, there: Lo
   });
 }
 
-/** One run. @throws PluginError what is wrong with the target as a whole */
+/** Reads one run. @throws PluginError about the target as a whole */
 export async function readRun(target: Target, record: string, run: string, signal: AbortSignal): Promise<RecordedRun> {
   return readLooked(target, record, run, await look(target, record, run), signal);
 }
 
-/** Size of a run's manifest; undefined when there is none that can be looked at, so that reading it tells what is wrong. */
+/** Size of a run's manifest; undefined when it is missing or cannot be looked up, so that the caller reads it and learns why. */
 export async function manifestSize(target: Target, record: string, run: string): Promise<number | undefined> {
   const there = await look(target, record, run);
   return there instanceof PluginError || there?.folder ? undefined : there?.size;
 }
 
-/** Looks into several folders at a time, and reads one manifest after the other. */
+/** Looks up several manifests at a time, and reads them one after the other. */
 async function* readInto(target: Target, record: string, runs: readonly string[], signal: AbortSignal): AsyncGenerator<RecordedRun> {
   const found = await Promise.all(runs.map((run) => look(target, record, run)));
   for (const [n, run] of runs.entries()) yield await readLooked(target, record, run, found[n], signal);
 }
 
-/** Every run of a record, newest first. A reader that has found what it wants stops: nothing older is looked at.
- *  @param names of the runs, newest first; without, the record is listed
- *  @throws PluginError what is wrong with the target as a whole */
+/** Every run of a record, newest first. When the consumer stops, no older run is read.
+ *  @param names of the runs, newest first; without them the record is listed
+ *  @throws PluginError about the target as a whole */
 export async function* readRuns(
   target: Target,
   record: string,

@@ -1,4 +1,4 @@
-/** A run in short: some hundred bytes, whatever its manifest holds. What runs have in common is in memory once. */
+/** Summary of a run: some hundred bytes, whatever the size of its manifest. Texts that runs share are in memory once. */
 import { createHash } from 'node:crypto';
 import type { Shape } from '../../schemas.js';
 import { manifestName } from './layout.js';
@@ -6,7 +6,7 @@ import { imageSource, type Manifest, type StoredFile } from './manifest.js';
 import type { ManifestFile } from './record.js';
 import type { Verifications } from './verifications.js';
 
-/** What a list of runs shows of a run, and most runs of a record have alike. `warnings_more`: how many of it are not in memory. */
+/** Texts of a run for a list of runs; most runs of a record share them. `warnings_more`: how many warnings are not in memory. */
 export type Said = Shape<'backup-metadata'>['said'][number] & { readonly warnings_more?: number };
 
 export interface RunSummary {
@@ -14,39 +14,39 @@ export interface RunSummary {
   readonly started: string;
   readonly ended: string;
   readonly pause_ms: number;
-  /** Of all archives that it needs, before compression and as stored. */
+  /** Of all archives that it needs: bytes before compression, then as stored. */
   readonly bytes: number;
   readonly needed_bytes: number;
-  /** Bytes that lie in the run's own folder. */
+  /** Stored bytes in the run's own folder. */
   readonly own_bytes: number;
   readonly manifest: ManifestFile;
   readonly said: Said;
-  /** What it needs, in the order of restoring: `./<path in its own folder>`, or `<sha256> <path in the record>`. Absent when the runs
-   *  of the record need more than is kept in mind. */
+  /** Needed files in order of restoring: `./<path in its own folder>`, or `<sha256> <path in the record>`. Absent when the
+   *  record's runs need more files than memory may hold. */
   readonly files?: readonly string[];
-  /** When its folder was last written, by the target's clock, when all of it was last looked at. */
+  /** mtime of the run's folder, by the target's clock, when its contents were last checked. */
   readonly seen?: number;
-  /** Files that it needs and that were not whole when they were last read back; absent when there are none. */
+  /** Needed files that were damaged when last read back; absent when there are none. */
   readonly failed?: readonly string[];
 }
 
-/** What the files of all runs may take. A thousand runs of a hundred sources are within it. */
+/** Memory for the file names of all runs: enough for a thousand runs of a hundred sources. */
 const mostNeeded = 32 << 20;
-/** What is said of all runs may take so many characters; beyond it what they left out and their warnings are only counted. */
+/** Characters for the texts of all runs; beyond it, what they left out and their warnings are only counted. */
 const mostSaid = 16 << 20;
-/** A text that is longer is known by its hash. */
+/** A longer text is identified by its hash. */
 const longestKey = 256;
-/** Of a file that a run names, and of a text that no other one names, beside its characters. */
+/** Bytes of a file reference, and of a distinct text beside its characters. */
 const perFile = 16;
 const perText = 100;
-/** Characters of what a run left out, as a list of runs shows it: the list must not be as large as all manifests. */
+/** Characters of what a run left out in a list of runs: the list must not grow as large as all manifests. */
 const leftOutShown = 8 << 10;
 
 type Archives = Manifest['archives'];
 const sumOf = (archives: Archives, size: (archive: Archives[number]) => number): number =>
   archives.reduce((bytes, archive) => bytes + size(archive), 0);
 
-/** The first of what was left out, and how many more there are. */
+/** The first items that a run left out, and how many more there are. */
 function leftOut({ left_out }: Manifest): Pick<Said, 'left_out' | 'left_out_more'> {
   let size = 0;
   const end = left_out.findIndex(({ path, reason }) => {
@@ -59,17 +59,17 @@ function leftOut({ left_out }: Manifest): Pick<Said, 'left_out' | 'left_out_more
 const fileText = (run: string, { path, sha256 }: StoredFile): string =>
   path.startsWith(`${run}/`) ? `./${path.slice(run.length + 1)}` : `${sha256} ${path}`;
 
-/** The path in the record. */
+/** The path in the record of an item of `files`. */
 export const pathOf = (run: string, file: string): string => (file.startsWith('./') ? `${run}/${file.slice(2)}` : file.slice(65));
 
-/** Makes the summaries of a record's runs, which share what they have alike. */
+/** Makes the summaries of a record's runs, and shares equal texts among them. */
 export class Summaries {
   readonly #texts = new Map<string, string>();
   readonly #said = new Map<string, Said>();
   #size = 0;
   #saidSize = 0;
 
-  /** @param verifications what failed of runs whose files are not kept in mind */
+  /** @param verifications for failures of runs whose files are not in memory */
   of(manifest: Manifest, file: ManifestFile, verifications: Verifications): RunSummary {
     const { run, started, ended, pause_ms, archives } = manifest;
     const files = this.filesOf(
@@ -88,7 +88,7 @@ export class Summaries {
     };
   }
 
-  /** The same texts, kept; undefined when they would be too many. */
+  /** The same texts, shared; undefined when they exceed the limit of memory. */
   filesOf(files: readonly string[]): readonly string[] | undefined {
     if (this.#size > mostNeeded) return undefined;
     return files.map((text) => {
@@ -105,7 +105,7 @@ export class Summaries {
     return this.saidOnce({ features, ...(hasImage && { image: image.digest }), ...leftOut(manifest), ...(warnings && { warnings }) });
   }
 
-  /** The same, kept, or less of it. */
+  /** The same texts, shared, or shortened when they exceed the limit of memory. */
   saidOnce(said: Said): Said {
     const text = JSON.stringify(said);
     const key = text.length > longestKey ? createHash('sha256').update(text).digest('base64') : text;
@@ -119,7 +119,7 @@ export class Summaries {
   }
 }
 
-/** What is said, less what a run left out. */
+/** The texts with only a count of what a run left out. */
 export const withoutLeftOut = (said: Said): Said => ({
   ...said,
   left_out: [],
@@ -131,12 +131,12 @@ const countSaid = ({ warnings, ...said }: Said): Said => ({
   ...(warnings && { warnings_more: warnings.length }),
 });
 
-/** Paths inside the record that a run needs. @returns undefined when they are not known */
+/** Paths inside the record that a run needs. @returns undefined when they are not in memory */
 export function pathsOf({ run, files }: RunSummary): readonly string[] | undefined {
   return files && [`${run}/${manifestName}`, ...files.map((file) => pathOf(run, file))];
 }
 
-/** What failed of the files that a run needs, in words. */
+/** The needed files of a run that failed, with the reason. */
 export function failuresOf({ run, files, failed = [] }: RunSummary, verifications: Verifications): { path: string; problem: string }[] {
   const failedPaths = (path: string, sha256?: string) => {
     const problem = verifications.problemOf(path, sha256);

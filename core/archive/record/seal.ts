@@ -2,12 +2,12 @@ import { timingSafeEqual } from 'node:crypto';
 import type { Manifest } from './manifest.js';
 
 export interface Sealer {
-  /** This appliance's public id. */
+  /** The appliance's public id. */
   readonly appliance: string;
   mac(text: string): string;
 }
 
-/** Whether a text's HMAC is the one that was told, in a time that does not depend on where they differ. */
+/** Whether `told` is the HMAC of the text. Compares in constant time. */
 export function isMacOf(text: string, told: string, sealer: Sealer): boolean {
   const [own, other] = [Buffer.from(sealer.mac(text)), Buffer.from(told)];
   return other.length === own.length && timingSafeEqual(other, own);
@@ -19,7 +19,7 @@ export function sealManifest(manifest: Manifest, sealer: Sealer): Manifest {
   return { ...manifest, seal: { appliance: sealer.appliance, mac: sealer.mac(textWithoutSeal(manifest)) } };
 }
 
-/** Whether this appliance wrote the manifest, and wrote it so. What has no seal, or one of another shape, is foreign. */
+/** Whether this appliance wrote the manifest and nobody changed it since. A manifest without a valid seal is foreign. */
 export function isOwnManifest(manifest: Manifest, sealer: Sealer): boolean {
   const given = manifest.seal?.mac;
   return typeof given === 'string' && isMacOf(textWithoutSeal(manifest), given, sealer);

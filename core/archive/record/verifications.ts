@@ -1,6 +1,6 @@
-/** Which files of a record were read back and compared with their SHA-256, when, and what was wrong. This lies beside the runs,
- *  in a file of its own: a manifest is never written again. Others may write there, so that a file counts as proven only under
- *  the appliance's own HMAC. What is said to be wrong is taken from anybody: it costs a new base, or a warning. */
+/** Which files of a record were read back and compared with their SHA-256, when, and with what result. They are stored in a file
+ *  of their own, since a manifest is never rewritten. Others may write there, so a file counts as proven only under the
+ *  appliance's own HMAC. A reported failure is believed from anybody: it costs a new base or a warning. */
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { PluginError, type Target } from '../../contract/index.js';
@@ -13,7 +13,7 @@ import type { Manifest, StoredFile } from './manifest.js';
 import { asDamage, perhapsOfFile, unlessStopped, wholeFile } from './record.js';
 import { isMacOf, type Sealer } from './seal.js';
 
-/** `at` is epoch ms; without `problem` the file was whole. */
+/** `at` is epoch ms; without `problem` the file was undamaged. */
 export type Verification = Shape<'verified'>['files'][number];
 
 const mostBytes = 8 << 20;
@@ -27,24 +27,24 @@ export class Verifications {
     this.#files = new Map(files.map((file) => [file.path, file]));
   }
 
-  /** The last word on this very file, if there is one. */
+  /** The last verification of this very file, if there is one. */
   of({ path, sha256 }: StoredFile): Verification | undefined {
     const known = this.#files.get(path);
     return known?.sha256 === sha256 ? known : undefined;
   }
 
-  /** What failed of the files that a run needs. */
+  /** Failures among the files that a run needs. */
   failedOf({ archives }: Pick<Manifest, 'archives'>): Verification[] {
     if (this.#files.size === 0) return [];
     return archives.flatMap((archive) => this.of(archive) ?? []).filter(({ problem }) => problem !== undefined);
   }
 
-  /** Whether anything failed. */
+  /** Whether any file failed. */
   get areFailed(): boolean {
     return [...this.#files.values()].some(({ problem }) => problem !== undefined);
   }
 
-  /** What was wrong with a file. @param sha256 as the manifests have it; without, a run's own file, whose path is of no other */
+  /** Why a file failed. @param sha256 as in the manifests; not needed for a file in the run's own folder */
   problemOf(path: string, sha256?: string): string | undefined {
     const known = this.#files.get(path);
     return sha256 === undefined || known?.sha256 === sha256 ? known?.problem : undefined;
@@ -54,7 +54,7 @@ export class Verifications {
     this.#files.set(path, { path, sha256, at, ...(problem !== undefined && { problem: problem.slice(0, longestProblem) }) });
   }
 
-  /** The newest of those that are still needed. */
+  /** The newest verifications of files that are still needed. */
   files(isNeeded: (path: string) => boolean): Verification[] {
     const known = [...this.#files.values()].filter(({ path }) => isNeeded(path));
     return known.sort((a, b) => b.at - a.at).slice(0, mostFiles);
@@ -63,9 +63,9 @@ export class Verifications {
 
 const textToSeal = (files: readonly Verification[]): string => `verified\n${JSON.stringify(files)}`;
 
-/** What the record says; nothing when the file is missing or garbled.
- *  @param sealer of the appliance that is to believe what was whole; without it, only what was wrong is told
- *  @throws PluginError what is wrong with the target */
+/** The verifications of a record; none when the file is missing or garbled.
+ *  @param sealer of the appliance whose proofs are believed; without it, only failures are returned
+ *  @throws PluginError about the target */
 export async function readVerifications(target: Target, record: string, signal: AbortSignal, sealer?: Sealer): Promise<Verifications> {
   const path = `${record}/${verifiedName}`;
   try {
@@ -81,7 +81,7 @@ export async function readVerifications(target: Target, record: string, signal: 
   }
 }
 
-/** @param files as Verifications.files gives them */
+/** @param files from Verifications.files @throws PluginError as Target.put */
 export async function writeVerifications(
   target: Target,
   record: string,
@@ -108,9 +108,9 @@ async function readOnce(target: Target, record: string, file: StoredFile, signal
   }
 }
 
-/** Reads a file of the record back, and once more when it is not whole: it may have been the way.
- *  @returns what is wrong with the file; undefined when it is whole
- *  @throws PluginError what is wrong with the target, aborted */
+/** Reads a file of the record back, and a second time if it is damaged: the connection may have been at fault.
+ *  @returns what is wrong with the file; undefined when it is undamaged
+ *  @throws PluginError about the target, aborted */
 export async function readBack(target: Target, record: string, file: StoredFile, signal: AbortSignal): Promise<string | undefined> {
   return (await readOnce(target, record, file, signal)) && (await readOnce(target, record, file, signal));
 }
