@@ -1,9 +1,9 @@
-/** What can be wrong with the state folder as a whole, and what a failed write means. */
+/** Problems of the state folder as a whole, and the meaning of a failed write. */
 import { statfs } from 'node:fs/promises';
 import { PluginError } from '../contract/index.js';
 import type { StateReport } from './copies/verdict.js';
 
-/** The service cannot work with its state folder. */
+/** The service cannot use its state folder. */
 export class StateError extends Error {
   override readonly name = 'StateError';
   constructor(
@@ -14,18 +14,18 @@ export class StateError extends Error {
   }
 }
 
-/** What was acknowledged is not all there, and no copy gives it back. Nothing was changed or deleted. */
+/** Acknowledged rows are missing, and no copy has them. Nothing was changed or deleted. */
 export class StateDamaged extends Error {
   override readonly name = 'StateDamaged';
   constructor(
     readonly folder: string,
     readonly report: StateReport,
   ) {
-    super(`the state in ${folder} is damaged: ${report.reason}; container-backup state show --state ${folder} tells what there is`);
+    super(`the state in ${folder} is damaged: ${report.reason}; container-backup state show --state ${folder} lists what is left`);
   }
 }
 
-/** An error's text with those of its causes: Level tells only there what the operating system said. */
+/** An error's text with those of its causes: Level puts the operating system's error into the cause. */
 export function wordsOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const code = 'code' in error && typeof error.code === 'string' ? `${error.code}: ` : '';
@@ -37,7 +37,7 @@ export const isNoSpace = (error: unknown): boolean => /ENOSPC|EDQUOT|No space le
 const isReadOnly = (error: unknown): boolean =>
   /EROFS|EACCES|EPERM|Read-only file system|Permission denied|Operation not permitted/.test(wordsOf(error));
 
-/** @returns a StateError for a folder that cannot be used now, whatever is in it; else undefined */
+/** @returns a StateError for a folder that cannot be used at all, whatever it contains; else undefined */
 export function stateErrorOf(folder: string, error: unknown): StateError | undefined {
   if (error instanceof StateDamaged) return undefined;
   if (error instanceof StateError) return error;
@@ -51,10 +51,10 @@ export function stateErrorOf(folder: string, error: unknown): StateError | undef
   return undefined;
 }
 
-/** For a client whose write failed. */
+/** The error for a client whose write failed. @param needed bytes that the write needs */
 export async function writeError(folder: string, error: unknown, needed: number): Promise<PluginError> {
   if (!isNoSpace(error)) {
-    const message = `the state folder ${folder} cannot be written: ${wordsOf(error)}; look after its disk`;
+    const message = `the state folder ${folder} cannot be written: ${wordsOf(error)}; check its disk`;
     return new PluginError('unavailable', message, { retryable: true, cause: error });
   }
   const free = await freeBytes(folder);
@@ -62,7 +62,7 @@ export async function writeError(folder: string, error: unknown, needed: number)
   return new PluginError('no_space', message, { retryable: true, cause: error });
 }
 
-/** What a process without special rights may still use; 0 when it cannot be told. */
+/** Bytes that an unprivileged process may still use; 0 when unknown. */
 export async function freeBytes(folder: string): Promise<number> {
   return statfs(folder).then(
     ({ bavail, bsize }) => bavail * bsize,

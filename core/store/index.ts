@@ -1,5 +1,5 @@
-/** What must outlive a power cut: jobs, leases, targets, users, sessions, preferences.
- *  One process opens the folder; every write is synced before it is acknowledged. */
+/** The rows that must survive a power cut: jobs, leases, targets, users, sessions, preferences. One process opens the folder;
+ *  every write is synced before it is acknowledged. */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { PluginLog } from '../contract/index.js';
@@ -38,28 +38,28 @@ export interface Store extends RowsByKind {
   readonly sessions: Sessions;
   readonly preferences: PreferenceRows;
   readonly shares: ShareRows;
-  /** Seals a text under the appliance's key; whoever has the state folder opens it for the same purpose. */
+  /** Encrypts a text with the appliance's key; anybody with the state folder can decrypt it for the same purpose. */
   seal(text: string, purpose: string): string;
   close(): Promise<void>;
 }
 
 export interface StoreOptions {
   readonly log?: PluginLog;
-  /** Milliseconds from one comparison of both copies to the next; a day without. */
+  /** Milliseconds between comparisons of both copies; default: a day. */
   readonly compareEvery?: number;
 }
 
 const day = 86_400_000;
 
 /** @throws StateError when the folder is in use or cannot be written
- *  @throws StateDamaged when what was acknowledged is not all there any more */
+ *  @throws StateDamaged when acknowledged rows are missing */
 export async function openStore(stateFolder: string, { log = () => undefined, compareEvery = day }: StoreOptions = {}): Promise<Store> {
   const db = await openFolder({ folder: stateFolder, log, compareEvery });
   try {
     const history = openHistory(join(stateFolder, 'history'), log);
     const store = { ...storeOf(db, await openKey(stateFolder, db, log)), history };
     for (const { id, spec, lost } of await store.targets.list())
-      if (lost !== undefined) log('warn', `the password of target ${id} (${spec.name}) cannot be opened with secret.key; set it again`);
+      if (lost !== undefined) log('warn', `the password of target ${id} (${spec.name}) cannot be decrypted with secret.key; set it again`);
     return store;
   } catch (error) {
     await db.close();

@@ -1,4 +1,4 @@
-/** Jobs and leases as they are kept. */
+/** Rows of jobs and leases. */
 import { foldName, type JobKind, type JobRow, type JobRows, type JobSpecs, type Lease, type LeaseRows } from '../jobs/job.js';
 import { kinds } from '../jobs/kinds.js';
 import { parse } from '../schemas.js';
@@ -14,7 +14,7 @@ function textOf(value: unknown, what: string): string {
   return value;
 }
 
-/** The schema of a kind's spec is the one its requests pass. */
+/** A kind's spec is checked by the schema that also checks requests. */
 function jobKind<Name extends JobKind>(name: Name): RowFormat<JobRow<JobSpecs[Name]>> {
   return {
     name,
@@ -31,7 +31,7 @@ function jobKind<Name extends JobKind>(name: Name): RowFormat<JobRow<JobSpecs[Na
 
 const remoteOf = <Name extends JobKind>(name: Name, spec: JobSpecs[Name]): number | undefined => kinds[name].location(spec).profile;
 
-/** Ids by what a job says, kept beside the rows. */
+/** An in-memory index of job ids by record name and target. */
 class JobIndex<Name extends JobKind> {
   constructor(private readonly kind: Name) {}
 
@@ -66,7 +66,7 @@ function take<Key>(sets: Map<Key, Set<number>>, key: Key, id: number): void {
 export function openJobs<Name extends JobKind>(db: Database, name: Name): JobRows<JobSpecs[Name]> {
   const kept = openTable(db, jobKind(name));
   let index: JobIndex<Name> | undefined;
-  /** Made at the first look, of all rows. */
+  /** Built of all rows at the first use. */
   const openIndex = async (): Promise<JobIndex<Name>> => {
     if (index) return index;
     const all = await kept.list();
@@ -114,7 +114,7 @@ const leaseKind: RowFormat<Lease> = {
 
 export function openLeases(db: Database): LeaseRows {
   const kept = openTable(db, leaseKind);
-  // A plugin id holds no slash, so that no two pairs share a key.
+  // A plugin id contains no slash, so no two pairs share a key.
   const key = (runtime: string, container: string) => `${runtime}/${container}`;
   return {
     list: () => kept.list(),

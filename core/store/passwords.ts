@@ -1,17 +1,17 @@
-/** Argon2, few at a time: each takes 20 MiB and a core for as long as it runs. */
+/** Argon2 hashing, limited by a semaphore: each hash takes 20 MiB and a core. */
 import { hash, verify } from '@node-rs/argon2';
 import { PluginError } from '../contract/index.js';
 import { Semaphore } from '../primitives/semaphore.js';
 
-/** A small machine has two cores, and work to do. */
+/** A small machine has two cores, and runs to do. */
 const atOnce = 2;
-/** More would wait longer than a person does. */
+/** A later one would wait longer than a person does. */
 const mostWaiting = 64;
 
 const hashing = new Semaphore(atOnce);
 let waiting = 0;
 
-/** @throws PluginError unavailable (too many wait), aborted (nobody waits for it any more) */
+/** @throws PluginError unavailable: too many wait; aborted: the client has gone */
 async function queued<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> {
   if (waiting >= mostWaiting)
     throw new PluginError('unavailable', 'too many logins at a time; try again in a few seconds', { retryable: true });
@@ -33,7 +33,7 @@ const always = new AbortController().signal;
 
 export const hashPassword = (password: string | Buffer): Promise<string> => queued(() => hash(password), always);
 
-/** @param signal of whoever asks */
+/** @param signal of the client; an abort ends the wait @throws PluginError unavailable, aborted */
 export function isPassword(hashed: string, password: string, signal: AbortSignal = always): Promise<boolean> {
   return queued(() => verify(hashed, password), signal);
 }

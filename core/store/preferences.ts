@@ -1,4 +1,4 @@
-/** What the user may tune. */
+/** The user's preferences. */
 import type { Database } from './copies/database.js';
 import { openTable, type RowFormat } from './row-format.js';
 
@@ -11,7 +11,7 @@ export interface PreferenceRows {
   put(preferences: Preferences): Promise<void>;
 }
 
-// Two keep a NAS's disks busy without starving what runs beside them.
+// Two keep a NAS's disks busy without starving other services.
 const defaults: Preferences = { backup_concurrent: 2 };
 
 const kind: RowFormat<Preferences> = {

@@ -1,4 +1,4 @@
-/** Versioned rows: {v, …}. A row of an older version is brought up step by step when it is read. */
+/** Versioned rows: {v, …}. Reading a row of an older version upgrades it step by step. */
 
 import { type Fields, isFields, nextId } from '../primitives/guards.js';
 import type { Change, Database, Urgency } from './copies/database.js';
@@ -7,9 +7,9 @@ import type { KeyRange, Row } from './copies/rows.js';
 export interface RowFormat<T> {
   readonly name: string;
   readonly version: number;
-  /** steps[n] makes version n+1 from version n. */
+  /** steps[n] makes version n + 1 from version n. */
   readonly steps: Readonly<Record<number, (old: Fields) => Fields>>;
-  /** Checks what was read. @throws when it isn't a T */
+  /** Checks a row that was read. @throws Error when it is no T */
   read(fields: Fields): T;
   write(value: T): Fields;
 }
@@ -18,12 +18,12 @@ export interface Table<T> {
   list(range?: Omit<KeyRange, 'after'> & { readonly after?: number | string }): Promise<T[]>;
   get(key: number | string): Promise<T | undefined>;
   put(key: number | string, value: T, urgency?: Urgency): Promise<void>;
-  /** Gives the next id, never used before, and keeps what is made for it in the same write. */
+  /** Stores a value under the next id, which was never used before, in one write with the counter. */
   create(make: (id: number) => T): Promise<T>;
   delete(key: number | string): Promise<void>;
 }
 
-/** What was stored, as the newest version has it. @throws for a row of a later version or a damaged one */
+/** A stored row in its newest version. @throws Error for a row of a later version or a damaged one */
 export function upgradeRow<T>(kind: RowFormat<T>, stored: unknown): T {
   if (!isFields(stored) || typeof stored.v !== 'number') throw new Error(`damaged ${kind.name} row`);
   const { v: first, ...rest } = stored;
@@ -37,7 +37,7 @@ export function upgradeRow<T>(kind: RowFormat<T>, stored: unknown): T {
   return kind.read(fields);
 }
 
-/** Parsed before it is written: a list of thousands costs nothing then, and what could not be read is never kept. */
+/** Parses the value before it is written: later lists need not parse it, and an unreadable row is never stored. */
 function storable<T>(kind: RowFormat<T>, value: T): { readonly stored: Fields; readonly text: string; readonly read: T } {
   const stored = { v: kind.version, ...kind.write(value) };
   const text = JSON.stringify(stored);
@@ -45,11 +45,11 @@ function storable<T>(kind: RowFormat<T>, value: T): { readonly stored: Fields; r
 }
 
 export function openTable<T>(db: Database, kind: RowFormat<T>): Table<T> {
-  // Padded so that key order is number order.
+  // Padded, so that the order of keys is the order of numbers.
   const keyOf = (key: number | string) => `${kind.name}/${typeof key === 'number' ? String(key).padStart(12, '0') : key}`;
   const counter = `counter/${kind.name}`;
   const values = new Map<string, { readonly row: Row; readonly value: T }>();
-  /** Parsed once. */
+  /** Parses each row once. */
   const parseRow = (row: Row): T => {
     const before = values.get(row.key);
     if (before?.row === row) return before.value;

@@ -1,9 +1,9 @@
-/** Shares that have been marked: name and folder. */
+/** Shares that have a marker, with their folders. */
 import type { Database } from './copies/database.js';
 import { openTable, type RowFormat } from './row-format.js';
 
 export interface ShareRows {
-  /** The folder that the share was marked at. */
+  /** The folder in which the share was marked. */
   get(share: string): Promise<string | undefined>;
   put(share: string, root: string): Promise<void>;
 }

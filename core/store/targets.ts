@@ -1,4 +1,4 @@
-/** Remote targets. Password and plugin options are sealed; the rest is plain. */
+/** Remote targets. Password and plugin options are encrypted; the rest is plain. */
 import type { FoundTarget } from '../jobs/job.js';
 import { parse, type Shape } from '../schemas.js';
 import type { Vault } from '../secrets.js';
@@ -8,11 +8,11 @@ import { openTable, type RowFormat } from './row-format.js';
 export type TargetSpec = Shape<'target'>;
 export interface TargetRow {
   readonly id: number;
-  /** With its secrets: never into an answer, a log or a worker message as it is. */
+  /** With its secrets: never send it as it is in an answer, a log line or a message to a worker. */
   readonly spec: TargetSpec;
-  /** What the first contact showed, as long as the address is the same. */
+  /** What the first contact found out; dropped when the address changes. */
   readonly found?: FoundTarget;
-  /** What the appliance's key does not open any more: password and options. They are empty in `spec`. */
+  /** Encrypted password and options that the appliance's key no longer opens. They are empty in `spec`. */
   readonly lost?: string;
 }
 
@@ -20,18 +20,19 @@ export interface TargetRows {
   list(): Promise<TargetRow[]>;
   get(id: number): Promise<TargetRow | undefined>;
   create(spec: TargetSpec): Promise<TargetRow>;
-  /** Changes it as it is then: nothing written between is lost. @returns what is kept, undefined when it is gone */
+  /** Changes the current row under the store's mutex, so no write between is lost. @returns the stored row, undefined if it is
+   *  gone */
   update(id: number, change: (row: TargetRow) => TargetRow): Promise<TargetRow | undefined>;
   delete(id: number): Promise<void>;
 }
 
-/** undefined when they were sealed under another key. */
+/** undefined when another key encrypted them. */
 function unsealSecrets(vault: Vault, sealed: string, id: number): object | undefined {
   let text: string;
   try {
     text = vault.unseal(sealed, `target/${id}`);
   } catch {
-    return undefined; // the row is as it was written: its check says so
+    return undefined; // wrong key: the row's own check has ruled out damage
   }
   const secrets: unknown = JSON.parse(text);
   return typeof secrets === 'object' && secrets !== null ? secrets : {};

@@ -1,4 +1,4 @@
-/** Users and their sessions. Passwords are kept as Argon2 hashes, tokens as SHA-256 (they are random already). */
+/** Users and their sessions. Passwords are stored as Argon2 hashes, tokens as SHA-256, since tokens are random already. */
 import { createHash, randomBytes } from 'node:crypto';
 import type { Database } from './copies/database.js';
 import { hashPassword, isPassword } from './passwords.js';
@@ -9,7 +9,7 @@ export interface User {
   readonly isAdmin: boolean;
 }
 export interface Session extends User {
-  /** Names the session without being able to open it. */
+  /** Identifies the session, but does not open it. */
   readonly key: string;
   readonly created: number;
   readonly expires: number;
@@ -17,14 +17,14 @@ export interface Session extends User {
 
 export interface Users {
   any(): Promise<boolean>;
-  /** False when there is a user already. */
+  /** Returns false when there is a user already. */
   createFirst(username: string, password: string): Promise<boolean>;
   create(username: string, password: string, isAdmin: boolean): Promise<void>;
-  /** Takes as long for a name that nobody has. @throws PluginError unavailable (too many at a time), aborted */
+  /** Takes as long for an unknown name as for a wrong password. @throws PluginError unavailable (too many at a time), aborted */
   verify(username: string, password: string, signal?: AbortSignal): Promise<User | undefined>;
 }
 export interface Sessions {
-  /** Returns the token, which is kept nowhere. */
+  /** Returns the token, which is stored nowhere. */
   create(user: User, lifetime: number): Promise<{ token: string; session: Session }>;
   find(token: string): Promise<Session | undefined>;
   extend(session: Session, lifetime: number): Promise<Session>;
@@ -86,7 +86,7 @@ export function openSessions(db: Database, now: () => number = Date.now): Sessio
   return {
     async create(user, lifetime) {
       const over = (await kept.list()).filter(({ expires }) => expires <= now());
-      await Promise.all(over.map(({ key }) => kept.delete(key))); // together: they share a sync
+      await Promise.all(over.map(({ key }) => kept.delete(key))); // in parallel, so that they share a sync
       const token = randomBytes(32).toString('base64url');
       const session = {
         username: user.username,
@@ -95,7 +95,7 @@ export function openSessions(db: Database, now: () => number = Date.now): Sessio
         created: now(),
         expires: now() + lifetime,
       };
-      await kept.put(session.key, session, 'reserve'); // whoever is to make room must be able to log in
+      await kept.put(session.key, session, 'reserve'); // an admin must be able to log in to make room
       return { token, session };
     },
     async find(token) {

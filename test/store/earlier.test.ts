@@ -41,7 +41,7 @@ t.test('its rows, its key and its ids are taken on', async (t) => {
     );
     await store.close();
   }
-  t.same(told, ['info the state of an earlier version is taken on: 21 rows'], 'told once, and nothing had to be healed');
+  t.same(told, ['info the state of an earlier version is adopted: 21 rows'], 'told once, and nothing had to be healed');
 });
 
 t.test('one that cannot be opened is not started over, and all of it comes back by repair', async (t) => {

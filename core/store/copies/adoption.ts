@@ -1,5 +1,5 @@
-/** A database that a version before this one wrote last: of an appliance that was just updated, or of one whose firmware fell back
- *  to that version for a while. It keeps neither checks nor journal, so its rows are taken as they are. */
+/** Adopts a database that an earlier version wrote last: after an update, or after the firmware fell back to that version for a
+ *  while. That version writes neither checks nor journal, so its rows are taken as they are. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isFields, nextId } from '../../primitives/guards.js';
@@ -8,9 +8,9 @@ import { newFormat } from './format.js';
 import type { JournalCopy, State } from './reading.js';
 import { makeRow, Rows } from './rows.js';
 
-/** Whether a version before this one noted the time last: it leaves out the word that this one adds (core/jobs/schedule/clock.ts). */
+/** Whether an earlier version wrote clock.json last: it leaves out the key `journal` (core/jobs/schedule/clock.ts). */
 export async function ranEarlier(folder: string): Promise<boolean> {
-  const text = await readFile(join(folder, 'clock.json'), 'utf8').catch(() => ''); // what is missing tells nothing
+  const text = await readFile(join(folder, 'clock.json'), 'utf8').catch(() => ''); // a missing file proves nothing
   try {
     const value: unknown = JSON.parse(text);
     return isFields(value) && value.version === 1 && typeof value.latest === 'number' && value.journal === undefined;
@@ -22,12 +22,12 @@ export async function ranEarlier(folder: string): Promise<boolean> {
 interface Ground {
   readonly level: LevelCopy | undefined;
   readonly journals: readonly JournalCopy[];
-  /** Of format.json. */
+  /** The id in format.json. */
   readonly id: string | undefined;
   readonly ranEarlier: boolean;
 }
 
-/** The rows as that version left them; undefined where this version wrote last, or one of them is no JSON. */
+/** The rows as the earlier version left them; undefined if this version wrote last, or if a row is no JSON. */
 export function adoptState({ level, journals, id, ranEarlier: ran }: Ground): State | undefined {
   if (level === undefined || level.whole || level.unreadable) return undefined;
   const isFirst = id === undefined && journals.length === 0 && level.earlier;

@@ -1,5 +1,5 @@
-/** Rows in memory, two copies of them on the disk. A write is acknowledged when both are synced: first the journal, then the
- *  database. Writes that wait for the disk go together in the next sync. */
+/** Rows in memory, and two copies of them on disk. A write is acknowledged when both are synced, first the journal, then the
+ *  database. Writes that wait for the disk share the next sync. */
 
 import { Mutex } from '../../primitives/mutex.js';
 import { isNoSpace, stateErrorOf, wordsOf, writeError } from '../failure.js';
@@ -15,17 +15,17 @@ export type Change =
   | { readonly type: 'put'; readonly key: string; readonly value: unknown }
   | { readonly type: 'del'; readonly key: string };
 
-/** What becomes of a write when the disk is full. `plain`: it is refused. `reserve`: it takes from the reserve. `late`: so too, and
- *  when even that is used up, or the disk fails, it is held in memory, where it is read, and written once there is room. */
+/** What a write does on a full disk. `plain`: it is refused. `reserve`: it uses the reserve. `late`: it uses the reserve, and when
+ *  that is used up or the disk fails, it stays in memory, where reads see it, and is written once there is room. */
 export type Urgency = 'plain' | 'reserve' | 'late';
 
 export interface Database {
   get(key: string): Row | undefined;
-  /** Of a kind, in key order. */
+  /** Rows of a kind, in key order. */
   list(kind: string, range?: KeyRange): readonly Row[];
   /** All or nothing, durable when it resolves. @throws PluginError no_space, unavailable */
   write(changes: readonly Change[], urgency?: Urgency): Promise<void>;
-  /** Runs one action after the other: read-then-write must not interleave. */
+  /** A mutex for read-then-write: actions run one after the other. */
   serial<T>(action: () => Promise<T>): Promise<T>;
   close(): Promise<void>;
 }
@@ -37,18 +37,18 @@ interface Waiting {
   reject(error: Error): void;
 }
 
-/** While something waits for room. */
+/** Ms between tries while a write waits for room. */
 const tendEvery = 5_000;
 
 export interface Keeping extends StateFolders {
-  /** Milliseconds from one comparison of both copies to the next. */
+  /** Milliseconds between comparisons of both copies. */
   readonly compareEvery: number;
 }
 
 /** @throws StateError, StateDamaged */
 export async function openDatabase(places: Keeping): Promise<Database> {
   const reserve = new Reserve(places.folder, places.log);
-  await reserve.makeRoom(); // LevelDB writes as it opens
+  await reserve.makeRoom(); // LevelDB writes when it opens
   const state = await openState(places).catch((error: unknown) => {
     if (!isNoSpace(error)) throw error;
     return openByJournal(places);
@@ -60,11 +60,11 @@ export async function openDatabase(places: Keeping): Promise<Database> {
 class KeptDatabase implements Database {
   readonly #rows: Rows;
   #stamp: Stamp;
-  /** undefined: it could not be opened at a start without room, or again after a failed write. */
+  /** undefined: a start without room did not open it, or it failed to reopen after a failed write. */
   #level: Level | undefined;
   #isOpened: boolean;
   #journal: Journal;
-  /** Texts that are read as if they were written; undefined ones are deleted. */
+  /** Late rows in memory, which reads see as written; undefined ones are deleted. */
   readonly #late = new Map<string, Row | undefined>();
   readonly #queue: Waiting[] = [];
   #working: Promise<void> | undefined;
@@ -115,7 +115,8 @@ class KeptDatabase implements Database {
     clearTimeout(this.#compare);
     clearTimeout(this.#tend);
     await this.#working;
-    if (this.#late.size > 0) await this.#commit([]).catch((error) => this.places.log('error', `results are lost: ${wordsOf(error)}`));
+    if (this.#late.size > 0)
+      await this.#commit([]).catch((error) => this.places.log('error', `results of runs are lost: ${wordsOf(error)}`));
     await this.#journal.close();
     await this.#level?.close();
   }
@@ -126,7 +127,7 @@ class KeptDatabase implements Database {
     });
   }
 
-  /** Nothing else touches the copies meanwhile. */
+  /** Runs an action while nothing else uses the copies. */
   #exclusively(action: () => Promise<void>): void {
     const before = this.#working;
     const work = (before ?? Promise.resolve()).then(action).catch((error) => this.places.log('error', `the database: ${wordsOf(error)}`));
@@ -136,7 +137,7 @@ class KeptDatabase implements Database {
     });
   }
 
-  /** Writes what waits together, and gives each its answer. */
+  /** Commits the queued writes together, and settles each. */
   async #settle(all: readonly Waiting[]): Promise<void> {
     const held = all.every(({ urgency }) => urgency !== 'plain') || (await this.reserve.hold());
     const [asked, refused] = held ? [all, []] : [urgent(all), all.filter(({ urgency }) => urgency === 'plain')];
@@ -159,7 +160,7 @@ class KeptDatabase implements Database {
     try {
       await this.#commit(writes);
     } catch (error) {
-      return error ?? new Error('it failed without a word');
+      return error ?? new Error('the write failed without an error');
     }
     for (const one of writes) one.resolve();
     return undefined;
@@ -178,22 +179,22 @@ class KeptDatabase implements Database {
     this.#tend = setTimeout(() => this.#exclusively(() => this.#tendNow()), tendEvery).unref();
   }
 
-  /** Writes what waits for room, and makes the reserve again. */
+  /** Writes late rows, and makes the reserve again. */
   async #tendNow(): Promise<void> {
     const waited = this.#late.size;
     try {
       await this.#openLevel();
       await this.#commit([]);
     } catch (error) {
-      this.#tell(error); // tried again
+      this.#tell(error); // the next try follows
     }
-    if (waited > 0 && this.#late.size === 0) this.places.log('info', `what waited in memory is written: ${waited} rows`);
+    if (waited > 0 && this.#late.size === 0) this.places.log('info', `the results that waited in memory are written: ${waited} rows`);
     const held = await this.reserve.hold();
     if (held) this.places.log('info', `there is room in ${this.places.folder} again`);
     if (!held || this.#late.size > 0) this.#tendLater();
   }
 
-  /** Once, what is not told as a full disk already. */
+  /** Logs an error once, unless it is a full disk, which is logged elsewhere. */
   #tell(error: unknown): void {
     const words = wordsOf(error);
     if (!isNoSpace(error) && words !== this.#told) this.places.log('error', `the database: ${words}`);
@@ -212,7 +213,7 @@ class KeptDatabase implements Database {
     try {
       await level.write(changed, stamp);
     } catch (error) {
-      await takeBack().catch((why) => this.places.log('error', `the journal: ${wordsOf(why)}`)); // cut off before the next append
+      await takeBack().catch((why) => this.places.log('error', `the journal: ${wordsOf(why)}`)); // else the next append cuts it off
       await this.#reopen().catch((why) => this.places.log('warn', `the database cannot be opened again yet: ${wordsOf(why)}`));
       throw error;
     }
@@ -232,7 +233,7 @@ class KeptDatabase implements Database {
     return level;
   }
 
-  /** After a failed write LevelDB refuses every other one until it is opened anew, and then it may hold that write. */
+  /** Reopens the database: after a failed write LevelDB refuses all others until then, and may yet contain the failed one. */
   async #reopen(): Promise<Level> {
     const { folder, log } = this.places;
     const old = this.#level;
@@ -243,9 +244,9 @@ class KeptDatabase implements Database {
       const level = await Level.open(levelFolder(folder));
       const copy = await level.read();
       if (copy.whole && copy.stamp?.id === state.stamp.id) {
-        const lacked = state.stamp.seq - copy.stamp.seq; // below 0: it holds the write that failed
+        const lacked = state.stamp.seq - copy.stamp.seq; // below 0: it contains the failed write
         if (lacked !== 0 || copy.stamp.digest !== state.stamp.digest) await level.write(state.rows.differencesFrom(copy.rows), state.stamp);
-        if (lacked > 0) log('warn', `the database lacked the last ${lacked} writes; they were given back from memory`);
+        if (lacked > 0) log('warn', `the database lacked the last ${lacked} writes; they were written again from memory`);
         this.#level = level;
         return level;
       }
@@ -254,7 +255,7 @@ class KeptDatabase implements Database {
       if (isNoSpace(error) || stateErrorOf(folder, error)) throw error;
     }
     const { level, aside } = await remakeLevel(folder, state);
-    log('warn', `the database is damaged; it is made anew from memory${keptAs(aside)}`);
+    log('warn', `the database is damaged; it is rebuilt from memory${keptAs(aside)}`);
     this.#level = level;
     return level;
   }
@@ -264,7 +265,7 @@ class KeptDatabase implements Database {
     try {
       this.#journal = await renewJournal(this.places.folder, this.#journal, state);
     } catch (error) {
-      this.places.log('warn', `the journal cannot be made shorter yet: ${wordsOf(error)}`); // it goes on as it is
+      this.places.log('warn', `the journal cannot be shortened yet: ${wordsOf(error)}`); // it goes on as it is
     }
   }
 
@@ -274,23 +275,23 @@ class KeptDatabase implements Database {
     this.#compare = setTimeout(compare, this.places.compareEvery).unref();
   }
 
-  /** Reads both from the disk. What LevelDB holds in memory would hide a damaged file, so that it is opened anew, which needs room. */
+  /** Reads both copies from disk. Reopens LevelDB first, which needs room: its cache in memory would hide a damaged file. */
   async #checkCopies(): Promise<void> {
     if (!(await this.reserve.hold())) return;
-    await this.#commit([]); // what waits in memory is not damage
+    await this.#commit([]); // late rows are no damage
     await (this.#isOpened ? this.#reopen() : this.#openLevel());
     const { folder, log } = this.places;
     const state = { rows: this.#rows, stamp: this.#stamp };
     if (!(await isWholeJournal(this.#journal, state))) {
       const aside = await setAside(this.#journal.file, 'damaged').catch(unlessMissing);
       this.#journal = await renewJournal(folder, this.#journal, state);
-      log('warn', `the journal is damaged; it is made anew from memory${keptAs(aside)}`);
+      log('warn', `the journal is damaged; it is rebuilt from memory${keptAs(aside)}`);
     }
     log('debug', 'both copies of the state were compared');
   }
 }
 
-const keptAs = (aside: string | undefined): string => (aside === undefined ? '' : `, what was there is kept as ${aside}`);
+const keptAs = (aside: string | undefined): string => (aside === undefined ? '' : `, the old one was set aside as ${aside}`);
 
 const urgent = (writes: readonly Waiting[]): Waiting[] => writes.filter(({ urgency }) => urgency !== 'plain');
 

@@ -1,20 +1,20 @@
-/** The only file that names Level: the first copy of every row, every write synced. A row lies there as any version reads it, and
- *  its check beside it under a key of its own: firmware that falls back to the version before must find its rows. */
+/** The only file that names Level: the first copy of every row, every write synced. Rows have the form that earlier versions read,
+ *  and the check is under a key of its own, because firmware that falls back to the earlier version must find its rows. */
 import { ClassicLevel } from 'classic-level';
 import { surviveLevel } from './probe.js';
 import { type Copy, stampOf } from './reading.js';
 import { type Changed, makeRow, type Row, Rows, type Stamp, sealLine, unsealLine } from './rows.js';
 
-/** Written with each batch. */
+/** Key of the stamp, which each batch writes. */
 const stampKey = 'meta/stamp';
 const rowsAtOnce = 1000;
-/** The problem of a database that a version before this one made. */
+/** The problem of a database that an earlier version made. */
 const noStamp = 'it has no stamp';
 
 const checkPrefix = 'check/';
 const checkText = ({ check, seq }: Row): string => `${check} ${seq}`;
 
-/** undefined when a byte of it or of its check is not as it was written. */
+/** undefined when any byte of the row or its check has changed. */
 function rowOf(key: string, text: string, checked: string | undefined): Row | undefined {
   const [, check, seq] = /^([0-9a-f]{32}) (\d+)$/.exec(checked ?? '') ?? [];
   if (seq === undefined) return undefined;
@@ -23,11 +23,11 @@ function rowOf(key: string, text: string, checked: string | undefined): Row | un
 }
 
 export interface LevelCopy extends Copy {
-  /** Texts that are JSON and have no check that fits: written by a version before this one, or damaged. */
+  /** JSON texts without a valid check: written by an earlier version, or damaged. */
   readonly unmarked: ReadonlyMap<string, string>;
-  /** Nothing has a check: only a version before this one has written there. */
+  /** Nothing has a check: only an earlier version has written there. */
   readonly earlier: boolean;
-  /** Something in it is no row at all. */
+  /** Some entry is no row at all. */
   readonly unreadable: boolean;
 }
 
@@ -37,8 +37,9 @@ export class Level {
     private readonly level: ClassicLevel<string, string>,
   ) {}
 
-  /** @param o `make`: a new database, where there must be none; `probed`: it is known to be one that LevelDB survives
-   *  @throws Error of Level, whose causes say why, and where Level would not survive to open it */
+  /** @param o `make`: makes a new database, where there must be none; `probed`: skips the probe, since LevelDB is known to survive
+   *  it
+   *  @throws Error of Level, with the reason in its causes, or when LevelDB would not survive opening it */
   static async open(folder: string, { make = false, probed = make }: { make?: boolean; probed?: boolean } = {}): Promise<Level> {
     if (!probed) await surviveLevel('read', folder);
     const level = new ClassicLevel<string, string>(folder, {
@@ -50,19 +51,19 @@ export class Level {
     try {
       await level.open();
     } catch (error) {
-      await level.close().catch(() => undefined); // it is not open
+      await level.close().catch(() => undefined); // the opening failed
       throw error;
     }
     return new Level(folder, level);
   }
 
-  /** Makes a folder one that can be opened again, of the tables and logs that are in it. For a copy: what is damaged goes.
-   *  Damage may end the process: only for one that is there for it (probing.ts). */
+  /** LevelDB's repair: makes an openable folder of its tables and logs, and drops what is damaged. Use it on a copy. Damage may
+   *  end the process, so only probing.ts calls it. */
   static repair(folder: string): Promise<void> {
     return ClassicLevel.repair(folder);
   }
 
-  /** Every row, whatever Level makes of damage. */
+  /** Reads every row, also past damage that Level reports. */
   async read(): Promise<LevelCopy> {
     const checks = new Map<string, string>();
     const texts = new Map<string, string>();
@@ -78,13 +79,13 @@ export class Level {
     return judgeCopy(this.folder, { checks, texts, problems });
   }
 
-  /** All or nothing, durable when it resolves. After a failure it must be opened anew: Level refuses every later write. */
+  /** All or nothing, durable when it resolves. After a failure, reopen the database: Level refuses every later write. */
   async write(changed: Changed, stamp: Stamp): Promise<void> {
     const batch: Operation[] = [...changed].flatMap(([key, row]) => (row ? puts(row) : dels(key)));
     await this.level.batch([...batch, { type: 'put', key: stampKey, value: sealLine(JSON.stringify(stamp)) }], { sync: true });
   }
 
-  /** Into a new database. The stamp goes last: without it the database is not whole. */
+  /** Fills a new database. Writes the stamp last: without it the database does not count as whole. */
   async fill(rows: Rows, stamp: Stamp): Promise<void> {
     let piece: Operation[] = [];
     for (const row of rows) {

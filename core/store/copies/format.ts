@@ -1,5 +1,4 @@
-/** `format.json`: the first thing that is written into a new state folder. Where it or anything else of a state is, none is
- *  made anew. */
+/** `format.json`, the first file in a new state folder. Where it or any other part of a state exists, no new state is made. */
 import { randomBytes } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -10,11 +9,11 @@ import { sealLine, unsealLine } from './rows.js';
 const version = 1;
 
 export interface Format {
-  /** The appliance's random id, which each copy of the rows bears. */
+  /** The appliance's random id, which is in each copy of the rows. */
   readonly id: string;
   /** ISO 8601. */
   readonly made: string;
-  /** `beginning` until the copies are there for the first time: nothing was acknowledged before. */
+  /** `beginning` until both copies exist for the first time; nothing was acknowledged before. */
   readonly phase: 'beginning' | 'kept';
 }
 
@@ -35,7 +34,7 @@ export async function writeFormat(folder: string, { id, made, phase }: Format): 
   await durableFile(fileOf(folder), `${JSON.stringify({ format: version, id, made, phase, check })}\n`);
 }
 
-/** @throws Error when it cannot be read, or is of a later version */
+/** @throws Error when the file cannot be read, or has a later version */
 export async function readFormat(folder: string): Promise<FormatFound> {
   const text = await readFile(fileOf(folder), 'utf8').catch((error: unknown) => {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
@@ -59,10 +58,10 @@ function parseFormat(text: string): FormatFound {
   }
 }
 
-/** What only a state has. A share, an update or a lost+found may be there before the first start. */
+/** Files that only a state has. A share, an update or a lost+found may exist before the first start. */
 const traces: readonly string[] = ['format.json', 'journal', 'secret.key', 'clock.json', 'setup-code'];
 
-/** What tells that the folder has held a state. */
+/** Names that show that the folder has contained a state. */
 export async function tracesIn(folder: string): Promise<string[]> {
   const names = await readdir(folder);
   const database = names.includes('db') ? await readdir(join(folder, 'db')) : [];

@@ -1,5 +1,5 @@
-/** The second copy of every row: a file that is only appended to, a check before each line, synced before a write is acknowledged.
- *  A file begins with a snapshot of all rows; when it has grown to a multiple of them, a new one takes its place. */
+/** The second copy of every row: an append-only file. Each line begins with its check, and each write is synced before it is
+ *  acknowledged. A file begins with a snapshot of all rows; when it has grown to a multiple of them, a new file replaces it. */
 import { createReadStream } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -8,17 +8,17 @@ import { syncFolder } from '../../durable.js';
 import { type Changed, type Row, type Rows, type Stamp, sealLine } from './rows.js';
 
 const nameOf = (number: number): string => `rows-${number}.log`;
-/** Between a snapshot's pieces others have their turn. */
+/** Rows of a snapshot between two turns of the event loop. */
 const rowsAtOnce = 500;
-/** Below this a new file is not worth its syncs. */
+/** A shorter file is never replaced: that is not worth the syncs. */
 const leastBytes = 1 << 20;
-/** So many times its rows a file may grow. */
+/** How many times the size of its rows a file may grow to. */
 const growth = 4;
 
 const headerLine = (stamp: Stamp, rows: number): string => sealLine(JSON.stringify({ journal: 1, ...stamp, rows }));
 const rowLine = ({ key, seq, text }: Row): string => sealLine(`{"key":${JSON.stringify(key)},"seq":${seq},"value":${text}}`);
 
-/** A write as a line. Values stand in it as they are kept, so that reading the line gives the same text. */
+/** A write as a line. Values are put in verbatim, so that reading the line returns the same text. */
 function changeLine({ seq, digest }: Stamp, changed: Changed): string {
   const changes = [...changed].map(([key, row]) => {
     const name = JSON.stringify(key);
@@ -35,17 +35,17 @@ export async function journalNumbers(folder: string): Promise<number[]> {
 
 export const journalFile = (folder: string, number: number): string => join(folder, nameOf(number));
 
-/** Lines, and their length in bytes with the line end. The last one may lack that. */
+/** Lines with their length in bytes, line end included. The last line may lack its end. */
 export async function* linesOf(file: string): AsyncGenerator<{ readonly text: string; readonly bytes: number }> {
-  // latin1: a byte is a character, so that lengths are those of the file whatever a damaged line holds.
+  // latin1 has one character for each byte, so lengths are right for damaged lines, too.
   const lines = createInterface({ input: createReadStream(file, 'latin1'), crlfDelay: Number.POSITIVE_INFINITY });
   for await (const line of lines) yield { text: Buffer.from(line, 'latin1').toString('utf8'), bytes: line.length + 1 };
 }
 
 export class Journal {
-  /** Bytes that are known to be whole lines. */
+  /** Length of the complete lines. */
   #bytes: number;
-  /** A failed append may have left more than that. */
+  /** Whether a failed append may have left bytes after them. */
   #torn = false;
 
   private constructor(
@@ -58,7 +58,7 @@ export class Journal {
     this.#bytes = bytes;
   }
 
-  /** Goes on with a file after its whole lines; what follows them is cut off. */
+  /** Opens a file to append after its complete lines; cuts off the rest before the first append. */
   static async goOn(folder: string, number: number, bytes: number, rows: Rows): Promise<Journal> {
     const handle = await open(journalFile(folder, number), 'a', 0o600);
     const journal = new Journal(folder, number, handle, bytes, rows.bytes);
@@ -66,7 +66,7 @@ export class Journal {
     return journal;
   }
 
-  /** A new file with a snapshot, durable when it resolves. */
+  /** Makes a new file with a snapshot; durable when it resolves. */
   static async create(folder: string, number: number, rows: Rows, stamp: Stamp): Promise<Journal> {
     await mkdir(folder, { recursive: true, mode: 0o700 });
     const file = journalFile(folder, number);
@@ -91,12 +91,13 @@ export class Journal {
     return journalFile(this.folder, this.number);
   }
 
-  /** Whether a new file would be much smaller. */
+  /** Whether a new file would be much shorter. */
   isLong(): boolean {
     return this.#bytes > Math.max(leastBytes, growth * this.rowBytes);
   }
 
-  /** Durable when it resolves. When it fails the file is as it was. @returns takes the line back */
+  /** Appends a write; durable when it resolves. After a failure the line is cut off. @returns a function that removes the line
+   *  again */
   async append(stamp: Stamp, changed: Changed): Promise<() => Promise<void>> {
     const before = this.#bytes;
     await this.#cut();
@@ -121,7 +122,7 @@ export class Journal {
   }
 
   async close(): Promise<void> {
-    await this.#cut().catch(() => undefined); // it is cut off at the next start
+    await this.#cut().catch(() => undefined); // the next start cuts it off
     await this.handle.close();
   }
 }

@@ -1,4 +1,4 @@
-/** What a person may do about a state that is damaged. The service does none of it by itself. */
+/** The commands by which a person mends a damaged state. The service runs none of them by itself. */
 import { cp, mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { syncFolder } from '../../durable.js';
@@ -14,25 +14,25 @@ import { asideTime, journalFolder, levelFolder, lookAt, openState, type StateFol
 import { judge, losses, type StateReport } from './verdict.js';
 
 export interface Examined {
-  /** undefined: the state is whole, or the service makes it so by itself. */
+  /** undefined: the state is whole, or the service repairs it by itself. */
   readonly report: StateReport | undefined;
-  /** When it is whole. */
+  /** The rows, if the state is whole. */
   readonly state: State | undefined;
-  /** What earlier damage left behind, names in the state folder. */
+  /** Files that earlier repairs set aside, names in the state folder. */
   readonly aside: readonly string[];
 }
 
-/** What `restore` and `repair` give, and what they lose. */
+/** The rows after `restore` or `repair`, and what they lose. */
 export interface WayOut {
   readonly rows: Rows;
-  /** A line for each row that it lacks or has as it was before. */
+  /** A line for each row that is missing or older. */
   readonly losses: readonly string[];
 }
 
-/** After a loss nobody knows which ids were given; so many are left out. */
+/** Ids to skip after a loss, when it is unknown which ids were given. */
 const idsLeftOut = 1000;
 
-/** Changes no row. @throws StateError when a service has the folder open, or it cannot be read */
+/** Reads the state; changes no row. @throws StateError when a service has the folder open, or it cannot be read */
 export async function examineState(folder: string): Promise<Examined> {
   try {
     const aside = (await readdir(folder)).filter((name) => /\.(damaged|before|aside)/.test(name));
@@ -49,7 +49,7 @@ export async function examineState(folder: string): Promise<Examined> {
   }
 }
 
-/** What LevelDB's own repair finds in a database that cannot be opened, done to a copy of it. */
+/** Reads a database that cannot be opened, from a copy that LevelDB's own repair has made openable. */
 async function repairCopy(folder: string): Promise<LevelCopy | undefined> {
   const copy = join(folder, 'db.repaired');
   await rm(copy, { recursive: true, force: true });
@@ -60,13 +60,13 @@ async function repairCopy(folder: string): Promise<LevelCopy | undefined> {
     return await level.read().finally(() => level.close());
   } catch (error) {
     if (!/ENOENT|LevelDB ends with/.test(wordsOf(error))) throw error;
-    return undefined; // there is no database at all, or none that can be read
+    return undefined; // there is no database, or none that LevelDB survives
   } finally {
     await rm(copy, { recursive: true, force: true });
   }
 }
 
-/** Rows of a version before this one have no checks: they can be read, and nothing proves them. */
+/** Counts rows without checks, those of an earlier version, as readable; nothing proves them. */
 function unmarkedAsRows(level: LevelCopy | undefined): LevelCopy | undefined {
   if (level === undefined) return undefined;
   for (const [key, text] of level.unmarked) level.rows.put(makeRow(key, 1, text));
@@ -78,13 +78,13 @@ export function restoreWay({ proven, readable }: StateReport): WayOut | undefine
   return proven && { rows: proven.rows, losses: losses(proven.rows, readable) };
 }
 
-/** All that can be read. A row that was deleted may be there again. */
+/** Everything readable. Deleted rows may be back. */
 export function repairWay({ readable, proven }: StateReport): WayOut {
   return { rows: readable, losses: proven ? losses(readable, proven.rows) : [] };
 }
 
-/** Takes the rows for those of the state from now on. What was there before is set aside by the next opening, which this does.
- *  Durable when it resolves; a power cut leaves the state as it was, or as it is to be. */
+/** Makes `rows` the state: writes them as the newest journal, and opens the state, which sets the old copies aside. Durable when
+ *  it resolves; after a power cut the state is the old one or the new one. */
 export async function takeRows({ folder, log }: StateFolders, report: StateReport, rows: Rows): Promise<void> {
   const { format } = await readFormat(folder);
   const { id } = format ?? newFormat();
@@ -99,10 +99,10 @@ export async function takeRows({ folder, log }: StateFolders, report: StateRepor
   const opened = await openState({ folder, log });
   await opened.journal.close();
   await opened.level.close();
-  await writeFormat(folder, { ...newFormat(), ...format, id, phase: 'kept' }); // last: a service in rescue begins then
+  await writeFormat(folder, { ...newFormat(), ...format, id, phase: 'kept' }); // last: a waiting service starts when this file changes
 }
 
-/** Ids that were given in what is lost are on targets, and must not be given again. */
+/** Counters beyond all known ids: files on targets may use ids of lost rows, so these must not be given again. */
 function countersBeyond(rows: Rows): { readonly key: string; readonly next: number }[] {
   const highest = new Map<string, number>();
   for (const { key } of rows) {
@@ -117,13 +117,13 @@ function countersBeyond(rows: Rows): { readonly key: string; readonly next: numb
   return [...highest].map(([kind, next]) => ({ key: `counter/${kind}`, next: next + idsLeftOut }));
 }
 
-/** Sets all of the state aside and begins as a new appliance. The key stays, so that own backups stay own ones.
- *  @returns the folder that holds what was there */
+/** Sets the whole state aside and starts as a new appliance. The key stays, so that own backups are still recognised.
+ *  @returns the folder with the old state */
 export async function beginAnew({ folder, log }: StateFolders): Promise<string> {
   const aside = `state.aside-${asideTime()}`;
   await mkdir(join(folder, aside), { mode: 0o700 });
   const names = [...(await tracesIn(folder)), 'db', 'db.before'].filter((name) => name !== 'secret.key');
-  // format.json last: until then it is told as damaged, and this can be asked for again.
+  // format.json goes last: until then the state counts as damaged, and the command can be repeated.
   for (const name of [...new Set(names)].sort((a, b) => Number(a === 'format.json') - Number(b === 'format.json')))
     await rename(join(folder, name), join(folder, aside, name)).catch((error: unknown) => {
       if (!/ENOENT/.test(wordsOf(error))) throw error;

@@ -1,5 +1,5 @@
-/** A start on a disk without any room: LevelDB writes as it opens, and cannot. Until there is room the journal alone gives the rows
- *  to be read, and nothing is written. */
+/** A start on a full disk: LevelDB writes when it opens, so it cannot be opened. Until there is room, rows are read from the
+ *  journal alone, and nothing is written. */
 
 import { freeBytes, StateError } from '../failure.js';
 import { ranEarlier } from './adoption.js';
@@ -8,11 +8,11 @@ import { Journal } from './journal.js';
 import type { State } from './reading.js';
 import { journalFolder, type OpenedState, openState, readJournals, type StateFolders } from './state.js';
 
-/** `level` undefined: it can be opened only when there is room. */
+/** `level` is undefined until there is room to open it. */
 export type ReadState = Omit<OpenedState, 'level'> & Partial<Pick<OpenedState, 'level'>>;
 
-/** The rows that the journal proves. Each write is in it before it is in the database, unless an earlier version ran.
- *  @throws StateError when the journal proves nothing: then the database is needed */
+/** The rows that the journal proves. The journal has each write before the database, unless an earlier version ran.
+ *  @throws StateError when the journal proves nothing; then only the database could tell */
 export async function openByJournal({ folder, log }: StateFolders): Promise<ReadState> {
   const { format } = await readFormat(folder);
   const [newest] = (await readJournals(folder, Number.POSITIVE_INFINITY)).copies;
@@ -21,18 +21,18 @@ export async function openByJournal({ folder, log }: StateFolders): Promise<Read
     const message = `there is no room in the state folder ${folder}: ${await freeBytes(folder)} bytes are free; free some space there`;
     throw new StateError('no_space', message);
   }
-  log('warn', `there is no room in ${folder}: what is there is read from the journal, and nothing is written until there is room`);
+  log('warn', `there is no room in ${folder}: rows are read from the journal, and nothing is written until there is room`);
   const { rows, stamp, number, bytes } = newest;
   return { rows, stamp, journal: await Journal.goOn(journalFolder(folder), number, bytes, rows) };
 }
 
-/** Opens both copies once there is room, and mends them as a start does. @param old its journal is closed
- *  @throws Error when they hold something else than what was read */
+/** Opens both copies once there is room, and repairs them as a start does. Closes the journal `old`.
+ *  @throws Error when they differ from the rows in memory */
 export async function openWithRoom(places: StateFolders, { stamp }: State, old: Journal): Promise<OpenedState> {
   const opened = await openState(places);
   await old.close();
   if (opened.stamp.seq === stamp.seq && opened.stamp.digest === stamp.digest) return opened;
   await opened.journal.close();
   await opened.level.close();
-  throw new Error('the database knows of other writes than the journal did at the start without room; start the service again');
+  throw new Error('the database has other writes than the journal that was read on the full disk; start the service again');
 }

@@ -1,4 +1,4 @@
-/** The process that opens a database before the service does: probing.js read|repair FOLDER. */
+/** The child process that opens a database before the service does: probing.js read|repair FOLDER. */
 import { Level } from './db.js';
 
 async function read(folder: string): Promise<void> {
@@ -8,4 +8,4 @@ async function read(folder: string): Promise<void> {
 }
 
 const [, , verb, folder = ''] = process.argv;
-await (verb === 'repair' ? Level.repair(folder) : read(folder)).catch(() => undefined); // the service is told the same when it opens it
+await (verb === 'repair' ? Level.repair(folder) : read(folder)).catch(() => undefined); // the service gets the same error when it opens it

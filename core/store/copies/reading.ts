@@ -1,44 +1,44 @@
-/** What a journal file holds, and how far it can be believed. */
+/** Reads a journal file, and decides how far it can be trusted. */
 import { stat } from 'node:fs/promises';
 import { isFields } from '../../primitives/guards.js';
 import { linesOf } from './journal.js';
 import { type Changed, makeRow, type Row, Rows, type Stamp, unsealLine } from './rows.js';
 
-/** Rows at one moment, proven by their digest. */
+/** The rows after some write, proven by their digest. */
 export interface State {
   readonly stamp: Stamp;
   readonly rows: Rows;
 }
 
-/** A whole line of a write. */
+/** A write, from an undamaged line. */
 interface Write {
   readonly stamp: Stamp;
   readonly changed: Changed;
 }
 
-/** A copy of the rows as it was found. */
+/** A copy of the rows as read. */
 export interface Copy {
-  /** Its file or folder. */
+  /** The file or folder. */
   readonly name: string;
-  /** The last that it says of itself; undefined when it says nothing. */
+  /** The copy's own last stamp; undefined when it has none. */
   readonly stamp: Stamp | undefined;
-  /** What could be read. */
+  /** All readable rows. */
   readonly rows: Rows;
-  /** The rows are just those of the stamp. */
+  /** Whether the rows are exactly those of the stamp. */
   readonly whole: boolean;
-  /** What is wrong, in words. */
+  /** Problems, in words. */
   readonly problems: readonly string[];
 }
 
 export interface JournalCopy extends Copy {
   readonly number: number;
-  /** Up to the end of the last whole line. */
+  /** Length up to the end of the last undamaged line. */
   readonly bytes: number;
-  /** Bytes after that: a write that was cut off, or damage. */
+  /** Bytes after it: an interrupted write, or damage. */
   readonly torn: number;
-  /** The newest moment before the first damage. */
+  /** The newest state before the first damage. */
   readonly proven: State | undefined;
-  /** Whole lines of writes after the number that was asked for. */
+  /** Writes after the requested number. */
   readonly later: readonly Write[];
 }
 
@@ -53,7 +53,7 @@ export function stampOf(value: unknown): Stamp | undefined {
 function parseLine(line: string): Readonly<Record<string, unknown>> | undefined {
   const text = unsealLine(line);
   if (text === undefined) return undefined;
-  const value: unknown = JSON.parse(text); // sealed by us: it parses
+  const value: unknown = JSON.parse(text); // the check holds, so we wrote it and it parses
   return isFields(value) ? value : undefined;
 }
 
@@ -73,17 +73,17 @@ function writeOf(line: Readonly<Record<string, unknown>>, id: string): Write | u
   return { stamp, changed };
 }
 
-/** Takes a file in, line by line. */
+/** Reads a file line by line. */
 class Reader {
   readonly rows = new Rows();
   stamp: Stamp | undefined;
   proven: State | undefined;
   readonly problems: string[] = [];
   readonly later: Write[] = [];
-  /** Rows of the snapshot that have not come yet. */
+  /** Rows of the snapshot still to come. */
   #expected = 0;
   #line = 0;
-  /** Damaged lines. What a power cut leaves is at the end; it is damage when a whole line follows. */
+  /** Damaged lines so far. A power cut leaves them at the end only, so a whole line after them means damage. */
   #bad = 0;
 
   constructor(private readonly after: number) {}
@@ -125,14 +125,14 @@ class Reader {
     if (write.stamp.seq > this.after) this.later.push(write);
   }
 
-  /** The state before it is kept: it may be the newest that is proven. */
+  /** Notes a problem. Keeps the rows before it if a digest proves them: they may be the newest proven state. */
   damage(problem: string): void {
     if (this.isWhole && this.stamp) this.proven = { stamp: this.stamp, rows: this.rows.copy() };
     this.problems.push(problem);
   }
 }
 
-/** Reads a file of the journal; what is damaged in it is told, not thrown. Lines of writes after `after` are kept.
+/** Reads a journal file and reports its damage in the result. `later` gets the writes after number `after`.
  *  @throws Error when the file cannot be read at all */
 export async function readJournal(file: string, number: number, after: number): Promise<JournalCopy> {
   const { size } = await stat(file);

@@ -1,5 +1,5 @@
-/** Room that is kept for what must always be written: leases, the results of runs, deletions. A file, removed when the disk is
- *  full and made again when there is room. */
+/** Reserved room for writes that must succeed: leases, results of runs, deletions. It is a file, removed when the disk is full and
+ *  made again when there is room. */
 import { randomBytes } from 'node:crypto';
 import { open, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -9,7 +9,7 @@ import { freeBytes, isNoSpace } from '../failure.js';
 
 /** Twice what LevelDB writes at once when its log is full (4 MiB). */
 export const reserveBytes = 8 << 20;
-/** What stays free beside it, so that the next write does not take it at once. */
+/** Free room to leave beside it, so that the next write does not use the reserve at once. */
 const spareBytes = 1 << 20;
 
 export class Reserve {
@@ -20,28 +20,28 @@ export class Reserve {
     private readonly log: PluginLog,
   ) {}
 
-  /** Before the state is opened on a disk that is all but full: gives the room back that an earlier start kept. */
+  /** Removes an earlier reserve on an almost full disk, before the state is opened. */
   async makeRoom(): Promise<void> {
-    await rm(`${this.#file}.new`, { force: true }); // a crash left it
+    await rm(`${this.#file}.new`, { force: true }); // left by a crash
     if ((await freeBytes(this.folder)) > spareBytes) return;
     this.#held = (await stat(this.#file).catch(() => undefined)) !== undefined;
     await this.release();
   }
 
-  /** Takes what an earlier start left, or makes it. No room for it is told, not thrown. */
+  /** Adopts the file of an earlier start, or makes it. Does not throw when there is no room. */
   async open(): Promise<void> {
     const { size } = await stat(this.#file).catch(() => ({ size: 0 }));
     this.#held = size === reserveBytes;
     await this.hold();
   }
 
-  /** Whether the room is kept; makes the file again if it can. */
+  /** Makes the file if it can. @returns whether the room is reserved */
   async hold(): Promise<boolean> {
     if (this.#held) return true;
     if ((await freeBytes(this.folder)) < reserveBytes + spareBytes) return false;
     try {
       await using handle = await open(`${this.#file}.new`, 'w', 0o600);
-      await handle.writeFile(randomBytes(reserveBytes)); // a file system that compresses would keep nothing for zeros
+      await handle.writeFile(randomBytes(reserveBytes)); // random: a file system with compression would reserve nothing for zeros
       await handle.sync();
       await rename(`${this.#file}.new`, this.#file);
       this.#held = true;
@@ -52,7 +52,7 @@ export class Reserve {
     return this.#held;
   }
 
-  /** Gives the room back to the disk. @returns false when there was none */
+  /** Removes the file to free the room. @returns false when there was no reserve */
   async release(): Promise<boolean> {
     if (!this.#held) return false;
     this.#held = false;

@@ -1,36 +1,36 @@
-/** All rows in memory, in key order. A digest over them lets a copy prove that it holds just these, and nothing older. */
+/** All rows in memory, in key order. A digest over them lets a copy prove that it has exactly these and no older ones. */
 import { hash } from 'node:crypto';
 
 export interface Row {
   readonly key: string;
-  /** Number of the write that made it. */
+  /** Number of the write that stored it. */
   readonly seq: number;
   /** JSON. */
   readonly text: string;
-  /** Over the three above; 32 hex digits. */
+  /** Check over the three above; 32 hex digits. */
   readonly check: string;
 }
 
-/** A part of a list in key order. */
+/** A range of a list in key order. */
 export interface KeyRange {
   readonly after?: string;
   readonly offset?: number;
   readonly limit?: number;
 }
 
-/** What a copy says of itself: whose it is, its last write, and the digest of its rows after that. */
+/** A copy's stamp: the appliance's id, the last write's number, and the digest of the rows after it. */
 export interface Stamp {
   readonly id: string;
   readonly seq: number;
   readonly digest: string;
 }
 
-/** Rows that a write leaves; undefined: deleted. */
+/** Rows that a write stores; undefined: deleted. */
 export type Changed = ReadonlyMap<string, Row | undefined>;
 
 const checkDigits = 32;
 
-/** The first half of SHA-256 in hex: against accidents, not against an attacker. */
+/** The first half of SHA-256 in hex: detects accidents, not attacks. */
 export function checkOf(text: string): string {
   return hash('sha256', text, 'hex').slice(0, checkDigits);
 }
@@ -39,24 +39,24 @@ export function makeRow(key: string, seq: number, text: string): Row {
   return { key, seq, text, check: checkOf(`${key}\n${seq} ${text}`) };
 }
 
-/** A text that begins with its own check. */
+/** A text with its check in front. */
 export function sealLine(text: string): string {
   return `${checkOf(text)} ${text}`;
 }
 
-/** What `sealLine` was given; undefined when a byte of it changed. */
+/** The text given to `sealLine`; undefined when any byte has changed. */
 export function unsealLine(line: string): string | undefined {
   const text = line.slice(checkDigits + 1);
   return line[checkDigits] === ' ' && line.slice(0, checkDigits) === checkOf(text) ? text : undefined;
 }
 
-/** XOR of the checks: each row counts, whatever the order in which they came. */
+/** XOR of the rows' checks: independent of the order of changes. */
 class Digest {
   readonly #words: Uint32Array;
   constructor(words: Uint32Array = new Uint32Array(4)) {
     this.#words = words;
   }
-  /** Adds a row, or takes one out. */
+  /** Adds a row, or removes it. */
   flip(row: Row | undefined): void {
     if (row === undefined) return;
     for (let at = 0; at < 4; at++) this.#words[at] = (this.#words[at] ?? 0) ^ Number.parseInt(row.check.slice(at * 8, at * 8 + 8), 16);
@@ -69,10 +69,10 @@ class Digest {
   }
 }
 
-/** The part of a key before its first slash: rows of one kind lie together. */
+/** The part of a key before its first slash: the rows' kind. */
 const tableOf = (key: string): string => key.slice(0, key.indexOf('/') + 1);
 
-/** The first place whose key is not below. */
+/** The first index whose key is not smaller. */
 function placeOf(keys: readonly string[], key: string): number {
   let [low, high] = [0, keys.length];
   while (low < high) {
@@ -144,7 +144,7 @@ export class Rows implements Iterable<Row> {
     }
   }
 
-  /** The digest that the rows will have. */
+  /** The digest after a change. */
   digestAfter(changed: Changed): string {
     const digest = this.#digest.copy();
     for (const [key, row] of changed) {
@@ -160,7 +160,7 @@ export class Rows implements Iterable<Row> {
     return other;
   }
 
-  /** What makes `other` the same as these. */
+  /** The changes that make `other` equal to these rows. */
   differencesFrom(other: Rows): Changed {
     const changed = new Map<string, Row | undefined>();
     for (const row of this) if (other.get(row.key)?.check !== row.check) changed.set(row.key, row);

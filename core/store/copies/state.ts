@@ -1,4 +1,4 @@
-/** Opens the two copies of the rows: made only in a new folder, compared, and what one has lost is given back by the other. */
+/** Opens the two copies of the rows: makes them only in a new folder, compares them, and repairs one from the other. */
 import { cp, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { PluginLog } from '../../contract/index.js';
@@ -25,14 +25,14 @@ export interface StateFolders {
 export const levelFolder = (folder: string): string => join(folder, 'db');
 export const journalFolder = (folder: string): string => join(folder, 'journal');
 
-/** Now, as a part of a name. */
+/** The present time, for a file name. */
 export const asideTime = (): string =>
   new Date()
     .toISOString()
     .replace(/\.\d+Z$/, '')
     .replaceAll(':', '-');
 
-/** Puts a file or folder out of the way under a name of its own. Nothing that was there is deleted. @returns the name */
+/** Renames a file or folder to an unused name. Deletes nothing. @returns the name */
 export async function setAside(path: string, word: string): Promise<string> {
   const stamp = asideTime();
   const parent = dirname(path);
@@ -45,8 +45,8 @@ export async function setAside(path: string, word: string): Promise<string> {
   return name;
 }
 
-/** @throws StateError when it is in use or cannot be written
- *  @throws StateDamaged when no copy proves that it holds all that was acknowledged: then nothing was changed */
+/** @throws StateError when the folder is in use or cannot be written
+ *  @throws StateDamaged when no copy proves that it has all acknowledged rows; then nothing was changed */
 export async function openState({ folder, log }: StateFolders): Promise<OpenedState> {
   const { format, problem } = await readFormat(folder);
   if (format?.phase === 'beginning') return beginState(folder, format);
@@ -57,12 +57,12 @@ export async function openState({ folder, log }: StateFolders): Promise<OpenedSt
     const { state, report } = adopted ? { state: adopted } : judge(look.found);
     if (!state) throw new StateDamaged(folder, report);
     if (adopted) tellAdopted(log, adopted, look.found.journals[0]);
-    else if (problem) log('warn', `${problem}; it is made anew from the copies of the rows`);
+    else if (problem) log('warn', `${problem}; it is written again from the copies of the rows`);
     const level = await healLevel({ folder, log }, state, look, adopted !== undefined);
     const journal = await healJournal({ folder, log }, state, look, adopted !== undefined);
     if (!format) await writeFormat(folder, { ...newFormat(), id: state.stamp.id, phase: 'kept' });
     if (look.before) await rm(look.before, { recursive: true });
-    else await setAside(`${levelFolder(folder)}.before`, 'damaged').catch(unlessMissing); // of a rescue that is over
+    else await setAside(`${levelFolder(folder)}.before`, 'damaged').catch(unlessMissing); // of a rescue that has ended
     return { ...state, level, journal };
   } catch (error) {
     await look.level?.close();
@@ -70,7 +70,7 @@ export async function openState({ folder, log }: StateFolders): Promise<OpenedSt
   }
 }
 
-/** A folder that never held a state, or whose first start was cut off before anything was acknowledged. */
+/** Makes the state in a new folder, or in one whose first start was interrupted before anything was acknowledged. */
 async function beginState(folder: string, format: Format): Promise<OpenedState> {
   await writeFormat(folder, format);
   for (const path of [levelFolder(folder), journalFolder(folder)]) await rm(path, { recursive: true, force: true });
@@ -83,13 +83,13 @@ async function beginState(folder: string, format: Format): Promise<OpenedState> 
   return { rows, stamp, level, journal };
 }
 
-/** What is there is set aside. @returns the new database, and what the old one is called now */
+/** Sets the database aside and makes a new one. @returns it, and the old one's new name */
 export async function remakeLevel(folder: string, state: State): Promise<{ readonly level: Level; readonly aside: string | undefined }> {
   const aside = await setAside(levelFolder(folder), 'damaged').catch(unlessMissing);
   return { level: await makeLevel(folder, state), aside };
 }
 
-/** Built beside, so that a database in part is never taken for one. */
+/** Builds the database beside and renames it, so that a partial one is never opened. */
 async function makeLevel(folder: string, { rows, stamp }: State): Promise<Level> {
   const path = levelFolder(folder);
   await rm(`${path}.new`, { recursive: true, force: true });
@@ -102,16 +102,16 @@ async function makeLevel(folder: string, { rows, stamp }: State): Promise<Level>
 
 interface Look {
   readonly found: FoundCopies;
-  /** Open, if it can be opened; then nobody else has the state. */
+  /** The open database, if it can be opened; its lock keeps other processes out. */
   readonly level: Level | undefined;
-  /** A copy of the database as it was before it was opened. */
+  /** A copy of the database from before it was opened. */
   readonly before: string | undefined;
 }
 
 async function openLevel(folder: string): Promise<Level | CopyReport> {
   const name = levelFolder(folder);
   const report = (problem: string): CopyReport => ({ name, rows: 0, seq: undefined, problems: [problem] });
-  if (!(await readdir(folder)).includes('db')) return report('it is missing'); // Level would make its folder
+  if (!(await readdir(folder)).includes('db')) return report('it is missing'); // Level would make the folder
   try {
     return await Level.open(name);
   } catch (error) {
@@ -131,7 +131,7 @@ export async function readJournals(folder: string, after: number): Promise<Journ
   const absent: CopyReport[] = [];
   const report = (name: string, problem: string) => void absent.push({ name, rows: 0, seq: undefined, problems: [problem] });
   const numbers = await journalNumbers(journalFolder(folder));
-  if (numbers.length === 0) report(journalFolder(folder), 'no file of the journal is there');
+  if (numbers.length === 0) report(journalFolder(folder), 'the journal has no file');
   for (const number of numbers) {
     const name = journalFile(journalFolder(folder), number);
     await readJournal(name, number, after).then(
@@ -142,41 +142,41 @@ export async function readJournals(folder: string, after: number): Promise<Journ
   return { copies, absent };
 }
 
-/** Level throws away what is damaged in its log when it is opened: unless the journal is whole, the database is copied first.
- *  @returns where to; undefined when it was not needed, or was made by an earlier start */
+/** Copies the database before it is opened, unless the journal is whole: opening makes Level drop damaged parts of its log.
+ *  @returns the copy's path; undefined when it was not needed, or an earlier start has made it */
 async function copyLevel(folder: string): Promise<string | undefined> {
   const path = `${levelFolder(folder)}.before`;
   const names = await readdir(folder);
   if (!names.includes('db') || names.includes('db.before')) return undefined;
   await rm(`${path}.new`, { recursive: true, force: true });
   await cp(levelFolder(folder), `${path}.new`, { recursive: true }).catch(async (error: unknown) => {
-    await rm(`${path}.new`, { recursive: true, force: true }); // a part of it would take the last room
+    await rm(`${path}.new`, { recursive: true, force: true }); // a partial copy would use the last room
     throw error;
   });
   await rename(`${path}.new`, path);
   return path;
 }
 
-/** All copies as they are. */
+/** Reads all copies. */
 export async function lookAt(folder: string, id: string | undefined): Promise<Look> {
   const first = await readJournals(folder, Number.POSITIVE_INFINITY);
   const before = first.copies[0]?.whole ? undefined : await copyLevel(folder);
   const opened = await openLevel(folder);
   const level = opened instanceof Level ? opened : undefined;
   const copy = await level?.read();
-  // Again, now that nobody else writes, unless its newest file is all that is needed.
+  // Read again, now that the database's lock keeps other writers out, unless the newest file is all that is needed.
   const enough = first.copies[0]?.whole && (copy?.stamp?.seq ?? 0) <= (first.copies[0].stamp?.seq ?? 0);
   const journals = enough ? first : await readJournals(folder, copy?.stamp?.seq ?? Number.POSITIVE_INFINITY);
   const absent = [...(opened instanceof Level ? [] : [opened]), ...journals.absent];
   return { found: { id, level: copy, journals: journals.copies, absent }, level, before };
 }
 
-/** What the journal holds and a version before this one did not know of is kept aside, and told. */
+/** Logs the adoption, and the rows that only the journal has, which the earlier version did not know. */
 function tellAdopted(log: PluginLog, { rows }: State, journal: JournalCopy | undefined): void {
-  log('info', `the state of an earlier version is taken on: ${rows.size} rows`);
+  log('info', `the state of an earlier version is adopted: ${rows.size} rows`);
   const lost = journal ? losses(rows, journal.rows) : [];
   if (lost.length > 0)
-    log('warn', `an earlier version ran meanwhile; what it did not know of is kept in the journal that is set aside`, { lost });
+    log('warn', `an earlier version ran meanwhile; rows that it did not know are in the journal that was set aside`, { lost });
 }
 
 async function healLevel({ folder, log }: StateFolders, state: State, { level, found }: Look, adopted: boolean): Promise<Level> {
@@ -187,15 +187,15 @@ async function healLevel({ folder, log }: StateFolders, state: State, { level, f
     const changed = rows.differencesFrom(copy.rows);
     await level.write(changed, stamp);
     const missing = stamp.seq - (copy.stamp?.seq ?? 0);
-    if (!adopted) log('warn', `the database lacked the last ${missing} writes; the journal gave back ${changed.size} rows`);
+    if (!adopted) log('warn', `the database lacked the last ${missing} writes; ${changed.size} rows were restored from the journal`);
     return level;
   }
   await level?.close();
   const problem =
     copy?.problems[0] ?? found.absent.find(({ name }) => name === levelFolder(folder))?.problems[0] ?? "it is another appliance's";
   const remade = await remakeLevel(folder, state);
-  const kept = remade.aside ? `, what was there is kept as ${remade.aside}` : '';
-  log('warn', `the database is made anew from the journal, ${rows.size} rows${kept}: ${problem}`);
+  const kept = remade.aside ? `, the old one was set aside as ${remade.aside}` : '';
+  log('warn', `the database is rebuilt from the journal, ${rows.size} rows${kept}: ${problem}`);
   return remade.level;
 }
 
@@ -206,9 +206,9 @@ async function healJournal({ folder, log }: StateFolders, state: State, { found 
   const isOwn = (copy: JournalCopy) => copy.whole && copy.stamp?.id === stamp.id;
   if (newest && isOwn(newest) && newest.stamp?.seq === stamp.seq) {
     if (newest.torn > 0)
-      log('warn', `the journal ended in ${newest.torn} bytes of a write that was cut off and never acknowledged; they are dropped`);
+      log('warn', `the journal ended in ${newest.torn} bytes of an interrupted write that was never acknowledged; they are dropped`);
     const journal = await Journal.goOn(path, newest.number, newest.bytes, rows);
-    for (const copy of older) await (isOwn(copy) ? rm(copy.name) : setAside(copy.name, 'damaged')); // the newest took their place
+    for (const copy of older) await (isOwn(copy) ? rm(copy.name) : setAside(copy.name, 'damaged')); // the newest replaces them
     return journal;
   }
   const next = Math.max(0, ...(await journalNumbers(path))) + 1;
@@ -216,13 +216,13 @@ async function healJournal({ folder, log }: StateFolders, state: State, { found 
     if (isOwn(copy) && !adopted) continue;
     const name = await setAside(copy.name, isOwn(copy) ? 'later' : 'damaged');
     const why = copy.problems[0] ?? (isOwn(copy) ? 'an earlier version ran after it' : "it is another appliance's");
-    log('warn', `the journal is not gone on with, what was there is kept as ${name}: ${why}`);
+    log('warn', `the journal is not continued, it was set aside as ${name}: ${why}`);
   }
   const journal = await Journal.create(path, next, rows, stamp);
   await syncFolder(folder);
   for (const copy of found.journals) if (isOwn(copy) && !adopted) await rm(copy.name);
   if (!adopted)
-    log('warn', `the journal is made anew from the database, ${rows.size} rows`, { lacked: stamp.seq - (newest?.stamp?.seq ?? 0) });
+    log('warn', `the journal is rebuilt from the database, ${rows.size} rows`, { lacked: stamp.seq - (newest?.stamp?.seq ?? 0) });
   return journal;
 }
 

@@ -1,37 +1,37 @@
-/** Which rows are the acknowledged ones, given the copies as they were found. Nothing is written here. */
+/** Decides which rows are the acknowledged ones, given the copies as read. Writes nothing. */
 import type { LevelCopy } from './db.js';
 import type { Copy, JournalCopy, State } from './reading.js';
 import { type Row, Rows } from './rows.js';
 
-/** What a copy is worth, for a person. */
+/** The worth of a copy, for a person. */
 export interface CopyReport {
   readonly name: string;
   readonly rows: number;
-  /** Its last write, as it says itself. */
+  /** Number of its last write, as it says itself. */
   readonly seq: number | undefined;
-  /** Empty: it is whole. */
+  /** Empty: the copy is whole. */
   readonly problems: readonly string[];
 }
 
-/** What is there, and what each way out would lose. */
+/** What is left of a damaged state, and what each command would lose. */
 export interface StateReport {
   readonly reason: string;
   readonly copies: readonly CopyReport[];
   /** The newest state that a digest proves. */
   readonly proven?: State;
-  /** All that can be read anywhere, the newest of each row. */
+  /** Everything readable in any copy, the newest of each row. */
   readonly readable: Rows;
-  /** The number of the last write that anything tells of. */
+  /** The highest write number found anywhere. */
   readonly newest: number;
 }
 
 export interface FoundCopies {
-  /** undefined when it is not known. */
+  /** The appliance's id; undefined when unknown. */
   readonly id: string | undefined;
   readonly level: LevelCopy | undefined;
   /** Newest file first. */
   readonly journals: readonly JournalCopy[];
-  /** Copies that cannot be read at all, and files that are missing. */
+  /** Missing and wholly unreadable copies. */
   readonly absent: readonly CopyReport[];
 }
 
@@ -39,14 +39,14 @@ export type Verdict = { readonly state: State; readonly report?: undefined } | {
 
 const isOf = (id: string, { stamp }: Copy): boolean => stamp?.id === id;
 
-/** The newest of each row. Whether a row that only one has was deleted in the other, a digest must tell. */
+/** The newest of each row. Only a digest can tell whether a row that one copy lacks was deleted. */
 function mergeCopies(copies: readonly Copy[]): Rows {
   const rows = new Rows();
   for (const copy of copies) for (const row of copy.rows) if ((rows.get(row.key)?.seq ?? -1) < row.seq) rows.put(row);
   return rows;
 }
 
-/** What the database lacks is in the journal's last lines. */
+/** States of the database plus the writes that it lacks, from the journal's last lines. */
 function* statesAfter(id: string, level: LevelCopy | undefined, journals: readonly JournalCopy[]): Generator<State> {
   if (!level?.whole || !level.stamp || !isOf(id, level)) return;
   for (const { later } of journals) {
@@ -61,7 +61,7 @@ function* statesAfter(id: string, level: LevelCopy | undefined, journals: readon
   }
 }
 
-/** States that a digest proves, in any order. */
+/** States that a digest proves, in no order. */
 function* provenStates(id: string, { level, journals }: FoundCopies): Generator<State> {
   for (const { proven } of journals) if (proven?.stamp.id === id) yield proven;
   if (level?.whole && level.stamp && isOf(id, level)) yield { stamp: level.stamp, rows: level.rows };
@@ -82,7 +82,7 @@ function commonId({ level, journals }: FoundCopies): string | undefined {
   return ids.size === 1 ? [...ids][0] : undefined;
 }
 
-/** The rows as they were acknowledged last: proven by a digest, and no copy tells of a later write. */
+/** Finds the last acknowledged rows: a digest proves them, and no copy has a later write. */
 export function judge(found: FoundCopies): Verdict {
   const id = found.id ?? commonId(found);
   const copies: readonly Copy[] = [...(found.level ? [found.level] : []), ...found.journals];
@@ -91,7 +91,7 @@ export function judge(found: FoundCopies): Verdict {
   const states = id === undefined ? [] : [...provenStates(id, found)].sort((a, b) => b.stamp.seq - a.stamp.seq);
   const [proven] = states;
   if (proven && proven.stamp.seq >= newest) return { state: proven };
-  // What is left to choose from when nothing is the appliance's own.
+  // A choice for the person when no copy is the appliance's own.
   const other = own.length === 0 ? commonId({ ...found, id: undefined }) : undefined;
   const best = other === undefined ? proven : [...provenStates(other, found)].sort((a, b) => b.stamp.seq - a.stamp.seq)[0];
   const foreign = copies
@@ -116,26 +116,25 @@ interface Reasons {
 
 function reasonOf({ level, journals }: FoundCopies, { id, foreign, newest, proven }: Reasons): string {
   if (id === undefined && (level || journals.length > 0))
-    return 'its copies are of different appliances, and format.json does not say which is its own';
+    return 'its copies come from different appliances, and format.json does not say which one is right';
   if (foreign > 0 && newest < 0) return "the database and the journal are another appliance's";
   if (!level && journals.length === 0) return 'the database and its journal are missing or cannot be read';
-  if (proven)
-    return `the last write that is told of is ${newest}, and no copy holds more than the first ${proven.stamp.seq} without damage`;
+  if (proven) return `the last known write is ${newest}, and no copy has more than the first ${proven.stamp.seq} undamaged`;
   return 'the database and its journal are both damaged';
 }
 
-/** Rows that `rows` has otherwise than `newest`, or not at all, a line each. */
+/** Rows that are missing or different in `rows` compared with `newest`, a line each. */
 export function losses(rows: Rows, newest: Rows): string[] {
   const lines: string[] = [];
   for (const row of newest) {
     const kept = rows.get(row.key);
     if (kept?.check !== row.check) lines.push(`${nameOf(row)}: ${kept ? `as it was at write ${kept.seq}, not ${row.seq}` : 'lost'}`);
   }
-  for (const row of rows) if (!newest.get(row.key)) lines.push(`${nameOf(row)}: deleted later, and there again`);
+  for (const row of rows) if (!newest.get(row.key)) lines.push(`${nameOf(row)}: deleted later, and back again`);
   return lines.sort();
 }
 
-/** A row for a person: `backup 7 (web)`. */
+/** A row's name for a person: `backup 7 (web)`. */
 function nameOf({ key, text }: Row): string {
   const [kind = '', ...rest] = key.split('/');
   const name = /"(?:job_name|name)":("(?:[^"\\]|\\.)*")/.exec(text)?.[1];

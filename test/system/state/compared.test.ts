@@ -40,7 +40,7 @@ t.test('what is done to a file of either copy while it is open is healed and tol
       await store.backup.create(backupNamed('after-it'), { code: 'scheduled' });
       t.match(
         told.filter((message) => message !== compared),
-        [/^the (database|journal) (is damaged; it is made anew from memory|lacked the last \d+ writes)/],
+        [/^the (database|journal) (is damaged; it is rebuilt from memory|lacked the last \d+ writes)/],
         `${part}/${first} ${name}: told once`,
       );
       t.strictSame((await contentsOf(store)).targets, contents.targets);
@@ -66,9 +66,9 @@ t.test('a running service does so by itself', async (t) => {
   const job = { container_id: 'web', type: 'lxc', dest: { target: 'local', path: '/backup/b' }, at: notSoon() };
   await client.call('POST', '/backup/', { ...job, job_name: 'one' });
   await rm(join(state, 'db'), { recursive: true });
-  await until('it is told', async () => /warn the database is damaged; it is made anew/.test(service.said.stderr));
+  await until('it is told', async () => /warn the database is damaged; it is rebuilt/.test(service.said.stderr));
   await rm(join(state, 'journal'), { recursive: true });
-  await until('it is told', async () => /warn the journal is damaged; it is made anew/.test(service.said.stderr));
+  await until('it is told', async () => /warn the journal is damaged; it is rebuilt/.test(service.said.stderr));
   await client.call('POST', '/backup/', { ...job, job_name: 'two' });
   const copy = join(folder, 'copy');
   service.child.kill('SIGKILL');

@@ -85,7 +85,7 @@ t.test('a table that LevelDB does not survive ends no service', async (t) => {
       tried++;
       const { kind, contents, told } = await outcomeOf(folder);
       t.equal(kind, 'healed');
-      t.match(told, [/^the database is made anew from the journal, .* LevelDB ends with SIGABRT as it reads it/]);
+      t.match(told, [/^the database is rebuilt from the journal, .* LevelDB ends with SIGABRT as it reads it/]);
       t.same(contents, bed.contents);
     }
     await end();

@@ -145,7 +145,7 @@ t.test('a start without any room that needs the database, too, says so, and lose
     message: /no room in the state folder \S+: 0 bytes are free; free some space there/,
   });
   await disk.empty();
-  t.match(await outcomeOf(folder), { kind: 'healed', told: [/^the journal is not gone on with/, String] });
+  t.match(await outcomeOf(folder), { kind: 'healed', told: [/^the journal is not continued/, String] });
   t.same((await outcomeOf(folder)).contents, contents);
 });
 
@@ -176,7 +176,7 @@ t.test('the service starts without any room, reads, refuses writes, and goes on 
     t.match(await refused.json(), { error: { code: 507, message: /no room in \S+: \d+ bytes are free and \d+ are needed/ } });
     await disk.empty();
     await until('it takes writes', async () => (await ask('/api/v1/backup/', more)).status === 200);
-    t.match(service.said.stderr, /no room in \S+: what is there is read from the journal/);
+    t.match(service.said.stderr, /no room in \S+: rows are read from the journal/);
     service.child.kill('SIGTERM');
     t.equal(await service.ended, 0);
     t.match(await outcomeOf(state), { kind: 'whole', contents: { backups: { length: 2 } } });
