@@ -1,20 +1,21 @@
-/** The container engines that the main thread keeps open: for lists, versions, and resuming what a dead worker paused. */
+/** The container engines that the main thread keeps open: for lists, for versions, and to resume containers that a dead worker
+ *  paused. */
 import { type ContainerSummary, PluginError, type PluginLog, type Runtime } from '../contract/index.js';
 import type { Plugins } from '../plugins/index.js';
 
 export interface Engines {
-  /** @throws PluginError not_found (no such plugin) */
+  /** @throws PluginError not_found: no such plugin */
   runtime(id: string): Runtime;
-  /** Of all engines that answer; of one, when its id is given. @throws PluginError unavailable for that one */
+  /** The containers of all engines that answer, or of one. @throws PluginError unavailable: that one does not answer */
   containers(type?: string): Promise<ContainerSummary[]>;
-  /** By plugin id; '' for an engine that does not answer. */
+  /** Versions by plugin id; '' for an engine that does not answer. */
   versions(): Promise<Readonly<Record<string, string>>>;
-  /** Ends what restores left half done when the service died. An engine that does not answer is told in the log. */
+  /** Reverts or finishes restores that were interrupted when the service died. Logs an engine that does not answer. */
   recover(): Promise<void>;
   close(): Promise<void>;
 }
 
-/** An engine that does not answer must not make every list hang. */
+/** An engine that does not answer must not hang every list. */
 const answerMs = 5_000;
 
 function inTime<T>(action: Promise<T>, id: string): Promise<T> {
@@ -31,7 +32,7 @@ async function all<T>(items: AsyncIterable<T>): Promise<T[]> {
   return list;
 }
 
-/** Opens every runtime plugin that is good; one that cannot be opened is told in the log and counts as absent. */
+/** Opens every valid runtime plugin. A plugin that cannot be opened is logged and counts as absent. */
 export async function openEngines(
   plugins: Plugins,
   options: Readonly<Record<string, Readonly<Record<string, unknown>>>>,
@@ -79,7 +80,7 @@ function enginesOf(runtimes: ReadonlyMap<string, Runtime>, log: PluginLog): Engi
       for (const [id, one] of runtimes) {
         await one
           .recover()
-          .catch((error: unknown) => log('warn', `${id}: what an interrupted restore left is not cleaned up yet: ${error}`));
+          .catch((error: unknown) => log('warn', `${id}: cleaning up after an interrupted restore failed and is tried again: ${error}`));
       }
     },
     async close() {

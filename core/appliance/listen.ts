@@ -1,21 +1,21 @@
-/** The port: HTTP or HTTPS, and a clean end. */
+/** Listens for HTTP or HTTPS, and closes connections at the end. */
 import { createServer as createHttp, type Server as HttpServer, type RequestListener } from 'node:http';
 import { createServer as createHttps, Server as HttpsServer } from 'node:https';
 import type { PluginLog } from '../contract/index.js';
 import { followTls, type TlsContext, type TlsFiles } from './tls.js';
 
-/** For the longest body, an update over a slow line. Others are given up by the API, and headers by Node after a minute. */
+/** Enough for the largest body, an update over a slow line. The API limits other bodies, and Node headers to a minute. */
 const uploadMs = 6 * 3_600_000;
 
 type Server = HttpServer | HttpsServer;
 
-/** The service as whoever starts it has it. */
+/** The running service. */
 export interface Service {
   /** http://HOST:PORT, https:// with a certificate */
   readonly address: string;
-  /** The one-time code of the first admin; undefined once there is one. */
+  /** The one-time code for making the first admin; undefined once there is one. */
   setupCode(): Promise<string | undefined>;
-  /** Ends running jobs cleanly, then everything else. */
+  /** Ends running jobs cleanly, then closes everything else. */
   close(): Promise<void>;
 }
 
@@ -38,10 +38,10 @@ export interface Listener {
 /** @throws Error when the address is taken */
 export async function listen({ at, api, tls, log }: ListenOptions): Promise<Listener> {
   const server: Server = tls ? createHttps(tls.context, api) : createHttp(api);
-  // The API says itself that it takes a body, so that one which is not wanted is not sent.
+  // The API sends 100 Continue itself, so that a rejected request never uploads its body.
   server.on('checkContinue', api);
   server.requestTimeout = uploadMs;
-  // A client that speaks plain HTTP, or whose handshake fails, is cut off by Node at once; it is no fault of ours to tell.
+  // Node disconnects a client that sends plain HTTP or fails the TLS handshake; that is no fault of the service, so it is not logged.
   const address = await listening(server, at);
   const unfollow = tls && server instanceof HttpsServer && followTls(tls.files, (context) => server.setSecureContext(context), log);
   return {
@@ -67,7 +67,7 @@ async function listening(server: Server, at: string): Promise<string> {
 async function stopServer(server: Server): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
   server.closeIdleConnections();
-  const rest = setTimeout(() => server.closeAllConnections(), 1000); // held polls have answered by then
+  const rest = setTimeout(() => server.closeAllConnections(), 1000); // open long polls have been answered by then
   await closed;
   clearTimeout(rest);
 }

@@ -1,4 +1,4 @@
-/** The switch of the appliance's own sshd: a flag file that the image looks out for, and the keys that may log in. */
+/** Switches the appliance's own sshd by a flag file that the image watches, and writes the keys that may log in. */
 import { chmod, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { SshAccess, SshSwitch } from '../api/deps.js';
@@ -7,7 +7,7 @@ import { durableFile, durableRemove } from '../durable.js';
 import { Mutex } from '../primitives/mutex.js';
 import { type Fault, ValidationError } from '../schemas.js';
 
-// What sshd of Debian 12 takes by default, without DSA. An RSA key of fewer bits it would silently refuse.
+// sshd's defaults in Debian 12, without DSA. It would silently refuse an RSA key of fewer bits.
 const kinds: readonly string[] = [
   'ssh-ed25519',
   'ecdsa-sha2-nistp256',
@@ -19,7 +19,7 @@ const kinds: readonly string[] = [
 ];
 const leastRsaBits = 2048;
 
-/** The strings of a public key, each after its length; undefined when they do not come out even. */
+/** The length-prefixed strings of a public key; undefined when the lengths do not add up. */
 function fieldsOf(blob: Buffer): Buffer[] | undefined {
   const fields: Buffer[] = [];
   for (let at = 0; at < blob.length; ) {
@@ -32,14 +32,15 @@ function fieldsOf(blob: Buffer): Buffer[] | undefined {
   return fields;
 }
 
-/** What is wrong with a line of authorized_keys. Options before the key are not taken: they could run commands unseen. */
+/** The fault of an authorized_keys line. Options before the key are refused: they could run commands unseen. */
 function faultOf(line: string): string | undefined {
   if (/PRIVATE KEY/.test(line)) return 'is a private key; send the file that ends with .pub';
   const [, kind = '', text = ''] = /^(\S+) ([A-Za-z0-9+/]+={0,2})(?: \P{Cc}*)?$/u.exec(line) ?? [];
   if (!kinds.includes(kind)) return `must be "TYPE KEY COMMENT" in one line, with TYPE one of ${kinds.join(', ')}`;
   const fields = fieldsOf(Buffer.from(text, 'base64'));
-  if (fields?.[0]?.toString('latin1') !== kind || fields.length < 2) return `is not whole: what follows ${kind} is no key of that type`;
-  if (kind === 'ssh-ed25519' && (fields.length !== 2 || fields[1]?.length !== 32)) return 'is not whole: an ed25519 key has 32 bytes';
+  if (fields?.[0]?.toString('latin1') !== kind || fields.length < 2)
+    return `is cut or damaged: the text after ${kind} is no key of that type`;
+  if (kind === 'ssh-ed25519' && (fields.length !== 2 || fields[1]?.length !== 32)) return 'is cut or damaged: an ed25519 key has 32 bytes';
   const bits = (fields[2]?.length ?? 0) * 8;
   return kind === 'ssh-rsa' && bits < leastRsaBits ? `is too short: RSA needs ${leastRsaBits} bits` : undefined;
 }
@@ -54,7 +55,7 @@ function checkKeys(lines: readonly string[]): string[] {
   return [...new Set(trimmed)];
 }
 
-/** `folder` holds `authorized_keys` and, while sshd is wanted, `ssh-enabled`. */
+/** `folder` holds `authorized_keys` and, while sshd is switched on, `ssh-enabled`. */
 export function sshSwitch({ folder, log }: { readonly folder: string; readonly log: PluginLog }): SshSwitch {
   const flag = join(folder, 'ssh-enabled');
   const file = join(folder, 'authorized_keys');
@@ -72,7 +73,7 @@ export function sshSwitch({ folder, log }: { readonly folder: string; readonly l
     const keys = given === undefined ? (await get()).authorized_keys : checkKeys(given);
     if (enabled && keys.length === 0)
       throw new ValidationError([{ pointer: '/authorized_keys', reason: 'must hold a key: there is no other way to log in' }]);
-    // In this order a power cut never leaves sshd on with keys that were to go.
+    // Remove the flag first: after a power cut sshd never runs with keys that were to be removed.
     if (!enabled) await durableRemove(flag);
     if (given !== undefined) {
       await durableFile(file, keys.map((key) => `${key}\n`).join(''));

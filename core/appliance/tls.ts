@@ -1,4 +1,4 @@
-/** HTTPS: a certificate and its key from two PEM files, taken anew when they change. */
+/** HTTPS: reads a certificate and its key from two PEM files, and again when they change. */
 import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { unwatchFile, watchFile } from 'node:fs';
 import { readFile } from 'node:fs/promises';
@@ -11,19 +11,19 @@ export interface TlsFiles {
   readonly key: string;
 }
 export interface TlsContext {
-  /** With the chain, if the file holds one. */
+  /** PEM, with the chain if the file has one. */
   readonly cert: string;
   readonly key: string;
   readonly minVersion: 'TLSv1.2';
 }
 
-// They are looked at, not listened to: inotify would see neither what a link points to nor a folder that was swapped.
+// Polled, since inotify notices neither a change behind a symlink nor a replaced folder.
 const lookEvery = 2_000;
 
 async function pemOf(file: string, key: keyof TlsFiles): Promise<string> {
   return readFile(file, 'utf8').catch((error: unknown) => {
     const code = error instanceof Error && 'code' in error ? error.code : undefined;
-    const why = code === 'ENOENT' ? 'is not there' : code === 'EACCES' ? 'may not be read by this user' : `cannot be read: ${error}`;
+    const why = code === 'ENOENT' ? 'does not exist' : code === 'EACCES' ? 'may not be read by this user' : `cannot be read: ${error}`;
     throw new UsageError(`${file} ${why}; tls_${key} must name a PEM file`);
   });
 }
@@ -40,26 +40,24 @@ function keyOf(pem: string, file: string): KeyObject {
   try {
     return createPrivateKey(pem);
   } catch {
-    // OpenSSL's words are left out: what it says of a key belongs in no log.
+    // OpenSSL's message is dropped: what it says about a key must not get into a log.
     const fix = /ENCRYPTED/.test(pem) ? 'is under a passphrase; store it without one' : 'holds no private key in PEM form';
     throw new UsageError(`${file} ${fix} (openssl pkey -in OLD -out ${file})`);
   }
 }
 
-/** Reads both and makes sure that they belong together. @throws UsageError that names the file */
+/** Reads both files and checks that key and certificate match. @throws UsageError with the file's name */
 export async function tlsContext(files: TlsFiles): Promise<TlsContext> {
   const [cert, key] = await Promise.all([pemOf(files.certificate, 'certificate'), pemOf(files.key, 'key')]);
   if (!certificateOf(cert, files.certificate).checkPrivateKey(keyOf(key, files.key)))
-    throw new UsageError(
-      `${files.key} is not the key of the certificate in ${files.certificate}; put the pair there that belongs together`,
-    );
+    throw new UsageError(`${files.key} is not the key of the certificate in ${files.certificate}; put a matching pair there`);
   return { cert, key, minVersion: 'TLSv1.2' };
 }
 
-/** Takes changed files for new connections. A pair that does not fit, as between two renames, leaves the old one in use.
- *  @returns a function that ends it */
+/** Uses changed files for new connections. A pair that does not match, as between two renames, leaves the old one in use.
+ *  @returns a function that stops it */
 export function followTls(files: TlsFiles, take: (context: TlsContext) => void, log: PluginLog): () => void {
-  const looks = new Mutex(); // the last that was read is the one in use
+  const looks = new Mutex(); // in order, so that the files read last are the ones in use
   const look = async () => {
     try {
       take(await tlsContext(files));

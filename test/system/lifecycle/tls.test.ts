@@ -129,7 +129,7 @@ t.test('changed files are taken without a restart', async (t) => {
   t.equal(await shownBy(Number(port)), 'two', 'the whole is');
   from = service.said.stderr.length;
   await rm(files.key);
-  t.match(await settles(/stays in use/, from), /is not there/);
+  t.match(await settles(/stays in use/, from), /does not exist/);
   t.equal(await shownBy(Number(port)), 'two', 'and stays when a file goes');
   t.notMatch(service.said.stderr, /PRIVATE|BEGIN/);
 });
@@ -147,8 +147,8 @@ t.test('what cannot be used is told, with the file and what to do', async (t) =>
   const cases: readonly (readonly [what: string, files: Partial<CertificateFiles>, why: RegExp])[] = [
     ['a certificate alone', { certificate: one.certificate }, /tls_key is missing; give both, or neither/],
     ['a key alone', { key: one.key }, /tls_certificate is missing; give both, or neither/],
-    ['no certificate there', { ...one, certificate: none }, /none\.pem is not there; tls_certificate must name a PEM file/],
-    ['no key there', { ...one, key: none }, /none\.pem is not there; tls_key must name a PEM file/],
+    ['no certificate there', { ...one, certificate: none }, /none\.pem does not exist; tls_certificate must name a PEM file/],
+    ['no key there', { ...one, key: none }, /none\.pem does not exist; tls_key must name a PEM file/],
     ['a folder', { ...one, key: folder }, /tls-\S+ cannot be read.*EISDIR/],
     ['a certificate that is none', { ...one, certificate: text }, /text\.pem holds no certificate.*BEGIN CERTIFICATE/],
     ['a key that is none', { ...one, key: text }, /text\.pem holds no private key in PEM form \(openssl pkey/],
