@@ -1,18 +1,18 @@
-/** The configuration: flags over variables over the file over defaults, checked by schemas/config.json. */
+/** The configuration: flags override variables, the file and defaults, in this order. schemas/config.json checks it. */
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { parse, type Shape, schemaText } from './schemas.js';
 
-/** schemas/config.json, with at least one share. */
+/** The configuration, with at least one share. */
 export type Config = Shape<'config'> & { readonly share: Readonly<Record<string, string>> };
 
-/** A message for the person who starts the service; exit code 2. */
+/** A mistake of the person who starts the service; exit code 2. */
 export class UsageError extends Error {
   override readonly name = 'UsageError';
 }
 
 export interface ConfigSources {
-  /** Flags by key, as they were written; a share is NAME=DIR. */
+  /** Flags by key, as written; a share is NAME=DIR. */
   readonly flags: Readonly<Record<string, readonly string[]>>;
   readonly environment: Readonly<Record<string, string | undefined>>;
 }
@@ -23,7 +23,7 @@ function isValues(value: unknown): value is Values {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** Every key of the schema with its description, for the help and for the names of flags and variables. */
+/** Every key of the schema with its description and default: the names of flags and variables, and the help. */
 export function configKeys(): { readonly key: string; readonly description: string; readonly fallback: unknown }[] {
   const properties = schemaText('config').properties;
   if (!isValues(properties)) return [];
@@ -37,7 +37,7 @@ export function configKeys(): { readonly key: string; readonly description: stri
 export const flagName = (key: string): string => key.replaceAll('_', '-');
 const variableName = (key: string): string => `CONTAINER_BACKUP_${key.toUpperCase()}`;
 
-/** `NAME=DIR`, the folder made absolute. @throws UsageError */
+/** Parses `NAME=DIR` and makes the folder absolute. @throws UsageError */
 function shareOf(text: string): [string, string] {
   const cut = text.indexOf('=');
   if (cut < 1 || cut === text.length - 1) throw new UsageError(`a share is NAME=DIR, not ${JSON.stringify(text)}`);
@@ -49,16 +49,16 @@ const paths: readonly string[] = [
   ...['update_folder', 'rauc_config', 'ssh_folder'],
 ];
 
-/** A value as it is written on a command line or in a variable, as the file would hold it. */
+/** A value from the command line or a variable, in the form that it has in the file. */
 function writtenValue(key: string, written: readonly string[]): unknown {
   if (key === 'share') return Object.fromEntries(written.map(shareOf));
   const last = written.at(-1) ?? '';
   if (['new_base_ratio', 'verify_days', 'undo_hours', 'stall_seconds', 'compare_hours'].includes(key)) return Number(last);
-  // An empty one must not become the current folder; the schema refuses it.
+  // An empty path must not become the current folder; the schema refuses it.
   return paths.includes(key) && last !== '' ? resolve(last) : last;
 }
 
-/** What the schema can't say in words that help. @throws UsageError */
+/** Checks pairs of keys, for which the schema has no clear message. @throws UsageError */
 function checkPairs({ tls_certificate, tls_key }: Shape<'config'>): void {
   if ((tls_certificate === undefined) === (tls_key === undefined)) return;
   const missing = tls_key === undefined ? 'tls_key' : 'tls_certificate';
@@ -74,7 +74,7 @@ async function fileValues(path: string | undefined): Promise<Values> {
     const value: unknown = JSON.parse(text);
     if (isValues(value)) return value;
   } catch {
-    // told below
+    // reported below
   }
   throw new UsageError(`${path} must hold a JSON object`);
 }
@@ -84,7 +84,7 @@ export async function configOf({ flags, environment }: ConfigSources): Promise<C
   const file = flags.config?.at(-1) ?? environment[variableName('config')];
   const values = await fileValues(file);
   for (const { key } of configKeys()) {
-    // Several shares in one variable stand one a line or between commas.
+    // A variable separates several shares by line ends or commas.
     const variable = environment[variableName(key)];
     const written = flags[key] ?? (variable ? (key === 'share' ? variable.split(/[\n,]/).filter(Boolean) : [variable]) : undefined);
     if (written !== undefined) values[key] = writtenValue(key, written);

@@ -1,4 +1,4 @@
-/** The service: configuration in, a listening API out. The only file with side effects of its own. */
+/** The service: takes the configuration, starts the API. The only file with side effects of its own. */
 import { randomBytes } from 'node:crypto';
 import { chmod, mkdir, readFile, readlink, rm, stat, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -23,14 +23,14 @@ import { checkTargetOptions } from './targets/remote.js';
 import { markNewShares } from './targets/shares.js';
 import { openUpdates, type UpdateDesk } from './update/index.js';
 
-/** An engine that was away at start is looked after once it is back. */
+/** Retries the recovery of an engine that did not answer, and removes expired undos. */
 const sweepEvery = 60_000;
 
-// From dist/core/index.js: the built-in plugins beside it, and the package that plugins import the contract from.
+// Seen from dist/core/index.js: the built-in plugins, and the package from which plugins import the contract.
 const pluginsFolder = fileURLToPath(new URL('../plugins/', import.meta.url));
 const packageFolder = fileURLToPath(new URL('../../', import.meta.url));
 
-/** With a damaged state it answers that, and begins its work once it is mended.
+/** Starts the service. With a damaged state it answers with the reason, and starts once the state is mended.
  *  @throws UsageError for a certificate that can't be used
  *  @throws StateError when the state folder is in use or cannot be written
  *  @throws Error when a share is no folder or the address is taken */
@@ -48,7 +48,7 @@ export async function startService(config: Config): Promise<Service> {
 
 async function startWhole(config: Config, log: PluginLog, tls: Tls | undefined): Promise<Service> {
   const store = await openStore(config.state, { log, compareEvery: config.compare_hours * 3_600_000 });
-  await rm(join(config.state, 'work'), { recursive: true, force: true }); // of runs that a crash ended; only once the state is ours
+  await rm(join(config.state, 'work'), { recursive: true, force: true }); // of runs that a crash ended; only under the database lock
   const closing = new AbortController();
   const opened: { close(): Promise<void> }[] = [store];
   try {
@@ -70,9 +70,9 @@ async function startWhole(config: Config, log: PluginLog, tls: Tls | undefined):
     const listener = await listen({ at: config.listen, api, ...(tls && { tls }), log });
     opened.push(listener, { close: () => jobs.drain() });
     await makeSetupCode(store, config.state);
-    await jobs.resumeLeases(); // first: what was frozen must not wait for a half-done restore to be taken back
+    await jobs.resumeLeases(); // first: a frozen container must not wait until a half-done restore is reverted
     await engines.recover();
-    const sweep = setInterval(() => void engines.recover(), sweepEvery); // of undos whose time has passed
+    const sweep = setInterval(() => void engines.recover(), sweepEvery); // removes undos whose time has passed
     opened.push({ close: async () => clearInterval(sweep) });
     await jobs.start();
     return { address: listener.address, setupCode: () => setupCode(config.state), close: () => closeAll(closing, opened) };
@@ -82,7 +82,7 @@ async function startWhole(config: Config, log: PluginLog, tls: Tls | undefined):
   }
 }
 
-/** First of all: a certificate that can't be used must not cost a half-started service. */
+/** Called first: an unusable certificate must not leave a half-started service. */
 async function openTls({ tls_certificate, tls_key }: Config): Promise<Tls | undefined> {
   if (tls_certificate === undefined || tls_key === undefined) return undefined;
   const files = { certificate: tls_certificate, key: tls_key };
@@ -104,7 +104,7 @@ function environmentOf(config: Config): WorkerEnvironment {
   };
 }
 
-/** Plugins in the state folder import `container-backup/contract`: this is where Node finds it. */
+/** Links this package where Node finds it for plugins in the state folder, which import `container-backup/contract`. */
 async function linkPackage(state: string): Promise<void> {
   const modules = join(state, 'plugins', 'node_modules');
   await mkdir(modules, { recursive: true });

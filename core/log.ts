@@ -1,16 +1,16 @@
-/** The service's log: one line an event on stderr, so that stdout stays for what a caller reads. */
+/** The service's log: one line for each event, on stderr; stdout is for answers to the caller. */
 import type { PluginLog } from './contract/index.js';
 
 const levels = ['debug', 'info', 'warn', 'error'] as const;
 export type LogLevel = (typeof levels)[number];
 
-/** A value in a line: line ends would forge entries. */
+/** A value in a log line. Line ends are escaped, because they would forge entries. */
 function flat(value: unknown): string {
   const text = typeof value === 'string' ? value : (JSON.stringify(value) ?? String(value));
   return /[\s"\\]/.test(text) && typeof value === 'string' ? JSON.stringify(text) : text.replaceAll('\n', '\\n');
 }
 
-/** `least`: what is below it is dropped. */
+/** `least`: the lowest level to write. */
 export function createLog(least: LogLevel = 'info', write: (line: string) => void = (line) => void process.stderr.write(line)): PluginLog {
   return (level, message, detail = {}) => {
     if (levels.indexOf(level) < levels.indexOf(least)) return;

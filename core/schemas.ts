@@ -1,6 +1,6 @@
-/** The only file that names ajv: checks values against the package's schemas/ folder, or against a plugin's own schema. What the
- *  package brings is compiled to functions by scripts/compile-schemas.mjs. Each run's thread would compile it again: that took 0.1 s
- *  and 15 MiB, and to load ajv itself took as long. So ajv is loaded only for the schema of a plugin that was added. */
+/** The only file that names ajv: checks values against schemas/ or against a plugin's own schema. scripts/compile-schemas.mjs
+ *  compiles the package's schemas to functions. Compiling in each run's thread took 0.1 s and 15 MiB, and loading ajv took as
+ *  long. So ajv is loaded only for the schema of an added plugin. */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -23,15 +23,15 @@ export class ValidationError extends Error {
 const folder = new URL('../schemas/', import.meta.url);
 const load = createRequire(import.meta.url);
 
-/** For values of clients, who are told all that is wrong, and for what lies on targets. */
+/** All faults for values of clients, who can fix all at once; the first one for what lies on targets. */
 export type Faults = 'all faults' | 'first fault';
-/** What scripts/compile-schemas.mjs makes for each. */
+/** The functions that scripts/compile-schemas.mjs makes. */
 type Compiled = { readonly [Name in keyof Shapes]: ValidateFunction<Shape<Name>> };
-/** By the schema itself, as optionsKey has it. */
+/** By optionsKey of the schema. */
 type CompiledOptions = Readonly<Record<string, ValidateFunction<unknown> | undefined>>;
 
-/** That a schema is one is not looked at each time: ajv compiles the whole description of JSON Schema first, which takes a small
- *  processor seconds. `compiles` looks, once, and a test does for those of the package. */
+/** Does not check the schema itself: for that ajv compiles the whole description of JSON Schema, seconds on a small processor.
+ *  `compiles` checks a plugin's schema once; a test checks those of the package. */
 export function schemaCompiler(faults: Faults = 'all faults'): Ajv2020 {
   const module: typeof import('ajv/dist/2020.js') = load('ajv/dist/2020.js');
   const ajv = new module.Ajv2020({
@@ -47,7 +47,7 @@ export function schemaCompiler(faults: Faults = 'all faults'): Ajv2020 {
   return ajv;
 }
 
-/** Under which the compiled function for a plugin's options is found. */
+/** The key of the compiled function for a plugin's options. */
 export const optionsKey = (schema: Record<string, unknown>): string =>
   `of_${createHash('sha256').update(JSON.stringify(schema)).digest('hex')}`;
 
@@ -55,7 +55,7 @@ function record(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** A schema of the package as it is kept, for OpenAPI and forms. */
+/** A schema of the package as stored, for OpenAPI and forms. */
 export function schemaText(name: string): Record<string, unknown> {
   const schema: unknown = JSON.parse(readFileSync(new URL(`${name}.json`, folder), 'utf8'));
   if (!record(schema)) throw new Error(`schemas/${name}.json is not an object`);
@@ -64,14 +64,14 @@ export function schemaText(name: string): Record<string, unknown> {
 
 const escapeKey = (key: string) => key.replaceAll('~', '~0').replaceAll('/', '~1');
 
-/** What the schema says the value is. The value itself, which may be a secret, is never told. */
+/** What the value must be, from the schema's description. Never contains the value itself, which may be a secret. */
 function describe(e: ErrorObject): string | undefined {
   const schema: unknown = e.parentSchema;
   const text = record(schema) ? schema.description : undefined;
   return typeof text === 'string' ? `must be: ${text}` : undefined;
 }
 
-/** In words for a person: where it is and what to change. */
+/** A fault in words for a person: where it is and what to change. */
 function fault(e: ErrorObject): Fault {
   const at = (key: unknown) => `${e.instancePath}/${escapeKey(String(key))}`;
   const here = e.instancePath;
@@ -93,14 +93,14 @@ function fault(e: ErrorObject): Fault {
   }
 }
 
-/** Fills defaults into the value. */
+/** Validates the value and fills defaults into it. @throws ValidationError */
 function apply<T>(validate: ValidateFunction<T>, value: unknown): T {
   if (validate(value)) return value;
   const errors = (validate.errors ?? []).filter((e) => e.keyword !== 'if').map(fault);
   throw new ValidationError(errors.filter((e, i) => errors.findIndex((o) => o.pointer === e.pointer && o.reason === e.reason) === i));
 }
 
-/** What has passed a schema is not changed any more. */
+/** A value that has passed a schema is never changed. */
 export type Frozen<T> = T extends readonly (infer Item)[]
   ? readonly Frozen<Item>[]
   : T extends object
@@ -109,7 +109,7 @@ export type Frozen<T> = T extends readonly (infer Item)[]
 /** The type that a schema of the package describes, defaults filled in; made from the schema itself. */
 export type Shape<Name extends keyof Shapes> = Frozen<Shapes[Name]>;
 
-// A module is loaded once, and from then on kept.
+// require caches the module.
 function validator<Name extends keyof Shapes>(name: Name, faults: Faults): Compiled[Name] {
   const compiled: Compiled = load(`../schemas/compiled/${faults.replace(' ', '-')}.cjs`);
   return compiled[name];
@@ -120,26 +120,26 @@ function optionsValidator(schema: Record<string, unknown>): ValidateFunction<unk
   return compiled[optionsKey(schema)];
 }
 
-/** The value, with defaults, once it has passed schemas/<name>.json; `name#/$defs/part` takes a part of it. The caller's value
- *  stays as it is. @throws ValidationError */
+/** Checks a value against schemas/<name>.json, or a part of it (`name#/$defs/part`). @returns a copy with defaults
+ *  @throws ValidationError */
 export function parse<Name extends keyof Shapes>(schemaName: Name, value: unknown): Shape<Name> {
   return apply(validator(schemaName, 'all faults'), structuredClone(value));
 }
 
-/** The same for a value that may be large and anybody's, and that only the caller holds: defaults are filled into the value itself,
- *  and only the first fault is told, since telling a fault takes more memory than making it. @throws ValidationError */
+/** As parse, for a large, untrusted value that only the caller has: fills defaults into the value itself, and reports only the
+ *  first fault, since reporting a fault takes more memory than making one. @throws ValidationError */
 export function parseOwn<Name extends keyof Shapes>(schemaName: Name, value: unknown): Shape<Name> {
   return apply(validator(schemaName, 'first fault'), value);
 }
 
-/** The same for a schema that isn't the package's, such as a plugin's options. @throws ValidationError */
+/** As parse, for a schema outside the package, such as a plugin's options. @throws ValidationError */
 export function check(schema: Record<string, unknown>, value: unknown): unknown {
   return apply(optionsValidator(schema) ?? schemaCompiler().compile(schema), structuredClone(value));
 }
 
 let description: Ajv2020 | undefined;
 
-/** @throws Error when it is no JSON Schema (2020-12) that can be used */
+/** @throws Error when the schema is no usable JSON Schema (2020-12) */
 export function compiles(schema: Record<string, unknown>): void {
   if (optionsValidator(schema)) return;
   description ??= schemaCompiler();

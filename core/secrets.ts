@@ -1,15 +1,15 @@
-/** Seals what must not be read from the database files, and signs what this appliance must know again: AES-256-GCM and
- *  HMAC-SHA-256 under a key of this appliance. */
+/** Encrypts secrets in the database (AES-256-GCM) and signs what this appliance must recognise (HMAC-SHA-256), with the
+ *  appliance's key. */
 import { createCipheriv, createDecipheriv, createHmac, hkdfSync, randomBytes } from 'node:crypto';
 import { open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { syncFolder } from './durable.js';
 
 export interface Vault {
-  /** `purpose` is bound to the text: a sealed text copied to another record doesn't open. */
+  /** Encrypts a text. `purpose` is authenticated too: a sealed text copied to another row does not open. */
   seal(text: string, purpose: string): string;
   unseal(sealed: string, purpose: string): string;
-  /** HMAC-SHA-256 in hex, under a key that HKDF derives for the purpose alone. */
+  /** HMAC-SHA-256 in hex, with a key that HKDF derives for this purpose. */
   mac(text: string, purpose: string): string;
 }
 
@@ -19,7 +19,7 @@ const tagBytes = 16;
 
 const keyFile = (folder: string): string => join(folder, 'secret.key');
 
-/** Makes a key where none is. Durable when it resolves. @throws Error EEXIST */
+/** Makes a key where there is none. Durable when it resolves. @throws Error EEXIST */
 export async function makeKey(folder: string): Promise<void> {
   {
     await using handle = await open(keyFile(folder), 'wx', 0o600);
@@ -29,7 +29,7 @@ export async function makeKey(folder: string): Promise<void> {
   await syncFolder(folder);
 }
 
-/** `damaged`: it has not the length of one. */
+/** `damaged`: it has the wrong length. */
 export async function keyState(folder: string): Promise<'kept' | 'missing' | 'damaged'> {
   const key = await readFile(keyFile(folder)).catch((error: unknown) => {
     if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error;
@@ -39,7 +39,7 @@ export async function keyState(folder: string): Promise<'kept' | 'missing' | 'da
   return key.length === keyBytes ? 'kept' : 'damaged';
 }
 
-/** @throws Error when there is no key, or a damaged one: the service makes a new one at its start, and tells what that costs */
+/** @throws Error when the key is missing or damaged; openKey makes a new one at the start and logs the consequences */
 export async function openVault(folder: string): Promise<Vault> {
   const key = await readFile(keyFile(folder));
   if (key.length !== keyBytes) throw new Error(`${keyFile(folder)} is damaged; start the service again`);

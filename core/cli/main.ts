@@ -1,15 +1,16 @@
 #!/usr/bin/env -S node --single-threaded-gc --max-semi-space-size=1 --expose-gc
-/** The command `container-backup`. The flags: what a run moves leaves much garbage in few objects. Threads that collect it take
- *  the cores of tar, zstd and the server on a small machine: over SSH a run is half as fast again without them. And a small
- *  young generation is collected often, so that buffers do not wait in it: some 20 MiB less at the peak. Runs ask for
- *  a collection themselves (core/jobs/run/collect-buffers.ts). */
+/** The command `container-backup`. The V8 flags: a run makes much garbage in few objects. Without single-threaded GC, collector
+ *  threads take the cores of tar, zstd and the server on a small machine; over SSH a run is half as fast again without them. A
+ *  small young generation is collected often, so buffers do not pile up in it: some 20 MiB less at the peak. Runs also start
+ *  collections themselves (core/jobs/run/collect-buffers.ts). */
 import { parseArgs } from 'node:util';
 import type { Service } from '../appliance/listen.js';
 import { configKeys, configOf, flagName, UsageError } from '../config.js';
 import { startService } from '../index.js';
 import { stateCommand, stateHelp } from './state.js';
 
-/** SIGTERM is promised to end within 10 s; a run that does not stop is cut off before that, and cleaned up at the next start. */
+/** After SIGTERM the service ends within 10 s. A run that does not stop is killed before that, and cleaned up at the next
+ *  start. */
 const endLimitMs = 9_500;
 
 function help(): string {
@@ -27,11 +28,11 @@ function help(): string {
     ...lines,
     '',
     '--share NAME=DIR may be given more than once. Each flag is also a variable: --lxc-path is CONTAINER_BACKUP_LXC_PATH.',
-    'While there is no user, a one-time code is printed and kept in <state>/setup-code; POST /api/v1/setup takes it.',
+    'While there is no user, a one-time code is printed and stored in <state>/setup-code for POST /api/v1/setup.',
   ].join('\n');
 }
 
-/** Flags by key. @throws UsageError */
+/** Values of the flags by key. @throws UsageError */
 function flagsOf(args: readonly string[]): Record<string, string[]> {
   const names = ['config', ...configKeys().map(({ key }) => flagName(key))];
   const options = Object.fromEntries(names.map((name) => [name, { type: 'string', multiple: true } as const]));
@@ -46,7 +47,7 @@ function flagsOf(args: readonly string[]): Record<string, string[]> {
   }
 }
 
-/** Ends the service when it is told to, be it while it still starts. */
+/** Ends the service on SIGTERM or SIGINT, also while it still starts. */
 function endsBySignal(starting: Promise<Service>): void {
   const end = () => {
     setTimeout(() => process.exit(0), endLimitMs).unref();
@@ -65,7 +66,7 @@ function endsBySignal(starting: Promise<Service>): void {
 
 async function serve(args: readonly string[]): Promise<void> {
   const starting = startService(await configOf({ flags: flagsOf(args), environment: process.env }));
-  endsBySignal(starting); // before anybody is told that it listens
+  endsBySignal(starting); // before anything reports that it listens
   const service = await starting;
   console.log(`listening on ${service.address}`);
   const code = await service.setupCode();
@@ -73,7 +74,7 @@ async function serve(args: readonly string[]): Promise<void> {
     console.log(`setup code: ${code}\nPOST ${service.address}/api/v1/setup {"code", "username", "password"} makes the first admin`);
 }
 
-/** Words that are no flags of the service, and those that are. */
+/** `container-backup state`: sorts --yes- words from flags of the service. */
 async function state([verb, ...rest]: readonly string[]): Promise<void> {
   if (verb === undefined || rest.includes('--help') || verb === '--help') return console.log(stateHelp);
   const words = rest.filter((word) => word.startsWith('--yes-'));

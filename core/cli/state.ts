@@ -1,4 +1,4 @@
-/** `container-backup state …`: what is left of a damaged state, and what a person may do about it. */
+/** `container-backup state …`: shows what is left of a damaged state, and mends it as a person decides. */
 import { createLog } from '../log.js';
 import { beginAnew, examineState, repairedWay, restoredWay, takeRows, type WayOut } from '../store/index.js';
 
@@ -8,12 +8,12 @@ const shownLosses = 200;
 export const stateHelp = [
   'usage: container-backup state show|restore|repair|begin-anew [--state DIR]',
   '',
-  '  show         what is there, and what each of the others would lose, row by row. Changes nothing',
-  '  restore      go back to the newest state that is proven whole',
-  '  repair       go on with all that can be read, the newest of each row',
-  `  begin-anew   begin as a new appliance; needs ${explicitWord}`,
+  '  show         what is left, and what each other command would lose, row by row. Changes nothing',
+  '  restore      go back to the newest state that is proven complete',
+  '  repair       continue with everything readable, the newest of each row',
+  `  begin-anew   start as a new appliance; needs ${explicitWord}`,
   '',
-  'What was there is set aside in the state folder and never deleted. A service that waits for this begins by itself.',
+  'The old files are set aside in the state folder and never deleted. A service that waits for this starts by itself.',
 ].join('\n');
 
 type Say = (line: string) => void;
@@ -23,7 +23,7 @@ function sayLosses(say: Say, { losses }: WayOut): void {
   if (losses.length > shownLosses) say(`    and ${losses.length - shownLosses} more`);
 }
 
-/** What is there and what can be done. */
+/** Prints what is left and what can be done. */
 async function show(folder: string, say: Say): Promise<void> {
   const { report, state, aside } = await examineState(folder);
   if (aside.length > 0) say(`set aside earlier: ${aside.join(', ')}`);
@@ -35,11 +35,11 @@ async function show(folder: string, say: Say): Promise<void> {
     );
   const restored = restoredWay(report);
   if (restored) {
-    say(`state restore: ${restored.rows.size} rows as they were at write ${report.proven?.stamp.seq}, proven whole. It would lose:`);
+    say(`state restore: ${restored.rows.size} rows as of write ${report.proven?.stamp.seq}, proven complete. It would lose:`);
     sayLosses(say, restored);
-  } else say('state restore: there is no state that is proven whole');
+  } else say('state restore: no state is proven complete');
   const repaired = repairedWay(report);
-  say(`state repair: ${repaired.rows.size} rows, all that can be read. What was deleted may be there again, what cannot be read is lost:`);
+  say(`state repair: ${repaired.rows.size} rows, everything readable. Deleted rows may be back, unreadable ones are lost:`);
   sayLosses(say, repaired);
   say(`state begin-anew ${explicitWord}: a new appliance, without any of the ${report.readable.size} rows`);
 }
@@ -53,7 +53,7 @@ async function take(folder: string, verb: 'restore' | 'repair', say: Say): Promi
   }
   const way = verb === 'restore' ? restoredWay(report) : repairedWay(report);
   if (!way) {
-    say('there is no state that is proven whole; look at state show, and take state repair');
+    say('no state is proven complete; read state show, then use state repair');
     return 1;
   }
   await takeRows({ folder, log: createLog() }, report, way.rows);
@@ -67,9 +67,9 @@ export async function stateCommand(folder: string, verb: string | undefined, wor
   if (verb === 'show') await show(folder, say);
   else if (verb === 'restore' || verb === 'repair') return take(folder, verb, say);
   else if (verb === 'begin-anew' && words.includes(explicitWord)) {
-    say(`the appliance is new; what was there is in ${folder}/${await beginAnew({ folder, log: createLog() })}`);
+    say(`the appliance is new; the old state is in ${folder}/${await beginAnew({ folder, log: createLog() })}`);
   } else {
-    say(verb === 'begin-anew' ? `this loses all jobs, targets and users: say ${explicitWord}` : stateHelp);
+    say(verb === 'begin-anew' ? `this loses all jobs, targets and users: add ${explicitWord}` : stateHelp);
     return 2;
   }
   return 0;

@@ -2,29 +2,29 @@ import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
 import { Readable } from 'node:stream';
 import { PluginError } from '../contract/index.js';
 
-/** Starts a command without a shell, in the C locale and at the head of a process group of its own. It must see to it
- *  that it dies with the worker thread that started it. */
+/** Starts a command without a shell, in the C locale, as leader of its own process group. The command must itself die with the
+ *  worker thread that started it. */
 export function groupChild(command: string, args: readonly string[], stdio: SpawnOptions['stdio']): ChildProcess {
   return spawn(command, args, { stdio, detached: true, env: { PATH: process.env.PATH ?? '', LC_ALL: 'C', TZ: 'UTC' } });
 }
 
-/** Starts a child that dies with the worker thread that started it. */
+/** Starts a child that dies with the worker thread that started it (setpriv --pdeathsig). */
 export function archiveChild(command: string, args: readonly string[], stdio: SpawnOptions['stdio']): ChildProcess {
   return groupChild('setpriv', ['--pdeathsig', 'KILL', '--', command, ...args], stdio);
 }
 
-/** Kills a child and all that it has started: a bwrap that is killed alone, before its sandbox stands, leaves one behind
- *  that waits for it for ever. */
+/** Kills a child and its process group. bwrap killed alone, before its sandbox is ready, leaves a child behind that waits for it
+ *  for ever. */
 function killGroup({ pid, exitCode, signalCode }: ChildProcess): void {
   if (pid === undefined || exitCode !== null || signalCode !== null) return;
   try {
     process.kill(-pid, 'SIGKILL');
   } catch {
-    // it ended this moment, and its exit is told next
+    // it has just ended; its exit event follows
   }
 }
 
-/** The packages of the programs that stand before others. */
+/** Packages of the programs by which others are started. */
 const packages: Readonly<Record<string, string>> = { bwrap: 'bubblewrap', setpriv: 'util-linux' };
 
 function notStarted(name: string, program: string, cause: Error): PluginError {
@@ -34,7 +34,7 @@ function notStarted(name: string, program: string, cause: Error): PluginError {
   return new PluginError('unavailable', message, { cause });
 }
 
-/** The child's end: its exit code. @throws PluginError aborted, unavailable, failed */
+/** Resolves with the child's exit code. @throws PluginError aborted, unavailable, failed */
 export function childExit(child: ChildProcess, name: string, signal: AbortSignal): Promise<number> {
   const abort = () => killGroup(child);
   signal.addEventListener('abort', abort, { once: true });
@@ -43,19 +43,19 @@ export function childExit(child: ChildProcess, name: string, signal: AbortSignal
     child.once('error', (cause) => reject(notStarted(name, child.spawnfile, cause)));
     child.once('close', (code, killed) => {
       signal.removeEventListener('abort', abort);
-      // bwrap tells of a signal that ended its child by 128 and the signal's number, as a shell does
+      // bwrap, like a shell, reports a signal that ended its child as 128 plus the signal's number
       const by = code !== null && code > 128 ? `signal ${code - 128}` : killed;
-      if (signal.aborted) reject(new PluginError('aborted', `${name} was stopped`));
+      if (signal.aborted) reject(new PluginError('aborted', `${name} was cancelled`));
       else if (code === null || code > 128) reject(new PluginError('failed', `${name} was killed by ${by}`, { retryable: true }));
       else resolve(code);
     });
   });
-  exit.catch(() => undefined); // whoever reads the output is told; nobody may be waiting yet
+  exit.catch(() => undefined); // readers of the output get the error; this only marks it as handled
   return exit;
 }
 
-/** The child's output, which ends only after `ended` has approved: a reader never takes a failed child's
- *  output for whole. */
+/** The child's output. It ends only after `ended` has resolved, so that a reader never takes a failed child's output for
+ *  complete. */
 export function runForOutput(child: ChildProcess, ended: () => Promise<void>): Readable {
   async function* chunks(): AsyncGenerator<Buffer> {
     try {
@@ -68,7 +68,8 @@ export function runForOutput(child: ChildProcess, ended: () => Promise<void>): R
   return Readable.from(chunks(), { objectMode: false, highWaterMark: 1 << 20 });
 }
 
-/** Runs a child to its end and gives its exit code and the first 64 KiB of each output. @throws PluginError aborted, failed */
+/** Runs a child to its end. @returns its exit code and the first 64 KiB of each output @throws PluginError aborted, unavailable,
+ *  failed */
 export async function childOutcome(
   command: string,
   args: readonly string[],

@@ -1,11 +1,11 @@
-/** An object as it was read: its values are not known yet. */
+/** An object read from outside; its values are unchecked. */
 export type Fields = Readonly<Record<string, unknown>>;
 
 export function isFields(value: unknown): value is Fields {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** The id that a counter's row gives next; undefined where there is none. */
+/** The next id in a counter's row; undefined where there is none. */
 export function nextId(text: string | undefined): number | undefined {
   const value: unknown = text === undefined ? undefined : JSON.parse(text);
   return isFields(value) && typeof value.next === 'number' ? value.next : undefined;

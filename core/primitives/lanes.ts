@@ -1,5 +1,5 @@
-/** Does the work for each item, so many at a time, in their order. When one fails no other is begun, `stop` is to end those under way,
- *  which are waited for, and the first error is thrown. @returns what came of them, in the order of the items */
+/** Runs `work` for each item, at most `width` at a time, in order. After a failure it starts no more, calls `stop` to end those
+ *  that run, waits for them and throws the first error. @returns the results in the order of the items */
 export async function inLanes<T, R>(
   items: readonly T[],
   width: number,

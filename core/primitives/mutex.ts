@@ -1,4 +1,4 @@
-/** Runs actions one after the other, in the order in which they were asked for. One that fails does not stop the next. */
+/** Runs actions one after the other, in order of their calls. A failed action does not stop the next. */
 export class Mutex {
   #last: Promise<unknown> = Promise.resolve();
 
@@ -9,7 +9,7 @@ export class Mutex {
   }
 }
 
-/** A Mutex under each key. */
+/** A mutex for each key. */
 export class KeyedMutex<Key> {
   readonly #last = new Map<Key, Promise<void>>();
 

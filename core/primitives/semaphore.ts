@@ -7,7 +7,7 @@ export class Semaphore {
     this.#free = Math.max(1, most);
   }
 
-  /** Waits until fewer than `most` are taken. @returns gives it back, once however often it is called. @throws the signal's reason */
+  /** Waits for a permit. @returns a function that gives it back; further calls do nothing @throws the signal's reason */
   async take(signal: AbortSignal): Promise<() => void> {
     signal.throwIfAborted();
     if (this.#free > 0) this.#free--;
@@ -22,7 +22,7 @@ export class Semaphore {
     };
   }
 
-  /** Runs the action while it has one of them. @throws the signal's reason, when it aborts before */
+  /** Runs the action with a permit. @throws the signal's reason, if it aborts before */
   async run<T>(signal: AbortSignal, action: () => Promise<T>): Promise<T> {
     const free = await this.take(signal);
     try {
