@@ -161,7 +161,7 @@ t.test('a journal of the version before that cannot be read is told and left, an
   const bad = join(b.state, '.container-backup-draft-000000000000');
   await mkdir(bad);
   await writeFile(join(bad, 'journal.json'), '{"phase":');
-  await t.rejects(b.runtime.recover(), { code: 'failed', message: /look at it/ });
+  await t.rejects(b.runtime.recover(), { code: 'failed', message: /check it/ });
   await isAs(t, b, 'before');
   t.same(await readdir(bad), ['journal.json']);
 });

@@ -77,7 +77,7 @@ async function fed(
   if (broken !== undefined) throw broken;
   if (end.status === 'rejected') throw end.reason;
   if (end.value !== 0) {
-    if (outOfSpace()) throw new PluginError('no_space', `the disk is full, ${file.path} cannot be extracted: free some space ${room}`);
+    if (outOfSpace()) throw new PluginError('no_space', `there is no space to extract ${file.path}: free some space ${room}`);
     checkStored(meter, file);
     throw new PluginError('failed', `${file.path} is undamaged, but could not be extracted: ${said.trim().slice(0, 500)}`);
   }

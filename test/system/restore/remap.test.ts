@@ -203,7 +203,7 @@ t.test('LXC: a container comes back idmapped otherwise, and its files with it', 
   t.same(differing(inside, await insideOf(join(a.lxcPath, 'again/rootfs'), 120_000)), [], 'and from not idmapped to idmapped');
   t.equal((await stat(join(a.lxcPath, 'again/volumes/data/file'))).uid, 120_000, 'its volume too');
   const narrow = { ids: ['u 0 120000 33', 'g 0 120000 33'] };
-  await refused(t, narrow, 'invalid', /no place for (user|group) (33|44)/, { ...wish });
+  await refused(t, narrow, 'invalid', /does not map (user|group) (33|44)/, { ...wish });
 });
 
 const differing = (wanted: readonly string[], found: readonly string[]): string[] => [
