@@ -1,6 +1,7 @@
 /** The configuration: flags override variables, the file and defaults, in this order. schemas/config.json checks it. */
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
+import { type Fields, isFields } from './primitives/guards.js';
 import { parse, type Shape, schemaText } from './schemas.js';
 
 /** The configuration, with at least one share. */
@@ -17,20 +18,14 @@ export interface ConfigSources {
   readonly environment: Readonly<Record<string, string | undefined>>;
 }
 
-type Values = Record<string, unknown>;
-
-function isValues(value: unknown): value is Values {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
 /** Every key of the schema with its description and default: the names of flags and variables, and the help. */
 export function configKeys(): { readonly key: string; readonly description: string; readonly fallback: unknown }[] {
   const properties = schemaText('config').properties;
-  if (!isValues(properties)) return [];
+  if (!isFields(properties)) return [];
   return Object.entries(properties).map(([key, schema]) => ({
     key,
-    description: isValues(schema) && typeof schema.description === 'string' ? schema.description : '',
-    fallback: isValues(schema) ? schema.default : undefined,
+    description: isFields(schema) && typeof schema.description === 'string' ? schema.description : '',
+    fallback: isFields(schema) ? schema.default : undefined,
   }));
 }
 
@@ -65,14 +60,14 @@ function checkPairs({ tls_certificate, tls_key }: Shape<'config'>): void {
   throw new UsageError(`tls_certificate and tls_key go together: ${missing} is missing; give both, or neither for plain HTTP`);
 }
 
-async function fileValues(path: string | undefined): Promise<Values> {
+async function fileValues(path: string | undefined): Promise<Fields> {
   if (path === undefined || path === '') return {};
   const text = await readFile(path, 'utf8').catch((error: unknown) => {
     throw new UsageError(`the configuration file cannot be read: ${error instanceof Error ? error.message : error}`);
   });
   try {
     const value: unknown = JSON.parse(text);
-    if (isValues(value)) return value;
+    if (isFields(value)) return value;
   } catch {
     // reported below
   }
@@ -82,7 +77,7 @@ async function fileValues(path: string | undefined): Promise<Values> {
 /** @throws UsageError */
 export async function configOf({ flags, environment }: ConfigSources): Promise<Config> {
   const file = flags.config?.at(-1) ?? environment[variableName('config')];
-  const values = await fileValues(file);
+  const values: Record<string, unknown> = { ...(await fileValues(file)) };
   for (const { key } of configKeys()) {
     // A variable separates several shares by line ends or commas.
     const variable = environment[variableName(key)];
@@ -95,7 +90,7 @@ export async function configOf({ flags, environment }: ConfigSources): Promise<C
 }
 
 /** @throws UsageError */
-function checkConfig(values: Values): Shape<'config'> {
+function checkConfig(values: Fields): Shape<'config'> {
   try {
     return parse('config', values);
   } catch (error) {

@@ -2,6 +2,7 @@
  *  paused. */
 import { type ContainerSummary, PluginError, type PluginLog, type Runtime } from '../contract/index.js';
 import type { Plugins } from '../plugins/index.js';
+import { settleWithin } from '../primitives/deadline.js';
 
 export interface Engines {
   /** @throws PluginError not_found: no such plugin */
@@ -19,11 +20,7 @@ export interface Engines {
 const answerMs = 5_000;
 
 function inTime<T>(action: Promise<T>, id: string): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new PluginError('unavailable', `${id} does not answer`, { retryable: true })), answerMs);
-  });
-  return Promise.race([action, late]).finally(() => clearTimeout(timer));
+  return settleWithin(answerMs, action, () => new PluginError('unavailable', `${id} does not answer`, { retryable: true }));
 }
 
 async function all<T>(items: AsyncIterable<T>): Promise<T[]> {

@@ -1,6 +1,7 @@
 import { readdir, readFile, realpath, stat } from 'node:fs/promises';
 import { basename, join, resolve, sep } from 'node:path';
 import type { PluginManifest } from '../contract/index.js';
+import { isFields } from '../primitives/guards.js';
 import { compiles, parse } from '../schemas.js';
 import type { PluginReport } from './loaded.js';
 
@@ -25,14 +26,10 @@ async function jsonFile(path: string): Promise<unknown> {
   return JSON.parse(await readFile(path, 'utf8'));
 }
 
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
 async function readPlugin(folder: string, { known }: Discovery): Promise<FoundPlugin> {
   const manifest = parse('plugin', await jsonFile(join(folder, 'plugin.json')));
   const optionsSchema = await jsonFile(join(folder, 'options.schema.json'));
-  if (!isObject(optionsSchema)) throw new Error('options.schema.json is not an object');
+  if (!isFields(optionsSchema)) throw new Error('options.schema.json is not an object');
   if (!known) compiles(optionsSchema);
   const home = await realpath(folder);
   const main = await realpath(resolve(home, manifest.main));

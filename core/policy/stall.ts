@@ -10,19 +10,6 @@ export function stallError(what: string, ms: number): PluginError {
   });
 }
 
-/** The answer of something that takes no signal, or `stalled` when it does not come in time. */
-export async function settleInTime<T>(answer: Promise<T>, ms: number, what: string): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(stallError(what, ms)), ms);
-  });
-  try {
-    return await Promise.race([answer, late]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
 export interface WatchOptions {
   readonly stallMs: number;
   /** Nothing was taken for so long. */

@@ -1,7 +1,8 @@
 import type { Readable } from 'node:stream';
 import { anySignal, type Entry, type ListOptions, type PluginError, type PluginLog, type Stored, type Target } from '../contract/index.js';
+import { settleWithin } from '../primitives/deadline.js';
 import { PulledStream, pullOf } from './pulled-stream.js';
-import { settleInTime, stallError, WatchedSource } from './stall.js';
+import { stallError, WatchedSource } from './stall.js';
 import { type GetOptions, nameOf, type PutOptions, WrappedTarget } from './wrapped-target.js';
 
 export interface StallLimit {
@@ -31,7 +32,7 @@ class TimedTarget extends WrappedTarget {
   }
 
   #inTime<T>(what: string, answer: Promise<T>, ms = this.limit.stallMs): Promise<T> {
-    return settleInTime(answer, ms, `${this.limit.name}, ${what}`);
+    return settleWithin(ms, answer, () => stallError(`${this.limit.name}, ${what}`, ms));
   }
 
   override async put(path: string, source: Readable, o: PutOptions): Promise<Stored> {

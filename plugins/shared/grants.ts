@@ -4,6 +4,7 @@ import { readlink, realpath } from 'node:fs/promises';
 import { dirname, isAbsolute, join, normalize, relative } from 'node:path';
 import type { Grant } from '../../core/contract/index.js';
 import { within } from './paths.js';
+import { isPathOfRights } from './system-paths.js';
 
 /** The rights sorted by code and text, without duplicates. */
 export function sortGrants(found: readonly Grant[]): readonly Grant[] {
@@ -34,14 +35,12 @@ export interface Folders {
   readonly except: readonly string[];
 }
 
-const systemPath = /^\/($|(lib[^/]*|usr|bin|sbin|etc|boot|root|proc|sys|run|var\/(run|lib|spool))(\/|$))/;
-
 const ordinaryCode = 'host_folder';
 
 function codeOf(path: string): string {
   if (/\.sock$/.test(path)) return 'socket';
   if (within(path, '/dev')) return 'device';
-  return systemPath.test(path) ? 'system_path' : ordinaryCode;
+  return isPathOfRights(path) ? 'system_path' : ordinaryCode;
 }
 
 /** The right to a path of the host, mounted at a place in the container; undefined for a path inside a share. */

@@ -3,6 +3,7 @@ import { isIP } from 'node:net';
 import { isAbsolute, normalize } from 'node:path';
 import { PluginError, type Remap, type RestorePlan } from '../../core/contract/index.js';
 import { isTaken } from './places.js';
+import { isReservedPath } from './system-paths.js';
 
 /** Refuses a remap of names that the container does not have. @throws PluginError invalid */
 export function requireKnown(what: keyof Remap, asked: object | undefined, known: readonly string[]): void {
@@ -34,12 +35,10 @@ export function checkAddress(address: string | undefined): void {
   throw new PluginError('invalid', `remap.network gives ${address}, which is no IP address`);
 }
 
-const systemPath = /^\/($|(lib[^/]*|usr|bin|sbin|etc|boot|proc|sys|dev|run|var\/run)(\/|$))/;
-
 /** The folder that a remap names, normalized. @throws PluginError invalid */
 export function remapPath(volume: string, path: string): string {
   const clean = normalize(path).replace(/(?<=.)\/+$/, '');
-  if (isAbsolute(path) && !path.split('/').includes('..') && !systemPath.test(clean)) return clean;
+  if (isAbsolute(path) && !path.split('/').includes('..') && !isReservedPath(clean)) return clean;
   throw new PluginError('invalid', `remap.volumes sends ${volume} to ${path}: give the whole path of a folder outside the system's own`);
 }
 

@@ -32,7 +32,7 @@ const rooms: readonly Room[] = [
   { of: /^core\/primitives\//, why: 'every other room builds on it', may: [contract] },
   { of: /^core\/archive\//, why: 'the format knows no jobs and no targets beyond the contract', may: base },
   { of: /^core\/policy\//, why: 'a policy wraps any target', may: [contract, primitives] },
-  { of: plugins, why: 'plugins are loaded before anything uses them', may: [contract, schemas] },
+  { of: plugins, why: 'plugins are loaded before anything uses them', may: base },
   {
     of: targets,
     why: 'it opens targets and reads records for whoever asks: it knows what a job says, and nothing of how jobs run',

@@ -2,17 +2,13 @@ import { lstat, realpath, stat } from 'node:fs/promises';
 import { PluginError, type Source } from '../../../core/contract/index.js';
 import { literalPattern } from '../../shared/mounts.js';
 import { within } from '../../shared/paths.js';
+import { isSystemPath } from '../../shared/system-paths.js';
 import type { Inspect, Mount } from './engine/inspect.js';
 
 export interface NamedMount extends Mount {
   /** The source's name. */
   readonly source_name: string;
 }
-
-const systemPath = /^\/($|(lib[^/]*|usr|bin|sbin|proc|sys|dev|run|var\/run)(\/|$))/;
-
-/** Whether the path belongs to the host's system, and so to no container. */
-export const isSystemPath = (path: string): boolean => systemPath.test(path);
 
 function sanitized(name: string): string {
   const clean = name

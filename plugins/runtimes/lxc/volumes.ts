@@ -3,6 +3,7 @@ import { join, normalize } from 'node:path';
 import type { Source, VolumeDescription } from '../../../core/contract/index.js';
 import { literalPattern } from '../../shared/mounts.js';
 import { within } from '../../shared/paths.js';
+import { isSystemPath } from '../../shared/system-paths.js';
 import { type MountEntry, mountEntry, rootOf, settings } from './config.js';
 
 /** A bind-mounted folder or file that belongs to a backup; `kind` is undefined when it no longer exists. */
@@ -16,8 +17,6 @@ export interface Mounts {
   readonly volumes: readonly Volume[];
   readonly left_out: readonly { readonly path: string; readonly reason: string }[];
 }
-
-const systemPath = /^\/(lib[^/]*|usr|bin|sbin|proc|sys|dev|run)(\/|$)/;
 
 /** The mount point as an absolute path in the container. LXC reads it relative to the root, or absolute on the host. */
 export function mountpointOf(entry: MountEntry, root: string | undefined): string {
@@ -45,7 +44,7 @@ function refusedByConfig(entry: MountEntry, own: string, root: string | undefine
   const source = normalize(entry.source).replace(/(?<=.)\/$/, '');
   if (root !== undefined && within(source, root)) return 'part of the root';
   if (within(own, source)) return 'it holds the container itself';
-  if (!within(source, own) && systemPath.test(source)) return 'a system folder of the host';
+  if (!within(source, own) && isSystemPath(source)) return 'a system folder of the host';
   return undefined;
 }
 
@@ -53,7 +52,7 @@ function refusedByConfig(entry: MountEntry, own: string, root: string | undefine
 async function inspectSource(entry: MountEntry, own: string): Promise<{ kind?: Source['kind']; reason?: string; real?: string }> {
   try {
     const real = await realpath(entry.source);
-    if (!within(entry.source, own) && systemPath.test(real)) return { reason: 'a system folder of the host' };
+    if (!within(entry.source, own) && isSystemPath(real)) return { reason: 'a system folder of the host' };
     const stats = await stat(real);
     if (stats.isDirectory()) return { kind: 'folder', real };
     return stats.isFile() ? { kind: 'file', real } : { reason: 'a socket, pipe or device' };

@@ -1,5 +1,6 @@
 /** The receive window of an SSH channel: how much the server may send before it waits. */
 import type { ClientChannel } from 'ssh2';
+import { isFields } from '../fields.js';
 
 /** Free bytes that trigger a window adjustment: small, so that the server never waits for one. */
 const step = 256 << 10;
@@ -11,18 +12,16 @@ interface Internals {
   readonly _client: { readonly _protocol: { channelWindowAdjust(id: number, bytes: number): void } };
 }
 
-const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null;
-
 function hasInternals(channel: unknown): channel is Internals {
-  if (!isObject(channel)) return false;
+  if (!isFields(channel)) return false;
   const { incoming, outgoing, _client: client } = channel;
-  const protocol = isObject(client) ? client._protocol : undefined;
+  const protocol = isFields(client) ? client._protocol : undefined;
   return (
-    isObject(incoming) &&
+    isFields(incoming) &&
     typeof incoming.window === 'number' &&
-    isObject(outgoing) &&
+    isFields(outgoing) &&
     typeof outgoing.id === 'number' &&
-    isObject(protocol) &&
+    isFields(protocol) &&
     typeof protocol.channelWindowAdjust === 'function'
   );
 }

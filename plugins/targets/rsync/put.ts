@@ -1,6 +1,7 @@
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { anySignal, PluginError, type Stored } from '../../../core/contract/index.js';
+import { finishWithin, settleWithin } from '../../shared/deadline.js';
 import { abortError, untilAborted } from '../../shared/source.js';
 import { pattern } from './filters.js';
 import type { Looked, RemoteFolder } from './folder.js';
@@ -94,7 +95,7 @@ class Put {
       if (!sent && !(tries > 1 && (await this.#stands(piece.bytes, this.o.signal))))
         throw new PluginError('exists', `${this.#path} is already there`);
     } catch (error) {
-      if (!(await within(undoing, (signal) => this.#takeBack(error, piece.bytes, signal)))) throw error;
+      if (!(await settleWithin(undoing, (signal) => this.#takeBack(error, piece.bytes, signal)))) throw error;
     }
     if (this.before.pieces?.whole !== undefined) await this.#tidy(removePieces(this.place, this.parts, this.o.signal));
     return { bytes: piece.bytes };
@@ -123,7 +124,7 @@ class Put {
     } catch (error) {
       this.#stop.abort();
       await Promise.allSettled(this.#sending); // the server is to end its part before it is removed
-      await within(undoing, (signal) => this.#undo(signal));
+      await settleWithin(undoing, (signal) => this.#undo(signal));
       throw error;
     }
     return { bytes: this.#bytes, pieces: { folder: this.#folder, count: this.#count } };
@@ -198,22 +199,11 @@ class Put {
     if (pieces !== undefined) await this.#tidy(removePieces(this.place, this.parts, signal, this.#generation));
   }
 
-  /** What gives a file its name is not left half way: an abort waits for it, but not for ever. */
-  async #finish<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  /** @throws PluginError */
+  async #finish<T>(work: (late: AbortSignal) => Promise<T>): Promise<T> {
     const { signal } = this.o;
-    const late = new AbortController();
-    let timer: NodeJS.Timeout | undefined;
-    const abort = (): void => {
-      timer = setTimeout(() => late.abort(), finishing);
-    };
     if (signal.aborted) throw abortError(this.#path);
-    signal.addEventListener('abort', abort, { once: true });
-    try {
-      return await work(late.signal);
-    } finally {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', abort);
-    }
+    return finishWithin(finishing, signal, this.#path, work);
   }
 
   /** What was replaced counts no more; that some of it is left is no failure. */
@@ -235,10 +225,4 @@ class Put {
     const empty = this.before.pieces === undefined ? [pattern(folder, '/')] : [];
     await this.place.remove(below, [...own, ...empty, ...made], signal);
   }
-}
-
-/** Waits for what takes things back, but not for ever. */
-async function within<T>(time: number, work: (signal: AbortSignal) => Promise<T>): Promise<T | undefined> {
-  const late = AbortSignal.timeout(time);
-  return untilAborted(work(late), late, 'taking back').catch(() => undefined);
 }

@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { PluginError } from '../../../core/contract/index.js';
+import { finishWithin, settleWithin } from '../../shared/deadline.js';
 import { abortError, sourceChunks, untilAborted } from '../../shared/source.js';
 import type { Connection } from './connection.js';
 import { explain } from './failure.js';
@@ -34,7 +34,7 @@ export async function put(link: Connection, parts: readonly string[], source: Re
     writer = new Writer(link, draft.part, file, o.signal);
     await untilAborted(copy(source, writer), o.signal, what);
     await untilAborted(finish(writer, what), o.signal, what);
-    await named(draft, writer, o.signal);
+    await commit(draft, writer, o.signal);
     return { bytes: writer.bytes };
   } catch (error) {
     const told = await explain(error, writer?.file.sftp, draft.folder);
@@ -77,35 +77,20 @@ async function readTag(sftp: Sftp, { path, bytes, proof }: Writer): Promise<stri
   }
 }
 
-/** Whoever aborts in this last step waits a moment for how it ends: it may be done already. */
-async function named(draft: Upload, writer: Writer, signal: AbortSignal): Promise<void> {
+/** Gives the upload its name; fit to be repeated when the connection breaks in between. */
+async function commit(draft: Upload, writer: Writer, signal: AbortSignal): Promise<void> {
   let again = false;
-  const work = writer.run(async ({ sftp }) => {
-    const before = again;
-    again = true;
-    await draft.commit(sftp, writer.bytes, before);
-  });
-  const given = new AbortController();
-  const giveUp = (): void => void setTimeout(() => given.abort(), nameTime).unref();
-  signal.addEventListener('abort', giveUp, { once: true });
-  try {
-    if (signal.aborted) giveUp();
-    await untilAborted(work, given.signal, draft.target);
-  } finally {
-    signal.removeEventListener('abort', giveUp);
-  }
+  await finishWithin(nameTime, signal, draft.target, () =>
+    writer.run(async ({ sftp }) => {
+      const before = again;
+      again = true;
+      await draft.commit(sftp, writer.bytes, before);
+    }),
+  );
 }
 
-/** Removes what was made, and gives up when the server does not answer in time: then the file stays as unfinished. */
+/** Removes the upload. When the server does not answer in time it stays as unfinished. */
 async function takeBack(draft: Upload, opening: Promise<OpenFile>): Promise<void> {
-  const work = opening.then(
-    () => draft.undo(),
-    () => draft.undo(),
-  );
-  const limit = new AbortController();
-  await Promise.race([
-    work.catch(() => undefined),
-    sleep(undoTime, undefined, { signal: limit.signal, ref: false }).catch(() => undefined),
-  ]);
-  limit.abort();
+  const undo = () => draft.undo();
+  await settleWithin(undoTime, () => opening.then(undo, undo));
 }

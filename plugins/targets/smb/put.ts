@@ -1,7 +1,7 @@
 import type { ChildProcess } from 'node:child_process';
 import type { Readable } from 'node:stream';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { PluginError } from '../../../core/contract/index.js';
+import { finishWithin, settleWithin } from '../../shared/deadline.js';
 import { partName } from '../../shared/paths.js';
 import { abortError, gatherChunks, untilAborted } from '../../shared/source.js';
 import { connectError, isAbsent, isConnectError, shareError, statusIn, transferError, unavailable } from './failure.js';
@@ -38,17 +38,12 @@ export async function put(place: SharePath, source: Readable, o: PutOptions): Pr
   try {
     const bytes = await upload.send(draft.part, source, o.signal);
     time = retryMs / 2; // the other half may be gone when the name is not given
-    await retryFor(commit(draft, bytes, o), o.signal, path);
+    await finishWithin(retryMs / 2, o.signal, path, () => commit(draft, bytes, o));
     return { bytes };
   } catch (error) {
-    await within(time, undo(draft));
+    await settleWithin(time, () => undo(draft));
     throw error;
   }
-}
-
-/** Waits for what takes things back, but not for ever: it goes on by itself. */
-async function within(time: number, work: Promise<unknown>): Promise<void> {
-  await Promise.race([work.catch(() => undefined), sleep(time, undefined, { ref: false })]);
 }
 
 /** All that comes before the source is touched. */
@@ -57,7 +52,7 @@ async function begin(place: SharePath, o: PutOptions): Promise<Draft> {
   try {
     return await untilAborted(starting, o.signal, showPath(place.parts));
   } catch (error) {
-    await within(retryMs, starting.then(undo));
+    await settleWithin(retryMs, () => starting.then(undo));
     throw error;
   }
 }
@@ -83,7 +78,7 @@ async function prepare(place: SharePath, { replace, signal }: PutOptions): Promi
       folderIsThere = false;
       await undo(draft).catch(() => undefined);
     } catch (error) {
-      await within(retryMs, undo(draft));
+      await settleWithin(retryMs, () => undo(draft));
       throw error;
     }
   }
@@ -212,23 +207,6 @@ async function rename(part: SharePath, place: SharePath, bytes: number, replace:
   // the part could be written: what is denied now is the name, and Windows says so of a file that is open
   const code = replace && status === 'ACCESS_DENIED' ? 'in_use' : undefined;
   throw shareError(status, showPath(place.parts), place.session.login.peer(place.session.share), code);
-}
-
-/** What gives a file its name is not left half way: an abort waits for it, but not for ever. */
-async function retryFor(work: Promise<void>, signal: AbortSignal, path: string): Promise<void> {
-  const late = new AbortController();
-  let timer: NodeJS.Timeout | undefined;
-  const abort = () => {
-    timer = setTimeout(() => late.abort(), retryMs / 2);
-  };
-  signal.addEventListener('abort', abort, { once: true });
-  try {
-    if (signal.aborted) abort();
-    await untilAborted(work, late.signal, path);
-  } finally {
-    clearTimeout(timer);
-    signal.removeEventListener('abort', abort);
-  }
 }
 
 /** Leaves no trace. */

@@ -19,7 +19,8 @@ import {
   returnAbove,
   type Save,
 } from '../../../shared/swap/index.js';
-import { type ClassifiedMount, classifyMount, isSystemPath, type NamedMount, namedMounts, realPlace } from '../mounts.js';
+import { isSystemPath } from '../../../shared/system-paths.js';
+import { type ClassifiedMount, classifyMount, type NamedMount, namedMounts, realPlace } from '../mounts.js';
 import type { Client } from './client.js';
 import { engine, volumeDevice } from './engine.js';
 import type { Inspect } from './inspect.js';
