@@ -1,8 +1,8 @@
 /** Mount points. A swap must neither move nor empty a file system mounted inside the folder that it replaces. */
 import { readFile, rm } from 'node:fs/promises';
 import { PluginError } from '../../core/contract/index.js';
-import { childResult } from './child.js';
 import { within } from './paths.js';
+import { childResult } from './primitives/child.js';
 
 /** A line of mountinfo (proc(5)). */
 export interface MountLine {

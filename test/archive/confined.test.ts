@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { extractLevel, type LevelPlan, packLevel } from '../../core/archive/index.js';
 import type { Source } from '../../core/contract/index.js';
-import { startChild } from '../../plugins/shared/child.js';
+import { startChild } from '../../plugins/shared/primitives/child.js';
 import { differences, snapshotOf } from '../support/fidelity.js';
 import { makeNastyTree } from '../support/nasty-tree.js';
 import { descendants } from '../system/bed/process-tree.js';

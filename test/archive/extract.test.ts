@@ -15,7 +15,7 @@ import {
   zstdStream,
 } from '../../core/archive/index.js';
 import { PluginError } from '../../core/contract/index.js';
-import { childOutput } from '../../plugins/shared/child.js';
+import { childOutput } from '../../plugins/shared/primitives/child.js';
 import { supply } from '../conformance/target/support.js';
 import { archive, codeOf, folderSource, hash, never, temporary } from '../system/hostile/archive-samples.js';
 

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { extractLevel, type LevelPlan, Meter, packLevel } from '../../core/archive/index.js';
 import type { Source } from '../../core/contract/index.js';
-import { childOutput } from '../../plugins/shared/child.js';
+import { childOutput } from '../../plugins/shared/primitives/child.js';
 import { differences, snapshotOf } from '../support/fidelity.js';
 import { changeTree, makeNastyTree } from '../support/nasty-tree.js';
 import { changeTricks, makeTricks, ofTrick, renamedLinks, tricks } from '../system/fidelity/level-pitfalls.js';

@@ -4,7 +4,7 @@ import type { Runtime } from '../../core/contract/index.js';
 import { selectSources } from '../../core/jobs/run/selection.js';
 import { type Fields, fields, text } from '../../plugins/runtimes/docker/engine/json.js';
 import plugin from '../../plugins/runtimes/docker/index.js';
-import { childOutput } from '../../plugins/shared/child.js';
+import { childOutput } from '../../plugins/shared/primitives/child.js';
 import { fill, planOf, rejectsWith, type Saved, save, stateOf } from '../conformance/runtime/index.js';
 import { conflictsOf } from '../conformance/runtime/preview.js';
 import { startDockerd } from '../support/servers/dockerd.js';

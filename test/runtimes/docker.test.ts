@@ -7,7 +7,7 @@ import { type Test, test } from 'tap';
 import type { Runtime } from '../../core/contract/index.js';
 import { fields, items, text } from '../../plugins/runtimes/docker/engine/json.js';
 import plugin from '../../plugins/runtimes/docker/index.js';
-import { childOutput } from '../../plugins/shared/child.js';
+import { childOutput } from '../../plugins/shared/primitives/child.js';
 import { fill, planOf, rejectsWith, runtimeConformance, type Saved, save, stateOf } from '../conformance/runtime/index.js';
 import { conflictsOf } from '../conformance/runtime/preview.js';
 import { type Dockerd, startDockerd } from '../support/servers/dockerd.js';

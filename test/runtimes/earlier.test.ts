@@ -11,7 +11,7 @@ import type { Runtime } from '../../core/contract/index.js';
 import { fields, flag, items, text } from '../../plugins/runtimes/docker/engine/json.js';
 import dockerPlugin from '../../plugins/runtimes/docker/index.js';
 import lxcPlugin from '../../plugins/runtimes/lxc/index.js';
-import { childOutput } from '../../plugins/shared/child.js';
+import { childOutput } from '../../plugins/shared/primitives/child.js';
 import { stateOf } from '../conformance/runtime/index.js';
 import { ownDockerd } from '../support/appliance.js';
 import { destroyLxc, startLxc } from '../support/lxc.js';

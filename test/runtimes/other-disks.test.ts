@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { childOutput, childResult } from '../../plugins/shared/child.js';
+import { childOutput, childResult } from '../../plugins/shared/primitives/child.js';
 import { save } from '../conformance/runtime/index.js';
 import { differences, snapshotOf } from '../support/fidelity.js';
 import { chattr, flagsIn } from '../support/inode-flags.js';

@@ -2,7 +2,7 @@
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { childOutput } from '../../plugins/shared/child.js';
+import { childOutput } from '../../plugins/shared/primitives/child.js';
 import { rejectsWith, save } from '../conformance/runtime/index.js';
 import type { Mounts } from '../system/household/bed.js';
 import { folderAt, makeEngines, restore } from './engines-bed.js';

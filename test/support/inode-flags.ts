@@ -1,5 +1,5 @@
 /** Inode flags as chattr sets and lsattr tells them. */
-import { childOutput } from '../../plugins/shared/child.js';
+import { childOutput } from '../../plugins/shared/primitives/child.js';
 
 export const chattr = (change: string, ...paths: readonly string[]) => childOutput('chattr', [change, '--', ...paths]);
 

@@ -2,7 +2,7 @@
  *  machine is switched off. */
 import { mkdir, rm } from 'node:fs/promises';
 import type { Test } from 'tap';
-import { childOutput } from '../../plugins/shared/child.js';
+import { childOutput } from '../../plugins/shared/primitives/child.js';
 
 export interface CutFileSystem {
   /** Where it is mounted. */

@@ -2,7 +2,7 @@
  *  containers: what it swaps are folders and a file, which is all that the journal and the swap are about. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { childOutput } from '../../plugins/shared/child.js';
+import { childOutput } from '../../plugins/shared/primitives/child.js';
 import {
   clearPlace,
   fillFolder,

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
-import { childOutput, childResult } from '../../plugins/shared/child.js';
+import { childOutput, childResult } from '../../plugins/shared/primitives/child.js';
 import { isWanted, pointsOf, seed } from '../support/depth.js';
 import { differences, type Snapshot, snapshotOf } from '../support/fidelity.js';
 import { flagsIn } from '../support/inode-flags.js';

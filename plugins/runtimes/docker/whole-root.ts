@@ -1,6 +1,6 @@
 import { readdir, rm } from 'node:fs/promises';
 import { PluginError } from '../../../core/contract/index.js';
-import { childOutput } from '../../shared/child.js';
+import { childOutput } from '../../shared/primitives/child.js';
 import { withoutLocks } from '../../shared/swap/index.js';
 import type { Client } from './engine/client.js';
 import { engine } from './engine/engine.js';

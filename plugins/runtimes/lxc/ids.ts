@@ -6,7 +6,7 @@ import { chmod, lchown, lstat, readdir } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { finished } from 'node:stream/promises';
 import { PluginError } from '../../../core/contract/index.js';
-import { startChild } from '../../shared/child.js';
+import { startChild } from '../../shared/primitives/child.js';
 import { isForbidden, lockPath, unlockPath } from '../../shared/swap/index.js';
 import { settings } from './config.js';
 

@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ContainerState, PluginError } from '../../../core/contract/index.js';
-import { type ChildResult, childResult } from '../../shared/child.js';
+import { type ChildResult, childResult } from '../../shared/primitives/child.js';
 
 const namePattern = /^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$/;
 

@@ -1,6 +1,6 @@
 /** The receive window of an SSH channel: how much the server may send before it waits. */
 import type { ClientChannel } from 'ssh2';
-import { isFields } from '../fields.js';
+import { isFields } from '../primitives/guards.js';
 
 /** Free bytes that trigger a window adjustment: small, so that the server never waits for one. */
 const step = 256 << 10;

@@ -1,6 +1,6 @@
 /** Owner, mode, time, extended attributes and inode flags of a folder, through the system's own tools. */
 import { type FileHandle, lstat, open } from 'node:fs/promises';
-import { childOutput, childResult } from '../child.js';
+import { childOutput, childResult } from '../primitives/child.js';
 
 /** A text path to an open folder, whatever bytes its name has: children open it through /proc. */
 const through = (folder: FileHandle): string => `/proc/${process.pid}/fd/${folder.fd}/.`;

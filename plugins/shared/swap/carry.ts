@@ -2,9 +2,9 @@
  *  moves them back. Both trees lie on one file system. */
 import { chmod, chown, lstat, mkdir, rm } from 'node:fs/promises';
 import { PluginError } from '../../../core/contract/index.js';
-import { childOutput, startChild } from '../child.js';
 import { innerMounts, removeUnlocked } from '../mounts.js';
 import { present } from '../places.js';
+import { childOutput, startChild } from '../primitives/child.js';
 import { at, inside, namesIn, ownPrefix, parentOf, toLatin1 } from './place.js';
 import type { TouchLog } from './touched.js';
 

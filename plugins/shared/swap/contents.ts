@@ -6,9 +6,9 @@
  *    old          all old entries are out; new entries are moving in, or all are in */
 import { lstat, mkdir, rename, rmdir } from 'node:fs/promises';
 import { PluginError } from '../../../core/contract/index.js';
-import { syncFolder } from '../durable.js';
 import { innerMounts, removeTree } from '../mounts.js';
 import { present } from '../places.js';
+import { syncFolder } from '../primitives/durable.js';
 import { copyAttributes, inodeFlags, setInodeFlags, setTime, timeOf, unlockPath } from './attributes.js';
 import { carryExcluded, excludedPaths } from './carry.js';
 import { at, inside, namesIn, ownExcludes, ownPrefix, type PinnedFolder, type Place, parentOf, toLatin1 } from './place.js';

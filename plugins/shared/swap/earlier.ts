@@ -3,8 +3,8 @@
  *  today's is written, and each step is idempotent. */
 import { chmod, chown, lstat, mkdir, readdir, rename, rmdir } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
-import { syncFolder } from '../durable.js';
 import { present } from '../places.js';
+import { syncFolder } from '../primitives/durable.js';
 import { copyAttributes, inodeFlags, keepTime, timeOf } from './attributes.js';
 import type { Phase } from './journal.js';
 import { carryPlace, ownPrefix, type Parent, type Place } from './place.js';

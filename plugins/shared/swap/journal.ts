@@ -2,10 +2,10 @@
 import { randomBytes } from 'node:crypto';
 import { readdir, readFile, rm } from 'node:fs/promises';
 import { PluginError } from '../../../core/contract/index.js';
-import { syncFolder, writeDurably } from '../durable.js';
-import { type Fields, isFields } from '../fields.js';
-import { isAlive, nobody, type Owner, ownerOfThisThread } from '../owner.js';
 import { isAbsent } from '../places.js';
+import { syncFolder, writeDurably } from '../primitives/durable.js';
+import { type Fields, isFields } from '../primitives/guards.js';
+import { isAlive, nobody, type Owner, ownerOfThisThread } from '../primitives/owner.js';
 import type { Above, Parent, PinnedFolder, Place, Way } from './place.js';
 import type { Touched } from './touched.js';
 

@@ -2,11 +2,11 @@
 import { lstat, mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { PluginError } from '../../../core/contract/index.js';
-import { childOutput } from '../child.js';
-import { syncFolder } from '../durable.js';
 import { innerMounts, mountPoints, removeTree } from '../mounts.js';
 import { within } from '../paths.js';
 import { isTaken, present } from '../places.js';
+import { childOutput } from '../primitives/child.js';
+import { syncFolder } from '../primitives/durable.js';
 import { copyAttributes } from './attributes.js';
 import { carryExcluded, excludedPaths } from './carry.js';
 import { pinFolders, revertContents, swapContents } from './contents.js';

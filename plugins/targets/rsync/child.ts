@@ -2,7 +2,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { Duplex } from 'node:stream';
 import { PluginError } from '../../../core/contract/index.js';
-import { startChild } from '../../shared/child.js';
+import { startChild } from '../../shared/primitives/child.js';
 import { abortError } from '../../shared/source.js';
 import { keepWindowOpen } from '../../shared/ssh/window.js';
 import type { Remote, RemoteEnd } from './prestarted-commands.js';

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { anySignal, PluginError, type PluginLog } from '../../../core/contract/index.js';
-import { Semaphore } from '../../shared/semaphore.js';
+import { Semaphore } from '../../shared/primitives/semaphore.js';
 import { abortError, untilAborted } from '../../shared/source.js';
 import { connectSsh, type SshConnection, type SshOptions } from '../../shared/ssh/connection.js';
 import { type Ended, type RunOptions, runRsync } from './child.js';

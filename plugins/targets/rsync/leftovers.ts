@@ -2,10 +2,10 @@
  *  removed, because the server or this process was gone, is removed by the next session that writes at the same place. */
 import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { writeDurably } from '../../shared/durable.js';
-import { isFields } from '../../shared/fields.js';
-import { isAlive, nobody, type Owner, ownerOfThisThread } from '../../shared/owner.js';
 import { isPart } from '../../shared/paths.js';
+import { writeDurably } from '../../shared/primitives/durable.js';
+import { isFields } from '../../shared/primitives/guards.js';
+import { isAlive, nobody, type Owner, ownerOfThisThread } from '../../shared/primitives/owner.js';
 
 const suffix = '.json';
 

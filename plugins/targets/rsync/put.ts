@@ -1,7 +1,7 @@
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { anySignal, PluginError, type Stored } from '../../../core/contract/index.js';
-import { finishWithin, settleWithin } from '../../shared/deadline.js';
+import { finishWithin, settleWithin } from '../../shared/primitives/deadline.js';
 import { abortError, untilAborted } from '../../shared/source.js';
 import { pattern } from './filters.js';
 import type { Looked, RemoteFolder } from './folder.js';

@@ -3,7 +3,7 @@ import { type FileHandle, mkdir, open, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { PluginError } from '../../../core/contract/index.js';
-import { isAlive, ownerOfThisThread } from '../../shared/owner.js';
+import { isAlive, ownerOfThisThread } from '../../shared/primitives/owner.js';
 import { gatherChunks, untilAborted } from '../../shared/source.js';
 
 /** Its process, its thread (earlier versions named the process alone) and when that began. */

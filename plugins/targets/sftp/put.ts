@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream';
 import { PluginError } from '../../../core/contract/index.js';
-import { finishWithin, settleWithin } from '../../shared/deadline.js';
+import { finishWithin, settleWithin } from '../../shared/primitives/deadline.js';
 import { abortError, sourceChunks, untilAborted } from '../../shared/source.js';
 import type { Connection } from './connection.js';
 import { explain } from './failure.js';

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { constants, type FileHandle, open, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PluginError } from '../../../core/contract/index.js';
-import { startChild } from '../../shared/child.js';
+import { startChild } from '../../shared/primitives/child.js';
 import type { Peer } from './failure.js';
 
 export interface SmbOptions {

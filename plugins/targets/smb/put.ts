@@ -1,8 +1,8 @@
 import type { ChildProcess } from 'node:child_process';
 import type { Readable } from 'node:stream';
 import { PluginError } from '../../../core/contract/index.js';
-import { finishWithin, settleWithin } from '../../shared/deadline.js';
 import { partName } from '../../shared/paths.js';
+import { finishWithin, settleWithin } from '../../shared/primitives/deadline.js';
 import { abortError, gatherChunks, untilAborted } from '../../shared/source.js';
 import { connectError, isAbsent, isConnectError, shareError, statusIn, transferError, unavailable } from './failure.js';
 import { dataTime } from './get.js';

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Client, createClient } from '../../../plugins/runtimes/docker/engine/client.js';
 import { fields, items, text } from '../../../plugins/runtimes/docker/engine/json.js';
-import { childOutput, startChild } from '../../../plugins/shared/child.js';
+import { childOutput, startChild } from '../../../plugins/shared/primitives/child.js';
 
 /** A Docker engine of the test's own, without a registry; nothing of it is left after dispose. */
 export interface Dockerd extends AsyncDisposable {

@@ -3,7 +3,7 @@ import { mkdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fields, items, text } from '../../../plugins/runtimes/docker/engine/json.js';
 import { mountEntry, settings } from '../../../plugins/runtimes/lxc/config.js';
-import { childOutput } from '../../../plugins/shared/child.js';
+import { childOutput } from '../../../plugins/shared/primitives/child.js';
 import type { Appliance } from '../../support/appliance.js';
 import { differences, type Snapshot, snapshotOf } from '../../support/fidelity.js';
 import { destroyLxc, lxc, startLxc, stopLxc } from '../../support/lxc.js';

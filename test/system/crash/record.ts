@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdir, readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { childOutput } from '../../../plugins/shared/child.js';
+import { childOutput } from '../../../plugins/shared/primitives/child.js';
 import { type Body, isBody, part } from '../../support/api-client.js';
 import type { DemoService } from '../../support/demo-client.js';
 import { type Trees, treesOf } from './busy-container.js';

@@ -11,7 +11,7 @@ import { type BackupOutcome, backupRun } from '../../../core/jobs/run/backup.js'
 import { type RestoreOutcome, restoreRun } from '../../../core/jobs/run/restore.js';
 import { lockRecord } from '../../../core/targets/record-lock.js';
 import lxcPlugin from '../../../plugins/runtimes/lxc/index.js';
-import { childOutput } from '../../../plugins/shared/child.js';
+import { childOutput } from '../../../plugins/shared/primitives/child.js';
 import local from '../../../plugins/targets/local/index.js';
 import { markShare } from '../../../plugins/targets/local/marker.js';
 import { notSoon } from '../../support/api-client.js';

@@ -1,7 +1,7 @@
 /** Ways to break what a run needs; each gives the way back. */
 import { createHash } from 'node:crypto';
 import { readFile, rename, rm, stat, truncate, utimes, writeFile } from 'node:fs/promises';
-import { childOutput } from '../../../plugins/shared/child.js';
+import { childOutput } from '../../../plugins/shared/primitives/child.js';
 
 export type WayBack = () => Promise<unknown>;
 

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import t, { type Test } from 'tap';
 import { fields, text } from '../../../plugins/runtimes/docker/engine/json.js';
-import { childOutput } from '../../../plugins/shared/child.js';
+import { childOutput } from '../../../plugins/shared/primitives/child.js';
 import { part } from '../../support/api-client.js';
 import { makeAppliance, ownDockerd } from '../../support/appliance.js';
 import { differences, type Snapshot, snapshotOf } from '../../support/fidelity.js';

@@ -2,7 +2,7 @@
 import { appendFile, chmod, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { mountEntry, settings } from '../../../plugins/runtimes/lxc/config.js';
-import { childOutput } from '../../../plugins/shared/child.js';
+import { childOutput } from '../../../plugins/shared/primitives/child.js';
 import type { Appliance } from '../../support/appliance.js';
 import { destroyLxc } from '../../support/lxc.js';
 import { changeTree, makeNastyTree } from '../../support/nasty-tree.js';

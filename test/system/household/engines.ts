@@ -3,7 +3,7 @@ import { chmod, chown, mkdir, readdir, readFile, rm, symlink, writeFile } from '
 import { dirname, join } from 'node:path';
 import { fields, items, text } from '../../../plugins/runtimes/docker/engine/json.js';
 import { mountEntry, settings } from '../../../plugins/runtimes/lxc/config.js';
-import { childOutput } from '../../../plugins/shared/child.js';
+import { childOutput } from '../../../plugins/shared/primitives/child.js';
 import type { Appliance } from '../../support/appliance.js';
 import { destroyLxc, lxc, makeLxcContainer, startLxc, stopLxc } from '../../support/lxc.js';
 import type { Dockerd } from '../../support/servers/dockerd.js';

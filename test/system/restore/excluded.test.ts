@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { childOutput } from '../../../plugins/shared/child.js';
+import { childOutput } from '../../../plugins/shared/primitives/child.js';
 import { part } from '../../support/api-client.js';
 import { type Appliance, makeAppliance, ownDockerd } from '../../support/appliance.js';
 import { differences, snapshotOf } from '../../support/fidelity.js';

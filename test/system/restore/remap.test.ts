@@ -3,7 +3,7 @@ import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { fields, items, text } from '../../../plugins/runtimes/docker/engine/json.js';
-import { childOutput } from '../../../plugins/shared/child.js';
+import { childOutput } from '../../../plugins/shared/primitives/child.js';
 import { type Body, part } from '../../support/api-client.js';
 import { makeAppliance, ownDockerd } from '../../support/appliance.js';
 import { startLxc } from '../../support/lxc.js';

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
 import { openStore, StateDamaged, StateError, type Store } from '../../../core/store/index.js';
-import { childOutput } from '../../../plugins/shared/child.js';
+import { childOutput } from '../../../plugins/shared/primitives/child.js';
 
 /** All that a client would read back. */
 export type Contents = Readonly<Record<string, unknown>>;

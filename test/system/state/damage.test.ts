@@ -3,7 +3,7 @@ import { cp, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import t from 'tap';
-import { childOutput } from '../../../plugins/shared/child.js';
+import { childOutput } from '../../../plugins/shared/primitives/child.js';
 import { isWanted, pointsOf, seed } from '../../support/depth.js';
 import { flip, type Harm, harms, makeStateBed, outcomeOf, type StateBed } from './bed.js';
 

@@ -3,7 +3,7 @@ import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { childOutput } from '../../../plugins/shared/child.js';
+import { childOutput } from '../../../plugins/shared/primitives/child.js';
 import { ApiClient, notSoon, part } from '../../support/api-client.js';
 import { runToEnd, type ServiceProcess, startProcess } from '../bed/service-process.js';
 import { until } from '../pause/python-container.js';

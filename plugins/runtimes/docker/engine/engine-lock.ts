@@ -2,7 +2,7 @@
  *  A child holds the lock and dies with its thread, so the kernel frees the lock and no stale one is left. */
 import { once } from 'node:events';
 import { PluginError } from '../../../../core/contract/index.js';
-import { startChild } from '../../../shared/child.js';
+import { startChild } from '../../../shared/primitives/child.js';
 
 /** Longest wait in seconds. An image load runs under the lock; the run that loads aborts a stalled load itself. */
 const limit = 7200;

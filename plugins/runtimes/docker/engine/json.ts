@@ -1,6 +1,6 @@
 /** Turns the engine's untyped answers into typed values without casts. An absent or wrongly typed value becomes the neutral
  *  value ('', 0, false, empty), since engines leave out empty fields. */
-import { type Fields, isFields } from '../../../shared/fields.js';
+import { type Fields, isFields } from '../../../shared/primitives/guards.js';
 
 export { type Fields, isFields };
 

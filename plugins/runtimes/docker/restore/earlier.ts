@@ -2,9 +2,9 @@
 import { readdir, readFile, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { PluginError } from '../../../../core/contract/index.js';
-import { syncFolder } from '../../../shared/durable.js';
-import { isAlive, nobody } from '../../../shared/owner.js';
 import { orAbsent } from '../../../shared/places.js';
+import { syncFolder } from '../../../shared/primitives/durable.js';
+import { isAlive, nobody } from '../../../shared/primitives/owner.js';
 import { adoptPlace, type EarlierPlace, hiddenBeside, madeParents, newPlaceMade, type Place } from '../../../shared/swap/index.js';
 import { engine } from '../engine/engine.js';
 import { count, type Fields, fields, flag, items, text, texts } from '../engine/json.js';

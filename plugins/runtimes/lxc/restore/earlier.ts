@@ -3,12 +3,12 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { PluginError } from '../../../../core/contract/index.js';
-import { syncFolder } from '../../../shared/durable.js';
-import { type Fields, isFields } from '../../../shared/fields.js';
 import { removeTree } from '../../../shared/mounts.js';
-import { isAlive, nobody } from '../../../shared/owner.js';
 import { within } from '../../../shared/paths.js';
 import { isAbsent, present } from '../../../shared/places.js';
+import { syncFolder } from '../../../shared/primitives/durable.js';
+import { type Fields, isFields } from '../../../shared/primitives/guards.js';
+import { isAlive, nobody } from '../../../shared/primitives/owner.js';
 import { adoptPlace, type EarlierPlace, type Phase, type Place } from '../../../shared/swap/index.js';
 import type { Journal, SwapDeps } from './journal.js';
 

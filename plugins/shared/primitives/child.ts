@@ -1,5 +1,5 @@
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
-import { PluginError } from '../../core/contract/index.js';
+import { PluginError } from '../../../core/contract/index.js';
 
 /** Starts a child without a shell, in the C locale. It dies with the thread that started it: setpriv has the kernel send SIGKILL
  *  when that thread ends, so no child outlives its job. */

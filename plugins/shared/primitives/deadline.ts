@@ -1,5 +1,5 @@
 /** Time limits of a put: an abort must settle within 5 s by the contract, also when the server no longer answers. */
-import { untilAborted } from './source.js';
+import { untilAborted } from '../source.js';
 
 /** Runs the step that gives an upload its name. An abort of `signal` waits `graceMs` for its end, because a step left half way would
  *  leave it unknown whether the file exists. @throws PluginError aborted */

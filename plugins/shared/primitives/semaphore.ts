@@ -1,4 +1,4 @@
-import { abortError } from './source.js';
+import { abortError } from '../source.js';
 
 /** A counting semaphore; waiters go in order of arrival. */
 export class Semaphore {
