@@ -71,8 +71,8 @@ const charactersOf = (from: number, to: number): string =>
 async function otherCharacters(bench: Bench): Promise<void> {
   const { refused, refusedAtEnd } = rulesOf(bench);
   const kept = (characters: string) => [...characters].filter((char) => !refused.includes(char) && char !== '/').join('');
-  for (const name of [kept(charactersOf(0x20, 0x7e)), kept(`${charactersOf(0x01, 0x1f)}\x7f`)])
-    if (name !== '') await keep(bench, `a${name}b`);
+  const printed = `${charactersOf(0x20, 0x5b)}${charactersOf(0x5d, 0x7e)}\\`; // the backslash last: nothing that it could escape follows
+  for (const name of [kept(printed), kept(`${charactersOf(0x01, 0x1f)}\x7f`)]) if (name !== '') await keep(bench, `a${name}b`);
   for (const char of kept(' .')) if (!refusedAtEnd.includes(char)) await keep(bench, `end${char}`);
 }
 
