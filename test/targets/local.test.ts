@@ -68,6 +68,13 @@ t.test('a share without its marker is not mounted', async (t) => {
   await refused(t, openAt(join(root, 'nowhere')), ['unavailable'], 'no root');
 });
 
+t.test('a share whose file system does not keep case apart says so', async (t) => {
+  const root = await newRoot(t);
+  t.equal((await openAt(root)).supports.names?.caseSensitive, true);
+  await writeFile(join(root, markerName.toUpperCase()), ''); // there, every file is found under this kind of name, too
+  t.equal((await openAt(root)).supports.names?.caseSensitive, false);
+});
+
 t.test('names that the share keeps for itself', async (t) => {
   const target = await openAt(await newRoot(t));
   await refused(t, target.remove(markerName), ['invalid'], 'the marker');
