@@ -1,4 +1,5 @@
-/** Ended runs: a file a job, a JSON line a run, appended and synced. They are not among the rows, which all lie in memory. */
+/** Ended runs: one file for each job, one JSON line for each run, appended with fsync. They are no rows, since all rows are in
+ *  memory. */
 import { mkdir, open, readFile, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { PluginLog } from '../contract/index.js';
@@ -7,7 +8,7 @@ import type { HistoryRow, HistoryRows, JobKind } from '../jobs/job.js';
 import { KeyedMutex } from '../primitives/mutex.js';
 import { parse, parseOwn } from '../schemas.js';
 
-/** Of a job; a file is made short once it has twice as many. */
+/** Runs to store of a job; a file with twice as many is shortened. */
 const most = 1_000;
 
 interface Ends {
@@ -17,14 +18,14 @@ interface Ends {
   next: number;
 }
 
-/** @param folder is made with its first file */
+/** @param folder is created with its first file */
 export function openHistory(folder: string, log: PluginLog): HistoryRows {
   return new HistoryFiles(folder, log);
 }
 
 class HistoryFiles implements HistoryRows {
   readonly #mutex = new KeyedMutex<string>();
-  /** Of the jobs whose files were read since the start. */
+  /** Files that were read since the start. */
   readonly #ends = new Map<string, Ends>();
 
   constructor(
@@ -36,7 +37,7 @@ class HistoryFiles implements HistoryRows {
     const file = this.#file(row.kind, row.job);
     return this.#mutex.run(file, async () => {
       const ends = this.#ends.get(file) ?? (await this.#readEnds(file));
-      const kept = parse('history', { ...row, id: ends.next }); // what could not be read is never written
+      const kept = parse('history', { ...row, id: ends.next }); // parsed first: an unreadable line is never written
       await appendLine(file, JSON.stringify(kept), ends.lines === 0);
       this.#ends.set(file, { lines: ends.lines + 1, next: ends.next + 1 });
       if (ends.lines + 1 >= 2 * most) await this.#shorten(file);
@@ -64,7 +65,7 @@ class HistoryFiles implements HistoryRows {
     return join(this.folder, `${kind}-${job}.jsonl`);
   }
 
-  /** A line that a power cut left half written, or that is damaged, is passed over. */
+  /** Skips damaged lines, such as one that a power cut left half written. */
   async #read(file: string): Promise<HistoryRow[]> {
     const text = await readFile(file, 'utf8').catch(unlessAbsent);
     const rows: HistoryRow[] = [];
@@ -94,7 +95,7 @@ function rowIn(line: string): HistoryRow | undefined {
   try {
     return parseOwn('history', JSON.parse(line));
   } catch {
-    return undefined; // counted by the caller
+    return undefined; // the caller counts it
   }
 }
 
@@ -107,7 +108,7 @@ function unlessAbsent(error: unknown): string {
   throw error;
 }
 
-/** The line end comes first as well: what a power cut left of the line before must not take this one along. */
+/** Starts with a line end: then a half-written line before, left by a power cut, does not spoil this one. */
 async function appendLine(file: string, line: string, isFirst: boolean): Promise<void> {
   const folder = dirname(file);
   if (isFirst) await mkdir(folder, { mode: 0o700 }).catch(unlessThere);
