@@ -2,7 +2,7 @@
  *  compiles the package's schemas to functions. Compiling in each run's thread took 0.1 s and 15 MiB, and loading ajv took as
  *  long. So ajv is loaded only for the schema of an added plugin. */
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import type { Ajv2020, ErrorObject, ValidateFunction } from 'ajv/dist/2020.js';
 import type { Shapes } from '../schemas/types/index.js';
@@ -55,9 +55,11 @@ function record(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** A schema of the package as stored, for OpenAPI and forms. */
+/** A schema of the package as stored, for OpenAPI and forms: of schemas/, or of schemas/answers/, which nothing parses by. */
 export function schemaText(name: string): Record<string, unknown> {
-  const schema: unknown = JSON.parse(readFileSync(new URL(`${name}.json`, folder), 'utf8'));
+  const own = new URL(`${name}.json`, folder);
+  const file = existsSync(own) ? own : new URL(`answers/${name}.json`, folder);
+  const schema: unknown = JSON.parse(readFileSync(file, 'utf8'));
   if (!record(schema)) throw new Error(`schemas/${name}.json is not an object`);
   return schema;
 }

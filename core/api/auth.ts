@@ -6,7 +6,9 @@ import { parse } from '../schemas.js';
 import type { Session } from '../store/index.js';
 import type { ApiDeps } from './deps.js';
 import { ApiError } from './errors.js';
-import { type ApiRequest, type Route, requireLogin, route, toBody } from './request.js';
+import { json, type Reply } from './replies.js';
+import { type ApiRequest, requireLogin, toBody } from './request.js';
+import { one, type Route, route } from './route.js';
 import { localTime } from './values.js';
 
 // A working day: a client that polls logs in again at most daily, a stolen cookie dies overnight.
@@ -67,7 +69,7 @@ function sameCode(given: string, kept: string): boolean {
   return kept !== '' && timingSafeEqual(digest(given), digest(kept));
 }
 
-async function setup(deps: ApiDeps, request: ApiRequest, slow: Throttle): Promise<object> {
+async function setup(deps: ApiDeps, request: ApiRequest, slow: Throttle): Promise<Reply> {
   const wanted = parse('setup', toBody(await request.text()));
   if (await deps.store.users.any()) throw new ApiError('conflict', 'there is an admin already; log in');
   const who = `setup ${request.address}`;
@@ -82,10 +84,10 @@ async function setup(deps: ApiDeps, request: ApiRequest, slow: Throttle): Promis
   }
   await rm(deps.setupCodeFile, { force: true });
   deps.log('info', 'the first admin was made', { user: wanted.username });
-  return { isAdmin: true, username: wanted.username };
+  return json({ isAdmin: true, username: wanted.username });
 }
 
-async function login(deps: ApiDeps, request: ApiRequest, slow: Throttle): Promise<object> {
+async function login(deps: ApiDeps, request: ApiRequest, slow: Throttle): Promise<Reply> {
   const { username, password } = await loginBody(request);
   const who = `${request.address} ${username}`;
   slow.check(who);
@@ -101,26 +103,52 @@ async function login(deps: ApiDeps, request: ApiRequest, slow: Throttle): Promis
   }
   slow.passed(who);
   const { token, session } = await deps.store.sessions.create(user, sessionMs);
-  request.cookie(token);
-  return showLogin(session);
+  return json(showLogin(session), { session: token });
 }
 
-async function logout(deps: ApiDeps, request: ApiRequest): Promise<object> {
+async function logout(deps: ApiDeps, request: ApiRequest): Promise<Reply> {
   const session = requireLogin(request);
   await deps.store.sessions.delete(session);
-  request.cookie(undefined);
-  return { anonymous: true, isAdmin: false, logintime: '', username: '' };
+  return json({ anonymous: true, isAdmin: false, logintime: '', username: '' }, { session: null });
 }
 
 export function authRoutes(deps: ApiDeps): Route[] {
   const slow = throttle();
   const once = new Mutex();
-  const refresh = async (request: ApiRequest) => showLogin(await deps.store.sessions.extend(requireLogin(request), sessionMs));
+  const refresh = async (request: ApiRequest) => json(showLogin(await deps.store.sessions.extend(requireLogin(request), sessionMs)));
+  const tag = 'session';
+  const answer = one('session');
   return [
-    route('post', '/setup', 'open', 'Make the first admin', (c) => once.run(() => setup(deps, c, slow)), 'setup'),
-    route('post', '/login', 'open', 'Log in', (c) => login(deps, c, slow), 'login'),
-    route('get', '/login_refresh', 'user', 'Keep the session', refresh),
-    route('put', '/logout', 'user', 'Log out', (c) => logout(deps, c)),
+    route(
+      'post',
+      '/setup',
+      {
+        id: 'createFirstAdmin',
+        summary: 'Make the first admin',
+        access: 'open',
+        tag,
+        body: { schema: 'setup' },
+        answer: one('first-admin'),
+        errors: { 403: 'The code is not the one on the console', 409: 'There is an admin already' },
+      },
+      (c) => once.run(() => setup(deps, c, slow)),
+    ),
+    route(
+      'post',
+      '/login',
+      {
+        id: 'logIn',
+        summary: 'Log in',
+        access: 'open',
+        tag,
+        body: { schema: 'login', mayBeForm: true },
+        answer,
+        errors: { 401: 'Wrong user name or password', 429: 'Too many wrong tries' },
+      },
+      (c) => login(deps, c, slow),
+    ),
+    route('get', '/login_refresh', { id: 'refreshLogin', summary: 'Keep the session', access: 'user', tag, answer }, refresh),
+    route('put', '/logout', { id: 'logOut', summary: 'Log out', access: 'user', tag, answer }, (c) => logout(deps, c)),
   ];
 }
 

@@ -1,54 +1,8 @@
-/** The one table of errors: code → status, whether the same request may succeed later. Everything thrown ends here. */
+/** Everything thrown ends here, as an error of the table and its two forms of an answer. */
 import { STATUS_CODES } from 'node:http';
 import { PluginError } from '../contract/index.js';
 import { type Fault, ValidationError } from '../schemas.js';
-
-const table = {
-  bad_request: [400, false],
-  validation: [400, false],
-  past: [400, false],
-  unauthorized: [401, false],
-  forbidden: [403, false],
-  not_found: [404, false],
-  method_not_allowed: [405, false],
-  conflict: [409, false],
-  busy: [409, true],
-  in_use: [409, false],
-  record_in_use: [409, true],
-  record_owned: [409, false],
-  precondition_failed: [412, false],
-  too_large: [413, false],
-  too_many: [429, true],
-  internal: [500, false],
-  unavailable: [503, true],
-  // What was acknowledged is not all there any more; somebody has to say what is to become of it:
-  state_damaged: [503, false],
-  // What a plugin reported:
-  no_space: [507, true],
-  read_only: [409, false],
-  denied: [502, false],
-  untrusted: [502, false],
-  invalid: [400, false],
-  exists: [409, false],
-  needs_consent: [409, false],
-  secrets_lost: [409, false],
-  damaged: [502, false],
-  stalled: [504, true],
-  aborted: [503, true],
-  unsupported: [400, false],
-  io: [502, true],
-  failed: [502, false],
-  // What an update reported, beside not_found, busy, no_space, stalled, aborted and unavailable:
-  untrusted_bundle: [422, false],
-  damaged_bundle: [422, false],
-  incompatible_bundle: [422, false],
-  downgrade: [409, false],
-  install_failed: [502, false],
-} as const satisfies Record<string, readonly [status: number, retryable: boolean]>;
-
-export type ErrorCode = keyof typeof table;
-
-export const errorCodes: readonly string[] = Object.keys(table);
+import { type ErrorCode, errorRows, isErrorCode } from './error-rows.js';
 
 export class ApiError extends Error {
   override readonly name = 'ApiError';
@@ -64,10 +18,10 @@ export class ApiError extends Error {
     super(message);
   }
   get status(): number {
-    return table[this.code][0];
+    return errorRows[this.code].status;
   }
   get retryable(): boolean {
-    return this.more.retryable ?? table[this.code][1];
+    return this.more.retryable ?? errorRows[this.code].retryable;
   }
 }
 
@@ -76,12 +30,10 @@ export function invalidField(pointer: string, reason: string): ValidationError {
   return new ValidationError([{ pointer, reason }]);
 }
 
-const isCode = (code: unknown): code is ErrorCode => typeof code === 'string' && Object.hasOwn(table, code);
-
 // They are known by their names, so that the API needs nothing of the jobs and of updates but types.
 function codeOf(error: Error): ErrorCode | undefined {
   if (!['JobError', 'UpdateError'].includes(error.name) || !('code' in error)) return undefined;
-  return isCode(error.code) ? error.code : undefined;
+  return isErrorCode(error.code) ? error.code : undefined;
 }
 
 /** undefined: an error of ours that the client must not see. */
@@ -109,6 +61,7 @@ export function problemBody(error: ApiError): object {
     status: error.status,
     detail: error.message,
     retryable: error.retryable,
+    fix: errorRows[error.code].fix,
     ...(error.more.errors === undefined ? {} : { errors: error.more.errors }),
   };
 }

@@ -1,5 +1,5 @@
 /** The REST API: one table of routes, one way out for answers and one for errors.
- *  Only this file names Koa; everything else sees a Call. */
+ *  Only this file names Koa; everything else sees an ApiRequest and gives a Reply. */
 import type { IncomingMessage, RequestListener } from 'node:http';
 import { PassThrough, Readable } from 'node:stream';
 import { finished } from 'node:stream/promises';
@@ -10,9 +10,9 @@ import type { Session } from '../store/index.js';
 import { authRoutes, checkAccess, checkSite } from './auth.js';
 import type { ApiDeps } from './deps.js';
 import { ApiError, apiErrorOf, plainBody, problemBody } from './errors.js';
-import { isLong, listText } from './lists.js';
-import { fullPath } from './openapi.js';
-import type { ApiRequest, Route } from './request.js';
+import { json, type Reply } from './replies.js';
+import type { ApiRequest } from './request.js';
+import { fullPath, queryKeysOf, type Route } from './route.js';
 import { backupRoutes } from './routes/backups.js';
 import { progressFeed, progressRoutes } from './routes/progress.js';
 import { restoreRoutes } from './routes/restores.js';
@@ -28,6 +28,12 @@ const bodyLimit = 256 * 1024;
 const cookieName = 'session';
 // The server allows a request hours, for a bundle over a slow line; a body of JSON gets this.
 const bodyMs = 60_000;
+/** Of every answer: it is never kept by a cache, and a browser that is sent to it shows data and runs nothing. */
+const common = {
+  'Cache-Control': 'no-store',
+  'X-Content-Type-Options': 'nosniff',
+  'Content-Security-Policy': "default-src 'none'; frame-ancestors 'none'",
+};
 /** How long a client that was refused may go on sending, ms. */
 const restMs = 30_000;
 
@@ -72,37 +78,42 @@ function goneSignal(ctx: Koa.Context): AbortSignal {
   return gone.signal;
 }
 
-function callOf(ctx: Koa.Context, params: Readonly<Record<string, string>>, session: Session | undefined): ApiRequest {
-  const query = new URLSearchParams(ctx.querystring);
+function requestOf(ctx: Koa.Context, route: Route, known: Pick<ApiRequest, 'params' | 'session'>): ApiRequest {
+  const keys: readonly string[] = queryKeysOf(route);
+  const query = new URLSearchParams([...new URLSearchParams(ctx.querystring)].filter(([key]) => keys.includes(key)));
   return {
-    params,
+    ...known,
     query,
     path: ctx.path,
     full: query.get('view') === 'full',
-    session,
     address: ctx.ip,
     ifMatch: ctx.get('If-Match') || undefined,
     gone: goneSignal(ctx),
     text: () => textOf(ctx),
     length: ctx.req.headers['content-length'] === undefined ? undefined : Number(ctx.req.headers['content-length']),
     stream: () => bodyOf(ctx),
-    etag: (tag) => ctx.set('ETag', tag),
-    next: (keys) => {
-      const more = new URLSearchParams(query);
-      more.delete('offset');
-      for (const [key, value] of Object.entries(keys)) more.set(key, value);
-      ctx.set('Link', `<${ctx.path}?${more}>; rel="next"`);
-    },
-    cookie: (token) => {
-      ctx.cookies.set(cookieName, token ?? null, { httpOnly: true, sameSite: 'strict', secure: ctx.secure, path: '/', overwrite: true });
-    },
   };
 }
 
-function answer(ctx: Koa.Context, status: number, value: unknown, type = 'application/json'): void {
+function setCookie(ctx: Koa.Context, token: string | null): void {
+  ctx.cookies.set(cookieName, token, { httpOnly: true, sameSite: 'strict', secure: ctx.secure, path: '/', overwrite: true });
+}
+
+/** The one way out for answers. */
+function respond(ctx: Koa.Context, reply: Reply): void {
+  const { status = 200, headers = {}, session, type = 'application/json' } = reply;
   ctx.status = status;
   ctx.type = type;
-  ctx.body = isLong(value) ? Readable.from(listText(value)) : JSON.stringify(sortKeys(value));
+  ctx.set({ ...headers });
+  if (session !== undefined) setCookie(ctx, session);
+  switch (reply.kind) {
+    case 'json':
+      ctx.body = JSON.stringify(sortKeys(reply.value));
+      return;
+    case 'stream':
+      ctx.body = Readable.from(reply.pieces);
+      return;
+  }
 }
 
 /** The answer at once, then an end to what the client is still sending: a connection that was closed under it would be reset, and
@@ -123,9 +134,9 @@ function refuse(deps: ApiDeps, ctx: Koa.Context, thrown: unknown): void {
       error: thrown instanceof Error ? thrown.stack : String(thrown),
     });
   }
-  ctx.set({ ...error.more.headers });
-  if (ctx.get('Accept').includes('application/problem+json')) answer(ctx, error.status, problemBody(error), 'application/problem+json');
-  else answer(ctx, error.status, plainBody(error));
+  const head = { status: error.status, headers: error.more.headers ?? {} };
+  const wantsProblem = ctx.get('Accept').includes('application/problem+json');
+  respond(ctx, wantsProblem ? json(problemBody(error), { ...head, type: 'application/problem+json' }) : json(plainBody(error), head));
   const isSending = !ctx.req.complete && !ctx.req.destroyed && (ctx.state.wanted === true || !asksFirst(ctx));
   if (!isSending || typeof ctx.body !== 'string') return;
   const length = Buffer.byteLength(ctx.body);
@@ -147,7 +158,7 @@ function routerOf(deps: ApiDeps, routes: readonly Route[]): Router {
     router[route.method](fullPath(route), async (ctx) => {
       const session = route.access === 'open' ? undefined : await sessionOf(deps, ctx);
       checkAccess(route, session);
-      answer(ctx, route.status ?? 200, await route.handle(callOf(ctx, ctx.params, session)));
+      respond(ctx, { status: route.status ?? 200, ...(await route.handle(requestOf(ctx, route, { params: ctx.params, session }))) });
     });
   }
   return router;
@@ -171,7 +182,7 @@ export function createApi(deps: ApiDeps): RequestListener {
   const app = new Koa();
   app.silent = true;
   app.use(async (ctx, next) => {
-    ctx.set({ 'Cache-Control': 'no-store', 'X-Content-Type-Options': 'nosniff' });
+    ctx.set(common);
     try {
       checkSite(ctx.method, ctx.host, (name) => ctx.get(name));
       await next();

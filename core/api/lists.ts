@@ -3,11 +3,9 @@
 import { setImmediate as others } from 'node:timers/promises';
 import type { Range } from '../jobs/job.js';
 import { ApiError } from './errors.js';
+import { atOnce, json, type Reply } from './replies.js';
 import type { ApiRequest } from './request.js';
-import { sortKeys } from './values.js';
 
-/** Between so many, others have their turn. */
-const atOnce = 100;
 const mostOfPart = 1000;
 
 function numberOf(request: ApiRequest, key: string, least: number, most: number): number | undefined {
@@ -26,17 +24,24 @@ function rangeOf(request: ApiRequest): Range {
   return { ...(limit !== undefined && { limit }), ...(after !== undefined && { after }), ...(offset !== undefined && { offset }) };
 }
 
+/** To the same request for the next part. */
+function linkAfter({ path, query }: ApiRequest, id: number): string {
+  const more = new URLSearchParams(query);
+  more.delete('offset');
+  more.set('after', String(id));
+  return `<${path}?${more}>; rel="next"`;
+}
+
 /** Without a `limit` all of it. With one the answer names the next part in a Link header, as long as there is one. */
 export async function listJobs<T extends { readonly id: number }>(
   request: ApiRequest,
   from: { list(range: Range): Promise<readonly T[]> },
   shown: (one: T) => object | Promise<object>,
-): Promise<object[]> {
+): Promise<Reply> {
   const { limit, ...start } = rangeOf(request);
   const found = await from.list({ ...start, ...(limit !== undefined && { limit: limit + 1 }) });
   const part = found.slice(0, limit);
   const last = part.at(-1);
-  if (found.length > part.length && last) request.next({ after: String(last.id) });
   const all: object[] = [];
   for (const one of part) {
     all.push(await shown(one));
@@ -44,17 +49,5 @@ export async function listJobs<T extends { readonly id: number }>(
     await others();
     if (request.gone.aborted) throw new ApiError('unavailable', 'the client has gone');
   }
-  return all;
+  return json(all, { headers: found.length > part.length && last ? { Link: linkAfter(request, last.id) } : {} });
 }
-
-/** A long list as text, piece by piece. */
-export async function* listText(list: readonly unknown[]): AsyncGenerator<string> {
-  for (let at = 0; at < list.length; at += atOnce) {
-    const items = list.slice(at, at + atOnce).map((item) => JSON.stringify(sortKeys(item)));
-    yield `${at === 0 ? '[' : ','}${items.join(',')}${at + atOnce >= list.length ? ']' : ''}`;
-    await others();
-  }
-}
-
-/** A list of more is sent piece by piece. */
-export const isLong = (value: unknown): value is readonly unknown[] => Array.isArray(value) && value.length > atOnce;

@@ -1,73 +1,176 @@
-/** The API's description, made from the route table and the schemas: it can't drift from either. */
+/** The API's description, made from the route table, the schemas and the table of errors: it can't drift from them. */
+import { STATUS_CODES } from 'node:http';
 import { schemaText } from '../schemas.js';
-import { errorCodes } from './errors.js';
-import type { Route } from './request.js';
+import { errorRows } from './error-rows.js';
+import { type AnswerShape, fullPath, type QueryKey, queryKeysOf, queryRows, type Route, tagOfRoute, tags } from './route.js';
+import { isObject, SchemaSet } from './schema-set.js';
 
-export const base = '/api/v1';
+const info = {
+  title: 'Container Backup',
+  version: '1',
+  description:
+    'Backs up and restores containers. A body is JSON whatever its Content-Type says, a trailing slash is optional, and times are in the local time of the appliance unless their key ends with _at.',
+  license: { name: 'MIT', identifier: 'MIT' },
+};
 
-/** The path as the server matches it: written without its last slash, the router takes it with and without. */
-export function fullPath(route: Pick<Route, 'path'>): string {
-  const path = route.path.startsWith('//') ? route.path.slice(1) : `${base}${route.path}`;
-  return path.replace(/\/$/, '');
-}
-
-/** Of the body. */
-function contentOf({ schema, binary }: Route): object | undefined {
-  if (binary) return { 'application/octet-stream': { schema: { type: 'string', format: 'binary' } } };
-  return schema === undefined ? undefined : { 'application/json': { schema: { $ref: `#/components/schemas/${schema}` } } };
-}
-
-const partKeys: readonly [name: string, least: number, description: string][] = [
-  ['limit', 1, 'at most so many; a Link header names the next part'],
-  ['after', 0, 'only ids above it'],
-  ['offset', 0, 'so many are left out first'],
-];
-const parts = partKeys.map(([name, minimum, description]) => ({ name, in: 'query', description, schema: { type: 'integer', minimum } }));
-
-const errorText = [
-  'an error: {"error":{"code","message"}}. With Accept: application/problem+json as RFC 9457, whose type is',
-  `urn:container-backup:error:CODE with one of ${errorCodes.join(', ')}`,
-].join(' ');
-
-function operation(route: Route): object {
-  const names = [...route.path.matchAll(/[:*](\w+)/g)].map((m) => m[1] ?? '');
-  const content = contentOf(route);
+/** Each code with its status and what to do, for a person and for a generator of clients. */
+function errorTypes(): object {
+  const rows = Object.entries(errorRows).map(([code, row]) => [`urn:container-backup:error:${code}`, row] as const);
+  const texts = rows.map(([type, { status, retryable, fix }]) => [type, `${status}${retryable ? ', may succeed later' : ''}. ${fix}`]);
   return {
-    summary: route.summary,
-    security: route.access === 'open' ? [] : [{ cookie: [] }, { bearer: [] }],
-    parameters: [
-      ...names.map((name) => ({
-        name,
-        in: 'path',
-        required: true,
-        schema: name === 'id' ? { type: 'integer', minimum: 1 } : { type: 'string' },
-      })),
-      ...(route.parts ? parts : []),
-    ],
-    ...(content === undefined ? {} : { requestBody: { required: true, content } }),
-    responses: {
-      [route.status ?? 200]: { description: route.status === 202 ? 'begun' : 'done' },
-      ...Object.fromEntries(Object.entries(route.answers ?? {}).map(([status, description]) => [status, { description }])),
-      default: { description: errorText },
+    title: 'ErrorType',
+    description: 'Stable: clients may depend on it.',
+    type: 'string',
+    enum: rows.map(([type]) => type),
+    'x-enumDescriptions': Object.fromEntries(texts),
+  };
+}
+
+const partDescription = 'Only the keys that change. `id` and `state` are ignored, so that an object got by GET can be sent back.';
+
+function bodyOf({ body }: Route, set: SchemaSet): object | undefined {
+  if (body === undefined) return undefined;
+  if (body === 'bytes')
+    return { required: true, content: { 'application/octet-stream': { schema: { type: 'string', format: 'binary' } } } };
+  const schema = body.isPart ? set.partOf(body.schema, partDescription) : set.whole(body.schema);
+  const media = { schema, example: exampleOf(body.schema) };
+  return {
+    required: body.mayBeMissing !== true,
+    content: { 'application/json': media, ...(body.mayBeForm && { 'application/x-www-form-urlencoded': media }) },
+  };
+}
+
+function exampleOf(schema: string): unknown {
+  const { examples } = schemaText(schema);
+  if (!Array.isArray(examples) || examples.length === 0) throw new Error(`the schema ${schema} needs examples`);
+  return examples[0];
+}
+
+/** Of the answer, in short or in full. */
+function mediaOf({ schema, full, isList }: AnswerShape, set: SchemaSet): object {
+  const shapeOf = (name: string) => (isList ? { type: 'array', items: set.whole(name) } : set.whole(name));
+  const sampleOf = (name: string) => (isList ? [exampleOf(name)] : exampleOf(name));
+  if (full === undefined || full === schema) return { schema: shapeOf(schema), example: sampleOf(schema) };
+  return {
+    schema: { anyOf: [shapeOf(schema), shapeOf(full)] },
+    examples: {
+      short: { summary: 'As it is answered', value: sampleOf(schema) },
+      full: { summary: 'With ?view=full', value: sampleOf(full) },
     },
   };
 }
 
+const errorContent = (set: SchemaSet) => ({
+  'application/json': { schema: set.whole('error'), example: exampleOf('error') },
+  'application/problem+json': { schema: set.whole('problem'), example: exampleOf('problem') },
+});
+
+/** Statuses of the errors that this route may answer with, beside those that any may. */
+function statusesOf(route: Route): number[] {
+  const statuses = [
+    ...(route.body !== undefined || queryKeysOf(route).some((key) => key !== 'view') ? [400] : []),
+    ...(route.access === 'open' ? [] : [401]),
+    ...(route.access === 'admin' ? [403] : []),
+    ...(/[:*]/.test(route.path) ? [404] : []),
+    ...(route.matches ? [412] : []),
+  ];
+  return [...new Set([...statuses, ...Object.keys(route.errors ?? {}).map(Number)])].sort();
+}
+
+function errorsOf(route: Route, set: SchemaSet): object {
+  const named = statusesOf(route).map((status) => {
+    const own = route.errors?.[status];
+    const shared = { $ref: `#/components/responses/error-${status}` };
+    return [status, own === undefined ? shared : { description: own, content: errorContent(set) }];
+  });
+  return { ...Object.fromEntries(named), default: { $ref: '#/components/responses/error' } };
+}
+
+function sharedErrors(routes: readonly Route[], set: SchemaSet): object {
+  const statuses = new Set(routes.flatMap((route) => statusesOf(route).filter((status) => route.errors?.[status] === undefined)));
+  const codesOf = (status: number) => Object.entries(errorRows).flatMap(([code, row]) => (row.status === status ? [code] : []));
+  const named = [...statuses].sort().map((status) => {
+    const description = `${STATUS_CODES[status]}: ${codesOf(status).join(', ')}`;
+    return [`error-${status}`, { description, content: errorContent(set) }];
+  });
+  return { ...Object.fromEntries(named), error: { description: 'Any other error', content: errorContent(set) } };
+}
+
+const pathRows: Readonly<Record<string, { readonly description: string; readonly schema: object; readonly example: unknown }>> = {
+  id: { description: 'Its id', schema: { type: 'integer', minimum: 1 }, example: 1 },
+  run: { description: 'Name of the run, as the list of runs has it', schema: { type: 'string' }, example: '2026-11-24_00-00-00' },
+  path: {
+    description: 'Folder below the base of the target or the shares; its parts may be parted by / or %2F. Left out, the top',
+    schema: { type: 'string' },
+    example: 'backup',
+  },
+};
+
+function parametersOf(route: Route): object[] {
+  const query = (key: QueryKey) => ({ name: key, in: 'query', ...queryRows[key] });
+  const names = [...route.path.matchAll(/[:*](\w+)/g)].map((m) => m[1] ?? '');
+  const match = { name: 'If-Match', in: 'header', description: 'The ETag of the object that is changed', schema: { type: 'string' } };
+  return [
+    ...names.map((name) => ({ name, in: 'path', required: true, ...pathRows[name] })),
+    ...queryKeysOf(route).map(query),
+    ...(route.matches ? [{ ...match, example: '"tF2nO0aV1mWcYb9XkQzLrA"' }] : []),
+  ];
+}
+
+function operation(route: Route, set: SchemaSet): object {
+  const requestBody = bodyOf(route, set);
+  const link = { Link: { description: 'The next part, when there is one', schema: { type: 'string' } } };
+  return {
+    operationId: route.id,
+    summary: route.summary,
+    tags: [tagOfRoute(route)],
+    security: route.access === 'open' ? [] : [{ cookie: [] }, { bearer: [] }],
+    parameters: parametersOf(route),
+    ...(requestBody && { requestBody }),
+    responses: {
+      [route.status ?? 200]: {
+        description: route.status === 202 ? 'Begun' : 'Done',
+        ...(route.query?.includes('limit') && { headers: link }),
+        content: { 'application/json': mediaOf(route.answer, set) },
+      },
+      ...errorsOf(route, set),
+    },
+  };
+}
+
+/** As OpenAPI writes it. */
+function templateOf(route: Route): string {
+  return fullPath(route)
+    .replace(/\{\/\*(\w+)\}/, '/{$1}')
+    .replace(/:(\w+)/g, '{$1}');
+}
+
+function tagRows(routes: readonly Route[]): object[] {
+  const used = new Set<string>(routes.map(tagOfRoute));
+  return Object.entries(tags).flatMap(([name, description]) => (used.has(name) ? [{ name, description }] : []));
+}
+
+/** @throws Error for a schema without an example or with a reference that leads nowhere */
 export function openApi(routes: readonly Route[]): object {
+  const set = new SchemaSet();
   const paths: Record<string, Record<string, object>> = {};
   for (const route of routes) {
-    const path = fullPath(route)
-      .replace(/\{\/\*(\w+)\}/, '/{$1}')
-      .replace(/:(\w+)/g, '{$1}');
-    paths[path] = { ...paths[path], [route.method]: operation(route) };
+    const path = templateOf(route);
+    paths[path] = { ...paths[path], [route.method]: operation(route, set) };
   }
-  const names = [...new Set(routes.flatMap((r) => (r.schema === undefined ? [] : [r.schema])))];
+  const responses = sharedErrors(routes, set);
+  const { problem } = set.schemas;
+  const properties = isObject(problem) && isObject(problem.properties) ? problem.properties : {};
+  const named = { ...properties, type: { $ref: '#/components/schemas/error-type' } };
   return {
     openapi: '3.1.0',
-    info: { title: 'Container backup', version: '1' },
+    info,
+    servers: [{ url: '/', description: 'This appliance' }],
+    tags: tagRows(routes),
     paths,
     components: {
-      schemas: Object.fromEntries(names.map((name) => [name, schemaText(name)])),
+      schemas: { ...set.schemas, ...(isObject(problem) && { problem: { ...problem, properties: named } }), 'error-type': errorTypes() },
+      responses,
       securitySchemes: { cookie: { type: 'apiKey', in: 'cookie', name: 'session' }, bearer: { type: 'http', scheme: 'bearer' } },
     },
   };

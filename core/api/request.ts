@@ -7,6 +7,7 @@ export type Body = Readonly<Record<string, unknown>>;
 
 export interface ApiRequest {
   readonly params: Readonly<Record<string, string>>;
+  /** Only the keys that the route's row names. */
   readonly query: URLSearchParams;
   /** Still percent-encoded. */
   readonly path: string;
@@ -22,42 +23,6 @@ export interface ApiRequest {
   readonly length: number | undefined;
   /** The body as it comes, of any size. */
   stream(): Readable;
-  etag(tag: string): void;
-  /** The answer is a part: the request for the next one has these query keys instead. */
-  next(keys: Readonly<Record<string, string>>): void;
-  /** undefined takes the cookie away. */
-  cookie(token: string | undefined): void;
-}
-
-export interface Route {
-  readonly method: 'get' | 'post' | 'put' | 'delete';
-  /** Below /api/v1 unless it begins with `//`. */
-  readonly path: string;
-  readonly summary: string;
-  readonly access: 'open' | 'user' | 'admin';
-  /** Of the body. */
-  readonly schema?: string;
-  /** The body is bytes, not JSON. */
-  readonly binary?: boolean;
-  /** Of the answer; 200 without. */
-  readonly status?: number;
-  /** A list that is given in parts: `limit`, `after`, `offset`. */
-  readonly parts?: boolean;
-  /** Answers that a client of just this route expects, beside the errors of all. */
-  readonly answers?: Readonly<Record<number, string>>;
-  handle(request: ApiRequest): unknown;
-}
-
-/** A row of the route table. `access` user: whoever is logged in; `more` as a string is the body's schema. */
-export function route(
-  method: Route['method'],
-  path: string,
-  access: Route['access'],
-  summary: string,
-  handle: Route['handle'],
-  more: string | Pick<Route, 'schema' | 'binary' | 'status' | 'parts' | 'answers'> = {},
-): Route {
-  return { method, path, access, summary, handle, ...(typeof more === 'string' ? { schema: more } : more) };
 }
 
 export function isBody(value: unknown): value is Body {

@@ -6,7 +6,10 @@ import { join } from 'node:path';
 import { type ApiDeps, createApi } from '../../core/api/index.js';
 import { PluginError } from '../../core/contract/index.js';
 import { JobError, type JobRows, type JobService, type Jobs, type ProgressEvent } from '../../core/jobs/job.js';
+import { schemaText } from '../../core/schemas.js';
 import { openStore, type Store } from '../../core/store/index.js';
+import { isBody } from '../support/api-client.js';
+import { describedBy } from '../support/described-answers.js';
 
 /** Keeps records as the scheduler does, runs nothing. */
 function jobsOf<Spec>(kept: JobRows<Spec>): Jobs<Spec> {
@@ -63,7 +66,17 @@ export interface Harness {
   close(): Promise<void>;
 }
 
+/** That every backup of it holds. */
+export const someRun = '2026-11-24_00-00-00';
 export const nextRun = new Date(2030, 0, 2, 1, 0, 0).getTime();
+
+/** As the schema shows it, changed in parts. */
+export function exampleOf(schema: string, change: object = {}): object {
+  const { examples } = schemaText(schema);
+  const [example] = Array.isArray(examples) ? examples : [];
+  if (!isBody(example)) throw new Error(`the schema ${schema} has no example`);
+  return { ...example, ...change };
+}
 
 const report = (id: string, kind: 'target' | 'runtime') => ({ folder: id, id, kind, ok: true });
 
@@ -125,11 +138,11 @@ function handlerOf({ store, jobs, share, setupCodeFile, more }: HandlerParts) {
       dirs: async () => {
         throw new PluginError('unavailable', 'nothing answers', { retryable: true });
       },
-      check: async () => ({ alive: false }),
+      check: async () => ({ alive: false, writable: false, problems: [] }),
     },
-    restorePlan: async (spec) => ({ action: 'create', container: spec.container_id }),
-    backupRuns: async () => [{ run: 'r1' }],
-    backupManifest: async (_spec, run) => (run === 'r1' ? { run } : undefined),
+    restorePlan: async (spec) => exampleOf('restore-preview', { container: spec.container_id }),
+    backupRuns: async () => [exampleOf('run')],
+    backupManifest: async (_spec, run) => (run === someRun ? exampleOf('manifest') : undefined),
     engineVersions: async () => ({ lxc: '5.0.2' }),
     setupCodeFile,
     log: () => undefined,
@@ -137,9 +150,11 @@ function handlerOf({ store, jobs, share, setupCodeFile, more }: HandlerParts) {
   });
 }
 
-/** Keeps the cookie of the last login. */
-function client(port: number): Harness['ask'] {
+/** Keeps the cookie of the last login; all that is answered is held against the description. */
+async function client(port: number): Promise<Harness['ask']> {
   let cookie = '';
+  const described = await describedBy(`http://127.0.0.1:${port}`);
+  if (described === undefined) throw new Error('the API does not describe itself');
   return async (method, path, body, headers = {}) => {
     const payload = body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) };
     const answer = await fetch(`http://127.0.0.1:${port}${path}`, {
@@ -150,7 +165,9 @@ function client(port: number): Harness['ask'] {
     const set = answer.headers.get('set-cookie')?.split(';')[0];
     if (set !== undefined) cookie = set;
     const text = await answer.text();
-    return { status: answer.status, headers: answer.headers, text, json: JSON.parse(text) };
+    const json: unknown = JSON.parse(text);
+    described.check(method, path, { status: answer.status, type: answer.headers.get('content-type') ?? '', json });
+    return { status: answer.status, headers: answer.headers, text, json };
   };
 }
 
@@ -178,7 +195,7 @@ export async function start(more: Partial<ApiDeps> = {}): Promise<Harness> {
       else running.set(event.id, event);
       for (const listener of listeners) listener(event);
     },
-    ask: client(port),
+    ask: await client(port),
     async close() {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));

@@ -1,6 +1,6 @@
 /** The seed's conversation, by key, value and order. */
 import t from 'tap';
-import { startIn } from './harness.js';
+import { someRun, startIn } from './harness.js';
 
 const site = { base: '/', desc: '', encrypt: false, id: 1, ipaddr: '127.0.0.1:5000', name: 'testsite', username: 'admin' };
 const local = {
@@ -89,7 +89,9 @@ t.test('backups', async (t) => {
   t.strictSame(off.json, { ...local, disable: true, state: { code: 'scheduled', result: -2 } });
   t.strictSame((await h.ask('PUT', '/api/v1/backup/1', off.json)).json, off.json, 'what GET told can be put back');
   t.match((await h.ask('GET', '/api/v1/backup/1?view=full')).json, { container_found: true });
-  t.strictSame((await h.ask('GET', '/api/v1/backup/1/runs/r1')).json, { run: 'r1' });
+  t.match((await h.ask('GET', '/api/v1/backup/1/runs')).json, [{ run: someRun }]);
+  t.match((await h.ask('GET', `/api/v1/backup/1/runs/${someRun}`)).json, { run: someRun });
+  t.equal((await h.ask('GET', '/api/v1/backup/1/runs/none')).status, 404);
   t.strictSame((await h.ask('DELETE', '/api/v1/backup/1')).json, [1]);
   t.match((await h.ask('POST', '/api/v1/backup/', localBody)).json, { id: 3 }, 'ids are never reused');
 });

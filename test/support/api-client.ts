@@ -1,5 +1,6 @@
 /** A client of the service's API, as a NAS owner's program is one. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { type DescribedAnswers, describedBy, type GivenAnswer } from './described-answers.js';
 
 export type Body = Readonly<Record<string, unknown>>;
 export const isBody = (value: unknown): value is Body => typeof value === 'object' && value !== null && !Array.isArray(value);
@@ -27,6 +28,7 @@ const account = { username: 'admin', password: 'a long passphrase for tests' };
 
 export class ApiClient {
   #cookie = '';
+  #described: DescribedAnswers | undefined;
 
   /** `address` is http://HOST:PORT */
   constructor(readonly address: string) {}
@@ -40,6 +42,12 @@ export class ApiClient {
   async logIn(setupCode?: string): Promise<void> {
     if (setupCode !== undefined) await this.call('POST', '/setup', { code: setupCode, ...account });
     await this.call('POST', '/login', account);
+    this.#described = await describedBy(this.address);
+  }
+
+  /** From its login on, all that the service answers is held against its own description. @throws Error for what is not described */
+  check(method: string, path: string, answer: GivenAnswer): void {
+    this.#described?.check(method, `/api/v1${path}`, answer);
   }
 
   /** Any request below /api/v1, with the session's cookie; the body goes out as `curl -d` sends it. */
@@ -56,7 +64,9 @@ export class ApiClient {
     const cookies = answer.headers.getSetCookie().map((line) => line.split(';')[0]);
     if (cookies.length > 0) this.#cookie = cookies.join('; ');
     const text = await answer.text();
-    return { status: answer.status, headers: answer.headers, text, json: text === '' ? undefined : JSON.parse(text) };
+    const json: unknown = text === '' ? undefined : JSON.parse(text);
+    this.check(method, path, { status: answer.status, type: answer.headers.get('content-type') ?? '', json });
+    return { status: answer.status, headers: answer.headers, text, json };
   }
 
   /** The answer's JSON. @throws Error with the service's own message */

@@ -7,7 +7,9 @@ import type { ApiDeps } from '../deps.js';
 import { ApiError, invalidField } from '../errors.js';
 import { listJobs } from '../lists.js';
 import { checkLocation, checkType, locationOf } from '../places.js';
-import { type ApiRequest, type Body, idOf, type Route, requireFound, requireLogin, route, specBody } from '../request.js';
+import { json, type Reply } from '../replies.js';
+import { type ApiRequest, type Body, idOf, requireFound, requireLogin, specBody } from '../request.js';
+import { listOf, one, partKeys, type Route, route } from '../route.js';
 import { showState } from '../state.js';
 import { checkMatch, tagOf } from '../values.js';
 
@@ -70,13 +72,13 @@ async function change(deps: ApiDeps, request: ApiRequest, body: Body): Promise<B
   return deps.jobs.backup.update(old.id, await checkSpec(deps, { ...old.spec, ...keys }, old));
 }
 
-async function remove(deps: ApiDeps, request: ApiRequest): Promise<number[]> {
+async function remove(deps: ApiDeps, request: ApiRequest): Promise<Reply> {
   const { id, spec } = await backup(deps, request);
   const purge = request.query.get('purge') === 'true';
   if (purge && !requireLogin(request).isAdmin) throw new ApiError('forbidden', 'only an admin may delete backups');
   if (!purge) await deps.jobs.backup.delete(id);
   else await settleWithin(purgeMs, deps.jobs.purge(id), `the backups of ${id} (${spec.job_name}) are still being deleted; ask again`);
-  return [id];
+  return json([id]);
 }
 
 /** A client waits so long for a large record; then it has to ask again. */
@@ -90,23 +92,21 @@ async function settleWithin<T>(ms: number, work: Promise<T>, late: string): Prom
   return Promise.race([work, limit]).finally(() => clearTimeout(timer));
 }
 
-function list(deps: ApiDeps, request: ApiRequest): Promise<unknown> {
+function list(deps: ApiDeps, request: ApiRequest): Promise<Reply> {
   const isThere = containerFinder(deps);
   return listJobs(request, deps.jobs.backup, (b) => showJob(deps, b, request.full, isThere));
 }
 
-async function manifest(deps: ApiDeps, request: ApiRequest): Promise<object> {
+async function manifest(deps: ApiDeps, request: ApiRequest): Promise<Reply> {
   const run = request.params.run ?? '';
-  return requireFound(await deps.backupManifest((await backup(deps, request)).spec, run, request.gone), `run ${run}`);
+  return json(requireFound(await deps.backupManifest((await backup(deps, request)).spec, run, request.gone), `run ${run}`));
 }
 
 /** @param links what changes or relies on which jobs have which target */
 export function backupRoutes(deps: ApiDeps, links: Mutex): Route[] {
   const jobs = deps.jobs.backup;
-  const tell = (request: ApiRequest, row: BackupRow) => {
-    request.etag(tagOf(row.id, row.spec));
-    return showJob(deps, row, request.full);
-  };
+  const tell = async (request: ApiRequest, row: BackupRow) =>
+    json(await showJob(deps, row, request.full), { headers: { ETag: tagOf(row.id, row.spec) } });
   const create = async (request: ApiRequest) => {
     const body = await specBody(request);
     return links.run(async () => tell(request, await jobs.create(await checkSpec(deps, body))));
@@ -124,18 +124,74 @@ export function backupRoutes(deps: ApiDeps, links: Mutex): Route[] {
   const stop = async (request: ApiRequest) => tell(request, await jobs.stop((await backup(deps, request)).id));
   const confirm = async (request: ApiRequest) => tell(request, await deps.jobs.confirm((await backup(deps, request)).id));
   const takeOver = async (request: ApiRequest) => tell(request, await deps.jobs.takeOver((await backup(deps, request)).id));
-  const runs = async (request: ApiRequest) => deps.backupRuns((await backup(deps, request)).spec, request.gone);
+  const runs = async (request: ApiRequest) => json(await deps.backupRuns((await backup(deps, request)).spec, request.gone));
+  const answer = one('backup-job', 'backup-job-full');
   return [
-    route('get', '/backup/', 'user', 'List backup jobs', (c) => list(deps, c), { parts: true }),
-    route('post', '/backup/', 'admin', 'Create a backup job', create, 'backup'),
-    route('put', '/backup/:id/run', 'admin', 'Run it now', run),
-    route('put', '/backup/:id/stop', 'admin', 'Stop it now', stop),
-    route('put', '/backup/:id/confirm', 'admin', 'What its last run found empty is to be empty: retention goes on', confirm),
-    route('put', '/backup/:id/take-over', 'admin', "Its row is another's: the next run goes on in it", takeOver),
-    route('get', '/backup/:id/runs', 'user', 'Its runs on the target', runs),
-    route('get', '/backup/:id/runs/:run', 'user', 'The manifest of a run', (c) => manifest(deps, c)),
-    route('get', '/backup/:id', 'user', 'Get a backup job', async (c) => tell(c, await backup(deps, c))),
-    route('put', '/backup/:id', 'admin', 'Modify a backup job', modify),
-    route('delete', '/backup/:id', 'admin', 'Delete a backup job', (c) => remove(deps, c)),
+    route(
+      'get',
+      '/backup/',
+      {
+        id: 'listBackups',
+        summary: 'List backup jobs',
+        access: 'user',
+        query: partKeys,
+        answer: listOf('backup-job', 'backup-job-full'),
+      },
+      (c) => list(deps, c),
+    ),
+    route(
+      'post',
+      '/backup/',
+      { id: 'createBackup', summary: 'Create a backup job', access: 'admin', body: { schema: 'backup' }, answer },
+      create,
+    ),
+    route('put', '/backup/:id/run', { id: 'runBackup', summary: 'Run a backup job now', access: 'admin', answer }, run),
+    route('put', '/backup/:id/stop', { id: 'stopBackup', summary: 'Stop a backup job', access: 'admin', answer }, stop),
+    route(
+      'put',
+      '/backup/:id/confirm',
+      { id: 'confirmEmptied', summary: 'What its last run found empty is to be empty: retention goes on', access: 'admin', answer },
+      confirm,
+    ),
+    route(
+      'put',
+      '/backup/:id/take-over',
+      { id: 'takeOverRecord', summary: "Its record is another's: the next run goes on in it", access: 'admin', answer },
+      takeOver,
+    ),
+    route(
+      'get',
+      '/backup/:id/runs',
+      { id: 'listRuns', summary: 'List the runs of a backup job on its target', access: 'user', answer: listOf('run') },
+      runs,
+    ),
+    route(
+      'get',
+      '/backup/:id/runs/:run',
+      { id: 'getRun', summary: 'Get the manifest of a run', access: 'user', answer: one('manifest') },
+      (c) => manifest(deps, c),
+    ),
+    route('get', '/backup/:id', { id: 'getBackup', summary: 'Get a backup job', access: 'user', answer }, async (c) =>
+      tell(c, await backup(deps, c)),
+    ),
+    route(
+      'put',
+      '/backup/:id',
+      {
+        id: 'modifyBackup',
+        summary: 'Modify a backup job',
+        access: 'admin',
+        body: { schema: 'backup', isPart: true },
+        matches: true,
+        answer,
+      },
+      modify,
+    ),
+    route(
+      'delete',
+      '/backup/:id',
+      { id: 'deleteBackup', summary: 'Delete a backup job', access: 'admin', query: ['purge'], answer: one('deleted') },
+      (c) => remove(deps, c),
+    ),
   ];
 }

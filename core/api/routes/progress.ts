@@ -2,7 +2,9 @@
 import { anySignal } from '../../contract/index.js';
 import type { JobService, ProgressEvent } from '../../jobs/job.js';
 import { ApiError } from '../errors.js';
-import { type Route, requireLogin, route } from '../request.js';
+import { json } from '../replies.js';
+import { requireLogin } from '../request.js';
+import { listOf, type Route, route } from '../route.js';
 
 interface Told {
   /** Running jobs and the progress last told. */
@@ -102,9 +104,13 @@ function secondsOf(text: string | null): number {
 }
 
 export function progressRoutes(feed: ProgressFeed): Route[] {
+  const answer = listOf('job-progress');
   return [
-    route('get', '/backup/progress', 'user', 'Wait for changed progress', (request) =>
-      feed.poll(requireLogin(request).key, secondsOf(request.query.get('duration')), request.gone),
+    route(
+      'get',
+      '/backup/progress',
+      { id: 'pollProgress', summary: 'Wait for changed progress', access: 'user', query: ['duration'], answer },
+      async (request) => json(await feed.poll(requireLogin(request).key, secondsOf(request.query.get('duration')), request.gone)),
     ),
   ];
 }

@@ -5,7 +5,9 @@ import { parse } from '../../schemas.js';
 import type { ApiDeps } from '../deps.js';
 import { listJobs } from '../lists.js';
 import { checkLocation, checkType } from '../places.js';
-import { type ApiRequest, idOf, type Route, requireFound, route, specBody } from '../request.js';
+import { json } from '../replies.js';
+import { type ApiRequest, idOf, requireFound, specBody } from '../request.js';
+import { listOf, one, partKeys, type Route, route } from '../route.js';
 import { showState } from '../state.js';
 import { tagOf } from '../values.js';
 
@@ -30,16 +32,14 @@ async function restore(deps: ApiDeps, request: ApiRequest): Promise<RestoreRow> 
 /** @param links what changes or relies on which jobs have which target */
 export function restoreRoutes(deps: ApiDeps, links: Mutex): Route[] {
   const jobs = deps.jobs.restore;
-  const tell = (request: ApiRequest, row: RestoreRow) => {
-    request.etag(tagOf(row.id, row.spec));
-    return showJob(deps, row, request.full);
-  };
+  const tell = (request: ApiRequest, row: RestoreRow) =>
+    json(showJob(deps, row, request.full), { headers: { ETag: tagOf(row.id, row.spec) } });
   const create = async (request: ApiRequest) => {
     const body = await specBody(request);
     return links.run(async () => tell(request, await jobs.create(await checkSpec(deps, 'restore', body))));
   };
   const plan = async (request: ApiRequest) =>
-    deps.restorePlan(await checkSpec(deps, 'restore-plan', await specBody(request)), request.gone);
+    json(await deps.restorePlan(await checkSpec(deps, 'restore-plan', await specBody(request)), request.gone));
   const list = (request: ApiRequest) => listJobs(request, jobs, (r) => showJob(deps, r, request.full));
   const run = async (request: ApiRequest) => tell(request, await jobs.run((await restore(deps, request)).id));
   const stop = async (request: ApiRequest) => tell(request, await jobs.stop((await restore(deps, request)).id));
@@ -50,17 +50,59 @@ export function restoreRoutes(deps: ApiDeps, links: Mutex): Route[] {
     const isActive = state.code === 'waiting' || state.code === 'running'; // delete refuses it
     if (state.undo && !isActive) await deps.jobs.undo(id, 'drop'); // nobody could name it afterwards
     await jobs.delete(id);
-    return [id];
+    return json([id]);
   };
+  const answer = one('restore-job', 'restore-job-full');
   return [
-    route('get', '/restore/', 'user', 'List restore jobs', list, { parts: true }),
-    route('post', '/restore/', 'admin', 'Create a restore job', create, 'restore'),
-    route('post', '/restore/plan', 'admin', 'What a restore would do', plan, 'restore-plan'),
-    route('put', '/restore/:id/run', 'admin', 'Run it now', run),
-    route('put', '/restore/:id/stop', 'admin', 'Stop it now', stop),
-    route('put', '/restore/:id/undo', 'admin', 'Bring back what it replaced', (c) => undo(c, 'bring-back')),
-    route('delete', '/restore/:id/undo', 'admin', 'Remove what it replaced for good', (c) => undo(c, 'drop')),
-    route('get', '/restore/:id', 'user', 'Get a restore job', async (c) => tell(c, await restore(deps, c))),
-    route('delete', '/restore/:id', 'admin', 'Delete a restore job', remove),
+    route(
+      'get',
+      '/restore/',
+      {
+        id: 'listRestores',
+        summary: 'List restore jobs',
+        access: 'user',
+        query: partKeys,
+        answer: listOf('restore-job', 'restore-job-full'),
+      },
+      list,
+    ),
+    route(
+      'post',
+      '/restore/',
+      { id: 'createRestore', summary: 'Create a restore job', access: 'admin', body: { schema: 'restore' }, answer },
+      create,
+    ),
+    route(
+      'post',
+      '/restore/plan',
+      {
+        id: 'planRestore',
+        summary: 'Tell what a restore would do',
+        access: 'admin',
+        body: { schema: 'restore-plan' },
+        answer: one('restore-preview'),
+      },
+      plan,
+    ),
+    route('put', '/restore/:id/run', { id: 'runRestore', summary: 'Run a restore job now', access: 'admin', answer }, run),
+    route('put', '/restore/:id/stop', { id: 'stopRestore', summary: 'Stop a restore job', access: 'admin', answer }, stop),
+    route('put', '/restore/:id/undo', { id: 'undoRestore', summary: 'Bring back what a restore replaced', access: 'admin', answer }, (c) =>
+      undo(c, 'bring-back'),
+    ),
+    route(
+      'delete',
+      '/restore/:id/undo',
+      { id: 'dropUndo', summary: 'Remove what a restore replaced for good', access: 'admin', answer },
+      (c) => undo(c, 'drop'),
+    ),
+    route('get', '/restore/:id', { id: 'getRestore', summary: 'Get a restore job', access: 'user', answer }, async (c) =>
+      tell(c, await restore(deps, c)),
+    ),
+    route(
+      'delete',
+      '/restore/:id',
+      { id: 'deleteRestore', summary: 'Delete a restore job', access: 'admin', answer: one('deleted') },
+      remove,
+    ),
   ];
 }

@@ -1,18 +1,28 @@
 /** The appliance's own sshd: on or off, and for whom. */
 import { parse } from '../../schemas.js';
 import type { ApiDeps, SshSwitch } from '../deps.js';
-import { type ApiRequest, jsonBody, type Route, route } from '../request.js';
+import { json, type Reply } from '../replies.js';
+import { type ApiRequest, jsonBody } from '../request.js';
+import { one, type Route, route } from '../route.js';
 
-async function set(ssh: SshSwitch, request: ApiRequest): Promise<object> {
+async function set(ssh: SshSwitch, request: ApiRequest): Promise<Reply> {
   const { enabled, authorized_keys } = parse('ssh', await jsonBody(request));
-  return ssh.set({ enabled, ...(authorized_keys !== undefined && { authorized_keys }) });
+  return json(await ssh.set({ enabled, ...(authorized_keys !== undefined && { authorized_keys }) }));
 }
 
 /** None when this service does not switch it. */
 export function sshRoutes({ ssh }: ApiDeps): Route[] {
   if (ssh === undefined) return [];
+  const answer = one('ssh-access');
   return [
-    route('get', '/system/ssh', 'admin', 'Whether SSH is on, and for whom', () => ssh.get()),
-    route('put', '/system/ssh', 'admin', 'Switch SSH, set its keys', (c) => set(ssh, c), 'ssh'),
+    route('get', '/system/ssh', { id: 'getSsh', summary: 'Whether SSH is on, and for whom', access: 'admin', answer }, async () =>
+      json(await ssh.get()),
+    ),
+    route(
+      'put',
+      '/system/ssh',
+      { id: 'setSsh', summary: 'Switch SSH, set its keys', access: 'admin', body: { schema: 'ssh' }, answer },
+      (c) => set(ssh, c),
+    ),
   ];
 }

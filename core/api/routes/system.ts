@@ -1,61 +1,108 @@
 /** What a client needs beside jobs: containers, the machine, plugins, preferences, health. */
 import { arch, cpus, hostname, machine } from 'node:os';
+import { parse } from '../../schemas.js';
 import type { ApiDeps } from '../deps.js';
-import { ApiError, invalidField } from '../errors.js';
+import { ApiError } from '../errors.js';
 import { openApi } from '../openapi.js';
-import { type ApiRequest, jsonBody, type Route, route } from '../request.js';
+import { json, type Reply } from '../replies.js';
+import { type ApiRequest, jsonBody } from '../request.js';
+import { listOf, one, type Route, route } from '../route.js';
 
-// More would only make the disks of a NAS seek against each other.
-const mostJobs = 16;
-
-async function system(deps: ApiDeps): Promise<object> {
+async function system(deps: ApiDeps): Promise<Reply> {
   const cores = cpus();
   const engines = Object.entries(await deps.engineVersions());
   const versions = Object.fromEntries(engines.map(([id, version]) => [`${id}_version`, version]));
-  return {
+  return json({
     cpu_core: cores.length,
     cpu_thread: cores.length,
     hostname: hostname(),
     machine: machine(),
     processor: cores[0]?.model.trim() ?? arch(),
     version: { docker_version: '', lxc_version: '', ...versions, web: '' },
-  };
+  });
 }
 
-async function setPreferences(deps: ApiDeps, request: ApiRequest): Promise<object> {
-  const { backup_concurrent, ...unknown } = await jsonBody(request);
-  const [extra] = Object.keys(unknown);
-  if (extra !== undefined) throw invalidField(`/${extra.replaceAll('~', '~0').replaceAll('/', '~1')}`, 'is not a known key');
-  const fits = typeof backup_concurrent === 'number' && Number.isInteger(backup_concurrent);
-  if (!fits || backup_concurrent < 1 || backup_concurrent > mostJobs) throw invalidField('/backup_concurrent', `must be 1 to ${mostJobs}`);
-  await deps.store.preferences.put({ backup_concurrent });
+async function setPreferences(deps: ApiDeps, request: ApiRequest): Promise<Reply> {
+  const preferences = parse('preference', await jsonBody(request));
+  await deps.store.preferences.put(preferences);
   deps.jobs.limitChanged();
-  return { backup_concurrent };
+  return json(preferences);
 }
 
-async function ready(deps: ApiDeps): Promise<object> {
+async function ready(deps: ApiDeps): Promise<Reply> {
   await deps.store.preferences.get().catch(() => {
     throw new ApiError('unavailable', 'the store does not answer');
   });
-  return { ready: true };
+  return json({ ready: true });
 }
 
-function containers(deps: ApiDeps, request: ApiRequest): Promise<object[]> {
+async function containers(deps: ApiDeps, request: ApiRequest): Promise<Reply> {
   const type = request.query.get('type');
-  return type === null ? deps.listContainers() : deps.listContainers(type);
+  return json(await (type === null ? deps.listContainers() : deps.listContainers(type)));
+}
+
+/** Of the process and of this API: they say nothing of what is kept. */
+function serviceRoutes(deps: ApiDeps, all: () => readonly Route[]): Route[] {
+  const open = { access: 'open', tag: 'service' } as const;
+  let description: object | undefined; // read from many files: once, since anybody may ask for it
+  return [
+    route('get', '/openapi.json', { ...open, id: 'getDescription', summary: 'Get this description', answer: one('description') }, () => {
+      description ??= openApi(all());
+      return json(description);
+    }),
+    route('get', '//healthz', { ...open, id: 'checkHealth', summary: 'Whether the process answers', answer: one('alive') }, () =>
+      json({ alive: true }),
+    ),
+    route(
+      'get',
+      '//readyz',
+      {
+        ...open,
+        id: 'checkReady',
+        summary: 'Whether requests can be served',
+        answer: one('ready'),
+        errors: { 503: 'state_damaged: the service waits until its state is mended, and answers so to all but /healthz' },
+      },
+      () => ready(deps),
+    ),
+  ];
 }
 
 export function systemRoutes(deps: ApiDeps, all: () => readonly Route[]): Route[] {
   return [
-    route('get', '/container/', 'user', 'Containers of all runtimes', (c) => containers(deps, c)),
-    route('get', '/system/', 'user', 'The machine', () => system(deps)),
-    route('get', '/plugin/', 'user', 'Plugins, good and refused', () => deps.plugins.reports),
-    route('get', '/preference/', 'user', 'Preferences', () => deps.store.preferences.get()),
-    route('put', '/preference/', 'admin', 'Change preferences', (c) => setPreferences(deps, c)),
-    route('get', '/openapi.json', 'open', 'This description', () => openApi(all())),
-    route('get', '//healthz', 'open', 'The process answers', () => ({ alive: true })),
-    route('get', '//readyz', 'open', 'Requests can be served', () => ready(deps), {
-      answers: { 503: 'state_damaged: the service waits until its state is mended, and answers so to all but /healthz' },
-    }),
+    route(
+      'get',
+      '/container/',
+      { id: 'listContainers', summary: 'List containers of all runtimes', access: 'user', query: ['type'], answer: listOf('container') },
+      (c) => containers(deps, c),
+    ),
+    route('get', '/system/', { id: 'getSystem', summary: 'Describe the machine', access: 'user', answer: one('machine') }, () =>
+      system(deps),
+    ),
+    route(
+      'get',
+      '/plugin/',
+      { id: 'listPlugins', summary: 'List plugins, good and refused', access: 'user', answer: listOf('plugin-report') },
+      () => json(deps.plugins.reports),
+    ),
+    route(
+      'get',
+      '/preference/',
+      { id: 'getPreferences', summary: 'Get preferences', access: 'user', answer: one('preference') },
+      async () => json(await deps.store.preferences.get()),
+    ),
+    route(
+      'put',
+      '/preference/',
+      {
+        id: 'setPreferences',
+        summary: 'Change preferences',
+        access: 'admin',
+        body: { schema: 'preference' },
+        answer: one('preference'),
+      },
+      (c) => setPreferences(deps, c),
+    ),
+    ...serviceRoutes(deps, all),
   ];
 }

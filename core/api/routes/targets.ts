@@ -8,7 +8,9 @@ import type { TargetRow, TargetSpec } from '../../store/index.js';
 import type { ApiDeps, Folder } from '../deps.js';
 import { ApiError, invalidField } from '../errors.js';
 import { checkType, dirsPath, hostOf, partsOf } from '../places.js';
-import { type ApiRequest, type Body, idOf, isBody, type Route, requireFound, route, specBody } from '../request.js';
+import { json, type Reply } from '../replies.js';
+import { type ApiRequest, type Body, idOf, isBody, requireFound, specBody } from '../request.js';
+import { listOf, one, type Route, route } from '../route.js';
 import { checkMatch, tagOf } from '../values.js';
 
 // Pinging is promised to end within 10 s.
@@ -51,12 +53,12 @@ function entries(folders: readonly Folder[]): object[] {
     .map((f) => ({ is_dir: true, name: f.name, type: f.name.startsWith('container-backup@') ? 'b' : 'd', write: f.write }));
 }
 
-async function localDirs(deps: ApiDeps, path: string): Promise<object[]> {
+async function localDirs(deps: ApiDeps, path: string): Promise<Reply> {
   const { shares, listShare } = deps.localTarget;
   if (path !== '') {
     const [share = '', ...rest] = path.split('/');
     if (!Object.hasOwn(shares, share)) throw new ApiError('not_found', `there is no share ${share}`);
-    return entries(await listShare(share, rest.join('/')));
+    return json(entries(await listShare(share, rest.join('/'))));
   }
   const tops = Object.entries(shares).map(async ([name, folder]) => {
     const write = await access(folder, constants.W_OK).then(
@@ -65,14 +67,14 @@ async function localDirs(deps: ApiDeps, path: string): Promise<object[]> {
     );
     return { name, write };
   });
-  return entries(await Promise.all(tops));
+  return json(entries(await Promise.all(tops)));
 }
 
-async function remoteDirs(deps: ApiDeps, target: TargetRow, request: ApiRequest): Promise<object[]> {
+async function remoteDirs(deps: ApiDeps, target: TargetRow, request: ApiRequest): Promise<Reply> {
   const path = dirsPath(request.path);
   const signal = anySignal(request.gone, AbortSignal.timeout(dirsMs));
   try {
-    return entries(await deps.remoteTargets.dirs(target, path, signal));
+    return json(entries(await deps.remoteTargets.dirs(target, path, signal)));
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? error.code : undefined;
     // A missing folder and a bad path are the client's; all else means that the server can't be used now.
@@ -82,14 +84,14 @@ async function remoteDirs(deps: ApiDeps, target: TargetRow, request: ApiRequest)
   }
 }
 
-async function ping(deps: ApiDeps, target: TargetRow, request: ApiRequest): Promise<object> {
+async function ping(deps: ApiDeps, target: TargetRow, request: ApiRequest): Promise<Reply> {
   const limit = anySignal(request.gone, AbortSignal.timeout(pingMs));
   const late = new Promise<boolean>((resolve) => limit.addEventListener('abort', () => resolve(false), { once: true }));
-  return { alive: await Promise.race([deps.remoteTargets.ping(target, limit).catch(() => false), late]) };
+  return json({ alive: await Promise.race([deps.remoteTargets.ping(target, limit).catch(() => false), late]) });
 }
 
-async function check(deps: ApiDeps, target: TargetRow, request: ApiRequest): Promise<object> {
-  return deps.remoteTargets.check(target, anySignal(request.gone, AbortSignal.timeout(dirsMs)));
+async function check(deps: ApiDeps, target: TargetRow, request: ApiRequest): Promise<Reply> {
+  return json(await deps.remoteTargets.check(target, anySignal(request.gone, AbortSignal.timeout(dirsMs))));
 }
 
 async function change(deps: ApiDeps, request: ApiRequest, body: Body): Promise<TargetRow> {
@@ -109,12 +111,12 @@ async function change(deps: ApiDeps, request: ApiRequest, body: Body): Promise<T
   return requireFound(row, `target ${id}`);
 }
 
-async function remove(deps: ApiDeps, request: ApiRequest): Promise<number[]> {
+async function remove(deps: ApiDeps, request: ApiRequest): Promise<Reply> {
   const { id } = await target(deps, request);
   const users = await jobsUsing(deps, id);
   if (users.length > 0) throw new ApiError('in_use', `target ${id} is used by ${users.join(', ')}; change or delete them first`);
   await deps.store.targets.delete(id);
-  return [id];
+  return json([id]);
 }
 
 async function target(deps: ApiDeps, request: ApiRequest): Promise<TargetRow> {
@@ -132,10 +134,8 @@ async function usable(deps: ApiDeps, request: ApiRequest): Promise<TargetRow> {
 
 /** @param links what changes or relies on which jobs have which target */
 export function targetRoutes(deps: ApiDeps, links: Mutex): Route[] {
-  const tell = (request: ApiRequest, row: TargetRow) => {
-    request.etag(tagOf(row.id, row.spec));
-    return showTarget(deps, row, request.full);
-  };
+  const tell = (request: ApiRequest, row: TargetRow) =>
+    json(showTarget(deps, row, request.full), { headers: { ETag: tagOf(row.id, row.spec) } });
   const create = async (request: ApiRequest) => {
     const spec = checkSpec(deps, await specBody(request));
     return tell(request, await deps.store.targets.create(spec));
@@ -144,16 +144,69 @@ export function targetRoutes(deps: ApiDeps, links: Mutex): Route[] {
     const body = await specBody(request);
     return links.run(async () => tell(request, await change(deps, request, body)));
   };
-  const list = async (request: ApiRequest) => (await deps.store.targets.list()).map((t) => showTarget(deps, t, request.full));
+  const list = async (request: ApiRequest) => json((await deps.store.targets.list()).map((t) => showTarget(deps, t, request.full)));
+  const answer = one('remote-target', 'remote-target');
   return [
-    route('get', '/target/', 'user', 'List remote targets', list),
-    route('post', '/target/', 'admin', 'Create a remote target', create, 'target'),
-    route('get', '/target/local/dirs{/*path}', 'user', 'Shared folders', (c) => localDirs(deps, dirsPath(c.path))),
-    route('get', '/target/:id/dirs{/*path}', 'user', 'Folders and records', async (c) => remoteDirs(deps, await usable(deps, c), c)),
-    route('get', '/target/:id/ping', 'user', 'Test the connection', async (c) => ping(deps, await usable(deps, c), c)),
-    route('get', '/target/:id/check', 'user', 'Write and read back a probe', async (c) => check(deps, await target(deps, c), c)),
-    route('get', '/target/:id', 'user', 'Get a remote target', async (c) => tell(c, await target(deps, c))),
-    route('put', '/target/:id', 'admin', 'Modify a remote target', modify),
-    route('delete', '/target/:id', 'admin', 'Delete a remote target', (c) => links.run(() => remove(deps, c))),
+    route(
+      'get',
+      '/target/',
+      { id: 'listTargets', summary: 'List remote targets', access: 'user', answer: listOf('remote-target', 'remote-target') },
+      list,
+    ),
+    route(
+      'post',
+      '/target/',
+      { id: 'createTarget', summary: 'Create a remote target', access: 'admin', body: { schema: 'target' }, answer },
+      create,
+    ),
+    route(
+      'get',
+      '/target/local/dirs{/*path}',
+      { id: 'listLocalFolders', summary: 'List shared folders, and the folders in them', access: 'user', answer: listOf('folder') },
+      (c) => localDirs(deps, dirsPath(c.path)),
+    ),
+    route(
+      'get',
+      '/target/:id/dirs{/*path}',
+      { id: 'listTargetFolders', summary: 'List folders and records on a target', access: 'user', answer: listOf('folder') },
+      async (c) => remoteDirs(deps, await usable(deps, c), c),
+    ),
+    route('get', '/target/:id/ping', { id: 'pingTarget', summary: 'Test the connection', access: 'user', answer: one('ping') }, async (c) =>
+      ping(deps, await usable(deps, c), c),
+    ),
+    route(
+      'get',
+      '/target/:id/check',
+      { id: 'checkTarget', summary: 'Write a file to the target and read it back', access: 'user', answer: one('target-check') },
+      async (c) => check(deps, await target(deps, c), c),
+    ),
+    route('get', '/target/:id', { id: 'getTarget', summary: 'Get a remote target', access: 'user', answer }, async (c) =>
+      tell(c, await target(deps, c)),
+    ),
+    route(
+      'put',
+      '/target/:id',
+      {
+        id: 'modifyTarget',
+        summary: 'Modify a remote target',
+        access: 'admin',
+        body: { schema: 'target', isPart: true },
+        matches: true,
+        answer,
+      },
+      modify,
+    ),
+    route(
+      'delete',
+      '/target/:id',
+      {
+        id: 'deleteTarget',
+        summary: 'Delete a remote target',
+        access: 'admin',
+        answer: one('deleted'),
+        errors: { 409: 'A job uses it' },
+      },
+      (c) => links.run(() => remove(deps, c)),
+    ),
   ];
 }

@@ -2,7 +2,9 @@
 import { parse } from '../../schemas.js';
 import type { ApiDeps, Updates } from '../deps.js';
 import { invalidField } from '../errors.js';
-import { type ApiRequest, type Route, route, toBody } from '../request.js';
+import { json, type Reply } from '../replies.js';
+import { type ApiRequest, toBody } from '../request.js';
+import { one, type Route, route } from '../route.js';
 
 /** Content-Length; undefined when the body is sent in chunks. @throws ValidationError for one of nothing */
 function lengthOf({ length }: ApiRequest): number | undefined {
@@ -18,33 +20,67 @@ async function wishes<Name extends 'update-install' | 'update-reboot'>(request: 
   return { ...body, force: body.force || force };
 }
 
-async function install(updates: Updates, request: ApiRequest): Promise<object> {
+async function install(updates: Updates, request: ApiRequest): Promise<Reply> {
   await updates.install(await wishes(request, 'update-install'));
-  return updates.status();
+  return json(await updates.status());
 }
 
-async function restart(updates: Updates, request: ApiRequest): Promise<object> {
+async function restart(updates: Updates, request: ApiRequest): Promise<Reply> {
   await updates.restart(await wishes(request, 'update-reboot'));
-  return { rebooting: true };
+  return json({ rebooting: true });
 }
 
-async function discard(updates: Updates): Promise<object> {
+async function discard(updates: Updates): Promise<Reply> {
   await updates.discard();
-  return updates.status();
+  return json(await updates.status());
 }
 
 /** None when the appliance is not updated by this service. */
 export function updateRoutes({ updates }: ApiDeps): Route[] {
   if (updates === undefined) return [];
-  const receive = (request: ApiRequest) => updates.receive(() => request.stream(), lengthOf(request), request.gone);
+  const receive = async (request: ApiRequest) => json(await updates.receive(() => request.stream(), lengthOf(request), request.gone));
+  const admin = { access: 'admin' } as const;
+  const answer = one('update-status');
   return [
-    route('get', '/update/', 'admin', 'The slots, and where an update stands', () => updates.status()),
-    route('put', '/update/bundle', 'admin', 'Send a bundle', receive, { binary: true }),
-    route('delete', '/update/bundle', 'admin', 'Remove the bundle that was sent', () => discard(updates)),
-    route('post', '/update/install', 'admin', 'Install the bundle to the other slot', (c) => install(updates, c), {
-      schema: 'update-install',
-      status: 202,
-    }),
-    route('post', '/update/reboot', 'admin', 'Restart the machine', (c) => restart(updates, c), { schema: 'update-reboot', status: 202 }),
+    route('get', '/update/', { ...admin, id: 'getUpdate', summary: 'The slots, and where an update stands', answer }, async () =>
+      json(await updates.status()),
+    ),
+    route(
+      'put',
+      '/update/bundle',
+      { ...admin, id: 'sendBundle', summary: 'Send a bundle', body: 'bytes', answer: one('update-bundle') },
+      receive,
+    ),
+    route('delete', '/update/bundle', { ...admin, id: 'deleteBundle', summary: 'Remove the bundle that was sent', answer }, () =>
+      discard(updates),
+    ),
+    route(
+      'post',
+      '/update/install',
+      {
+        ...admin,
+        id: 'installUpdate',
+        summary: 'Install the bundle to the other slot',
+        query: ['force'],
+        body: { schema: 'update-install', mayBeMissing: true },
+        answer,
+        status: 202,
+      },
+      (c) => install(updates, c),
+    ),
+    route(
+      'post',
+      '/update/reboot',
+      {
+        ...admin,
+        id: 'rebootMachine',
+        summary: 'Restart the machine',
+        query: ['force'],
+        body: { schema: 'update-reboot', mayBeMissing: true },
+        answer: one('rebooting'),
+        status: 202,
+      },
+      (c) => restart(updates, c),
+    ),
   ];
 }

@@ -65,7 +65,9 @@ export class Curl {
     const { stdout, stderr } = await run('curl', args, { cwd: this.folder, maxBuffer: 1 << 24 });
     const [status = '', ...rest] = stderr.split('\n');
     const headers = parsed(rest.join('\n'));
-    return { status: Number(status), headers: isHeaders(headers) ? headers : {}, text: stdout, json: parsed(stdout) };
+    const told = { status: Number(status), headers: isHeaders(headers) ? headers : {}, text: stdout, json: parsed(stdout) };
+    this.service().check(method, path, { status: told.status, type: told.headers['content-type']?.[0] ?? '', json: told.json });
+    return told;
   }
 
   /** A command as it was printed, for a shell that knows QIP and QPORT; what it says. */

@@ -81,6 +81,7 @@ export const requestRules: Rules = {
     t.strictSame(rich.json, {
       detail: '/shedule is not a known key',
       errors: [{ pointer: '/shedule', reason: 'is not a known key' }],
+      fix: 'Correct the fields that the answer names.',
       retryable: false,
       status: 400,
       title: 'Bad Request',

@@ -1,0 +1,122 @@
+/** A row of the route table: how a request is matched, who may send it, and all that the description says of it. */
+import type { Reply } from './replies.js';
+import type { ApiRequest } from './request.js';
+
+export const base = '/api/v1';
+
+/** Chapters of the description. */
+export const tags = {
+  backup: 'Backup jobs, and the runs that they stored',
+  restore: 'Restore jobs, and what they would do',
+  target: 'Remote targets, and the folders of any target',
+  container: 'Containers of all runtimes',
+  plugin: 'Plugins, good and refused',
+  preference: 'What the owner may tune',
+  session: 'The first admin, login and logout',
+  system: 'The machine',
+  update: 'Updates of the firmware',
+  service: 'Health, and this description',
+} as const;
+export type Tag = keyof typeof tags;
+
+interface QueryRow {
+  readonly description: string;
+  readonly schema: object;
+  readonly example: unknown;
+}
+const count = (minimum: number, description: string, example: number): QueryRow => ({
+  description,
+  schema: { type: 'integer', minimum },
+  example,
+});
+/** Every query key that a route may read. */
+export const queryRows = {
+  view: { description: 'full: with all that is known, beyond the captured keys', schema: { enum: ['full'] }, example: 'full' },
+  limit: { ...count(1, 'At most so many; a Link header names the next part', 100), schema: { type: 'integer', minimum: 1, maximum: 1000 } },
+  after: count(0, 'Only ids above it', 100),
+  offset: count(0, 'So many are left out first', 0),
+  duration: {
+    description: 'Seconds that the answer waits for a change',
+    schema: { type: 'integer', minimum: 1, maximum: 60, default: 60 },
+    example: 60,
+  },
+  purge: { description: 'true: its backups are deleted from the target too; admins only', schema: { enum: ['true'] }, example: 'true' },
+  type: { description: 'Only those of this runtime plugin', schema: { type: 'string' }, example: 'docker' },
+  force: { description: 'As `force` in the body', schema: { enum: ['1', 'true'] }, example: '1' },
+} satisfies Record<string, QueryRow>;
+export type QueryKey = keyof typeof queryRows;
+
+/** Of lists that are given in parts. */
+export const partKeys: readonly QueryKey[] = ['limit', 'after', 'offset'];
+
+/** Names of schemas in schemas/ or schemas/answers/. */
+export interface AnswerShape {
+  readonly schema: string;
+  /** Of the answer to `?view=full`; a route without it does not read `view`. */
+  readonly full?: string;
+  readonly isList?: true;
+}
+export interface BodyShape {
+  readonly schema: string;
+  /** Only the keys that change. */
+  readonly isPart?: true;
+  readonly mayBeMissing?: true;
+  /** A form does as well as JSON. */
+  readonly mayBeForm?: true;
+}
+
+const shape = (schema: string, full?: string): AnswerShape => ({ schema, ...(full !== undefined && { full }) });
+export const one = shape;
+export const listOf = (schema: string, full?: string): AnswerShape => ({ ...shape(schema, full), isList: true });
+
+export interface RouteRow {
+  /** operationId: verb and noun. It never changes, since clients are generated from it. */
+  readonly id: string;
+  readonly summary: string;
+  /** user: whoever is logged in. */
+  readonly access: 'open' | 'user' | 'admin';
+  /** Without it, the first part of the path. */
+  readonly tag?: Tag;
+  /** A handler sees these keys of the query and no others. */
+  readonly query?: readonly QueryKey[];
+  /** bytes: a body of any size that is not JSON. */
+  readonly body?: BodyShape | 'bytes';
+  /** It honours If-Match with the ETag of the object. */
+  readonly matches?: true;
+  readonly answer: AnswerShape;
+  /** Of the answer; 200 without. */
+  readonly status?: number;
+  /** Errors that a client of just this route expects, beside those of all. */
+  readonly errors?: Readonly<Record<number, string>>;
+}
+
+export interface Route extends RouteRow {
+  readonly method: 'get' | 'post' | 'put' | 'delete';
+  /** Below /api/v1 unless it begins with `//`. */
+  readonly path: string;
+  handle(request: ApiRequest): Reply | Promise<Reply>;
+}
+
+export function route(method: Route['method'], path: string, row: RouteRow, handle: Route['handle']): Route {
+  return { method, path, ...row, handle };
+}
+
+/** The path as the server matches it: written without its last slash, the router takes it with and without. */
+export function fullPath({ path }: Pick<Route, 'path'>): string {
+  return (path.startsWith('//') ? path.slice(1) : `${base}${path}`).replace(/\/$/, '');
+}
+
+/** The keys of the query that the route reads. */
+export function queryKeysOf({ query = [], answer }: Pick<Route, 'query' | 'answer'>): readonly QueryKey[] {
+  return answer.full === undefined ? query : [...query, 'view'];
+}
+
+const isTag = (text: string): text is Tag => Object.hasOwn(tags, text);
+
+/** @throws Error for a row that needs a `tag` */
+export function tagOfRoute({ tag, path }: Pick<Route, 'tag' | 'path'>): Tag {
+  const first = path.split('/').find((part) => part !== '') ?? '';
+  if (tag !== undefined) return tag;
+  if (!isTag(first)) throw new Error(`the route ${path} needs a tag`);
+  return first;
+}
