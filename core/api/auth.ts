@@ -8,8 +8,30 @@ import type { ApiDeps } from './deps.js';
 import { ApiError } from './errors.js';
 import { json, type Reply } from './replies.js';
 import { type ApiRequest, requireLogin, toBody } from './request.js';
-import { one, type Route, route } from './route.js';
+import { one, type Route, route, rowsOf } from './route.js';
 import { localTime } from './values.js';
+
+const answer = one('session');
+const rows = rowsOf({
+  createFirstAdmin: {
+    summary: 'Make the first admin',
+    access: 'open',
+    tag: 'session',
+    body: { schema: 'setup' },
+    answer: one('first-admin'),
+    errors: { 403: 'The code is not the one on the console', 409: 'There is an admin already' },
+  },
+  logIn: {
+    summary: 'Log in',
+    access: 'open',
+    tag: 'session',
+    body: { schema: 'login', mayBeForm: true },
+    answer,
+    errors: { 401: 'Wrong user name or password', 429: 'Too many wrong tries' },
+  },
+  refreshLogin: { summary: 'Keep the session', access: 'user', tag: 'session', answer },
+  logOut: { summary: 'Log out', access: 'user', tag: 'session', answer },
+});
 
 // A working day: a client that polls logs in again at most daily, a stolen cookie dies overnight.
 const sessionMs = 12 * 3600_000;
@@ -116,39 +138,11 @@ export function authRoutes(deps: ApiDeps): Route[] {
   const slow = throttle();
   const once = new Mutex();
   const refresh = async (request: ApiRequest) => json(showLogin(await deps.store.sessions.extend(requireLogin(request), sessionMs)));
-  const tag = 'session';
-  const answer = one('session');
   return [
-    route(
-      'post',
-      '/setup',
-      {
-        id: 'createFirstAdmin',
-        summary: 'Make the first admin',
-        access: 'open',
-        tag,
-        body: { schema: 'setup' },
-        answer: one('first-admin'),
-        errors: { 403: 'The code is not the one on the console', 409: 'There is an admin already' },
-      },
-      (c) => once.run(() => setup(deps, c, slow)),
-    ),
-    route(
-      'post',
-      '/login',
-      {
-        id: 'logIn',
-        summary: 'Log in',
-        access: 'open',
-        tag,
-        body: { schema: 'login', mayBeForm: true },
-        answer,
-        errors: { 401: 'Wrong user name or password', 429: 'Too many wrong tries' },
-      },
-      (c) => login(deps, c, slow),
-    ),
-    route('get', '/login_refresh', { id: 'refreshLogin', summary: 'Keep the session', access: 'user', tag, answer }, refresh),
-    route('put', '/logout', { id: 'logOut', summary: 'Log out', access: 'user', tag, answer }, (c) => logout(deps, c)),
+    route('post', '/setup', rows.createFirstAdmin, (c) => once.run(() => setup(deps, c, slow))),
+    route('post', '/login', rows.logIn, (c) => login(deps, c, slow)),
+    route('get', '/login_refresh', rows.refreshLogin, refresh),
+    route('put', '/logout', rows.logOut, (c) => logout(deps, c)),
   ];
 }
 

@@ -97,6 +97,12 @@ export interface Route extends RouteRow {
   handle(request: ApiRequest): Reply | Promise<Reply>;
 }
 
+/** Rows by their ids. */
+export function rowsOf<Id extends string>(rows: Readonly<Record<Id, Omit<RouteRow, 'id'>>>): Readonly<Record<Id, RouteRow>>;
+export function rowsOf(rows: Readonly<Record<string, Omit<RouteRow, 'id'>>>): Readonly<Record<string, RouteRow>> {
+  return Object.fromEntries(Object.entries(rows).map(([id, row]) => [id, { id, ...row }]));
+}
+
 export function route(method: Route['method'], path: string, row: RouteRow, handle: Route['handle']): Route {
   return { method, path, ...row, handle };
 }

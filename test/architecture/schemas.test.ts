@@ -7,17 +7,18 @@ import t from 'tap';
 const top = new URL('../../../', import.meta.url);
 const folders = [
   'schemas/',
+  'schemas/answers/',
   ...['targets/', 'runtimes/'].flatMap((kind) => readdirSync(new URL(`plugins/${kind}`, top)).map((name) => `plugins/${kind}${name}/`)),
 ];
 const files = folders.flatMap((folder) =>
   readdirSync(new URL(folder, top))
-    .filter((name) => (folder === 'schemas/' ? name.endsWith('.json') : name === 'options.schema.json'))
+    .filter((name) => (folder.startsWith('schemas/') ? name.endsWith('.json') : name === 'options.schema.json'))
     .map((name) => folder + name),
 );
 const schemas = new Map(files.map((path) => [path, JSON.parse(readFileSync(new URL(path, top), 'utf8'))]));
 
 t.test('every schema of the package is one of JSON Schema 2020-12, and every word in it means something', async (t) => {
-  const ajv = new Ajv2020({ strictTypes: false, strictRequired: false });
+  const ajv = new Ajv2020({ strictTypes: false, strictRequired: false, formats: { 'date-time': true } });
   ajv.addKeyword({ keyword: 'x-secret', schemaType: 'boolean' });
   for (const [path, schema] of schemas) t.doesNotThrow(() => ajv.addSchema(schema, schema.$id ?? path), path);
   for (const [path, schema] of schemas) t.type(ajv.getSchema(schema.$id ?? path), 'function', `${path} compiles`);

@@ -70,11 +70,16 @@ export class DescribedAnswers {
    *  @throws Error that names the request and what is not described */
   check(method: string, path: string, answer: GivenAnswer): void {
     const schema = answer.status >= 400 ? errorSchema(answer.type) : this.#schemaOf(method, path, answer.status);
-    if (schema === undefined) return;
-    const validate = this.#validate(schema);
-    if (validate(answer.json)) return;
+    const fault = schema === undefined ? undefined : this.fault(schema, answer.json);
+    if (fault === undefined) return;
     const text = JSON.stringify(answer.json)?.slice(0, 2000);
-    throw new Error(`the description does not have what ${method} ${path} answers: ${this.#ajv.errorsText(validate.errors)}: ${text}`);
+    throw new Error(`the description does not have what ${method} ${path} answers: ${fault}: ${text}`);
+  }
+
+  /** What a schema of the description has against a value. */
+  fault(schema: unknown, value: unknown): string | undefined {
+    const validate = this.#validate(schema);
+    return validate(value) ? undefined : this.#ajv.errorsText(validate.errors);
   }
 
   #schemaOf(method: string, path: string, status: number): unknown {

@@ -9,9 +9,39 @@ import { listJobs } from '../lists.js';
 import { checkLocation, checkType, locationOf } from '../places.js';
 import { json, type Reply } from '../replies.js';
 import { type ApiRequest, type Body, idOf, requireFound, requireLogin, specBody } from '../request.js';
-import { listOf, one, partKeys, type Route, route } from '../route.js';
+import { listOf, one, partKeys, type Route, route, rowsOf } from '../route.js';
 import { showState } from '../state.js';
 import { checkMatch, tagOf } from '../values.js';
+
+const answer = one('backup-job', 'backup-job-full');
+const rows = rowsOf({
+  listBackups: {
+    summary: 'List backup jobs',
+    access: 'user',
+    query: partKeys,
+    answer: listOf('backup-job', 'backup-job-full'),
+  },
+  createBackup: { summary: 'Create a backup job', access: 'admin', body: { schema: 'backup' }, answer },
+  runBackup: { summary: 'Run a backup job now', access: 'admin', answer },
+  stopBackup: { summary: 'Stop a backup job', access: 'admin', answer },
+  confirmEmptied: {
+    summary: 'What its last run found empty is to be empty: retention goes on',
+    access: 'admin',
+    answer,
+  },
+  takeOverRecord: { summary: "Its record is another's: the next run goes on in it", access: 'admin', answer },
+  listRuns: { summary: 'List the runs of a backup job on its target', access: 'user', answer: listOf('run') },
+  getRun: { summary: 'Get the manifest of a run', access: 'user', answer: one('manifest') },
+  getBackup: { summary: 'Get a backup job', access: 'user', answer },
+  modifyBackup: {
+    summary: 'Modify a backup job',
+    access: 'admin',
+    body: { schema: 'backup', isPart: true },
+    matches: true,
+    answer,
+  },
+  deleteBackup: { summary: 'Delete a backup job', access: 'admin', query: ['purge'], answer: one('deleted') },
+});
 
 /** Whether a container is there; asks each engine once, whatever the number of jobs. */
 function containerFinder(deps: ApiDeps): (spec: BackupSpec) => Promise<boolean> {
@@ -125,73 +155,17 @@ export function backupRoutes(deps: ApiDeps, links: Mutex): Route[] {
   const confirm = async (request: ApiRequest) => tell(request, await deps.jobs.confirm((await backup(deps, request)).id));
   const takeOver = async (request: ApiRequest) => tell(request, await deps.jobs.takeOver((await backup(deps, request)).id));
   const runs = async (request: ApiRequest) => json(await deps.backupRuns((await backup(deps, request)).spec, request.gone));
-  const answer = one('backup-job', 'backup-job-full');
   return [
-    route(
-      'get',
-      '/backup/',
-      {
-        id: 'listBackups',
-        summary: 'List backup jobs',
-        access: 'user',
-        query: partKeys,
-        answer: listOf('backup-job', 'backup-job-full'),
-      },
-      (c) => list(deps, c),
-    ),
-    route(
-      'post',
-      '/backup/',
-      { id: 'createBackup', summary: 'Create a backup job', access: 'admin', body: { schema: 'backup' }, answer },
-      create,
-    ),
-    route('put', '/backup/:id/run', { id: 'runBackup', summary: 'Run a backup job now', access: 'admin', answer }, run),
-    route('put', '/backup/:id/stop', { id: 'stopBackup', summary: 'Stop a backup job', access: 'admin', answer }, stop),
-    route(
-      'put',
-      '/backup/:id/confirm',
-      { id: 'confirmEmptied', summary: 'What its last run found empty is to be empty: retention goes on', access: 'admin', answer },
-      confirm,
-    ),
-    route(
-      'put',
-      '/backup/:id/take-over',
-      { id: 'takeOverRecord', summary: "Its record is another's: the next run goes on in it", access: 'admin', answer },
-      takeOver,
-    ),
-    route(
-      'get',
-      '/backup/:id/runs',
-      { id: 'listRuns', summary: 'List the runs of a backup job on its target', access: 'user', answer: listOf('run') },
-      runs,
-    ),
-    route(
-      'get',
-      '/backup/:id/runs/:run',
-      { id: 'getRun', summary: 'Get the manifest of a run', access: 'user', answer: one('manifest') },
-      (c) => manifest(deps, c),
-    ),
-    route('get', '/backup/:id', { id: 'getBackup', summary: 'Get a backup job', access: 'user', answer }, async (c) =>
-      tell(c, await backup(deps, c)),
-    ),
-    route(
-      'put',
-      '/backup/:id',
-      {
-        id: 'modifyBackup',
-        summary: 'Modify a backup job',
-        access: 'admin',
-        body: { schema: 'backup', isPart: true },
-        matches: true,
-        answer,
-      },
-      modify,
-    ),
-    route(
-      'delete',
-      '/backup/:id',
-      { id: 'deleteBackup', summary: 'Delete a backup job', access: 'admin', query: ['purge'], answer: one('deleted') },
-      (c) => remove(deps, c),
-    ),
+    route('get', '/backup/', rows.listBackups, (c) => list(deps, c)),
+    route('post', '/backup/', rows.createBackup, create),
+    route('put', '/backup/:id/run', rows.runBackup, run),
+    route('put', '/backup/:id/stop', rows.stopBackup, stop),
+    route('put', '/backup/:id/confirm', rows.confirmEmptied, confirm),
+    route('put', '/backup/:id/take-over', rows.takeOverRecord, takeOver),
+    route('get', '/backup/:id/runs', rows.listRuns, runs),
+    route('get', '/backup/:id/runs/:run', rows.getRun, (c) => manifest(deps, c)),
+    route('get', '/backup/:id', rows.getBackup, async (c) => tell(c, await backup(deps, c))),
+    route('put', '/backup/:id', rows.modifyBackup, modify),
+    route('delete', '/backup/:id', rows.deleteBackup, (c) => remove(deps, c)),
   ];
 }

@@ -4,7 +4,12 @@ import type { JobService, ProgressEvent } from '../../jobs/job.js';
 import { ApiError } from '../errors.js';
 import { json } from '../replies.js';
 import { requireLogin } from '../request.js';
-import { listOf, type Route, route } from '../route.js';
+import { listOf, type Route, route, rowsOf } from '../route.js';
+
+const answer = listOf('job-progress');
+const rows = rowsOf({
+  pollProgress: { summary: 'Wait for changed progress', access: 'user', query: ['duration'], answer },
+});
 
 interface Told {
   /** Running jobs and the progress last told. */
@@ -104,13 +109,9 @@ function secondsOf(text: string | null): number {
 }
 
 export function progressRoutes(feed: ProgressFeed): Route[] {
-  const answer = listOf('job-progress');
   return [
-    route(
-      'get',
-      '/backup/progress',
-      { id: 'pollProgress', summary: 'Wait for changed progress', access: 'user', query: ['duration'], answer },
-      async (request) => json(await feed.poll(requireLogin(request).key, secondsOf(request.query.get('duration')), request.gone)),
+    route('get', '/backup/progress', rows.pollProgress, async (request) =>
+      json(await feed.poll(requireLogin(request).key, secondsOf(request.query.get('duration')), request.gone)),
     ),
   ];
 }

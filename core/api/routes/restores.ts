@@ -7,9 +7,32 @@ import { listJobs } from '../lists.js';
 import { checkLocation, checkType } from '../places.js';
 import { json } from '../replies.js';
 import { type ApiRequest, idOf, requireFound, specBody } from '../request.js';
-import { listOf, one, partKeys, type Route, route } from '../route.js';
+import { listOf, one, partKeys, type Route, route, rowsOf } from '../route.js';
 import { showState } from '../state.js';
 import { tagOf } from '../values.js';
+
+const answer = one('restore-job', 'restore-job-full');
+const rows = rowsOf({
+  listRestores: {
+    summary: 'List restore jobs',
+    access: 'user',
+    query: partKeys,
+    answer: listOf('restore-job', 'restore-job-full'),
+  },
+  createRestore: { summary: 'Create a restore job', access: 'admin', body: { schema: 'restore' }, answer },
+  planRestore: {
+    summary: 'Tell what a restore would do',
+    access: 'admin',
+    body: { schema: 'restore-plan' },
+    answer: one('restore-preview'),
+  },
+  runRestore: { summary: 'Run a restore job now', access: 'admin', answer },
+  stopRestore: { summary: 'Stop a restore job', access: 'admin', answer },
+  undoRestore: { summary: 'Bring back what a restore replaced', access: 'admin', answer },
+  dropUndo: { summary: 'Remove what a restore replaced for good', access: 'admin', answer },
+  getRestore: { summary: 'Get a restore job', access: 'user', answer },
+  deleteRestore: { summary: 'Delete a restore job', access: 'admin', answer: one('deleted') },
+});
 
 /** job_name isn't in the captured answers. */
 function showJob(deps: ApiDeps, row: RestoreRow, full: boolean): object {
@@ -52,57 +75,15 @@ export function restoreRoutes(deps: ApiDeps, links: Mutex): Route[] {
     await jobs.delete(id);
     return json([id]);
   };
-  const answer = one('restore-job', 'restore-job-full');
   return [
-    route(
-      'get',
-      '/restore/',
-      {
-        id: 'listRestores',
-        summary: 'List restore jobs',
-        access: 'user',
-        query: partKeys,
-        answer: listOf('restore-job', 'restore-job-full'),
-      },
-      list,
-    ),
-    route(
-      'post',
-      '/restore/',
-      { id: 'createRestore', summary: 'Create a restore job', access: 'admin', body: { schema: 'restore' }, answer },
-      create,
-    ),
-    route(
-      'post',
-      '/restore/plan',
-      {
-        id: 'planRestore',
-        summary: 'Tell what a restore would do',
-        access: 'admin',
-        body: { schema: 'restore-plan' },
-        answer: one('restore-preview'),
-      },
-      plan,
-    ),
-    route('put', '/restore/:id/run', { id: 'runRestore', summary: 'Run a restore job now', access: 'admin', answer }, run),
-    route('put', '/restore/:id/stop', { id: 'stopRestore', summary: 'Stop a restore job', access: 'admin', answer }, stop),
-    route('put', '/restore/:id/undo', { id: 'undoRestore', summary: 'Bring back what a restore replaced', access: 'admin', answer }, (c) =>
-      undo(c, 'bring-back'),
-    ),
-    route(
-      'delete',
-      '/restore/:id/undo',
-      { id: 'dropUndo', summary: 'Remove what a restore replaced for good', access: 'admin', answer },
-      (c) => undo(c, 'drop'),
-    ),
-    route('get', '/restore/:id', { id: 'getRestore', summary: 'Get a restore job', access: 'user', answer }, async (c) =>
-      tell(c, await restore(deps, c)),
-    ),
-    route(
-      'delete',
-      '/restore/:id',
-      { id: 'deleteRestore', summary: 'Delete a restore job', access: 'admin', answer: one('deleted') },
-      remove,
-    ),
+    route('get', '/restore/', rows.listRestores, list),
+    route('post', '/restore/', rows.createRestore, create),
+    route('post', '/restore/plan', rows.planRestore, plan),
+    route('put', '/restore/:id/run', rows.runRestore, run),
+    route('put', '/restore/:id/stop', rows.stopRestore, stop),
+    route('put', '/restore/:id/undo', rows.undoRestore, (c) => undo(c, 'bring-back')),
+    route('delete', '/restore/:id/undo', rows.dropUndo, (c) => undo(c, 'drop')),
+    route('get', '/restore/:id', rows.getRestore, async (c) => tell(c, await restore(deps, c))),
+    route('delete', '/restore/:id', rows.deleteRestore, remove),
   ];
 }

@@ -3,7 +3,13 @@ import { parse } from '../../schemas.js';
 import type { ApiDeps, SshSwitch } from '../deps.js';
 import { json, type Reply } from '../replies.js';
 import { type ApiRequest, jsonBody } from '../request.js';
-import { one, type Route, route } from '../route.js';
+import { one, type Route, route, rowsOf } from '../route.js';
+
+const answer = one('ssh-access');
+const rows = rowsOf({
+  getSsh: { summary: 'Whether SSH is on, and for whom', access: 'admin', answer },
+  setSsh: { summary: 'Switch SSH, set its keys', access: 'admin', body: { schema: 'ssh' }, answer },
+});
 
 async function set(ssh: SshSwitch, request: ApiRequest): Promise<Reply> {
   const { enabled, authorized_keys } = parse('ssh', await jsonBody(request));
@@ -13,16 +19,8 @@ async function set(ssh: SshSwitch, request: ApiRequest): Promise<Reply> {
 /** None when this service does not switch it. */
 export function sshRoutes({ ssh }: ApiDeps): Route[] {
   if (ssh === undefined) return [];
-  const answer = one('ssh-access');
   return [
-    route('get', '/system/ssh', { id: 'getSsh', summary: 'Whether SSH is on, and for whom', access: 'admin', answer }, async () =>
-      json(await ssh.get()),
-    ),
-    route(
-      'put',
-      '/system/ssh',
-      { id: 'setSsh', summary: 'Switch SSH, set its keys', access: 'admin', body: { schema: 'ssh' }, answer },
-      (c) => set(ssh, c),
-    ),
+    route('get', '/system/ssh', rows.getSsh, async () => json(await ssh.get())),
+    route('put', '/system/ssh', rows.setSsh, (c) => set(ssh, c)),
   ];
 }

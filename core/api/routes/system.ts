@@ -6,7 +6,24 @@ import { ApiError } from '../errors.js';
 import { openApi } from '../openapi.js';
 import { json, type Reply } from '../replies.js';
 import { type ApiRequest, jsonBody } from '../request.js';
-import { listOf, one, type Route, route } from '../route.js';
+import { listOf, one, type Route, route, rowsOf } from '../route.js';
+
+const rows = rowsOf({
+  getDescription: { access: 'open', tag: 'service', summary: 'Get this description', answer: one('description') },
+  checkHealth: { access: 'open', tag: 'service', summary: 'Whether the process answers', answer: one('alive') },
+  checkReady: {
+    access: 'open',
+    tag: 'service',
+    summary: 'Whether requests can be served',
+    answer: one('ready'),
+    errors: { 503: 'state_damaged: the service waits until its state is mended, and answers so to all but /healthz' },
+  },
+  listContainers: { summary: 'List containers of all runtimes', access: 'user', query: ['type'], answer: listOf('container') },
+  getSystem: { summary: 'Describe the machine', access: 'user', answer: one('machine') },
+  listPlugins: { summary: 'List plugins, good and refused', access: 'user', answer: listOf('plugin-report') },
+  getPreferences: { summary: 'Get preferences', access: 'user', answer: one('preference') },
+  setPreferences: { summary: 'Change preferences', access: 'admin', body: { schema: 'preference' }, answer: one('preference') },
+});
 
 async function system(deps: ApiDeps): Promise<Reply> {
   const cores = cpus();
@@ -43,66 +60,24 @@ async function containers(deps: ApiDeps, request: ApiRequest): Promise<Reply> {
 
 /** Of the process and of this API: they say nothing of what is kept. */
 function serviceRoutes(deps: ApiDeps, all: () => readonly Route[]): Route[] {
-  const open = { access: 'open', tag: 'service' } as const;
   let description: object | undefined; // read from many files: once, since anybody may ask for it
   return [
-    route('get', '/openapi.json', { ...open, id: 'getDescription', summary: 'Get this description', answer: one('description') }, () => {
+    route('get', '/openapi.json', rows.getDescription, () => {
       description ??= openApi(all());
       return json(description);
     }),
-    route('get', '//healthz', { ...open, id: 'checkHealth', summary: 'Whether the process answers', answer: one('alive') }, () =>
-      json({ alive: true }),
-    ),
-    route(
-      'get',
-      '//readyz',
-      {
-        ...open,
-        id: 'checkReady',
-        summary: 'Whether requests can be served',
-        answer: one('ready'),
-        errors: { 503: 'state_damaged: the service waits until its state is mended, and answers so to all but /healthz' },
-      },
-      () => ready(deps),
-    ),
+    route('get', '//healthz', rows.checkHealth, () => json({ alive: true })),
+    route('get', '//readyz', rows.checkReady, () => ready(deps)),
   ];
 }
 
 export function systemRoutes(deps: ApiDeps, all: () => readonly Route[]): Route[] {
   return [
-    route(
-      'get',
-      '/container/',
-      { id: 'listContainers', summary: 'List containers of all runtimes', access: 'user', query: ['type'], answer: listOf('container') },
-      (c) => containers(deps, c),
-    ),
-    route('get', '/system/', { id: 'getSystem', summary: 'Describe the machine', access: 'user', answer: one('machine') }, () =>
-      system(deps),
-    ),
-    route(
-      'get',
-      '/plugin/',
-      { id: 'listPlugins', summary: 'List plugins, good and refused', access: 'user', answer: listOf('plugin-report') },
-      () => json(deps.plugins.reports),
-    ),
-    route(
-      'get',
-      '/preference/',
-      { id: 'getPreferences', summary: 'Get preferences', access: 'user', answer: one('preference') },
-      async () => json(await deps.store.preferences.get()),
-    ),
-    route(
-      'put',
-      '/preference/',
-      {
-        id: 'setPreferences',
-        summary: 'Change preferences',
-        access: 'admin',
-        body: { schema: 'preference' },
-        answer: one('preference'),
-      },
-      (c) => setPreferences(deps, c),
-    ),
+    route('get', '/container/', rows.listContainers, (c) => containers(deps, c)),
+    route('get', '/system/', rows.getSystem, () => system(deps)),
+    route('get', '/plugin/', rows.listPlugins, () => json(deps.plugins.reports)),
+    route('get', '/preference/', rows.getPreferences, async () => json(await deps.store.preferences.get())),
+    route('put', '/preference/', rows.setPreferences, (c) => setPreferences(deps, c)),
     ...serviceRoutes(deps, all),
   ];
 }

@@ -10,10 +10,38 @@ import { ApiError, invalidField } from '../errors.js';
 import { checkType, dirsPath, hostOf, partsOf } from '../places.js';
 import { json, type Reply } from '../replies.js';
 import { type ApiRequest, type Body, idOf, isBody, requireFound, specBody } from '../request.js';
-import { listOf, one, type Route, route } from '../route.js';
+import { listOf, one, type Route, route, rowsOf } from '../route.js';
 import { checkMatch, tagOf } from '../values.js';
 
 // Pinging is promised to end within 10 s.
+const answer = one('remote-target', 'remote-target');
+const rows = rowsOf({
+  listTargets: { summary: 'List remote targets', access: 'user', answer: listOf('remote-target', 'remote-target') },
+  createTarget: { summary: 'Create a remote target', access: 'admin', body: { schema: 'target' }, answer },
+  listLocalFolders: {
+    summary: 'List shared folders, and the folders in them',
+    access: 'user',
+    answer: listOf('folder'),
+  },
+  listTargetFolders: { summary: 'List folders and records on a target', access: 'user', answer: listOf('folder') },
+  pingTarget: { summary: 'Test the connection', access: 'user', answer: one('ping') },
+  checkTarget: { summary: 'Write a file to the target and read it back', access: 'user', answer: one('target-check') },
+  getTarget: { summary: 'Get a remote target', access: 'user', answer },
+  modifyTarget: {
+    summary: 'Modify a remote target',
+    access: 'admin',
+    body: { schema: 'target', isPart: true },
+    matches: true,
+    answer,
+  },
+  deleteTarget: {
+    summary: 'Delete a remote target',
+    access: 'admin',
+    answer: one('deleted'),
+    errors: { 409: 'A job uses it' },
+  },
+});
+
 const pingMs = 9_500;
 const dirsMs = 30_000;
 
@@ -145,68 +173,15 @@ export function targetRoutes(deps: ApiDeps, links: Mutex): Route[] {
     return links.run(async () => tell(request, await change(deps, request, body)));
   };
   const list = async (request: ApiRequest) => json((await deps.store.targets.list()).map((t) => showTarget(deps, t, request.full)));
-  const answer = one('remote-target', 'remote-target');
   return [
-    route(
-      'get',
-      '/target/',
-      { id: 'listTargets', summary: 'List remote targets', access: 'user', answer: listOf('remote-target', 'remote-target') },
-      list,
-    ),
-    route(
-      'post',
-      '/target/',
-      { id: 'createTarget', summary: 'Create a remote target', access: 'admin', body: { schema: 'target' }, answer },
-      create,
-    ),
-    route(
-      'get',
-      '/target/local/dirs{/*path}',
-      { id: 'listLocalFolders', summary: 'List shared folders, and the folders in them', access: 'user', answer: listOf('folder') },
-      (c) => localDirs(deps, dirsPath(c.path)),
-    ),
-    route(
-      'get',
-      '/target/:id/dirs{/*path}',
-      { id: 'listTargetFolders', summary: 'List folders and records on a target', access: 'user', answer: listOf('folder') },
-      async (c) => remoteDirs(deps, await usable(deps, c), c),
-    ),
-    route('get', '/target/:id/ping', { id: 'pingTarget', summary: 'Test the connection', access: 'user', answer: one('ping') }, async (c) =>
-      ping(deps, await usable(deps, c), c),
-    ),
-    route(
-      'get',
-      '/target/:id/check',
-      { id: 'checkTarget', summary: 'Write a file to the target and read it back', access: 'user', answer: one('target-check') },
-      async (c) => check(deps, await target(deps, c), c),
-    ),
-    route('get', '/target/:id', { id: 'getTarget', summary: 'Get a remote target', access: 'user', answer }, async (c) =>
-      tell(c, await target(deps, c)),
-    ),
-    route(
-      'put',
-      '/target/:id',
-      {
-        id: 'modifyTarget',
-        summary: 'Modify a remote target',
-        access: 'admin',
-        body: { schema: 'target', isPart: true },
-        matches: true,
-        answer,
-      },
-      modify,
-    ),
-    route(
-      'delete',
-      '/target/:id',
-      {
-        id: 'deleteTarget',
-        summary: 'Delete a remote target',
-        access: 'admin',
-        answer: one('deleted'),
-        errors: { 409: 'A job uses it' },
-      },
-      (c) => links.run(() => remove(deps, c)),
-    ),
+    route('get', '/target/', rows.listTargets, list),
+    route('post', '/target/', rows.createTarget, create),
+    route('get', '/target/local/dirs{/*path}', rows.listLocalFolders, (c) => localDirs(deps, dirsPath(c.path))),
+    route('get', '/target/:id/dirs{/*path}', rows.listTargetFolders, async (c) => remoteDirs(deps, await usable(deps, c), c)),
+    route('get', '/target/:id/ping', rows.pingTarget, async (c) => ping(deps, await usable(deps, c), c)),
+    route('get', '/target/:id/check', rows.checkTarget, async (c) => check(deps, await target(deps, c), c)),
+    route('get', '/target/:id', rows.getTarget, async (c) => tell(c, await target(deps, c))),
+    route('put', '/target/:id', rows.modifyTarget, modify),
+    route('delete', '/target/:id', rows.deleteTarget, (c) => links.run(() => remove(deps, c))),
   ];
 }

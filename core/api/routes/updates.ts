@@ -4,7 +4,30 @@ import type { ApiDeps, Updates } from '../deps.js';
 import { invalidField } from '../errors.js';
 import { json, type Reply } from '../replies.js';
 import { type ApiRequest, toBody } from '../request.js';
-import { one, type Route, route } from '../route.js';
+import { one, type Route, route, rowsOf } from '../route.js';
+
+const answer = one('update-status');
+const rows = rowsOf({
+  getUpdate: { access: 'admin', summary: 'The slots, and where an update stands', answer },
+  sendBundle: { access: 'admin', summary: 'Send a bundle', body: 'bytes', answer: one('update-bundle') },
+  deleteBundle: { access: 'admin', summary: 'Remove the bundle that was sent', answer },
+  installUpdate: {
+    access: 'admin',
+    summary: 'Install the bundle to the other slot',
+    query: ['force'],
+    body: { schema: 'update-install', mayBeMissing: true },
+    answer,
+    status: 202,
+  },
+  rebootMachine: {
+    access: 'admin',
+    summary: 'Restart the machine',
+    query: ['force'],
+    body: { schema: 'update-reboot', mayBeMissing: true },
+    answer: one('rebooting'),
+    status: 202,
+  },
+});
 
 /** Content-Length; undefined when the body is sent in chunks. @throws ValidationError for one of nothing */
 function lengthOf({ length }: ApiRequest): number | undefined {
@@ -39,48 +62,11 @@ async function discard(updates: Updates): Promise<Reply> {
 export function updateRoutes({ updates }: ApiDeps): Route[] {
   if (updates === undefined) return [];
   const receive = async (request: ApiRequest) => json(await updates.receive(() => request.stream(), lengthOf(request), request.gone));
-  const admin = { access: 'admin' } as const;
-  const answer = one('update-status');
   return [
-    route('get', '/update/', { ...admin, id: 'getUpdate', summary: 'The slots, and where an update stands', answer }, async () =>
-      json(await updates.status()),
-    ),
-    route(
-      'put',
-      '/update/bundle',
-      { ...admin, id: 'sendBundle', summary: 'Send a bundle', body: 'bytes', answer: one('update-bundle') },
-      receive,
-    ),
-    route('delete', '/update/bundle', { ...admin, id: 'deleteBundle', summary: 'Remove the bundle that was sent', answer }, () =>
-      discard(updates),
-    ),
-    route(
-      'post',
-      '/update/install',
-      {
-        ...admin,
-        id: 'installUpdate',
-        summary: 'Install the bundle to the other slot',
-        query: ['force'],
-        body: { schema: 'update-install', mayBeMissing: true },
-        answer,
-        status: 202,
-      },
-      (c) => install(updates, c),
-    ),
-    route(
-      'post',
-      '/update/reboot',
-      {
-        ...admin,
-        id: 'rebootMachine',
-        summary: 'Restart the machine',
-        query: ['force'],
-        body: { schema: 'update-reboot', mayBeMissing: true },
-        answer: one('rebooting'),
-        status: 202,
-      },
-      (c) => restart(updates, c),
-    ),
+    route('get', '/update/', rows.getUpdate, async () => json(await updates.status())),
+    route('put', '/update/bundle', rows.sendBundle, receive),
+    route('delete', '/update/bundle', rows.deleteBundle, () => discard(updates)),
+    route('post', '/update/install', rows.installUpdate, (c) => install(updates, c)),
+    route('post', '/update/reboot', rows.rebootMachine, (c) => restart(updates, c)),
   ];
 }
