@@ -45,6 +45,9 @@ const table = {
   unsupported: final(400, 'Choose an engine or target that can do this, as the message says.'),
   io: retryable(502, 'Check the disk or the connection that the message names, then try again.'),
   failed: final(502, 'Correct what the message of the program or server says.'),
+  // From runs that the service itself ended or lost:
+  interrupted: retryable(503, 'Run the job again.'),
+  crashed: final(500, "Run the job again. If that fails too, read the service's log and report the fault."),
   // From updates of the firmware:
   untrusted_bundle: final(422, 'Use a bundle that is signed for this appliance.'),
   damaged_bundle: final(422, 'Download the bundle again, and send it again.'),

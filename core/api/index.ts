@@ -14,6 +14,7 @@ import { json, type Reply } from './replies.js';
 import type { ApiRequest } from './request.js';
 import { fullPath, queryKeysOf, type Route } from './route.js';
 import { backupRoutes } from './routes/backups.js';
+import { historyRoutes } from './routes/history.js';
 import { progressFeed, progressRoutes } from './routes/progress.js';
 import { restoreRoutes } from './routes/restores.js';
 import { sshRoutes } from './routes/ssh.js';
@@ -174,6 +175,7 @@ export function createApi(deps: ApiDeps): RequestListener {
     ...progressRoutes(progressFeed(deps.jobs, deps.signal)),
     ...backupRoutes(deps, links),
     ...restoreRoutes(deps, links),
+    ...historyRoutes(deps),
     ...updateRoutes(deps),
     ...sshRoutes(deps),
     ...systemRoutes(deps, () => all),

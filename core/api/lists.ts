@@ -8,7 +8,8 @@ import type { ApiRequest } from './request.js';
 
 const mostOfPart = 1000;
 
-function numberOf(request: ApiRequest, key: string, least: number, most: number): number | undefined {
+/** @throws ApiError bad_request */
+export function numberOf(request: ApiRequest, key: string, least: number, most: number): number | undefined {
   const text = request.query.get(key);
   if (text === null) return undefined;
   const value = Number(text);
@@ -24,11 +25,11 @@ function rangeOf(request: ApiRequest): Range {
   return { ...(limit !== undefined && { limit }), ...(after !== undefined && { after }), ...(offset !== undefined && { offset }) };
 }
 
-/** To the same request for the next part. */
-function linkAfter({ path, query }: ApiRequest, id: number): string {
+/** A Link header to the same request for the next part. */
+export function linkTo({ path, query }: ApiRequest, key: 'after' | 'before', id: number): string {
   const more = new URLSearchParams(query);
   more.delete('offset');
-  more.set('after', String(id));
+  more.set(key, String(id));
   return `<${path}?${more}>; rel="next"`;
 }
 
@@ -49,5 +50,5 @@ export async function listJobs<T extends { readonly id: number }>(
     await others();
     if (request.gone.aborted) throw new ApiError('unavailable', 'the client has gone');
   }
-  return json(all, { headers: found.length > part.length && last ? { Link: linkAfter(request, last.id) } : {} });
+  return json(all, { headers: found.length > part.length && last ? { Link: linkTo(request, 'after', last.id) } : {} });
 }

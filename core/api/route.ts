@@ -34,6 +34,7 @@ export const queryRows = {
   view: { description: 'full: with all that is known, beyond the captured keys', schema: { enum: ['full'] }, example: 'full' },
   limit: { ...count(1, 'At most so many; a Link header names the next part', 100), schema: { type: 'integer', minimum: 1, maximum: 1000 } },
   after: count(0, 'Only ids above it', 100),
+  before: count(1, 'Only ids below it', 100),
   offset: count(0, 'So many are left out first', 0),
   duration: {
     description: 'Seconds that the answer waits for a change',
