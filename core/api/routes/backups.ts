@@ -1,12 +1,13 @@
 /** Backup jobs. */
 import { isDeepStrictEqual } from 'node:util';
 import type { BackupRow, BackupSpec } from '../../jobs/job.js';
+import { settleWithin } from '../../primitives/deadline.js';
 import type { Mutex } from '../../primitives/mutex.js';
 import { parse } from '../../schemas.js';
 import type { ApiDeps } from '../deps.js';
 import { ApiError, invalidField } from '../errors.js';
 import { listJobs } from '../lists.js';
-import { checkLocation, checkType, locationOf } from '../places.js';
+import { checkLocation, checkType, locationOf } from '../locations.js';
 import { json, type Reply } from '../replies.js';
 import { type ApiRequest, type Body, idOf, requireFound, requireLogin, specBody } from '../request.js';
 import { listOf, one, partKeys, type Route, route, rowsOf } from '../route.js';
@@ -107,20 +108,17 @@ async function remove(deps: ApiDeps, request: ApiRequest): Promise<Reply> {
   const purge = request.query.get('purge') === 'true';
   if (purge && !requireLogin(request).isAdmin) throw new ApiError('forbidden', 'only an admin may delete backups');
   if (!purge) await deps.jobs.backup.delete(id);
-  else await settleWithin(purgeMs, deps.jobs.purge(id), `the backups of ${id} (${spec.job_name}) are still being deleted; ask again`);
+  else
+    await settleWithin(
+      purgeMs,
+      deps.jobs.purge(id),
+      () => new ApiError('unavailable', `the backups of ${id} (${spec.job_name}) are still being deleted; ask again`),
+    );
   return json([id]);
 }
 
 /** A client waits so long for a large record; then it has to ask again. */
 const purgeMs = 30_000;
-
-async function settleWithin<T>(ms: number, work: Promise<T>, late: string): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const limit = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new ApiError('unavailable', late)), ms);
-  });
-  return Promise.race([work, limit]).finally(() => clearTimeout(timer));
-}
 
 function list(deps: ApiDeps, request: ApiRequest): Promise<Reply> {
   const isThere = containerFinder(deps);

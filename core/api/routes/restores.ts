@@ -4,7 +4,7 @@ import type { Mutex } from '../../primitives/mutex.js';
 import { parse } from '../../schemas.js';
 import type { ApiDeps } from '../deps.js';
 import { listJobs } from '../lists.js';
-import { checkLocation, checkType } from '../places.js';
+import { checkLocation, checkType } from '../locations.js';
 import { json } from '../replies.js';
 import { type ApiRequest, idOf, requireFound, specBody } from '../request.js';
 import { listOf, one, partKeys, type Route, route, rowsOf } from '../route.js';

@@ -7,7 +7,7 @@ import { parse } from '../../schemas.js';
 import type { TargetRow, TargetSpec } from '../../store/index.js';
 import type { ApiDeps, Folder } from '../deps.js';
 import { ApiError, invalidField } from '../errors.js';
-import { checkType, dirsPath, hostOf, partsOf } from '../places.js';
+import { checkType, dirsPath, hostOf, partsOf } from '../locations.js';
 import { json, type Reply } from '../replies.js';
 import { type ApiRequest, type Body, idOf, isBody, requireFound, specBody } from '../request.js';
 import { listOf, one, type Route, route, rowsOf } from '../route.js';
