@@ -100,7 +100,9 @@ export class DescribedAnswers {
   }
 }
 
-function errorSchema(type: string): Json {
+/** Nothing for what has no type: Node itself refuses a request that it cannot read. */
+function errorSchema(type: string): Json | undefined {
+  if (type === '') return undefined;
   return { $ref: `#/components/schemas/${type.startsWith('application/problem+json') ? 'problem' : 'error'}` };
 }
 
