@@ -26,7 +26,7 @@ t.test('a new base is made when the differential passes its part of the base', a
   t.same(chooseBase(newest([999]), rootfs, 1), { base, expected: 999 });
 });
 
-t.test('what cannot be built on is made anew', async (t) => {
+t.test('a base that cannot be used is replaced by a new one', async (t) => {
   const { snapshot: _, ...bare } = base;
   t.same(chooseBase(manifest('r', { sources: [rootfs], archives: [bare] }), rootfs, 0.5), { expected: 1000 }, 'without its snapshot');
   const { flags: __, ...unseen } = base;
@@ -42,7 +42,7 @@ t.test('what cannot be built on is made anew', async (t) => {
   t.same(chooseBase(manifest('r', { archives: [level(5)] }), rootfs, 0.5), {}, 'a level without a base');
 });
 
-t.test('a base of other excludes is not built on', async (t) => {
+t.test('no level is built on a base with other excludes', async (t) => {
   const excluding = (excludes?: readonly string[]) =>
     manifest('r', { archives: [base], sources: [{ ...rootfs, ...(excludes && { excludes: [...excludes] }) }] });
   const now = (excludes: readonly string[]) => ({ ...rootfs, excludes: [...excludes] });
@@ -53,14 +53,14 @@ t.test('a base of other excludes is not built on', async (t) => {
   t.same(chooseBase(excluding(['./a']), now(['./b']), 0.5), { expected: 1000 }, 'another');
 });
 
-t.test('a base of another file system is not built on', async (t) => {
+t.test('no level is built on a base of another file system', async (t) => {
   const on = (file_system: string) => ({ ...rootfs, file_system });
   t.same(chooseBase(newest(), on('ext2/ext3 2'), 0.5), { expected: 1000 }, 'another disk at the same place');
   const { file_system: _, ...unknown } = rootfs;
   t.same(chooseBase(manifest('r', { archives: [base], sources: [unknown] }), rootfs, 0.5), { expected: 1000 }, 'nobody looked');
 });
 
-t.test('an exclude takes a volume or a part of a source out, and says so', async (t) => {
+t.test('an exclude leaves out a volume or a part of a source, and left_out lists it', async (t) => {
   const description = { ...manifest('r').container, left_out: [{ path: '/sock', reason: 'a socket' }] };
   const sources = [source, folderSource('/d'), folderSource('/h', { name: 'host', origin: 'host' })];
   t.same(selectSources(description, sources, []), { sources, left_out: description.left_out });
@@ -122,7 +122,7 @@ t.test('progress never goes backwards and never reaches 100 before the end', asy
   t.pass('200 runs of random parts');
 });
 
-t.test('progress is not told before all sizes are known', async (t) => {
+t.test('progress is not reported before all sizes are known', async (t) => {
   const told: number[] = [];
   const estimate = new Estimate((percent) => told.push(percent));
   estimate.expect('a', 100);
@@ -135,7 +135,7 @@ t.test('progress is not told before all sizes are known', async (t) => {
   t.same(told, [30, 80]);
 });
 
-t.test('the size of a source is told without what is excluded', async (t) => {
+t.test('the size of a source does not count excluded files', async (t) => {
   const folder = await temporary(t);
   await mkdir(`${folder}/cache`);
   for (const name of ['a', 'cache/b']) await writeFile(`${folder}/${name}`, Buffer.alloc(1_000_000, 'x'));

@@ -50,7 +50,7 @@ t.test('two levels that lead out of the folder change nothing outside', async (t
   t.ok(free.length >= 10, `without a sandbox ${free.length} do: ${free.join(', ')}`);
 });
 
-t.test('what tar writes past the tree it does not keep in memory either', async (t) => {
+t.test('tar writes nothing outside the tree, not even into the root of the sandbox', async (t) => {
   const { tree } = await escapeBed(t);
   const inRoot: Crafted[] = [{ name: './x', type: '2', target: '/' }];
   t.equal(await extracted(tarOf(inRoot), tree), 'fine');
@@ -58,7 +58,7 @@ t.test('what tar writes past the tree it does not keep in memory either', async 
     t.equal(await extracted(tarOf([{ name: `./x/${name}`, data: 'x' }]), tree), 'failed', `/${name}`);
 });
 
-t.test('a nasty tree goes in and out of the sandbox with no difference', async (t) => {
+t.test('a nasty tree is packed and extracted in the sandbox without a difference', async (t) => {
   const folder = await temporary(t);
   const [source, target] = [join(folder, 'source'), join(folder, 'target')];
   await mkdir(target);
@@ -68,7 +68,7 @@ t.test('a nasty tree goes in and out of the sandbox with no difference', async (
   t.same(differences(await snapshotOf(source), await snapshotOf(target)), []);
 });
 
-t.test('a base that tar made outside of any sandbox serves a level made inside', async (t) => {
+t.test('a base made without a sandbox serves a level made in one', async (t) => {
   const folder = await temporary(t);
   const [source, target, snapshot] = [join(folder, 'source'), join(folder, 'target'), join(folder, 'snapshot')];
   await mkdir(target);
@@ -82,7 +82,7 @@ t.test('a base that tar made outside of any sandbox serves a level made inside',
   t.same(differences(await snapshotOf(source), await snapshotOf(target)), []);
 });
 
-t.test('the root of a process with mounts of its own is that one, not the one of this machine', async (t) => {
+t.test('/proc/PID/root is the root of that process, not of this machine', async (t) => {
   const folder = await temporary(t);
   const script = `mount -t tmpfs tmpfs '${folder}' && echo own >'${folder}/file' && echo there && exec sleep 600`;
   const holder = startChild('unshare', ['--mount', '--', 'sh', '-c', script], { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -104,7 +104,7 @@ async function until(wanted: () => boolean): Promise<boolean> {
   return false;
 }
 
-t.test('a stop takes tar and its compressor along, and a sandbox that does not stand yet', async (t) => {
+t.test('an abort kills tar and its compressor, and a sandbox that is still starting', async (t) => {
   const folder = await temporary(t);
   await writeFile(join(folder, 'large'), randomBytes(8 << 20));
   const start = (signal: AbortSignal) =>

@@ -27,14 +27,14 @@ function refusal(bytes: Buffer): string {
   }
 }
 
-t.test('each rule of the format is kept', async (t) => {
+t.test('a manifest that breaks a rule of the format is refused', async (t) => {
   t.equal(refusal(text), '', 'the sample itself is whole');
   const inFolder = ['run-of-another', 'huge']; // the folder's name and the file's size are not the text's
   for (const [name, body] of Object.entries(craftedBodies)) if (!inFolder.includes(name)) t.not(refusal(sealedBytes(body(good))), '', name);
   for (const [name, file] of Object.entries(craftedFiles)) if (!inFolder.includes(name)) t.not(refusal(file(good)), '', name);
 });
 
-t.test('what a later version adds, and what no rule forbids, is read', async (t) => {
+t.test('keys of later versions, and everything that no rule forbids, are accepted', async (t) => {
   for (const [name, body] of Object.entries(oddBodies)) t.equal(refusal(sealedBytes(body(good))), '', name);
   const names = archivesOf(10_000).map(({ source }) => ({ name: source, origin: 'new', kind: 'folder' }));
   const most = changed(changed(good, ['sources'], names), ['archives'], archivesOf(10_000));
@@ -73,7 +73,7 @@ function pathsOf(value: unknown): (string | number)[][] {
   return [[], ...keys.flatMap((key) => pathsOf(Reflect.get(value, key)).map((rest) => [key, ...rest]))];
 }
 
-t.test('mutated manifests never end the process, and are taken only when hash and schema hold', async (t) => {
+t.test('mutated manifests never end the process, and are accepted only when hash and schema are right', async (t) => {
   const random = mulberry(seed);
   const paths = pathsOf(good);
   const { mutations } = pointsOf('records');

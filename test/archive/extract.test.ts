@@ -42,7 +42,7 @@ async function sample(t: Test, compression: Compression, size = 300_000): Promis
   return { bytes, folder, entry: archive('x.tar', { compression, sha256, stored_bytes: bytes.length }) };
 }
 
-t.test('what comes in small chunks reaches the child to the last of them', async (t) => {
+t.test('small chunks reach the child up to the last one', async (t) => {
   const { bytes, entry, folder } = await sample(t, 'zstd', 1_000_003);
   const chunks = Array.from({ length: Math.ceil(bytes.length / 3001) }, (_, n) => bytes.subarray(n * 3001, (n + 1) * 3001));
   const once = async () => codeOf(extractLevel(entry, 'folder', await folder(), Readable.from(chunks), never));
@@ -55,7 +55,7 @@ t.test('what comes in small chunks reaches the child to the last of them', async
 });
 
 for (const compression of ['none', 'zstd'] as const) {
-  t.test(`what came is taken only when it is what was stored, ${compression}`, async (t) => {
+  t.test(`an archive is accepted only with the stored size and hash, ${compression}`, async (t) => {
     const { bytes, entry, folder } = await sample(t, compression);
     const extracted = async (given: Buffer, told: Partial<ArchiveEntry> = {}) =>
       codeOf(extractLevel({ ...entry, ...told }, 'folder', await folder(), Readable.from([given]), never));
@@ -74,7 +74,7 @@ for (const compression of ['none', 'zstd'] as const) {
     t.equal(await extracted(randomBytes(10_240)), 'damaged', 'no archive at all');
   });
 
-  t.test(`a source that fails is told as what it is, ${compression}`, async (t) => {
+  t.test(`a failed source is reported with its own error, ${compression}`, async (t) => {
     const { bytes, entry, folder } = await sample(t, compression, 3_000_000);
     async function* broken() {
       yield bytes.subarray(0, 1_000_000);
@@ -85,7 +85,7 @@ for (const compression of ['none', 'zstd'] as const) {
     t.equal(await codeOf(work), 'unavailable', 'not as damage of what is stored');
   });
 
-  t.test(`an input that ends long after the archive is no failure, ${compression}`, async (t) => {
+  t.test(`input after the end of the archive is no failure, ${compression}`, async (t) => {
     const { bytes, entry, folder } = await sample(t, compression);
     async function* late() {
       yield bytes;
@@ -96,7 +96,7 @@ for (const compression of ['none', 'zstd'] as const) {
     t.equal((await readFile(join(target, 'file'))).length, 300_000);
   });
 
-  t.test(`a stop ends it at once, ${compression}`, async (t) => {
+  t.test(`an abort ends an extraction at once, ${compression}`, async (t) => {
     const { bytes, entry, folder } = await sample(t, compression);
     async function* stalled() {
       yield bytes.subarray(0, 1000);
@@ -110,7 +110,7 @@ for (const compression of ['none', 'zstd'] as const) {
   });
 }
 
-t.test('a full disk is told as that', async (t) => {
+t.test('a full disk is reported as no_space', async (t) => {
   const { bytes, entry } = await sample(t, 'zstd', 3_000_000);
   const small = await temporary(t);
   await childOutput('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', small]);
@@ -121,14 +121,14 @@ t.test('a full disk is told as that', async (t) => {
   }
 });
 
-t.test('a folder that is not there is no damage of the archive', async (t) => {
+t.test('a missing folder does not count as damage of the archive', async (t) => {
   const { bytes, entry, folder } = await sample(t, 'none');
   const absent = await folder();
   await rm(absent, { recursive: true });
   await t.rejects(extractLevel(entry, 'folder', absent, Readable.from([bytes]), never), /Cannot open|No such file/);
 });
 
-t.test('through zstd and back', async (t) => {
+t.test('zstd decompresses what it compressed', async (t) => {
   for (const size of [0, 1, 70_000, 5_000_000]) {
     const plain = await buffer(supply(size).stream);
     const packed = await buffer(zstdStream(Readable.from([plain]), 'compress', never));
@@ -136,7 +136,7 @@ t.test('through zstd and back', async (t) => {
   }
 });
 
-t.test('zstd fails with what went wrong', async (t) => {
+t.test('zstd fails with the reason', async (t) => {
   const packed = await buffer(zstdStream(supply(3_000_000).stream, 'compress', never));
   const through = (source: Readable, mode: 'compress' | 'decompress', signal = never) => codeOf(buffer(zstdStream(source, mode, signal)));
   const noise = Readable.from([randomBytes(5_000_000)]);

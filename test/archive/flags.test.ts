@@ -51,7 +51,7 @@ async function packed(folder: string, snapshot: string, o: { since?: string; bef
   return { bytes, flags: inWords(flags), leftOut: flags_left_out, found: flags };
 }
 
-t.test('what carries flags is found in a base, and in levels also where it did not change', async (t) => {
+t.test('files with flags are found in a base, and unchanged ones in later levels, too', async (t) => {
   const top = await temporary(t);
   const source = join(top, 'source');
   await mkdir(join(source, 'deep/er'), { recursive: true });
@@ -86,7 +86,7 @@ exec /usr/bin/bwrap "\${args[@]}"
   return withPath(`${folder}:${process.env.PATH}`, action);
 }
 
-t.test('where there is no perl, lsattr finds the same', async (t) => {
+t.test('without perl, lsattr finds the same flags', async (t) => {
   const top = await temporary(t);
   const source = join(top, 'source');
   await mkdir(join(source, 'folder'), { recursive: true });
@@ -112,7 +112,7 @@ t.test('where there is no perl, lsattr finds the same', async (t) => {
   );
 });
 
-t.test('what cannot be given flags has none, though it got them with its folder', async (t) => {
+t.test('files that cannot have flags have none, although their folder passes flags on', async (t) => {
   const top = await temporary(t);
   const source = join(top, 'source');
   await mkdir(source);
@@ -159,7 +159,7 @@ t.test('any name comes back with its flags', async (t) => {
   t.same(changed.flags, base.flags, 'and a level knows them, too');
 });
 
-t.test('a manifest takes a thousand of a source, and counts the others', async (t) => {
+t.test('a manifest lists a thousand flags of a source, and counts the others', async (t) => {
   const top = await temporary(t);
   const source = join(top, 'source');
   await mkdir(source);
@@ -172,7 +172,7 @@ t.test('a manifest takes a thousand of a source, and counts the others', async (
   t.ok(level.leftOut >= 300, 'a level goes on telling it');
 });
 
-t.test('a file system without flags has none, and takes none without failing', async (t) => {
+t.test('a file system without flags has none, and setting them does not fail', async (t) => {
   const top = await temporary(t);
   const mount = join(top, 'mount');
   await mkdir(mount);
@@ -183,7 +183,7 @@ t.test('a file system without flags has none, and takes none without failing', a
   t.type(await setFlags(mount, [{ path: 'file', flags: 'iad' }], never), 'string');
 });
 
-t.test('what a manifest names leads nowhere out of its source', async (t) => {
+t.test('flags of a manifest never reach a file outside the source', async (t) => {
   const top = await temporary(t);
   const [tree, outside] = [join(top, 'tree'), join(top, 'outside')];
   for (const folder of [tree, outside]) await mkdir(folder);
@@ -203,7 +203,7 @@ t.test('what a manifest names leads nowhere out of its source', async (t) => {
   t.same(await flagsIn(tree), ['+i i', '-R i', '. i'].sort(), 'a name is never an option');
 });
 
-t.test('a manifest with a path that leads out is refused as damaged', async (t) => {
+t.test('a manifest with a path outside its source is refused as damaged', async (t) => {
   const parsed =
     (path: string, flags = 'i') =>
     () =>

@@ -45,7 +45,7 @@ async function levelFolders(t: Test): Promise<{ source: string; target: string; 
 }
 
 for (const compression of ['none', 'zstd'] as const) {
-  t.test(`a nasty tree over four levels, ${compression}`, async (t) => {
+  t.test(`a nasty tree comes back over four levels, ${compression}`, async (t) => {
     const { source, target, snar } = await levelFolders(t);
     const levels: Kept[] = [];
     const level = async (since?: string) => {
@@ -70,7 +70,7 @@ for (const compression of ['none', 'zstd'] as const) {
   });
 }
 
-t.test('whatever happens between two levels', async (t) => {
+t.test('every change between two levels comes back', async (t) => {
   const { source, target, snar } = await levelFolders(t);
   await makeTricks(join(source, 'tricks'));
   await sleep(1300);
@@ -84,7 +84,7 @@ t.test('whatever happens between two levels', async (t) => {
   t.same(found, [], 'and all else');
 });
 
-t.test('a level in which hard links would fall apart says so', async (t) => {
+t.test('a level that lacks some hard links of a file says so', async (t) => {
   const { source, snar } = await levelFolders(t);
   await makeTricks(source, [renamedLinks]);
   await sleep(1300);
@@ -98,7 +98,7 @@ t.test('a level in which hard links would fall apart says so', async (t) => {
   t.equal(level.entry.outside_links, true);
 });
 
-t.test('a snapshot file that is there does not make a level 0 a differential', async (t) => {
+t.test('a level 0 ignores an existing snapshot file', async (t) => {
   const { source, target, snar } = await levelFolders(t);
   await writeFile(join(source, 'file'), 'old');
   await sleep(1300);
@@ -107,7 +107,7 @@ t.test('a snapshot file that is there does not make a level 0 a differential', a
   t.same(await readdir(target), ['file']);
 });
 
-t.test('what changed after the reference is in the next level, however long tar took to start', async (t) => {
+t.test('changes after the reference are in the next level, however late tar starts', async (t) => {
   const { source, target, snar } = await levelFolders(t);
   const reference = Date.now();
   await sleep(1300);
@@ -119,7 +119,7 @@ t.test('what changed after the reference is in the next level, however long tar 
   t.ok(base.entry.entries > 0);
 });
 
-t.test('a single file', async (t) => {
+t.test('a single file is packed and extracted', async (t) => {
   const { source, target, snar } = await levelFolders(t);
   const file = join(source, '-odd "name"');
   await writeFile(file, 'one file');
@@ -131,7 +131,7 @@ t.test('a single file', async (t) => {
   t.same((await snapshotOf(target)).get('-odd "name"'), before);
 });
 
-t.test('excludes', async (t) => {
+t.test('excluded files are in no level', async (t) => {
   const { source, target, snar } = await levelFolders(t);
   for (const name of ['cache/a', 'cache/deep/b', 'sub/cache/c', 'x.tmp', 'sub/y.tmp', 'kept'])
     await childOutput('install', ['-D', '/dev/null', join(source, name)]);

@@ -25,14 +25,14 @@ function verdict(content: string | Buffer): string {
   }
 }
 
-t.test('what is written reads back the same', async (t) => {
+t.test('a manifest reads back as written', async (t) => {
   t.same(parseManifest(Buffer.from(text), 'here'), whole);
   t.match(text, /^\{[^\n]*\}\n[0-9a-f]{64}\n$/, 'JSON on the first line, its hash on the second');
   const odd = manifest('2026-11-24_11-19-08', { job: { id: 1, name: 'line\nbreak \u2028 "quoted" ü' } });
   t.same(parseManifest(Buffer.from(manifestText(odd)), 'here'), odd, 'a line break in a name is no line break in the file');
 });
 
-t.test('cut anywhere, it is damaged', async (t) => {
+t.test('a manifest cut anywhere is damaged', async (t) => {
   const wrong: number[] = [];
   // The line break at its very end is no part of what the hash covers
   for (let length = 0; length < text.length - 1; length++) if (verdict(text.slice(0, length)) !== 'damaged') wrong.push(length);
@@ -51,7 +51,7 @@ t.test('a flipped bit anywhere is found', async (t) => {
   t.same(wrong, []);
 });
 
-t.test('bytes before, between or in place of it are found', async (t) => {
+t.test('bytes before, inside or in place of a manifest are found', async (t) => {
   const [body = '', sum = ''] = text.split('\n');
   const cases = {
     before: ` ${text}`,
@@ -64,7 +64,7 @@ t.test('bytes before, between or in place of it are found', async (t) => {
   t.equal(verdict(text.replaceAll('\n', '\r\n')), 'damaged', 'rewritten by an editor');
 });
 
-t.test('a body that is no JSON is damaged even when its hash holds', async (t) => {
+t.test('a body that is no JSON is damaged even with a right hash', async (t) => {
   for (const body of ['', '{', 'null', '[]', '"text"', '1', 'undefined']) t.equal(verdict(sealed(body)), 'damaged', JSON.stringify(body));
 });
 
@@ -77,11 +77,11 @@ t.test('a newer format is refused, never guessed at', async (t) => {
   );
 });
 
-t.test('what a later version adds does not matter', async (t) => {
+t.test('keys of later versions are ignored', async (t) => {
   t.equal(verdict(sealed(JSON.stringify({ ...whole, later: true, archives: [{ ...archive('a.tar'), later: 1 }] }))), 'whole');
 });
 
-t.test('what is missing or of another kind is refused', async (t) => {
+t.test('missing keys and keys of a wrong type are refused', async (t) => {
   const without = (key: string) => JSON.stringify(whole, (name, value: unknown) => (name === key ? undefined : value));
   const needed = [
     'run',
@@ -127,7 +127,7 @@ t.test('a path that leads out of the record is refused', async (t) => {
     t.equal(verdict(sealed(JSON.stringify({ ...whole, sources: [{ name }] }))), 'damaged', `source ${JSON.stringify(name)}`);
 });
 
-t.test('names on a target', async (t) => {
+t.test('names on a target are checked', async (t) => {
   t.equal(recordFolder('my job'), 'container-backup@my job');
   t.equal(runName(Date.UTC(2026, 10, 24, 11, 19, 8, 999)), '2026-11-24_11-19-08');
   t.ok(

@@ -52,7 +52,7 @@ function mutatedBytes(bytes: Buffer): Buffer {
   return random.next() < 0.2 ? result.subarray(0, some(result.length)) : result;
 }
 
-t.test(`${archives} archives that were meddled with change nothing outside of the folder they are extracted into`, async (t) => {
+t.test(`${archives} mutated archives change nothing outside the folder into which they are extracted`, async (t) => {
   const codes = new Map<string, number>();
   const out: string[] = [];
   for (let n = 0; n < archives; n++) {

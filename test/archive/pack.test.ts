@@ -65,7 +65,7 @@ const endings: readonly { title: string; script: string; live: boolean; still: b
   },
 ];
 
-t.test('a level counts only when tar ended as it may', async (t) => {
+t.test('a level is accepted only when tar ended in an expected way', async (t) => {
   const folder = await temporary(t);
   await writeFile(join(folder, 'file'), '');
   for (const { title, script, ...expected } of endings) {
@@ -98,7 +98,7 @@ async function packedAround(t: Test, still: boolean, meanwhile: (folder: string)
   );
 }
 
-t.test('what changes while tar reads is fine in a live pass, and a failure when nothing may change', async (t) => {
+t.test('changes while tar reads are accepted in a live pass, and a failure in a paused one', async (t) => {
   const changes: Readonly<Record<string, (folder: string) => Promise<void>>> = {
     'a file goes': (folder) => rm(join(folder, 'goes')),
     'a file shrinks': (folder) => truncate(join(folder, 'a-large'), 7 << 20),
@@ -114,7 +114,7 @@ t.test('what changes while tar reads is fine in a live pass, and a failure when 
 /** The processes below this one that run the command. */
 const running = (name: string): number[] => descendants(process.pid).flatMap((one) => (one.name === name ? [one.pid] : []));
 
-t.test('a tar that is killed while it reads, and a reader that goes', async (t) => {
+t.test('a killed tar and a reader that gives up end a level', async (t) => {
   const killed = packedAround(t, false, async () => {
     for (const pid of running('tar')) process.kill(pid, 'SIGKILL');
   });
@@ -140,7 +140,7 @@ t.test('a tar that is killed while it reads, and a reader that goes', async (t) 
   t.equal(await codeOf(aborted), 'aborted');
 });
 
-t.test('a folder that is not there, and a compressor that fails', async (t) => {
+t.test('a missing folder and a failed compressor end a level', async (t) => {
   const folder = await temporary(t);
   const plan = { compression: 'none', snapshot: join(folder, 's'), reference: Date.now(), still: false } as const;
   const absent = packLevel({ ...plan, source: folderSource(join(folder, 'absent')) }, never, () => undefined);

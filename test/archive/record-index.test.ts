@@ -128,7 +128,7 @@ async function indexedBed(t: Test, runs: number): Promise<Bed> {
   return bed;
 }
 
-t.test('of the runs that the index tells, only the newest manifest is read', async (t) => {
+t.test('with an index, only the newest manifest is read', async (t) => {
   const bed = await makeBed(t, 100);
   t.equal((await nextRun(bed)).readBefore, 1, 'without an index the run begins after one manifest, too');
   t.equal(bed.read.length, 100, 'and reads the others when it exists');
@@ -141,7 +141,7 @@ t.test('of the runs that the index tells, only the newest manifest is read', asy
   t.match(JSON.parse(await readFile(join(bed.folder, 'backup-metadata'), 'utf8')), { format: 1, runs: { length: 102 } });
 });
 
-t.test('what is no index of this appliance and record is as good as none, and the next run makes one', async (t) => {
+t.test('an index of another appliance or record is ignored, and the next run writes one', async (t) => {
   const bed = await indexedBed(t, 3);
   const path = join(bed.folder, 'backup-metadata');
   const good = await readFile(path, 'utf8');
@@ -180,7 +180,7 @@ t.test('what is no index of this appliance and record is as good as none, and th
   t.match(bed.said.at(-1), /index of .* could not be written/, 'is told, and stays');
 });
 
-t.test('an index of an earlier day tells nothing that is not there, and costs nothing that is', async (t) => {
+t.test('an outdated index shows no missing run and hides no existing one', async (t) => {
   const bed = await indexedBed(t, 8);
   const path = join(bed.folder, 'backup-metadata');
   const earlier = await readFile(path);
@@ -193,7 +193,7 @@ t.test('an index of an earlier day tells nothing that is not there, and costs no
   await nothingIsLost(t, bed, 'retention and garbage');
 });
 
-t.test('a manifest that was removed or replaced behind the index is found by its folder, the newest also when it is damaged', async (t) => {
+t.test('a manifest removed or replaced since the index is noticed by its folder, the newest also when it is damaged', async (t) => {
   const bed = await indexedBed(t, 12);
   await rm(join(bed.folder, runNumber(3), 'manifest.json'));
   t.equal((await listed(bed)).complete.length, 13, 'removed');
@@ -219,7 +219,7 @@ t.test('a manifest that was removed or replaced behind the index is found by its
   );
 });
 
-t.test('a run whose manifest is another than the index tells is not decided on, and the index is believed no longer', async (t) => {
+t.test('a run whose manifest differs from the index decides nothing, and the index is dropped', async (t) => {
   const bed = await indexedBed(t, 5);
   await unseen(bed, runNumber(2), async (file) =>
     writeFile(file, (await readFile(file, 'utf8')).replace('"pause_ms":12', '"pause_ms":13')),
@@ -230,7 +230,7 @@ t.test('a run whose manifest is another than the index tells is not decided on, 
   t.match((await opened.runs()).damaged, [{ run: runNumber(2) }]);
 });
 
-t.test('retention counts no run whose manifest has gone, however its folder looks', async (t) => {
+t.test('retention counts no run without a manifest, whatever its folder looks like', async (t) => {
   const bed = await indexedBed(t, 14);
   const names = await namesIn(bed);
   for (const run of names.slice(-9, -4)) await unseen(bed, run, (file) => rm(file));
@@ -245,7 +245,7 @@ t.test('retention counts no run whose manifest has gone, however its folder look
   await nothingIsLost(t, bed, 'six that are whole');
 });
 
-t.test('what a broken run left is collected before the next one begins', async (t) => {
+t.test('leftovers of a broken run are collected before the next run begins', async (t) => {
   const bed = await indexedBed(t, 100);
   const left = ['2026-11-28_00-00-00/rootfs.tar.zst', 'image-2026-11-28_00-00-00.tar.zst'];
   for (const path of left) await put(bed.target, `${record}/${path}`, 'left');
@@ -258,7 +258,7 @@ t.test('what a broken run left is collected before the next one begins', async (
   await nothingIsLost(t, bed, 'and nothing else');
 });
 
-t.test('a power cut in the middle of retention leaves runs that are whole, and what goes is collected', async (t) => {
+t.test('a power cut during retention leaves whole runs, and the rest is collected', async (t) => {
   const bed = await indexedBed(t, 6);
   const path = join(bed.folder, 'backup-metadata');
   await nextRun(bed, 3);
@@ -272,7 +272,7 @@ t.test('a power cut in the middle of retention leaves runs that are whole, and w
   t.notOk((await namesIn(bed)).includes(runNumber(1)), 'its leftovers go before the next run');
 });
 
-t.test('an index that cannot hold all that runs left out counts it, and all warnings are told', async (t) => {
+t.test('an index too small for everything that runs left out counts it, and all warnings are shown', async (t) => {
   const bed = await makeBed(t, 0);
   const left_out = (run: string) => Array.from({ length: 20 }, (_, n) => ({ path: `/srv/${run}/${n}${'x'.repeat(300)}`, reason: 'x' }));
   const warnings = (run: string) => [{ code: 'some', message: `${run} ${'y'.repeat(1000)}`, fix: 'none' }];

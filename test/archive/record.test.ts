@@ -39,7 +39,7 @@ async function threeRuns(t: Test): Promise<Target> {
 
 const collect = async (target: Target) => (await collectGarbage(target, record, await recordRuns(target, record, never))).gone;
 
-t.test('runs are told newest first, and only those with a whole manifest', async (t) => {
+t.test('runs with a whole manifest are listed, newest first', async (t) => {
   const target = await threeRuns(t);
   await put(target, `${record}/2026-11-04_00-00-00/rootfs.tar.zst`, 'no manifest yet');
   await put(target, `${record}/notes/manifest.json`, 'not a run');
@@ -55,7 +55,7 @@ t.test("a manifest under another run's name is damaged", async (t) => {
   t.match((await recordRuns(target, record, never)).damaged, [{ run: '2026-11-04_00-00-00', why: /renamed/ }]);
 });
 
-t.test('a folder whose name tells no time is no run, whatever lies in it', async (t) => {
+t.test('a folder whose name is no time is no run, whatever it contains', async (t) => {
   const target = await threeRuns(t);
   const odd = ['2026-13-45_00-00-00', '2026-02-30_00-00-00', '2026-11-29_24-00-00', '9999-12-31_23-59-59', '2026-1-1_0-0-0'];
   for (const name of odd) {
@@ -95,7 +95,7 @@ t.test('leftovers of broken runs are collected', async (t) => {
   t.same(await filesOf(target, record), before);
 });
 
-t.test('files of others stay, wherever they lie', async (t) => {
+t.test('foreign files are never collected', async (t) => {
   const target = await threeRuns(t);
   const foreign = [
     'backup-metadata',
@@ -140,7 +140,7 @@ t.test('while a manifest cannot be read, nothing is collected', async (t) => {
   }
 });
 
-t.test('a run that was not known yet when the record was read is no rubbish', async (t) => {
+t.test('a run that appeared after the record was read is not collected', async (t) => {
   const target = await threeRuns(t);
   const runs = await recordRuns(target, record, never);
   await putRun(target, record, onBase('2026-11-04_00-00-00'));
@@ -149,7 +149,7 @@ t.test('a run that was not known yet when the record was read is no rubbish', as
   t.same(await filesOf(target, record), before);
 });
 
-t.test('a run is found by every name that a client may call it', async (t) => {
+t.test('a run is found by every name that a client may use', async (t) => {
   const { target } = await someTarget(t);
   const other = 'container-backup@7'; // its name is the other's job id
   for (const run of [one, two]) await putRun(target, record, manifest(run, { job: { id: 3, name: 'web' } }));
@@ -176,7 +176,7 @@ t.test('a run is found by every name that a client may call it', async (t) => {
   t.equal(await found(), `${record}/${two}`, 'none named, and there is one');
 });
 
-t.test('a newest run that is damaged is told, never passed over in silence', async (t) => {
+t.test('a damaged newest run is reported, never skipped silently', async (t) => {
   const target = await threeRuns(t);
   await put(target, `${record}/${three}/manifest.json`, 'damaged');
   const warnings = [{ code: 'run_damaged', count: 1, names: [three] }];

@@ -17,7 +17,7 @@ async function opened(docker: Dockerd): Promise<Runtime> {
   return plugin.open({ log: () => undefined, signal, stateFolder, options: { socket: docker.socket } });
 }
 
-t.test('from a vfs engine to an overlay2 engine', async (t) => {
+t.test('a backup of a vfs engine is restored on an overlay2 engine', async (t) => {
   const from = await ownDockerd(t, ['--storage-driver=vfs']);
   const to = await ownDockerd(t);
   const isIn = (name: string) => (path: string) =>
@@ -64,7 +64,7 @@ t.test('from a vfs engine to an overlay2 engine', async (t) => {
   ]);
 });
 
-t.test('on a vfs engine, in place', async (t) => {
+t.test('a container of a vfs engine is restored in place', async (t) => {
   const docker = await ownDockerd(t, ['--storage-driver=vfs']);
   await docker.sampleImage('sample:1');
   const HostConfig = { NetworkMode: 'none', Mounts: [{ Type: 'volume', Source: 'vol', Target: '/data/deep' }] };

@@ -119,7 +119,7 @@ const idIn = async ({ state }: Bed): Promise<string> => /swap-([0-9a-f]+)\.json/
 
 for (const kind of ['docker', 'lxc'] as const) {
   for (const sample of ['draft', 'swap'] as const) {
-    t.test(`${kind}: a restore of the version before that was killed (${sample}) leaves all as it was`, async (t) => {
+    t.test(`${kind}: a restore killed in the version before (${sample}) is reverted`, async (t) => {
       const b = await bed(t, kind, sample);
       await b.runtime.recover();
       await isAs(t, b, 'before');
@@ -128,7 +128,7 @@ for (const kind of ['docker', 'lxc'] as const) {
     });
   }
 
-  t.test(`${kind}: what a restore of the version before kept is brought back by its undo`, async (t) => {
+  t.test(`${kind}: an undo of the version before brings the old files back`, async (t) => {
     const b = await bed(t, kind, 'done');
     await b.runtime.recover();
     await b.runtime.recover();
@@ -143,7 +143,7 @@ for (const kind of ['docker', 'lxc'] as const) {
     t.same(await leftIn(kind, b), []);
   });
 
-  t.test(`${kind}: what a restore of the version before kept goes when its time has passed`, async (t) => {
+  t.test(`${kind}: an undo of the version before is removed when its time has passed`, async (t) => {
     const b = await bed(t, kind, 'done');
     const [name = ''] = (await readdir(b.state, { recursive: true })).filter((one) => /(journal|draft-[0-9a-f]+)\.json$/.test(one));
     const journal = fields(JSON.parse(await readFile(join(b.state, name), 'utf8')));
@@ -156,7 +156,7 @@ for (const kind of ['docker', 'lxc'] as const) {
   });
 }
 
-t.test('a journal of the version before that cannot be read is told and left, and the others are looked after', async (t) => {
+t.test('an unreadable journal of the version before is reported and left, and the others are recovered', async (t) => {
   const b = await bed(t, 'lxc', 'swap');
   const bad = join(b.state, '.container-backup-draft-000000000000');
   await mkdir(bad);

@@ -84,7 +84,7 @@ t.test('Docker: each setting that reaches beyond the container is listed, and no
   }
 });
 
-t.test('Docker: what the run brings, where the client sends it, and its own volumes are no right', async (t) => {
+t.test('Docker: a place that the client chose, an own volume and a copy for a clone are no rights', async (t) => {
   const bound = changed({ mounts: [{ Type: 'bind', Source: '/srv/media', Destination: '/media', RW: true }] });
   const sources = [{ name: 'srv-media', origin: 'host', kind: 'folder' }] as const;
   t.same(lines(await dockerGrants(planOf(bound, { sources }), around)), ['host_folder /srv/media at /media'], 'the run writes there');
@@ -187,7 +187,7 @@ t.test('LXC: an ordinary container has no rights', async (t) => {
   for (const more of lxcOrdinary) t.same(await grantsOf(lxc, await lxcPlan([more]), [share]), [], more);
 });
 
-t.test('LXC: a folder of the host is a right by the description alone, unless the client sends it elsewhere', async (t) => {
+t.test('LXC: a described folder of the host is a right, unless the client moves it', async (t) => {
   const { description, ...plan } = await lxcPlan([]);
   const volume = [
     ...description.volume,
@@ -198,7 +198,7 @@ t.test('LXC: a folder of the host is a right by the description alone, unless th
   t.same(await grantsOf(lxc, { ...writing, remap: { volumes: { cron: '/srv/cron' } } }, [share]), []);
 });
 
-t.test('a list of rights is sorted, holds each once, and shows no text that passes for another', async (t) => {
+t.test('a list of rights is sorted, has no duplicates, and shows no text that looks like another', async (t) => {
   const plan = await lxcPlan([
     'lxc.zzz = 1',
     'lxc.hook.mount = /b',

@@ -8,7 +8,7 @@ import { destroyLxc, makeLxcContainer, makeLxcPath } from '../support/lxc.js';
 
 const { signal } = new AbortController();
 
-t.test('a container that is removed at that moment stands in the way of no other', async (t) => {
+t.test('a container removed at that moment does not disturb another one', async (t) => {
   const path = await makeLxcPath();
   t.teardown(async () => {
     for (const name of await readdir(path)) await destroyLxc(path, name);

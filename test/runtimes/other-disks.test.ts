@@ -18,7 +18,7 @@ for (const disk of ['xfs', 'btrfs'] as const) {
   const { folder: top } = await cutFileSystem(t, place, disk);
 
   for (const kind of ['docker', 'lxc'] as const) {
-    t.test(`${kind}: a folder on ${disk} with a file system mounted inside is restored, and its undo brings all of it back`, async (t) => {
+    t.test(`${kind}: a folder on ${disk} with a mount inside is restored, and the undo brings it back`, async (t) => {
       const { runtime, make } = engines[kind];
       const app = await folderAt(top, kind, 'app');
       const usb = join(app, 'usb');

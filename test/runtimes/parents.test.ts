@@ -20,7 +20,7 @@ async function giveRights(path: string): Promise<void> {
 }
 const given = '2710 1234:5678';
 
-t.test('docker: a folder that is missing in a clone’s copy is made as the one that it copies was', async (t) => {
+t.test('docker: a missing folder above a clone’s copy gets mode and owner of the original', async (t) => {
   const { runtime, make } = engines.docker;
   const data = await folderAt(top, 'data');
   const inner = await folderAt(data, 'sub/inner');
@@ -36,7 +36,7 @@ t.test('docker: a folder that is missing in a clone’s copy is made as the one 
   t.equal(await rightsOf(`${data}.copied/sub`), given);
 });
 
-t.test('docker: what is missing above the folder that a volume leads to is made as it was', async (t) => {
+t.test('docker: missing folders above a volume’s bound folder get their old mode and owner', async (t) => {
   const { runtime, make, lose } = engines.docker;
   const device = await folderAt(top, 'led/to/goal');
   await giveRights(join(top, 'led/to'));
@@ -50,7 +50,7 @@ t.test('docker: what is missing above the folder that a volume leads to is made 
   t.equal(await rightsOf(join(top, 'led/to')), given);
 });
 
-t.test('lxc: a folder above a volume in the container’s own folder is made as it was', async (t) => {
+t.test('lxc: a folder above a volume in the container’s own folder gets its old mode and owner', async (t) => {
   const { runtime, make, lose } = engines.lxc;
   await make('original', {});
   await giveRights(join(lxcPath, 'original/volumes'));
@@ -68,7 +68,7 @@ t.test('lxc: a folder above a volume in the container’s own folder is made as 
 for (const kind of ['docker', 'lxc'] as const) {
   const { runtime, make } = engines[kind];
 
-  t.test(`${kind}: the folders above have their times again after a restore that fails, and after an undo`, async (t) => {
+  t.test(`${kind}: the folders above get their times back after a failed restore, and after an undo`, async (t) => {
     const name = `times-${kind}`;
     const files = await folderAt(top, kind, 'files');
     const lost = await folderAt(top, kind, 'around/gone/lost');

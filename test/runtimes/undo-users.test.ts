@@ -23,7 +23,7 @@ for (const kind of ['docker', 'lxc'] as const) {
     return restore(runtime, saved);
   };
 
-  t.test(`${kind}: folders that a restore made stay in its undo where another container has them by now`, async (t) => {
+  t.test(`${kind}: an undo leaves folders that the restore made and another container mounts by now`, async (t) => {
     const name = `owner-${kind}`;
     const all = { kept: '', itself: '', below: '', above: '', alone: '' };
     for (const one of ['kept', 'itself', 'below', 'above/inner', 'alone'] as const)
@@ -47,7 +47,7 @@ for (const kind of ['docker', 'lxc'] as const) {
     await engine.lose(`other-${kind}`);
   });
 
-  t.test(`${kind}: an undo is refused while a file system is mounted in what its restore made or brought`, async (t) => {
+  t.test(`${kind}: an undo is refused while a file system is mounted in a restored place`, async (t) => {
     const [kept, anew] = [await folder(kind, 'mount/kept'), await folder(kind, 'mount/anew')];
     for (const one of [kept, anew]) await mkdir(join(one, 'sub/disk'), { recursive: true });
     const id = await restored(t, `mounted-${kind}`, { '/kept': kept, '/anew': anew });
@@ -66,7 +66,7 @@ for (const kind of ['docker', 'lxc'] as const) {
   });
 }
 
-t.test('lxc: an undo that would remove its container is refused while another one has a folder of that', async (t) => {
+t.test('lxc: an undo that would remove the container is refused while another one mounts its folder', async (t) => {
   const { runtime, make, lose } = engines.lxc;
   const kept = await folder('own/kept');
   await make('whole', { '/kept': kept });
@@ -82,7 +82,7 @@ t.test('lxc: an undo that would remove its container is refused while another on
   t.notOk((await readdir(lxcPath)).includes('whole'));
 });
 
-t.test('docker: the folder of a volume that a restore made stays in its undo while another container has the volume', async (t) => {
+t.test('docker: an undo leaves the folder of a new volume while another container uses the volume', async (t) => {
   const { runtime, make, lose } = engines.docker;
   const [kept, device] = [await folder('device/kept'), await folder('device/goal')];
   const options = { Name: 'led', DriverOpts: { type: 'none', o: 'bind', device } };

@@ -24,7 +24,7 @@ async function earlierState(t: Test, jobs: number): Promise<string> {
 
 const logInto = (told: string[]) => (level: string, message: string) => void told.push(`${level} ${message}`);
 
-t.test('its rows, its key and its ids are taken on', async (t) => {
+t.test('rows, key and ids are adopted', async (t) => {
   const folder = await earlierState(t, 20);
   const told: string[] = [];
   for (const round of [1, 2]) {
@@ -44,7 +44,7 @@ t.test('its rows, its key and its ids are taken on', async (t) => {
   t.same(told, ['info the state of an earlier version is adopted: 21 rows'], 'told once, and nothing had to be healed');
 });
 
-t.test('one that cannot be opened is not started over, and all of it comes back by repair', async (t) => {
+t.test('a database that cannot be opened is not replaced, and repair brings all of it back', async (t) => {
   const folder = await earlierState(t, 20);
   await rm(join(folder, 'db/CURRENT'));
   const before = await readdir(join(folder, 'db'));
@@ -63,7 +63,7 @@ t.test('one that cannot be opened is not started over, and all of it comes back 
   );
 });
 
-t.test('a folder whose database is gone is no new one', async (t) => {
+t.test('a folder without its database is no new folder', async (t) => {
   const folder = await earlierState(t, 3);
   await rm(join(folder, 'db'), { recursive: true });
   await t.rejects(openStore(folder), StateDamaged);
@@ -74,7 +74,7 @@ t.test('a folder whose database is gone is no new one', async (t) => {
   await store.close();
 });
 
-t.test('a folder that holds only what is no state is a new one', async (t) => {
+t.test('a folder without any part of a state is a new one', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'earlier-'));
   t.teardown(() => rm(folder, { recursive: true }));
   for (const name of ['share', 'update', 'lost+found', 'db']) await mkdir(join(folder, name));

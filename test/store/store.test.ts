@@ -17,7 +17,7 @@ const spec = {
   features: [],
 } as const;
 
-t.test('records outlive a reopening, ids are never reused', async (t) => {
+t.test('rows survive a reopening, and ids are never reused', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'store-'));
   t.teardown(() => rm(folder, { recursive: true }));
   const first = await openStore(folder);
@@ -61,7 +61,7 @@ t.test('records outlive a reopening, ids are never reused', async (t) => {
   t.equal((await stat(join(folder, 'secret.key'))).mode & 0o777, 0o600);
 });
 
-t.test('what a later version says of a job is kept by this one, which knows nothing of it', async (t) => {
+t.test('unknown keys of a later version survive in a job’s row', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'store-'));
   t.teardown(() => rm(folder, { recursive: true }));
   const later = { code: 'scheduled', later: { as: 'firmware that falls back finds it' } } as const;
@@ -78,7 +78,7 @@ t.test('what a later version says of a job is kept by this one, which knows noth
   await third.close();
 });
 
-t.test('changes of a target that are made at the same time are both kept', async (t) => {
+t.test('concurrent changes of a target are both stored', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'store-'));
   t.teardown(() => rm(folder, { recursive: true }));
   const store = await openStore(folder);
@@ -110,7 +110,7 @@ t.test('changes of a target that are made at the same time are both kept', async
   await store.close();
 });
 
-t.test('migration', async (t) => {
+t.test('rows of older versions are upgraded when they are read', async (t) => {
   const kind: RowFormat<{ size: number }> = {
     name: 'box',
     version: 3,

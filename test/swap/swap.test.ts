@@ -195,7 +195,7 @@ async function attemptsOf(b: Bed, what: Attempt['what'], cut: boolean): Promise<
 }
 
 for (const kind of ['xfs', 'btrfs'] as const) {
-  t.test(`on ${kind}, too, a swap and an undo end whole`, async (t) => {
+  t.test(`a swap and an undo on ${kind} end wholly old or wholly new`, async (t) => {
     const b = await bed(t, kind);
     const ends = await endsOf(t, b);
     const unplugged = { before: withoutMount(ends.before), after: withoutMount(ends.after) };
@@ -213,29 +213,32 @@ for (const kind of ['xfs', 'btrfs'] as const) {
 }
 
 for (const cut of [false, true]) {
-  t.test(`${cut ? 'a power cut' : 'a kill'} at any call of a swap or of an undo leaves all as it was or all as restored`, async (t) => {
-    const beds = await Promise.all(Array.from({ length: points.disks }, () => bed(t)));
-    const [first] = beds;
-    if (first === undefined) throw new Error('there is no disk');
-    const ends = await endsOf(t, first);
-    const known = cut ? { before: withoutMount(ends.before), after: withoutMount(ends.after) } : ends;
-    for (const what of ['commit', 'undo'] as const) {
-      const all = await attemptsOf(first, what, cut);
-      const stride = cut ? points.cutStride : points.stride;
-      const isChosen = (one: Attempt, n: number) => n % stride === seed % stride || always.test(nameOf(one));
-      const chosen = all.filter((one, n) => isChosen(one, n) && isWanted(nameOf(one)));
-      t.ok(all.length > 100, `${what}: ${chosen.length} of ${all.length} points`);
-      const left = chosen.values(); // each disk takes the next one
-      await Promise.all(
-        beds.map(async (b) => {
-          for (const one of left) await attempt(t, b, known, one);
-        }),
-      );
-    }
-  });
+  t.test(
+    `${cut ? 'a power cut' : 'a kill'} at any call of a swap or an undo leaves everything as before or everything restored`,
+    async (t) => {
+      const beds = await Promise.all(Array.from({ length: points.disks }, () => bed(t)));
+      const [first] = beds;
+      if (first === undefined) throw new Error('there is no disk');
+      const ends = await endsOf(t, first);
+      const known = cut ? { before: withoutMount(ends.before), after: withoutMount(ends.after) } : ends;
+      for (const what of ['commit', 'undo'] as const) {
+        const all = await attemptsOf(first, what, cut);
+        const stride = cut ? points.cutStride : points.stride;
+        const isChosen = (one: Attempt, n: number) => n % stride === seed % stride || always.test(nameOf(one));
+        const chosen = all.filter((one, n) => isChosen(one, n) && isWanted(nameOf(one)));
+        t.ok(all.length > 100, `${what}: ${chosen.length} of ${all.length} points`);
+        const left = chosen.values(); // each disk takes the next one
+        await Promise.all(
+          beds.map(async (b) => {
+            for (const one of left) await attempt(t, b, known, one);
+          }),
+        );
+      }
+    },
+  );
 }
 
-t.test('a kill while what is immutable is being renamed loses none of its flags', async (t) => {
+t.test('a kill during the rename of an immutable file loses none of its flags', async (t) => {
   const b = await bed(t);
   const ends = await endsOf(t, b);
   for (const what of ['commit', 'undo'] as const) {
@@ -250,7 +253,7 @@ t.test('a kill while what is immutable is being renamed loses none of its flags'
   }
 });
 
-t.test('what is there of an undo tells its journal', async (t) => {
+t.test('the journal of a swap lists the places for its undo', async (t) => {
   const b = await bed(t);
   await fillDisk(b.disk);
   await run(b, 'commit');
