@@ -1,4 +1,4 @@
-/** The configuration: flags override variables, the file and defaults, in this order. schemas/config.json checks it. */
+/** The configuration: flags override variables, the file and defaults, in this order. schemas/service/config.json checks it. */
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { type Fields, isFields } from './primitives/guards.js';

@@ -2,8 +2,9 @@
  *  compiles the package's schemas to functions. Compiling in each run's thread took 0.1 s and 15 MiB, and loading ajv took as
  *  long. So ajv is loaded only for the schema of an added plugin. */
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { basename } from 'node:path';
 import type { Ajv2020, ErrorObject, ValidateFunction } from 'ajv/dist/2020.js';
 import type { Shapes } from '../schemas/types/index.js';
 
@@ -55,12 +56,22 @@ function record(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** A schema of the package as stored, for OpenAPI and forms: of schemas/, or of schemas/answers/, which nothing parses by. */
+let files: ReadonlyMap<string, string> | undefined;
+
+/** Paths of the package's schemas below schemas/, by the names of the files. */
+function schemaFiles(): ReadonlyMap<string, string> {
+  files ??= new Map(
+    readdirSync(folder, { recursive: true, encoding: 'utf8' })
+      .filter((path) => path.endsWith('.json'))
+      .map((path) => [basename(path, '.json'), path]),
+  );
+  return files;
+}
+
+/** A schema of the package as stored, for OpenAPI and forms; nothing parses by those of answers. */
 export function schemaText(name: string): Record<string, unknown> {
-  const own = new URL(`${name}.json`, folder);
-  const file = existsSync(own) ? own : new URL(`answers/${name}.json`, folder);
-  const schema: unknown = JSON.parse(readFileSync(file, 'utf8'));
-  if (!record(schema)) throw new Error(`schemas/${name}.json is not an object`);
+  const schema: unknown = JSON.parse(readFileSync(new URL(schemaFiles().get(name) ?? `${name}.json`, folder), 'utf8'));
+  if (!record(schema)) throw new Error(`the schema ${name} is not an object`);
   return schema;
 }
 
@@ -122,7 +133,7 @@ function optionsValidator(schema: Record<string, unknown>): ValidateFunction<unk
   return compiled[optionsKey(schema)];
 }
 
-/** Checks a value against schemas/<name>.json, or a part of it (`name#/$defs/part`). @returns a copy with defaults
+/** Checks a value against the schema of a name, or a part of it (`name#/$defs/part`). @returns a copy with defaults
  *  @throws ValidationError */
 export function parse<Name extends keyof Shapes>(schemaName: Name, value: unknown): Shape<Name> {
   return apply(validator(schemaName, 'all faults'), structuredClone(value));

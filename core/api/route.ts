@@ -50,7 +50,7 @@ export type QueryKey = keyof typeof queryRows;
 /** Of lists that are given in parts. */
 export const partKeys: readonly QueryKey[] = ['limit', 'after', 'offset'];
 
-/** Names of schemas in schemas/ or schemas/answers/. */
+/** Names of schemas: their files' names, in whatever folder of schemas/. */
 export interface AnswerShape {
   readonly schema: string;
   /** Of the answer to `?view=full`; a route without it does not read `view`. */

@@ -11,7 +11,7 @@ const values = ['examples', 'default', 'enum', 'const'];
 export class SchemaSet {
   readonly schemas: Record<string, unknown> = {};
 
-  /** A reference to schemas/<name>.json or schemas/answers/<name>.json. */
+  /** A reference to the schema of a name. */
   whole(name: string): Schema {
     return this.#add(name, () => this.#rewrite(dropOwnNames(schemaText(name)), name));
   }

@@ -1,4 +1,4 @@
-/** What a restore makes otherwise than it was backed up; schemas/restore.json is what a client may say. A runtime refuses
+/** What a restore makes otherwise than it was backed up; schemas/jobs/restore.json is what a client may say. A runtime refuses
  *  what it cannot do with `unsupported`, and what the container does not have with `invalid`. */
 export interface Remap {
   /** Published port, as `8080` (tcp) or `53/udp`, to another one; 0: the engine chooses. */

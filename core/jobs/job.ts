@@ -1,7 +1,7 @@
 /** The shapes of jobs, shared by API, store, schedule and workers. Imports only types. */
 import type { Shape } from '../schemas.js';
 
-/** Settings of a job, defaults filled in. schemas/backup.json and schemas/restore.json are the manual. */
+/** Settings of a job, defaults filled in. schemas/jobs/backup.json and schemas/jobs/restore.json are the manual. */
 export type BackupSpec = Shape<'backup'>;
 export type RestoreSpec = Shape<'restore'>;
 /** The kinds of job; core/jobs/kinds.ts says what differs between them. */

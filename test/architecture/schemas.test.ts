@@ -1,20 +1,16 @@
 /** The service takes it for granted that its own schemas are JSON Schemas: looking costs seconds at every start of a small processor. */
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
+import { basename } from 'node:path';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import t from 'tap';
 
 const top = new URL('../../../', import.meta.url);
-const folders = [
-  'schemas/',
-  'schemas/answers/',
-  ...['targets/', 'runtimes/'].flatMap((kind) => readdirSync(new URL(`plugins/${kind}`, top)).map((name) => `plugins/${kind}${name}/`)),
+const below = (folder: string) => readdirSync(new URL(folder, top), { recursive: true, encoding: 'utf8' }).map((path) => folder + path);
+const files = [
+  ...below('schemas/').filter((path) => path.endsWith('.json')),
+  ...below('plugins/').filter((path) => path.endsWith('/options.schema.json')),
 ];
-const files = folders.flatMap((folder) =>
-  readdirSync(new URL(folder, top))
-    .filter((name) => (folder.startsWith('schemas/') ? name.endsWith('.json') : name === 'options.schema.json'))
-    .map((name) => folder + name),
-);
 const schemas = new Map(files.map((path) => [path, JSON.parse(readFileSync(new URL(path, top), 'utf8'))]));
 
 t.test('every schema of the package is one of JSON Schema 2020-12, and every word in it means something', async (t) => {
@@ -22,7 +18,9 @@ t.test('every schema of the package is one of JSON Schema 2020-12, and every wor
   ajv.addKeyword({ keyword: 'x-secret', schemaType: 'boolean' });
   for (const [path, schema] of schemas) t.doesNotThrow(() => ajv.addSchema(schema, schema.$id ?? path), path);
   for (const [path, schema] of schemas) t.type(ajv.getSchema(schema.$id ?? path), 'function', `${path} compiles`);
-  t.ok(schemas.size > 12, `${schemas.size} schemas`);
+  t.ok(schemas.size > 40, `${schemas.size} schemas`);
+  const names = files.filter((path) => path.startsWith('schemas/')).map((path) => basename(path));
+  t.equal(new Set(names).size, names.length, 'a name is of one schema only: they are found by it');
 });
 
 /** Run apart: the suite itself has loaded ajv. */

@@ -1,4 +1,4 @@
-/** The manifest of a run: schemas/manifest.json, and rules that no schema can express. */
+/** The manifest of a run: schemas/record/manifest.json, and rules that no schema can express. */
 import { createHash } from 'node:crypto';
 import { PluginError } from '../../contract/index.js';
 import { parseOwn, type Shape, ValidationError } from '../../schemas.js';
