@@ -10,10 +10,12 @@ import type { Session } from '../store/index.js';
 import { authRoutes, checkAccess, checkSite } from './auth.js';
 import type { ApiDeps } from './deps.js';
 import { ApiError, apiErrorOf, plainBody, problemBody } from './errors.js';
-import { json, type Reply } from './replies.js';
+import { eventText, json, type Reply } from './replies.js';
 import type { ApiRequest } from './request.js';
 import { fullPath, queryKeysOf, type Route } from './route.js';
 import { backupRoutes } from './routes/backups.js';
+import { createEventFeed } from './routes/event-feed.js';
+import { eventRoutes } from './routes/events.js';
 import { historyRoutes } from './routes/history.js';
 import { progressFeed, progressRoutes } from './routes/progress.js';
 import { restoreRoutes } from './routes/restores.js';
@@ -89,6 +91,7 @@ function requestOf(ctx: Koa.Context, route: Route, known: Pick<ApiRequest, 'para
     full: query.get('view') === 'full',
     address: ctx.ip,
     ifMatch: ctx.get('If-Match') || undefined,
+    lastEventId: ctx.get('Last-Event-ID'),
     gone: goneSignal(ctx),
     text: () => textOf(ctx),
     length: ctx.req.headers['content-length'] === undefined ? undefined : Number(ctx.req.headers['content-length']),
@@ -113,6 +116,9 @@ function respond(ctx: Koa.Context, reply: Reply): void {
       return;
     case 'stream':
       ctx.body = Readable.from(reply.pieces);
+      return;
+    case 'events':
+      ctx.body = Readable.from(eventText(reply.events));
       return;
   }
 }
@@ -176,6 +182,7 @@ export function createApi(deps: ApiDeps): RequestListener {
     ...backupRoutes(deps, links),
     ...restoreRoutes(deps, links),
     ...historyRoutes(deps),
+    ...eventRoutes(createEventFeed(deps.jobs, deps.signal)),
     ...updateRoutes(deps),
     ...sshRoutes(deps),
     ...systemRoutes(deps, () => all),

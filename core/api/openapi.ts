@@ -106,6 +106,14 @@ const pathRows: Readonly<Record<string, { readonly description: string; readonly
   },
 };
 
+const lastEvent = {
+  name: 'Last-Event-ID',
+  in: 'header',
+  description: 'The id of the last event that the client has; a browser sends it by itself',
+  schema: { type: 'string' },
+  example: 'lq3x9k2a-17',
+};
+
 function parametersOf(route: Route): object[] {
   const query = (key: QueryKey) => ({ name: key, in: 'query', ...queryRows[key] });
   const names = [...route.path.matchAll(/[:*](\w+)/g)].map((m) => m[1] ?? '');
@@ -113,6 +121,7 @@ function parametersOf(route: Route): object[] {
   return [
     ...names.map((name) => ({ name, in: 'path', required: true, ...pathRows[name] })),
     ...queryKeysOf(route).map(query),
+    ...(route.answer.isEvents ? [lastEvent] : []),
     ...(route.matches ? [{ ...match, example: '"tF2nO0aV1mWcYb9XkQzLrA"' }] : []),
   ];
 }
@@ -131,7 +140,7 @@ function operation(route: Route, set: SchemaSet): object {
       [route.status ?? 200]: {
         description: route.status === 202 ? 'Begun' : 'Done',
         ...(route.query?.includes('limit') && { headers: link }),
-        content: { 'application/json': mediaOf(route.answer, set) },
+        content: { [route.answer.isEvents ? 'text/event-stream' : 'application/json']: mediaOf(route.answer, set) },
       },
       ...errorsOf(route, set),
     },

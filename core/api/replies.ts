@@ -13,11 +13,20 @@ export interface Head {
   readonly type?: string;
 }
 
+/** One without a name is a comment, which clients pass over. */
+export interface ServerEvent {
+  readonly id?: string;
+  readonly name?: string;
+  readonly data?: object;
+}
+
 export type Reply = Head &
   (
     | { readonly kind: 'json'; readonly value: unknown }
     /** Piece by piece, as fast as the client reads; ended when it has gone. */
     | { readonly kind: 'stream'; readonly pieces: AsyncIterable<string> }
+    /** Server-sent events, which stay open. */
+    | { readonly kind: 'events'; readonly events: AsyncIterable<ServerEvent> }
   );
 
 /** Between so many, others have their turn. */
@@ -35,4 +44,14 @@ async function* listText(list: readonly unknown[]): AsyncGenerator<string> {
     yield `${at === 0 ? '[' : ','}${items.join(',')}${at + atOnce >= list.length ? ']' : ''}`;
     await others();
   }
+}
+
+export function events(from: AsyncIterable<ServerEvent>): Reply {
+  return { kind: 'events', events: from, type: 'text/event-stream' };
+}
+
+/** As the HTML standard writes server-sent events. */
+export async function* eventText(from: AsyncIterable<ServerEvent>): AsyncGenerator<string> {
+  for await (const { id, name, data } of from)
+    yield name === undefined ? ':\n\n' : `id: ${id}\nevent: ${name}\ndata: ${JSON.stringify(sortKeys(data))}\n\n`;
 }

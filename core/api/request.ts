@@ -16,6 +16,8 @@ export interface ApiRequest {
   readonly session: Session | undefined;
   readonly address: string;
   readonly ifMatch: string | undefined;
+  /** Of a client that follows events again; '' without. */
+  readonly lastEventId: string;
   /** Aborted when the client has gone. */
   readonly gone: AbortSignal;
   text(): Promise<string>;

@@ -56,6 +56,8 @@ export interface AnswerShape {
   /** Of the answer to `?view=full`; a route without it does not read `view`. */
   readonly full?: string;
   readonly isList?: true;
+  /** Server-sent events, whose data have the schema. */
+  readonly isEvents?: true;
 }
 export interface BodyShape {
   readonly schema: string;

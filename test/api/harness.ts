@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type ApiDeps, createApi } from '../../core/api/index.js';
 import { PluginError } from '../../core/contract/index.js';
-import { JobError, type JobRows, type JobService, type Jobs, type ProgressEvent } from '../../core/jobs/job.js';
+import { JobError, type JobRows, type JobService, type Jobs, type JobsEvent, type ProgressEvent } from '../../core/jobs/job.js';
 import { schemaText } from '../../core/schemas.js';
 import { openStore, type Store } from '../../core/store/index.js';
 import { isBody } from '../support/api-client.js';
@@ -61,6 +61,9 @@ export interface Harness {
   readonly folder: string;
   readonly running: Map<number, ProgressEvent>;
   tell(event: ProgressEvent): void;
+  /** As the job service's bus does. */
+  publish(event: JobsEvent): void;
+  readonly address: string;
   /** With the cookie of the last login; the body goes out as curl -d sends it. */
   ask(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>;
   close(): Promise<void>;
@@ -80,9 +83,13 @@ export function exampleOf(schema: string, change: object = {}): object {
 
 const report = (id: string, kind: 'target' | 'runtime') => ({ folder: id, id, kind, ok: true });
 
-type Listener = (event: ProgressEvent) => void;
+type Listener = (event: JobsEvent) => void;
 
 function jobService(store: Store, running: ReadonlyMap<number, ProgressEvent>, listeners: Set<Listener>): JobService {
+  const onEvent = (listener: Listener) => {
+    listeners.add(listener);
+    return () => void listeners.delete(listener);
+  };
   return {
     backup: jobsOf(store.backup),
     restore: jobsOf(store.restore),
@@ -102,11 +109,8 @@ function jobService(store: Store, running: ReadonlyMap<number, ProgressEvent>, l
     progressOf: (_kind, id) => running.get(id)?.progress,
     retryOf: () => undefined,
     history: async () => [],
-    onEvent: () => () => undefined,
-    onProgress(listener) {
-      listeners.add(listener);
-      return () => void listeners.delete(listener);
-    },
+    onEvent,
+    onProgress: (listener) => onEvent((event) => event.type === 'progress' && listener(event.progress)),
     nextRun: (at) => (at.repeat === 'oneshot' ? undefined : nextRun),
   };
 }
@@ -179,7 +183,10 @@ export async function start(more: Partial<ApiDeps> = {}): Promise<Harness> {
   await writeFile(setupCodeFile, 'one-time-code\n');
   const store = await openStore(join(folder, 'state'));
   const running = new Map<number, ProgressEvent>();
-  const listeners = new Set<(event: ProgressEvent) => void>();
+  const listeners = new Set<Listener>();
+  const publish = (event: JobsEvent) => {
+    for (const listener of listeners) listener(event);
+  };
   const jobs = jobService(store, running, listeners);
   const handler = handlerOf({ store, jobs, share, setupCodeFile, more });
   const server = createServer(handler);
@@ -193,8 +200,10 @@ export async function start(more: Partial<ApiDeps> = {}): Promise<Harness> {
     tell(event) {
       if (event.progress === -1) running.delete(event.id);
       else running.set(event.id, event);
-      for (const listener of listeners) listener(event);
+      publish({ type: 'progress', progress: event });
     },
+    publish,
+    address: `http://127.0.0.1:${port}`,
     ask: await client(port),
     async close() {
       server.closeAllConnections();

@@ -28,7 +28,7 @@ const rowOf = { backup: rows.listBackupHistory, restore: rows.listRestoreHistory
 const usualLimit = 100;
 
 /** Times as RFC 3339, and what to do about an error. */
-function showRow({ kind: _kind, job: _job, began, ended, error, ...row }: HistoryRow): object {
+export function showRow({ kind: _kind, job: _job, began, ended, error, ...row }: HistoryRow): object {
   return {
     ...row,
     began_at: new Date(began).toISOString(),
