@@ -50,3 +50,16 @@ t.test('however many jobs are shown, an engine is asked once, and not for a clie
   t.equal(asked, 1);
   t.same(Array.isArray(json) && json.filter((one) => part(one, 'container_found')).map((one) => part(one, 'job_name')), ['job-7']);
 });
+
+t.test('an answer of any length, and an error, is data that nothing keeps and no browser runs', async (t) => {
+  const h = await startIn();
+  t.teardown(() => h.close());
+  for (let n = 1; n <= 101; n++) await h.ask('POST', '/api/v1/backup/', job(`job-${n}`));
+  for (const path of ['/api/v1/backup/', '/api/v1/backup/?limit=2', '/api/v1/backup/0']) {
+    const { headers } = await h.ask('GET', path);
+    t.match(headers.get('content-type'), /^application\/json/, path);
+    t.equal(headers.get('cache-control'), 'no-store', path);
+    t.equal(headers.get('content-security-policy'), "default-src 'none'; frame-ancestors 'none'", path);
+  }
+  t.equal((await h.ask('GET', '/api/v1/backup/')).headers.get('content-length'), null, 'a long list is sent in pieces');
+});
