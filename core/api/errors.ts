@@ -1,8 +1,8 @@
 /** Everything thrown ends here, as an error of the table and its two forms of an answer. */
 import { STATUS_CODES } from 'node:http';
 import { PluginError } from '../contract/index.js';
+import { type ErrorCode, errorRows, isErrorCode } from '../primitives/error-rows.js';
 import { type Fault, ValidationError } from '../schemas.js';
-import { type ErrorCode, errorRows, isErrorCode } from './error-rows.js';
 
 export class ApiError extends Error {
   override readonly name = 'ApiError';

@@ -1,7 +1,7 @@
 /** The API's description, made from the route table, the schemas and the table of errors: it can't drift from them. */
 import { STATUS_CODES } from 'node:http';
+import { errorRows } from '../primitives/error-rows.js';
 import { schemaText } from '../schemas.js';
-import { errorRows } from './error-rows.js';
 import { type AnswerShape, fullPath, type QueryKey, queryKeysOf, queryRows, type Route, tagOfRoute, tags } from './route.js';
 import { isObject, SchemaSet } from './schema-set.js';
 

@@ -2,10 +2,11 @@
 import { randomBytes } from 'node:crypto';
 import { Readable } from 'node:stream';
 import type { RemoteTargets } from '../api/deps.js';
-import { PluginError, type PluginErrorCode, type PluginLog, type Target } from '../contract/index.js';
+import { PluginError, type PluginLog, type Target } from '../contract/index.js';
 import type { TargetRegistry } from '../jobs/deps.js';
 import type { FoundTarget } from '../jobs/job.js';
 import type { Plugins } from '../plugins/index.js';
+import { errorRows } from '../primitives/error-rows.js';
 import type { Store, TargetRow } from '../store/index.js';
 import { openRemote } from './remote.js';
 
@@ -27,17 +28,11 @@ async function keepFound(store: Store, target: number, found: FoundTarget): Prom
   });
 }
 
-const fixes: Partial<Readonly<Record<PluginErrorCode, string>>> = {
-  unavailable: 'start the server, or correct ipaddr',
-  secrets_lost: 'set the password again with PUT',
-  denied: 'correct username, password or key, or give the user the right',
-  untrusted: 'if the server was set up anew, confirm its key with PUT options.hostKey',
-  not_found: 'make the share or folder there, or correct base',
-  read_only: 'let the user write there',
-  no_space: 'free some space there',
-  stalled: 'look after the server and the network',
-  unsupported: 'set the server up as the message says',
-  invalid: 'correct the target as the message says',
+/** What to do about a target, where that is more than the table of errors says. */
+const fixes: Readonly<Record<string, string>> = {
+  unavailable: 'Start the server, or correct ipaddr.',
+  not_found: 'Make the share or folder there, or correct base.',
+  invalid: 'Correct the target as the message says.',
 };
 
 interface Problem {
@@ -47,8 +42,8 @@ interface Problem {
 }
 
 function problemOf(error: unknown): Problem {
-  if (!(error instanceof PluginError)) return { code: 'failed', message: String(error), fix: 'try again' };
-  return { code: error.code, message: error.message, fix: fixes[error.code] ?? 'try again' };
+  if (!(error instanceof PluginError)) return { code: 'failed', message: String(error), fix: errorRows.failed.fix };
+  return { code: error.code, message: error.message, fix: fixes[error.code] ?? errorRows[error.code].fix };
 }
 
 export interface RemoteTargetsDeps {

@@ -3,9 +3,9 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import t from 'tap';
-import { errorRows, isErrorCode } from '../../core/api/error-rows.js';
 import { pluginErrorCodes } from '../../core/contract/index.js';
 import type { JobError } from '../../core/jobs/job.js';
+import { errorRows, isErrorCode } from '../../core/primitives/error-rows.js';
 import { updateErrorCodes } from '../../core/update/errors.js';
 import { isBody } from '../support/api-client.js';
 import { at, DescribedAnswers } from '../support/described-answers.js';

@@ -1,8 +1,8 @@
 /** The ended runs of a job, good and bad. */
 import type { HistoryRow, JobKind } from '../../jobs/job.js';
 import { kinds } from '../../jobs/kinds.js';
+import { errorRows, isErrorCode } from '../../primitives/error-rows.js';
 import type { ApiDeps } from '../deps.js';
-import { errorRows, isErrorCode } from '../error-rows.js';
 import { linkTo, numberOf } from '../lists.js';
 import { json, type Reply } from '../replies.js';
 import { type ApiRequest, idOf, requireFound } from '../request.js';
