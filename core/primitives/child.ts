@@ -5,7 +5,12 @@ import { PluginError } from '../contract/index.js';
 /** Starts a command without a shell, in the C locale, as leader of its own process group. The command must itself die with the
  *  worker thread that started it. */
 export function groupChild(command: string, args: readonly string[], stdio: SpawnOptions['stdio']): ChildProcess {
-  return spawn(command, args, { stdio, detached: true, env: { PATH: process.env.PATH ?? '', LC_ALL: 'C', TZ: 'UTC' } });
+  const child = spawn(command, args, { stdio, detached: true, env: { PATH: process.env.PATH ?? '', LC_ALL: 'C', TZ: 'UTC' } });
+  // A leader that somebody else kills may leave children that hold its pipes open: a bwrap whose sandbox was not ready does.
+  child.once('exit', (code) => {
+    if (code !== 0 && child.pid !== undefined) killMembers(child.pid);
+  });
+  return child;
 }
 
 /** Starts a child that dies with the worker thread that started it (setpriv --pdeathsig). */
@@ -16,11 +21,15 @@ export function archiveChild(command: string, args: readonly string[], stdio: Sp
 /** Kills a child and its process group. bwrap killed alone, before its sandbox is ready, leaves a child behind that waits for it
  *  for ever. */
 function killGroup({ pid, exitCode, signalCode }: ChildProcess): void {
-  if (pid === undefined || exitCode !== null || signalCode !== null) return;
+  if (pid !== undefined && exitCode === null && signalCode === null) killMembers(pid);
+}
+
+/** Kills every process of a group. */
+function killMembers(leader: number): void {
   try {
-    process.kill(-pid, 'SIGKILL');
+    process.kill(-leader, 'SIGKILL');
   } catch {
-    // it has just ended; its exit event follows
+    // ESRCH: the group is empty
   }
 }
 

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
@@ -130,6 +130,41 @@ t.test('an abort kills tar and its compressor, and a sandbox that is still start
   }
   t.same([...codes], ['aborted'], '40 stops in the first 5 ms');
   t.ok(await until(() => ours().length === 0), 'nothing is left');
+});
+
+t.test('a bwrap that somebody kills while its sandbox starts ends the level, and leaves no process', async (t) => {
+  const folder = await temporary(t);
+  await mkdir(join(folder, 'tree'));
+  await writeFile(join(folder, 'tree/file'), randomBytes(1 << 20));
+  const source = folderSource(join(folder, 'tree'));
+  const own = () => descendants(process.pid).filter(({ name }) => name === 'bwrap');
+  /** Also those whose parent is gone. */
+  const about = async () => {
+    const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name) && name !== String(process.pid));
+    const lines = await Promise.all(pids.map((pid) => readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')));
+    return lines.filter((line) => line.includes(folder));
+  };
+  for (let n = 0; n < 60; n++) {
+    let isOver = false;
+    const packing = codeOf(packed(source, join(folder, `snapshot-${n}`))).finally(() => {
+      isOver = true;
+    });
+    const killing = (async () => {
+      // as soon as bwrap has the child that waits for it
+      while (!isOver) {
+        const all = own();
+        const bwrap = all.find(({ pid }) => all.some(({ parent }) => parent === pid));
+        if (bwrap) return process.kill(bwrap.pid, 'SIGKILL');
+        await sleep(0);
+      }
+    })().catch(() => undefined);
+    const outcome = await Promise.race([packing, sleep(5_000, 'never', { ref: false })]);
+    if (outcome === 'never') isOver = true;
+    await killing;
+    if (outcome !== 'fine' && outcome !== 'failed') return t.fail(`kill ${n}: the level ended ${outcome}`);
+  }
+  for (const end = Date.now() + 5_000; Date.now() < end && (await about()).length > 0; ) await sleep(20);
+  t.same(await about(), [], 'no process is left');
 });
 
 t.test('tar never runs without the sandbox', async (t) => {
