@@ -1,25 +1,25 @@
-/** What a plugin may report. The code is stable: clients and tests depend on it. */
+/** Error codes of plugins. They are stable, because clients and tests depend on them. */
 export const pluginErrorCodes = [
-  'not_found', // the container, file or folder is not there
+  'not_found', // the container, file or folder does not exist
   'unavailable', // the engine, server or share does not answer, or is not mounted
-  'no_space', // the place is full
-  'read_only', // the place may not be written
+  'no_space', // the target or file system is full
+  'read_only', // the target or file system is read-only
   'denied', // wrong credentials or missing right
-  'untrusted', // the server is not the one that was there before: its key has changed
-  'invalid', // a path, name or option that cannot be used
-  'exists', // something is already there
-  'conflict', // another container or operation stands in the way
-  'in_use', // the thing is used by something else
-  'needs_consent', // it would be given rights that nobody has granted
-  'record_in_use', // another appliance, or another job, writes to the record
-  'record_owned', // the record is another appliance's, or another job's
-  'secrets_lost', // what is stored of the place cannot be opened any more: its password must be set again
-  'damaged', // stored bytes are not what was written
+  'untrusted', // the server's key has changed since the first contact
+  'invalid', // a path, name or option cannot be used
+  'exists', // the name is already taken
+  'conflict', // another container or operation prevents it
+  'in_use', // something else uses it
+  'needs_consent', // the container would get rights that nobody has granted
+  'record_in_use', // another appliance or job writes to the record
+  'record_owned', // the record belongs to another appliance or job
+  'secrets_lost', // the stored password cannot be decrypted and must be set again
+  'damaged', // stored bytes differ from those that were written
   'stalled', // no byte moved for too long
   'aborted', // the signal was aborted
   'unsupported', // the engine or target cannot do this
   'io', // any other failure of the operating system
-  'failed', // a child or a server reported an error of its own
+  'failed', // a child process or a server reported an error of its own
 ] as const;
 
 export type PluginErrorCode = (typeof pluginErrorCodes)[number];
@@ -35,6 +35,6 @@ export class PluginError extends Error {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.retryable = options.retryable ?? false;
   }
-  /** Whether the same call may succeed later without anybody changing anything. */
+  /** Whether the same call may succeed later without any change. */
   readonly retryable: boolean;
 }

@@ -1,5 +1,5 @@
-/** What a plugin author reads: a target keeps files, a runtime names what makes up a container,
- *  plugin.ts says how either is packed and opened, errors.ts what may go wrong. Imports nothing of the project. */
+/** The contract for plugin authors: a target keeps files, a runtime reads and makes containers, plugin.ts packs and opens both, and
+ *  errors.ts lists the error codes. Imports nothing else of the project. */
 export * from './errors.js';
 export * from './plugin.js';
 export * from './remap.js';

@@ -1,7 +1,7 @@
 import type { Runtime } from './runtime.js';
 import type { Target } from './target.js';
 
-/** plugin.json. Checked before any of the plugin's code is imported. */
+/** plugin.json. It is checked before any of the plugin's code is imported. */
 export interface PluginManifest {
   readonly id: string; // [a-z][a-z0-9-]{0,31}
   readonly kind: 'target' | 'runtime';
@@ -14,25 +14,26 @@ export interface PluginManifest {
 
 export type PluginLog = (level: 'debug' | 'info' | 'warn' | 'error', message: string, detail?: Readonly<Record<string, unknown>>) => void;
 
-/** All that a plugin gets; there are no globals. `options` has passed the plugin's options.schema.json. */
+/** Everything that a plugin gets; there are no globals. `options` matches the plugin's options.schema.json. */
 export interface PluginContext<Options = unknown> {
   readonly log: PluginLog;
   readonly signal: AbortSignal;
-  /** A folder of the plugin's own, 0700, kept over restarts. */
+  /** The plugin's own folder, mode 0700. It survives restarts. */
   readonly stateFolder: string;
   readonly options: Options;
 }
 
-/** What `main` exports as default. `open` costs nothing that dispose does not give back. */
+/** The default export of `main`. Whatever open() acquires, asyncDispose() releases. */
 export interface TargetPlugin<Options = unknown> {
-  /** A target on another machine gets these options where its schema names them, beside its own: host, port (absent: the
-   *  protocol's own), username, password, base (the folder below which its paths lie, '' for the top), encrypt.
-   *  @throws PluginError unavailable (retryable), denied, untrusted, not_found (the share or folder that base names) */
+  /** A remote target gets these options where its schema names them, beside its own: host, port (absent: the protocol's default),
+   *  username, password, base (the folder that its paths are relative to, '' for the top), encrypt.
+   *  @throws PluginError unavailable (retryable), denied, untrusted, not_found (no such share or folder as base names) */
   open(context: PluginContext<Options>): Promise<Target>;
-  /** For a target whose type was not said: whether the server there is of this plugin's kind. Nothing is sent that could
-   *  give a secret away. Throws nothing: a server that does not answer is none. */
+  /** Detects whether a server speaks this plugin's protocol, for a target without a type. It must send nothing that reveals a
+   *  secret, and never throws: a server that does not answer gives false. */
   readonly detection?: { readonly port: number; answers(host: string, port: number, signal: AbortSignal): Promise<boolean> };
-  /** At first contact: what the server shows of itself, as options to be kept, so that another one in its place is noticed.
+  /** Trust on first use: options that identify the server (its key), stored at first contact so that another server in its place is
+   *  refused.
    *  @throws PluginError unavailable */
   pin?(context: PluginContext<Options>): Promise<Readonly<Record<string, unknown>>>;
 }

@@ -6,12 +6,12 @@ export type ContainerState = 'running' | 'frozen' | 'stopped';
 export interface ContainerSummary {
   readonly id: string; // the name, unique within its engine
   readonly name: string;
-  readonly image: string; // '' when the engine knows none
+  readonly image: string; // '' when the engine has none
   readonly state: ContainerState;
   readonly type: string; // id of the runtime plugin
 }
 
-/** What makes up a container, in neutral words, and the engine's own configuration verbatim. */
+/** A container in neutral words, with the engine's own configuration verbatim. */
 export interface Description {
   readonly arch: string; // as `uname -m`
   readonly autostart: boolean;
@@ -22,9 +22,9 @@ export interface Description {
   readonly type: string;
   readonly volume: readonly VolumeDescription[];
   readonly state: ContainerState;
-  /** The engine's own configuration: `format` names it (`lxc-config`, `docker-inspect`), `text` is the file as it was. */
+  /** The engine's own configuration: `format` names its form (`lxc-config`, `docker-inspect`), `text` is the unchanged file. */
   readonly native: { readonly format: string; readonly text: string };
-  /** What does not belong to a backup, with the reason; never silently. */
+  /** What the backup leaves out, each with the reason. */
   readonly left_out: readonly { readonly path: string; readonly reason: string }[];
 }
 
@@ -34,11 +34,11 @@ export interface VolumeDescription {
   readonly path: string; // on the host
   readonly mountpoint: string; // in the container
   readonly read_only: boolean;
-  /** Other containers that use it too. */
+  /** Other containers that use it. */
   readonly shared_with: readonly string[];
-  /** Further places of the container that the same folder is mounted at; it is stored once. */
+  /** Further mount points of the same folder in the container. The folder is stored once. */
   readonly also_at?: readonly string[];
-  /** The folders above it on the host, outermost first: one that is missing at a restore is made so. */
+  /** Parent folders on the host, outermost first. A restore makes a missing one with these attributes. */
   readonly parents?: readonly { readonly path: string; readonly mode: number; readonly uid: number; readonly gid: number }[];
 }
 
@@ -50,30 +50,30 @@ export interface Source {
   readonly path: string; // absolute, on the host; what tar reads
   /** Patterns relative to path, as GNU tar's --exclude with --anchored takes them, beginning with './'. */
   readonly excludes: readonly string[];
-  /** Why it cannot be read now, and what to do: a run that does not exclude it fails with this. */
+  /** Why it cannot be read now, and what to do. A run that does not exclude it fails with this text. */
   readonly unavailable?: string;
 }
 
 export interface Image {
-  readonly digest: string; // the engine's id of it
-  /** All of the image, as the engine's loadImage takes it. */
+  readonly digest: string; // the engine's id of the image
+  /** Opens the whole image in the form that Draft.loadImage takes. */
   open(signal: AbortSignal): Promise<Readable>;
 }
 
 export interface RestorePlan {
-  /** Name the container will have. */
+  /** Name of the restored container. */
   readonly container: string;
-  /** replace: swap the one that holds the name; create: there is none. */
+  /** replace: swap with the container of that name; create: no container has that name. */
   readonly action: 'create' | 'replace';
-  /** As it was described when it was backed up. */
+  /** Its description at the time of the backup. */
   readonly description: Description;
-  /** What is restored: the sources that the run holds, or those of them that were asked for. All others of the description stay
-   *  as they are. So does what the `excludes` of a source leave out, in a commit as in an undo. Without `rootfs`, a container that
-   *  is replaced keeps its root and its configuration. */
+  /** The sources to restore: those of the run, or a selection of them. All other sources of the description stay unchanged, and so
+   *  do files that match the `excludes` of a source, in commit and in undo. Without `rootfs`, a replaced container keeps its root
+   *  and its configuration. */
   readonly sources: readonly (Pick<Source, 'name' | 'origin' | 'kind'> & Partial<Pick<Source, 'excludes'>>)[];
   readonly image?: { readonly digest: string };
   readonly remap?: Remap;
-  /** What is replaced is kept until then, epoch ms, so that undo can bring it back; without it, it goes at once. */
+  /** Undo is possible until then, epoch ms. Without it, the replaced data is removed at once. */
   readonly undoUntil?: number;
 }
 
@@ -83,79 +83,78 @@ export interface Conflict {
   readonly fix: string;
 }
 
-/** A right over the host that a container would have beyond an ordinary one. */
+/** A right over the host that an ordinary container does not have. */
 export interface Grant {
   readonly code: string; // privileged, host_folder, hook, …
-  /** Which one, in words that a person can judge; the same text for the same right, on any appliance. */
+  /** Names the right in words that a person can judge. The same right has the same text on every appliance. */
   readonly what: string;
 }
 
 /** What a restore does with one source of the container.
- *  restore: what the run holds takes the place of what is there, or the source is made anew · keep: it is mounted as it is
- *  · join: another container has it, so it is mounted as it is · copy: a clone gets its own under a new name. */
+ *  restore: the run's data replaces the present data, or the source is made anew · keep: it is mounted unchanged
+ *  · join: another container has it, so it is mounted unchanged · copy: a clone gets its own under a new name. */
 export interface PlannedPlace {
   readonly source: string;
   readonly action: 'restore' | 'keep' | 'join' | 'copy';
-  /** Where it lay when it was backed up: a path of that host, or the name of an engine's volume. */
+  /** Where it was at the time of the backup: a path of that host, or the name of an engine's volume. */
   readonly before: string;
-  /** Where it lies after the restore, likewise. */
+  /** Where it is after the restore, likewise. */
   readonly after: string;
-  /** Other containers that have it mounted. */
+  /** Other containers that mount it. */
   readonly with?: readonly string[];
 }
 
-/** What a run did or found without failing. */
+/** Something that a run reports although it did not fail. */
 export interface Warning {
   readonly code: string; // volume_joined, run_damaged, base_damaged, not_removed, …
   readonly message: string;
   /** What to do about it. */
   readonly fix: string;
-  /** How many, where it is about several; at most 100 of them by name. */
+  /** How many things it concerns; `names` lists at most 100 of them. */
   readonly count?: number;
   readonly names?: readonly string[];
 }
 
-/** Where the container's data lies afterwards. */
+/** Where the container's data is after the restore. */
 export interface Placement {
   /** The root first. */
   readonly places: readonly PlannedPlace[];
-  /** What a person should know of it. */
   readonly warnings: readonly Warning[];
 }
 
-/** What committing a plan would do and run into, all of it judged at one moment. */
+/** The effects, conflicts and grants of a plan, all judged at one moment. */
 export interface Preview extends Placement {
-  /** `volume_in_use`: a running container uses what would be replaced, and the restore is refused; all others are told and leave
-   *  a new container stopped, or need nothing. */
+  /** `volume_in_use` refuses the restore: a running container uses what would be replaced. All other conflicts are reported only;
+   *  some leave a new container stopped. */
   readonly conflicts: readonly Conflict[];
-  /** Every right over the host that the described container would have beyond an ordinary one, as the plan's remap leaves it:
-   *  sorted, each once, in stable text. Complete: what is not listed must not be had, so what the plugin does not know is
-   *  listed. */
+  /** Every right over the host that an ordinary container does not have, after the plan's remap: sorted, each once, in stable text.
+   *  The list is complete: the container must get no right beyond it, so the plugin also lists settings that it does not know. */
   readonly grants: readonly Grant[];
 }
 
-/** The placement is as `Runtime.preview` foretold it. */
+/** The placement equals that of `Runtime.preview`. */
 export interface Committed extends Placement {
   readonly conflicts: readonly Conflict[];
   readonly undo?: string;
-  /** What is kept for the undo, in bytes on disk. */
+  /** Bytes on disk that are kept for the undo. */
   readonly undoBytes?: number;
 }
 
-/** A container in the making, beside whatever holds the name. Nothing of it is visible until commit. */
+/** A container in the making, beside the one that has its name. It is invisible until commit. */
 export interface Draft {
-  /** Whether the engine lacks the plan's image, so that loadImage must be called before folders. */
+  /** Whether the engine lacks the plan's image. If so, loadImage must be called before folders. */
   readonly needsImage: boolean;
-  /** Takes what Image.open gave. */
+  /** Loads the stream of Image.open. */
   loadImage(source: Readable): Promise<void>;
-  /** An empty folder to extract into, for each source of the plan. For kind 'file' the archive holds one entry
-   *  (the file's base name); the draft takes it from there. */
+  /** One empty folder per source of the plan, to extract into. For kind 'file' the archive holds one entry (the file's base name),
+   *  which the draft moves to its path. */
   folders(): Promise<ReadonlyMap<string, string>>;
-  /** Swaps it in; the container ends in the state the replaced one had (create: the state it was backed up in, stopped when there
-   *  are conflicts). On any failure the old one is back, unchanged, in its former state. What was replaced is kept as the plan
-   *  says, and `undo` names it; it is removed otherwise. @throws PluginError in_use: a running container uses what would be replaced */
+  /** Swaps the draft in. The new container gets the state of the replaced one (create: its state at the backup, or stopped when
+   *  there are conflicts). On any failure the old container is back, unchanged, in its former state. The replaced data is kept
+   *  under the id `undo` if the plan says so, and removed otherwise. @throws PluginError in_use: a running container uses what
+   *  would be replaced */
   commit(): Promise<Committed>;
-  /** Leaves no trace. Safe after a failed commit. */
+  /** Removes the draft. Safe after a failed commit. */
   discard(): Promise<void>;
 }
 
@@ -171,24 +170,23 @@ export interface Runtime extends AsyncDisposable {
   /** @throws PluginError not_found, also for a volume that vanished, naming it */
   sources(id: string): Promise<readonly Source[]>;
   image(id: string): Promise<Image | undefined>;
-  /** Freezes a running container, and disposing always resumes it; a stopped one, or one that its owner froze, stays as it is. */
+  /** Freezes a running container; disposing always resumes it. Leaves a stopped container, or one that its owner froze, as it is. */
   pause(id: string): Promise<AsyncDisposable>;
-  /** Thaws; fine when it is not frozen. For leases that outlived their worker. */
+  /** Thaws the container; does nothing when it is not frozen. For leases that outlived their worker. */
   resume(id: string): Promise<void>;
-  /** All that a restore is planned and judged by, in one look at the engine; nothing is made. The places are those of each
-   *  source that the description names. `shares`: folders whose contents any container may have.
+  /** Everything that a restore is planned and judged by, from one look at the engine. Makes nothing. `places` has each source that
+   *  the description names. `shares`: folders whose contents any container may have.
    *  @throws PluginError invalid, unsupported, exists (what the plan or its remap asks for cannot be done) */
   preview(plan: RestorePlan, o: { readonly shares: readonly string[] }): Promise<Preview>;
-  /** Decides for itself where everything goes: time has passed since the preview, and what it builds must fit what is there. */
+  /** Plans the placement anew, because the engine may have changed since the preview. */
   draft(plan: RestorePlan, o: { signal: AbortSignal }): Promise<Draft>;
-  /** Brings back what a commit replaced, in its former state; what replaced it is gone.
-   *  @throws PluginError not_found: it was dropped, its time has passed, or its container was removed by hand
-   *  · in_use: a running container uses what would be replaced, or something is mounted in it since */
+  /** Brings back what a commit replaced, in its former state, and removes the restored container.
+   *  @throws PluginError not_found: it was dropped, has expired, or its container was removed by hand
+   *  · in_use: a running container uses what would be replaced, or something has been mounted in it since */
   undo(id: string): Promise<void>;
-  /** Removes what a commit kept; absent is fine. */
+  /** Removes what a commit kept; does nothing when it is gone. */
   dropUndo(id: string): Promise<void>;
-  /** Removes leftovers of drafts that a crash left behind, completes or reverts a half-done swap, and removes what was
-   *  kept for an undo whose time has passed. With a container's name, only what restores of that one left.
-   *  It looks after all of them before it rejects with what failed. */
+  /** Removes leftovers of drafts after a crash, completes or reverts a half-done swap, and removes expired undos. With a
+   *  container's name, only those of its restores. Attempts all of them before it rejects with the errors. */
   recover(container?: string): Promise<void>;
 }
