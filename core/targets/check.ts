@@ -1,4 +1,4 @@
-/** Remote targets as the main thread uses them: reached for an answer, and what their first contact showed is kept. */
+/** Opens remote targets in the main thread for the API, and stores what the first contact found. */
 import { randomBytes } from 'node:crypto';
 import { Readable } from 'node:stream';
 import type { RemoteTargets } from '../api/deps.js';
@@ -10,7 +10,7 @@ import { errorRows } from '../primitives/error-rows.js';
 import type { Store, TargetRow } from '../store/index.js';
 import { openRemote } from './remote.js';
 
-/** What the runs' part of the service asks of targets. */
+/** The target rows that the job service needs. */
 export function createTargetRegistry(store: Store): TargetRegistry {
   return {
     get: (target) => store.targets.get(target),
@@ -19,7 +19,7 @@ export function createTargetRegistry(store: Store): TargetRegistry {
   };
 }
 
-/** The first finding stays, as long as the address is the one it was made at. */
+/** Trust on first use: stores what the first contact found. A later finding replaces it only when the address or type has changed. */
 async function keepFound(store: Store, target: number, found: FoundTarget): Promise<void> {
   await store.targets.update(target, (record) => {
     if (record.spec.ipaddr !== found.ipaddr) return record;
@@ -49,12 +49,12 @@ function problemOf(error: unknown): Problem {
 export interface RemoteTargetsDeps {
   readonly store: Store;
   readonly plugins: Plugins;
-  /** How long a target may move nothing before it is given up. */
+  /** A target that moves no byte for so many ms has stalled. */
   readonly stallMs: number;
   readonly log: PluginLog;
 }
 
-/** A client waits for the answer: this is below what it is given. */
+/** Below the time limit of the request, so that the client gets the target's error. */
 const answerStallMs = 20_000;
 const answerWaits = [500];
 

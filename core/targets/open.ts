@@ -1,4 +1,4 @@
-/** Where a job's record lies, as an open target under the policy for all targets. */
+/** Opens a job's location as a target under the policy. */
 import { PluginError } from '../contract/index.js';
 import type { FoundTarget, Location, WorkerEnvironment } from '../jobs/job.js';
 import type { Plugins } from '../plugins/loaded.js';
@@ -6,15 +6,15 @@ import type { PolicyTarget } from '../policy/index.js';
 import { openRemote, type RemoteTarget } from './remote.js';
 import { openUnderPolicy, type PolicyOpening } from './under-policy.js';
 
-/** `connections`: files at a time that are this run's part. */
+/** `connections`: this run's share of the target's files at a time. */
 export interface LocationOpening extends Omit<PolicyOpening, 'stallMs' | 'waits'> {
-  /** The record of the place's target, when it is remote. */
+  /** The location's target, when it is remote. */
   readonly remote?: RemoteTarget;
-  /** Told what the first contact showed. */
+  /** Called with what the first contact found, so that the caller stores it. */
   keepFound?(target: number, found: FoundTarget): void;
 }
 
-/** Opens the folder of a place. A local path is `/<share>/<folder>`.
+/** Opens the folder of a location. A local path is `/<share>/<folder>`.
  *  @throws PluginError unavailable (not mounted, does not answer), invalid, not_found (no such share or target), denied, untrusted */
 export function openLocation(
   plugins: Plugins,

@@ -1,4 +1,4 @@
-/** A share is marked when it is first configured; after that, a share without its marker counts as not mounted. */
+/** Marks a share when it is first configured. From then on a share without its marker counts as not mounted. */
 import { mkdir } from 'node:fs/promises';
 import type { PluginLog } from '../contract/index.js';
 import type { Plugins } from '../plugins/index.js';
@@ -8,21 +8,21 @@ import { openUnderPolicy } from './under-policy.js';
 export interface ShareDeps {
   readonly store: Store;
   readonly plugins: Plugins;
-  /** Name → folder of the host. */
+  /** Share name → folder on the host. */
   readonly shares: Readonly<Record<string, string>>;
   readonly stateFolder: string;
   readonly log: PluginLog;
 }
 
-/** A share that does not answer for so long counts as one that cannot be marked. */
+/** A share that does not answer within so many ms cannot be marked. */
 const markMs = 10_000;
 
-/** Marks the shares that are new. A share that cannot be marked is told in the log; backups to it fail with the reason. */
+/** Marks new shares. Logs a share that cannot be marked; backups to it fail with the reason. */
 export async function markNewShares({ store, plugins, shares, stateFolder, log }: ShareDeps): Promise<void> {
   for (const [share, root] of Object.entries(shares)) {
     if ((await store.shares.get(share)) === root) continue;
     try {
-      // The default share is ours to make; any other folder must be there, since an absent one may be an unmounted disk.
+      // Make only the default share's folder. Any other folder that is absent may be an unmounted disk.
       if (root.startsWith(`${stateFolder}/`)) await mkdir(root, { recursive: true });
       const plugin = { id: 'local', options: { share, root, mark: true }, name: `share ${share}` };
       await using _marked = await openUnderPolicy(plugins, plugin, { signal: AbortSignal.timeout(markMs), stallMs: markMs, log });

@@ -1,14 +1,14 @@
-/** The one place where a plugin opens a target: nobody gets one that is not under the policy. */
+/** Opens every target of a plugin, so that none escapes the policy. */
 import type { PluginOpening, Plugins } from '../plugins/loaded.js';
 import { Bandwidth, type Policy, type PolicyTarget, withPolicy } from '../policy/index.js';
 
-/** What whoever opens a target says of the policy for it. */
+/** The policy that a caller chooses for its target. */
 export interface PolicyOpening extends PluginOpening, Pick<Policy, 'stallMs' | 'connections' | 'waits'> {
   /** No limit when absent. */
   readonly bandwidth?: Bandwidth;
 }
 
-/** Opens a target by its plugin. `name` is how messages call it. @throws as Plugins.openTarget */
+/** Opens a target by its plugin. Messages call it `name`. @throws as Plugins.openTarget */
 export async function openUnderPolicy(
   plugins: Plugins,
   plugin: { readonly id: string; readonly options: unknown; readonly name: string },

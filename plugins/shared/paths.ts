@@ -6,21 +6,21 @@ export function within(path: string, folder: string): boolean {
   return path === folder || path.startsWith(folder === '/' ? '/' : `${folder}/`);
 }
 
-/** The parts of a path in the contract's form; none for ''. @throws PluginError invalid */
+/** Splits a path of the contract into its parts; '' has none. @throws PluginError invalid */
 export function pathParts(path: string): readonly string[] {
   if (path === '') return [];
   const parts = path.split('/');
   for (const part of parts) {
     if (part === '' || part === '.' || part === '..' || part.includes('\0'))
       throw new PluginError('invalid', `path ${JSON.stringify(path)} must be relative, without empty parts, '.', '..' or NUL`);
-    // a lone surrogate would be stored as another character
+    // UTF-8 encodes a lone surrogate as another character
     if (/\p{Surrogate}/u.test(part))
       throw new PluginError('invalid', `path ${JSON.stringify(path)} holds half a character (a lone surrogate); correct the name`);
   }
   return parts;
 }
 
-/** As pathParts, for a file to store: it needs a name, and none of the form of an upload. @throws PluginError invalid */
+/** As pathParts, for a file: refuses '' and the names of uploads. @throws PluginError invalid */
 export function fileParts(path: string): readonly string[] {
   const parts = pathParts(path);
   if (parts.length === 0) throw new PluginError('invalid', 'the top is a folder; give the path of a file');
@@ -29,7 +29,7 @@ export function fileParts(path: string): readonly string[] {
   return parts;
 }
 
-/** As fileParts, for a put: each name keeps to the rules of the target. @throws PluginError invalid */
+/** As fileParts, for a put: checks each name against the target's rules. @throws PluginError invalid */
 export function newFileParts(path: string, rules: NameRules): readonly string[] {
   const parts = fileParts(path);
   for (const part of parts) {
@@ -53,7 +53,7 @@ export function refuseCharacters(name: string, { refused, refusedAtEnd }: NameRu
     );
 }
 
-/** What a get throws whose offset is beyond the end of the file; undefined when it is not. */
+/** The error of a get whose offset is beyond the end of the file; undefined for any other offset. */
 export function pastEnd(offset: number, size: number, path: string): PluginError | undefined {
   if (offset <= size) return undefined;
   return new PluginError('invalid', `${path} has ${size} bytes: there is nothing from byte ${offset} on; is it another file by now?`);
@@ -64,14 +64,14 @@ export function refuseTop(path: string): void {
   if (path === '') throw new PluginError('invalid', 'the top cannot be removed; name a file or folder in it');
 }
 
-/** A new name for an upload, in the folder of the final name. Hidden, and of the same form on every target, so that each target
- *  recognises leftovers of another. */
+/** A new name for an upload, in the folder of the final name. It is hidden and has the same form on every target, so that any
+ *  target recognises leftovers of another. */
 export const partName = (): string => `.container-backup-${randomBytes(8).toString('hex')}.part`;
 
-/** Whether a name is that of an upload. */
+/** Whether a name is an upload's. */
 export const isPart = (name: string): boolean => /^\.container-backup-[0-9a-f]{16}\.part$/.test(name);
 
-/** Of a folder's entries, those that the options ask for. */
+/** The entries of a folder that the options ask for. */
 export function* filterAsked(found: Iterable<Entry>, o: ListOptions): Generator<Entry> {
   for (const { modified, ...entry } of found) {
     if (entry.unfinished && !o.unfinished) continue;

@@ -1,8 +1,8 @@
-/** Time limits of a put: an abort must settle within 5 s by the contract, also when the server no longer answers. */
+/** Time limits of a put. The contract lets an aborted put take 5 s, even when the server no longer answers. */
 import { untilAborted } from '../source.js';
 
-/** Runs the step that gives an upload its name. An abort of `signal` waits `graceMs` for its end, because a step left half way would
- *  leave it unknown whether the file exists. @throws PluginError aborted */
+/** Runs the step that gives an upload its name. After an abort of `signal` the step has `graceMs` more to end, because one that is
+ *  cut off leaves it unknown whether the file exists. @throws PluginError aborted */
 export async function finishWithin<T>(
   graceMs: number,
   signal: AbortSignal,
@@ -24,7 +24,7 @@ export async function finishWithin<T>(
   }
 }
 
-/** Runs an undo for `ms` at most. After that it goes on by itself, and what it could not remove stays as unfinished.
+/** Waits `ms` at most for an undo, which then continues in the background. Files that it cannot remove stay as unfinished.
  *  @returns undefined when it failed or took longer */
 export async function settleWithin<T>(ms: number, work: (late: AbortSignal) => Promise<T>): Promise<T | undefined> {
   const late = new AbortController();
@@ -32,7 +32,7 @@ export async function settleWithin<T>(ms: number, work: (late: AbortSignal) => P
   try {
     return await untilAborted(work(late.signal), late.signal, 'undo');
   } catch {
-    return undefined; // the error that the undo is for says more
+    return undefined; // the caller reports the error that led to the undo
   } finally {
     clearTimeout(timer);
   }
