@@ -2,10 +2,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { anySignal } from '../contract/index.js';
 import { Mutex } from '../primitives/mutex.js';
 
-/** The bucket's size, as time at the limit; also the longest wait between two looks at the limit. */
+/** Token bucket: its size as time at the limit, and the longest wait between two looks at the limit. */
 const burstMs = 250;
 
-/** Bytes per second that all streams of a job on a target share; changed at any time, it holds from the next byte on. */
+/** Bytes per second that all streams of a job on a target share. A change applies from the next byte on. */
 export class Bandwidth {
   #limit: number;
   #credit = 0;
@@ -23,11 +23,11 @@ export class Bandwidth {
     this.#limit = limit;
     this.#credit = 0;
     this.#since = performance.now();
-    this.#changed.abort(); // whoever waits works out anew how long
+    this.#changed.abort(); // waiting streams compute their wait anew
     this.#changed = new AbortController();
   }
 
-  /** Waits until so many bytes may go. First come, first served. @throws the signal's reason */
+  /** Waits until so many bytes may pass; first come, first served. @throws the signal's reason */
   take(bytes: number, signal: AbortSignal): Promise<void> {
     if (this.#limit === 0) return Promise.resolve();
     return this.#waits.run(() => this.#wait(bytes, signal));

@@ -1,4 +1,4 @@
-/** Policy around targets, the same for all: none of it is plugin code. */
+/** The policy around every target. Plugins contain none of it. */
 export { Bandwidth } from './bandwidth.js';
 export { briefWaits, longWaits, retry } from './retry.js';
 export { withBandwidth } from './with-bandwidth.js';

@@ -1,19 +1,19 @@
 import { finished, Readable } from 'node:stream';
 import { PluginError } from '../contract/index.js';
 
-/** Gives the next bytes; undefined at the end. It is asked again only when it has answered. */
+/** Gives the next bytes; undefined at the end. Callers await each answer before the next call. */
 export type Pull = () => Promise<Uint8Array | undefined>;
 
 export interface PulledStreamOptions {
   readonly pull: Pull;
-  /** The stream is closed: gives back what it was made of. */
+  /** Called when the stream is closed, to release what it reads from. */
   close(): void;
-  /** Its abort ends the stream with `aborted`, whether anybody reads or not. `what` names the stream in that message. */
+  /** An abort destroys the stream with `aborted`, even when nobody reads. `what` names the stream in that message. */
   readonly abort?: { readonly signal: AbortSignal; readonly what: string };
 }
 
-/** The stream that a wrapper gives in the place of the one that it was given. The next wrapper takes the bytes by `pull`, past
- *  the stream (see pullOf): however many wrappers there are, only the stream of the outermost one buffers. */
+/** The stream that a wrapper returns around another stream. An outer wrapper takes its bytes by `pull` instead of reading it (see
+ *  pullOf), so that only the outermost stream buffers. */
 export class PulledStream extends Readable {
   readonly #pull: Pull;
   #begun = false;
@@ -21,7 +21,7 @@ export class PulledStream extends Readable {
   constructor({ pull, close, abort }: PulledStreamOptions) {
     super({ highWaterMark: 1 << 20 });
     this.#pull = pull;
-    this.on('error', () => undefined); // an abort before anybody reads must not end the process; reading reports it
+    this.on('error', () => undefined); // without a listener, an abort before the first read would end the process; the read reports it
     const stop = () => this.destroy(new PluginError('aborted', `${abort?.what}: stopped`));
     abort?.signal.addEventListener('abort', stop, { once: true });
     this.once('close', () => {
@@ -31,7 +31,7 @@ export class PulledStream extends Readable {
     if (abort?.signal.aborted) stop();
   }
 
-  /** Where its bytes come from, as long as nobody has read it as a stream. */
+  /** Its `pull`, until somebody reads it as a stream. */
   get unread(): Pull | undefined {
     return this.#begun ? undefined : this.#pull;
   }
@@ -56,7 +56,7 @@ interface Asked {
   reject(error: Error): void;
 }
 
-/** Each chunk as it was written: the stream's own iterator would copy all that is buffered into one. */
+/** Gives each chunk as it was written. The stream's own iterator would copy all that is buffered into one. */
 function chunksOf(stream: Readable): Pull {
   let asked: Asked | undefined;
   let over: { readonly error: Error | null | undefined } | undefined;

@@ -2,27 +2,27 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { PluginError } from '../contract/index.js';
 
 export interface RetryOptions {
-  /** Waits before each further try, in ms; as many as there are, so often it is tried again. */
+  /** Waits before each further try, in ms. Their number is the number of retries. */
   readonly delays: readonly number[];
   readonly signal: AbortSignal;
-  /** Asked after a failure: whether it may be tried again at all. */
+  /** Asked after a failure; false ends the retries. */
   mayRetry?(): boolean;
-  /** Told before each wait; `attempt` is the try that comes, from 2. */
+  /** Called before each wait. `attempt` is the number of the next try, from 2. */
   onRetry?(error: PluginError, ms: number, attempt: number): void;
 }
 
-/** A short answer that did not come: the connection may have been cut for a moment, or a server is being restarted. */
+/** For brief calls: the connection was cut for a moment, or the server restarts. */
 export const briefWaits: readonly number[] = [500, 2_000, 5_000, 10_000];
-/** An archive that has to start over: a link that was cut, or a server that starts anew, has a minute to be back. */
+/** For an archive that starts over: the link or the server has a minute to come back. */
 export const longWaits: readonly number[] = [2_000, 15_000, 45_000];
 
-/** Half of it is chance, so that jobs that were cut off together do not come back together. */
+/** Half of the wait is random, so that jobs that failed together do not retry together. */
 const withJitter = (ms: number): number => Math.round(ms * (0.5 + Math.random() / 2));
 
-/** Whether trying again may help without anybody changing anything. */
+/** Whether a retry may succeed without any change. */
 const isRetryable = (error: unknown): error is PluginError => error instanceof PluginError && error.retryable;
 
-/** Waits before the try that comes after `failed` failures. @throws the error when it may not or need not be tried again */
+/** Waits before the try after `failed` failures. @throws the error when there is no further try */
 export async function beforeNextTry(error: unknown, failed: number, o: RetryOptions): Promise<void> {
   const wait = o.delays[failed - 1];
   if (!isRetryable(error) || wait === undefined || o.signal.aborted || o.mayRetry?.() === false) throw error;
@@ -33,7 +33,7 @@ export async function beforeNextTry(error: unknown, failed: number, o: RetryOpti
   });
 }
 
-/** Does it, and again when it fails with a retryable error. @throws the last error */
+/** Runs `work`, and again after a retryable error. @throws the last error */
 export async function retry<T>(work: () => Promise<T>, o: RetryOptions): Promise<T> {
   for (let failed = 1; ; failed++) {
     try {

@@ -1,7 +1,7 @@
 import { PluginError } from '../contract/index.js';
 import { PulledStream, type PulledStreamOptions } from './pulled-stream.js';
 
-/** How exactly the limit is kept, as a part of it. */
+/** Looks per limit: a stall is noticed a tenth of the limit late at most. */
 const looksPerLimit = 10;
 
 export function stallError(what: string, ms: number): PluginError {
@@ -12,12 +12,12 @@ export function stallError(what: string, ms: number): PluginError {
 
 export interface WatchOptions {
   readonly stallMs: number;
-  /** Nothing was taken for so long. */
+  /** Called when the target has taken nothing for `stallMs`. */
   stalled(): void;
 }
 
-/** Between a source and a target that puts it away: sees when the target takes no more. A source that gives nothing is no
- *  stall: tar may look for long at what has not changed. */
+/** Sits between a source and the target that stores it, and notices when the target takes no more. A source that gives nothing is
+ *  no stall: tar may search unchanged files for long. */
 export class WatchedSource extends PulledStream {
   #moved = performance.now();
   readonly #timer: NodeJS.Timeout;
@@ -36,15 +36,15 @@ export class WatchedSource extends PulledStream {
     else if (performance.now() - this.#moved >= this.o.stallMs) this.o.stalled();
   }
   override read(size?: number): unknown {
-    if (size !== 0) this.#moved = performance.now(); // read(0) takes nothing, it only has the buffer filled
+    if (size !== 0) this.#moved = performance.now(); // read(0) only fills the buffer
     return super.read(size);
   }
-  /** The put is over, one way or the other. */
+  /** Call when the put has ended, good or bad. */
   unwatch(): void {
     clearInterval(this.#timer);
   }
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
-    if (error) this.unwatch(); // a source that is at its end is destroyed too, while the target still has to finish
+    if (error) this.unwatch(); // a source at its end is destroyed too, while the target still finishes
     done(error);
   }
 }

@@ -4,7 +4,7 @@ import type { Bandwidth } from './bandwidth.js';
 import { type Pull, PulledStream, pullOf } from './pulled-stream.js';
 import { type GetOptions, type PutOptions, WrappedTarget } from './wrapped-target.js';
 
-/** The target, whose puts and gets take no more than the bandwidth together. */
+/** Limits all puts and gets of a target together to a bandwidth. */
 export function withBandwidth(target: Target, bandwidth: Bandwidth): Target {
   return new SlowedTarget(target, bandwidth);
 }
@@ -31,9 +31,9 @@ class SlowedTarget extends WrappedTarget {
     return this.#slow(await this.inner.get(path, o), o.signal, path);
   }
 
-  /** @param what the stream that its abort ends; without, whoever reads it ends it */
+  /** names the stream, which an abort then destroys; without it, the reader ends the stream */
   #slow(stream: Readable, outer: AbortSignal, what?: string): PulledStream {
-    const closed = new AbortController(); // a stream that is closed takes no bandwidth from the others
+    const closed = new AbortController(); // a closed stream stops waiting, so that it takes no bandwidth from the others
     const signal = anySignal(outer, closed.signal);
     const next = pullOf(stream);
     const pull: Pull = async () => {

@@ -3,8 +3,8 @@ import { PluginError, type Stored, type Target } from '../contract/index.js';
 import { Semaphore } from '../primitives/semaphore.js';
 import { type GetOptions, type PutOptions, WrappedTarget } from './wrapped-target.js';
 
-/** The target, with so many puts and gets at a time as it takes, or `most` when that is fewer. A get holds its connection until its
- *  stream is closed. The other calls wait for none. */
+/** Semaphore: limits puts and gets at a time to the connections that the target takes, or to `most` when that is fewer. A get holds
+ *  its connection until its stream is closed. Other calls take none. */
 export function withConnections(target: Target, most = Number.POSITIVE_INFINITY): Target {
   return new LimitedTarget(target, Math.max(1, Math.min(target.supports.connections, most)));
 }
@@ -29,7 +29,7 @@ class LimitedTarget extends WrappedTarget {
     });
   }
   override async put(path: string, source: Readable, o: PutOptions): Promise<Stored> {
-    source.on('error', () => undefined); // it may fail while the put waits; reading reports it
+    source.on('error', () => undefined); // it may fail while the put waits; the read reports it
     const free = await this.#take(o.signal).catch((error: unknown) => {
       source.destroy();
       throw error;

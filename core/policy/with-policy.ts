@@ -1,4 +1,4 @@
-/** What holds for every target, whoever wrote it: one wrapper for each part of it, put together here and nowhere else. */
+/** The policy of every target: composes its wrappers, here and nowhere else. */
 import type { PluginLog, Target } from '../contract/index.js';
 import type { Bandwidth } from './bandwidth.js';
 import { briefWaits } from './retry.js';
@@ -11,26 +11,26 @@ export interface Policy {
   /** As messages call the target. */
   readonly name: string;
   readonly bandwidth: Bandwidth;
-  /** Puts and gets at a time, when it is fewer than the target takes. */
+  /** Limit of puts and gets at a time, if lower than the target's own. */
   readonly connections?: number;
-  /** How long nothing may move. */
+  /** A call that moves no byte for so many ms has stalled. */
   readonly stallMs: number;
   readonly signal: AbortSignal;
   readonly log: PluginLog;
-  /** Waits between tries, in ms; as for brief calls when absent. */
+  /** Waits between tries, in ms; `briefWaits` when absent. */
   readonly waits?: readonly number[];
 }
 
 export interface PolicyTarget extends Target {
-  /** The same, for a few bytes that must not wait until a long put gives its connection back: their put takes none. */
+  /** The same target without the limit of connections, for a few bytes that must not wait for a long put. */
   readonly aside: Target;
 }
 
-/** The target under the policy. Disposing disposes the target. From the inside out:
- *  - stall: time is measured at the target itself, so that no wait of the wrappers around counts;
+/** Wraps the target in the policy. Disposing disposes the target. From the inside out:
+ *  - stall: innermost, so that waits of the other wrappers do not count;
  *  - bandwidth: each try of a get takes its share anew;
- *  - retry: what stalled is tried again, too;
- *  - connections: whoever waits for one has not begun, and a get keeps its own while it is tried again. */
+ *  - retry: a stalled call is retried, too;
+ *  - connections: a call that waits for one has not begun, and a get keeps its own over retries. */
 export function withPolicy(target: Target, { name, bandwidth, connections, stallMs, signal, log, waits }: Policy): PolicyTarget {
   const timed = withStall(target, { name, stallMs, log });
   const slowed = withBandwidth(timed, bandwidth);

@@ -9,13 +9,13 @@ export interface TargetRetry {
   readonly name: string;
   /** Waits before each further try, in ms. */
   readonly delays: readonly number[];
-  /** Ends the waiting of calls that take no signal of their own. */
+  /** Ends the waits of calls that take no signal of their own. */
   readonly signal: AbortSignal;
   readonly log: PluginLog;
 }
 
-/** The target, whose calls are tried again when they fail with a retryable error. A get goes on from where it broke: whoever reads
- *  checks the whole against its hash. A put is not tried again, since its source is gone: whoever can read it anew starts over. */
+/** Retries calls that fail with a retryable error. A get resumes where it broke; the reader checks the whole against its hash. A
+ *  put is not retried, since its source is consumed: a caller that can read the source anew starts over. */
 export function withRetry(target: Target, o: TargetRetry): Target {
   return new RetryingTarget(target, o);
 }
@@ -54,7 +54,7 @@ class RetryingTarget extends WrappedTarget {
   }
   #open(path: string, o: GetOptions): Promise<Readable> {
     return retry(() => this.inner.get(path, o), this.#options(nameOf.get(path), o.signal)).catch((error: unknown) => {
-      // what an abort made a call throw may be anything
+      // an aborted call may throw anything
       throw this.o.signal.aborted && !(error instanceof PluginError) ? new PluginError('aborted', 'stopped', { cause: error }) : error;
     });
   }
@@ -62,7 +62,7 @@ class RetryingTarget extends WrappedTarget {
   override stat(path: string): Promise<Entry | undefined> {
     return retry(() => this.inner.stat(path), this.#options(nameOf.stat(path)));
   }
-  /** Begins anew when it is cut off, and passes over what it has given already. */
+  /** Restarts a listing that is cut off, and skips the entries already given. */
   override async *list(path: string, o: ListOptions = {}): AsyncGenerator<Entry> {
     const given = new Set<string>();
     for (let failed = 1; ; failed++) {
@@ -86,8 +86,8 @@ class RetryingTarget extends WrappedTarget {
   }
 }
 
-/** The bytes of a stream, and of those that `resume` opens in its place when it breaks. `failed` is how often it has failed since
- *  there were bytes, `given` how many bytes there were. */
+/** Gives the bytes of a stream and, when it breaks, of the stream that `resume` opens in its place. `failed` counts the failures
+ *  since the last bytes, `given` the bytes so far. */
 function resuming(first: Readable, resume: (error: unknown, failed: number, given: number) => Promise<Readable>): Pull {
   let next = pullOf(first);
   let given = 0;

@@ -8,17 +8,17 @@ import { type GetOptions, nameOf, type PutOptions, WrappedTarget } from './wrapp
 export interface StallLimit {
   /** As messages call the target. */
   readonly name: string;
-  /** How long nothing may move. */
+  /** A call that moves no byte for so many ms has stalled. */
   readonly stallMs: number;
   readonly log: PluginLog;
 }
 
-/** How long a put that was given up may take to leave no trace, by the contract, and a little. */
+/** How long an abandoned put may take to remove its upload: the contract's 5 s and a little. */
 const settleMs = 6_000;
-/** A tree is many steps, each of which may take its time. */
+/** Removing a tree takes many steps, so it gets so many times the limit. */
 const treeLimit = 10;
 
-/** The target, whose calls fail with `stalled` when they do not answer in time, or when nothing of a stream moves for so long. */
+/** Fails calls with `stalled` when they do not answer in time, or when no byte of a stream moves for so long. */
 export function withStall(target: Target, limit: StallLimit): Target {
   return new TimedTarget(target, limit);
 }
@@ -62,7 +62,7 @@ class TimedTarget extends WrappedTarget {
     }
   }
 
-  /** Only the time in which somebody waits for bytes counts. */
+  /** Only time in which the reader waits for bytes counts. */
   override async get(path: string, o: GetOptions): Promise<Readable> {
     const what = nameOf.get(path);
     const stream = await this.#inTime(what, this.inner.get(path, o));
@@ -88,7 +88,7 @@ class TimedTarget extends WrappedTarget {
   override space(): Promise<{ total: number; free: number } | undefined> {
     return this.#inTime(nameOf.space(), this.inner.space());
   }
-  /** A target that does not close holds nobody up. */
+  /** A target that does not close delays nobody. */
   override async [Symbol.asyncDispose](): Promise<void> {
     await this.#inTime('closing', super[Symbol.asyncDispose](), settleMs).catch((error: unknown) => {
       this.limit.log('warn', `closing the target failed: ${error}`);
@@ -96,7 +96,7 @@ class TimedTarget extends WrappedTarget {
   }
 }
 
-/** A promise that is only ever rejected, and not complained about when nobody waits for it. */
+/** A promise that is only ever rejected. A rejection that nobody awaits is ignored. */
 function rejectable(): { readonly promise: Promise<never>; reject(error: Error): void } {
   let reject: (error: Error) => void = () => undefined;
   const promise = new Promise<never>((_, fail) => {

@@ -11,7 +11,7 @@ export interface GetOptions {
   readonly length?: number;
 }
 
-/** Passes every call on to the target inside. A wrapper overrides those that it changes. */
+/** Passes every call to the inner target. A subclass overrides the calls that it changes. */
 export abstract class WrappedTarget implements Target {
   constructor(protected readonly inner: Target) {}
 
