@@ -22,7 +22,7 @@ const codes: Readonly<Record<string, PluginErrorCode>> = {
   ENOTCONN: 'unavailable',
 };
 
-/** The operating system's code of an error, or ''. */
+/** The system's code of an error (ENOENT), or ''. */
 export function errorCode(error: unknown): string {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
 }
@@ -33,14 +33,14 @@ const fixes: Partial<Readonly<Record<PluginErrorCode, string>>> = {
   denied: 'give the service the right to write there',
 };
 
-/** Says which share it was, a path alone fits any, and what to do. */
+/** Adds to an error the share, which a path alone does not tell, and what to do. */
 export function onShare(error: unknown, share: string): unknown {
   const fix = error instanceof PluginError ? fixes[error.code] : undefined;
   if (!(error instanceof PluginError) || fix === undefined) return error;
   return new PluginError(error.code, `share ${share}: ${error.message}; ${fix}`, { retryable: error.retryable, cause: error });
 }
 
-/** The coded form of what a file system call threw; a PluginError stays as it is. */
+/** Turns the error of a file system call into a PluginError; leaves a PluginError as it is. */
 export function ioError(cause: unknown, what: string): PluginError {
   if (cause instanceof PluginError) return cause;
   const code = errorCode(cause);

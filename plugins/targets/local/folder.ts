@@ -4,8 +4,8 @@ import { pathParts } from '../../shared/paths.js';
 import { errorCode } from './failure.js';
 import { markerName } from './marker.js';
 
-/** An open folder of the share. Names are looked up through its descriptor, which is what openat would do: a folder
- *  that is swapped for a link meanwhile cannot lead a later call out of the share. */
+/** An open folder of the share. Names are resolved through its descriptor, as openat does, so that a folder that is swapped for a
+ *  link cannot lead a later call out of the share. */
 export class Folder implements AsyncDisposable {
   private constructor(readonly handle: FileHandle) {}
 
@@ -13,14 +13,14 @@ export class Folder implements AsyncDisposable {
   static async open(path: string | Buffer, flags = 0): Promise<Folder> {
     return new Folder(await open(path, constants.O_RDONLY | constants.O_DIRECTORY | flags));
   }
-  /** The folder itself, as a path that always means this very folder. */
+  /** A path that always means this very folder. */
   get path(): string {
     return `/proc/self/fd/${this.handle.fd}`;
   }
   at(name: string): string {
     return `${this.path}/${name}`;
   }
-  /** Where it really lies, links resolved. */
+  /** Its real path, links resolved. */
   real(): Promise<string> {
     return readlink(this.path);
   }
@@ -29,15 +29,15 @@ export class Folder implements AsyncDisposable {
   }
 }
 
-/** The parts of a path of the contract. @throws PluginError invalid */
+/** Splits a path of the contract into its parts. @throws PluginError invalid */
 export function splitPath(path: string): readonly string[] {
   const parts = pathParts(path);
   if (parts.includes(markerName)) throw new PluginError('invalid', `${markerName} is a name that the share keeps for itself`);
   return parts;
 }
 
-/** Opens the folder that `parts` name under the share's root; undefined when it, or a folder on the way, is absent
- *  or not a folder. A link is followed only as long as it stays inside the share. @throws PluginError invalid */
+/** Opens the folder that `parts` name under the share's root. Undefined when it or a parent is absent or no folder. Follows a link
+ *  only inside the share. @throws PluginError invalid */
 export async function openFolder(root: string, parts: readonly string[]): Promise<Folder | undefined> {
   const top = await realpath(root);
   let folder = await Folder.open(top);
@@ -55,7 +55,7 @@ export async function openFolder(root: string, parts: readonly string[]): Promis
   return folder;
 }
 
-/** As openFolder, but makes what is missing, durably. `made` says how many of the last parts are new. */
+/** As openFolder, but makes missing folders durably. `made` counts the last parts that are new. */
 export async function makeFolder(root: string, parts: readonly string[]): Promise<{ folder: Folder; made: number }> {
   const top = await realpath(root);
   let folder = await Folder.open(top);
@@ -92,13 +92,13 @@ async function enterOrMake(folder: Folder, part: string, top: string): Promise<{
   try {
     return { folder: await enter(folder, part, top), made };
   } catch (error) {
-    // mkdir found a name that leads nowhere: only a dangling link does
+    // mkdir says EEXIST and open says ENOENT only for a dangling link
     if (!made && errorCode(error) === 'ENOENT') throw new PluginError('invalid', `${part} is a link that leads nowhere; remove it`);
     throw error;
   }
 }
 
-/** Opens a subfolder and only then asks where it lies: the answer holds for the opened folder, whatever changes. */
+/** Opens a subfolder and then reads its real path: the answer holds for the opened folder, whatever changes meanwhile. */
 async function enter(folder: Folder, part: string, top: string): Promise<Folder> {
   const next = await Folder.open(folder.at(part));
   const real = await next.real();
@@ -107,7 +107,7 @@ async function enter(folder: Folder, part: string, top: string): Promise<Folder>
   throw new PluginError('invalid', `${part} is a link that leads out of the share; remove it or use another folder`);
 }
 
-/** Removes the last `made` folders of `parts` as far as they are empty, for a put that failed. */
+/** Removes the last `made` folders of `parts`, as far as they are empty, after a put failed. */
 export async function unmakeFolders(root: string, parts: readonly string[], made: number): Promise<void> {
   for (let depth = parts.length; depth > parts.length - made; depth--) {
     const name = parts[depth - 1];
@@ -116,7 +116,7 @@ export async function unmakeFolders(root: string, parts: readonly string[], made
     try {
       await rmdir(parent.at(name));
     } catch {
-      return; // somebody else uses it by now
+      return; // another put uses it by now
     }
   }
 }

@@ -14,7 +14,8 @@ export interface GetOptions {
   readonly length?: number;
 }
 
-/** The bytes of a file. Only a regular file is read: a FIFO or device would hang or act. @throws PluginError */
+/** Reads a file. Refuses anything but a regular file: opening a FIFO would hang, and opening a device may act.
+ *  @throws PluginError */
 export async function get(root: string, parts: readonly string[], o: GetOptions): Promise<Readable> {
   const { offset = 0, length = Number.POSITIVE_INFINITY } = o;
   if (!(offset >= 0 && length >= 0)) throw new PluginError('invalid', 'offset and length must not be negative');
@@ -33,7 +34,7 @@ async function openFile(root: string, parts: readonly string[]): Promise<{ file:
   await using folder = await openFolder(root, parts.slice(0, -1));
   if (folder === undefined) throw new PluginError('not_found', `${path} is not there`);
   try {
-    // looked at before it is opened, since opening a device may act, and after, since it may have been swapped
+    // check before open, since opening a device may act, and after, since the file may have been swapped
     if (!(await lstat(folder.at(name))).isFile()) throw new PluginError('invalid', `${path} is not a regular file`);
     const file = await open(folder.at(name), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     const found = await file.stat();
@@ -69,7 +70,7 @@ function reader(file: FileHandle, parts: readonly string[], o: Required<GetOptio
       );
     },
   });
-  stream.on('error', () => undefined); // an abort before anybody reads must not end the process; reading reports it
+  stream.on('error', () => undefined); // without a listener, an abort before the first read would end the process; the read reports it
   o.signal.addEventListener('abort', abort, { once: true });
   return stream;
 }

@@ -22,15 +22,15 @@ export interface LocalOptions {
   readonly share: string;
   readonly root: string;
   readonly base?: string;
-  /** The share is configured for the first time. */
+  /** Put the marker into the share: it is configured for the first time. */
   readonly mark?: boolean;
 }
 
-/** A folder of a share of this appliance. Every call looks for the share's marker first: a share that was unmounted
- *  since must neither fill the disk underneath nor look like a place without backups. */
+/** A folder of a share of this appliance. Every call first checks the share's marker: an unmounted share must neither fill the disk
+ *  underneath nor look like a target without backups. */
 class LocalTarget implements Target {
   readonly supports;
-  /** A look for the marker that is under way: calls that come meanwhile share its answer. */
+  /** The running check of the marker. Calls that come meanwhile share its answer. */
   #looking: Promise<void> | undefined;
 
   constructor(
@@ -57,7 +57,7 @@ class LocalTarget implements Target {
     return anySignal(signal, this.context.signal);
   }
   async put(path: string, source: Readable, o: { signal: AbortSignal; replace?: boolean }): Promise<{ bytes: number }> {
-    source.on('error', () => undefined); // it may fail while the share is looked at; reading it reports that
+    source.on('error', () => undefined); // it may fail while the marker is checked; the read reports it
     try {
       newFileParts(path, this.supports.names);
       return await put(this.#root, await this.#place(path), source, { signal: this.#signal(o.signal), replace: o.replace ?? false });
@@ -88,7 +88,7 @@ class LocalTarget implements Target {
     await requireMounted(this.context.options);
     return space(this.#root);
   }
-  async [Symbol.asyncDispose](): Promise<void> {} // nothing is held between calls
+  async [Symbol.asyncDispose](): Promise<void> {} // nothing stays open between calls
 }
 
 /** @throws PluginError unavailable */

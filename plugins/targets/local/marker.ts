@@ -2,12 +2,12 @@ import { constants, lstat, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errorCode, ioError } from './failure.js';
 
-/** The hidden file in a share's root that tells a mounted share from the empty folder it is mounted on. */
+/** Hidden file in a share's root. It tells a mounted share from the empty mount point. */
 export const markerName = '.container-backup-share';
 
 const text = 'This file marks a share that container-backup uses. Without it the share counts as not mounted.\n';
 
-/** Puts the marker into a share's root, durably; for when the share is first configured. A marker that is there stays.
+/** Writes the marker into a share's root with fsync, when the share is first configured. Leaves an existing marker.
  *  @throws PluginError */
 export async function markShare(root: string): Promise<void> {
   try {
@@ -34,7 +34,7 @@ export async function markShare(root: string): Promise<void> {
   }
 }
 
-/** Whether the share's own marker is in its root. A link or a folder of that name is none. */
+/** Whether the marker is in the share's root. A link or a folder of that name does not count. */
 export async function hasMarker(root: string): Promise<boolean> {
   try {
     return (await lstat(join(root, markerName))).isFile();
@@ -43,7 +43,7 @@ export async function hasMarker(root: string): Promise<boolean> {
   }
 }
 
-/** Whether the share keeps names apart that differ only in case: if not, its marker is found under another one, too. */
+/** Whether the share's names are case-sensitive: if not, the marker is also found in upper case. */
 export async function isCaseSensitive(root: string): Promise<boolean> {
   return lstat(join(root, markerName.toUpperCase())).then(
     () => false,

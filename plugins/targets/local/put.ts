@@ -6,9 +6,9 @@ import { abortError, gatherChunks, untilAborted } from '../../shared/source.js';
 import { errorCode, ioError } from './failure.js';
 import { type Folder, makeFolder, unmakeFolders } from './folder.js';
 
-/** So much may be written before the disk is asked to keep up: bounds dirty memory and how long the last sync takes. */
+/** Bytes between two fdatasyncs: bounds dirty memory and the time of the last fsync. */
 const syncEvery = 64 << 20;
-/** A pipe gives 64 KiB at a time; so much is written by one call. */
+/** Bytes of one writev; a pipe gives only 64 KiB at a time. */
 const writeSize = 1 << 20;
 
 export interface PutOptions {
@@ -23,8 +23,8 @@ interface Draft {
   readonly file: FileHandle;
 }
 
-/** Stores `source` as the file that `parts` name under `root`, or nothing. Whoever calls destroys the source when this
- *  fails: that also ends what still reads it. @throws PluginError */
+/** Stores `source` as the file that `parts` name under `root`, or nothing. On failure the caller must destroy the source, which
+ *  also ends the loop that still reads it. @throws PluginError */
 export async function put(root: string, parts: readonly string[], source: Readable, o: PutOptions): Promise<{ bytes: number }> {
   const name = parts.at(-1);
   if (name === undefined) throw new PluginError('invalid', 'a file needs a name');
@@ -45,7 +45,7 @@ export async function put(root: string, parts: readonly string[], source: Readab
   }
 }
 
-/** Opens the file in the making. Another put that fails may remove the folder that this one just found: try again. */
+/** Opens the upload. Retries, because another put that fails may remove the folder that this one just found. */
 async function begin(root: string, parents: readonly string[]): Promise<Draft> {
   const temp = partName();
   const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
@@ -72,7 +72,7 @@ async function refuseTaken(folder: Folder, name: string, replace: boolean): Prom
   if (there.isDirectory()) throw new PluginError('exists', `${name} is a folder; a file cannot replace it`);
 }
 
-/** Writes all of the chunks, whatever the system takes at a time. */
+/** Writes all chunks; writev may write only a part of them. */
 async function writeAll(file: FileHandle, chunks: readonly Uint8Array[]): Promise<void> {
   let rest = chunks.filter(({ length }) => length > 0);
   while (rest.length > 0) {
@@ -86,13 +86,13 @@ async function writeAll(file: FileHandle, chunks: readonly Uint8Array[]): Promis
   }
 }
 
-/** Writes what the source gives, as it gives it. */
+/** Writes the source to the file as it comes. */
 async function copy(source: Readable, file: FileHandle, signal: AbortSignal): Promise<number> {
   let bytes = 0;
   let synced = 0;
   let syncing: Promise<void> = Promise.resolve();
   for await (const chunks of gatherChunks(source, writeSize)) {
-    if (signal.aborted) return bytes; // whoever waits has been told already
+    if (signal.aborted) return bytes; // untilAborted has already rejected
     await writeAll(file, chunks);
     bytes += chunks.reduce((sum, { length }) => sum + length, 0);
     if (bytes - synced < syncEvery) continue;
@@ -106,21 +106,21 @@ async function copy(source: Readable, file: FileHandle, signal: AbortSignal): Pr
   return bytes;
 }
 
-/** Gives the finished file its name. */
+/** Renames the upload to its final name. */
 async function commit({ folder, temp }: Draft, name: string, replace: boolean): Promise<void> {
   if (replace) return rename(folder.at(temp), folder.at(name));
   try {
-    await link(folder.at(temp), folder.at(name)); // unlike rename it never replaces what came meanwhile
+    await link(folder.at(temp), folder.at(name)); // link, unlike rename, never replaces a file that came meanwhile
   } catch (error) {
     if (errorCode(error) === 'EEXIST') throw error;
-    // a file system without hard links: look again, then rename
+    // no hard links on this file system: check again, then rename
     await refuseTaken(folder, name, false);
     return rename(folder.at(temp), folder.at(name));
   }
   await unlink(folder.at(temp));
 }
 
-/** Leaves no trace. The file is closed without waiting: a write that hangs in it must not hold up whoever aborted. */
+/** Removes the upload and the folders made for it. Closes the file without waiting, because a hanging write must not delay an abort. */
 async function undo(draft: Draft, root: string, parents: readonly string[]): Promise<void> {
   await unlink(draft.folder.at(draft.temp)).catch(() => undefined);
   draft.file.close().catch(() => undefined);

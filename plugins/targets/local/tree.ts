@@ -7,7 +7,7 @@ import { errorCode, ioError } from './failure.js';
 import { Folder, openFolder } from './folder.js';
 import { markerName } from './marker.js';
 
-/** What a name is; links are not followed and count as files. */
+/** The entry of a name. Links are not followed and count as files. */
 async function look(folder: Folder, name: string, o: ListOptions = {}): Promise<Entry | undefined> {
   try {
     const found = await lstat(folder.at(name));
@@ -19,12 +19,13 @@ async function look(folder: Folder, name: string, o: ListOptions = {}): Promise<
   }
 }
 
-/** As look, for an entry that was listed: that it is a folder, a listing tells by itself. */
+/** As look, for a listed entry: readdir already tells a folder, so stat is needed only for times and files. */
 async function lookListed(folder: Folder, listed: Dirent, o: ListOptions): Promise<Entry | undefined> {
   return listed.isDirectory() && !o.folderTimes ? { name: listed.name, folder: true, size: 0 } : look(folder, listed.name, o);
 }
 
-/** Whether nothing is there, by one call. What is there is looked at anew, folder by folder, so that no link leads out of the share. */
+/** Whether a path does not exist, by one lstat. An existing path is then opened folder by folder, so that no link leads out of the
+ *  share. */
 async function isAbsent(root: string, parts: readonly string[]): Promise<boolean> {
   try {
     await lstat(join(root, ...parts));
@@ -47,7 +48,7 @@ export async function stat(root: string, parts: readonly string[]): Promise<Entr
   }
 }
 
-/** What a folder holds, without what is ours; what is unfinished only when that is asked for. */
+/** Lists a folder, without the marker; uploads only on request. */
 export async function* list(root: string, parts: readonly string[], o: ListOptions): AsyncGenerator<Entry> {
   try {
     await using folder = await openFolder(root, parts);
@@ -56,7 +57,7 @@ export async function* list(root: string, parts: readonly string[], o: ListOptio
       const { name } = listed;
       if (name === markerName) continue;
       if (isPart(name) && !o.unfinished) continue;
-      const entry = await lookListed(folder, listed, o); // gone meanwhile: not listed
+      const entry = await lookListed(folder, listed, o); // undefined when it was removed meanwhile
       if (entry !== undefined) yield isPart(name) ? { ...entry, unfinished: true } : entry;
     }
   } catch (error) {
@@ -64,7 +65,7 @@ export async function* list(root: string, parts: readonly string[], o: ListOptio
   }
 }
 
-/** Removes a file or a tree, durably. Links are removed, never followed. @throws PluginError */
+/** Removes a file or a tree, with fsync of its folder. Removes links and never follows them. @throws PluginError */
 export async function remove(root: string, parts: readonly string[]): Promise<void> {
   const name = parts.at(-1);
   if (name === undefined) throw new PluginError('invalid', 'the top cannot be removed; name a file or folder in it');
@@ -89,7 +90,7 @@ async function removeEntry(folder: Folder, name: string | Buffer): Promise<void>
   }
 }
 
-/** Names are taken as bytes: one that is no valid text must not keep its folder from being removed. */
+/** Names are bytes: a name that is not UTF-8 must not prevent the removal of its folder. */
 async function removeContents(path: Buffer): Promise<void> {
   await using folder = await Folder.open(path, constants.O_NOFOLLOW);
   for (const name of await readdir(folder.path, { encoding: 'buffer' })) await removeEntry(folder, name);
