@@ -1,4 +1,4 @@
-/** The way to the server: one SSH connection with an sftp session, opened when it is needed and again when it broke. */
+/** One SSH connection with an sftp session. It is opened on demand, and again after a break. */
 import { pathParts } from '../../shared/paths.js';
 import { abortError } from '../../shared/source.js';
 import { connectSsh, type SshConnection, type SshOptions } from '../../shared/ssh/connection.js';
@@ -14,10 +14,10 @@ export class Connection {
   #live: Sftp | undefined;
   #connection: SshConnection | undefined;
   #opening: Promise<Sftp> | undefined;
-  /** A second session, for what takes long. */
+  /** A second session, for slow requests. */
   #beside: Promise<Sftp | undefined> | undefined;
   #closed = false;
-  /** The absolute folder that base means; known once the server has been asked for the login's home. */
+  /** The absolute folder of `base`. Known once the server has named the login's home. */
   #top = '';
   readonly #base: readonly string[];
 
@@ -28,7 +28,7 @@ export class Connection {
     this.#base = pathParts(options.base ?? '');
   }
 
-  /** The session, which stands unless it broke this very moment. @throws PluginError as connectSsh */
+  /** The session; opened anew if the last one broke. @throws PluginError as connectSsh */
   sftp(): Promise<Sftp> {
     if (this.#live !== undefined && this.#live.failure === undefined) return Promise.resolve(this.#live);
     if (this.#closed) return Promise.reject(abortError('the target was closed'));
@@ -55,14 +55,14 @@ export class Connection {
     }
   }
 
-  /** A second session of the connection, whose requests hold up nobody: a server does those of one session one by one.
+  /** A second session of the connection for slow requests: a server handles the requests of one session one after the other.
    *  Undefined when the server allows none. */
   beside(): Promise<Sftp | undefined> {
     this.#beside ??= this.another();
     return this.#beside;
   }
 
-  /** One more session of the connection, which whoever asked for it closes; undefined when the server allows none. */
+  /** One more session of the connection, which the caller must close; undefined when the server allows none. */
   async another(): Promise<Sftp | undefined> {
     const connection = this.#connection;
     return connection && Sftp.start(connection).catch(() => undefined);
@@ -74,13 +74,13 @@ export class Connection {
     return [home === '/' ? '' : home, ...this.#base.slice(1)].join('/') || '/';
   }
 
-  /** The server's path of what lies below the base. Only after a session was there. */
+  /** The server's path of `parts` below the base. Valid only after a session was opened. */
   path(parts: readonly string[]): string {
     return parts.length === 0 ? this.#top : `${this.#top === '/' ? '' : this.#top}/${parts.join('/')}`;
   }
 
-  /** Does something that may be done twice: once more when the connection breaks meanwhile, as one that was idle for long
-   *  does with the first request. What is refused is said in the contract's words. @throws PluginError */
+  /** Runs idempotent work. Repeats it once when the connection breaks, as an idle one does at its first request. Turns refusals
+   *  into errors of the contract. @throws PluginError */
   async run<T>(parts: readonly string[], work: (sftp: Sftp, path: string) => Promise<T>): Promise<T> {
     for (let tries = 2; ; tries--) {
       const sftp = await this.sftp();

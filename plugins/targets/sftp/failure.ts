@@ -1,14 +1,14 @@
-/** What a refusal means, in the contract's words. */
+/** Turns refusals of the server into errors of the contract. */
 import { PluginError, type PluginErrorCode } from '../../../core/contract/index.js';
 import { untilAborted } from '../../shared/source.js';
 import type { FileSystem, Sftp } from './protocol/client.js';
 import { hasStatus, Status, StatusError } from './protocol/status.js';
 
-/** With less than this free, a write that fails for no reason given fails for want of space. */
+/** Below so many free bytes, a write that fails without a reason counts as no_space. */
 const nothingFree = 4 << 20;
 
-/** The coded form of what went wrong at `path`, a path of the server. OpenSSH says only "Failure" when the disk is full, and
- *  "Failure" or "Permission denied" when it may not be written: the file system is asked which it was. */
+/** Turns an error at `path`, a path of the server, into a PluginError. OpenSSH says only "Failure" for a full disk, and "Failure"
+ *  or "Permission denied" for a read-only one, so the file system's state is asked for (statvfs). */
 export async function explain(error: unknown, sftp: Sftp | undefined, path: string): Promise<PluginError> {
   if (error instanceof PluginError) return error;
   const where = `${sftp === undefined ? '' : `${sftp.session.connection.place}: `}${path}`;
@@ -20,7 +20,7 @@ export async function explain(error: unknown, sftp: Sftp | undefined, path: stri
   return new PluginError(code, `${where}: the server says ${JSON.stringify(error.message)}; ${fix}`, { cause: error });
 }
 
-/** The reason is worth a moment, no more. */
+/** Waits 1 s at most for the reason of a failure. */
 const asking = <T>(work: Promise<T>): Promise<T> => untilAborted(work, AbortSignal.timeout(1_000), 'the file system');
 
 function meaning({ status }: StatusError, found: FileSystem | undefined): readonly [PluginErrorCode, string] {
@@ -47,7 +47,7 @@ function meaning({ status }: StatusError, found: FileSystem | undefined): readon
   return ['io', guess];
 }
 
-/** The file system of a path, or of the nearest folder above it that is there. */
+/** The file system of a path, or of its nearest existing parent. */
 export async function fileSystemAt(sftp: Sftp, path: string): Promise<FileSystem | undefined> {
   if (!sftp.offers('statvfs@openssh.com')) return undefined;
   for (let at = path; ; at = parentOf(at)) {
@@ -59,5 +59,5 @@ export async function fileSystemAt(sftp: Sftp, path: string): Promise<FileSystem
   }
 }
 
-/** The folder that an absolute path lies in. */
+/** The parent folder of an absolute path. */
 export const parentOf = (path: string): string => path.slice(0, path.lastIndexOf('/')) || '/';

@@ -14,13 +14,14 @@ export interface GetOptions {
   readonly length?: number;
 }
 
-/** The bytes of a file. Only a regular file is read: a FIFO or device would hang or act. @throws PluginError */
+/** Reads a file. Refuses anything but a regular file: opening a FIFO would hang, and opening a device may act.
+ *  @throws PluginError */
 export async function get(link: Connection, parts: readonly string[], o: GetOptions): Promise<Readable> {
   const { offset = 0, length = Number.POSITIVE_INFINITY, signal } = o;
   if (!(offset >= 0 && length >= 0)) throw new PluginError('invalid', 'offset and length must not be negative');
   const opening = link.run(parts, openFile);
   const file = await untilAborted(opening, signal, parts.join('/')).catch((error: unknown) => {
-    opening.then(({ sftp, handle }) => sftp.closeHandle(handle)).catch(() => undefined); // it may come to be open yet
+    opening.then(({ sftp, handle }) => sftp.closeHandle(handle)).catch(() => undefined); // it may still be opened
     throw error;
   });
   const wrong = pastEnd(offset, file.size, parts.join('/'));
@@ -33,7 +34,7 @@ export async function get(link: Connection, parts: readonly string[], o: GetOpti
 }
 
 async function openFile(sftp: Sftp, path: string): Promise<{ sftp: Sftp; handle: Buffer; size: number }> {
-  // looked at before it is opened, since opening a device may act, and after, since it may have been replaced
+  // check before open, since opening a device may act, and after, since the file may have been replaced
   requireFile(await sftp.lstat(path), path);
   const handle = await sftp.open(path, Open.read);
   try {
@@ -64,11 +65,11 @@ function reader(bytes: ReadAhead, path: string, signal: AbortSignal): Readable {
     },
     destroy(error, done) {
       signal.removeEventListener('abort', abort);
-      bytes.sftp.closeHandle(bytes.handle).catch(() => undefined); // not waited for: the server may be away
+      bytes.sftp.closeHandle(bytes.handle).catch(() => undefined); // not awaited: the server may be away
       done(error);
     },
   });
-  stream.on('error', () => undefined); // an abort before anybody reads must not end the process; reading reports it
+  stream.on('error', () => undefined); // without a listener, an abort before the first read would end the process; the read reports it
   signal.addEventListener('abort', abort, { once: true });
   if (signal.aborted) abort();
   return stream;

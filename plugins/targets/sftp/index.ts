@@ -20,7 +20,7 @@ import { isFolder } from './protocol/wire.js';
 import { put } from './put.js';
 import { list, remove, stat } from './tree.js';
 
-/** A folder of an SSH server. What a call finds broken, the next opens again. */
+/** A folder of an SSH server. After a break the next call reconnects. */
 class SftpTarget implements Target {
   readonly supports;
   readonly server: string;
@@ -36,7 +36,7 @@ class SftpTarget implements Target {
       freeSpace: sftp.offers('statvfs@openssh.com'),
       atomicReplace: sftp.offers('posix-rename@openssh.com'),
       connections: 4,
-      names: defaultNames, // what a server's file system keeps apart or refuses beyond it is not told
+      names: defaultNames, // SFTP does not tell which names the server's file system refuses or takes for one
     } as const;
     if (!sftp.offers('fsync@openssh.com')) context.log('warn', 'the server has no fsync: what it stored may be lost when its power fails');
   }
@@ -44,7 +44,7 @@ class SftpTarget implements Target {
     return anySignal(signal, this.context.signal);
   }
   async put(path: string, source: Readable, o: { signal: AbortSignal; replace?: boolean }): Promise<{ bytes: number }> {
-    source.on('error', () => undefined); // it may fail while the server is asked; reading it reports that
+    source.on('error', () => undefined); // it may fail while the put prepares; the read reports it
     try {
       const parts = newFileParts(path, this.supports.names);
       return await put(this.link, parts, source, { signal: this.#signal(o.signal), replace: o.replace ?? false });
@@ -76,7 +76,7 @@ class SftpTarget implements Target {
   }
 }
 
-/** A base that is absent is made by the first put; one that can never be a folder is told at once. */
+/** Refuses a base that is no folder. An absent base is made by the first put. */
 async function requireFolder(sftp: Sftp, path: string): Promise<void> {
   const found = await ifThere(sftp.stat(path));
   if (found === undefined || isFolder(found) || found.mode === undefined) return;

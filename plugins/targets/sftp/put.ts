@@ -11,8 +11,8 @@ import { ReadAhead } from './transfer/read-ahead.js';
 import { Upload } from './transfer/upload.js';
 import { syncFile, Writer } from './transfer/writer.js';
 
-/** An abort settles within 5 s by contract, also when the server no longer answers: so long is waited for how the last step
- *  ends, and then for what was made to be removed. */
+/** Time limits after an abort, which must settle within 5 s even when the server no longer answers: first for the rename, then for
+ *  removing the upload. */
 const nameTime = 1_500;
 const undoTime = 3_000;
 
@@ -21,8 +21,8 @@ export interface PutOptions {
   readonly replace: boolean;
 }
 
-/** Stores `source` as the file that `parts` name, or nothing. Whoever calls destroys the source when this fails: that also
- *  ends what still reads it. @throws PluginError */
+/** Stores `source` as the file that `parts` name, or nothing. On failure the caller must destroy the source, which also ends the
+ *  loop that still reads it. @throws PluginError */
 export async function put(link: Connection, parts: readonly string[], source: Readable, o: PutOptions): Promise<{ bytes: number }> {
   const what = parts.join('/');
   if (o.signal.aborted) throw abortError(what);
@@ -39,7 +39,7 @@ export async function put(link: Connection, parts: readonly string[], source: Re
   } catch (error) {
     const told = await explain(error, writer?.file.sftp, draft.folder);
     if (writer !== undefined) writer.stop();
-    else opening.then(({ sftp, handle }) => sftp.closeHandle(handle)).catch(() => undefined); // it may come to be open yet
+    else opening.then(({ sftp, handle }) => sftp.closeHandle(handle)).catch(() => undefined); // it may still be opened
     await takeBack(draft, opening);
     throw told;
   }
@@ -50,13 +50,13 @@ async function copy(source: Readable, writer: Writer): Promise<void> {
   await writer.drain();
 }
 
-/** Everything between the last byte and the name. */
+/** Syncs, checks and closes the file before it gets its name. */
 async function finish(writer: Writer, what: string): Promise<void> {
   await writer.run(({ sftp, handle }) => syncFile(sftp, handle));
   const { size } = await writer.run(({ sftp, handle }) => sftp.fstat(handle));
   if (size !== undefined && size !== writer.bytes) throw damaged(what, `the server has ${size} bytes of ${writer.bytes}`);
   await writer.close();
-  // what a server had confirmed, and lost when it broke down, may show as zeros: only reading it tells
+  // a server that crashed may have lost confirmed writes, which read as zeros: compare the content's MAC
   if (writer.resumed === 0) return;
   const given = writer.proof.tag();
   if ((await writer.run(({ sftp }) => readTag(sftp, writer))) !== given)
@@ -77,7 +77,7 @@ async function readTag(sftp: Sftp, { path, bytes, proof }: Writer): Promise<stri
   }
 }
 
-/** Gives the upload its name; fit to be repeated when the connection breaks in between. */
+/** Renames the upload to its final name. Can be repeated when the connection breaks in between. */
 async function commit(draft: Upload, writer: Writer, signal: AbortSignal): Promise<void> {
   let again = false;
   await finishWithin(nameTime, signal, draft.target, () =>
@@ -89,7 +89,7 @@ async function commit(draft: Upload, writer: Writer, signal: AbortSignal): Promi
   );
 }
 
-/** Removes the upload. When the server does not answer in time it stays as unfinished. */
+/** Removes the upload. If the server does not answer in time, it stays as unfinished. */
 async function takeBack(draft: Upload, opening: Promise<OpenFile>): Promise<void> {
   const undo = () => draft.undo();
   await settleWithin(undoTime, () => opening.then(undo, undo));

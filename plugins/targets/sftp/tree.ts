@@ -6,7 +6,7 @@ import type { Named, Sftp } from './protocol/client.js';
 import { hasStatus, ifThere, Status } from './protocol/status.js';
 import { type Attributes, isFolder, isRegular } from './protocol/wire.js';
 
-/** So many files of a folder are removed at a time: each takes a way there and back. */
+/** How many files of a folder are removed at a time, since each takes a round trip. */
 const removals = 16;
 
 /** Links are not followed and count as files. */
@@ -23,7 +23,7 @@ export async function stat(link: Connection, parts: readonly string[]): Promise<
   return found === undefined ? undefined : entry(parts.at(-1) ?? '', found);
 }
 
-/** What a folder holds; what is unfinished only when that is asked for. @throws PluginError */
+/** Lists a folder; uploads only on request. @throws PluginError */
 export async function* list(link: Connection, parts: readonly string[], o: ListOptions): AsyncGenerator<Entry> {
   const opened = await link.run(parts, async (sftp, path) => ({ sftp, handle: await ifThere(sftp.openFolder(path)) }));
   const { sftp, handle } = opened;
@@ -33,7 +33,7 @@ export async function* list(link: Connection, parts: readonly string[], o: ListO
       const name = String(found.name);
       if (isPart(name) && !o.unfinished) continue;
       const known = found.mode === undefined ? await ifThere(sftp.lstat(link.path([...parts, name]))) : found;
-      if (known === undefined) continue; // gone meanwhile
+      if (known === undefined) continue; // removed meanwhile
       yield isPart(name) ? { ...entry(name, known), unfinished: true } : entry(name, known, o);
     }
   } catch (error) {
@@ -48,8 +48,8 @@ async function* entriesOf(sftp: Sftp, handle: Buffer): AsyncGenerator<Named> {
     for (const found of some) if (!['.', '..'].includes(found.name.toString('latin1'))) yield found;
 }
 
-/** Removes a file or a tree. Links are removed, never followed. SFTP cannot sync a folder: after a power cut of the server
- *  something may be there again. @throws PluginError */
+/** Removes a file or a tree. Removes links and never follows them. SFTP cannot sync a folder: after a power cut of the server some
+ *  files may be back. @throws PluginError */
 export function remove(link: Connection, parts: readonly string[]): Promise<void> {
   return link.run(parts, async (sftp, path) => {
     const found = await ifThere(sftp.lstat(path));
@@ -68,13 +68,13 @@ async function removeFound(sftp: Sftp, path: Buffer, found: Attributes): Promise
       await ifThere(sftp.removeFolder(path));
       return;
     } catch (error) {
-      // something came while it was emptied, or a server leaves entries out when it removes while it lists
+      // a file came meanwhile, or the server skips entries when it removes while it lists
       if (!hasStatus(error, Status.failure) || tries === 0) throw error;
     }
   }
 }
 
-/** Names are taken as bytes: one that is no valid text must not keep its folder from being removed. */
+/** Names are bytes: a name that is not UTF-8 must not prevent the removal of its folder. */
 async function removeContents(sftp: Sftp, path: Buffer): Promise<void> {
   const handle = await ifThere(sftp.openFolder(path));
   if (handle === undefined) return;

@@ -1,27 +1,27 @@
-/** The requests of SFTP, each as a call. */
+/** The requests of SFTP as functions. */
 import type { SshConnection } from '../../../shared/ssh/connection.js';
 import { type Answer, Session } from './session.js';
 import { hasStatus, Status, StatusError } from './status.js';
 import { type Attributes, type Fields, type Path, packet, Reply, Request, readAttributes, writeRoom } from './wire.js';
 
 export interface Named extends Attributes {
-  /** As the server has it, which need not be UTF-8. */
+  /** The server's bytes, which need not be UTF-8. */
   readonly name: Buffer;
 }
 
 export interface FileSystem {
   readonly total: number;
-  /** What this login may still take. */
+  /** Bytes that this login may still store. */
   readonly free: number;
   readonly readOnly: boolean;
 }
 
-/** What every server takes; others say their own with limits@openssh.com. */
+/** The size that every server accepts; limits@openssh.com tells larger ones. */
 const leastLimit = 32 << 10;
 const noAttributes = 0;
 
 export class Sftp {
-  /** How much one read or write may carry. */
+  /** Bytes of one read or write. */
   maxRead = leastLimit;
   maxWrite = leastLimit;
 
@@ -47,7 +47,7 @@ export class Sftp {
 
   async #askLimits(): Promise<void> {
     const { fields } = await this.#extended('limits@openssh.com', []);
-    fields.u64(); // the longest packet, which is longer than the two that follow
+    fields.u64(); // skips the longest packet, which exceeds the two limits that follow
     const [read, write] = [fields.u64(), fields.u64()];
     if (read > 0) this.maxRead = read;
     if (write > 0) this.maxWrite = write;
@@ -65,13 +65,13 @@ export class Sftp {
   }
 
   async open(path: Path, flags: number): Promise<Buffer> {
-    // the handle is copied: it lives long, and what it lies in may be a large chunk
+    // copied, because a handle lives long and its packet may lie in a large chunk
     return Buffer.from((await this.#ask(Request.open, [path, flags, noAttributes], Reply.handle)).fields.string());
   }
   closeHandle(handle: Buffer): Promise<void> {
     return this.#settle(this.#ask(Request.close, [handle], Reply.status));
   }
-  /** At most `length` bytes, in the pieces that they came in; undefined at the end of the file. */
+  /** Reads at most `length` bytes, in the pieces that they came in; undefined at the end of the file. */
   async read(handle: Buffer, offset: number, length: number): Promise<Buffer[] | undefined> {
     try {
       const { fields, data } = await this.#ask(Request.read, [handle, BigInt(offset), length], Reply.data);
@@ -81,8 +81,8 @@ export class Sftp {
       throw error;
     }
   }
-  /** Writes `length` bytes, which stand in `bytes` after writeRoom, where what comes before them is put: they are sent as
-   *  they lie there, without a copy, and must stay as they are until this settles. */
+  /** Writes `length` bytes of `bytes` from writeRoom on, without a copy: the request's head goes into the room before them. The
+   *  buffer must not change until this settles. */
   write(handle: Buffer, offset: number, bytes: Buffer, length: number): Promise<void> {
     const id = this.session.next();
     const head = packet(Request.write, id, [handle, BigInt(offset), length], length);
@@ -102,7 +102,7 @@ export class Sftp {
   async openFolder(path: Path): Promise<Buffer> {
     return Buffer.from((await this.#ask(Request.opendir, [path], Reply.handle)).fields.string());
   }
-  /** The next entries, with '.' and '..'; undefined after the last. */
+  /** The next entries, including '.' and '..'; undefined after the last. */
   async readFolder(handle: Buffer): Promise<Named[] | undefined> {
     try {
       return names((await this.#ask(Request.readdir, [handle], Reply.name)).fields);
@@ -126,19 +126,19 @@ export class Sftp {
     if (found === undefined) throw new StatusError(Status.noSuchFile, '');
     return Buffer.from(found.name);
   }
-  /** Fails when `to` is there, on servers that keep to the draft. */
+  /** Renames a file. Fails when `to` exists, on servers that follow the draft. */
   rename(from: Path, to: Path): Promise<void> {
     return this.#settle(this.#ask(Request.rename, [from, to], Reply.status));
   }
-  /** Replaces `to` in one step. Only where posix-rename@openssh.com is offered. */
+  /** Renames and replaces `to` atomically. Needs posix-rename@openssh.com. */
   replace(from: Path, to: Path): Promise<void> {
     return this.#settle(this.#extended('posix-rename@openssh.com', [from, to], Reply.status));
   }
-  /** Makes what was written durable. Only where fsync@openssh.com is offered. */
+  /** Makes written bytes durable (fsync). Needs fsync@openssh.com. */
   sync(handle: Buffer): Promise<void> {
     return this.#settle(this.#extended('fsync@openssh.com', [handle], Reply.status));
   }
-  /** The file system that a path lies in. Only where statvfs@openssh.com is offered. */
+  /** The file system of a path. Needs statvfs@openssh.com. */
   async fileSystem(path: Path): Promise<FileSystem> {
     const { fields } = await this.#extended('statvfs@openssh.com', [path]);
     const [, unit = 0, blocks = 0, , available = 0, , , , , flags = 0] = Array.from({ length: 10 }, () => fields.u64());
@@ -147,7 +147,7 @@ export class Sftp {
   }
 }
 
-/** A file of the server that is open in a session. */
+/** An open file of the server, with its session. */
 export interface OpenFile {
   readonly sftp: Sftp;
   readonly handle: Buffer;
@@ -161,7 +161,7 @@ function expect(answer: Answer, type: number): Answer {
 function names(fields: Fields): Named[] {
   return Array.from({ length: fields.u32() }, () => {
     const name = fields.string();
-    fields.string(); // the line that ls would print
+    fields.string(); // skips the line that ls would print
     return { name, ...readAttributes(fields) };
   });
 }

@@ -1,4 +1,4 @@
-/** One sftp session: a channel of an SSH connection, and who waits for which answer on it. */
+/** One sftp session: a channel of an SSH connection, and the requests that wait for an answer. */
 import type { ClientChannel } from 'ssh2';
 import { PluginError } from '../../../../core/contract/index.js';
 import type { SshConnection } from '../../../shared/ssh/connection.js';
@@ -15,25 +15,25 @@ interface Waiting {
 export interface Answer {
   readonly type: number;
   readonly fields: Fields;
-  /** What follows the fields, for an answer to a read. */
+  /** The bytes after the fields, in the answer to a read. */
   readonly data: readonly Buffer[];
 }
 
-/** As much as is asked for at a time (pace.ts). */
+/** The channel's window: as large as the most bytes in flight (inflight-window.ts). */
 const room = 4 << 20;
-/** How long a server may take to say which version it speaks. */
+/** Time limit of the server's version packet. */
 const versionTime = 10_000;
 
 export class Session {
   readonly extensions = new Map<string, string>();
-  /** Why nothing more is answered. */
+  /** Set once the session has ended: why. */
   failure: PluginError | undefined;
-  /** The shortest time, in ms, that any request took so far: about what the way there and back takes. */
+  /** Shortest time of any request so far, in ms: an estimate of the round trip. */
   roundTrip = Number.POSITIVE_INFINITY;
   readonly #waiting = new Map<number, Waiting>();
   readonly #frames = new Frames();
   #id = 0;
-  /** What served it did not end by itself. */
+  /** A signal killed the server's sftp process. */
   #killed = false;
   #version: ((answer: Fields) => void) | undefined;
 
@@ -77,27 +77,27 @@ export class Session {
       }, versionTime);
       this.#waiting.set(-1, { resolve: () => settle(), reject: (error) => settle(this.#noSftp(error)) });
       this.#version = (fields) => {
-        fields.u32(); // the version: lower than ours where the server is older, which has all that we need
+        fields.u32(); // skips the version; a server with a lower one still has all that is needed
         while (fields.left > 0) this.extensions.set(String(fields.string()), String(fields.string()));
       };
       this.channel.write(packet(Request.init, undefined, [3]));
     });
   }
 
-  /** A login whose shell or forced command talks, or that may not use sftp, ends it before its first answer. */
+  /** A session that ends before its first answer is no sftp: the login's shell or forced command prints text or refuses sftp. */
   #noSftp(error: unknown): unknown {
     if (this.connection.failure !== undefined || this.#killed) return error;
     const fix = 'let this login use sftp, without a shell or a command that prints anything';
     return new PluginError('unsupported', `${this.connection.place}: what answers is no sftp server; ${fix}`, { cause: error });
   }
 
-  /** A new number for a request. */
+  /** The id of the next request. */
   next(): number {
     this.#id = (this.#id + 1) >>> 0;
     return this.#id;
   }
 
-  /** Sends a packet and waits for what is said to its number. @throws StatusError, PluginError unavailable */
+  /** Sends a packet and waits for the answer with its id. @throws StatusError, PluginError unavailable */
   ask(id: number, bytes: Buffer): Promise<Answer> {
     return new Promise((resolve, reject) => {
       if (this.failure !== undefined) return reject(this.failure);
@@ -111,7 +111,7 @@ export class Session {
     });
   }
 
-  /** Ends the session; what still waits fails. */
+  /** Ends the session. Waiting requests fail. */
   close(): void {
     this.#fail('the sftp session was closed');
   }

@@ -1,4 +1,4 @@
-/** What servers answer when they do not do what was asked. */
+/** Status codes of SFTP. */
 
 export const Status = {
   ok: 0,
@@ -10,7 +10,7 @@ export const Status = {
   unsupported: 8,
 } as const;
 
-/** A refusal, before anybody has found out what it means. */
+/** A refusal of the server, not yet turned into a PluginError. */
 export class StatusError extends Error {
   constructor(
     readonly status: number,
@@ -31,7 +31,7 @@ const names: Readonly<Record<number, string>> = {
 
 export const hasStatus = (error: unknown, status: number): boolean => error instanceof StatusError && error.status === status;
 
-/** Gives undefined when what was asked for is not there. OpenSSH says so too of a way that leads over a file. */
+/** Gives undefined for noSuchFile. OpenSSH says that also of a path below a file. */
 export async function ifThere<T>(work: Promise<T>): Promise<T | undefined> {
   try {
     return await work;

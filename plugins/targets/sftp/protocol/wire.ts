@@ -1,4 +1,4 @@
-/** The packets of SFTP version 3 (draft-ietf-secsh-filexfer-02) and OpenSSH's extensions, as bytes. */
+/** Encodes and decodes packets of SFTP version 3 (draft-ietf-secsh-filexfer-02) and OpenSSH's extensions. */
 
 export const Request = {
   init: 1,
@@ -21,16 +21,16 @@ export const Request = {
 
 export const Reply = { version: 2, status: 101, handle: 102, data: 103, name: 104, attrs: 105, extended: 201 } as const;
 
-/** How a file is opened. */
+/** Flags of an open. */
 export const Open = { read: 1, write: 2, create: 8, exclusive: 32 } as const;
 
-/** A path or name: text of ours, or what the server gave, which need not be text. */
+/** A path or name: our text, or the server's bytes, which need not be UTF-8. */
 export type Path = string | Buffer;
 
 /** A number is a uint32, a bigint a uint64, anything else a string with its length before it. */
 type Field = number | bigint | Path;
 
-/** A packet with its length; of one that carries data, whose `data` bytes the caller sends after it, what comes before. */
+/** A packet with its length. For a write, only the head: the caller sends `data` bytes after it. */
 export function packet(type: number, id: number | undefined, fields: readonly Field[], data = 0): Buffer {
   const known = fields.map((field) => (typeof field === 'string' ? Buffer.from(field) : field));
   const size = known.reduce((sum: number, field) => sum + sizeOf(field), id === undefined ? 5 : 9);
@@ -46,13 +46,13 @@ export function packet(type: number, id: number | undefined, fields: readonly Fi
   return bytes;
 }
 
-/** So many bytes at most come before the data of a write: a handle is no longer than 256 bytes. */
+/** Room for the head of a write: a handle has 256 bytes at most. */
 export const writeRoom = 320;
 
 const sizeOf = (field: number | bigint | Buffer): number =>
   typeof field === 'number' ? 4 : typeof field === 'bigint' ? 8 : 4 + field.length;
 
-/** Reads the fields of a packet, one after the other. @throws RangeError when there are no more */
+/** Reads the fields of a packet in order. @throws RangeError when there are no more */
 export class Fields {
   #at = 0;
   constructor(readonly bytes: Buffer) {}
@@ -71,7 +71,7 @@ export class Fields {
     this.#at += 8;
     return Number(value);
   }
-  /** A string whose last part may be in further pieces. */
+  /** A string whose end may be in the further pieces. */
   strings(more: readonly Buffer[]): Buffer[] {
     const length = this.u32();
     const all = [this.bytes.subarray(this.#at), ...more].filter((piece) => piece.length > 0);
@@ -86,7 +86,7 @@ export class Fields {
   }
 }
 
-/** What a server says of a file; it may leave out any of it. */
+/** Attributes of a file; a server may leave out any. */
 export interface Attributes {
   readonly size?: number;
   readonly mode?: number;
@@ -96,15 +96,15 @@ export interface Attributes {
 
 const formatMask = 0o170000;
 export const isFolder = ({ mode }: Attributes): boolean => mode !== undefined && (mode & formatMask) === 0o040000;
-/** A server that says nothing of the kind of a file does not have other kinds. */
+/** A server that does not tell the type has only regular files. */
 export const isRegular = ({ mode }: Attributes): boolean => mode === undefined || (mode & formatMask) === 0o100000;
 
 export function readAttributes(fields: Fields): Attributes {
   const flags = fields.u32();
   const size = flags & 1 ? fields.u64() : undefined;
-  if (flags & 2) fields.u64(); // owner and group
+  if (flags & 2) fields.u64(); // skips owner and group
   const mode = flags & 4 ? fields.u32() : undefined;
-  if (flags & 8) fields.u32(); // when it was last read
+  if (flags & 8) fields.u32(); // skips the access time
   const modified = flags & 8 ? fields.u32() : undefined;
   for (let extended = flags & 0x80000000 ? fields.u32() : 0; extended > 0; extended--) {
     fields.string();
@@ -117,18 +117,18 @@ export function readAttributes(fields: Fields): Attributes {
   };
 }
 
-/** Far above what any server sends; what is longer is no SFTP. */
+/** Longest packet accepted. It is far above what any server sends; a longer one is no SFTP. */
 const longest = 4 << 20;
 
-/** Cuts what arrives into packets, without copying: a packet is given as the pieces that it came in. */
+/** Cuts the incoming bytes into packets without copying: a packet is given as the pieces that it came in. */
 export class Frames {
   readonly #head = Buffer.alloc(4);
   #headSize = 0;
   #frame: Buffer[] = [];
-  /** What is still to come of the packet. */
+  /** Bytes of the packet still to come. */
   #left = 0;
 
-  /** Gives each whole packet, without its length. @throws RangeError when this cannot be SFTP */
+  /** Calls `take` with each complete packet, without its length. @throws RangeError when this cannot be SFTP */
   push(chunk: Buffer, take: (frame: readonly Buffer[]) => void): void {
     for (let at = 0; at < chunk.length; ) {
       if (this.#left === 0) {
@@ -157,12 +157,12 @@ export class Frames {
   }
 }
 
-/** Of a packet in pieces: its kind and what follows. All of it in one piece, but the data of an answer to a read, which may
- *  be long, as it came. @throws RangeError */
+/** Unpacks a packet given in pieces. Joins the pieces, except the data of an answer to a read, which may be long.
+ *  @throws RangeError */
 export function unpackFrame(frame: readonly Buffer[]): { type: number; fields: Fields; data: readonly Buffer[] } {
   const [first, ...more] = frame;
   if (first === undefined) throw new RangeError('a packet of nothing');
-  // kind, number and length of the data
+  // 9 bytes: type, id and length of the data
   const long = first[0] === Reply.data && first.length >= 9;
   const whole = long || more.length === 0 ? first : Buffer.concat(frame);
   return { type: whole.readUInt8(0), fields: new Fields(whole.subarray(1)), data: long ? more : [] };

@@ -1,12 +1,12 @@
-/** How many bytes may be under way at a time: as many as the way carries, but no more than it takes within about a second.
- *  On a slow line a full pipe would hold up whoever wants to stop, since the request to remove comes after all that was sent. */
+/** Window of bytes in flight: grows while answers come fast, and shrinks when they take over a second. On a slow line a full pipe
+ *  would delay an abort, since the request to remove follows all that was sent. */
 export class InflightWindow {
   #limit = start;
 
   get limit(): number {
     return this.#limit;
   }
-  /** A request of so many bytes was answered after so many milliseconds. */
+  /** Reports that a request of so many bytes was answered after so many milliseconds. */
   took(milliseconds: number, bytes: number): void {
     const change = milliseconds > slow ? -bytes / 2 : milliseconds < slow / 2 ? bytes : 0;
     this.#limit = Math.min(most, Math.max(least, this.#limit + change));
@@ -15,6 +15,6 @@ export class InflightWindow {
 
 const start = 1 << 20;
 const least = 256 << 10;
-/** More is no faster, even over loopback, and all of it is memory. */
+/** A larger window is no faster, even over loopback, and takes memory. */
 const most = 4 << 20;
 const slow = 1_000;

@@ -2,10 +2,10 @@ import { PluginError } from '../../../../core/contract/index.js';
 import type { Sftp } from '../protocol/client.js';
 import { InflightWindow } from './inflight-window.js';
 
-/** So much is asked for at a time, where the server gives as much. */
+/** Bytes of one read, where the server allows as many. */
 const pieceSize = 256 << 10;
 
-/** The bytes of an open file, with several requests under way: one at a time would wait for each. */
+/** Reads an open file with several requests in flight, so that each need not wait for the one before. */
 export class ReadAhead {
   readonly #pace = new InflightWindow();
   readonly #pieces: Promise<Buffer[]>[] = [];
@@ -26,12 +26,12 @@ export class ReadAhead {
   }
   readonly to: number;
 
-  /** The next bytes; undefined after the last. @throws PluginError unavailable when there are fewer, StatusError */
+  /** The next bytes; undefined after the last. @throws PluginError unavailable when the file is shorter, StatusError */
   async next(): Promise<Buffer | undefined> {
     while (this.#asked < this.to && (this.#pieces.length === 0 || this.#underWay + this.#size <= this.#pace.limit)) {
       const length = Math.min(this.#size, this.to - this.#asked);
       const piece = this.#piece(this.#asked, length);
-      piece.catch(() => undefined); // told when its turn comes, unless nobody reads on
+      piece.catch(() => undefined); // awaited when its turn comes, if at all
       this.#pieces.push(piece);
       this.#asked += length;
       this.#underWay += length;
@@ -45,7 +45,7 @@ export class ReadAhead {
   async #piece(offset: number, length: number): Promise<Buffer[]> {
     const since = performance.now();
     const all: Buffer[] = [];
-    // a server may give less than was asked for
+    // a server may give fewer bytes than requested
     for (let have = 0; have < length; ) {
       const some = await this.sftp.read(this.handle, offset + have, length - have);
       const size = some?.reduce((sum, bytes) => sum + bytes.length, 0) ?? 0;

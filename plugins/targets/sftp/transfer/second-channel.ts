@@ -1,12 +1,12 @@
-/** A second session that carries a part of a file's writes, where the way is long. A server takes no more than its window of
- *  what a channel sends (OpenSSH: 2 MiB) in a round trip, whatever the line could carry; each channel has one of its own. */
+/** A second session that carries a part of a file's writes over a long round trip. Each channel has a window of its own (OpenSSH: 2
+ *  MiB), which limits the bytes of one round trip whatever the line could carry. */
 import type { Connection } from '../connection.js';
 import type { OpenFile } from '../protocol/client.js';
 import { Open } from '../protocol/wire.js';
 
-/** In a shorter round trip, in ms, a window of 2 MiB is no limit. */
+/** Below this round trip, in ms, a window of 2 MiB is no limit. */
 const longTrip = 5;
-/** So many bytes under way show that the file is worth a session. */
+/** With so many bytes in flight the file is worth a second session. */
 const worthIt = 1 << 20;
 
 export class SecondChannel {
@@ -21,8 +21,8 @@ export class SecondChannel {
     readonly path: string,
   ) {}
 
-  /** The file as this way has it, when it is the one to send so many bytes: it has fewer under way than the first, of so many
-   *  in all. Undefined when the first is to send them; then this one may be opened for the next. */
+  /** Picks the channel for a piece of `bytes`. @returns this channel's file if it has fewer bytes in flight than the first, of
+   *  `allUnderWay` in both; undefined if the first must send the piece. Then it may open this channel for later pieces. */
   take(bytes: number, allUnderWay: number, first: OpenFile): OpenFile | undefined {
     const file = this.#file;
     if (file === undefined) {
@@ -34,12 +34,12 @@ export class SecondChannel {
     return file;
   }
 
-  /** So many bytes that were sent with `file` have arrived. */
+  /** Reports that so many bytes sent with `file` were confirmed. */
   gave(file: OpenFile, bytes: number): void {
     if (file === this.#file) this.#underWay -= bytes;
   }
 
-  /** Sends nothing more when `file` is its own. @returns whether it was */
+  /** Stops using this channel if `file` is its own. @returns whether it is */
   onLost(file: OpenFile): boolean {
     if (file === this.#lost) return true;
     if (file !== this.#file) return false;
@@ -55,11 +55,10 @@ export class SecondChannel {
       if (sftp !== undefined && handle !== undefined && !this.#closed) this.#file = { sftp, handle };
       else sftp?.close();
     } catch {
-      sftp?.close(); // the first goes on alone
+      sftp?.close(); // the first continues alone
     }
   }
 
-  /** Closes its file and session. */
   async close(): Promise<void> {
     this.#closed = true;
     await this.#opening;

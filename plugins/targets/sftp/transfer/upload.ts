@@ -1,4 +1,4 @@
-/** A file in the making on the server: how it begins, gets its name, and is taken back. */
+/** An upload on the server: opens it, gives it its final name, or removes it. */
 import { PluginError } from '../../../../core/contract/index.js';
 import { partName } from '../../../shared/paths.js';
 import type { Connection } from '../connection.js';
@@ -9,7 +9,7 @@ import { isFolder, Open } from '../protocol/wire.js';
 
 export class Upload {
   readonly #name = partName();
-  /** Folders that were made for it, the outermost first. */
+  /** Folders made for it, the outermost first. */
   readonly #made: string[] = [];
   #started = false;
 
@@ -29,13 +29,13 @@ export class Upload {
     return this.link.path(this.parts);
   }
 
-  /** Opens it, in a folder that is made if need be. @throws PluginError exists, and others */
+  /** Opens the upload and makes its folder if needed. @throws PluginError exists, and others */
   open(): Promise<OpenFile> {
     return this.link.run(this.parts.slice(0, -1), async (sftp) => {
       await this.#refuseTaken(sftp);
       if (this.#started) await sftp.remove(this.part).catch(() => undefined); // the answer to the first try was lost
       this.#started = true;
-      // another put that fails may remove the folder that this one just found: try again
+      // retry: another put that fails may remove the folder that this one just found
       for (let tries = 5; ; tries--) {
         try {
           return { sftp, handle: await sftp.open(this.part, Open.write | Open.create | Open.exclusive) };
@@ -56,7 +56,7 @@ export class Upload {
         await this.#makeFolder(sftp, parentOf(path));
         return this.#makeFolder(sftp, path);
       }
-      // "Failure" is all that is said of a name that is there
+      // the server says only "Failure" of an existing name
       const there = await ifThere(sftp.stat(path));
       if (there !== undefined && isFolder(there)) return;
       if ((await ifThere(sftp.lstat(path))) === undefined) throw error;
@@ -73,11 +73,11 @@ export class Upload {
     if (isFolder(there)) throw new PluginError('exists', `${this.target} is a folder; a file cannot replace it`);
   }
 
-  /** Gives it its name. Fit to be done again when it is not known whether it was done.
-   *  The name is durable only when the server writes its folder: SFTP has no sync of folders. */
+  /** Renames the upload to its final name. Can be repeated when it is unknown whether the first try worked.
+   *  SFTP has no fsync of folders: the name is durable only when the server writes its folder. */
   async commit(sftp: Sftp, size: number, again: boolean): Promise<void> {
     if (again && (await ifThere(sftp.lstat(this.part))) === undefined) {
-      // nobody else knows its name: it has become the target, unless that is another file
+      // the upload's name is secret, so it was renamed, unless the target is another file
       if ((await ifThere(sftp.lstat(this.target)))?.size === size) return;
       throw new PluginError('damaged', `${this.target}: after the connection broke it is not there; try again`, { retryable: true });
     }
@@ -88,18 +88,18 @@ export class Upload {
     } catch (error) {
       if (sftp.failure !== undefined || (await ifThere(sftp.lstat(this.target))) === undefined) throw error;
       if (!this.replace) throw new PluginError('exists', `${this.target} is already there`, { cause: error });
-      // for a moment neither is there: this server has no better way
+      // without posix-rename the target is missing for a moment
       await ifThere(sftp.remove(this.target));
       await sftp.rename(this.part, this.target);
     }
   }
 
-  /** Leaves no trace. */
+  /** Removes the upload and the folders made for it. */
   async undo(): Promise<void> {
     if (!this.#started) return;
     await this.link.run([], async (sftp) => {
       await ifThere(sftp.remove(this.part));
-      // the innermost first; one that somebody else uses by now is not empty, and stays
+      // the innermost first; a folder that another put uses is not empty and stays
       for (const folder of [...this.#made].reverse()) await sftp.removeFolder(folder);
     });
   }

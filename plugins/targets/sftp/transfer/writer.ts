@@ -1,4 +1,4 @@
-/** Writes a file of the server, with many requests under way, and goes on with it when the connection breaks. */
+/** Writes a file of the server with many requests in flight, and resumes after the connection broke. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PluginError } from '../../../../core/contract/index.js';
 import { abortError } from '../../../shared/source.js';
@@ -10,36 +10,37 @@ import { ContentMac } from './content-mac.js';
 import { InflightWindow } from './inflight-window.js';
 import { SecondChannel } from './second-channel.js';
 
-/** Bytes that the server has not confirmed; kept, since they may have to be sent again. Its memory is used again then. */
+/** A block of bytes that the server has not confirmed. It may have to be sent again, so its buffer is reused only after the
+ *  confirmation. */
 interface Piece {
   readonly bytes: Buffer;
   readonly offset: number;
   length: number;
 }
 
-/** So much is sent by one request, where the server takes as much. */
+/** Bytes of one write, where the server accepts as many. */
 const pieceSize = 256 << 10;
-/** How long a server may be away before a put gives up. A start of the machine takes longer; the job's next try comes later. */
+/** How long a server may be away before a put fails. A machine that boots takes longer and is left to the job's next try. */
 const awayTime = 45_000;
 const waits = { first: 250, most: 3_000 };
-/** So much may be written before the disk is asked to keep up: bounds how long the last sync takes. */
+/** Bytes between two fsyncs: bounds the time of the last one. */
 const syncEvery = 64 << 20;
 
 export class Writer {
-  /** Given so far. */
+  /** Bytes given so far. */
   bytes = 0;
-  /** How often the connection broke and was made anew. */
+  /** How often the connection was reopened. */
   resumed = 0;
-  /** Of all that was sent. */
+  /** MAC of all sent bytes. */
   readonly proof = new ContentMac();
   readonly #pace = new InflightWindow();
   readonly #sent = new Set<Piece>();
   readonly #free: Buffer[] = [];
   readonly #size: number;
-  /** What is not full yet. */
+  /** The piece that is not full yet. */
   #filling: Piece | undefined;
   #underWay = 0;
-  /** The end of what the server has confirmed. */
+  /** Offset of the last confirmed byte. */
   #confirmed = 0;
   #synced = 0;
   #syncing: Promise<void> = Promise.resolve();
@@ -60,7 +61,8 @@ export class Writer {
     this.#second = new SecondChannel(link, path);
   }
 
-  /** Takes bytes, sends what makes a whole piece, and returns when there is room for more. @throws what a write met */
+  /** Takes bytes, sends each full piece, and returns when there is room for more (back-pressure). @throws the error of an earlier
+   *  write */
   async write(chunk: Uint8Array): Promise<void> {
     this.#check();
     for (let at = 0; at < chunk.length; ) {
@@ -76,7 +78,7 @@ export class Writer {
     if (this.bytes - this.#synced >= syncEvery) await this.#keepUp();
   }
 
-  /** Returns when the server has all. */
+  /** Sends the rest, and returns when the server has confirmed everything. */
   async drain(): Promise<void> {
     this.#check();
     this.#sendFilled();
@@ -85,7 +87,7 @@ export class Writer {
     this.#check();
   }
 
-  /** Does something with the file, again after a break: it must be fit to be done twice. @throws StatusError, PluginError */
+  /** Runs idempotent work with the file, and again after a break. @throws StatusError, PluginError */
   async run<T>(work: (file: OpenFile) => Promise<T>): Promise<T> {
     for (;;) {
       this.#check();
@@ -102,17 +104,17 @@ export class Writer {
     }
   }
 
-  /** Closes the file. What is run afterwards gets a session, and a handle that is of no use. */
+  /** Closes the remote handle. Later run() callbacks get a live session but must not use `handle`. */
   async close(): Promise<void> {
     await this.run(async ({ sftp, handle }) => {
-      // never twice: the server may have given the same handle to another file by then
+      // never twice: the server may have given the same handle to another file
       if (this.#closed) return;
       this.#closed = true;
       await sftp.closeHandle(handle);
     });
   }
 
-  /** Nothing is sent any more. */
+  /** Stops sending and closes the file. */
   stop(): void {
     this.#fail(abortError(this.path));
     this.#second.close().catch(() => undefined); // its session ends in any case
@@ -143,7 +145,7 @@ export class Writer {
     this.#underWay += piece.length;
     this.#sent.add(piece);
     this.proof.update(piece.bytes.subarray(writeRoom, writeRoom + piece.length));
-    if (this.#recovery === undefined) this.#send(piece); // else it is sent when there is a session again
+    if (this.#recovery === undefined) this.#send(piece); // else the recovery sends it
   }
 
   #send(piece: Piece): void {
@@ -171,12 +173,12 @@ export class Writer {
   #refused(file: OpenFile, error: unknown, piece: Piece): void {
     if (file.sftp.failure === undefined) this.#fail(error);
     else if (file !== this.file && this.#second.onLost(file)) {
-      // the first session has its turn; during a recovery all is sent again anyway
+      // send it over the first session; a recovery sends everything again anyway
       if (this.#recovery === undefined && this.#sent.has(piece)) this.#send(piece);
-    } else this.#recover(file).catch(() => undefined); // it has told #fail
+    } else this.#recover(file).catch(() => undefined); // it calls #fail itself
   }
 
-  /** Waits for the last sync and starts the next, which runs beside what is sent. */
+  /** Waits for the last fsync and starts the next, which runs beside the writes. */
   async #keepUp(): Promise<void> {
     this.#synced = this.bytes;
     await this.#syncing;
@@ -185,8 +187,8 @@ export class Writer {
     this.#syncing.catch((error: unknown) => this.#fail(error));
   }
 
-  /** In the session of the writes all that is sent meanwhile would wait. Whoever syncs a file, all that was written to it
-   *  becomes durable. */
+  /** Runs fsync in another session, because the writes of this one would wait for it. An fsync of any handle covers all writes to
+   *  the file. */
   async #syncBeside({ sftp, handle }: OpenFile): Promise<void> {
     if (!sftp.offers('fsync@openssh.com')) return;
     const beside = await this.link.beside();
@@ -196,11 +198,11 @@ export class Writer {
       await beside.sync(other).finally(() => beside.closeHandle(other).catch(() => undefined));
     } catch (error) {
       if (beside.failure === undefined) throw error;
-      await sftp.sync(handle); // only the second session broke, or this tells that both did
+      await sftp.sync(handle); // if both sessions broke, this throws
     }
   }
 
-  /** One for all that found the same session broken. */
+  /** Reconnects once for all requests that found the same session broken. */
   #recover(broken: OpenFile): Promise<void> {
     if (this.file !== broken) return this.#recovery ?? Promise.resolve();
     this.#recovery ??= this.#reconnect().catch((error: unknown) => {
@@ -212,7 +214,7 @@ export class Writer {
 
   async #reconnect(): Promise<void> {
     this.resumed++;
-    // without progress since the last break this is no new one: a server that breaks down at each try is not tried for ever
+    // a break without progress since the last one counts as the same, so that retries end after awayTime
     let lost = this.#brokenSince === undefined ? undefined : this.file.sftp.failure;
     this.#brokenSince ??= Date.now();
     for (let wait = waits.first; ; wait = Math.min(2 * wait, waits.most)) {
@@ -231,16 +233,16 @@ export class Writer {
   }
 
   #goOn(file: OpenFile): void {
-    // stopped meanwhile: what was opened last is nobody's
+    // stopped meanwhile: nobody uses the new handle
     if (this.#error !== undefined && file.handle !== this.file.handle) file.sftp.closeHandle(file.handle).catch(() => undefined);
     this.#check();
     this.file = file;
     this.#second = new SecondChannel(this.link, this.path);
-    this.#recovery = undefined; // at once: what is given from now on is sent by whoever gives it
+    this.#recovery = undefined; // now, not when it settles: #sendFilled sends the pieces from here on
     for (const piece of this.#sent) this.#send(piece);
   }
 
-  /** The file as the new session sees it. What was confirmed must be there, else nothing is known of it. */
+  /** Reopens the file in a new session. It must hold all confirmed bytes, else its content is unknown. */
   async #reopen(): Promise<OpenFile> {
     const sftp = await this.link.sftp();
     if (this.#closed) return { sftp, handle: this.file.handle };
@@ -254,7 +256,7 @@ export class Writer {
   }
 }
 
-/** Makes the bytes of a file durable, where the server lets one ask for that. */
+/** Makes a file durable (fsync), where the server offers it. */
 export async function syncFile(sftp: Sftp, handle: Buffer): Promise<void> {
   if (sftp.offers('fsync@openssh.com')) await sftp.sync(handle);
 }
