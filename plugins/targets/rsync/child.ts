@@ -1,4 +1,4 @@
-/** One run of rsync, whose way to the server is a channel of our own SSH connection. */
+/** Runs rsync over a channel of our own SSH connection. */
 import type { ChildProcess } from 'node:child_process';
 import { Duplex } from 'node:stream';
 import { PluginError } from '../../../core/contract/index.js';
@@ -7,14 +7,14 @@ import { abortError } from '../../shared/source.js';
 import { keepWindowOpen } from '../../shared/ssh/window.js';
 import type { Remote, RemoteEnd } from './prestarted-commands.js';
 
-/** What rsync starts in place of ssh. It tells us the command that the server is to run, as a count and so many arguments,
- *  and then only passes bytes between rsync and us: rsync leaves the descriptors from 3 on open to it. The second `cat`
- *  becomes the process that rsync waits for; it ends with the channel. */
+/** Command that rsync starts in place of ssh. It writes the command for the server to descriptor 3, as a count and the arguments,
+ *  and then only passes bytes between rsync and us: rsync lets it inherit the descriptors from 3 on. rsync waits for the process of
+ *  the second `cat`, which ends with the channel. */
 const bridge = `sh -c 'printf "%s\\0" "$#" "$@" >&3; exec 6<&0; cat <&6 >&5 4<&- & exec cat <&4 5>&- 6<&-' bridge`;
 
-/** How long the server may take to end what has lost its other side. */
+/** How long the server may take to end a command whose other side is gone. */
 const farewell = 1_000;
-/** What ssh2 allows a server by itself: twice as much takes 60 MiB more. */
+/** Window of the channel, as ssh2 sets it by default: twice as much takes 60 MiB more. */
 const room = 2 << 20;
 const textLimit = 64 << 10;
 const listLimit = 256 << 20;
@@ -23,28 +23,28 @@ export interface RunOptions {
   readonly signal: AbortSignal;
   /** Starts the command on the server. */
   readonly open: (command: string) => Promise<Remote>;
-  /** What rsync reads from its standard input. */
+  /** Text for rsync's standard input. */
   readonly input?: string | undefined;
-  /** Ends the run, which then counts as done. */
+  /** An abort ends the run with success. */
   readonly enough?: AbortSignal | undefined;
-  /** So many bytes of the server are taken, and no more. */
+  /** Reads no more than so many bytes of the server. */
   readonly limit?: number | undefined;
 }
 
-/** How a run ended. */
+/** The result of a run. */
 export interface Ended {
   readonly code: number;
   readonly stdout: string;
   readonly stderr: string;
-  /** Of the command on the server; undefined when it has not come to that. */
+  /** The result of the command on the server; undefined if it was not started. */
   readonly remote: RemoteEnd | undefined;
 }
 
-/** Runs rsync to its end, with `server:` as the name of the other side. When it is stopped it waits a moment for the server
- *  to end its part, so that what is done next meets nothing half done. @throws PluginError aborted, failed, and what `open` throws */
+/** Runs rsync to its end; `server:` names the other side. After an abort it waits a moment for the server to end its part, so that
+ *  the next call finds nothing half done. @throws PluginError aborted, failed, and what `open` throws */
 export async function runRsync(args: readonly string[], o: RunOptions): Promise<Ended> {
   if (o.signal.aborted) throw abortError('rsync');
-  // what the environment may say of these is not ours; times are listed in its zone
+  // keep rsync's own environment variables out; listed times are in the zone TZ
   const env = { RSYNC_OLD_ARGS: '0', RSYNC_PROTECT_ARGS: '0', RSYNC_ICONV: undefined, RSYNC_CHECKSUM_LIST: undefined, TZ: 'UTC' };
   const child = startChild('rsync', ['-8', '--blocking-io', '-e', bridge, ...args], {
     env,
@@ -68,7 +68,7 @@ async function follow(child: ChildProcess, o: RunOptions): Promise<Ended> {
   const said = { stdout: '', stderr: '' };
   collect(child, said);
   const ended = endOf(child);
-  child.stdin?.on('error', () => undefined); // one that reads nothing closes its input; its exit code tells
+  child.stdin?.on('error', () => undefined); // EPIPE: an rsync that reads nothing closes its input; its exit code counts
   child.stdin?.end(o.input ?? '');
   const command = await Promise.race([commandOf(pipeAt(child, 3)), ended.then(() => undefined)]);
   const remote = command === undefined ? undefined : await o.open(command);
@@ -80,7 +80,7 @@ async function follow(child: ChildProcess, o: RunOptions): Promise<Ended> {
   return { code: o.enough?.aborted ? 0 : code || farCode(remoteEnd), ...said, remote: remoteEnd };
 }
 
-/** rsync takes some failures of the other side from the exit code of ssh alone, which the bridge does not have. */
+/** rsync learns some failures of the server only from ssh's exit code, which the bridge cannot pass on. */
 const farCode = (remote: RemoteEnd | undefined): number => (remote === undefined ? 20 : (remote.code ?? 12));
 
 function collect(child: ChildProcess, said: { stdout: string; stderr: string }): void {
@@ -107,28 +107,28 @@ function pipeAt(child: ChildProcess, descriptor: number): Duplex {
   return pipe;
 }
 
-/** The command that rsync would have ssh run. It has escaped the arguments for a shell; ssh only joins them. */
+/** Reads the command that rsync wants ssh to run. Its arguments are already escaped for a shell; ssh only joins them. */
 function commandOf(pipe: Duplex): Promise<string> {
   return new Promise((resolve) => {
     let text = '';
     pipe.setEncoding('utf8').on('error', () => undefined);
     pipe.on('data', (chunk: string) => {
       text += chunk;
-      const [count, , ...command] = text.split('\0'); // the first argument is the name of the host
+      const [count, , ...command] = text.split('\0'); // skips the first argument, the name of the host
       if (command.length >= Number(count)) resolve(command.slice(0, Number(count) - 1).join(' '));
     });
   });
 }
 
-/** Passes bytes both ways, no faster than they are taken. */
+/** Pipes bytes both ways with back-pressure. */
 function join(child: ChildProcess, { channel, ended }: Remote, limit: number | undefined): void {
   const down = pipeAt(child, 4);
   const up = pipeAt(child, 5);
-  for (const pipe of [down, up]) pipe.on('error', () => undefined); // that one side is gone shows in how the other ends
+  for (const pipe of [down, up]) pipe.on('error', () => undefined); // if one side is gone, the result of the other shows it
   up.pipe(channel);
   keepWindowOpen(channel, room);
   channel.pipe(down);
-  // rsync goes on as long as anybody seems to take what it writes
+  // rsync continues as long as its output seems to be read
   ended.then(() => up.destroy());
   child.once('exit', () => {
     channel.unpipe(down);
@@ -145,7 +145,7 @@ function join(child: ChildProcess, { channel, ended }: Remote, limit: number | u
   });
 }
 
-/** Waits for the end of the command on the server, but not for ever. */
+/** Waits for the end of the command on the server, `farewell` ms at most. */
 async function partWith(remote: Remote): Promise<RemoteEnd> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<RemoteEnd>((resolve) => {
@@ -159,7 +159,7 @@ async function partWith(remote: Remote): Promise<RemoteEnd> {
   }
 }
 
-/** Its output has been read to the end. What it started may hold it open: not for long. */
+/** Waits until the output is read to its end. A process that it started may hold it open, so it waits `farewell` ms at most. */
 async function closed(child: ChildProcess): Promise<void> {
   const streams = [child.stdout, child.stderr];
   const timer = setTimeout(() => {

@@ -7,30 +7,31 @@ import { type Ended, type RunOptions, runRsync } from './child.js';
 import { isBusy, lacksOption, rsyncError, wasBusy } from './failure.js';
 import { PrestartedCommands, type Remote } from './prestarted-commands.js';
 
-/** How long a broken connection is tried anew, and a server that serves somebody else. */
+/** How long a call is repeated when the connection is broken or the server is busy with another client. */
 const retryMs = 40_000;
 const firstWait = 250;
 const longestWait = 5_000;
 
-/** How long a server may refuse a channel though no other is open: it may not have closed the last yet. */
+/** How long a server may refuse a channel although no other is open: it may not have closed the last one yet. */
 const refusalTime = 5_000;
 
-/** A server allows ten channels on a connection (MaxSessions); the others are for what waits and what is still ending. */
+/** Channels for calls. A server allows ten per connection (MaxSessions); the others are for prestarted commands and those that
+ *  still end. */
 const channels = 6;
 
 export interface Call extends Pick<RunOptions, 'input' | 'enough' | 'limit'> {
   readonly signal: AbortSignal;
-  /** For messages: what is tried. */
+  /** The action, for messages. */
   readonly what: string;
-  /** The like of it follows soon: a server that waits with its rsync ready saves the time of its start. */
+  /** A call with the same command line will follow; keep an rsync pre-started on the server. */
   readonly again?: boolean;
-  /** Done before each try. */
+  /** Called before each try. */
   readonly before?: (() => Promise<void>) | undefined;
-  /** Other ends than 0 that are no failure. */
+  /** Accepts results other than exit code 0. */
   readonly fine?: (ended: Ended) => boolean;
 }
 
-/** Runs rsync with one server, over one connection, which is made anew when it breaks. */
+/** Runs rsync with one server over one SSH connection, which is reopened when it breaks. */
 export class Connection {
   #connection: Promise<SshConnection> | undefined;
   #banner: string | undefined;
@@ -47,7 +48,7 @@ export class Connection {
   ) {
     this.#signal = anySignal(signal, this.#stop.signal);
   }
-  /** Ends with the target. */
+  /** Aborted when the target is closed. */
   get signal(): AbortSignal {
     return this.#signal;
   }
@@ -55,17 +56,17 @@ export class Connection {
     const { host, port = 22 } = this.options;
     return host.includes(':') && !host.startsWith('[') ? `[${host}]:${port}` : `${host}:${port}`;
   }
-  /** What the server said of itself. */
+  /** The server's SSH banner. */
   get banner(): string | undefined {
     return this.#banner;
   }
 
-  /** The connection; a new one when there is none or it is over. @throws PluginError as connectSsh */
+  /** The connection; opened anew when there is none or it broke. @throws PluginError as connectSsh */
   async connect(): Promise<SshConnection> {
     const seen = this.#connection;
     const current = await seen?.catch(() => undefined);
     if (current !== undefined && current.failure === undefined) return current;
-    // of several that find it broken the first makes the new one
+    // of several calls that find it broken the first reconnects
     if (this.#connection === seen) this.#connection = this.#reconnect();
     return this.#connection ?? this.#reconnect();
   }
@@ -75,7 +76,7 @@ export class Connection {
     return connection;
   }
 
-  /** Runs rsync. A call whose connection breaks is made again, for a while: whoever calls asks only for what may be done twice.
+  /** Runs rsync, and again for a while when the connection breaks, so that only idempotent calls are allowed.
    *  @throws PluginError */
   async call(args: readonly string[], o: Call): Promise<Ended & { readonly tries: number }> {
     const signal = anySignal(o.signal, this.#signal);
@@ -94,7 +95,7 @@ export class Connection {
     }
   }
 
-  /** As call, but a connection that breaks is an error. */
+  /** As call, but throws when the connection breaks. */
   async once(args: readonly string[], o: Call): Promise<Ended> {
     const signal = anySignal(o.signal, this.#signal);
     const started = Date.now();
@@ -111,22 +112,22 @@ export class Connection {
       await pause(50 + Math.random() * 200, signal, o.what);
     }
   }
-  /** A server whose rsync is older than 3.2.4 does not know it. */
+  /** An rsync before 3.2.4 does not know --fsync. */
   #forgoFsync(): void {
     if (this.#fsync) this.log('warn', `${this.place}: its rsync is too old to write through to the disk; update it to 3.2.4 or newer`);
     this.#fsync = false;
   }
-  /** rrsync serves one at a time when -no-lock is not said; and a server may allow one channel only. */
+  /** Falls back to one channel: rrsync without -no-lock serves one rsync at a time, and some servers allow one channel only. */
   #beAlone(): void {
     this.#channels.limit = 1;
     this.#waiting.close();
   }
-  /** What a run that ended so means. */
+  /** The error of a failed run. */
   failed(ended: Ended, what: string): PluginError {
     return rsyncError(ended, { place: this.place, what });
   }
 
-  /** Undefined when the server allows no other channel now. */
+  /** Undefined when the server refuses another channel now. */
   async #onChannel(args: readonly string[], o: Call, started: number): Promise<Ended | undefined> {
     const done = await this.#channels.take(o.signal, o.what);
     try {
@@ -150,7 +151,7 @@ export class Connection {
     return runRsync(args, { ...o, open: (command) => untilAborted(open(command), o.signal, o.what) });
   }
 
-  /** No call follows soon that is like the last. */
+  /** Ends prestarted commands: no call will follow soon. */
   rest(): void {
     this.#waiting.rest();
   }

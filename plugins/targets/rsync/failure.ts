@@ -1,7 +1,7 @@
 import { PluginError, type PluginErrorCode } from '../../../core/contract/index.js';
 import type { Ended } from './child.js';
 
-/** What was tried: where, and with what, as messages say it. */
+/** The server and the action, for messages. */
 export interface Trial {
   /** "host:port" */
   readonly place: string;
@@ -24,7 +24,7 @@ const busy: Rule = {
   fix: 'let nobody else use the folder meanwhile, or add -no-lock to the rrsync command there, which lets in several',
 };
 
-/** What rsync, rrsync and shells say, in the order in which it is looked for: the first cause before what follows from it. */
+/** Messages of rsync, rrsync and shells. The first match counts, so causes come before their consequences. */
 const rules: readonly Rule[] = [
   { says: /No space left on device|Disk quota exceeded/i, code: 'no_space', fix: 'free some space there or lower the retention' },
   {
@@ -70,13 +70,13 @@ const rules: readonly Rule[] = [
 const ruleFor = (text: string): Rule | undefined => rules.find(({ says }) => says.test(text));
 
 const unknownOption = /unknown option|invalid rsync-command syntax or options/i;
-/** Exit codes of rsync for a connection that is over, and the one of our own for a killed child. */
+/** Exit codes of rsync for a lost connection, and our own for a killed child. */
 const lostCodes: ReadonlySet<number> = new Set([10, 12, 20, 30, 35, 255]);
 
-/** All that was said, here and there. */
+/** Standard error of both sides. */
 export const textOf = ({ stderr, remote }: Ended): string => `${remote?.text ?? ''}\n${stderr}`;
 
-/** The first line that says something. */
+/** The first line that is not empty, without rsync's summary if possible. */
 function reason(text: string): string {
   const lines = text.split('\n').map((line) => line.trim());
   const line = lines.find((line) => line !== '' && !/^(rsync error|cat):/.test(line)) ?? lines.find((line) => line !== '');
@@ -86,19 +86,19 @@ function reason(text: string): string {
 /** Whether the server's rsync, or rrsync, does not know an option. */
 export const lacksOption = (ended: Ended): boolean => unknownOption.test(textOf(ended));
 
-/** Whether rrsync, which lets one rsync into its folder at a time unless it was told -no-lock, had another there. */
+/** Whether rrsync was busy: without -no-lock it serves one rsync at a time in its folder. */
 export const isBusy = (ended: Ended): boolean => ruleFor(textOf(ended)) === busy;
 
-/** As isBusy, of what became of it. */
+/** As isBusy, for the error made of such a result. */
 export const wasBusy = (error: PluginError): boolean => busy.says.test(error.message);
 
-/** Whether rrsync does not find the folder for what is being written. */
+/** Whether the temporary folder is missing on the server. */
 export const lostTemp = (error: PluginError): boolean => lacksTemp.says.test(error.message);
 
-/** Whether what was asked for is just not there. */
+/** Whether the path does not exist. */
 export const isMissing = (ended: Ended): boolean => ruleFor(textOf(ended)) === missing;
 
-/** What a run that did not end with 0 means. */
+/** Turns a failed run into a PluginError. */
 export function rsyncError(ended: Ended, { place, what }: Trial): PluginError {
   const text = textOf(ended);
   const where = `${place}: ${what}`;
@@ -122,7 +122,7 @@ export function rsyncError(ended: Ended, { place, what }: Trial): PluginError {
   return new PluginError('failed', `${where}: rsync ended with ${ended.code} (${reason(text)}); see the server's log`);
 }
 
-/** The line that a rule went by, before the others. */
+/** Moves the lines that match a rule to the front. */
 function relevant(text: string, says: RegExp): string {
   const lines = text.split('\n');
   const found = lines.filter((line) => says.test(line));

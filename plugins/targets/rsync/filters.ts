@@ -1,29 +1,29 @@
-/** Which files rsync is to look at, and what it says of them. Paths below the place travel in rsync's own protocol, as
- *  filters or lists of files, never in the command: no shell, and no rrsync, ever sees them. */
+/** Builds rsync's filters and reads its listings. Paths below the base travel in rsync's protocol, as filters or lists of files,
+ *  and never in the command, so that no shell and no rrsync ever parses them. */
 import { PluginError } from '../../../core/contract/index.js';
 
-/** A path as an anchored pattern, and after it `tail`, which may hold wildcards. A backslash escapes only in a pattern
- *  that has a wildcard; in others it means itself. */
+/** An anchored pattern of a path, followed by `tail`, which may hold wildcards. A backslash escapes only in a pattern with a
+ *  wildcard; in others it means itself. */
 export function pattern(parts: readonly string[], tail = ''): string {
   const path = parts.map((part) => `/${part}`).join('');
   return /[*?[]/.test(path + tail) ? path.replace(/[\\*?[]/g, '\\$&') + tail : path + tail;
 }
 
-/** The folders on the way to something. */
+/** Patterns of all parent folders. */
 export const above = (parts: readonly string[]): string[] => parts.slice(0, -1).map((_, i) => pattern(parts.slice(0, i + 1), '/'));
 
-/** What is on the server under a path. */
+/** An entry on the server. */
 export interface Item {
   readonly kind: 'file' | 'folder' | 'other';
   readonly size: number;
-  /** When it was last written; rsync runs in UTC. */
+  /** Last write, epoch ms; rsync runs in UTC. */
   readonly modified: number;
 }
 
 const line = /^([a-z-])[-rwxsStTlL]{9}\S*\s+(\d+) (\d+)\/(\d\d)\/(\d\d) (\d\d:\d\d:\d\d) (.*)$/s;
 
-/** What `--list-only` has written: by path, with '.' for the top. Control characters come as \#ooo, and so does the backslash
- *  of a name that looks like that: it can be taken back exactly. */
+/** Parses the output of `--list-only` into items by path, with '.' for the top. rsync writes control characters as \#ooo, and also
+ *  the backslash of a name that looks like that, so the decoding is exact. */
 export function itemsIn(output: string): Map<string, Item> {
   const items = new Map<string, Item>();
   for (const text of output.split('\n')) {
@@ -36,8 +36,8 @@ export function itemsIn(output: string): Map<string, Item> {
   return items;
 }
 
-/** The folder on the server that `base` names, as rsync's argument. Unlike all other paths it stands in a command, which a
- *  shell or rrsync takes apart; what they may take for a pattern is refused. @throws PluginError invalid */
+/** The folder that `base` names, as rsync's argument. Unlike all other paths it is part of the command, which a shell or rrsync
+ *  parses, so characters of patterns are refused. @throws PluginError invalid */
 export function rootOf(base: readonly string[]): string {
   const odd = base.find((part) => /[*?[\]{}\\\p{Cc}]/u.test(part));
   if (odd !== undefined) {

@@ -10,42 +10,42 @@ import type { Leftovers } from './leftovers.js';
 import { anyMarker, anyPiece, PieceFolder, suffix } from './pieces.js';
 import { noRoom, type Stage } from './staging.js';
 
-/** What is under a path. */
+/** What exists at a path. */
 export interface Looked {
-  /** What has the very name. */
+  /** The entry of exactly this name. */
   readonly plain: Item | undefined;
-  /** The folder `<path>.pieces`, if it is there. */
+  /** The folder `<path>.pieces`, if it exists. */
   readonly pieces: PieceFolder | undefined;
-  /** How many of the folders on the way are there. */
+  /** How many of the parent folders exist. */
   readonly depth: number;
-  /** A folder on the way that is a file. */
+  /** A parent that is a file. */
   readonly blocked: string | undefined;
 }
 
 export interface PushOptions extends Pick<Call, 'signal' | 'again'> {
-  /** Written where it belongs, not beside it and then renamed. */
+  /** Writes at the final path, without a temporary file and rename. */
   readonly inplace?: boolean;
-  /** One that is there stays, and nothing is sent. */
+  /** Keeps an existing file and sends nothing. */
   readonly keep?: boolean;
 }
 
 export interface PullOptions extends Omit<Call, 'what' | 'input'> {
-  /** Only what comes after so many bytes. */
+  /** Reads only the bytes after so many. */
   readonly from?: number;
 }
 
 export interface Pushed {
-  /** Nothing is sent of a file that is there, and to be kept. */
+  /** False when `keep` kept an existing file. */
   readonly sent: boolean;
   readonly tries: number;
 }
 
-/** A folder on a server, and what rsync can do there. */
+/** A folder on a server and its operations through rsync. */
 export class RemoteFolder {
-  /** Where rsync writes files before they get their names: a leftover in it is told from a file by where it lies. */
+  /** Folder in which rsync writes temporary files, so that leftovers are recognised by their path. */
   readonly temp = partName();
   #ready: Promise<void> | undefined;
-  /** The folder for what is being written may be there: a server may have made it although its answer was lost. */
+  /** The temporary folder may exist: a server may have made it although its answer was lost. */
   #mayBeThere = false;
   #swept = false;
   #there = false;
@@ -54,7 +54,7 @@ export class RemoteFolder {
   constructor(
     readonly session: Connection,
     readonly stage: Stage,
-    /** As rsync's argument, with a slash at its end. */
+    /** rsync's argument, which ends in a slash. */
     readonly root: string,
     readonly leftovers: Leftovers,
   ) {}
@@ -63,7 +63,7 @@ export class RemoteFolder {
     return `server:${this.root}`;
   }
 
-  /** Whether the server is there, lets the login in and has rsync; that the folder is not there yet is fine. @throws PluginError */
+  /** Checks that the server answers, accepts the login and has rsync. The folder itself may be missing. @throws PluginError */
   async probe(signal: AbortSignal): Promise<void> {
     const { session } = this;
     const args = ['-d', '--list-only', '--filter=- *', '--', this.#remote];
@@ -71,10 +71,10 @@ export class RemoteFolder {
     this.#there = ended.code === 0;
   }
 
-  /** What the rules let through, by path. Undefined when the place itself is not there. @throws PluginError */
+  /** Lists what the rules include, by path. Undefined when the base folder is missing. @throws PluginError */
   async items(rules: readonly string[], o: Pick<Call, 'signal' | 'what'>, folder = ''): Promise<Map<string, Item> | undefined> {
     const filters = [...rules.map((rule) => `--filter=${rule}`), '--filter=- *'];
-    // what may not be read, or vanished meanwhile, is a matter of what is missing in the answer
+    // unreadable or vanished entries (23, 24) are only missing in the list
     const fine = (ended: Ended): boolean => isMissing(ended) || [23, 24].includes(ended.code);
     const ended = await this.session.call(['-r', '--list-only', '--no-h', ...filters, '--', this.#remote], { ...o, fine });
     const items = itemsIn(ended.stdout);
@@ -83,7 +83,7 @@ export class RemoteFolder {
     throw this.session.failed(ended, o.what);
   }
 
-  /** What is under a path. With `sizes` also each of its pieces. @throws PluginError */
+  /** Looks up a path; `sizes` also lists each of its pieces. @throws PluginError */
   async look(parts: readonly string[], signal: AbortSignal, o: { sizes?: boolean } = {}): Promise<Looked> {
     const path = parts.join('/');
     const rules: string[] = [];
@@ -99,7 +99,7 @@ export class RemoteFolder {
     return { plain: items.get(path), pieces: piecesOf(items, path), depth: depth < 0 ? folders.length : depth, blocked };
   }
 
-  /** What a folder holds. @throws PluginError */
+  /** Lists a folder. @throws PluginError */
   async children(parts: readonly string[], signal: AbortSignal): Promise<Entry[]> {
     const path = parts.join('/');
     const here = parts.length === 0 ? [] : [`+ ${pattern(parts, '/')}`];
@@ -127,7 +127,7 @@ export class RemoteFolder {
         const { stdout, tries } = await this.session.call([...args, way, '--', `${tree}/`, this.#remote], { ...o, what, input });
         return { sent: stdout !== '', tries };
       } catch (error) {
-        // whoever sweeps up, or takes back what failed, may have removed the folder that this needs
+        // a sweep or an undo elsewhere may have removed the folder
         if (!(error instanceof PluginError) || error.code !== 'not_found' || left === 0) throw error;
         if (lostTemp(error) && !this.root.startsWith('/')) this.#fromTop = !this.#fromTop;
         this.#ready = undefined;
@@ -135,15 +135,16 @@ export class RemoteFolder {
       }
     }
   }
-  /** rsync takes a relative one from the place, but newer rrsync from the top of its jail. An absolute one suits both. */
+  /** The argument of --temp-dir. An absolute path suits all. rsync resolves a relative one from the base, but newer rrsync from the
+   *  top of its jail. */
   get #tempArgument(): string {
     if (this.root.startsWith('/')) return `${this.root}${this.temp}`;
     return this.#fromTop ? `${this.root.slice(2)}${this.temp}` : this.temp;
   }
 
-  /** The place is there, and in it the folder for what is being written. */
+  /** Makes the base folder and, in it, the temporary folder. */
   async #prepare(signal: AbortSignal): Promise<void> {
-    const ready = this.#ready ?? this.#make(this.session.signal); // for all that wait for it, whoever came first
+    const ready = this.#ready ?? this.#make(this.session.signal); // one promise for all puts, so the first put's abort must not end it
     this.#ready = ready;
     ready.catch(() => {
       if (this.#ready === ready) this.#ready = undefined;
@@ -154,7 +155,7 @@ export class RemoteFolder {
     if (!this.#mayBeThere) await this.leftovers.note(this.temp);
     this.#mayBeThere = true;
     const there = this.#there;
-    // a place that is there may be reached through links, which rsync would not follow on the way
+    // an existing base may be reached through links, which rsync would not follow for implied folders
     const way = there ? [] : this.root.split('/').filter((part) => part !== '' && part !== '.');
     await using tree = await this.stage.folder([...way, this.temp]);
     const top = this.root.startsWith('/') ? '/' : './';
@@ -164,7 +165,8 @@ export class RemoteFolder {
     this.#there = true;
     await this.#sweep(signal);
   }
-  /** Removes what sessions could not remove whose server went away. That some of it stays is no failure: it is tried again. */
+  /** Removes temporary folders that earlier sessions left because their server was away. A failure is only logged: the next session
+   *  tries again. */
   async #sweep(signal: AbortSignal): Promise<void> {
     if (this.#swept) return;
     this.#swept = true;
@@ -179,7 +181,7 @@ export class RemoteFolder {
     await this.remove([], patterns, signal);
     await this.leftovers.forget(names);
   }
-  /** Removes what prepare has made for the time being. One that the server keeps is left for a later session. */
+  /** Removes the temporary folder. If that fails, it is noted for a later session. */
   async unprepare(signal: AbortSignal): Promise<void> {
     if (!this.#mayBeThere) return;
     try {
@@ -193,8 +195,8 @@ export class RemoteFolder {
     }
   }
 
-  /** Removes what the patterns name, all of it below the folder `parts`, and nothing else; a folder that is not empty then
-   *  stays, as does what `kept` names. Absent is fine. @throws PluginError */
+  /** Removes what the patterns match below the folder `parts`, and nothing else. Keeps folders that are not empty then, and what
+   *  `kept` matches. Does nothing for absent entries. @throws PluginError */
   async remove(parts: readonly string[], patterns: readonly string[], signal: AbortSignal, kept: readonly string[] = []): Promise<void> {
     await using tree = await this.stage.folder(parts);
     const rules = [...kept.map((text) => `P ${text}`), ...patterns.map((text) => `R ${text}`), 'P *'];
@@ -203,23 +205,23 @@ export class RemoteFolder {
     await this.session.call(args, { signal, what: `removing from ${parts.join('/') || 'the top'}`, fine: isMissing });
   }
 
-  /** Reads a file into the folder `into`, under its last name. @throws PluginError not_found */
+  /** Downloads a file into the folder `into`, under its last name. @throws PluginError not_found */
   async pull(path: string, into: string, o: PullOptions): Promise<void> {
     const way = o.from === undefined ? ['-IW', '--inplace'] : ['-I', '--append'];
     const args = [...way, '--files-from=-', '--from0', '--no-relative', '--chmod=F600', '--', this.#remote, `${into}/`];
     await mkdir(into, { recursive: true, mode: 0o700 });
     await this.session.call(args, { ...o, what: `reading ${path}`, input: listLine(path) }).catch((error: unknown) => {
-      // who reads has no use for room on the server
+      // the disk of this appliance is full, not the server's
       if (error instanceof PluginError && error.code === 'no_space') throw noRoom(into, error);
       throw error;
     });
   }
 }
 
-/** As a line of a list of files; one that begins with # would be a comment. */
+/** A line of a list of files. The prefix ./ protects a name that begins with #, which would be a comment. */
 const listLine = (path: string): string => `./${path}\0`;
 
-/** Whether the very folder that was asked for may not be read, and not only one in it. */
+/** Whether the requested folder itself is unreadable, not only one inside it. */
 function isShut(said: string, folder: string, items: ReadonlyMap<string, Item>): boolean {
   const shut = [...said.matchAll(/opendir "([^\n]*)" failed/g)].map(([, path = '']) => path);
   return folder === '' ? shut.length > 0 && items.size === 1 : shut.some((path) => path.endsWith(`/${folder}`));

@@ -16,24 +16,24 @@ export interface GetOptions {
   readonly length?: number;
 }
 
-/** What is fetched at once: bytes `from` to `to` of the file `path`, of which those from `start` to `end` are wanted. */
+/** One download: bytes `from` to `to` of the file `path`, of which `start` to `end` are wanted. */
 interface Part {
   readonly path: string;
   readonly from: number;
   readonly to: number;
-  /** As long as the file is, when it must be. */
+  /** The file's expected size; undefined for any. */
   readonly size: number | undefined;
   readonly start: number;
   readonly end: number;
 }
 
-/** The bytes of a file. The first part is here before this gives the stream. No more than two are on this appliance, those
- *  that are still coming included. @throws PluginError not_found, invalid, damaged, aborted */
+/** Reads a file. Resolves once the first part is on this appliance. No more than two parts are here at a time, running downloads
+ *  included. @throws PluginError not_found, invalid, damaged, aborted */
 export async function get(place: RemoteFolder, parts: readonly string[], o: GetOptions & { pieceBytes: number }): Promise<Readable> {
   const { offset = 0, length = Number.POSITIVE_INFINITY } = o;
   if (!(offset >= 0 && length >= 0)) throw new PluginError('invalid', 'offset and length must not be negative');
   if (o.signal.aborted) throw abortError(parts.join('/'));
-  // between looking and fetching the file may be replaced by one that is kept in the other way, or removed
+  // retry: between look and download the file may be removed, or replaced by one in pieces or whole
   for (let tries = 3; ; tries--) {
     const found = await place.look(parts, o.signal, { sizes: true });
     const wanted = partsFor(parts, found, { offset, length, pieceBytes: o.pieceBytes });
@@ -71,8 +71,8 @@ function refuseOffset(offset: number, size: number, path: string): void {
   if (wrong !== undefined) throw wrong;
 }
 
-/** A file that is no larger than a piece is fetched as it is, even when it is another by now. What somebody else has put
- *  there may be of any size: it is fetched a piece at a time. */
+/** A file of one piece at most is downloaded whole, even if it was replaced meanwhile. A larger one, which another program stored,
+ *  is downloaded in ranges of a piece. */
 function plainParts(path: string, size: number, { offset, length, pieceBytes }: Range): Part[] {
   const end = offset + length;
   if (size <= pieceBytes) return length === 0 ? [] : [{ path, from: 0, to: size, size: undefined, start: offset, end }];
@@ -101,7 +101,7 @@ function pieceParts(path: string, whole: Whole, sizeOf: (number: number) => numb
   throw new PluginError('damaged', `${path}: its pieces have ${at} bytes instead of ${whole.bytes}; they were changed on the server`);
 }
 
-/** A part that is on this appliance. */
+/** A downloaded part. */
 interface Fetched {
   readonly file: FileHandle;
   readonly path: string;
@@ -163,7 +163,7 @@ class Reader {
         );
       },
     });
-    stream.on('error', () => undefined); // an abort before anybody reads must not end the process; reading reports it
+    stream.on('error', () => undefined); // without a listener, an abort before the first read would end the process; the read reports it
     signal.addEventListener('abort', abort, { once: true });
     if (signal.aborted) abort();
     return stream;
@@ -188,13 +188,13 @@ class Reader {
     this.#current = await this.#coming.shift();
   }
 
-  /** Begins to bring the next part to this appliance. */
+  /** Starts the download of the next part. */
   #fetch(): void {
     const number = this.#next++;
     const part = this.parts[number];
     if (part === undefined) return;
     const fetched = this.#bring(part, `${this.folder}/${number}`, number + 1 < this.parts.length);
-    fetched.catch(() => undefined); // told to whoever reads that far
+    fetched.catch(() => undefined); // awaited when the reader comes to it
     this.#coming.push(fetched);
   }
 
@@ -210,7 +210,8 @@ class Reader {
     return { file, path, at: part.start, end: Math.min(part.end, size) };
   }
 
-  /** rsync appends what is missing to a file that it takes to be half there; it is stopped when that is enough. */
+  /** Downloads a range with --append: rsync takes a sparse file of `from` bytes for a half-done copy, and is killed once it has
+   *  written the range. */
   async #bringRange(part: Part, into: string, path: string): Promise<void> {
     const enough = new AbortController();
     const bring = async (): Promise<void> => {
@@ -236,7 +237,7 @@ class Reader {
     await Promise.all([bring().finally(() => enough.abort()), watch()]);
   }
 
-  /** Stops what is under way, and removes what is here. */
+  /** Stops downloads and removes the downloaded parts. */
   async #end(): Promise<void> {
     this.#stop.abort();
     await this.#reading.catch(() => undefined);

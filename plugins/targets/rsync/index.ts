@@ -25,25 +25,24 @@ import { Stage } from './staging.js';
 import { remove, stat } from './tree.js';
 
 export interface RsyncOptions extends SshOptions {
-  /** Folder on the server: a/b is /a/b, ~/a lies in the login's home folder. */
+  /** Folder on the server: a/b is /a/b, ~/a is in the login's home folder. */
   readonly base?: string;
   /** Accepted as for other targets; SSH always encrypts. */
   readonly encrypt?: boolean;
-  /** A larger file is kept in pieces of so many MiB. Default 64. */
+  /** A larger file is stored in pieces of so many MiB. Default 64. */
   readonly pieceMiB?: number;
 }
 
-/** So long a path, with the folder that it lies in, is taken by every system and by rsync's rules. */
+/** Longest path that every system and rsync's filters accept, base included. */
 const longestPath = 3_000;
 const goodbye = 2_000;
 
-/** A large file is kept in a folder of its name and the suffix, which has to be a name, too. */
+/** A large file becomes a folder of its name and the suffix, which must be a valid name, too. */
 const names: NameRules = { ...defaultNames, longest: defaultNames.longest - suffix.length };
 
-/** A folder on a server that has rsync. Files are sent and read through rsync alone, over one SSH connection: a key that is
- *  restricted to rsync by an rrsync jail is enough. rsync takes only files whose size is known, so that what is stored
- *  passes through this appliance in pieces, two at a time; a file that is larger than one piece stays in pieces on the
- *  server (see pieces.ts). */
+/** A folder on a server that has rsync. All files travel through rsync over one SSH connection, so that a key restricted to rsync
+ *  by an rrsync jail is enough. rsync sends only files of a known size, so a put stages its source on this appliance in pieces, two
+ *  at a time. A file larger than one piece stays in pieces on the server (see pieces.ts). */
 class RsyncTarget implements Target {
   readonly supports = { range: true, freeSpace: false, atomicReplace: true, connections: 3, names } as const;
   readonly #pieceBytes: number;
@@ -55,13 +54,13 @@ class RsyncTarget implements Target {
   ) {
     this.#pieceBytes = (context.options.pieceMiB ?? 64) << 20;
   }
-  /** Also ends with the target: what is read from it then holds nothing open. */
+  /** Also aborted when the target is closed, so that open reads release what they hold. */
   #signal(signal?: AbortSignal): AbortSignal {
     const own = this.place.session.signal;
     return signal === undefined ? own : anySignal(signal, own);
   }
   async put(path: string, source: Readable, o: { signal: AbortSignal; replace?: boolean }): Promise<Stored> {
-    source.on('error', () => undefined); // it may fail while the server is asked; reading it reports that
+    source.on('error', () => undefined); // it may fail while the put prepares; the read reports it
     try {
       const parts = newFileParts(path, this.supports.names);
       const taken = parts.find((part) => part.endsWith(suffix));
@@ -88,7 +87,7 @@ class RsyncTarget implements Target {
     await remove(this.place, checkLength(pathParts(path)), this.#signal());
   }
   async space(): Promise<undefined> {
-    return undefined; // rsync has no way to ask
+    return undefined; // rsync cannot ask for free space
   }
   async [Symbol.asyncDispose](): Promise<void> {
     const late = AbortSignal.timeout(goodbye);
@@ -104,8 +103,8 @@ function checkLength(parts: readonly string[]): readonly string[] {
   throw new PluginError('invalid', `a path of more than ${longestPath} bytes cannot be used; take shorter names`);
 }
 
-/** rsync 3.2 compares what a server sends with what it has asked for, and takes these for escapes: it would read none of
- *  them back (add_implied_include in its exclude.c). @throws PluginError invalid */
+/** Refuses names that rsync 3.2 could not read back: it checks what a server sends against its request and takes these characters
+ *  for escapes (add_implied_include in its exclude.c). @throws PluginError invalid */
 function readable(parts: readonly string[]): readonly string[] {
   const odd = parts.find((part) => /\\[*?[\]]/.test(part));
   if (odd === undefined) return checkLength(parts);

@@ -1,5 +1,5 @@
-/** Which folders on servers hold files that are being written: each is noted here before it is made. One that could not be
- *  removed, because the server or this process was gone, is removed by the next session that writes at the same place. */
+/** Notes the temporary folders on servers before they are made. If a session could not remove its folder, because the server or the
+ *  process was gone, the next session that writes to the same place removes it. */
 import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isPart } from '../../shared/paths.js';
@@ -16,22 +16,22 @@ export class Leftovers {
     readonly place: string,
   ) {}
 
-  /** Before the folder is made. Durable when it resolves. */
+  /** Notes a folder before it is made. Resolves after fsync. */
   async note(name: string): Promise<void> {
     await this.#write(name, ownerOfThisThread());
   }
 
-  /** The folder may still be on the server, and this session removes it no more. */
+  /** Gives up a folder that may still be on the server: a later session removes it. */
   async abandon(name: string): Promise<void> {
     await this.#write(name, nobody);
   }
 
-  /** The folders are gone from the server. */
+  /** Drops the notes of folders that were removed. */
   async forget(names: readonly string[]): Promise<void> {
     for (const name of names) await rm(join(this.stateFolder, name + suffix), { force: true });
   }
 
-  /** The folders at this place that no session that lives uses. */
+  /** Names of the folders at this place whose session no longer lives. */
   async abandoned(): Promise<string[]> {
     const names: string[] = [];
     for (const file of await readdir(this.stateFolder)) {
@@ -42,7 +42,7 @@ export class Leftovers {
   }
 
   async #isAbandoned(file: string): Promise<boolean> {
-    const text = await readFile(join(this.stateFolder, file), 'utf8').catch(() => ''); // another session may have forgotten it
+    const text = await readFile(join(this.stateFolder, file), 'utf8').catch(() => ''); // another session may have dropped it
     const note = noteIn(text);
     return note?.place === this.place && !isAlive(note.owner);
   }
@@ -58,7 +58,7 @@ function noteIn(text: string): { readonly place: string; readonly owner: Owner }
   try {
     value = JSON.parse(text);
   } catch {
-    return undefined; // a file that a crash left half written names no folder that was made
+    return undefined; // a note that a crash cut off: its folder was not made yet
   }
   if (!isFields(value) || typeof value.place !== 'string' || !isFields(value.owner)) return undefined;
   const { task, started } = value.owner;

@@ -1,8 +1,8 @@
 import type { SshConnection } from '../../shared/ssh/connection.js';
 
-/** One that waits longer might see a place that has changed under it, by a mount say. */
+/** Age limit of a prestarted command, ms: an older one may see an outdated place, for example before a mount. */
 const longestWait = 10_000;
-/** So many commands at most have one that waits. */
+/** How many command lines may have a prestarted command. */
 const most = 2;
 
 interface Ready {
@@ -11,13 +11,13 @@ interface Ready {
   readonly timer: NodeJS.Timeout;
 }
 
-/** Commands that run on the server already and wait for their other side. All that tells one file from another travels in
- *  rsync's protocol, so that many calls have the same command. */
+/** Commands that already run on the server and wait for their other side. Only rsync's protocol tells one file from another, so
+ *  many calls have the same command line. */
 export class PrestartedCommands {
   readonly #ready = new Map<string, Ready>();
   #off = false;
 
-  /** Starts a command, or gives the one that waits. */
+  /** Gives the prestarted command, or starts one. */
   async take(connection: SshConnection, command: string): Promise<Remote> {
     const ready = this.#ready.get(command);
     if (ready !== undefined) {
@@ -29,14 +29,14 @@ export class PrestartedCommands {
     return remoteOf(await connection.exec(command));
   }
 
-  /** Starts a command that somebody will take soon. */
+  /** Prestarts a command for a later call. */
   start(connection: SshConnection, command: string): void {
     if (this.#off || this.#ready.has(command) || this.#ready.size >= most) return;
     const remote = connection.exec(command).then(remoteOf);
     const refused = (): void => {
       if (this.#ready.get(command)?.remote === remote) this.close();
     };
-    // one that ends by itself is not let wait (rrsync without -no-lock serves one at a time); or there is no other channel
+    // it exited (rrsync without -no-lock serves one at a time), or the server refuses another channel: prestart no more
     remote.then(({ channel }) => channel.once('exit', refused), refused);
     const timer = setTimeout(() => this.#drop(command), longestWait).unref();
     this.#ready.set(command, { connection, remote, timer });
@@ -52,12 +52,12 @@ export class PrestartedCommands {
     );
   }
 
-  /** Ends all that wait, and lets nothing wait any more. */
+  /** Ends all prestarted commands and starts no more. */
   close(): void {
     this.#off = true;
     this.rest();
   }
-  /** Ends all that wait: nobody will take them soon. */
+  /** Ends all prestarted commands: no call will take them soon. */
   rest(): void {
     for (const command of [...this.#ready.keys()]) this.#drop(command);
   }
@@ -65,11 +65,11 @@ export class PrestartedCommands {
 
 export type Channel = Awaited<ReturnType<SshConnection['exec']>>;
 
-/** How a command on the server ended. */
+/** The result of a command on the server. */
 export interface RemoteEnd {
-  /** Undefined when it was killed, or when the connection broke before it said. */
+  /** Exit code; undefined after a kill, or when the connection broke first. */
   readonly code: number | undefined;
-  /** What it wrote to its standard error. */
+  /** Its standard error. */
   readonly text: string;
 }
 
@@ -77,13 +77,13 @@ export interface RemoteEnd {
 export interface Remote {
   readonly channel: Channel;
   readonly ended: Promise<RemoteEnd>;
-  /** Whether it is known to have ended. */
+  /** Whether its end was reported. */
   readonly over: boolean;
 }
 
 const textLimit = 64 << 10;
 
-/** Listens to a channel from its beginning: how it ends is said only once. */
+/** Listens to a channel from its beginning, because its end is reported only once. */
 export function remoteOf(channel: Channel): Remote {
   let text = '';
   let over = false;
@@ -93,7 +93,7 @@ export function remoteOf(channel: Channel): Remote {
     if (text.length < textLimit) text += chunk;
   });
   channel.once('exit', () => {
-    over = true; // is told even when nobody reads
+    over = true; // 'exit' comes even when nobody reads
   });
   const ended = new Promise<RemoteEnd>((resolve) =>
     channel.once('close', (status: unknown) => {

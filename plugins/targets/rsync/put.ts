@@ -9,7 +9,7 @@ import { lastGeneration, markerName, ofGeneration, pieceName, suffix, tooMany } 
 import { type Piece, stageError, stagePieces } from './staging.js';
 import { removePieces } from './tree.js';
 
-/** Whoever aborts waits for 5 s at most, by the contract: this for what is about to be finished, the other to take back. */
+/** Time limits after an abort, which the contract gives 5 s: first for the commit, then for the undo. */
 const finishing = 1_000;
 const undoing = 2_700;
 
@@ -19,8 +19,8 @@ export interface PutOptions {
   readonly pieceBytes: number;
 }
 
-/** Stores `source`, or nothing: whole when it is no larger than a piece, else in pieces. Whoever calls destroys the source
- *  when this fails; nothing is kept open for one that stalls. @throws PluginError */
+/** Stores `source` or nothing: as one file up to the size of a piece, else in pieces. On failure the caller must destroy the
+ *  source; a source that stalls keeps nothing open. @throws PluginError */
 export async function put(place: RemoteFolder, parts: readonly string[], source: Readable, o: PutOptions): Promise<Stored> {
   if (o.signal.aborted) throw abortError(parts.join('/'));
   const before = await place.look(parts, o.signal, { sizes: true });
@@ -35,7 +35,7 @@ export async function put(place: RemoteFolder, parts: readonly string[], source:
   return await work.inPieces(first, pieces).finally(() => place.session.rest());
 }
 
-/** A signal that aborts when its scope is left. */
+/** A signal that aborts at the end of its scope. */
 function aborter(): Disposable & { readonly signal: AbortSignal } {
   const controller = new AbortController();
   return { signal: controller.signal, [Symbol.dispose]: () => controller.abort() };
@@ -54,10 +54,10 @@ function refuseTaken(parts: readonly string[], { plain, pieces, blocked }: Looke
   if (!replace && (plain !== undefined || pieces?.whole !== undefined)) throw new PluginError('exists', `${path} is already there`);
 }
 
-/** One put, once its first piece is on this appliance. */
+/** One put, from its first staged piece on. */
 class Put {
   readonly #path: string;
-  /** Where the staged files get the paths that they will have. */
+  /** Folder in which staged files have their final paths. */
   readonly #tree: string;
   readonly #generation: number;
   readonly #stop = new AbortController();
@@ -77,21 +77,21 @@ class Put {
     this.#path = parts.join('/');
     this.#tree = `${stage}/tree`;
     this.#signal = anySignal(o.signal, this.#stop.signal);
-    // two appliances that store under one name at a time are not to write each other's pieces
+    // random, so that two appliances that store the same path at a time do not write each other's pieces
     this.#generation = (before.pieces?.highest ?? 0) + 1 + Math.floor(Math.random() * 16);
   }
   get #folder(): string {
     return `${this.#path}${suffix}`;
   }
 
-  /** One file: rsync writes it elsewhere in the place and renames it. */
+  /** Stores one file: rsync writes it into the temporary folder and renames it. */
   async whole(piece: Piece): Promise<Stored> {
     const keep = !this.o.replace;
     await this.#move(piece.file, this.#path);
     try {
       const push = (signal: AbortSignal) => this.place.push(this.#tree, [this.#path], { signal, keep });
       const { sent, tries } = await this.#finish(push);
-      // one whose connection broke may have done it all, and then there is nothing to be sent any more
+      // nothing sent: the name was taken, unless an earlier try stored the file before its connection broke
       if (!sent && !(tries > 1 && (await this.#stands(piece.bytes, this.o.signal))))
         throw new PluginError('exists', `${this.#path} is already there`);
     } catch (error) {
@@ -103,7 +103,7 @@ class Put {
   async #stands(bytes: number, signal: AbortSignal): Promise<boolean> {
     return (await this.place.look(this.parts, signal)).plain?.size === bytes;
   }
-  /** @returns whether there is nothing to take back, since it was stored before it was stopped */
+  /** @returns whether the file was stored before the abort, so that nothing has to be undone */
   async #takeBack(error: unknown, bytes: number, signal: AbortSignal): Promise<boolean> {
     const stopped = error instanceof PluginError && ['aborted', 'unavailable'].includes(error.code);
     if (stopped && this.before.plain === undefined && (await this.#stands(bytes, signal))) return true;
@@ -111,7 +111,7 @@ class Put {
     return false;
   }
 
-  /** As pieces, and then the marker that makes a file of them. */
+  /** Stores the pieces, and then the marker that makes the file exist. */
   async inPieces(first: Piece, pieces: AsyncGenerator<Piece>): Promise<Stored> {
     if (this.#generation > lastGeneration) {
       const fix = 'remove it first, or take another name';
@@ -123,19 +123,19 @@ class Put {
       await this.#commit();
     } catch (error) {
       this.#stop.abort();
-      await Promise.allSettled(this.#sending); // the server is to end its part before it is removed
+      await Promise.allSettled(this.#sending); // wait until the server has ended its part, then remove the pieces
       await settleWithin(undoing, (signal) => this.#undo(signal));
       throw error;
     }
     return { bytes: this.#bytes, pieces: { folder: this.#folder, count: this.#count } };
   }
 
-  /** No more than two pieces are on this appliance: each is sent as soon as it is filled, so that what one waits for at its
-   *  end, the server's disk above all, is the time of the next. */
+  /** Sends each piece as soon as it is filled, with two pieces at most on this appliance: while one waits for the server's disk,
+   *  the next is filled. */
   async #sendAll(first: Piece, pieces: AsyncGenerator<Piece>): Promise<void> {
     for (let piece: Piece | undefined = first; piece !== undefined; ) {
       const sending: Promise<void> = this.#send(piece).finally(() => this.#sending.delete(sending));
-      sending.catch(() => undefined); // told below
+      sending.catch(() => undefined); // awaited below
       this.#sending.add(sending);
       const all = Promise.all(this.#sending);
       all.catch(() => undefined);
@@ -168,7 +168,7 @@ class Put {
     }
   }
 
-  /** All pieces are there in their size, and the name is still free. @throws PluginError damaged, exists */
+  /** Checks that all pieces have their size and that the name is still free. @throws PluginError damaged, exists */
   async #check(): Promise<void> {
     const { replace, signal, pieceBytes } = this.o;
     const now = await this.place.look(this.parts, signal, { sizes: true });
@@ -182,7 +182,7 @@ class Put {
     }
   }
 
-  /** The marker makes a file of the pieces; what it replaces goes. */
+  /** Writes the marker, and then removes the replaced file. */
   async #commit(): Promise<void> {
     const marker = markerName({ generation: this.#generation, count: this.#count, bytes: this.#bytes });
     const path = `${this.#folder}/${marker}`;
@@ -206,21 +206,21 @@ class Put {
     return finishWithin(finishing, signal, this.#path, work);
   }
 
-  /** What was replaced counts no more; that some of it is left is no failure. */
+  /** Logs a failure to remove the replaced file, which no longer counts. */
   async #tidy(work: Promise<void>): Promise<void> {
     await work.catch((error: unknown) => {
       this.place.session.log('warn', `${this.#folder}: what was replaced is not all removed: ${String(error)}`);
     });
   }
 
-  /** Takes back what this put has stored, and the folders that it made as far as nothing else is in them. */
+  /** Removes what this put stored, and the folders that it made, if they are empty. */
   async #undo(signal: AbortSignal): Promise<void> {
     const { depth } = this.before;
     const folder = [...this.parts.slice(0, -1), `${this.parts.at(-1)}${suffix}`];
     const own = ofGeneration(this.#generation).map((name) => pattern(folder, `/${name}`));
     if (this.#marked) await this.place.remove(folder, own.slice(-1), signal);
     const made = this.parts.slice(0, -1).flatMap((_, i) => (i < depth ? [] : [pattern(this.parts.slice(0, i + 1), '/')]));
-    // a folder that is made anew is looked into only when it is removed itself
+    // rsync removes inside a new folder only when that folder is removed itself
     const below = this.before.pieces === undefined ? this.parts.slice(0, depth) : folder;
     const empty = this.before.pieces === undefined ? [pattern(folder, '/')] : [];
     await this.place.remove(below, [...own, ...empty, ...made], signal);

@@ -6,15 +6,15 @@ import { PluginError } from '../../../core/contract/index.js';
 import { isAlive, ownerOfThisThread } from '../../shared/primitives/owner.js';
 import { gatherChunks, untilAborted } from '../../shared/source.js';
 
-/** Its process, its thread (earlier versions named the process alone) and when that began. */
+/** Process, thread (earlier versions: only the process), start time. */
 const stagePattern = /^stage-(\d+)-(?:(\d+)-)?(\d+)-[0-9a-f]{16}$/;
 
-/** Where pieces wait on this appliance while they are sent or read: a folder of one open target, in the plugin's own. */
+/** Folder on this appliance in which an open target stages pieces that it sends or reads. */
 export class Stage implements AsyncDisposable {
   #folders = 0;
   private constructor(readonly path: string) {}
 
-  /** Makes it, and removes those of threads that are no more. */
+  /** Makes the folder, and removes the folders of threads that no longer live. */
   static async open(stateFolder: string): Promise<Stage> {
     await mkdir(stateFolder, { recursive: true, mode: 0o700 });
     for (const name of await readdir(stateFolder)) {
@@ -28,7 +28,7 @@ export class Stage implements AsyncDisposable {
     return new Stage(path);
   }
 
-  /** A new empty folder in it; and in that the folders that `parts` name. @throws PluginError */
+  /** Makes a new empty folder, and in it the folders that `parts` name. @throws PluginError */
   async folder(parts: readonly string[] = []): Promise<StageFolder> {
     const path = join(this.path, `${++this.#folders}`);
     await mkdir([path, ...parts].join('/'), { recursive: true, mode: 0o700 }).catch((cause: unknown) =>
@@ -46,19 +46,19 @@ export interface StageFolder extends AsyncDisposable {
   readonly path: string;
 }
 
-/** A piece of what is to be stored, in a file on this appliance. */
+/** A piece of the source, in a file on this appliance. */
 export interface Piece {
   readonly file: string;
   readonly number: number;
   readonly bytes: number;
-  /** Nothing comes after it. */
+  /** Whether it is the last piece. */
   readonly last: boolean;
 }
 
 const writeSize = 512 << 10;
 
-/** Takes the source apart, one file in `folder` for each piece; the next is begun when it is asked for. At least one, which
- *  may be empty. No file stays open once `signal` aborts, even if the source never gives another byte. @throws PluginError */
+/** Splits the source into one file in `folder` per piece; fills the next piece on demand. Gives one piece at least, which may be
+ *  empty. After an abort of `signal` no file stays open, even if the source gives no more bytes. @throws PluginError */
 export async function* stagePieces(source: Readable, folder: string, size: number, signal: AbortSignal): AsyncGenerator<Piece> {
   const chunks = gatherChunks(source, writeSize);
   let rest: Uint8Array[] = [];
@@ -73,14 +73,14 @@ export async function* stagePieces(source: Readable, folder: string, size: numbe
 
 interface Filled {
   readonly bytes: number;
-  /** What has been taken of the source and is not in the file. */
+  /** Bytes read from the source that are not in the file. */
   readonly rest: Uint8Array[];
   readonly done: boolean;
 }
 
 type Chunks = (path: string) => Promise<IteratorResult<Uint8Array[]>>;
 
-/** Writes up to `size` bytes, and finds out whether there are more. */
+/** Writes up to `size` bytes, and finds out whether more follow. */
 async function fill(path: string, first: Uint8Array[], chunksOf: Chunks, size: number): Promise<Filled> {
   const file = await create(path);
   try {
@@ -102,7 +102,7 @@ async function fill(path: string, first: Uint8Array[], chunksOf: Chunks, size: n
 
 const lengthOf = (chunks: readonly Uint8Array[]): number => chunks.reduce((sum, { length }) => sum + length, 0);
 
-/** The first `size` bytes, and the others. */
+/** Splits chunks after the first `size` bytes. */
 function cut(chunks: readonly Uint8Array[], size: number): [Uint8Array[], Uint8Array[]] {
   const now: Uint8Array[] = [];
   const later: Uint8Array[] = [];
@@ -127,7 +127,7 @@ async function writeAll(file: FileHandle, chunks: readonly Uint8Array[], path: s
   }
 }
 
-/** What went wrong here, on this appliance. */
+/** Turns an error of this appliance's file system into a PluginError. */
 export function stageError(path: string, cause: unknown): PluginError {
   if (cause instanceof PluginError) return cause;
   const code = cause instanceof Error && 'code' in cause ? String(cause.code) : String(cause);

@@ -18,12 +18,13 @@ export async function remove(place: RemoteFolder, parts: readonly string[], sign
   if (pieces?.whole !== undefined) await removePieces(place, parts, signal);
   if (plain === undefined) return;
   await place.remove(parts.slice(0, -1), [pattern(parts), pattern(parts, '/**')], signal);
-  // of what is in a folder something may stay, or come anew; of a file rsync says so itself
+  // rsync reports a file that it cannot remove, but keeps a folder silently if files stay or come anew
   if (plain.kind !== 'folder' || (await place.look(parts, signal)).plain === undefined) return;
   throw new PluginError('in_use', `${parts.join('/')} could not be removed: something is being written there, or may not be removed`);
 }
 
-/** Removes the pieces of a file, but those of the generation `but`: first the markers, so that no part is ever taken for the file. */
+/** Removes the pieces of a file, except those of the generation `but`. Removes the markers first, so that the file never exists in
+ *  part. */
 export async function removePieces(place: RemoteFolder, parts: readonly string[], signal: AbortSignal, but?: number): Promise<void> {
   const folder = [...parts.slice(0, -1), `${parts.at(-1)}${suffix}`];
   const kept = but === undefined ? [] : ofGeneration(but).map((name) => pattern(folder, `/${name}`));
