@@ -4,28 +4,28 @@ import { PluginError } from '../../../core/contract/index.js';
 import { connectError, isLost, statusIn, unavailable } from './failure.js';
 import type { Login } from './login.js';
 
-/** How long one command may take, and one that works on a whole tree. */
+/** Time limits of one command, and of one that works on a whole tree. */
 const commandTime = 20_000;
 export const treeTime = 600_000;
-/** An idle smbclient is ended: it takes 20 to 60 MB, and a new one is there in a tenth of a second. */
+/** An idle smbclient is killed: it takes 20 to 60 MB, and a new one starts in 0.1 s. */
 const idleTime = 30_000;
 /** smbclient's own limit for an answer of the server, in seconds. */
 const answerTime = 10;
 
 export interface Answer {
   readonly output: string;
-  /** NT_STATUS of what failed. */
+  /** NT_STATUS of a failure. */
   readonly status?: string;
 }
 
 export interface RunOptions {
   readonly timeout?: number;
-  /** It must not be done a second time when it is not known whether the first has worked. */
+  /** Never repeat the command, even if it is unknown whether it worked. */
   readonly once?: boolean;
 }
 
-/** One smbclient that takes a command a line. It shows no prompt when its input is no terminal: an unknown command, a new
- *  word each time, marks the end of an answer. All it says goes to stderr, which it does not buffer. */
+/** One smbclient that reads one command per line. Without a terminal it shows no prompt, so an unknown command, a new random word
+ *  each time, marks the end of an answer. Its output goes to stderr, which it does not buffer. */
 class Channel {
   readonly #child: ChildProcess;
   #chunks: string[] = [];
@@ -33,7 +33,7 @@ class Channel {
   #tail = '';
   #waiting: { resolve: (text: string) => void; reject: (error: PluginError) => void; timer: NodeJS.Timeout } | undefined;
   dead = false;
-  /** It was ended because it did not answer. */
+  /** It was killed because it did not answer. */
   hung = false;
 
   constructor(
@@ -41,7 +41,7 @@ class Channel {
     readonly share: string,
   ) {
     this.#child = login.start([login.service(share)], { byteInput: true, timeout: answerTime });
-    this.#child.stdin?.on('error', () => undefined); // 'close' tells
+    this.#child.stdin?.on('error', () => undefined); // 'close' reports it
     this.#child.stdout?.resume();
     this.#child.stderr?.setEncoding('utf8').on('data', (chunk: string) => this.#take(chunk));
     this.#child.once('error', () => this.#closed());
@@ -66,7 +66,7 @@ class Channel {
     const text = this.#chunks.join('');
     this.#settle()?.reject(connectError(text, this.login.peer(this.share)));
   }
-  /** One command at a time. '' waits for the connection. */
+  /** Runs one command at a time. '' only waits for the connection. */
   exchange(command: string, timeout: number): Promise<string> {
     const word = `end-${randomBytes(8).toString('hex')}`;
     this.#end = `${word}: command not found\n`;
@@ -88,13 +88,13 @@ class Channel {
   }
 }
 
-/** Commands on one share, one after the other. A connection that is lost is made again. */
+/** Runs commands on one share, one after the other. Reconnects after a break. */
 export class Connection {
   #channel: Channel | undefined;
   #last: Promise<unknown> = Promise.resolve();
   #closed = false;
   #idle: NodeJS.Timeout | undefined;
-  /** When the server was last found not to answer. */
+  /** When the server last failed to answer, epoch ms. */
   #hung = 0;
 
   constructor(
@@ -102,13 +102,13 @@ export class Connection {
     readonly share: string,
   ) {}
 
-  /** Reaches the share. @throws PluginError unavailable, denied, not_found, unsupported */
+  /** Connects to the share. @throws PluginError unavailable, denied, not_found, unsupported */
   connect(): Promise<void> {
     return this.#exclusive(async () => {
       await this.#open();
     });
   }
-  /** The answer to one command; what the server refuses is a status, not an error.
+  /** Runs one command. A refusal of the server is a status, not an error.
    *  @throws PluginError unavailable, and as connect */
   run(command: string, o: RunOptions = {}): Promise<Answer> {
     return this.#exclusive(() => this.#run(command, o));
@@ -117,7 +117,7 @@ export class Connection {
     clearTimeout(this.#idle);
     const asked = Date.now();
     const result = this.#last.then(() => {
-      // what has waited while the server did not answer is not kept waiting for the same again
+      // a command that waited while the server did not answer fails at once, instead of waiting again
       if (asked < this.#hung) throw unavailable(this.login.peer(this.share), 'it has stopped answering');
       return work();
     });
@@ -136,7 +136,7 @@ export class Connection {
     const used = this.#channel !== undefined && !this.#channel.dead;
     const begun = Date.now();
     const answer = await this.#attempt(command, o).catch((error: unknown) => {
-      // a connection that was idle may be gone without anybody having noticed
+      // an idle connection may have broken unnoticed: run the command again
       if (!used || o.once || this.#hung >= begun || (error instanceof PluginError && error.code !== 'unavailable')) throw error;
       return undefined;
     });

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { connect } from 'node:net';
 
-/** How long a server has for its answer. */
+/** Time limit of the server's answer. */
 const answerTime = 4_000;
 
 const dialects = [0x0202, 0x0210, 0x0300, 0x0302, 0x0311];
@@ -13,7 +13,7 @@ const names: Readonly<Record<number, string>> = {
   785: 'SMB 3.1.1',
 };
 
-/** An SMB2 NEGOTIATE with its NetBIOS length: what a client offers before anybody logs in. */
+/** An SMB2 NEGOTIATE request with its NetBIOS length: the offer that a client sends before login. */
 function negotiate(): Buffer {
   const header = Buffer.alloc(64);
   header.write('\xfeSMB', 0, 'latin1');
@@ -39,11 +39,11 @@ function negotiate(): Buffer {
 
 export type Probed =
   | { readonly kind: 'smb'; readonly dialect: string | undefined }
-  /** Something listens, but speaks another protocol, or ends the conversation. */
+  /** Another protocol, or the server closed the connection. */
   | { readonly kind: 'other' }
-  /** Something listens and says nothing. */
+  /** The server accepted the connection and did not answer. */
   | { readonly kind: 'silent' }
-  /** Nothing can be reached. */
+  /** No connection. */
   | { readonly kind: 'none' };
 
 function answer(bytes: Buffer): Probed {
@@ -52,7 +52,7 @@ function answer(bytes: Buffer): Probed {
   return { kind: 'smb', dialect: failed ? undefined : names[bytes.readUInt16LE(72)] };
 }
 
-/** Asks what a server speaks, without a name or a secret. Throws nothing. */
+/** Detects the server's SMB dialect without a user name or a secret. Never throws. */
 export function probe(host: string, port: number, signal: AbortSignal): Promise<Probed> {
   if (signal.aborted) return Promise.resolve({ kind: 'none' });
   return new Promise((resolve) => {

@@ -1,6 +1,6 @@
 import { PluginError, type PluginErrorCode, pluginErrorCodes } from '../../../core/contract/index.js';
 
-/** Who talks to whom, for messages. */
+/** Server, user and share, for messages. */
 export interface Peer {
   readonly host: string;
   readonly port: number;
@@ -38,16 +38,16 @@ const codeOf = new Map(pluginErrorCodes.flatMap((code) => (codes[code] ?? []).ma
 /** do_put and do_get of Samba's source3/client/client.c: "(%3.1f kb/s) (average %3.1f kb/s)", or KiloBytes/sec. */
 const finished = /^(?:putt|gett)ing file .* \([^()]+\/s(?:ec)?\) \(average [^()]+\/s(?:ec)?\)$/;
 
-/** Where smbclient says the status of what failed: before a path or after it. A name in a path may look like one, too. */
+/** The status in a line of smbclient, before or after a path. A path may hold a similar name. */
 function statusOn(line: string): string | undefined {
-  // of a listing, and of a transfer that is done
+  // a line of a listing, or of a completed transfer
   if (line.startsWith('  ') || finished.test(line)) return undefined;
   const found =
     /^(?:Error )?NT_STATUS_([A-Z0-9_]+)/.exec(line) ?? /NT_STATUS_([A-Z0-9_]+)$/.exec(line) ?? /NT_STATUS_([A-Z0-9_]+)/.exec(line);
   return found?.[1];
 }
 
-/** The first status that smbclient names, without NT_STATUS_; undefined when nothing failed. */
+/** The first status in smbclient's output, without NT_STATUS_; undefined when nothing failed. */
 export function statusIn(output: string): string | undefined {
   for (const line of output.split('\n')) {
     const status = statusOn(line);
@@ -61,9 +61,9 @@ export function statusCode(status: string): PluginErrorCode {
   return codeOf.get(status) ?? 'failed';
 }
 
-/** Whether the connection is of no more use. */
+/** Whether the status means that the connection is lost. */
 export const isLost = (status: string): boolean => statusCode(status) === 'unavailable';
-/** Whether it says that something, or a folder on the way to it, is not there. */
+/** Whether the status means that a path or a parent folder does not exist. */
 export const isAbsent = (status: string): boolean => statusCode(status) === 'not_found' || status === 'NOT_A_DIRECTORY';
 
 const fixes: Partial<Readonly<Record<PluginErrorCode, string>>> = {
@@ -72,7 +72,7 @@ const fixes: Partial<Readonly<Record<PluginErrorCode, string>>> = {
   in_use: 'another program has it open; close it there',
 };
 
-/** What failed on a share that could be reached. A caller who knows more than the status says gives the code. */
+/** The error of a command on a reachable share. `code` overrides the status if the caller knows more. */
 export function shareError(status: string, what: string, peer: Peer, code = statusCode(status)): PluginError {
   if (code === 'unavailable') return unavailable(peer, `${what}: ${status}`);
   const fix = code === 'denied' ? `give user ${peer.user} the right to do that` : fixes[code];
@@ -80,8 +80,8 @@ export function shareError(status: string, what: string, peer: Peer, code = stat
   return new PluginError(code, text, { retryable: code === 'in_use' });
 }
 
-/** What ended a transfer. When the connection breaks, smbclient may also tell how it stumbled over that: what is not
- *  known to be the server's refusal is such a break. */
+/** The error of a transfer. After a break smbclient may report consequences of its own, so only a known refusal of the server
+ *  counts as one; anything else is a break. */
 export function transferError(said: string, what: string, peer: Peer): PluginError {
   const status = statusIn(said);
   if (status === undefined || statusCode(status) === 'failed')
@@ -89,7 +89,7 @@ export function transferError(said: string, what: string, peer: Peer): PluginErr
   return shareError(status, what, peer);
 }
 
-/** Whether smbclient has said that it did not get as far as the share. */
+/** Whether smbclient reported that it could not reach the share. */
 export const isConnectError = (said: string): boolean =>
   /^(session setup|tree connect|protocol negotiation) failed|^do_connect|^Encryption required|^failed to/m.test(said);
 
@@ -98,7 +98,7 @@ export function unavailable({ host, port }: Peer, why: string): PluginError {
   return new PluginError('unavailable', `${host} does not answer as it should (${why}); ${fix}`, { retryable: true });
 }
 
-/** What kept smbclient from reaching the share, from all that it said. */
+/** The error that kept smbclient from the share, taken from its whole output. */
 export function connectError(output: string, peer: Peer): PluginError {
   const { host, share, user } = peer;
   if (/doesn't support SMB3 encryption|encryption required/i.test(output)) {

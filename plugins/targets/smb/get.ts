@@ -13,10 +13,10 @@ export interface GetOptions {
   readonly length?: number;
 }
 
-/** smbclient's own limit for an answer while data flows, in seconds: a disk of a NAS may have to spin up. */
+/** smbclient's own limit for an answer during a transfer, in seconds: a NAS may have to spin up a disk. */
 export const dataTime = 20;
 
-/** The bytes of a regular file. smbclient begins at the start of the file: what lies before `offset` is read and dropped.
+/** Reads a regular file. smbclient starts at the beginning of the file: bytes before `offset` are read and dropped.
  *  @throws PluginError not_found, invalid */
 export async function get(place: SharePath, o: GetOptions): Promise<Readable> {
   const { offset = 0, length = Number.POSITIVE_INFINITY } = o;
@@ -27,7 +27,8 @@ export async function get(place: SharePath, o: GetOptions): Promise<Readable> {
   try {
     await download.begun;
   } catch (error) {
-    // the server says of many things that it cannot open them: only now, since it takes as long as a login to ask
+    // the server says of many entries only that they cannot be opened. Look up the reason only now, because that takes as long as a
+    // login
     if (!o.signal.aborted) await refuseOther(place);
     throw error;
   }
@@ -41,7 +42,7 @@ async function refuseOther(place: SharePath): Promise<void> {
   if (there.folder) throw new PluginError('invalid', `${showPath(place.parts)} is a folder, not a file`);
 }
 
-/** What of the file is wanted. */
+/** The wanted range of the file. */
 class Window {
   #position = 0;
   constructor(
@@ -54,11 +55,11 @@ class Window {
   get passed(): boolean {
     return this.#position >= this.end;
   }
-  /** What is wrong when the file ends here: that the window begins behind it. */
+  /** The error if the file ends here, before the range begins. */
   wrong(path: string): PluginError | undefined {
     return pastEnd(this.start, this.#position, path);
   }
-  /** The part of the next bytes of the file that lies in the window. */
+  /** Cuts the wanted part from the next bytes of the file. */
   cut(bytes: Buffer): Buffer {
     const from = this.#position;
     this.#position += bytes.length;
@@ -66,14 +67,14 @@ class Window {
   }
 }
 
-/** What one smbclient reads from the server. The command goes by stdin, since a `;` in a name would end it in an argument.
- *  All but the bytes of the file goes to stderr. */
+/** Downloads a file with an smbclient of its own. The command goes to stdin, since in an argument a `;` in a name would end it.
+ *  stdout carries only the file's bytes. */
 class Download extends Readable {
   #child: ChildProcess | undefined;
   #said = '';
   #tries = 25;
   #settle: { done(): void; fail(error: Error): void } | undefined;
-  /** Settles with the first bytes, with the end of a file that has none, or with why it is not read. */
+  /** Settles with the first bytes, with the end of an empty file, or with the error. */
   readonly begun: Promise<void>;
   #abort = () => this.destroy(abortError(showPath(this.place.parts)));
 
@@ -83,15 +84,15 @@ class Download extends Readable {
     readonly window: Window,
   ) {
     super({ highWaterMark: 1 << 20 });
-    this.on('error', () => undefined); // an abort before anybody reads must not end the process; reading reports it
+    this.on('error', () => undefined); // without a listener, an abort before the first read would end the process; the read reports it
     signal.addEventListener('abort', this.#abort, { once: true });
     this.begun = new Promise<void>((done, fail) => {
       this.#settle = { done, fail };
     });
-    this.begun.catch(() => undefined); // reading tells it, too
+    this.begun.catch(() => undefined); // reading reports it, too
     this.#start();
   }
-  /** An smbclient that asks for the file as soon as it is logged in. */
+  /** Starts an smbclient that requests the file after login. */
   #start(): void {
     const { session } = this.place;
     const child = session.login.start([session.login.service(session.share)], { timeout: dataTime });
@@ -101,7 +102,7 @@ class Download extends Readable {
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       if (this.#said.length < 1 << 16) this.#said += text;
     });
-    child.stdin?.on('error', () => undefined); // 'close' tells
+    child.stdin?.on('error', () => undefined); // 'close' reports it
     child.stdin?.end(`get ${quote(this.place.parts)} -\n`);
     this.#child = child;
   }
@@ -123,7 +124,7 @@ class Download extends Readable {
     const error = this.window.passed
       ? undefined
       : (incomplete(this.#said, this.window.position, this.place) ?? this.window.wrong(showPath(this.place.parts)));
-    // while another file takes its place it cannot be opened for a moment
+    // during a replace the file cannot be opened for a moment: try again
     if (error === undefined) this.#finish();
     else if (error.code !== 'in_use' || this.window.position > 0 || this.#tries-- === 0) this.destroy(error);
     else setTimeout(() => this.#again(), 100);
@@ -135,7 +136,7 @@ class Download extends Readable {
   }
   #end(): void {
     this.#child?.kill('SIGKILL');
-    this.#child?.stdout?.resume(); // else its end is never seen
+    this.#child?.stdout?.resume(); // a paused stdout would never emit 'close'
   }
   override _read(): void {
     this.#child?.stdout?.resume();
@@ -148,8 +149,8 @@ class Download extends Readable {
   }
 }
 
-/** smbclient ends with 0 whatever happened to a command from stdin. Only what it says when it is done proves that all was
- *  given: the size that the file had when it was opened. */
+/** smbclient exits with 0 even if a command from stdin failed. Only its last message proves that the file is complete: it names the
+ *  size that the file had when it was opened. */
 function incomplete(said: string, bytes: number, { session, parts }: SharePath): PluginError | undefined {
   const peer = session.login.peer(session.share);
   const done = said.split('\n').map((line) => /^getting file .* of size (\d+) as - \(/s.exec(line)?.[1]);

@@ -21,12 +21,11 @@ import { children, look, remove, type SharePath, space } from './tree.js';
 
 export type { SmbOptions } from './login.js';
 
-/** A folder on an SMB server, through Samba's smbclient: nothing is mounted. One smbclient for each share answers
- *  questions, each put and get has one of its own. Only SMB 2 and 3 are spoken, every message is signed, and guests are
- *  never used. */
+/** A folder on an SMB server, through Samba's smbclient, without a mount. One smbclient per share answers queries; each put and get
+ *  has its own. Only SMB 2 and 3 with signed messages are used, and never a guest login. */
 class SmbTarget implements Target {
   readonly supports;
-  /** The dialect that it chooses when it is offered all. */
+  /** The dialect that the server chooses when all are offered. */
   server?: string;
   readonly #base: readonly string[];
   readonly #sessions = new Map<string, Connection>();
@@ -39,7 +38,7 @@ class SmbTarget implements Target {
     checkNames(this.#base);
     this.supports = { range: false, freeSpace: this.#base.length > 0, atomicReplace: true, connections: 3, names: smbNames } as const;
   }
-  /** Tells what is wrong with server, user or share. */
+  /** Connects. @throws PluginError: what is wrong with server, user or share */
   async connect(probing: Promise<Probed>): Promise<void> {
     const [share] = this.#base;
     if (share === undefined) await shares(this.login);
@@ -52,7 +51,7 @@ class SmbTarget implements Target {
     this.#sessions.set(share, session);
     return session;
   }
-  /** Where a path lies; undefined when it is the list of shares. @throws PluginError invalid */
+  /** Resolves a path; undefined for the list of shares. @throws PluginError invalid */
   #find(path: string): SharePath | undefined {
     const [share, ...parts] = [...this.#base, ...pathParts(path)];
     checkNames(share === undefined ? [] : [share, ...parts]);
@@ -65,7 +64,7 @@ class SmbTarget implements Target {
       throw new PluginError('invalid', `${path}: its first part is the share; name a file in it, as ${path}/name`);
     return place;
   }
-  /** Where the share is a part of the path, an absent one is a path that leads nowhere. Else it is an error. */
+  /** If the share is part of the path, a missing share is an absent path; else it is an error. */
   #inShare<T>(work: () => Promise<T>, absent: T): Promise<T> {
     return work().catch((error: unknown) => {
       if (this.#base.length === 0 && error instanceof PluginError && error.code === 'not_found') return absent;
@@ -76,7 +75,7 @@ class SmbTarget implements Target {
     return anySignal(signal, this.context.signal);
   }
   async put(path: string, source: Readable, o: { signal: AbortSignal; replace?: boolean }): Promise<{ bytes: number }> {
-    source.on('error', () => undefined); // it may fail while the share is looked at; reading it reports that
+    source.on('error', () => undefined); // it may fail while the put prepares; the read reports it
     try {
       newFileParts(path, this.supports.names);
       return await put(this.#file(path), source, { signal: this.#signal(o.signal), replace: o.replace ?? false });
@@ -91,7 +90,7 @@ class SmbTarget implements Target {
   async stat(path: string): Promise<Entry | undefined> {
     const place = this.#find(path);
     if (place === undefined) return { name: '', folder: true, size: 0 };
-    if (path === '') return look({ ...place, parts: [] }); // it is made when something is put
+    if (path === '') return look({ ...place, parts: [] }); // undefined if it is absent: the first put makes it
     const there = await this.#inShare(() => look(place), undefined);
     return there === undefined ? undefined : { name: pathParts(path).at(-1) ?? '', folder: there.folder, size: there.size };
   }

@@ -18,7 +18,7 @@ export interface SmbOptions {
   readonly encrypt?: boolean;
 }
 
-/** Instead of the machine's own smb.conf, which may allow anything. SMB 1, unsigned messages and so guests are ruled out. */
+/** Replaces the machine's smb.conf, which may allow anything. Rules out SMB 1 and unsigned messages, and so guests. */
 const configuration = `[global]
 client min protocol = SMB2_02
 client max protocol = SMB3
@@ -37,14 +37,14 @@ state directory = /dev/null
 cache directory = /dev/null
 `;
 
-/** So many bytes of a password smbclient reads from a descriptor. */
+/** Longest password that smbclient reads from a descriptor, in bytes. */
 const pipeLimit = 127;
 const [configFd, loginFd, passwordFd] = [3, 4, 5];
-/** Linux's O_TMPFILE, which Node does not name. */
+/** O_TMPFILE of Linux, which Node does not name. */
 const temporary = 0o20200000;
 
-/** Starts smbclient as the configured user. Its configuration and login are files without a name: nothing is left on the
- *  disk however the process ends. The password goes by a pipe; only one that is too long for that stands in such a file. */
+/** Starts smbclient as the configured user. Its configuration and login are unnamed files (O_TMPFILE), so that nothing stays on the
+ *  disk however the process ends. The password goes through a pipe; only one too long for that is in such a file. */
 export class Login implements AsyncDisposable {
   private constructor(
     readonly options: SmbOptions,
@@ -68,11 +68,11 @@ export class Login implements AsyncDisposable {
   peer(share: string): Peer {
     return { host: this.options.host, port: this.port, user: this.options.username, share };
   }
-  /** `//host/share`. An IPv6 address stands there without brackets. */
+  /** `//host/share`, with an IPv6 address without brackets. */
   service(share: string): string {
     return `//${this.options.host.replace(/^\[(.*)\]$/, '$1')}/${share}`;
   }
-  /** With byteInput, smbclient takes its input byte by byte: it waits for the pipe even when the next line is already in a buffer. */
+  /** With byteInput, smbclient reads its input byte by byte, so that it does not read ahead past a line. */
   start(args: readonly string[], o: { readonly byteInput?: boolean; readonly timeout: number }): ChildProcess {
     const { encrypt = false } = this.options;
     const all = [
@@ -83,7 +83,7 @@ export class Login implements AsyncDisposable {
     const child = startChild(command, rest, {
       stdio: ['pipe', 'pipe', 'pipe', this.config.fd, this.account.fd, 'pipe'],
       cwd: '/',
-      // what else could name a user or a password; times are listed in its zone
+      // clear variables that could name a user or a password; listed times are in the zone TZ
       env: { PASSWD_FD: `${passwordFd}`, PASSWD_FILE: undefined, PASSWD: undefined, USER: undefined, LOGNAME: undefined, TZ: 'UTC' },
     });
     this.#givePassword(child);
@@ -92,7 +92,7 @@ export class Login implements AsyncDisposable {
   #givePassword(child: ChildProcess): void {
     const pipe = child.stdio[passwordFd];
     if (pipe === null || pipe === undefined || !('write' in pipe)) return;
-    pipe.on('error', () => undefined); // a child that ends at once does not read it
+    pipe.on('error', () => undefined); // a child that exits at once does not read it
     const { password } = this.options;
     // smbclient asks twice
     pipe.end(isLong(password) ? '\n' : `${password}\n${password}\n`);
@@ -105,7 +105,7 @@ export class Login implements AsyncDisposable {
 
 const isLong = (password: string): boolean => Buffer.byteLength(password) > pipeLimit;
 
-/** Samba's credentials file. It has no quotes; blanks before a value are dropped. @throws PluginError invalid */
+/** Text of Samba's credentials file. It has no quotes; blanks before a value are dropped. @throws PluginError invalid */
 function accountText({ username, password, domain = '' }: SmbOptions): string {
   for (const text of [username, password, domain]) {
     // biome-ignore lint/suspicious/noControlCharactersInRegex: they would begin a line of their own
@@ -121,7 +121,7 @@ function accountText({ username, password, domain = '' }: SmbOptions): string {
   return [...lines, ...(isLong(password) ? [`password = ${password}`] : []), ''].join('\n');
 }
 
-/** An open file that has no name; where the file system cannot do that, one that loses its name at once. */
+/** An open file without a name (O_TMPFILE); where the file system lacks that, a file that is unlinked at once. */
 async function nameless(folder: string, text: string): Promise<FileHandle> {
   const file = await open(folder, temporary | constants.O_RDWR, 0o600).catch(async () => {
     const path = join(folder, `.smb-${randomBytes(8).toString('hex')}`);

@@ -10,7 +10,7 @@ import { endsInDot, quote } from './names.js';
 import { look, lookInFolder, makeFolder, removeFile, type SharePath, showPath, unlessInUse, unmakeFolder, writeFailed } from './tree.js';
 
 const writeSize = 1 << 20;
-/** Whoever aborts waits for so long at most: the contract says 5 s. */
+/** Time limit after an abort, within the contract's 5 s. */
 const retryMs = 4_000;
 
 export interface PutOptions {
@@ -18,7 +18,7 @@ export interface PutOptions {
   readonly replace: boolean;
 }
 
-/** A file in the making. */
+/** An upload. */
 interface Draft {
   readonly place: SharePath;
   readonly part: SharePath;
@@ -26,9 +26,9 @@ interface Draft {
   readonly made: number;
 }
 
-/** Stores `source` as the file `place`, or nothing. smbclient has no command that has the server flush a file: what is
- *  stored has left the server's program, and is on its disk when its operating system next writes back (Samba's
- *  `sync always = yes` does so at once). Whoever calls destroys the source when this fails. @throws PluginError */
+/** Stores `source` as the file `place`, or nothing. smbclient cannot flush a file on the server: the data is in the server's
+ *  operating system and reaches the disk at its next write-back (with Samba's `sync always = yes` at once). On failure the caller
+ *  must destroy the source. @throws PluginError */
 export async function put(place: SharePath, source: Readable, o: PutOptions): Promise<{ bytes: number }> {
   const path = showPath(place.parts);
   if (o.signal.aborted) throw abortError(path);
@@ -37,7 +37,7 @@ export async function put(place: SharePath, source: Readable, o: PutOptions): Pr
   let time = retryMs;
   try {
     const bytes = await upload.send(draft.part, source, o.signal);
-    time = retryMs / 2; // the other half may be gone when the name is not given
+    time = retryMs / 2; // the commit may take the other half
     await finishWithin(retryMs / 2, o.signal, path, () => commit(draft, bytes, o));
     return { bytes };
   } catch (error) {
@@ -46,7 +46,7 @@ export async function put(place: SharePath, source: Readable, o: PutOptions): Pr
   }
 }
 
-/** All that comes before the source is touched. */
+/** Prepares the upload before it touches the source. */
 async function begin(place: SharePath, o: PutOptions): Promise<Draft> {
   const starting = prepare(place, o);
   try {
@@ -57,18 +57,18 @@ async function begin(place: SharePath, o: PutOptions): Promise<Draft> {
   }
 }
 
-/** The name is free, the folder is there, and the part is in it. */
+/** Checks that the name is free, makes the folder and, in it, the upload. */
 async function prepare(place: SharePath, { replace, signal }: PutOptions): Promise<Draft> {
   const { session, parts } = place;
   let folderIsThere = await refuseTaken(place, replace);
   const folder = { session, parts: parts.slice(0, -1) };
   const part = { session, parts: [...folder.parts, partName()] };
-  // another put that fails may remove the folder that this one has just found: try again
+  // retry: another put that fails may remove the folder that this one just found
   for (let tries = 5; ; tries--) {
     if (signal.aborted) throw abortError(showPath(parts));
     const draft = { place, part, folder, made: folderIsThere ? 0 : await makeFolder(folder) };
     try {
-      // a first part, whatever is in it: it keeps the folder, and tells whether anything may be written
+      // upload any file first: it keeps the folder from being removed, and shows whether the share is writable
       const { status } = await session.run(`put /proc/self/fd/3 ${quote(part.parts)}`);
       if (status === undefined) {
         if (parts.some(endsInDot)) await requireDots(place);
@@ -84,7 +84,7 @@ async function prepare(place: SharePath, { replace, signal }: PutOptions): Promi
   }
 }
 
-/** @returns whether the folder seems to be there: a server says so of a name that is not. @throws PluginError exists */
+/** @returns whether the folder seems to exist, by the server's status for the missing name. @throws PluginError exists */
 async function refuseTaken(place: SharePath, replace: boolean): Promise<boolean> {
   const { entry: there, inFolder } = await lookInFolder(place);
   if (there === undefined || (replace && !there.folder)) return inFolder;
@@ -92,7 +92,7 @@ async function refuseTaken(place: SharePath, replace: boolean): Promise<boolean>
   throw new PluginError('exists', `${showPath(place.parts)} ${why}`);
 }
 
-/** Tries whether this server keeps a name that ends in a dot. @throws PluginError invalid */
+/** Tests whether the server stores a name that ends in a dot. @throws PluginError invalid */
 async function requireDots({ session, parts }: SharePath): Promise<void> {
   const name = `${partName()}.`;
   const trial = { session, parts: [...parts.slice(0, -1), name] };
@@ -102,26 +102,26 @@ async function requireDots({ session, parts }: SharePath): Promise<void> {
   if (!kept) throw new PluginError('invalid', `${showPath(parts)}: this server does not keep names that end in a dot`);
 }
 
-/** An smbclient that writes one file. It logs in while all else is prepared. */
+/** Writes one file with an smbclient, which logs in while the put prepares. */
 class Upload implements Disposable {
   readonly #child: ChildProcess;
   readonly #ended: Promise<void>;
 
   constructor(readonly place: SharePath) {
     const { session } = place;
-    // what follows the line of the command is the file, and not for it to read ahead
+    // the file follows the command's line, so smbclient must not read ahead
     this.#child = session.login.start([session.login.service(session.share)], { byteInput: true, timeout: dataTime });
     this.#ended = end(this.#child, place);
   }
 
-  /** Lets it write what the source gives. @throws PluginError */
+  /** Sends the source. @throws PluginError */
   async send(part: SharePath, source: Readable, signal: AbortSignal): Promise<number> {
     const { session, parts } = this.place;
     const dead = this.#ended.then(() => {
       throw unavailable(session.login.peer(session.share), 'smbclient ended too early');
     });
     this.#child.stdin?.write(`put - ${quote(part.parts)}\n`);
-    // one that ends by itself before it has all has failed, whatever its source does
+    // an smbclient that exits early has failed, whatever the source does
     const sent = Promise.race([feed(this.#child, source, this.#ended), dead]);
     const bytes = await untilAborted(sent, signal, showPath(parts));
     this.#child.stdin?.end();
@@ -130,12 +130,12 @@ class Upload implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#child.kill('SIGKILL'); // of one that has ended there is nothing to kill
+    this.#child.kill('SIGKILL'); // does nothing if it has exited
   }
 }
 
-/** Waits for its end. It ends with 0 whatever became of a command: what it says when a file is written proves that.
- *  @throws PluginError when it does not say so, or says of anything that it failed */
+/** Waits for smbclient's exit. It exits with 0 even if a command failed: only its message that the file is written proves success.
+ *  @throws PluginError when that message is missing, or any command failed */
 function end(child: ChildProcess, { session, parts }: SharePath): Promise<void> {
   let said = '';
   const peer = session.login.peer(session.share);
@@ -153,17 +153,17 @@ function end(child: ChildProcess, { session, parts }: SharePath): Promise<void> 
       else reject(isConnectError(said) ? connectError(said, peer) : transferError(said, showPath(parts), peer));
     });
   });
-  ended.catch(() => undefined); // asked for later, or by nobody
+  ended.catch(() => undefined); // awaited later, or never
   return ended;
 }
 
-/** Gathers what comes while the last is being written. @returns the bytes that the source had */
+/** Gathers chunks while the last batch is written. @returns the bytes of the source */
 async function feed(child: ChildProcess, source: Readable, ended: Promise<void>): Promise<number> {
   let bytes = 0;
   let writing: Promise<void> = Promise.resolve();
   for await (const chunks of gatherChunks(source, writeSize)) {
     await writing;
-    writing = writeAll(child, chunks).catch(() => ended); // why it did not take them it says itself
+    writing = writeAll(child, chunks).catch(() => ended); // smbclient's own message says why
     writing.catch(() => undefined);
     bytes += chunks.reduce((sum, { length }) => sum + length, 0);
   }
@@ -184,7 +184,7 @@ function writeAll(child: ChildProcess, chunks: readonly Uint8Array[]): Promise<v
   });
 }
 
-/** Gives the finished file its name. @throws PluginError */
+/** Renames the upload to its final name. @throws PluginError */
 async function commit({ place, part }: Draft, bytes: number, { replace, signal }: PutOptions): Promise<void> {
   const there = await look(part);
   if (there?.size !== bytes) {
@@ -198,18 +198,18 @@ async function commit({ place, part }: Draft, bytes: number, { replace, signal }
 async function rename(part: SharePath, place: SharePath, bytes: number, replace: boolean): Promise<void> {
   const command = `rename ${quote(part.parts)} ${quote(place.parts)}${replace ? ' -f' : ''}`;
   const { status } = await part.session.run(command, { once: true }).catch(async (error: unknown) => {
-    // whether it was done is not known: where the part is tells
+    // unknown whether the rename worked: the upload's presence tells
     if (await look(part)) return part.session.run(command, { once: true });
     if ((await look(place))?.size === bytes) return { status: undefined };
     throw error;
   });
   if (status === undefined) return;
-  // the part could be written: what is denied now is the name, and Windows says so of a file that is open
+  // the upload was writable, so the name is denied: Windows says this of an open file
   const code = replace && status === 'ACCESS_DENIED' ? 'in_use' : undefined;
   throw shareError(status, showPath(place.parts), place.session.login.peer(place.session.share), code);
 }
 
-/** Leaves no trace. */
+/** Removes the upload and the folders made for it. */
 async function undo({ part, folder, made }: Draft): Promise<void> {
   await removeFile(part);
   await unmakeFolder(folder, made);

@@ -4,7 +4,7 @@ import type { Login } from './login.js';
 
 const listTime = 20_000;
 
-/** The server's shares for files, but for those that it hides. Also proves that the user may log in.
+/** Lists the server's file shares, without hidden ones. Also proves that the user can log in.
  *  @throws PluginError unavailable, denied, unsupported */
 export async function shares(login: Login): Promise<Entry[]> {
   const peer = login.peer('IPC$');
@@ -23,7 +23,7 @@ export async function shares(login: Login): Promise<Entry[]> {
   });
   clearTimeout(timer);
   if (late) throw unavailable(peer, 'no list of its shares came');
-  // the exit code is 1 as soon as there is no list of old workgroups; IPC$ is in every list
+  // smbclient exits with 1 when there is no list of old workgroups; IPC$ is in every list
   if (!/^(Disk|IPC)\|/m.test(said)) throw connectError(said, peer);
   const names = [...said.matchAll(/^Disk\|([^|\n]*)\|/gm)].flatMap(([, name]) => (name === undefined || name.endsWith('$') ? [] : [name]));
   return names.map((name) => ({ name, folder: true, size: 0 }));

@@ -5,7 +5,7 @@ import { type Answer, type Connection, type RunOptions, treeTime } from './conne
 import { isAbsent, shareError } from './failure.js';
 import { quote } from './names.js';
 
-/** Something on a share: `parts` are the folders and the name below its top. */
+/** A path on a share: `parts` are the folders and the name below its top. */
 export interface SharePath {
   readonly session: Connection;
   readonly parts: readonly string[];
@@ -17,7 +17,7 @@ function failed({ session, parts }: SharePath, status: string, code?: PluginErro
   return shareError(status, showPath(parts), session.login.peer(session.share), code);
 }
 
-/** What a refusal means for a caller who writes: who may read but not write has a share that is read only. */
+/** The error of a refused write. A share that the user can read but not write is read_only. */
 export async function writeFailed(place: SharePath, status: string): Promise<PluginError> {
   if (status !== 'ACCESS_DENIED') return failed(place, status);
   const parent = { session: place.session, parts: place.parts.slice(0, -1) };
@@ -28,15 +28,15 @@ export async function writeFailed(place: SharePath, status: string): Promise<Plu
   return failed(place, status, readable ? 'read_only' : 'denied');
 }
 
-/** A command that writes, with one path. @throws PluginError, but nothing for the statuses that are `fine` */
+/** Runs a command that writes, with one path. @throws PluginError, except for statuses that are `fine` */
 async function write(place: SharePath, command: string, fine: (status: string) => boolean, o?: RunOptions): Promise<Answer> {
   const answer = await place.session.run(`${command} ${quote(place.parts)}`, o);
   if (answer.status !== undefined && !fine(answer.status)) throw await writeFailed(place, answer.status);
   return answer;
 }
 
-/** Tries again for a moment what fails because somebody has the file open: the server may not yet have noticed that a
- *  smbclient was ended, and scanners for viruses look at what is new. @throws PluginError */
+/** Retries for a moment while a file is in use: the server may not yet have noticed that an smbclient exited, and virus scanners
+ *  open new files. @throws PluginError */
 export async function unlessInUse<T>(work: () => Promise<T>): Promise<T> {
   for (let tries = 25; ; tries--) {
     try {
@@ -48,10 +48,10 @@ export async function unlessInUse<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
-/** Two spaces, the name filled up to 30, the attributes in 7, a space, the size in 8 or more; two spaces and the date. */
+/** Two spaces, the name padded to 30, the attributes in 7, a space, the size in 8 or more; two spaces and the date. */
 const line = /^( {2}.*?(\d+)) {2}\w{3} (\w{3} [ \d]\d \d\d:\d\d:\d\d {1,2}\d{4})$/s;
 
-/** One line of a listing, read from its end: a name may hold anything, but its last blanks are those that fill it up. */
+/** Parses one line of a listing from its end: a name may hold any character, but its last blanks are padding. */
 function entryIn(text: string): Entry {
   const [, head, digits, date] = line.exec(text) ?? [];
   if (head === undefined || digits === undefined) throw new PluginError('failed', `smbclient lists what is no entry: ${text}`);
@@ -65,15 +65,15 @@ function entriesIn(output: string): Entry[] {
   return entries.filter(({ name }) => !['', '.', '..'].includes(name));
 }
 
-/** What is under a path, if anything; as the server writes its name. @throws PluginError */
+/** Looks up a path; the entry has the name as the server writes it. @throws PluginError */
 export async function look(place: SharePath): Promise<Entry | undefined> {
   return (await lookInFolder(place)).entry;
 }
 
-/** As look, and whether the folder that it would be in is there; of some that are, that is not said. @throws PluginError */
+/** As look, and whether the parent folder exists; some servers do not tell of an existing one. @throws PluginError */
 export async function lookInFolder(place: SharePath): Promise<{ readonly entry: Entry | undefined; readonly inFolder: boolean }> {
   if (place.parts.length === 0) {
-    await place.session.run('volume'); // whatever the answer, there is one
+    await place.session.run('volume'); // any answer will do
     return { entry: { name: '', folder: true, size: 0 }, inFolder: true };
   }
   const { output, status } = await place.session.run(`ls ${quote(place.parts)}`);
@@ -82,7 +82,7 @@ export async function lookInFolder(place: SharePath): Promise<{ readonly entry: 
   return { entry: undefined, inFolder: status === 'NO_SUCH_FILE' };
 }
 
-/** What a folder holds; nothing when it is absent. @throws PluginError */
+/** Lists a folder; an absent one is empty. @throws PluginError */
 export async function children(place: SharePath): Promise<Entry[]> {
   const { output, status } = await place.session.run(`ls ${quote([...place.parts, '*'])}`);
   if (status !== undefined && !isAbsent(status)) throw failed(place, status);
@@ -90,7 +90,7 @@ export async function children(place: SharePath): Promise<Entry[]> {
   return entriesIn(output).map((entry) => (isPart(entry.name) ? { ...entry, unfinished: true } : entry));
 }
 
-/** Removes a file or a tree; absent is fine. @throws PluginError */
+/** Removes a file or a tree; does nothing when it is absent. @throws PluginError */
 export async function remove(place: SharePath): Promise<void> {
   const there = await look(place);
   if (there === undefined) return;
@@ -111,7 +111,7 @@ async function makeOne(place: SharePath): Promise<boolean> {
   return false;
 }
 
-/** Makes a folder and what is missing above it. @returns how many of the last parts are new. @throws PluginError */
+/** Makes a folder and its missing parents. @returns how many of the last parts are new. @throws PluginError */
 export async function makeFolder({ session, parts }: SharePath): Promise<number> {
   let there = parts.length;
   while (there > 0 && !(await look({ session, parts: parts.slice(0, there) }))?.folder) there--;
@@ -127,15 +127,15 @@ export async function makeFolder({ session, parts }: SharePath): Promise<number>
   return made;
 }
 
-/** Removes the last `made` folders as far as they are empty, for a put that failed. */
+/** Removes the last `made` folders, as far as they are empty, after a put failed. */
 export async function unmakeFolder({ session, parts }: SharePath, made: number): Promise<void> {
   for (let depth = parts.length; depth > parts.length - made; depth--) {
     const { status } = await session.run(`rmdir ${quote(parts.slice(0, depth))}`);
-    if (status !== undefined) return; // somebody else uses it by now
+    if (status !== undefined) return; // another put uses it by now
   }
 }
 
-/** The numbers that follow a listing. @throws PluginError */
+/** Reads the numbers after a listing. @throws PluginError */
 export async function space(place: SharePath): Promise<{ total: number; free: number } | undefined> {
   for (const command of place.parts.length === 0 ? ['ls'] : [`ls ${quote(place.parts)}`, 'ls']) {
     const { output, status } = await place.session.run(command);
