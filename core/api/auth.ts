@@ -1,4 +1,4 @@
-/** Who is asking: setup of the first admin, login, logout, and slowing down guesses. */
+/** Setup of the first admin, login, logout, access checks, and a throttle against guessing. */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { readFile, rm } from 'node:fs/promises';
 import { Mutex } from '../primitives/mutex.js';
@@ -33,9 +33,9 @@ const rows = rowsOf({
   logOut: { summary: 'Log out', access: 'user', tag: 'session', answer },
 });
 
-// A working day: a client that polls logs in again at most daily, a stolen cookie dies overnight.
+// A working day: a polling client logs in again once a day at most, and a stolen cookie expires overnight.
 const sessionMs = 12 * 3600_000;
-// Five wrong guesses a minute make an online search of even a weak password hopeless.
+// At five guesses a minute an online search of even a weak password is hopeless.
 const guesses = 5;
 const windowMs = 60_000;
 const remembered = 10_000;
@@ -45,7 +45,7 @@ interface Throttle {
   check(who: string): void;
   failed(who: string): void;
   passed(who: string): void;
-  /** The last one was never checked. */
+  /** Takes back one failure: the guess was never checked. */
   unchecked(who: string): void;
 }
 
@@ -76,7 +76,7 @@ function throttle(): Throttle {
   };
 }
 
-/** A form, as the family's clients send it, or JSON. */
+/** Parses a form, as existing clients send it, or JSON. */
 async function loginBody(request: ApiRequest): Promise<{ username: string; password: string }> {
   const text = await request.text();
   return parse('login', text.trimStart().startsWith('{') ? toBody(text) : Object.fromEntries(new URLSearchParams(text)));
@@ -113,7 +113,7 @@ async function login(deps: ApiDeps, request: ApiRequest, slow: Throttle): Promis
   const { username, password } = await loginBody(request);
   const who = `${request.address} ${username}`;
   slow.check(who);
-  // Counted before the slow check, so that parallel guesses can't slip through.
+  // Count before the slow check, so that parallel guesses cannot slip through.
   slow.failed(who);
   const user = await deps.store.users.verify(username, password, request.gone).catch((error: unknown) => {
     slow.unchecked(who);
@@ -153,7 +153,7 @@ export function checkAccess(route: Pick<Route, 'access'>, session: Session | und
   if (route.access === 'admin' && !session.isAdmin) throw new ApiError('forbidden', 'only an admin may do this');
 }
 
-/** A browser tells where a request comes from; curl doesn't and passes.
+/** Rejects cross-site requests by Origin and Sec-Fetch-Site, which browsers send; curl sends neither and passes.
  *  @throws ApiError forbidden for a change that another site makes the browser send */
 export function checkSite(method: string, host: string, header: (name: string) => string): void {
   if (['GET', 'HEAD', 'OPTIONS'].includes(method)) return;

@@ -1,4 +1,4 @@
-/** Everything thrown ends here, as an error of the table and its two forms of an answer. */
+/** Turns every thrown value into an error of the table, and that into one of the two forms of an error answer. */
 import { STATUS_CODES } from 'node:http';
 import { PluginError } from '../contract/index.js';
 import { type ErrorCode, errorRows, isErrorCode } from '../primitives/error-rows.js';
@@ -25,18 +25,18 @@ export class ApiError extends Error {
   }
 }
 
-/** One thing of the body is wrong. */
+/** One invalid field of the body. */
 export function invalidField(pointer: string, reason: string): ValidationError {
   return new ValidationError([{ pointer, reason }]);
 }
 
-// They are known by their names, so that the API needs nothing of the jobs and of updates but types.
+// Compare names, so that the API imports only types from jobs and updates.
 function codeOf(error: Error): ErrorCode | undefined {
   if (!['JobError', 'UpdateError'].includes(error.name) || !('code' in error)) return undefined;
   return isErrorCode(error.code) ? error.code : undefined;
 }
 
-/** undefined: an error of ours that the client must not see. */
+/** Undefined for an internal error, which the client must not see. */
 export function apiErrorOf(error: unknown): ApiError | undefined {
   if (error instanceof ApiError) return error;
   if (error instanceof ValidationError) return new ApiError('validation', error.message, { errors: error.errors });
@@ -49,7 +49,7 @@ export function apiErrorOf(error: unknown): ApiError | undefined {
 }
 
 export function plainBody(error: ApiError): object {
-  const reason = error.code === 'state_damaged' ? { reason: error.code } : {}; // a client must tell it from a server that is away
+  const reason = error.code === 'state_damaged' ? { reason: error.code } : {}; // so that a client can tell it from an unreachable server
   return { error: { code: error.status, message: `${STATUS_CODES[error.status]}: ${error.message}`, ...reason } };
 }
 

@@ -1,5 +1,5 @@
-/** The REST API: one table of routes, one way out for answers and one for errors.
- *  Only this file names Koa; everything else sees an ApiRequest and gives a Reply. */
+/** The REST API: one table of routes, one function that sends answers and one that sends errors.
+ *  Only this file uses Koa; all others see an ApiRequest and return a Reply. */
 import type { IncomingMessage, RequestListener } from 'node:http';
 import { PassThrough, Readable } from 'node:stream';
 import { finished } from 'node:stream/promises';
@@ -29,23 +29,23 @@ export type { ApiDeps, Folder, RemoteTargets, SshAccess, SshSwitch, Updates } fr
 
 const bodyLimit = 256 * 1024;
 const cookieName = 'session';
-// The server allows a request hours, for a bundle over a slow line; a body of JSON gets this.
+// Time limit of a JSON body. The server's own limit is hours, for a bundle over a slow line.
 const bodyMs = 60_000;
-/** Of every answer: it is never kept by a cache, and a browser that is sent to it shows data and runs nothing. */
+/** Headers of every answer: no cache stores it, and a browser that opens it runs nothing. */
 const common = {
   'Cache-Control': 'no-store',
   'X-Content-Type-Options': 'nosniff',
   'Content-Security-Policy': "default-src 'none'; frame-ancestors 'none'",
 };
-/** How long a client that was refused may go on sending, ms. */
+/** How long a refused client may keep sending, ms. */
 const restMs = 30_000;
 
-/** A client that asks whether its body is wanted is told so only here: a refusal costs it nothing. Who has read enough destroys
- *  what it read, which must not be the request: its rest could not be read any more, and the answer would be lost. */
+/** Sends 100 Continue only now, so that a rejected request never uploads its body. Pipes the body into a PassThrough, because a
+ *  consumer may destroy it early; destroying ctx.req would close the socket before the answer is out. */
 function bodyOf(ctx: Koa.Context): Readable {
   if (asksFirst(ctx)) ctx.res.writeContinue();
   ctx.state.wanted = true;
-  const body = new PassThrough().on('error', () => undefined); // told to who reads it; nobody may yet, when the client goes
+  const body = new PassThrough().on('error', () => undefined); // the reader gets the error; there may be no reader yet
   finished(ctx.req, { writable: false }).catch((error) => body.destroy(error));
   return ctx.req.pipe(body);
 }
@@ -103,7 +103,7 @@ function setCookie(ctx: Koa.Context, token: string | null): void {
   ctx.cookies.set(cookieName, token, { httpOnly: true, sameSite: 'strict', secure: ctx.secure, path: '/', overwrite: true });
 }
 
-/** The one way out for answers. */
+/** Sends every answer. */
 function respond(ctx: Koa.Context, reply: Reply): void {
   const { status = 200, headers = {}, session, type = 'application/json' } = reply;
   ctx.status = status;
@@ -123,15 +123,15 @@ function respond(ctx: Koa.Context, reply: Reply): void {
   }
 }
 
-/** The answer at once, then an end to what the client is still sending: a connection that was closed under it would be reset, and
- *  the answer lost with it. */
+/** Sends the answer and then drains the request. If the socket were closed while the client still sends, TCP would reset it and
+ *  lose the answer. */
 async function* answerThenRest(text: string, sent: IncomingMessage): AsyncGenerator<string> {
   yield text;
   sent.resume();
-  await finished(sent, { writable: false, signal: AbortSignal.timeout(restMs) }).catch(() => sent.destroy()); // nobody asks for it
+  await finished(sent, { writable: false, signal: AbortSignal.timeout(restMs) }).catch(() => sent.destroy()); // the rest is not needed
 }
 
-/** The one way out for errors. */
+/** Sends every error. */
 function refuse(deps: ApiDeps, ctx: Koa.Context, thrown: unknown): void {
   const error = apiErrorOf(thrown) ?? new ApiError('internal', 'the service failed; its log says more');
   if (error.code === 'internal') {
@@ -147,7 +147,7 @@ function refuse(deps: ApiDeps, ctx: Koa.Context, thrown: unknown): void {
   const isSending = !ctx.req.complete && !ctx.req.destroyed && (ctx.state.wanted === true || !asksFirst(ctx));
   if (!isSending || typeof ctx.body !== 'string') return;
   const length = Buffer.byteLength(ctx.body);
-  ctx.body = Readable.from(answerThenRest(ctx.body, ctx.req)); // its type stays
+  ctx.body = Readable.from(answerThenRest(ctx.body, ctx.req)); // keeps the content type
   ctx.length = length;
 }
 
@@ -172,7 +172,7 @@ function routerOf(deps: ApiDeps, routes: readonly Route[]): Router {
 }
 
 export function createApi(deps: ApiDeps): RequestListener {
-  /** What was checked still holds when it is written: a job and its target are not changed at one time. */
+  /** Serialises changes of jobs and targets, so that a checked link still holds when it is written. */
   const links = new Mutex();
   const all: Route[] = [
     ...authRoutes(deps),

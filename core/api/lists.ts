@@ -1,5 +1,4 @@
-/** Lists that may be long: in parts when a client asks for a part, with turns for others in between, and not for a client that
- *  has gone. */
+/** Answers long lists: in pages on request, with pauses for other requests. Stops when the client disconnects. */
 import { setImmediate as others } from 'node:timers/promises';
 import type { Range } from '../jobs/job.js';
 import { ApiError } from './errors.js';
@@ -17,7 +16,7 @@ export function numberOf(request: ApiRequest, key: string, least: number, most: 
   throw new ApiError('bad_request', `${key} must be a whole number from ${least} to ${most}`);
 }
 
-/** `limit`, and `after` (an id) or `offset`. @throws ApiError bad_request */
+/** Reads `limit`, and `after` (an id) or `offset`. @throws ApiError bad_request */
 function rangeOf(request: ApiRequest): Range {
   const limit = numberOf(request, 'limit', 1, mostOfPart);
   const after = numberOf(request, 'after', 0, Number.MAX_SAFE_INTEGER);
@@ -25,7 +24,7 @@ function rangeOf(request: ApiRequest): Range {
   return { ...(limit !== undefined && { limit }), ...(after !== undefined && { after }), ...(offset !== undefined && { offset }) };
 }
 
-/** A Link header to the same request for the next part. */
+/** A Link header to the next page of the same request. */
 export function linkTo({ path, query }: ApiRequest, key: 'after' | 'before', id: number): string {
   const more = new URLSearchParams(query);
   more.delete('offset');
@@ -33,7 +32,7 @@ export function linkTo({ path, query }: ApiRequest, key: 'after' | 'before', id:
   return `<${path}?${more}>; rel="next"`;
 }
 
-/** Without a `limit` all of it. With one the answer names the next part in a Link header, as long as there is one. */
+/** Answers the whole list, or with `limit` one page and a Link header to the next page, if there is one. */
 export async function listJobs<T extends { readonly id: number }>(
   request: ApiRequest,
   from: { list(range: Range): Promise<readonly T[]> },

@@ -1,4 +1,4 @@
-/** Addresses and paths that a client may name. */
+/** Checks addresses and paths that a client names. */
 import { stat } from 'node:fs/promises';
 import { BlockList, isIP } from 'node:net';
 import { join } from 'node:path';
@@ -7,7 +7,7 @@ import { addressOf } from '../targets/address.js';
 import type { ApiDeps } from './deps.js';
 import { ApiError, invalidField } from './errors.js';
 
-// A target there is never a server of the user's: cloud metadata and broadcast tricks live in these ranges.
+// Link-local, multicast and broadcast ranges: a user's server is never there, but cloud metadata is.
 const refused = new BlockList();
 refused.addSubnet('169.254.0.0', 16, 'ipv4');
 refused.addSubnet('224.0.0.0', 4, 'ipv4');
@@ -15,13 +15,13 @@ refused.addAddress('255.255.255.255', 'ipv4');
 refused.addSubnet('fe80::', 10, 'ipv6');
 refused.addSubnet('ff00::', 8, 'ipv6');
 
-/** The host of `host`, `host:port` or `[v6]:port`. @throws ValidationError */
+/** The host in `host`, `host:port` or `[v6]:port`. @throws ValidationError */
 export function hostOf(ipaddr: string): string {
   const host = addressOf(ipaddr)?.host;
   if (host === undefined) throw invalidField('/ipaddr', 'must be host, host:port or [v6]:port');
   let canonical: string;
   try {
-    // The URL parser brings 0xa9fe0101 and 2851995905 into the form that is compared.
+    // The URL parser turns 0xa9fe0101 and 2851995905 into dotted form for the comparison.
     canonical = new URL(`http://${host.includes(':') ? `[${host}]` : host}/`).hostname.replace(/^\[|\]$/g, '');
   } catch {
     throw invalidField('/ipaddr', 'is not an address');
@@ -37,7 +37,7 @@ function badPart(part: string): boolean {
   return part === '.' || part === '..' || part === '' || part.includes('\0');
 }
 
-/** Parts of a path of a job; slashes at either end don't count. @throws ValidationError */
+/** Splits a job's path into parts; ignores a slash at either end. @throws ValidationError */
 export function partsOf(path: string, pointer: string): string[] {
   const inner = path.replace(/^\/|\/$/g, '');
   const parts = inner === '' ? [] : inner.split('/');
@@ -59,8 +59,8 @@ export async function checkLocation(deps: ApiDeps, place: Location, key: 'dest' 
   }
 }
 
-/** What tells two locations apart: of a share, the folder that links lead to, or the one above that is there; of a target, its path
- *  without its case, since that is what the coarsest servers tell apart. */
+/** A key that is equal for equal locations. For a share: device and inode of the folder or its nearest existing parent, links
+ *  followed. For a target: the path without case, since some servers ignore case. */
 export async function locationOf(deps: ApiDeps, { target, path, profile }: Location): Promise<string> {
   const parts = partsOf(path, '/dest/path');
   if (target === 'remote') return `${profile}/${parts.join('/').normalize('NFC').toLowerCase()}`;
@@ -68,7 +68,7 @@ export async function locationOf(deps: ApiDeps, { target, path, profile }: Locat
   const root = deps.localTarget.shares[share];
   if (root === undefined) return `${share}/${below.join('/')}`;
   for (let there = below.length; there >= 0; there--) {
-    const found = await stat(join(root, ...below.slice(0, there))).catch(() => undefined); // not there yet: the one above tells
+    const found = await stat(join(root, ...below.slice(0, there))).catch(() => undefined); // absent: try its parent
     if (found) return [found.dev, found.ino, ...below.slice(there)].join('/');
   }
   return `${share}/${below.join('/')}`;
@@ -80,7 +80,7 @@ export function checkType(deps: ApiDeps, type: string, kind: 'target' | 'runtime
   if (!fits.includes(type)) throw invalidField('/type', `must be one of the ${kind} plugins: ${fits.join(', ') || 'none is installed'}`);
 }
 
-/** What stands after `/dirs`, decoded once, without slashes at its ends. @throws ApiError bad_request */
+/** The path after `/dirs`, decoded once, without slashes at its ends. @throws ApiError bad_request */
 export function dirsPath(path: string): string {
   const raw = path.slice(path.indexOf('/dirs') + '/dirs'.length).replace(/^\//, '');
   let decoded: string;

@@ -1,4 +1,4 @@
-/** The API's description, made from the route table, the schemas and the table of errors: it can't drift from them. */
+/** Makes the OpenAPI description from the route table, the schemas and the table of errors, so that it cannot drift from them. */
 import { STATUS_CODES } from 'node:http';
 import { errorRows } from '../primitives/error-rows.js';
 import { schemaText } from '../schemas.js';
@@ -13,7 +13,7 @@ const info = {
   license: { name: 'MIT', identifier: 'MIT' },
 };
 
-/** Each code with its status and what to do, for a person and for a generator of clients. */
+/** Each code with its status and fix, for people and for client generators. */
 function errorTypes(): object {
   const rows = Object.entries(errorRows).map(([code, row]) => [`urn:container-backup:error:${code}`, row] as const);
   const texts = rows.map(([type, { status, retryable, fix }]) => [type, `${status}${retryable ? ', may succeed later' : ''}. ${fix}`]);
@@ -46,7 +46,7 @@ function exampleOf(schema: string): unknown {
   return examples[0];
 }
 
-/** Of the answer, in short or in full. */
+/** The answer's schema and examples, plain or with ?view=full. */
 function mediaOf({ schema, full, isList }: AnswerShape, set: SchemaSet): object {
   const shapeOf = (name: string) => (isList ? { type: 'array', items: set.whole(name) } : set.whole(name));
   const sampleOf = (name: string) => (isList ? [exampleOf(name)] : exampleOf(name));
@@ -65,7 +65,7 @@ const errorContent = (set: SchemaSet) => ({
   'application/problem+json': { schema: set.whole('problem'), example: exampleOf('problem') },
 });
 
-/** Statuses of the errors that this route may answer with, beside those that any may. */
+/** Statuses of this route's errors, in addition to those of any route. */
 function statusesOf(route: Route): number[] {
   const statuses = [
     ...(route.body !== undefined || queryKeysOf(route).some((key) => key !== 'view') ? [400] : []),
@@ -147,7 +147,7 @@ function operation(route: Route, set: SchemaSet): object {
   };
 }
 
-/** As OpenAPI writes it. */
+/** The path in OpenAPI's form. */
 function templateOf(route: Route): string {
   return fullPath(route)
     .replace(/\{\/\*(\w+)\}/, '/{$1}')

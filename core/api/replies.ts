@@ -1,19 +1,19 @@
-/** What a route answers: one kind of content, with its own headers. index.ts has the one way out; a further kind is a case there. */
+/** The reply of a route: one kind of content with its own headers. index.ts sends it and needs a case for each kind. */
 import { setImmediate as others } from 'node:timers/promises';
 import { sortKeys } from './values.js';
 
 export interface Head {
-  /** 200 without. */
+  /** Default: 200. */
   readonly status?: number;
-  /** Over those that every answer has. */
+  /** Added to the headers of every answer. */
   readonly headers?: Readonly<Record<string, string>>;
-  /** The session's token to set as a cookie; null takes the cookie away. */
+  /** Session token to set as a cookie; null deletes the cookie. */
   readonly session?: string | null;
-  /** Content-Type; `application/json` without. */
+  /** Content-Type. Default: `application/json`. */
   readonly type?: string;
 }
 
-/** One without a name is a comment, which clients pass over. */
+/** A server-sent event. Without a name it is a comment, which clients ignore. */
 export interface ServerEvent {
   readonly id?: string;
   readonly name?: string;
@@ -23,16 +23,16 @@ export interface ServerEvent {
 export type Reply = Head &
   (
     | { readonly kind: 'json'; readonly value: unknown }
-    /** Piece by piece, as fast as the client reads; ended when it has gone. */
+    /** Sent with back-pressure; ended when the client disconnects. */
     | { readonly kind: 'stream'; readonly pieces: AsyncIterable<string> }
-    /** Server-sent events, which stay open. */
+    /** Server-sent events on a connection that stays open. */
     | { readonly kind: 'events'; readonly events: AsyncIterable<ServerEvent> }
   );
 
-/** Between so many, others have their turn. */
+/** Items per step; between steps the event loop serves other requests. */
 export const atOnce = 100;
 
-/** A long list is sent piece by piece. */
+/** Answers JSON; a long list is streamed. */
 export function json(value: unknown, head: Head = {}): Reply {
   if (Array.isArray(value) && value.length > atOnce) return { ...head, kind: 'stream', pieces: listText(value) };
   return { ...head, kind: 'json', value };
@@ -50,7 +50,7 @@ export function events(from: AsyncIterable<ServerEvent>): Reply {
   return { kind: 'events', events: from, type: 'text/event-stream' };
 }
 
-/** As the HTML standard writes server-sent events. */
+/** Encodes events in the HTML standard's text/event-stream form. */
 export async function* eventText(from: AsyncIterable<ServerEvent>): AsyncGenerator<string> {
   for await (const { id, name, data } of from)
     yield name === undefined ? ':\n\n' : `id: ${id}\nevent: ${name}\ndata: ${JSON.stringify(sortKeys(data))}\n\n`;

@@ -1,4 +1,4 @@
-/** A request as the routes see it, without the web framework. */
+/** A request as the routes see it, independent of the web framework. */
 import type { Readable } from 'node:stream';
 import type { Session } from '../store/index.js';
 import { ApiError } from './errors.js';
@@ -7,7 +7,7 @@ export type Body = Readonly<Record<string, unknown>>;
 
 export interface ApiRequest {
   readonly params: Readonly<Record<string, string>>;
-  /** Only the keys that the route's row names. */
+  /** Only the keys that the route's row lists. */
   readonly query: URLSearchParams;
   /** Still percent-encoded. */
   readonly path: string;
@@ -16,14 +16,14 @@ export interface ApiRequest {
   readonly session: Session | undefined;
   readonly address: string;
   readonly ifMatch: string | undefined;
-  /** Of a client that follows events again; '' without. */
+  /** Last-Event-ID of a client that reconnects to the events; '' if absent. */
   readonly lastEventId: string;
-  /** Aborted when the client has gone. */
+  /** Aborted when the client disconnects. */
   readonly gone: AbortSignal;
   text(): Promise<string>;
   /** Content-Length. */
   readonly length: number | undefined;
-  /** The body as it comes, of any size. */
+  /** Streams a body of any size. */
   stream(): Readable;
 }
 
@@ -31,12 +31,12 @@ export function isBody(value: unknown): value is Body {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** JSON whatever the Content-Type says. */
+/** Parses the body as JSON, whatever the Content-Type says. */
 export async function jsonBody(request: ApiRequest): Promise<Body> {
   return toBody(await request.text());
 }
 
-// Far beyond any body of ours. What walks a value, as a copy does, would run out of stack on one of many thousands.
+// Deeper than any valid body. Code that recurses into a value (structuredClone) would overflow the stack on thousands of levels.
 const deepest = 32;
 
 function tooDeep(value: unknown): boolean {
@@ -61,7 +61,7 @@ export function toBody(text: string): Body {
   return value;
 }
 
-/** Without what is read-only, so that an object got by GET can be sent back. */
+/** Drops the read-only keys, so that a client can send back the object of a GET. */
 export async function specBody(request: ApiRequest): Promise<Body> {
   const { id: _id, state: _state, ...rest } = await jsonBody(request);
   return rest;

@@ -1,13 +1,13 @@
-/** What the service answers while its state is damaged: that it is alive, and why it serves nothing. */
+/** The API while the service's state is damaged: it reports that the process is alive, and refuses all else with the reason. */
 import type { RequestListener } from 'node:http';
 import { ApiError, plainBody, problemBody } from './errors.js';
 
-/** @param reason in words, with what to do */
+/** @param reason for a person, with the fix */
 export function createRescueApi(reason: string): RequestListener {
   const refusal = new ApiError('state_damaged', reason);
   return (request, response) => {
     const { pathname } = new URL(request.url ?? '/', 'http://appliance');
-    request.resume(); // the answer needs no body
+    request.resume(); // drains the body, which is not needed
     const isAlive = pathname === '/healthz';
     const wantsProblem = request.headers.accept?.includes('application/problem+json') ?? false;
     const body = isAlive ? { alive: true } : wantsProblem ? problemBody(refusal) : plainBody(refusal);

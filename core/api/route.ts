@@ -1,10 +1,10 @@
-/** A row of the route table: how a request is matched, who may send it, and all that the description says of it. */
+/** A row of the route table: its path, its access, and its part of the API description. */
 import type { Reply } from './replies.js';
 import type { ApiRequest } from './request.js';
 
 export const base = '/api/v1';
 
-/** Chapters of the description. */
+/** Chapters of the API description. */
 export const tags = {
   backup: 'Backup jobs, and the runs that they stored',
   restore: 'Restore jobs, and what they would do',
@@ -47,24 +47,24 @@ export const queryRows = {
 } satisfies Record<string, QueryRow>;
 export type QueryKey = keyof typeof queryRows;
 
-/** Of lists that are given in parts. */
+/** Query keys of paged lists. */
 export const partKeys: readonly QueryKey[] = ['limit', 'after', 'offset'];
 
-/** Names of schemas: their files' names, in whatever folder of schemas/. */
+/** Names schemas by their files' names, in any folder of schemas/. */
 export interface AnswerShape {
   readonly schema: string;
-  /** Of the answer to `?view=full`; a route without it does not read `view`. */
+  /** Schema of the answer to `?view=full`; a route without it does not read `view`. */
   readonly full?: string;
   readonly isList?: true;
-  /** Server-sent events, whose data have the schema. */
+  /** Server-sent events; their data have the schema. */
   readonly isEvents?: true;
 }
 export interface BodyShape {
   readonly schema: string;
-  /** Only the keys that change. */
+  /** The body holds only the keys that change. */
   readonly isPart?: true;
   readonly mayBeMissing?: true;
-  /** A form does as well as JSON. */
+  /** The body may also be a form. */
   readonly mayBeForm?: true;
 }
 
@@ -73,34 +73,34 @@ export const one = shape;
 export const listOf = (schema: string, full?: string): AnswerShape => ({ ...shape(schema, full), isList: true });
 
 export interface RouteRow {
-  /** operationId: verb and noun. It never changes, since clients are generated from it. */
+  /** operationId: verb and noun. It never changes, because clients are generated from it. */
   readonly id: string;
   readonly summary: string;
-  /** user: whoever is logged in. */
+  /** user: any logged-in user. */
   readonly access: 'open' | 'user' | 'admin';
-  /** Without it, the first part of the path. */
+  /** Default: the first part of the path. */
   readonly tag?: Tag;
-  /** A handler sees these keys of the query and no others. */
+  /** Query keys; the handler sees no others. */
   readonly query?: readonly QueryKey[];
   /** bytes: a body of any size that is not JSON. */
   readonly body?: BodyShape | 'bytes';
-  /** It honours If-Match with the ETag of the object. */
+  /** It checks If-Match against the object's ETag. */
   readonly matches?: true;
   readonly answer: AnswerShape;
-  /** Of the answer; 200 without. */
+  /** Status of the answer. Default: 200. */
   readonly status?: number;
-  /** Errors that a client of just this route expects, beside those of all. */
+  /** Errors specific to this route, in addition to those of all routes. */
   readonly errors?: Readonly<Record<number, string>>;
 }
 
 export interface Route extends RouteRow {
   readonly method: 'get' | 'post' | 'put' | 'delete';
-  /** Below /api/v1 unless it begins with `//`. */
+  /** Below /api/v1, unless it begins with `//`. */
   readonly path: string;
   handle(request: ApiRequest): Reply | Promise<Reply>;
 }
 
-/** Rows by their ids. */
+/** Gives each row its key as its id. */
 export function rowsOf<Id extends string>(rows: Readonly<Record<Id, Omit<RouteRow, 'id'>>>): Readonly<Record<Id, RouteRow>>;
 export function rowsOf(rows: Readonly<Record<string, Omit<RouteRow, 'id'>>>): Readonly<Record<string, RouteRow>> {
   return Object.fromEntries(Object.entries(rows).map(([id, row]) => [id, { id, ...row }]));
@@ -110,7 +110,7 @@ export function route(method: Route['method'], path: string, row: RouteRow, hand
   return { method, path, ...row, handle };
 }
 
-/** The path as the server matches it: written without its last slash, the router takes it with and without. */
+/** The path for the router, without its last slash: the router then matches it with and without. */
 export function fullPath({ path }: Pick<Route, 'path'>): string {
   return (path.startsWith('//') ? path.slice(1) : `${base}${path}`).replace(/\/$/, '');
 }

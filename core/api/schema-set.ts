@@ -1,22 +1,23 @@
-/** The schemas of a description: those that operations refer to and, in turn, those that they refer to, each by one name. */
+/** Collects the schemas of the API description: those that operations refer to and, in turn, those that these refer to, each by one
+ *  name. */
 import { schemaText } from '../schemas.js';
 
 type Schema = Readonly<Record<string, unknown>>;
 
 export const isObject = (value: unknown): value is Schema => typeof value === 'object' && value !== null && !Array.isArray(value);
 
-// Values and not schemas: nothing in them is a reference.
+// These hold values, not schemas, so a $ref in them is no reference.
 const values = ['examples', 'default', 'enum', 'const'];
 
 export class SchemaSet {
   readonly schemas: Record<string, unknown> = {};
 
-  /** A reference to the schema of a name. */
+  /** Adds a schema. @returns a reference to it */
   whole(name: string): Schema {
     return this.#add(name, () => this.#rewrite(dropOwnNames(schemaText(name)), name));
   }
 
-  /** The same for a body that holds only what changes. */
+  /** As whole, for a body that holds only the changed keys. */
   partOf(name: string, description: string): Schema {
     return this.#add(`${name}-changes`, () => {
       const { required: _, properties, title, ...rest } = dropOwnNames(schemaText(name));
@@ -27,7 +28,7 @@ export class SchemaSet {
 
   #add(name: string, make: () => unknown): Schema {
     if (!Object.hasOwn(this.schemas, name)) {
-      this.schemas[name] = {}; // before it is made: it may refer to itself
+      this.schemas[name] = {}; // before the schema is made, which may refer to itself
       this.schemas[name] = make();
     }
     return { $ref: `#/components/schemas/${name}` };
@@ -43,7 +44,7 @@ export class SchemaSet {
     return Object.fromEntries(entries);
   }
 
-  /** `#/$defs/x`, or `urn:container-backup:<name>:v1` with or without such a part. @throws Error for any other */
+  /** Resolves `#/$defs/x`, or `urn:container-backup:<name>:v1` with or without such a part. @throws Error for any other */
   #refer(ref: string, own: string): Schema {
     const [, other, kind, part] = /^(?:urn:container-backup:([a-z-]+):v1)?(?:#\/(\$defs|properties)\/(\w+))?$/.exec(ref) ?? [];
     const name = other ?? own;
@@ -54,7 +55,7 @@ export class SchemaSet {
     const parts = schemaText(name)[kind];
     const found = isObject(parts) && Object.hasOwn(parts, part) ? parts[part] : undefined;
     if (!isObject(found)) throw new Error(`the schema ${own} refers to ${ref}, which is not there`);
-    // A property that is nothing but a reference has no name of its own: its definition may be called the same.
+    // Follow a property that is only a reference: its definition may have the same name.
     if (typeof found.$ref === 'string' && Object.keys(found).length === 1) return this.#refer(found.$ref, name);
     return this.#add(`${name}.${part}`, () => this.#rewrite(found, name));
   }

@@ -1,10 +1,10 @@
-/** A job's state as an answer tells it. */
+/** Shows a job's state in an answer. */
 import type { At, JobKind, JobRow, JobService, JobState } from '../jobs/job.js';
 import { localTime } from './values.js';
 
 const stamp = (ms: number) => new Date(ms).toISOString();
 
-/** What the seed knows. */
+/** Keys of the plain answer. */
 function basicState(state: JobState, next: number | undefined, progress: number | undefined): object {
   return {
     code: state.code,
@@ -15,7 +15,7 @@ function basicState(state: JobState, next: number | undefined, progress: number 
   };
 }
 
-/** What `?view=full` adds. While a run waits or goes on, nothing of the one before it is told: that is in the history. */
+/** Keys that `?view=full` adds. A waiting or running job shows nothing of its earlier run, which is in the history. */
 function fullState(state: JobState, next: number | undefined, live: JobState['retry']): object {
   const { code, result, last_run, next_run: _next, undo, retry: planned, ...rest } = state;
   const { error, bytes, duration, pause_ms, run, conflicts, places, warnings, ...lasting } = rest;

@@ -1,9 +1,9 @@
-/** How values look in an answer: sorted keys, local times, ETags. */
+/** Formats values for answers: sorted keys, local times, ETags. */
 import { createHash } from 'node:crypto';
 import { ApiError } from './errors.js';
 import type { ApiRequest } from './request.js';
 
-/** Keys in order, as the captured answers have them. */
+/** Sorts keys, as in the captured answers. */
 export function sortKeys(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(sortKeys);
   if (typeof value !== 'object' || value === null) return value;
@@ -19,7 +19,7 @@ export function localTime(ms: number): string {
   return `${day} ${two(d.getHours())}:${two(d.getMinutes())}:${two(d.getSeconds())}`;
 }
 
-/** Over what a client can change only: a job's progress must not make an edit fail. */
+/** The ETag covers only what a client can change: a job's progress must not make an edit fail. */
 export function tagOf(id: number, spec: unknown): string {
   return `"${createHash('sha256')
     .update(JSON.stringify(sortKeys({ id, spec })))
@@ -27,7 +27,7 @@ export function tagOf(id: number, spec: unknown): string {
     .slice(0, 22)}"`;
 }
 
-/** @throws ApiError precondition_failed when the client edits an older state than the kept one */
+/** @throws ApiError precondition_failed when the client edits an outdated version */
 export function checkMatch(request: ApiRequest, tag: string): void {
   if (request.ifMatch === undefined || request.ifMatch.trim() === '*') return;
   if (request.ifMatch.split(',').some((t) => t.trim() === tag)) return;

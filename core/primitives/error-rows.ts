@@ -1,5 +1,5 @@
-/** The one table of errors: code → HTTP status, whether the same request may succeed later, and what a person does about it in
- *  general. The message of the error itself, which names the thing, comes first. */
+/** The table of errors: code → HTTP status, whether the same request may succeed later, and the general fix. An answer gives the
+ *  error's own message first, which names the thing. */
 
 export interface ErrorRow {
   readonly status: number;
@@ -28,7 +28,7 @@ const table = {
   too_many: retryable(429, 'Wait as long as the Retry-After header says.'),
   internal: final(500, "Read the service's log, which says more, and report the fault."),
   unavailable: retryable(503, 'Check that the engine, server or share is on, reachable and mounted; then try again.'),
-  // Somebody must say what becomes of state that was acknowledged and is damaged:
+  // A person must decide what to do with acknowledged state that is damaged:
   state_damaged: final(503, 'Mend the state of the service as the message says, on the machine itself.'),
   // From plugins and runs:
   no_space: retryable(507, 'Free some space there, then try again.'),

@@ -44,11 +44,11 @@ const rows = rowsOf({
   deleteBackup: { summary: 'Delete a backup job', access: 'admin', query: ['purge'], answer: one('deleted') },
 });
 
-/** Whether a container is there; asks each engine once, whatever the number of jobs. */
+/** Tells whether a container exists. Asks each engine once, for any number of jobs. */
 function containerFinder(deps: ApiDeps): (spec: BackupSpec) => Promise<boolean> {
   const lists = new Map<string, Promise<ReadonlySet<string>>>();
   const idsOf = async (type: string) => {
-    // An engine that doesn't answer holds no container for now.
+    // An engine that does not answer counts as one without containers.
     const list = await deps.listContainers(type).catch(() => []);
     return new Set(list.filter((one) => one.type === type).map(({ id }) => id));
   };
@@ -64,7 +64,7 @@ async function showJob(deps: ApiDeps, row: BackupRow, full: boolean, isThere = c
   return { id: row.id, ...row.spec, state: showState(deps.jobs, 'backup', row, full), ...extra };
 }
 
-/** Another job that keeps the same record, by whatever path. */
+/** Finds another job with the same record, by whatever path. */
 async function twinOf(deps: ApiDeps, { job_name, dest }: BackupSpec, old?: BackupRow): Promise<BackupRow | undefined> {
   const namesakes = (await deps.jobs.backup.listNamed(job_name)).filter((b) => b.id !== old?.id);
   if (namesakes.length === 0) return undefined;
@@ -73,13 +73,13 @@ async function twinOf(deps: ApiDeps, { job_name, dest }: BackupSpec, old?: Backu
   return undefined;
 }
 
-/** Rules that a schema can't tell. */
+/** Checks rules that a schema cannot express. */
 async function checkSpec(deps: ApiDeps, value: unknown, old?: BackupRow): Promise<BackupSpec> {
   const raw = parse('backup', value);
   const spec = { ...raw, features: [...new Set(raw.features)] };
   checkType(deps, spec.type, 'runtime');
   await checkLocation(deps, spec.dest, 'dest');
-  // An unchanged one may have run already: an object got by GET can be sent back.
+  // An unchanged one-shot may have run already: a client can send back the object of a GET.
   const planned = old === undefined || !isDeepStrictEqual(old.spec.at, spec.at);
   if (planned && spec.at.repeat === 'oneshot' && (spec.at.start ?? 0) * 1000 <= Date.now()) {
     throw invalidField('/at/start', 'is in the past; give epoch seconds to come');
@@ -96,7 +96,7 @@ async function backup(deps: ApiDeps, request: ApiRequest): Promise<BackupRow> {
 }
 
 async function change(deps: ApiDeps, request: ApiRequest, body: Body): Promise<BackupRow> {
-  // Shown by ?view=full, so it may come back with the object.
+  // ?view=full shows this key, so a client may send it back.
   const { container_found: _found, ...keys } = body;
   const old = await backup(deps, request);
   checkMatch(request, tagOf(old.id, old.spec));
@@ -117,7 +117,7 @@ async function remove(deps: ApiDeps, request: ApiRequest): Promise<Reply> {
   return json([id]);
 }
 
-/** A client waits so long for a large record; then it has to ask again. */
+/** How long a client waits for the purge of a large record before it must ask again. */
 const purgeMs = 30_000;
 
 function list(deps: ApiDeps, request: ApiRequest): Promise<Reply> {
@@ -130,7 +130,7 @@ async function manifest(deps: ApiDeps, request: ApiRequest): Promise<Reply> {
   return json(requireFound(await deps.backupManifest((await backup(deps, request)).spec, run, request.gone), `run ${run}`));
 }
 
-/** @param links what changes or relies on which jobs have which target */
+/** @param links serialises changes of the links between jobs and targets */
 export function backupRoutes(deps: ApiDeps, links: Mutex): Route[] {
   const jobs = deps.jobs.backup;
   const tell = async (request: ApiRequest, row: BackupRow) =>
@@ -143,7 +143,7 @@ export function backupRoutes(deps: ApiDeps, links: Mutex): Route[] {
     const body = await specBody(request);
     return links.run(async () => tell(request, await change(deps, request, body)));
   };
-  // As captured: the job as it was when it was told to run. `?view=full` shows it as it is now.
+  // As captured: answers the job as it was before the run. `?view=full` shows it as it is now.
   const run = async (request: ApiRequest) => {
     const before = await backup(deps, request);
     const now = await jobs.run(before.id);

@@ -1,4 +1,4 @@
-/** Server-sent events of the job service's bus. The last 1,000 are kept in memory, so that a client that comes back goes on where it was. */
+/** Server-sent events of the job service's bus. Keeps the last 1,000 in memory, so that a client that reconnects misses none. */
 import { once } from 'node:events';
 import { anySignal } from '../../contract/index.js';
 import type { JobService, JobsEvent } from '../../jobs/job.js';
@@ -6,12 +6,12 @@ import type { ServerEvent } from '../replies.js';
 import { showRow } from './history.js';
 
 const most = 1_000;
-/** A comment so often tells both sides that the connection is alive. */
+/** Interval of comments, which show both sides that the connection is alive. */
 const beatMs = 15_000;
 
 export interface EventFeed {
-  /** Events after the one of an id, and those to come. A client that missed some, because it is slow or the service began anew, gets
-   *  `reset` and goes on from now. Ends when `gone` or the service ends. */
+  /** Gives the events after the one with id `lastId`, and all later ones. A client that missed some, because it is slow or the
+   *  service restarted, gets `reset` and continues from now. Ends when `gone` is aborted or the service ends. */
   follow(lastId: string, gone: AbortSignal): AsyncGenerator<ServerEvent>;
 }
 
@@ -20,7 +20,7 @@ export function createEventFeed(jobs: Pick<JobService, 'onEvent'>, ended?: Abort
 }
 
 class Feed implements EventFeed {
-  /** Ids of an earlier start of the service are not taken for those of this one. */
+  /** Prefix of ids, which tells them from the ids of an earlier start. */
   readonly #start = Date.now().toString(36);
   readonly #kept: ServerEvent[] = [];
   readonly #news = new EventTarget();
@@ -42,7 +42,7 @@ class Feed implements EventFeed {
     this.#news.dispatchEvent(new Event('news'));
   }
 
-  /** How many events a client has seen; undefined when some that it has not are no longer kept. */
+  /** How many events a client has seen; undefined when events after them were dropped, or for an unknown id. */
   #seenBy(lastId: string): number | undefined {
     const [start, number = ''] = lastId.split('-');
     const seen = Number(number);
@@ -53,7 +53,7 @@ class Feed implements EventFeed {
   async *follow(lastId: string, gone: AbortSignal): AsyncGenerator<ServerEvent> {
     const signal = anySignal(gone, ...(this.ended ? [this.ended] : []));
     let seen = lastId === '' ? this.#count : this.#seenBy(lastId);
-    yield {}; // a first comment: the client knows that the stream is open
+    yield {}; // a first comment shows the client that the stream is open
     while (!signal.aborted) {
       if (seen === undefined || seen < this.#count - this.#kept.length) {
         seen = this.#count;
@@ -67,7 +67,7 @@ class Feed implements EventFeed {
     }
   }
 
-  /** @returns false when a beat is due, or at the end */
+  /** @returns false when a comment is due, or at the end */
   async #hasNews(signal: AbortSignal): Promise<boolean> {
     const limit = anySignal(signal, AbortSignal.timeout(beatMs));
     return once(this.#news, 'news', { signal: limit }).then(

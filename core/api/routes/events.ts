@@ -1,4 +1,4 @@
-/** What happens to jobs, as it happens. */
+/** Live events of jobs. */
 
 import { events } from '../replies.js';
 import { type Route, route, rowsOf } from '../route.js';

@@ -24,10 +24,10 @@ const rows = rowsOf({
 });
 const rowOf = { backup: rows.listBackupHistory, restore: rows.listRestoreHistory } as const satisfies Record<JobKind, unknown>;
 
-/** A part without a `limit`. */
+/** Default of `limit`. */
 const usualLimit = 100;
 
-/** Times as RFC 3339, and what to do about an error. */
+/** Shows a row with RFC 3339 times, and its error with the fix. */
 export function showRow({ kind: _kind, job: _job, began, ended, error, ...row }: HistoryRow): object {
   return {
     ...row,
@@ -37,7 +37,7 @@ export function showRow({ kind: _kind, job: _job, began, ended, error, ...row }:
   };
 }
 
-/** The newest first; `before` names a row, of which only older ones are shown. */
+/** Lists the newest rows first; `before` names a row, of which only older ones are shown. */
 async function list(deps: ApiDeps, kind: JobKind, request: ApiRequest): Promise<Reply> {
   const id = idOf(request);
   const limit = numberOf(request, 'limit', 1, 1_000) ?? usualLimit;

@@ -1,4 +1,4 @@
-/** Long polling: what changed since this session was last told, or the wait for it. */
+/** Long polling: answers what changed since the session's last answer, or waits for a change. */
 import { anySignal } from '../../contract/index.js';
 import type { JobService, ProgressEvent } from '../../jobs/job.js';
 import { ApiError } from '../errors.js';
@@ -12,13 +12,13 @@ const rows = rowsOf({
 });
 
 interface Told {
-  /** Running jobs and the progress last told. */
+  /** Running jobs and their progress in the last answer. */
   readonly jobs: Map<string, ProgressEvent>;
-  /** Ends up to this one are told. */
+  /** Number of the last end that was answered. */
   ends: number;
 }
 
-// Sessions that never poll again must not pile up; a forgotten one is told everything anew.
+// Limit of remembered sessions, since some never poll again. A forgotten session gets everything anew.
 const keptSessions = 1000;
 const keyOf = (e: ProgressEvent) => `${e.type}/${e.id}`;
 
@@ -32,7 +32,7 @@ export function progressFeed(jobs: JobService, ended?: AbortSignal): ProgressFee
 
 class SessionFeed implements ProgressFeed {
   readonly #sessions = new Map<string, Told>();
-  // A job may start and end between two polls: the count of its latest end tells.
+  // The latest end of each job with its number, since a job may start and end between two polls.
   readonly #ends = new Map<string, { readonly event: ProgressEvent; readonly count: number }>();
   readonly #waiting = new Set<() => void>();
   #count = 0;
@@ -43,7 +43,7 @@ class SessionFeed implements ProgressFeed {
   ) {
     const unsubscribe = jobs.onProgress((event) => {
       if (event.progress === -1) this.#ends.set(keyOf(event), { event, count: ++this.#count });
-      // Later, when the service's own view of the running jobs is up to date.
+      // Later, because the service's list of running jobs is not yet up to date.
       setImmediate(() => {
         for (const wake of this.#waiting) wake();
       });
@@ -58,7 +58,7 @@ class SessionFeed implements ProgressFeed {
     return this.#nextChange(told, anySignal(gone, AbortSignal.timeout(seconds * 1000), ...(this.ended ? [this.ended] : [])));
   }
 
-  /** Resolves at the next change, or empty at the limit. */
+  /** Resolves at the next change, or with an empty list at the limit. */
   #nextChange(told: Told, limit: AbortSignal): Promise<ProgressEvent[]> {
     return new Promise((resolve) => {
       const finish = (events: ProgressEvent[]) => {
@@ -66,7 +66,7 @@ class SessionFeed implements ProgressFeed {
         limit.removeEventListener('abort', stop);
         resolve(events);
       };
-      // A client that has gone was told nothing, so nothing may be taken from the session then.
+      // A client that disconnected got nothing, so its changes stay for the next poll.
       const stop = () => finish([]);
       const wake = () => {
         if (limit.aborted) return;

@@ -34,7 +34,7 @@ const rows = rowsOf({
   deleteRestore: { summary: 'Delete a restore job', access: 'admin', answer: one('deleted') },
 });
 
-/** job_name isn't in the captured answers. */
+/** The captured answers have no job_name. */
 function showJob(deps: ApiDeps, row: RestoreRow, full: boolean): object {
   const { job_name, ...spec } = row.spec;
   return { id: row.id, ...spec, ...(full ? { job_name } : {}), state: showState(deps.jobs, 'restore', row, full) };
@@ -52,7 +52,7 @@ async function restore(deps: ApiDeps, request: ApiRequest): Promise<RestoreRow> 
   return requireFound(await deps.jobs.restore.get(id), `restore ${id}`);
 }
 
-/** @param links what changes or relies on which jobs have which target */
+/** @param links serialises changes of the links between jobs and targets */
 export function restoreRoutes(deps: ApiDeps, links: Mutex): Route[] {
   const jobs = deps.jobs.restore;
   const tell = (request: ApiRequest, row: RestoreRow) =>
@@ -70,8 +70,8 @@ export function restoreRoutes(deps: ApiDeps, links: Mutex): Route[] {
     tell(request, await deps.jobs.undo((await restore(deps, request)).id, what));
   const remove = async (request: ApiRequest) => {
     const { id, state } = await restore(deps, request);
-    const isActive = state.code === 'waiting' || state.code === 'running'; // delete refuses it
-    if (state.undo && !isActive) await deps.jobs.undo(id, 'drop'); // nobody could name it afterwards
+    const isActive = state.code === 'waiting' || state.code === 'running'; // delete refuses an active job
+    if (state.undo && !isActive) await deps.jobs.undo(id, 'drop'); // without the job, nobody could name the undo
     await jobs.delete(id);
     return json([id]);
   };

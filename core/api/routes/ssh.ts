@@ -1,4 +1,4 @@
-/** The appliance's own sshd: on or off, and for whom. */
+/** Switches the appliance's own sshd and sets its keys. */
 import { parse } from '../../schemas.js';
 import type { ApiDeps, SshSwitch } from '../deps.js';
 import { json, type Reply } from '../replies.js';
@@ -16,7 +16,7 @@ async function set(ssh: SshSwitch, request: ApiRequest): Promise<Reply> {
   return json(await ssh.set({ enabled, ...(authorized_keys !== undefined && { authorized_keys }) }));
 }
 
-/** None when this service does not switch it. */
+/** No routes when this service does not switch sshd. */
 export function sshRoutes({ ssh }: ApiDeps): Route[] {
   if (ssh === undefined) return [];
   return [

@@ -1,4 +1,4 @@
-/** What a client needs beside jobs: containers, the machine, plugins, preferences, health. */
+/** Containers, the machine, plugins, preferences and health. */
 import { arch, cpus, hostname, machine } from 'node:os';
 import { parse } from '../../schemas.js';
 import type { ApiDeps } from '../deps.js';
@@ -58,9 +58,9 @@ async function containers(deps: ApiDeps, request: ApiRequest): Promise<Reply> {
   return json(await (type === null ? deps.listContainers() : deps.listContainers(type)));
 }
 
-/** Of the process and of this API: they say nothing of what is kept. */
+/** Routes about the process and this API. They reveal nothing of the stored data. */
 function serviceRoutes(deps: ApiDeps, all: () => readonly Route[]): Route[] {
-  let description: object | undefined; // read from many files: once, since anybody may ask for it
+  let description: object | undefined; // made once, since it is read from many files and open to all
   return [
     route('get', '/openapi.json', rows.getDescription, () => {
       description ??= openApi(all());

@@ -13,7 +13,7 @@ import { type ApiRequest, type Body, idOf, isBody, requireFound, specBody } from
 import { listOf, one, type Route, route, rowsOf } from '../route.js';
 import { checkMatch, tagOf } from '../values.js';
 
-// Pinging is promised to end within 10 s.
+// A ping ends within 10 s (pingMs).
 const answer = one('remote-target', 'remote-target');
 const rows = rowsOf({
   listTargets: { summary: 'List remote targets', access: 'user', answer: listOf('remote-target', 'remote-target') },
@@ -45,7 +45,7 @@ const rows = rowsOf({
 const pingMs = 9_500;
 const dirsMs = 30_000;
 
-/** Never the password; options only when it is known which of them are secret. In full, also what the first contact showed. */
+/** Shows a target without its password, and options only when the secret ones are known. In full, also what the first contact found. */
 function showTarget(deps: ApiDeps, { id, spec, found, lost }: TargetRow, full: boolean): object {
   const { password: _password, options: own, ...plain } = spec;
   const contact = full && found?.ipaddr === spec.ipaddr ? found : undefined;
@@ -69,7 +69,7 @@ function checkSpec(deps: ApiDeps, value: unknown): TargetSpec {
 
 async function jobsUsing(deps: ApiDeps, id: number): Promise<string[]> {
   const backups = await deps.jobs.backup.listUsing(id);
-  // A restore that is over needs its target no more.
+  // A completed restore no longer needs its target.
   const restores = (await deps.jobs.restore.listUsing(id)).filter((r) => r.state.code !== 'completed');
   return [...backups.map((b) => `backup ${b.id} (${b.spec.job_name})`), ...restores.map((r) => `restore ${r.id} (${r.spec.job_name})`)];
 }
@@ -105,7 +105,7 @@ async function remoteDirs(deps: ApiDeps, target: TargetRow, request: ApiRequest)
     return json(entries(await deps.remoteTargets.dirs(target, path, signal)));
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? error.code : undefined;
-    // A missing folder and a bad path are the client's; all else means that the server can't be used now.
+    // A missing folder or a bad path is the client's error; any other means that the server is unusable now.
     if (code === 'not_found' || code === 'invalid') throw error;
     deps.log('warn', 'listing folders of a target failed', { target: target.id, code: String(code), why: String(error) });
     throw new ApiError('unavailable', hostOf(target.spec.ipaddr));
@@ -126,13 +126,13 @@ async function change(deps: ApiDeps, request: ApiRequest, body: Body): Promise<T
   const id = idOf(request);
   const row = await deps.store.targets.update(id, (old) => {
     checkMatch(request, tagOf(id, old.spec));
-    // Options are merged too, so that confirming a host key doesn't drop a private key the client can't read back.
+    // Merge options too: a client that confirms a host key cannot read back the private key, which must not be dropped.
     const options = isBody(body.options) ? { options: { ...old.spec.options, ...body.options } } : {};
-    const { secrets: _shown, ...keys } = body; // an object got by GET can be sent back
+    const { secrets: _shown, ...keys } = body; // a client can send back the object of a GET
     const spec = checkSpec(deps, { ...old.spec, ...keys, ...options });
     const isLost = old.lost !== undefined && body.password === undefined;
     if (isLost && isBody(body.options)) throw invalidField('/password', 'is lost with its options: set both again');
-    // Another address may be another server: what was found is found anew.
+    // Another address may be another server: drop what the first contact found.
     return { id, spec, ...(old.found?.ipaddr === spec.ipaddr && { found: old.found }), ...(isLost && { lost: old.lost }) };
   });
   deps.jobs.targetChanged(id);
@@ -152,7 +152,7 @@ async function target(deps: ApiDeps, request: ApiRequest): Promise<TargetRow> {
   return requireFound(await deps.store.targets.get(id), `target ${id}`);
 }
 
-/** One that is about to be connected with. @throws ApiError secrets_lost */
+/** A target that can be connected to. @throws ApiError secrets_lost */
 async function usable(deps: ApiDeps, request: ApiRequest): Promise<TargetRow> {
   const row = await target(deps, request);
   if (row.lost === undefined) return row;
@@ -160,7 +160,7 @@ async function usable(deps: ApiDeps, request: ApiRequest): Promise<TargetRow> {
   throw new ApiError('secrets_lost', `the password of target ${row.spec.name} cannot be opened, since secret.key was lost; ${fix}`);
 }
 
-/** @param links what changes or relies on which jobs have which target */
+/** @param links serialises changes of the links between jobs and targets */
 export function targetRoutes(deps: ApiDeps, links: Mutex): Route[] {
   const tell = (request: ApiRequest, row: TargetRow) =>
     json(showTarget(deps, row, request.full), { headers: { ETag: tagOf(row.id, row.spec) } });

@@ -29,13 +29,13 @@ const rows = rowsOf({
   },
 });
 
-/** Content-Length; undefined when the body is sent in chunks. @throws ValidationError for one of nothing */
+/** Content-Length; undefined for a chunked body. @throws ValidationError for an empty body */
 function lengthOf({ length }: ApiRequest): number | undefined {
   if (length === 0) throw invalidField('', 'must be the bundle itself, as application/octet-stream');
   return length;
 }
 
-/** A body that may be left out. */
+/** Reads a body that may be absent. */
 async function wishes<Name extends 'update-install' | 'update-reboot'>(request: ApiRequest, schema: Name) {
   const text = await request.text();
   const force = request.query.get('force') === '1' || request.query.get('force') === 'true';
@@ -58,7 +58,7 @@ async function discard(updates: Updates): Promise<Reply> {
   return json(await updates.status());
 }
 
-/** None when the appliance is not updated by this service. */
+/** No routes when this service does not update the appliance. */
 export function updateRoutes({ updates }: ApiDeps): Route[] {
   if (updates === undefined) return [];
   const receive = async (request: ApiRequest) => json(await updates.receive(() => request.stream(), lengthOf(request), request.gone));
