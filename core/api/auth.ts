@@ -19,7 +19,7 @@ const rows = rowsOf({
     tag: 'session',
     body: { schema: 'setup' },
     answer: one('first-admin'),
-    errors: { 403: 'The code is not the one on the console', 409: 'There is an admin already' },
+    errors: { 403: 'The code differs from the one on the console', 409: 'An admin already exists' },
   },
   logIn: {
     summary: 'Log in',
@@ -29,7 +29,7 @@ const rows = rowsOf({
     answer,
     errors: { 401: 'Wrong user name or password', 429: 'Too many wrong tries' },
   },
-  refreshLogin: { summary: 'Keep the session', access: 'user', tag: 'session', answer },
+  refreshLogin: { summary: 'Extend the session', access: 'user', tag: 'session', answer },
   logOut: { summary: 'Log out', access: 'user', tag: 'session', answer },
 });
 

@@ -54,7 +54,7 @@ function mediaOf({ schema, full, isList }: AnswerShape, set: SchemaSet): object 
   return {
     schema: { anyOf: [shapeOf(schema), shapeOf(full)] },
     examples: {
-      short: { summary: 'As it is answered', value: sampleOf(schema) },
+      short: { summary: 'Without ?view=full', value: sampleOf(schema) },
       full: { summary: 'With ?view=full', value: sampleOf(full) },
     },
   };
@@ -97,10 +97,10 @@ function sharedErrors(routes: readonly Route[], set: SchemaSet): object {
 }
 
 const pathRows: Readonly<Record<string, { readonly description: string; readonly schema: object; readonly example: unknown }>> = {
-  id: { description: 'Its id', schema: { type: 'integer', minimum: 1 }, example: 1 },
-  run: { description: 'Name of the run, as the list of runs has it', schema: { type: 'string' }, example: '2026-11-24_00-00-00' },
+  id: { description: 'Id of the object', schema: { type: 'integer', minimum: 1 }, example: 1 },
+  run: { description: 'Name of the run, as in the list of runs', schema: { type: 'string' }, example: '2026-11-24_00-00-00' },
   path: {
-    description: 'Folder below the base of the target or the shares; its parts may be parted by / or %2F. Left out, the top',
+    description: 'Folder below the base of the target or the shares; / or %2F separates its parts. The top when omitted',
     schema: { type: 'string' },
     example: 'backup',
   },
@@ -109,7 +109,7 @@ const pathRows: Readonly<Record<string, { readonly description: string; readonly
 const lastEvent = {
   name: 'Last-Event-ID',
   in: 'header',
-  description: 'The id of the last event that the client has; a browser sends it by itself',
+  description: 'Id of the last event that the client received; a browser sends it automatically',
   schema: { type: 'string' },
   example: 'lq3x9k2a-17',
 };
@@ -138,7 +138,7 @@ function operation(route: Route, set: SchemaSet): object {
     ...(requestBody && { requestBody }),
     responses: {
       [route.status ?? 200]: {
-        description: route.status === 202 ? 'Begun' : 'Done',
+        description: route.status === 202 ? 'Started' : 'Done',
         ...(route.query?.includes('limit') && { headers: link }),
         content: { [route.answer.isEvents ? 'text/event-stream' : 'application/json']: mediaOf(route.answer, set) },
       },

@@ -6,16 +6,16 @@ export const base = '/api/v1';
 
 /** Chapters of the API description. */
 export const tags = {
-  backup: 'Backup jobs, and the runs that they stored',
-  restore: 'Restore jobs, and what they would do',
-  target: 'Remote targets, and the folders of any target',
+  backup: 'Backup jobs and their runs',
+  restore: 'Restore jobs and their previews',
+  target: 'Remote targets, and folders of all targets',
   container: 'Containers of all runtimes',
-  plugin: 'Plugins, good and refused',
-  preference: 'What the owner may tune',
+  plugin: 'Loaded and refused plugins',
+  preference: 'Settings of the service',
   session: 'The first admin, login and logout',
   system: 'The machine',
   update: 'Updates of the firmware',
-  service: 'Health, and this description',
+  service: 'Health, and this API description',
 } as const;
 export type Tag = keyof typeof tags;
 
@@ -31,18 +31,21 @@ const count = (minimum: number, description: string, example: number): QueryRow 
 });
 /** Every query key that a route may read. */
 export const queryRows = {
-  view: { description: 'full: with all that is known, beyond the captured keys', schema: { enum: ['full'] }, example: 'full' },
-  limit: { ...count(1, 'At most so many; a Link header names the next part', 100), schema: { type: 'integer', minimum: 1, maximum: 1000 } },
-  after: count(0, 'Only ids above it', 100),
-  before: count(1, 'Only ids below it', 100),
-  offset: count(0, 'So many are left out first', 0),
+  view: { description: 'full: adds the keys that a plain answer omits', schema: { enum: ['full'] }, example: 'full' },
+  limit: {
+    ...count(1, 'Maximum number of items; a Link header names the next part', 100),
+    schema: { type: 'integer', minimum: 1, maximum: 1000 },
+  },
+  after: count(0, 'Only items with a higher id', 100),
+  before: count(1, 'Only items with a lower id', 100),
+  offset: count(0, 'Number of items to skip', 0),
   duration: {
-    description: 'Seconds that the answer waits for a change',
+    description: 'Seconds to wait for a change',
     schema: { type: 'integer', minimum: 1, maximum: 60, default: 60 },
     example: 60,
   },
-  purge: { description: 'true: its backups are deleted from the target too; admins only', schema: { enum: ['true'] }, example: 'true' },
-  type: { description: 'Only those of this runtime plugin', schema: { type: 'string' }, example: 'docker' },
+  purge: { description: 'true: also deletes the backups from the target; admins only', schema: { enum: ['true'] }, example: 'true' },
+  type: { description: 'Only containers of this runtime plugin', schema: { type: 'string' }, example: 'docker' },
   force: { description: 'As `force` in the body', schema: { enum: ['1', 'true'] }, example: '1' },
 } satisfies Record<string, QueryRow>;
 export type QueryKey = keyof typeof queryRows;

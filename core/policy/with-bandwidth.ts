@@ -31,7 +31,7 @@ class SlowedTarget extends WrappedTarget {
     return this.#slow(await this.inner.get(path, o), o.signal, path);
   }
 
-  /** names the stream, which an abort then destroys; without it, the reader ends the stream */
+  /** @param what names the stream, which an abort then destroys; without it, the reader ends the stream */
   #slow(stream: Readable, outer: AbortSignal, what?: string): PulledStream {
     const closed = new AbortController(); // a closed stream stops waiting, so that it takes no bandwidth from the others
     const signal = anySignal(outer, closed.signal);

@@ -26,11 +26,11 @@ const rows = rowsOf({
   runBackup: { summary: 'Run a backup job now', access: 'admin', answer },
   stopBackup: { summary: 'Stop a backup job', access: 'admin', answer },
   confirmEmptied: {
-    summary: 'What its last run found empty is to be empty: retention goes on',
+    summary: 'Confirm sources that became empty',
     access: 'admin',
     answer,
   },
-  takeOverRecord: { summary: "Its record is another's: the next run goes on in it", access: 'admin', answer },
+  takeOverRecord: { summary: 'Take over the record that refused the last run', access: 'admin', answer },
   listRuns: { summary: 'List the runs of a backup job on its target', access: 'user', answer: listOf('run') },
   getRun: { summary: 'Get the manifest of a run', access: 'user', answer: one('manifest') },
   getBackup: { summary: 'Get a backup job', access: 'user', answer },

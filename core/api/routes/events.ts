@@ -5,7 +5,7 @@ import { type Route, route, rowsOf } from '../route.js';
 import type { EventFeed } from './event-feed.js';
 
 const rows = rowsOf({
-  followEvents: { summary: 'Follow what happens to jobs', access: 'user', tag: 'service', answer: { schema: 'event', isEvents: true } },
+  followEvents: { summary: 'Follow events of jobs', access: 'user', tag: 'service', answer: { schema: 'event', isEvents: true } },
 });
 
 export function eventRoutes(feed: EventFeed): Route[] {

@@ -8,7 +8,7 @@ import { listOf, type Route, route, rowsOf } from '../route.js';
 
 const answer = listOf('job-progress');
 const rows = rowsOf({
-  pollProgress: { summary: 'Wait for changed progress', access: 'user', query: ['duration'], answer },
+  pollProgress: { summary: 'Wait for a change of progress', access: 'user', query: ['duration'], answer },
 });
 
 interface Told {

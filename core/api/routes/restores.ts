@@ -21,15 +21,15 @@ const rows = rowsOf({
   },
   createRestore: { summary: 'Create a restore job', access: 'admin', body: { schema: 'restore' }, answer },
   planRestore: {
-    summary: 'Tell what a restore would do',
+    summary: 'Preview a restore',
     access: 'admin',
     body: { schema: 'restore-plan' },
     answer: one('restore-preview'),
   },
   runRestore: { summary: 'Run a restore job now', access: 'admin', answer },
   stopRestore: { summary: 'Stop a restore job', access: 'admin', answer },
-  undoRestore: { summary: 'Bring back what a restore replaced', access: 'admin', answer },
-  dropUndo: { summary: 'Remove what a restore replaced for good', access: 'admin', answer },
+  undoRestore: { summary: 'Undo a restore', access: 'admin', answer },
+  dropUndo: { summary: 'Delete what a restore replaced', access: 'admin', answer },
   getRestore: { summary: 'Get a restore job', access: 'user', answer },
   deleteRestore: { summary: 'Delete a restore job', access: 'admin', answer: one('deleted') },
 });

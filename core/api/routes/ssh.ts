@@ -7,8 +7,8 @@ import { one, type Route, route, rowsOf } from '../route.js';
 
 const answer = one('ssh-access');
 const rows = rowsOf({
-  getSsh: { summary: 'Whether SSH is on, and for whom', access: 'admin', answer },
-  setSsh: { summary: 'Switch SSH, set its keys', access: 'admin', body: { schema: 'ssh' }, answer },
+  getSsh: { summary: 'Get SSH access and keys', access: 'admin', answer },
+  setSsh: { summary: 'Set SSH access and keys', access: 'admin', body: { schema: 'ssh' }, answer },
 });
 
 async function set(ssh: SshSwitch, request: ApiRequest): Promise<Reply> {

@@ -10,17 +10,17 @@ import { listOf, one, type Route, route, rowsOf } from '../route.js';
 
 const rows = rowsOf({
   getDescription: { access: 'open', tag: 'service', summary: 'Get this description', answer: one('description') },
-  checkHealth: { access: 'open', tag: 'service', summary: 'Whether the process answers', answer: one('alive') },
+  checkHealth: { access: 'open', tag: 'service', summary: 'Check that the process answers', answer: one('alive') },
   checkReady: {
     access: 'open',
     tag: 'service',
-    summary: 'Whether requests can be served',
+    summary: 'Check that requests can be served',
     answer: one('ready'),
-    errors: { 503: 'state_damaged: the service waits until its state is mended, and answers so to all but /healthz' },
+    errors: { 503: 'state_damaged: the state must be repaired; until then all but /healthz answer this' },
   },
   listContainers: { summary: 'List containers of all runtimes', access: 'user', query: ['type'], answer: listOf('container') },
   getSystem: { summary: 'Describe the machine', access: 'user', answer: one('machine') },
-  listPlugins: { summary: 'List plugins, good and refused', access: 'user', answer: listOf('plugin-report') },
+  listPlugins: { summary: 'List loaded and refused plugins', access: 'user', answer: listOf('plugin-report') },
   getPreferences: { summary: 'Get preferences', access: 'user', answer: one('preference') },
   setPreferences: { summary: 'Change preferences', access: 'admin', body: { schema: 'preference' }, answer: one('preference') },
 });

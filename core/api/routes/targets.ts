@@ -38,7 +38,7 @@ const rows = rowsOf({
     summary: 'Delete a remote target',
     access: 'admin',
     answer: one('deleted'),
-    errors: { 409: 'A job uses it' },
+    errors: { 409: 'A job uses the target' },
   },
 });
 

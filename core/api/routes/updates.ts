@@ -8,9 +8,9 @@ import { one, type Route, route, rowsOf } from '../route.js';
 
 const answer = one('update-status');
 const rows = rowsOf({
-  getUpdate: { access: 'admin', summary: 'The slots, and where an update stands', answer },
+  getUpdate: { access: 'admin', summary: 'Get the slots and the state of an update', answer },
   sendBundle: { access: 'admin', summary: 'Send a bundle', body: 'bytes', answer: one('update-bundle') },
-  deleteBundle: { access: 'admin', summary: 'Remove the bundle that was sent', answer },
+  deleteBundle: { access: 'admin', summary: 'Remove the sent bundle', answer },
   installUpdate: {
     access: 'admin',
     summary: 'Install the bundle to the other slot',
