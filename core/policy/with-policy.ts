@@ -8,7 +8,7 @@ import { withRetry } from './with-retry.js';
 import { withStall } from './with-stall.js';
 
 export interface Policy {
-  /** As messages call the target. */
+  /** Name of the target in messages. */
   readonly name: string;
   readonly bandwidth: Bandwidth;
   /** Limit of puts and gets at a time, if lower than the target's own. */

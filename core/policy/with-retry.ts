@@ -5,7 +5,7 @@ import { beforeNextTry, type RetryOptions, retry } from './retry.js';
 import { type GetOptions, nameOf, WrappedTarget } from './wrapped-target.js';
 
 export interface TargetRetry {
-  /** As messages call the target. */
+  /** Name of the target in messages. */
   readonly name: string;
   /** Waits before each further try, in ms. */
   readonly delays: readonly number[];

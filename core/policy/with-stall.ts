@@ -6,7 +6,7 @@ import { stallError, WatchedSource } from './stall.js';
 import { type GetOptions, nameOf, type PutOptions, WrappedTarget } from './wrapped-target.js';
 
 export interface StallLimit {
-  /** As messages call the target. */
+  /** Name of the target in messages. */
   readonly name: string;
   /** A call that moves no byte for so many ms has stalled. */
   readonly stallMs: number;

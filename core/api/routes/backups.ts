@@ -30,7 +30,7 @@ const rows = rowsOf({
     access: 'admin',
     answer,
   },
-  takeOverRecord: { summary: 'Take over the record that refused the last run', access: 'admin', answer },
+  takeOverRecord: { summary: 'Take over the record of another job or appliance', access: 'admin', answer },
   listRuns: { summary: 'List the runs of a backup job on its target', access: 'user', answer: listOf('run') },
   getRun: { summary: 'Get the manifest of a run', access: 'user', answer: one('manifest') },
   getBackup: { summary: 'Get a backup job', access: 'user', answer },
