@@ -1,4 +1,4 @@
-/** Server-sent events of the job service's bus. Keeps the last 1,000 in memory, so that a client that reconnects misses none. */
+/** Server-sent events of the job service's bus. Keeps the last 1,000 in memory, so that a client that reconnects can resume. */
 import { once } from 'node:events';
 import { anySignal } from '../../contract/index.js';
 import type { JobService, JobsEvent } from '../../jobs/job.js';

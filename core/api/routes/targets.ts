@@ -13,7 +13,6 @@ import { type ApiRequest, type Body, idOf, isBody, requireFound, specBody } from
 import { listOf, one, type Route, route, rowsOf } from '../route.js';
 import { checkMatch, tagOf } from '../values.js';
 
-// A ping ends within 10 s (pingMs).
 const answer = one('remote-target', 'remote-target');
 const rows = rowsOf({
   listTargets: { summary: 'List remote targets', access: 'user', answer: listOf('remote-target', 'remote-target') },
@@ -42,6 +41,7 @@ const rows = rowsOf({
   },
 });
 
+/** A ping answers within 10 s. */
 const pingMs = 9_500;
 const dirsMs = 30_000;
 

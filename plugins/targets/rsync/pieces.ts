@@ -1,6 +1,6 @@
 /** A file `X` larger than one piece is a folder `X.pieces`. It holds pieces named <generation>-<number> and, written last, an empty
- *  marker .whole-<generation>-<pieces>-<bytes>. The file exists if and only if a marker does; the highest generation counts. `cat
- *  X.pieces/* > X` joins the pieces by hand. */
+ *  marker .whole-<generation>-<pieces>-<bytes>. The file exists if and only if a marker does; the highest generation counts.
+ *  By hand, `cat X.pieces/* > X` joins the pieces. */
 import type { Item } from './filters.js';
 
 export const suffix = '.pieces';
