@@ -1,4 +1,4 @@
-/** next_run in real time zones: each zone in a child process of its own, as TZ holds for a whole process. */
+/** next_run in real time zones. Each zone has a child process of its own, because TZ holds for a whole process. */
 import { execFileSync } from 'node:child_process';
 import t from 'tap';
 import type { At } from '../../core/jobs/job.js';
@@ -93,11 +93,11 @@ const rows: readonly [string, string, At, string, string[]][] = [
   ],
 ];
 
-t.test('next runs', async (t) => {
+t.test('next_run follows the calendar of each time zone', async (t) => {
   for (const [what, zone, at, after, expected] of rows) t.strictSame(runs(zone, at, after, expected.length), expected, `${what} (${zone})`);
 });
 
-t.test('oneshot', async (t) => {
+t.test('a oneshot runs once at its start', async (t) => {
   t.equal(nextRun({ repeat: 'oneshot', start: 1000 }, 999_999), 1_000_000);
   t.equal(nextRun({ repeat: 'oneshot', start: 1000 }, 1_000_000), undefined, 'past');
 });

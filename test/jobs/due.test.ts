@@ -1,8 +1,8 @@
-/** What is due is found by its time, whatever was changed before. */
+/** The due list finds the next job by its time, after any changes. */
 import t from 'tap';
 import { DueTimes } from '../../core/jobs/schedule/due.js';
 
-t.test('the order of times holds over changes and removals', async (t) => {
+t.test('the due list stays sorted over changes and removals', async (t) => {
   const due = new DueTimes();
   const times = new Map<number, number>();
   for (let step = 0; step < 3000; step++) {

@@ -1,4 +1,5 @@
-/** Who waits for whom: every pair of runs over what they may share, and the service when what waits is changed or the end comes. */
+/** Which run waits for which: every pair of runs over the locks that they may share. And the service, when a waiting job is
+ *  changed or the service closes. */
 import { setImmediate as nextTick } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { kinds } from '../../core/jobs/kinds.js';
@@ -42,7 +43,7 @@ const queued = (t: Pick<Test, 'fail'>) =>
     (error) => t.fail(`${error}`),
   );
 
-t.test('every pair of runs waits for what the table says, and for nothing else', async (t) => {
+t.test('every pair of runs waits where the table of locks says so, and nowhere else', async (t) => {
   for (const shared of ['container', 'record', 'connection', 'nothing'] as const) {
     for (const first of runs) {
       for (const second of runs) {
@@ -92,20 +93,23 @@ t.test('a restore reads the records that its portfolio may mean', async (t) => {
   t.ok(await starts('/test/b/deeper'), 'one into a folder below does not');
 });
 
-t.test('nobody passes one who waits longer for the same, but who can use a connection may', async (t) => {
-  const queue = queued(t);
-  const never = () => new Promise<void>(() => undefined);
-  const enter = (key: string, ...locks: readonly [string, 'read' | 'write' | 'connection'][]) =>
-    queue.enter({ key, locks: async () => locks.map(([name, mode]) => ({ key: name, mode, most: 1 })), start: never });
-  enter('reader', ['r', 'read']);
-  enter('writer', ['r', 'write'], ['target', 'connection']);
-  enter('late reader', ['r', 'read']);
-  enter('another', ['target', 'connection']);
-  await nextTick();
-  t.strictSame(queue.running(), ['reader', 'another']);
-});
+t.test(
+  'no run overtakes an earlier one that waits for the same lock, but a free connection goes to the next that can use it',
+  async (t) => {
+    const queue = queued(t);
+    const never = () => new Promise<void>(() => undefined);
+    const enter = (key: string, ...locks: readonly [string, 'read' | 'write' | 'connection'][]) =>
+      queue.enter({ key, locks: async () => locks.map(([name, mode]) => ({ key: name, mode, most: 1 })), start: never });
+    enter('reader', ['r', 'read']);
+    enter('writer', ['r', 'write'], ['target', 'connection']);
+    enter('late reader', ['r', 'read']);
+    enter('another', ['target', 'connection']);
+    await nextTick();
+    t.strictSame(queue.running(), ['reader', 'another']);
+  },
+);
 
-t.test('a job that is changed while it waits is guarded as it is then', async (t) => {
+t.test('a job that is changed while it waits takes the locks of its new settings', async (t) => {
   const { fakes, open } = await bench(t);
   fakes.limit = 1;
   const service = await open();
@@ -129,7 +133,7 @@ t.test('a job that is changed while it waits is guarded as it is then', async (t
   await service.close();
 });
 
-t.test('a target whose limit is changed lets as many start', async (t) => {
+t.test('a changed connection limit of a target counts for the next starts', async (t) => {
   const { fakes, open } = await bench(t);
   fakes.limit = 4;
   fakes.target = remoteTarget({ connection_limit: 1 });
@@ -150,7 +154,7 @@ t.test('a target whose limit is changed lets as many start', async (t) => {
 
 const kept = { id: 'A', until: Date.now() + 60_000 };
 
-t.test('an undo that waited drops only what it was asked to drop', async (t) => {
+t.test('an undo that waited drops only the undo that it was called for', async (t) => {
   const { fakes, open } = await bench(t);
   const service = await open();
   const spec = restore('quick', { container_id: 'c' });
@@ -167,7 +171,7 @@ t.test('an undo that waited drops only what it was asked to drop', async (t) => 
   t.equal((await service.restore.get(1))?.state.undo?.id, 'B');
 });
 
-t.test('what happens to a restore during its undo is not written over, and closing waits for the undo', async (t) => {
+t.test('an undo does not overwrite changes made to its restore meanwhile, and closing waits for the undo', async (t) => {
   const { fakes, open } = await bench(t);
   const service = await open();
   await fakes.restores.create(restore('quick', { container_id: 'c' }), { code: 'completed', undo: kept });
@@ -195,7 +199,7 @@ t.test('what happens to a restore during its undo is not written over, and closi
   await service.close();
 });
 
-t.test('a purge that fails keeps the job and can be asked for again', async (t) => {
+t.test('a failed purge keeps the job and can be repeated', async (t) => {
   const { fakes, open } = await bench(t);
   const service = await open();
   const spec = backup('long');

@@ -1,4 +1,4 @@
-/** How many run at once, and in which order. */
+/** How many runs go on at once, and in which order they start. */
 import { setImmediate as nextTick } from 'node:timers/promises';
 import t from 'tap';
 import { createQueue } from '../../core/jobs/schedule/queue.js';
@@ -24,7 +24,7 @@ function bench(t: { fail(message: string): unknown }, start: number) {
   return { queue, running, enter, end, limit: (value: number) => (limit = value) };
 }
 
-t.test('no more than the limit, first come first served', async (t) => {
+t.test('the queue starts runs in their order, up to the limit', async (t) => {
   const { running, enter, end, queue, limit } = bench(t, 2);
   for (const key of ['a', 'b', 'c', 'd']) enter(key);
   await nextTick();
@@ -37,7 +37,7 @@ t.test('no more than the limit, first come first served', async (t) => {
   t.strictSame([...running.keys()], ['a', 'c', 'd'], 'a raised limit');
 });
 
-t.test('one run per container; others pass', async (t) => {
+t.test('a container has one run at a time, and runs of other containers overtake', async (t) => {
   const { running, enter, end } = bench(t, 2);
   enter('a', 'x');
   enter('b', 'x');
@@ -48,7 +48,7 @@ t.test('one run per container; others pass', async (t) => {
   t.strictSame([...running.keys()], ['c', 'b']);
 });
 
-t.test('leaving and closing', async (t) => {
+t.test('a waiting run can leave the queue, and a closed queue starts nothing', async (t) => {
   const { running, enter, end, queue } = bench(t, 1);
   for (const key of ['a', 'b', 'c']) enter(key);
   await nextTick();
@@ -62,7 +62,7 @@ t.test('leaving and closing', async (t) => {
   t.strictSame(queue.counts(), { waiting: 1, running: 0 });
 });
 
-t.test('held: what runs ends, nothing starts until all have let go', async (t) => {
+t.test('a held queue starts nothing until every hold is released', async (t) => {
   const { running, enter, end, queue } = bench(t, 2);
   enter('a');
   await nextTick();

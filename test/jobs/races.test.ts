@@ -1,5 +1,5 @@
-/** A thousand changes at any moment of jobs that wait and run: no two that exclude each other ever go on at the same time, and each
- *  runs as its locks were taken for. Only the threads are stood in for: what they would do ends after a few turns of the event loop. */
+/** A thousand random changes of jobs that wait and run. Two runs that exclude each other never go on together, and each runs
+ *  with the locks it took. Only the threads are replaced: their work ends after a few turns of the event loop. */
 import { setImmediate as nextTick } from 'node:timers/promises';
 import t from 'tap';
 import { Errands } from '../../core/jobs/errands.js';
@@ -136,7 +136,7 @@ function makeBed(watch: Watch) {
   return { backups, restores, purges, queue };
 }
 
-t.test('jobs that are changed, stopped and purged while they wait and run never clash', async (t) => {
+t.test('jobs that are changed, stopped and purged while they wait and run never conflict', async (t) => {
   const watch = new Watch();
   const { backups, restores, purges, queue } = makeBed(watch);
   const ids: number[] = [];

@@ -1,4 +1,4 @@
-/** Appliances that share a record: who writes there holds a file in it. Each stands here for an appliance of its own. */
+/** Several appliances share a record. The one that writes holds a lock file in it. Each lock here belongs to another appliance. */
 import { mkdir, mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -29,7 +29,7 @@ async function bench(t: Pick<Test, 'teardown'>) {
 
 const release = async (lock: RecordLock) => lock[Symbol.asyncDispose]();
 
-t.test('one appliance at a time has a record, and what it made for its lock goes with it', async (t) => {
+t.test("one appliance at a time holds the lock of a record, and its release removes the lock's files", async (t) => {
   const { root, take, there } = await bench(t);
   const first = await take('one');
   await t.rejects(take('two'), {
@@ -47,7 +47,7 @@ t.test('one appliance at a time has a record, and what it made for its lock goes
   t.strictSame(await there(), ['image.tar'], 'what was stored stays');
 });
 
-t.test('a job takes its own file for its own, whatever is in it', async (t) => {
+t.test('a job recognises its own lock file by the name, not by the content', async (t) => {
   const { folder, take, there } = await bench(t);
   await mkdir(folder);
   await writeFile(join(folder, nameOf('one')), 'cut off by a cra');
@@ -57,7 +57,7 @@ t.test('a job takes its own file for its own, whatever is in it', async (t) => {
   t.strictSame(await there(), []);
 });
 
-t.test('two jobs of one appliance, whose places lead to one record, take turns', async (t) => {
+t.test('two jobs of one appliance with the same record lock it in turn', async (t) => {
   const { folder, take, there } = await bench(t);
   const first = await take('one');
   await writeFile(join(folder, 'image.tar'), 'stored');
@@ -69,7 +69,7 @@ t.test('two jobs of one appliance, whose places lead to one record, take turns',
   await release(second);
 });
 
-t.test('the lock of the version before, which names no job, is the own one of its appliance, and of no other', async (t) => {
+t.test('a lock file of the earlier version, without a job, belongs to its appliance only', async (t) => {
   const { folder, take, there } = await bench(t);
   const before = '.container-backup-lock-one';
   await mkdir(folder);
@@ -83,7 +83,7 @@ t.test('the lock of the version before, which names no job, is the own one of it
   t.strictSame(await there(), ['image.tar']);
 });
 
-t.test('a lock that nobody refreshed for ten minutes is taken over, and its holder is told so', async (t) => {
+t.test('a lock without a refresh for ten minutes is taken over, and its holder gets record_in_use', async (t) => {
   const { folder, take, there } = await bench(t);
   const first = await take('one');
   await writeFile(join(folder, 'image.tar'), 'stored');
@@ -100,7 +100,7 @@ t.test('a lock that nobody refreshed for ten minutes is taken over, and its hold
   await release(second);
 });
 
-t.test('it is refreshed as long as it is held, and no longer', async (t) => {
+t.test('a held lock is refreshed, a released one is not', async (t) => {
   const { folder, take } = await bench(t);
   const lock = await take('one', { refreshMs: 10 });
   const file = join(folder, nameOf('one'));
@@ -112,7 +112,7 @@ t.test('it is refreshed as long as it is held, and no longer', async (t) => {
   t.strictSame(await readdir(folder).catch(() => 'gone'), 'gone');
 });
 
-t.test('a refresh never brings back a lock that another took over', async (t) => {
+t.test('a refresh never restores a lock that another appliance took over', async (t) => {
   const { folder, take, there } = await bench(t);
   const lock = await take('one', { refreshMs: 10 });
   await writeFile(join(folder, 'image.tar'), 'stored');
@@ -122,7 +122,7 @@ t.test('a refresh never brings back a lock that another took over', async (t) =>
   t.strictSame(await there(), ['image.tar']);
 });
 
-t.test('without times an old lock counts as one that is held', async (t) => {
+t.test('a target without file times counts an old lock as held', async (t) => {
   const { target, folder, take, there } = await bench(t);
   await mkdir(folder);
   await writeFile(join(folder, nameOf('one')), '');
@@ -141,7 +141,7 @@ t.test('without times an old lock counts as one that is held', async (t) => {
   t.strictSame(await there(), [nameOf('one')]);
 });
 
-t.test('of those that come at the same time never two hold it, and none waits for ever', async (t) => {
+t.test('three appliances that compete for a lock never hold it together, and each gets it', async (t) => {
   const { take } = await bench(t);
   let holders = 0;
   let held = 0;
@@ -160,7 +160,7 @@ t.test('of those that come at the same time never two hold it, and none waits fo
   t.equal(held, 30);
 });
 
-t.test('a stop ends the wait', async (t) => {
+t.test('an abort ends the wait for a lock', async (t) => {
   const { take } = await bench(t);
   const lock = await take('one');
   const stop = new AbortController();

@@ -5,7 +5,7 @@ import { runsToDelete } from '../../core/jobs/run/retention.js';
 const runs = (...names: string[]) =>
   names.map((name) => (name.endsWith('!') ? { run: name.slice(0, -1), failed: ['image.tar'] } : { run: name }));
 
-t.test('the newest stay', async (t) => {
+t.test('retention keeps the newest runs', async (t) => {
   t.strictSame(runsToDelete(runs('4', '3', '2', '1'), 2), ['2', '1']);
   t.strictSame(runsToDelete(runs('4', '3'), 2), []);
   t.strictSame(runsToDelete(runs('4', '3'), 5), []);
@@ -13,7 +13,7 @@ t.test('the newest stay', async (t) => {
   t.strictSame(runsToDelete([], 2), []);
 });
 
-t.test('a run that failed its last verification pushes nothing out, and goes with the whole ones beside it', async (t) => {
+t.test('retention does not count a run with a failed verification, and keeps it as long as the next newer good run', async (t) => {
   t.strictSame(runsToDelete(runs('5', '4!', '3!', '2', '1'), 2), ['1']);
   t.strictSame(runsToDelete(runs('5!', '4!', '3!', '2', '1'), 2), []);
   t.strictSame(runsToDelete(runs('5', '4', '3!', '2!', '1'), 2), ['1'], 'what is older than those that stay, with the next whole one');

@@ -1,4 +1,4 @@
-/** A worker whose run is written in its job's name: what a real one may do, well or badly. */
+/** A worker that reads its behaviour from its job's name: it does what a real worker may do, well or badly. */
 import { parentPort, workerData } from 'node:worker_threads';
 
 const port = parentPort;

@@ -1,11 +1,11 @@
-/** Runs in real worker threads: limits, ends of every sort, leases, and what a restart finds. */
+/** Runs in real worker threads: limits, every kind of end, leases, and the state after a restart. */
 import t from 'tap';
 import { parseOwn } from '../../core/schemas.js';
 import { backup, bench, until } from './service-bench.js';
 
 const day = 86_400_000;
 
-t.test('init, then scheduled; a run goes through to its result', async (t) => {
+t.test('a new job is init, then scheduled, and its run ends with a result', async (t) => {
   const service = await (await bench(t)).open();
   const told: number[] = [];
   service.onProgress(({ progress }) => told.push(progress));
@@ -26,7 +26,7 @@ t.test('init, then scheduled; a run goes through to its result', async (t) => {
   await t.rejects(service.backup.run(1), { code: 'not_found' });
 });
 
-t.test('the limit, one per container, and stops', async (t) => {
+t.test('the limit and one run per container hold, and a waiting or running run can be stopped', async (t) => {
   const service = await (await bench(t)).open();
   for (const [name, container_id] of [
     ['a', 'x'],
@@ -48,7 +48,7 @@ t.test('the limit, one per container, and stops', async (t) => {
   t.strictSame(service.counts(), { waiting: 0, running: 0, workers: 0, workerJobs: 0 });
 });
 
-t.test('workers that die', async (t) => {
+t.test('a worker that throws or exits ends its run as crashed', async (t) => {
   const service = await (await bench(t)).open();
   for (const [index, name] of ['throw', 'vanish'].entries()) {
     await service.backup.create(backup(name));
@@ -58,7 +58,7 @@ t.test('workers that die', async (t) => {
   }
 });
 
-t.test('50 runs in a row leave nothing behind', async (t) => {
+t.test('50 runs in a row leave no queue entry and no worker', async (t) => {
   const service = await (await bench(t)).open();
   await service.backup.create(backup('quick'));
   for (let n = 0; n < 50; n++) {
@@ -69,7 +69,7 @@ t.test('50 runs in a row leave nothing behind', async (t) => {
   t.strictSame(service.counts(), { waiting: 0, running: 0, workers: 0, workerJobs: 0 });
 });
 
-t.test('missed runs run once, soon after start', async (t) => {
+t.test('missed runs are made up by one run soon after the start', async (t) => {
   const { fakes, open } = await bench(t);
   const due = Date.now() - 5 * day;
   await fakes.backups.create(backup('quick'), { code: 'scheduled', next_run: due });
@@ -82,7 +82,7 @@ t.test('missed runs run once, soon after start', async (t) => {
   t.notOk((await service.backup.get(2))?.state.last_run, 'a disabled job is skipped');
 });
 
-t.test('a restart after a crash', async (t) => {
+t.test('a restart after a crash ends interrupted runs and resumes frozen containers', async (t) => {
   const { fakes, open } = await bench(t);
   const restore = { job_name: 'r', container_id: 'quick', type: 'lxc', src: { target: 'local', path: '/test/b' }, disable: false } as const;
   await fakes.backups.create(backup('a'), { code: 'running', next_run: Date.now() + day });
@@ -99,7 +99,7 @@ t.test('a restart after a crash', async (t) => {
   t.equal((await service.restore.get(3))?.state.code, 'init', 'a disabled one waits');
 });
 
-t.test('leases', async (t) => {
+t.test('a lease is released by its worker, or by a resume after the worker died', async (t) => {
   const { fakes, open } = await bench(t);
   const service = await open();
   await service.backup.create(backup('lease', { container_id: 'c1' }));
@@ -113,7 +113,7 @@ t.test('leases', async (t) => {
   t.strictSame([fakes.resumed, fakes.leases.size], [['c1'], 0], 'resumed after the worker died');
 });
 
-t.test('a clock that runs backwards makes a new base, once', async (t) => {
+t.test('a clock that was set back causes one new base', async (t) => {
   const { fakes, open } = await bench(t);
   const once = async (service: Awaited<ReturnType<typeof open>>) => {
     await service.backup.run(1);
@@ -131,7 +131,7 @@ t.test('a clock that runs backwards makes a new base, once', async (t) => {
   t.equal(await once(second), 'run');
 });
 
-t.test('closing interrupts, a message is checked', async (t) => {
+t.test('closing the service interrupts a running job', async (t) => {
   const { open } = await bench(t);
   const service = await open();
   await service.backup.create(backup('long'));
@@ -141,7 +141,7 @@ t.test('closing interrupts, a message is checked', async (t) => {
   t.match((await service.backup.get(1))?.state, { code: 'scheduled', result: -1, error: { code: 'interrupted' } });
 });
 
-t.test('a message between threads is one of those that the schema has, whole and of the right types', async (t) => {
+t.test('a message between threads must match its schema', async (t) => {
   const good = { type: 'result', result: 0, conflicts: [{ code: 'a', what: 'b', fix: 'c' }] };
   t.strictSame(parseOwn('worker', good), good);
   for (const wrong of [null, 'done', { type: 'result', result: 1 }, { type: 'progress', progress: '5' }, { type: 'lease', runtime: 'lxc' }])
@@ -155,7 +155,7 @@ t.test('a message between threads is one of those that the schema has, whole and
   t.throws(() => parseOwn('backup-task', task), { name: 'ValidationError' }, 'a task that does not say where the state is');
 });
 
-t.test('a backup that fails for a reason that may pass is tried again by itself, and the history has every attempt', async (t) => {
+t.test('a backup with a retryable error is retried, and the history holds every attempt', async (t) => {
   const { fakes, open } = await bench(t);
   const service = await open();
   const runs: number[] = [];

@@ -1,4 +1,4 @@
-/** A job service with records in memory, a clock that can be set, and the sample worker in real threads. */
+/** A job service with records in memory, a clock that a test can set, and the sample worker in real threads. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,9 +1,9 @@
-/** The table of states: what a job may do, and what it refuses. */
+/** The table of states: which event takes a job from which state to which, and which events it refuses. */
 import t from 'tap';
 import { JobError } from '../../core/jobs/job.js';
 import { nextState, stateAfter } from '../../core/jobs/schedule/states.js';
 
-t.test('a backup goes round, a oneshot ends', async (t) => {
+t.test('a backup returns to scheduled after each run, a oneshot ends as completed', async (t) => {
   t.equal(stateAfter('init', 'accept'), 'scheduled');
   t.equal(stateAfter('scheduled', 'due'), 'waiting');
   t.equal(stateAfter('waiting', 'start'), 'running');
@@ -14,7 +14,7 @@ t.test('a backup goes round, a oneshot ends', async (t) => {
   t.equal(stateAfter('completed', 'edit'), 'scheduled');
 });
 
-t.test('what cannot be', async (t) => {
+t.test('an event that a state does not allow is refused', async (t) => {
   for (const code of ['waiting', 'running'] as const) {
     t.throws(() => stateAfter(code, 'run'), new JobError('busy', `the job is ${code}: run must wait until it has ended`));
   }
