@@ -37,7 +37,7 @@ t.test('a put stalls until it is aborted', async (t) => {
   t.same(await entries(target, ''), []);
 });
 
-t.test('a put and a get cut short', async (t) => {
+t.test('a put and a get are cut short without an error', async (t) => {
   const target = await place(t);
   const put = faultyTarget(target, { op: 'put', at: { byte: 70_000 }, kind: 'short' });
   t.same(await put.put('a', supply(200_000).stream, { signal: never() }), { bytes: 70_000 });
@@ -57,7 +57,7 @@ t.test('a get fails and stalls', async (t) => {
   t.equal((await read(await stalling.get('a', { signal: never() }))).length, 1000, 'only the first call stalls');
 });
 
-t.test('the nth call of the others', async (t) => {
+t.test('the nth stat, list, space or remove fails, is cut short or stalls', async (t) => {
   const target = await place(t);
   await store(target, 'a', 'a');
   const stat = faultyTarget(target, { op: 'stat', at: { call: 2 }, kind: 'error' });

@@ -60,7 +60,7 @@ function breakingTarget(target: Target, after: number): Target & { gets: number 
   return breaking;
 }
 
-t.test('a get goes on from where the connection broke', async (t) => {
+t.test('a get continues where its connection broke', async (t) => {
   const target = await openAt(await newRoot(t));
   await store(target, 'a', pattern(100_003));
   const breaking = breakingTarget(target, 10_000);
@@ -71,7 +71,7 @@ t.test('a get goes on from where the connection broke', async (t) => {
   t.ok(part.equals(pattern(25_000, 5)), 'and so does a part');
 });
 
-t.test('a get that gets nowhere ends', async (t) => {
+t.test('a get without progress fails after its last retry', async (t) => {
   const target = await openAt(await newRoot(t));
   await store(target, 'a', pattern(1000));
   const breaking = breakingTarget(target, 0);
@@ -79,7 +79,7 @@ t.test('a get that gets nowhere ends', async (t) => {
   t.equal(breaking.gets, 4, 'after as many tries as there are waits');
 });
 
-t.test('calls are tried again when that may help, and only then', async (t) => {
+t.test('only calls with a retryable error are retried', async (t) => {
   let calls = 0;
   const failing = (retryable: boolean) => async () => {
     if (++calls < 3) throw new PluginError('unavailable', 'away', { retryable });
@@ -99,7 +99,7 @@ t.test('calls are tried again when that may help, and only then', async (t) => {
   await refused(t, long, ['aborted'], 'stopped while it waits');
 });
 
-t.test('a put whose target takes nothing is given up', async (t) => {
+t.test('a put fails as stalled when the target reads nothing', async (t) => {
   const target = await openAt(await newRoot(t));
   const stalling = withPolicy(faultyTarget(target, { op: 'put', at: { byte: 100_000 }, kind: 'stall' }), policy({ stallMs: 300 }));
   const began = Date.now();
@@ -110,7 +110,7 @@ t.test('a put whose target takes nothing is given up', async (t) => {
   t.same(await entries(target, ''), [], 'no trace');
 });
 
-t.test('a put at whose end the target hangs is given up', async (t) => {
+t.test('a put fails as stalled when the target hangs at the end', async (t) => {
   const target = await openAt(await newRoot(t));
   const hanging: Target = Object.assign(breakingTarget(target, 1), {
     put: async (_path: string, source: Readable): Promise<never> => {
@@ -123,7 +123,7 @@ t.test('a put at whose end the target hangs is given up', async (t) => {
   t.ok(Date.now() - began < 8000, `after ${Date.now() - began} ms, though it does not settle`);
 });
 
-t.test('a put aside does not wait until a long put gives its connection back', async (t) => {
+t.test('a put through `aside` does not wait for the connection of a long put', async (t) => {
   const target = withPolicy(await openAt(await newRoot(t)), policy({ connections: 1 }));
   const long = new PassThrough();
   const stored = target.put('long', long, { signal: never() });
@@ -134,7 +134,7 @@ t.test('a put aside does not wait until a long put gives its connection back', a
   t.same(await stored, { bytes: 2 });
 });
 
-t.test('a source that is slow is no stall', async (t) => {
+t.test('a slow source is no stall', async (t) => {
   const target = withPolicy(await openAt(await newRoot(t)), policy({ stallMs: 200 }));
   async function* slow() {
     yield Buffer.from('a');
@@ -144,7 +144,7 @@ t.test('a source that is slow is no stall', async (t) => {
   t.same(await target.put('slow', Readable.from(slow(), { objectMode: false }), { signal: never() }), { bytes: 2 });
 });
 
-t.test('a reader that is slow is no stall, a target that gives nothing is one', async (t) => {
+t.test('a slow reader is no stall, a silent target is one', async (t) => {
   const target = await openAt(await newRoot(t));
   await store(target, 'a', pattern(8 << 20));
   const stream = await withPolicy(target, policy({ stallMs: 200 })).get('a', { signal: never() });
@@ -158,7 +158,7 @@ t.test('a reader that is slow is no stall, a target that gives nothing is one', 
   await refused(t, stalling.get('a', { signal: never() }).then(read), ['stalled'], 'get');
 });
 
-t.test('a stat, a list and a remove without an answer are given up', async (t) => {
+t.test('a stat, a list, a remove and a space without an answer fail as stalled', async (t) => {
   const target = await openAt(await newRoot(t));
   await store(target, 'a', 'a');
   for (const op of ['stat', 'list', 'remove', 'space'] as const) {
@@ -175,7 +175,7 @@ t.test('a stat, a list and a remove without an answer are given up', async (t) =
   }
 });
 
-t.test('the bandwidth is kept, shared by all streams, and changed while they run', async (t) => {
+t.test('all streams share the bandwidth limit, and a change counts at once', async (t) => {
   const bandwidth = new Bandwidth(4 << 20);
   const target = withPolicy(await openAt(await newRoot(t)), policy({ bandwidth }));
   const timed = async (work: () => Promise<unknown>) => {
@@ -201,7 +201,7 @@ t.test('the bandwidth is kept, shared by all streams, and changed while they run
   await refused(t, target.put('d', supply(1 << 20).stream, { signal: abort.signal }), ['aborted'], 'a put that waits for its turn');
 });
 
-t.test('no more files move at a time than the target may have connections', async (t) => {
+t.test('no more transfers run at once than the target has connections', async (t) => {
   const inner = await openAt(await newRoot(t));
   let now = 0;
   let most = 0;

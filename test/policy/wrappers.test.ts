@@ -1,4 +1,4 @@
-/** Each wrapper by itself around the local target, and the order in which withPolicy puts them together. */
+/** Each policy wrapper alone around the local target, and the order in which withPolicy composes them. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -69,7 +69,7 @@ class BreakingTarget extends WrappedTarget {
 const retrying = (target: Target, delays: readonly number[] = [1, 1]): Target =>
   withRetry(target, { name: 'nas', delays, signal: never(), log });
 
-t.test('withRetry asks again, goes on where a get or a list broke, and leaves a put to whoever has its source', async (t) => {
+t.test('withRetry repeats calls and resumes a broken get or list, but never repeats a put', async (t) => {
   const inner = await openLocal(t);
   for (const name of ['a', 'b', 'c']) await store(inner, name, pattern(100_000));
   t.match(await retrying(new BreakingTarget(inner, 2)).stat('a'), { size: 100_000 });
@@ -85,7 +85,7 @@ t.test('withRetry asks again, goes on where a get or a list broke, and leaves a 
   t.equal(putting.calls, 1);
 });
 
-t.test('withBandwidth slows puts and gets together, and nothing else', async (t) => {
+t.test('withBandwidth limits the sum of puts and gets, and nothing else', async (t) => {
   const inner = await openLocal(t);
   await store(inner, 'a', pattern(1 << 20));
   const target = withBandwidth(inner, new Bandwidth(2 << 20));
@@ -105,7 +105,7 @@ t.test('withBandwidth slows puts and gets together, and nothing else', async (t)
   t.ok(source.stream.destroyed, 'its source is given back');
 });
 
-t.test('withConnections lets so many files move, and a get has its connection until its stream is closed', async (t) => {
+t.test('withConnections limits concurrent transfers, and a get holds its connection until its stream closes', async (t) => {
   const inner = await openLocal(t);
   await store(inner, 'a', 'a');
   const target = withConnections(inner, 1);
@@ -125,7 +125,7 @@ t.test('withConnections lets so many files move, and a get has its connection un
   t.equal(String(await read(await target.get('b', { signal: never() }))), 'b', 'gives its connection back');
 });
 
-t.test('withStall gives up what does not move, by itself', async (t) => {
+t.test('withStall ends a call that makes no progress', async (t) => {
   const inner = await openLocal(t);
   await store(inner, 'a', pattern(1 << 20));
   const timed = (target: Target) => withStall(target, { name: 'nas', stallMs: 150, log });
@@ -139,7 +139,7 @@ t.test('withStall gives up what does not move, by itself', async (t) => {
   for (const one of [put, get, stat]) await one[Symbol.asyncDispose]();
 });
 
-t.test('a target that takes its last bytes one by one while the source gives none is not stalled', async (t) => {
+t.test('a target that stores its last bytes slowly is no stall', async (t) => {
   const inner = await openLocal(t);
   const source = new PassThrough();
   const slow = new (class extends WrappedTarget {
@@ -159,7 +159,7 @@ t.test('a target that takes its last bytes one by one while the source gives non
   t.same(await withStall(slow, { name: 'nas', stallMs: 200, log }).put('a', source, { signal: never() }), { bytes: 800 });
 });
 
-t.test('put together, a get that is tried again keeps its connection, and its wait is no stall', async (t) => {
+t.test('in withPolicy a retried get keeps its connection, and the wait before the retry is no stall', async (t) => {
   const inner = await openLocal(t);
   await store(inner, 'a', pattern(1000));
   const breaking = new BreakingTarget(inner, 1, 10);
@@ -179,7 +179,7 @@ t.test('put together, a get that is tried again keeps its connection, and its wa
   await put;
 });
 
-t.test('put together, what stalls is tried again, and an abort ends it at once whoever is waiting', async (t) => {
+t.test('in withPolicy a stalled call is retried, and an abort ends it at once in every wrapper', async (t) => {
   const inner = await openLocal(t);
   await store(inner, 'a', pattern(1000));
   const stalling = faultyTarget(inner, { op: 'get', at: { call: 1 }, kind: 'stall' });

@@ -1,4 +1,4 @@
-/** What the local target and the service's own files say is stored outlives a power cut right afterwards. */
+/** A power cut loses nothing that the local target or the service's own files reported as stored. */
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -19,14 +19,14 @@ async function disk(t: Test): Promise<CutFileSystem> {
   return cutFileSystem(t, place);
 }
 
-t.test('a power cut takes what was not synced: a check that nothing fails would prove nothing', async (t) => {
+t.test('a power cut loses a file without fsync, so the other checks can fail', async (t) => {
   const { folder, cut } = await disk(t);
   await writeFile(join(folder, 'lost'), 'nobody synced it');
   await cut();
   t.notOk((await readdir(folder)).includes('lost'));
 });
 
-t.test('a put that has resolved is whole after a power cut, in folders that it made', async (t) => {
+t.test('a resolved put is complete after a power cut, with the folders that it made', async (t) => {
   const { folder, cut } = await disk(t);
   const root = join(folder, 'share');
   await mkdir(root);
@@ -46,7 +46,7 @@ t.test('a put that has resolved is whole after a power cut, in folders that it m
   }
 });
 
-t.test('after a replace that has resolved the new file is there, and before it the old one', async (t) => {
+t.test('a power cut leaves the old file before a replace resolves, and the new one after it', async (t) => {
   const { folder, cut } = await disk(t);
   const root = join(folder, 'share');
   await mkdir(root);
@@ -71,7 +71,7 @@ t.test('after a replace that has resolved the new file is there, and before it t
   t.ok((await readFile(join(root, 'file'))).equals(pattern(30)), 'a put in the middle leaves the old one');
 });
 
-t.test('a file of the service that was written durably is there after a power cut', async (t) => {
+t.test('a durable write of the service survives a power cut', async (t) => {
   const { folder, cut } = await disk(t);
   for (const text of ['first', 'second']) {
     await durableFile(join(folder, 'journal.json'), text);

@@ -38,7 +38,7 @@ async function mounted(t: Pick<Test, 'teardown'>, size: string): Promise<string>
 const suiteRoot = await newRoot(t);
 targetConformance({ name: 'local', open: () => openAt(suiteRoot, 'some/base'), openFull: async () => openAt(await mounted(t, '8m')) });
 
-t.test('the suite leaves no file in the making', async (t) => {
+t.test('the conformance suite leaves no unfinished upload', async (t) => {
   const left = await readdir(suiteRoot, { recursive: true });
   t.same(
     left.filter((path) => path.endsWith('.part')),
@@ -68,14 +68,14 @@ t.test('a share without its marker is not mounted', async (t) => {
   await refused(t, openAt(join(root, 'nowhere')), ['unavailable'], 'no root');
 });
 
-t.test('a share whose file system does not keep case apart says so', async (t) => {
+t.test('a share on a case-insensitive file system reports caseSensitive false', async (t) => {
   const root = await newRoot(t);
   t.equal((await openAt(root)).supports.names?.caseSensitive, true);
   await writeFile(join(root, markerName.toUpperCase()), ''); // there, every file is found under this kind of name, too
   t.equal((await openAt(root)).supports.names?.caseSensitive, false);
 });
 
-t.test('names that the share keeps for itself', async (t) => {
+t.test('the marker and the names of uploads are refused', async (t) => {
   const target = await openAt(await newRoot(t));
   await refused(t, target.remove(markerName), ['invalid'], 'the marker');
   await refused(t, store(target, partName(), 'x'), ['invalid'], 'a part');
@@ -108,7 +108,7 @@ t.test('links never lead out of the share', async (t) => {
   t.equal(await readFile(join(outside, 'secret'), 'utf8'), 'secret');
 });
 
-t.test('what is no regular file does not hang', async (t) => {
+t.test('a FIFO and a device are refused or replaced, and nothing hangs', async (t) => {
   const root = await newRoot(t);
   const target = await openAt(root);
   await run('mkfifo', [join(root, 'fifo')]);
@@ -121,7 +121,7 @@ t.test('what is no regular file does not hang', async (t) => {
   }
 });
 
-t.test('a share that may not be written', async (t) => {
+t.test('a read-only share refuses writes and allows reads', async (t) => {
   const root = await mounted(t, '8m');
   await using target = await openAt(root);
   await store(target, 'a', 'a');
@@ -132,7 +132,7 @@ t.test('a share that may not be written', async (t) => {
   t.equal(String(await read(await target.get('a', { signal: never() }))), 'a', 'it can be read');
 });
 
-t.test('what a dead process left unfinished is listed to whoever asks, and can be removed', async (t) => {
+t.test('an upload of a dead process is listed on request and can be removed', async (t) => {
   const root = await newRoot(t);
   const target = await openAt(root);
   const part = partName();
@@ -145,7 +145,7 @@ t.test('what a dead process left unfinished is listed to whoever asks, and can b
   t.same(await readdir(root), [markerName]);
 });
 
-t.test('a put that fails takes the folders it made away', async (t) => {
+t.test('a failed put removes the folders that it made', async (t) => {
   const root = await newRoot(t);
   const target = await openAt(root);
   await mkdir(join(root, 'there'));

@@ -1,4 +1,5 @@
-/** What lies in the place of a manifest on each kind of target is that run's problem: told with its name, soon, and no other run's. */
+/** A link, a folder or a device in the place of a manifest is a problem of that run alone. The error names the run and comes
+ *  soon, on each kind of target. */
 import { execFile } from 'node:child_process';
 import { mkdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -56,13 +57,13 @@ async function judge(t: Test, target: Target, hidden: readonly string[] = []): P
   t.equal((await findRun(target, good, never)).record, 'container-backup@innocent', 'and by its time');
 }
 
-t.test('a share', async (t) => {
+t.test('a share reports an odd manifest as a problem of its run', async (t) => {
   const { target, root } = await someTarget(t);
   await fill(root);
   await judge(t, target);
 });
 
-t.test('SMB, which shows no link that leads out of a share', async (t) => {
+t.test('SMB reports an odd manifest as a problem of its run, and shows no link out of the share', async (t) => {
   const state = await stateFolder(t);
   await using smbd = await Smbd.start();
   await fill(smbd.folder);
@@ -70,7 +71,7 @@ t.test('SMB, which shows no link that leads out of a share', async (t) => {
   await judge(t, target, ['dangling-link', 'link-out']);
 });
 
-t.test('SFTP and rsync', async (t) => {
+t.test('SFTP and rsync report an odd manifest as a problem of its run', async (t) => {
   const sshd = await startSshd({ user: true });
   t.teardown(() => sshd.stop());
   const state = await stateFolder(t);

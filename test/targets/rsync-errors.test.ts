@@ -34,7 +34,7 @@ async function bed(owner: Owner, o: SshdOptions = {}): Promise<Bed> {
 /** A server whose key runs only this, of which the command that was asked for is $SSH_ORIGINAL_COMMAND. */
 const forced = (command: string): SshdOptions => ({ config: [`ForceCommand ${command}`] });
 
-t.test('who does not get in', async (t) => {
+t.test('wrong logins, host keys, ports and bases are refused with a code', async (t) => {
   const { sshd, open } = await bed(t);
   const wrong = await failure(open({ password: 'not the password' }));
   t.equal(wrong.code, 'denied');
@@ -53,26 +53,26 @@ t.test('who does not get in', async (t) => {
   t.notMatch(await sshd.log(), sshd.password);
 });
 
-t.test('a server without rsync', async (t) => {
+t.test('a server without rsync is unsupported', async (t) => {
   const { open } = await bed(t, forced('PATH=/nowhere; $SSH_ORIGINAL_COMMAND'));
   const error = await failure(open());
   t.equal(error.code, 'unsupported');
   t.match(error.message, /install rsync/);
 });
 
-t.test('a login that says more than rsync', async (t) => {
+t.test('a login that prints more than rsync is unsupported', async (t) => {
   const { open } = await bed(t, forced('echo Welcome to this server; eval "$SSH_ORIGINAL_COMMAND"'));
   const error = await failure(open());
   t.equal(error.code, 'unsupported');
   t.match(error.message, /print nothing/);
 });
 
-t.test('a login that may not run it', async (t) => {
+t.test('a login without the right to run rsync is unsupported', async (t) => {
   const { open } = await bed(t, forced('exit 3'));
   t.equal((await failure(open())).code, 'unsupported');
 });
 
-t.test('rrsync that allows less', async (t) => {
+t.test('rrsync with -ro or -no-del refuses what it forbids with the right code', async (t) => {
   const readOnly = await bed(t, forced('/usr/bin/rrsync -ro %F/home'));
   {
     await mkdir(join(readOnly.sshd.home, 'place'));
@@ -90,7 +90,7 @@ t.test('rrsync that allows less', async (t) => {
   t.match(error.message, /-no-del/);
 });
 
-t.test('a folder that may not be written', async (t) => {
+t.test('a put into a folder without write permission is denied', async (t) => {
   const { open, sshd } = await bed(t);
   await using target = await open({ base: sshd.folder.slice(1) });
   const error = await failure(store(target, 'x/y', 'x'));
@@ -98,7 +98,7 @@ t.test('a folder that may not be written', async (t) => {
   t.match(error.message, sshd.host);
 });
 
-t.test('an rsync that does not know all options', async (t) => {
+t.test('an rsync without --fsync works, and the log says so once', async (t) => {
   const command =
     'case $SSH_ORIGINAL_COMMAND in *--fsync*) echo "rsync: --fsync: unknown option" >&2; exit 1;; esac; eval "$SSH_ORIGINAL_COMMAND"';
   const { open, said } = await bed(t, forced(command));
@@ -108,7 +108,7 @@ t.test('an rsync that does not know all options', async (t) => {
   t.equal(said.filter((text) => /too old/.test(text)).length, 1, 'it is said once');
 });
 
-t.test('a server that allows one channel at a time', async (t) => {
+t.test('a server with one channel per connection works', async (t) => {
   const { open } = await bed(t, { config: ['MaxSessions 1'] });
   await using target = await open({ pieceMiB: 1 });
   await Promise.all([1, 2, 3].map((i) => target.put(`a/${i}`, supply(i << 20).stream, { signal: never() })));
@@ -116,7 +116,7 @@ t.test('a server that allows one channel at a time', async (t) => {
   t.ok((await read(await target.get('a/3', { signal: never() }))).equals(pattern(3 << 20)));
 });
 
-t.test('a server that hangs', { timeout: 100_000 }, async (t) => {
+t.test('an abort and a dispose settle while the server hangs', { timeout: 100_000 }, async (t) => {
   const { open, sshd } = await bed(t);
   const target = await open({ pieceMiB: 1 });
   await store(target, 'here', 'here');
@@ -147,7 +147,7 @@ t.test('a server that hangs', { timeout: 100_000 }, async (t) => {
   await sshd.resume();
 });
 
-t.test('what a dead process has left here is removed', async (t) => {
+t.test('the staging folder of a dead process is removed', async (t) => {
   const { open } = await bed(t);
   const dead = join(stateFolder, `stage-${2 ** 22 + 1}-123-${'a'.repeat(16)}`);
   const reused = join(stateFolder, `stage-${process.pid}-1-${'b'.repeat(16)}`);
@@ -163,7 +163,7 @@ t.test('what a dead process has left here is removed', async (t) => {
   await store(second, 'b', 'b');
 });
 
-t.test('the folder for unfinished files that a silent server kept is removed by the next session', async (t) => {
+t.test('the next session removes the upload folder that a hanging server kept', async (t) => {
   const { sshd } = await bed(t);
   const notes = await mkdtemp(join(tmpdir(), 'rsync-notes-'));
   t.teardown(() => rm(notes, { recursive: true, force: true }));

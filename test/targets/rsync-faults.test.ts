@@ -55,12 +55,12 @@ const staged = async (): Promise<string[]> => {
   return stdout.split('\n').filter((line) => line !== '');
 };
 
-t.test('pieces', { timeout: 120_000 }, async (t) => {
+t.test('a large file is stored in pieces', { timeout: 120_000 }, async (t) => {
   const { open, folder, own } = await bed(t);
   await using target = await open({ pieceMiB: 1 });
   const size = (3 << 20) + 5;
 
-  await t.test('joined by hand they are the file', async (t) => {
+  await t.test('cat joins the pieces into the file', async (t) => {
     const stored = await target.put('a/big', supply(size).stream, { signal: never() });
     t.same(stored, { bytes: size, pieces: { folder: 'a/big.pieces', count: 4 } });
     await run('sh', ['-c', 'cat "$1"/big.pieces/* > "$1"/joined', 'sh', join(folder, 'a')]);
@@ -80,7 +80,7 @@ t.test('pieces', { timeout: 120_000 }, async (t) => {
     }
   });
 
-  await t.test('replaced by a small file, and that by a large one', async (t) => {
+  await t.test('a small file replaces a large one, and a large one a small one', async (t) => {
     await store(target, 'a/big', 'small', true);
     t.equal(String(await read(await target.get('a/big', { signal: never() }))), 'small');
     t.same(await readdir(join(folder, 'a')), ['big'], 'the pieces are gone');
@@ -96,7 +96,7 @@ t.test('pieces', { timeout: 120_000 }, async (t) => {
     t.same(await readdir(join(folder, 'a')), [], 'removed with all its pieces');
   });
 
-  await t.test('what is no file of ours', async (t) => {
+  await t.test('folders of other programs stay folders, and incomplete pieces are unfinished uploads', async (t) => {
     await mkdir(join(folder, 'b/photos.pieces'), { recursive: true });
     await writeFile(join(folder, 'b/photos.pieces/cat.jpg'), 'x');
     await mkdir(join(folder, 'b/lost.pieces'));
@@ -112,7 +112,7 @@ t.test('pieces', { timeout: 120_000 }, async (t) => {
     for (const name of ['x.pieces', 'x.pieces/y']) await refused(t, store(target, name, 'x'), ['invalid'], name);
   });
 
-  await t.test('a piece that was changed is noticed', async (t) => {
+  await t.test('a changed or missing piece is damage', async (t) => {
     await target.put('c', supply(size).stream, { signal: never() });
     const [, first = ''] = await readdir(join(folder, 'c.pieces'));
     await writeFile(join(folder, 'c.pieces', first), 'short');
@@ -122,7 +122,7 @@ t.test('pieces', { timeout: 120_000 }, async (t) => {
     await target.remove('c');
   });
 
-  await t.test('a large file that somebody else has put there is read by ranges', async (t) => {
+  await t.test('ranges of a large file of another program can be read', async (t) => {
     await writeFile(join(folder, 'foreign'), pattern(size));
     for (const o of [{}, { offset: 5, length: 2 << 20 }, { offset: size - 1 }, { offset: size }, { offset: 1 << 20, length: 0 }]) {
       const [from, to] = [o.offset ?? 0, (o.offset ?? 0) + (o.length ?? size)];
@@ -135,7 +135,7 @@ t.test('pieces', { timeout: 120_000 }, async (t) => {
     await refused(t, target.get('link', { signal: never() }).then(read), ['invalid'], 'a link is not followed');
   });
 
-  await t.test('newlines, and what looks like rsync writes them', async (t) => {
+  await t.test('names with newlines, escapes and patterns are stored as they are', async (t) => {
     for (const name of [
       'a\nb',
       'a\\#012b',
@@ -164,7 +164,7 @@ t.test('pieces', { timeout: 120_000 }, async (t) => {
   });
 });
 
-t.test('the staging is bounded, and empty afterwards', { timeout: 120_000 }, async (t) => {
+t.test('the staging folder holds at most two pieces and is empty afterwards', { timeout: 120_000 }, async (t) => {
   const { open } = await bed(t);
   await using target = await open({ pieceMiB: 16 });
   let most = 0;
@@ -189,7 +189,7 @@ t.test('the staging is bounded, and empty afterwards', { timeout: 120_000 }, asy
   t.same(await staged(), [], 'nothing is left');
 });
 
-t.test('connections that are killed', { timeout: 200_000 }, async (t) => {
+t.test('a put and a get survive killed connections', { timeout: 200_000 }, async (t) => {
   const { sshd, open } = await bed(t);
   await using target = await open({ pieceMiB: 4 });
   const size = 96 << 20;
@@ -224,7 +224,7 @@ t.test('connections that are killed', { timeout: 200_000 }, async (t) => {
   t.equal(hash, await digest(supply(size).stream), 'the bytes are the same');
 });
 
-t.test('a server that is stopped for good', { timeout: 200_000 }, async (t) => {
+t.test('a put to a server that stays down fails as unavailable and lists nothing', { timeout: 200_000 }, async (t) => {
   const { sshd, open, folder } = await bed(t);
   const target = await open({ pieceMiB: 1 });
   const source = supply(64 << 20, { at: (given) => given === 8 << 20 && void sshd.kill() });

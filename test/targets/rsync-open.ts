@@ -1,4 +1,4 @@
-/** What the suites of the rsync target share. */
+/** How the suites of the rsync target open it. */
 import type { Target } from '../../core/contract/index.js';
 import plugin, { type RsyncOptions } from '../../plugins/targets/rsync/index.js';
 import { never } from '../conformance/target/support.js';

@@ -1,4 +1,4 @@
-/** The sftp target when the connection or the server breaks while it works. */
+/** The sftp target while its connection or its server breaks. */
 import { open, readdir, readFile, stat, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -52,7 +52,7 @@ const lost = (async () => {
 })();
 lost.catch(() => undefined);
 
-t.test('a server that is killed during a put and comes back', async (t) => {
+t.test('a put resumes after the server was killed and restarted', async (t) => {
   const { sshd, target } = await server(t);
   const { stream, there } = paced(size, 4 << 20);
   const work = target.put('resumed', stream, { signal: never() });
@@ -66,7 +66,7 @@ t.test('a server that is killed during a put and comes back', async (t) => {
   t.equal((await sshd.log()).match(/Accepted password/g)?.length, 2, 'there was a second connection');
 });
 
-t.test('what serves the connection is killed ten times', async (t) => {
+t.test('a put survives ten killed server processes', async (t) => {
   const { sshd, target } = await server(t);
   let kills = 0;
   const abort = new AbortController();
@@ -87,7 +87,7 @@ t.test('what serves the connection is killed ten times', async (t) => {
   t.same(await partsIn(sshd.home), []);
 });
 
-t.test('a server that comes back without what it had confirmed', async (t) => {
+t.test('a put whose confirmed bytes are lost fails as damaged and leaves nothing', async (t) => {
   const { sshd, target } = await server(t);
   const harms = {
     'as zeros': async (part: string) => {
@@ -115,7 +115,7 @@ t.test('a server that comes back without what it had confirmed', async (t) => {
   }
 });
 
-t.test('a connection that breaks while it is read', async (t) => {
+t.test('a get whose connection breaks fails as unavailable, and the next get continues', async (t) => {
   const { sshd, target } = await server(t);
   await store(target, 'f', whole);
   const stream = await target.get('f', { signal: never() });
@@ -135,7 +135,7 @@ t.test('a connection that breaks while it is read', async (t) => {
   );
 });
 
-t.test('a file that shrinks while it is read', async (t) => {
+t.test('a get of a file that shrinks fails', async (t) => {
   const { sshd, target } = await server(t);
   await store(target, 'f', whole);
   const stream = await target.get('f', { signal: never() });
@@ -143,7 +143,7 @@ t.test('a file that shrinks while it is read', async (t) => {
   t.match(await failure(read(stream)), { code: 'unavailable', retryable: true });
 });
 
-t.test('idle connections that broke are opened anew', async (t) => {
+t.test('broken idle connections are reopened', async (t) => {
   const { sshd, target } = await server(t);
   await store(target, 'f', 'x');
   const calls: readonly (() => Promise<unknown>)[] = [
@@ -166,7 +166,7 @@ t.test('idle connections that broke are opened anew', async (t) => {
   t.match(await failure(target.stat('f')), { code: 'unavailable', retryable: true });
 });
 
-t.test('a server that no longer answers', async (t) => {
+t.test('an abort settles while the server does not answer', async (t) => {
   const { sshd, target, reopen } = await server(t);
   await store(target, 'kept', 'kept');
   for (const at of [0, 4 << 20]) {
@@ -194,7 +194,7 @@ t.test('a server that no longer answers', async (t) => {
   t.same(await entries(other, 'new'), [], 'a reader sees nothing');
 });
 
-t.test('a server that is killed during a put and stays away', async (t) => {
+t.test('a put to a server that stays down fails in time and leaves an unfinished upload', async (t) => {
   const { sshd, target, reopen, error, took, destroyed } = await lost;
   t.match(error, { code: 'unavailable', retryable: true });
   t.ok(took < 55_000, `it gave up after ${took} ms`);

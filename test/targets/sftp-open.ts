@@ -1,4 +1,4 @@
-/** What the suites of the sftp target share. */
+/** How the suites of the sftp target open it. */
 import type { PluginContext, Target } from '../../core/contract/index.js';
 import type { SftpOptions } from '../../plugins/targets/sftp/connection.js';
 import sftp from '../../plugins/targets/sftp/index.js';

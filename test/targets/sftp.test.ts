@@ -57,7 +57,7 @@ async function works(t: Test, opening: Promise<Target>, what: string): Promise<v
   t.equal(String(await read(await target.get('works/file', { signal: never() }))), what, what);
 }
 
-t.test('ways to log in', async (t) => {
+t.test('passwords, keyboard-interactive and keys of each type log in', async (t) => {
   const asking = await server(t, { config: ['UsePAM yes', 'KbdInteractiveAuthentication yes', 'PasswordAuthentication no'] });
   await works(t, openSftp(asking, { password: asking.password, base: '~' }), 'keyboard-interactive');
   await refused(t, openSftp(asking, { password: 'wrong' }), ['denied'], 'keyboard-interactive, wrong password');
@@ -69,7 +69,7 @@ t.test('ways to log in', async (t) => {
   await works(t, openSftp(both, { ...(await both.newKey('ed25519')), password: both.password, base: '~' }), 'a key and then a password');
 });
 
-t.test('a login that is refused', async (t) => {
+t.test('wrong passwords, keys and passphrases are refused without their text', async (t) => {
   const wrong = await failure(openSftp(plain, { password: 'guessed' }));
   t.match(wrong, { code: 'denied', retryable: false, message: /the server accepts .*password.*; correct options/ });
   t.notMatch(wrong.message, /guessed/);
@@ -83,7 +83,7 @@ t.test('a login that is refused', async (t) => {
   await refused(t, openSftp(plain, {}), ['denied'], 'no secret at all');
 });
 
-t.test('a server that cannot be reached', async (t) => {
+t.test('an unreachable server is unavailable, and the message names host and port', async (t) => {
   t.match(await failure(openSftp(plain, { password, port: 1 })), {
     code: 'unavailable',
     retryable: true,
@@ -93,7 +93,7 @@ t.test('a server that cannot be reached', async (t) => {
   t.match(await failure(openSftp(plain, { password, base: '~' }, AbortSignal.abort())), { code: 'aborted' });
 });
 
-t.test('host keys', async (t) => {
+t.test('the host key is pinned at first contact, and another key is untrusted', async (t) => {
   const own = await server(t);
   const { host, port, user: username, password } = own;
   const before = own.fingerprints;
@@ -113,7 +113,7 @@ t.test('host keys', async (t) => {
   t.equal((await failure(open.stat('x'))).code, 'untrusted', 'an open target notices it too');
 });
 
-t.test('detection', async (t) => {
+t.test('detection finds an SSH server and nothing else', async (t) => {
   const detection = sftp.detection;
   t.equal(detection?.port, 22);
   t.equal(await detection?.answers(plain.host, plain.port, never()), true);
@@ -121,14 +121,14 @@ t.test('detection', async (t) => {
   t.equal(await detection?.answers('no.invalid', 22, never()), false, 'no such host');
 });
 
-t.test('IPv6', async (t) => {
+t.test('IPv6 addresses work with and without brackets', async (t) => {
   const own = await server(t, { listen: '::1' });
   const { password } = own;
   for (const host of ['::1', '[::1]']) await works(t, openSftp(own, { password, host, base: '~' }), host);
   t.match((await failure(openSftp(own, { password, port: 1 }))).message, /^\[::1\]:1: /);
 });
 
-t.test('places', async (t) => {
+t.test('a base is the home, a folder below it or an absolute path, and a wrong one is refused', async (t) => {
   await works(t, openSftp(plain, { password, base: '~' }), 'the home folder');
   await works(t, openSftp(plain, { password, base: '~/made/for it' }), 'a folder below it');
   await works(t, openSftp(plain, { password, base: `${plain.home.slice(1)}/absolute` }), 'an absolute path');
@@ -148,7 +148,7 @@ t.test('places', async (t) => {
   await refused(t, store(top, `${plain.home.slice(1)}/made`, 'x', true), ['exists'], 'put onto a folder');
 });
 
-t.test('a place that may not be written', async (t) => {
+t.test('a read-only file system refuses writes and allows reads', async (t) => {
   const at = join(plain.folder, 'frozen');
   await mounted(t, at, plain);
   await using target = await openSftp(plain, { password, base: at.slice(1) });
@@ -160,7 +160,7 @@ t.test('a place that may not be written', async (t) => {
   t.equal(String(await read(await target.get('a', { signal: never() }))), 'a', 'it can be read');
 });
 
-t.test('links and other things', async (t) => {
+t.test('links, FIFOs and names outside UTF-8 are not read, and can be removed', async (t) => {
   await using target = await openSftp(plain, { password, base: '~/odd' });
   await store(target, 'tree/file', 'file');
   const odd = join(plain.home, 'odd');
@@ -179,7 +179,7 @@ t.test('links and other things', async (t) => {
   t.same(await entries(target, ''), [], 'names that are no text are removed, links not followed');
 });
 
-t.test('a server with nothing beyond the protocol', async (t) => {
+t.test('a server without protocol extensions works', async (t) => {
   const least = 'posix-rename,statvfs,fstatvfs,fsync,hardlink,limits';
   const own = await server(t, { config: [`Subsystem sftp internal-sftp -P ${least}`] });
   await using target = await openSftp(own, { password: own.password, base: '~' });
@@ -196,7 +196,7 @@ t.test('a server with nothing beyond the protocol', async (t) => {
   );
 });
 
-t.test('a server without sftp', async (t) => {
+t.test('a server without sftp is unsupported', async (t) => {
   const none = await server(t, { config: ['Subsystem other internal-sftp'] });
   t.match(await failure(openSftp(none, { password: none.password })), { code: 'unsupported', message: /no sftp subsystem/ });
   const talks = await server(t, { config: ['ForceCommand echo welcome to this server, please read the rules'] });

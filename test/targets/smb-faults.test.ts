@@ -33,7 +33,7 @@ async function clients(): Promise<number[]> {
   return found;
 }
 
-t.test('the server dies during a put', async (t) => {
+t.test('a put to a server that dies fails as unavailable and lists no file', async (t) => {
   for (const [before, after] of [
     [1, 1 << 20],
     [1 << 20, 0],
@@ -59,7 +59,7 @@ t.test('the server dies during a put', async (t) => {
   }
 });
 
-t.test('connections break', async (t) => {
+t.test('broken connections are reopened, and a put stores all or nothing', async (t) => {
   await using target = await openSmb(smbd, state);
   await store(target, 'cut/old', 'old');
   await smbd.killConnections();
@@ -86,7 +86,7 @@ t.test('connections break', async (t) => {
   await target.remove('cut');
 });
 
-t.test('a get that breaks never looks like the end', async (t) => {
+t.test('a get that breaks fails, it never just ends', async (t) => {
   await using target = await openSmb(smbd, state);
   const size = 48 << 20;
   await target.put('broken', supply(size).stream, { signal: never() });
@@ -106,7 +106,7 @@ t.test('a get that breaks never looks like the end', async (t) => {
   t.equal((await read(await target.get('broken', { signal: never() }))).length, size);
 });
 
-t.test('a smbclient that is killed during a put', async (t) => {
+t.test('a put whose smbclient is killed fails and leaves nothing', async (t) => {
   await using target = await openSmb(smbd, state);
   await store(target, 'client/a', 'a');
   const source = supply(2 << 20, { end: 'stall' });
@@ -121,7 +121,7 @@ t.test('a smbclient that is killed during a put', async (t) => {
   t.same(await unfinished(target, 'client'), []);
 });
 
-t.test('a server that hangs', async (t) => {
+t.test('an abort and a stat settle while the server hangs', async (t) => {
   await using target = await openSmb(smbd, state);
   await store(target, 'hang/a', 'a');
   const abort = new AbortController();
@@ -151,7 +151,7 @@ t.test('a server that hangs', async (t) => {
   await target.remove('hang');
 });
 
-t.test('the password shows nowhere', async (t) => {
+t.test('the password is in no argument, environment, file or error', async (t) => {
   await using target = await openSmb(smbd, state);
   const abort = new AbortController();
   const work = failure(target.put('secret', supply(1 << 20, { end: 'stall' }).stream, abort));
@@ -170,7 +170,7 @@ t.test('the password shows nowhere', async (t) => {
   t.ok(error instanceof PluginError && !`${error.stack} ${String(error.cause)}`.includes(smbd.password), 'nor in an error');
 });
 
-t.test('what is open ends with the target', async (t) => {
+t.test('a dispose ends every smbclient', async (t) => {
   const target = await openSmb(smbd, state);
   await target.put('end', Readable.from([pattern(1 << 20)]), { signal: never() });
   await target[Symbol.asyncDispose]();

@@ -11,7 +11,7 @@ const state = await stateFolder(t);
 const smbd = await Smbd.start();
 t.teardown(() => smbd[Symbol.asyncDispose]());
 
-t.test('wrong logins and places', async (t) => {
+t.test('wrong logins, shares and addresses are refused with a code', async (t) => {
   await refused(t, openSmb(smbd, state, { password: 'wrong' }), ['denied'], 'wrong password');
   await refused(t, openSmb(smbd, state, { password: '' }), ['denied'], 'no password');
   await refused(t, openSmb(smbd, state, { username: 'nobody-here' }), ['denied'], 'unknown user');
@@ -25,7 +25,7 @@ t.test('wrong logins and places', async (t) => {
   t.same(await readdir(state), [], 'no file is left');
 });
 
-t.test('an unknown user is never taken as a guest', async (t) => {
+t.test('an unknown user is never logged in as a guest', async (t) => {
   await using guests = await Smbd.start({ global: ['map to guest = bad user', 'guest account = nobody'], share: ['guest ok = yes'] });
   await refused(t, openSmb(guests, state, { username: 'nobody-here' }), ['denied'], 'share');
   await refused(t, openSmb(guests, state, { username: 'nobody-here', base: '' }), ['denied'], 'list of shares');
@@ -34,7 +34,7 @@ t.test('an unknown user is never taken as a guest', async (t) => {
   await store(target, 'a', 'a');
 });
 
-t.test('addresses and domains', async (t) => {
+t.test('IPv6 addresses, host names and domains log in', async (t) => {
   for (const host of ['localhost', '::1', '[::1]']) {
     await using target = await openSmb(smbd, state, { host });
     await store(target, 'v6', host, true);
@@ -52,7 +52,7 @@ t.test('addresses and domains', async (t) => {
   }
 });
 
-t.test('passwords with odd characters', async (t) => {
+t.test('passwords with odd characters log in', async (t) => {
   const odd = [
     ' leading',
     '\ttab',
@@ -78,7 +78,7 @@ t.test('passwords with odd characters', async (t) => {
   await smbd.setPassword(before);
 });
 
-t.test('an empty base: the first part is the share', async (t) => {
+t.test('with an empty base the first part of a path is the share', async (t) => {
   await using target = await openSmb(smbd, state, { base: '' });
   t.same(await target.stat(''), { name: '', folder: true, size: 0 });
   t.same(await target.stat('data'), { name: 'data', folder: true, size: 0 });
@@ -95,7 +95,7 @@ t.test('an empty base: the first part is the share', async (t) => {
   await target.remove('data/in');
 });
 
-t.test('a share that may only be read', async (t) => {
+t.test('a read-only share refuses writes and allows reads', async (t) => {
   await using readonly = await Smbd.start({ share: ['read only = yes'] });
   await mkdir(join(readonly.folder, 'there'));
   await writeFile(join(readonly.folder, 'there/file'), 'bytes');
@@ -108,7 +108,7 @@ t.test('a share that may only be read', async (t) => {
   t.equal(String(await read(await target.get('there/file', { signal: never() }))), 'bytes', 'it can be read');
 });
 
-t.test('servers that cannot do what is needed', async (t) => {
+t.test('servers without encryption or with SMB 1 only are unsupported', async (t) => {
   await using plain = await Smbd.start({ global: ['smb encrypt = off'] });
   await refused(t, openSmb(plain, state, { encrypt: true }), ['unsupported'], 'no encryption');
   await using old = await Smbd.start({ global: ['server max protocol = NT1', 'server min protocol = NT1'] });
@@ -116,7 +116,7 @@ t.test('servers that cannot do what is needed', async (t) => {
   t.notOk(await smb.detection?.answers(old.host, old.port, never()), 'not detected either');
 });
 
-t.test('detection', async (t) => {
+t.test('detection finds an SMB server and nothing else', async (t) => {
   const answers = (host: string, port: number) => smb.detection?.answers(host, port, never());
   t.equal(smb.detection?.port, 445);
   t.equal(await answers(smbd.host, smbd.port), true);

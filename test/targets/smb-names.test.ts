@@ -9,7 +9,7 @@ const state = await stateFolder(t);
 const smbd = await Smbd.start();
 t.teardown(() => smbd[Symbol.asyncDispose]());
 
-t.test('names are kept to the letter', async (t) => {
+t.test('odd names are stored as they are', async (t) => {
   await using target = await openSmb(smbd, state, { base: "data/ba;se  of 'mine'/ü" });
   const names = [
     '  two  spaces',
@@ -36,7 +36,7 @@ t.test('names are kept to the letter', async (t) => {
   t.same(await entries(target, ''), []);
 });
 
-t.test('names that are what the server says of an error', async (t) => {
+t.test('names that look like error messages of the server are ordinary names', async (t) => {
   const named = 'NT_STATUS_DISK_FULL';
   await using target = await openSmb(smbd, state, { base: `data/${named}` });
   await store(target, `${named}/${named}`, 'x');
@@ -53,7 +53,7 @@ t.test('names that are what the server says of an error', async (t) => {
   t.same(await entries(target, ''), []);
 });
 
-t.test('names that SMB cannot keep are refused', async (t) => {
+t.test('names that SMB cannot store are refused', async (t) => {
   await using target = await openSmb(smbd, state);
   const before = await readdir(smbd.folder);
   const bad = [
@@ -81,7 +81,7 @@ t.test('names that SMB cannot keep are refused', async (t) => {
   t.same(await readdir(smbd.folder), before, 'nothing is left');
 });
 
-t.test('a dot at the end, on a server that would keep another name', async (t) => {
+t.test('a name with a final dot is refused where the server would change it', async (t) => {
   await using target = await openSmb(smbd, state);
   for (const path of ['dots/end.', 'dots/...', 'dots/folder./file']) await refused(t, store(target, path, 'x'), ['invalid'], path);
   t.notOk((await readdir(smbd.folder)).includes('dots'), 'nothing is left');
@@ -111,7 +111,7 @@ t.test('a large folder, large files and old dates are listed', async (t) => {
   t.equal(await target.stat('listed'), undefined);
 });
 
-t.test('from an offset', async (t) => {
+t.test('ranges of a file can be read', async (t) => {
   await using target = await openSmb(smbd, state);
   const size = 5_000_003;
   const whole = pattern(size);
@@ -134,7 +134,7 @@ t.test('from an offset', async (t) => {
   t.same(await entries(target, 'range'), [], 'a file holds nothing');
 });
 
-t.test('a folder that the user may not write', async (t) => {
+t.test('folders without permission refuse writes as read_only and lists as denied', async (t) => {
   await using target = await openSmb(smbd, state);
   await mkdir(join(smbd.folder, 'foreign'));
   await mkdir(join(smbd.folder, 'closed'));
