@@ -1,4 +1,4 @@
-/** What only an appliance has: who may ask, what is sent, and that others know nothing of it. */
+/** Routes that only an appliance has: their access, their bodies and answers, and 404 elsewhere. */
 import { execFile } from 'node:child_process';
 import { chmod, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -54,7 +54,7 @@ async function sshIn(t: Test) {
   return { folder, logged, ssh: sshSwitch({ folder, log: createLog('debug', (line) => void logged.push(line)) }) };
 }
 
-t.test('without the configuration there is nothing', async (t) => {
+t.test('without the configuration the routes are 404 and not in the description', async (t) => {
   const h = await startIn();
   t.teardown(() => h.close());
   for (const [method, path] of routes) t.equal((await h.ask(method, path)).status, 404, `${method} ${path}`);
@@ -62,7 +62,7 @@ t.test('without the configuration there is nothing', async (t) => {
   for (const key of ['paths', 'tags']) t.notMatch(JSON.stringify(part(json, key)), /update|ssh"/, key);
 });
 
-t.test('admins only', async (t) => {
+t.test('only an admin may call the routes', async (t) => {
   const { ssh } = await sshIn(t);
   const updates = toldUpdates();
   const h = await start({ updates, ssh });
@@ -74,7 +74,7 @@ t.test('admins only', async (t) => {
   t.same(updates.asked, []);
 });
 
-t.test('what is asked, and what is answered', async (t) => {
+t.test('requests reach the update, and its results and error codes come back', async (t) => {
   const updates = toldUpdates();
   const h = await startIn({ updates });
   t.teardown(() => h.close());
@@ -120,7 +120,7 @@ t.test('what is asked, and what is answered', async (t) => {
   });
 });
 
-t.test('SSH is switched, with keys that are keys', async (t) => {
+t.test('SSH is switched on with valid keys only', async (t) => {
   const { folder, logged, ssh } = await sshIn(t);
   const h = await startIn({ ssh });
   t.teardown(() => h.close());

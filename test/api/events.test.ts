@@ -1,4 +1,4 @@
-/** The event stream: what happens to jobs, in its order, and from where a client left off. */
+/** The event stream: events of jobs in their order, and resuming after the last event that a client got. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import type { JobsEvent } from '../../core/jobs/job.js';
@@ -43,7 +43,7 @@ async function follow(t: Test, h: Harness, lastId?: string) {
   return { answer, next, end: () => ended.abort() };
 }
 
-t.test('a client gets each event once, in order, and goes on where it left off', async (t) => {
+t.test('a client gets each event once and in order, and resumes after Last-Event-ID', async (t) => {
   const h = await startIn();
   t.teardown(() => h.close());
   h.publish(job(1)); // before anybody follows
@@ -62,7 +62,7 @@ t.test('a client gets each event once, in order, and goes on where it left off',
   t.match(await second.next(), { name: 'job', data: { id: 3 } });
 });
 
-t.test('a client that missed more than is kept, or comes from an earlier start, is told to begin anew', async (t) => {
+t.test('a client with an event id that is too old, or of an earlier start, gets a reset', async (t) => {
   const h = await startIn();
   t.teardown(() => h.close());
   const old = await follow(t, h, 'another-7');
@@ -76,7 +76,7 @@ t.test('a client that missed more than is kept, or comes from an earlier start, 
   t.match(await late.next(), { name: 'job', data: { id: 9_999 } }, 'and goes on with what comes');
 });
 
-t.test('a run that ended comes as its history shows it, and nobody follows without a login', async (t) => {
+t.test('an ended run comes as its row of the history, and a client without a login gets 401', async (t) => {
   const h = await startIn();
   t.teardown(() => h.close());
   const stream = await follow(t, h);
@@ -92,7 +92,7 @@ t.test('a run that ended comes as its history shows it, and nobody follows witho
   t.equal((await fetch(`${h.address}/api/v1/events`)).status, 401);
 });
 
-t.test('a client that does not read costs no more than what is kept', async (t) => {
+t.test('a client that does not read costs bounded memory', async (t) => {
   const h = await startIn();
   t.teardown(() => h.close());
   const idle = await follow(t, h);

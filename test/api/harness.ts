@@ -1,4 +1,4 @@
-/** A real HTTP server over a real store; only the scheduler is replaced. */
+/** A real HTTP server over a real store. Only the scheduler is replaced. */
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';

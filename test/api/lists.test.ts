@@ -1,4 +1,4 @@
-/** Long lists: in parts, each with the way to the next, and in the same order as the whole. */
+/** Long lists: their pages, the link to the next page, and the same order as the whole list. */
 import t from 'tap';
 import { part } from '../support/api-client.js';
 import { startIn } from './harness.js';
@@ -13,7 +13,7 @@ const job = (name: string) => ({
 
 const idsOf = (list: unknown): unknown[] => (Array.isArray(list) ? list.map((one) => part(one, 'id')) : []);
 
-t.test('a list comes in parts of the wanted size, each naming the next', async (t) => {
+t.test('a list comes in pages of the wanted size, each with a link to the next', async (t) => {
   const h = await startIn();
   t.teardown(() => h.close());
   for (let n = 1; n <= 250; n++) await h.ask('POST', '/api/v1/backup/', job(`job-${n}`));
@@ -36,7 +36,7 @@ t.test('a list comes in parts of the wanted size, each naming the next', async (
     t.equal((await h.ask('GET', `/api/v1/backup/?${query}`)).status, 400, query);
 });
 
-t.test('however many jobs are shown, an engine is asked once, and not for a client that has gone', async (t) => {
+t.test('a list of many jobs asks the engine once', async (t) => {
   let asked = 0;
   const h = await startIn({
     listContainers: async () => {
@@ -51,7 +51,7 @@ t.test('however many jobs are shown, an engine is asked once, and not for a clie
   t.same(Array.isArray(json) && json.filter((one) => part(one, 'container_found')).map((one) => part(one, 'job_name')), ['job-7']);
 });
 
-t.test('an answer of any length, and an error, is data that nothing keeps and no browser runs', async (t) => {
+t.test('every JSON answer forbids caching and running scripts', async (t) => {
   const h = await startIn();
   t.teardown(() => h.close());
   for (let n = 1; n <= 101; n++) await h.ask('POST', '/api/v1/backup/', job(`job-${n}`));

@@ -1,8 +1,8 @@
-/** Many logins at once: a few at a time are checked, so that memory is bounded, and who cannot be served soon is told so. */
+/** Many logins at once. The service checks a few at a time, which bounds memory, and answers 503 to those that would wait long. */
 import t from 'tap';
 import { start } from './harness.js';
 
-t.test('500 logins at once take the memory of two, and a right one is served afterwards', async (t) => {
+t.test('500 logins at once take bounded memory, and a right one succeeds afterwards', async (t) => {
   const h = await start();
   t.teardown(() => h.close());
   await h.store.users.createFirst('admin', 'correct horse');
@@ -27,7 +27,7 @@ t.test('500 logins at once take the memory of two, and a right one is served aft
   t.equal((await h.ask('POST', '/api/v1/login', 'username=admin&password=correct+horse')).status, 200);
 });
 
-t.test('being told to come again is no wrong guess', async (t) => {
+t.test('a login answered with 503 does not count as a wrong guess', async (t) => {
   const h = await start();
   t.teardown(() => h.close());
   await h.store.users.createFirst('admin', 'correct horse');

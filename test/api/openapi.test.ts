@@ -1,5 +1,5 @@
-/** The API describes itself wholly: what a generator of clients, or a person, needs to know of each route. redocly.yaml has the
- *  lint of the field. */
+/** The OpenAPI description is complete: it has everything that a client generator or a person needs of each route. redocly.yaml
+ *  sets the rules of the linter. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import t from 'tap';
@@ -44,7 +44,7 @@ function allOf(value: unknown, key: string): unknown[] {
 
 const pointed = (ref: unknown): unknown => at(description, ...String(ref).replace(/^#\//, '').split('/'));
 
-t.test('every reference leads somewhere, and every schema is referred to', async (t) => {
+t.test('every $ref resolves, and every schema is used', async (t) => {
   const refs = new Set(allOf(description, '$ref').map(String));
   t.ok(refs.size > 50, `${refs.size} references`);
   t.same(
@@ -66,7 +66,7 @@ t.test('every reference leads somewhere, and every schema is referred to', async
   );
 });
 
-t.test('every operation says what it is and what it takes', async (t) => {
+t.test('every operation has an id, a summary, a tag, its parameters and its body', async (t) => {
   t.ok(operations.length > 35, `${operations.length} operations`);
   const ids = operations.map(({ value }) => at(value, 'operationId'));
   t.equal(new Set(ids).size, ids.length, 'each id is there once');
@@ -84,7 +84,7 @@ t.test('every operation says what it is and what it takes', async (t) => {
   }
 });
 
-t.test('every answer and body has a schema and an example that fits it', async (t) => {
+t.test('every answer and body has a schema and a valid example', async (t) => {
   const described = new DescribedAnswers(description);
   for (const { name, value } of operations) {
     const responses = entriesOf(at(value, 'responses'));
@@ -106,7 +106,7 @@ t.test('every answer and body has a schema and an example that fits it', async (
 /** The compiler refuses it when a code is missing. */
 const jobErrorCodes: Readonly<Record<JobError['code'], true>> = { not_found: true, busy: true, past: true, conflict: true };
 
-t.test('every error code has a row, which says in a sentence what to do', async (t) => {
+t.test('every error code has a row with a sentence that says what to do', async (t) => {
   for (const code of [...pluginErrorCodes, ...updateErrorCodes, ...Object.keys(jobErrorCodes)]) t.ok(isErrorCode(code), code);
   const types = at(description, 'components', 'schemas', 'error-type');
   t.same(

@@ -1,4 +1,4 @@
-/** Requests that get into each other's way, and names that mean one record. */
+/** Requests that race with each other, and paths that mean one record. */
 import { mkdir, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
@@ -10,7 +10,7 @@ const api = '/api/v1';
 const tries = 1000;
 const atOnce = 20;
 
-t.test('a job is never left without its target, whoever asks at the same moment', async (t) => {
+t.test('a target that is deleted while a job is made for it never leaves a job without a target', async (t) => {
   const h = await startIn();
   t.teardown(() => h.close());
   const ends = { kept: 0, refused: 0 };
@@ -47,7 +47,7 @@ t.test('a job is never left without its target, whoever asks at the same moment'
   );
 });
 
-t.test('a record has one job, by whatever path it is named', async (t) => {
+t.test('a record has one job, whatever path leads to it', async (t) => {
   const shares: Record<string, string> = {};
   const h = await startIn({ localTarget: { shares, listShare: async () => [] } });
   t.teardown(() => h.close());

@@ -1,4 +1,4 @@
-/** The seed's conversation, by key, value and order. */
+/** The captured conversation: every answer by key, value and order. */
 import t from 'tap';
 import { someRun, startIn } from './harness.js';
 
@@ -29,7 +29,7 @@ const remote = {
   type: 'lxc',
 };
 
-t.test('targets', async (t) => {
+t.test('targets answer as captured', async (t) => {
   const h = await startIn();
   t.teardown(() => h.close());
   const { id: _id, desc: _desc, encrypt: _encrypt, ...body } = site;
@@ -69,7 +69,7 @@ t.test('the full list of backups asks each engine once', async (t) => {
   t.strictSame(asked, ['lxc', 'docker']);
 });
 
-t.test('backups', async (t) => {
+t.test('backups answer as captured', async (t) => {
   const h = await startIn();
   t.teardown(() => h.close());
   const { id: _id, ...siteBody } = site;
@@ -96,7 +96,7 @@ t.test('backups', async (t) => {
   t.match((await h.ask('POST', '/api/v1/backup/', localBody)).json, { id: 3 }, 'ids are never reused');
 });
 
-t.test('restores', async (t) => {
+t.test('restores answer as captured', async (t) => {
   const h = await startIn();
   t.teardown(() => h.close());
   const src = { path: '/test/backup', portfolio: '1', target: 'local' };
@@ -112,7 +112,7 @@ t.test('restores', async (t) => {
   t.strictSame((await h.ask('DELETE', '/api/v1/restore/1')).json, [1]);
 });
 
-t.test('progress', async (t) => {
+t.test('progress answers as captured, and the long poll reports each change once', async (t) => {
   const h = await startIn();
   t.teardown(() => h.close());
   const event = { id: 4, type: 'backup' as const, progress: 3 };

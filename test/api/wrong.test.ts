@@ -1,4 +1,4 @@
-/** Each field wrong by itself, and who may ask. */
+/** Each field wrong by itself, wrong requests, and requests without the right to make them. */
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
@@ -66,7 +66,7 @@ const cases: readonly (readonly [path: string, body: object, pointer: string])[]
   ['restore', { ...restore, job_name: undefined }, '/job_name'],
 ];
 
-t.test('each field wrong', async (t) => {
+t.test('a wrong field is refused with its pointer', async (t) => {
   const h = await startIn();
   t.teardown(() => h.close());
   for (const [path, body, pointer] of cases) {
@@ -78,7 +78,7 @@ t.test('each field wrong', async (t) => {
     t.equal((await h.ask('POST', '/api/v1/target', { ...target, ipaddr })).status, 200);
 });
 
-t.test('HTTP', async (t) => {
+t.test('wrong bodies, paths, methods, tags and origins get their status', async (t) => {
   const h = await startIn();
   t.teardown(() => h.close());
   t.equal((await h.ask('POST', '/api/v1/backup/', 'nonsense')).status, 400);
@@ -101,7 +101,7 @@ t.test('HTTP', async (t) => {
   }
 });
 
-t.test('who may ask', async (t) => {
+t.test('a request needs a login, a change an admin, and many wrong passwords are limited', async (t) => {
   const h = await start();
   t.teardown(() => h.close());
   t.equal((await h.ask('GET', '/api/v1/backup/')).status, 401);

@@ -1,4 +1,4 @@
-/** Combined signals, with garbage collected all the while as in a service that runs for months. */
+/** Combined abort signals under constant garbage collection, as in a service that runs for months. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
@@ -21,7 +21,7 @@ const never = new AbortController().signal;
 /** Nobody but the combined signal knows the one that has the limit. */
 const limited = (): AbortSignal => anySignal(never, AbortSignal.timeout(200));
 
-t.test('a limit holds although garbage is collected before its time', async (t) => {
+t.test('a combined timeout fires although garbage is collected before it', async (t) => {
   let told = 0;
   const tell = (): void => {
     told++;
@@ -35,7 +35,7 @@ t.test('a limit holds although garbage is collected before its time', async (t) 
   t.match(asked.reason, { name: 'TimeoutError' });
 });
 
-t.test('what was aborted stays so when the one who did it is gone', async (t) => {
+t.test('a combined signal aborts although its controller is collected', async (t) => {
   const abortedSoon = (): AbortSignal => {
     const own = new AbortController();
     setTimeout(() => own.abort('the client has gone'), 50);
@@ -47,7 +47,7 @@ t.test('what was aborted stays so when the one who did it is gone', async (t) =>
   t.equal(signal.reason, 'the client has gone');
 });
 
-t.test('one that is aborted already makes an aborted one', async (t) => {
+t.test('a combined signal of an aborted one is aborted', async (t) => {
   t.ok(anySignal(never, AbortSignal.abort()).aborted);
   t.notOk(anySignal(never, new AbortController().signal).aborted);
 });

@@ -1,4 +1,4 @@
-/** Every bit of a bundle, against the real program. */
+/** Bundles with flipped bits, in every part, checked against the real RAUC. */
 import { execFile } from 'node:child_process';
 import { randomInt } from 'node:crypto';
 import { open, readFile, stat, writeFile } from 'node:fs/promises';
@@ -34,7 +34,7 @@ async function chainOf(bed: RaucBed): Promise<Keys> {
   return keys;
 }
 
-t.test('a whole one is taken, by either kind of key', async (t) => {
+t.test('a good bundle is accepted with an RSA key and with a chain', async (t) => {
   const bed = await RaucBed.start(t);
   const rauc = openRauc(bed.config);
   for (const keys of [bed.keys, await chainOf(bed)]) {
@@ -48,7 +48,7 @@ t.test('a whole one is taken, by either kind of key', async (t) => {
   t.equal(await codeOf(checkBundle(plain, { rauc, compatible: 'board-x', signal, progress })), 'damaged_bundle', 'another format');
 });
 
-t.test('the hash tree agrees with that of rauc extract', async (t) => {
+t.test('the hash tree check agrees with rauc extract', async (t) => {
   const bed = await RaucBed.start(t);
   const rauc = openRauc(bed.config);
   // One level, two, and whole blocks of digests: 128 blocks are 512 KiB.
@@ -89,7 +89,7 @@ async function endOf(file: string): Promise<number> {
   return (await signatureOf(handle)).end;
 }
 
-t.test('no single flipped bit gets through, in the signature neither', async (t) => {
+t.test('a bundle with one flipped bit is refused, in its signature too', async (t) => {
   const bed = await RaucBed.start(t);
   const rauc = openRauc(bed.config);
   const check = { rauc, compatible: 'board-x', signal, progress };
@@ -114,7 +114,7 @@ t.test('no single flipped bit gets through, in the signature neither', async (t)
   }
 });
 
-t.test('what is no bundle', async (t) => {
+t.test('a file that is no bundle, or has a foreign key or board, is refused with its code', async (t) => {
   const bed = await RaucBed.start(t);
   const check = { rauc: openRauc(bed.config), compatible: 'board-x', signal, progress };
   const whole = await readFile(await bed.bundle());
@@ -147,7 +147,7 @@ t.test('what is no bundle', async (t) => {
   t.equal(await codeOf(checkBundle(file, nowhere)), 'unavailable', 'RAUC without its configuration');
 });
 
-t.test('an envelope of garbage ends in an error of its own', async (t) => {
+t.test('a cut signature is a damaged bundle', async (t) => {
   const bed = await RaucBed.start(t);
   await using handle = await open(await bed.bundle(), 'r');
   const { signature } = await signatureOf(handle);

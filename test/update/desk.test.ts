@@ -1,4 +1,4 @@
-/** An update from its first byte to the restart. RAUC is real; only where a device mapper would be needed, its install is not. */
+/** An update from its first byte to the restart. RAUC is real. Its install is replaced only where it needs a device mapper. */
 import { createReadStream } from 'node:fs';
 import { mkdtemp, open, readdir, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -82,7 +82,7 @@ async function ended(desk: UpdateDesk) {
   }
 }
 
-t.test('sent, installed, restarted', async (t) => {
+t.test('a bundle is received, installed and the machine restarts', async (t) => {
   const bed = await RaucBed.start(t, { version: '1.2.3' });
   const seen: string[] = [];
   const install: Rauc['install'] = async (_bundle, progress) => {
@@ -128,7 +128,7 @@ t.test('sent, installed, restarted', async (t) => {
   t.same(await readdir(b.folder), [], 'and its room is free again');
 });
 
-t.test('jobs: an update waits for none and interrupts none', async (t) => {
+t.test('an update is refused while jobs run, and interrupts none', async (t) => {
   const bed = await RaucBed.start(t);
   const running = ['backup 3 (web)', 'restore 1 (db)'];
   const events: string[] = [];
@@ -152,7 +152,7 @@ t.test('jobs: an update waits for none and interrupts none', async (t) => {
   t.same(stuck.events, ['hold', 'free']);
 });
 
-t.test('older ones by force only', async (t) => {
+t.test('an older version is installed by force only', async (t) => {
   const bed = await RaucBed.start(t, { version: '1.2.3-5-gabcdef' });
   let installed = 0;
   const b = await bench(t, bed, { install: async () => void installed++ });
@@ -178,7 +178,7 @@ t.test('older ones by force only', async (t) => {
   );
 });
 
-t.test('an install that RAUC gives up, by the real program', async (t) => {
+t.test('a failed install of the real RAUC leaves the slot as it was and restarts nothing', async (t) => {
   const bed = await RaucBed.start(t);
   const b = await bench(t, bed);
   const before = await bed.slot('root-b');
@@ -197,7 +197,7 @@ t.test('an install that RAUC gives up, by the real program', async (t) => {
   } else t.match(status, { state: 'installed' });
 });
 
-t.test('a bit that turns on the disk between the two', async (t) => {
+t.test('a bit that flips between upload and install fails the install before RAUC is called', async (t) => {
   const bed = await RaucBed.start(t);
   let installed = 0;
   const b = await bench(t, bed, { install: async () => void installed++ });
@@ -216,7 +216,7 @@ t.test('a bit that turns on the disk between the two', async (t) => {
   t.same(await readdir(b.folder), [], 'it is worth nothing and gone');
 });
 
-t.test('uploads that come to nothing leave nothing', async (t) => {
+t.test('a failed upload leaves no file', async (t) => {
   const bed = await RaucBed.start(t);
   const b = await bench(t, bed, { stallMs: 200 });
   const file = await bed.bundle();
@@ -244,7 +244,7 @@ t.test('uploads that come to nothing leave nothing', async (t) => {
   t.equal((await b.desk.status()).pending, undefined);
 });
 
-t.test('the end of the service ends it', async (t) => {
+t.test('closing the service aborts the install', async (t) => {
   const bed = await RaucBed.start(t);
   const install: Rauc['install'] = (_bundle, _progress, signal) =>
     new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(new UpdateError('aborted', 'stopped'))));
@@ -258,7 +258,7 @@ t.test('the end of the service ends it', async (t) => {
   t.same(await readdir(b.folder), ['bundle.raucb']);
 });
 
-t.test("RAUC's own install, its progress, and its slots afterwards", async (t) => {
+t.test('the real RAUC installs a bundle, reports progress and changes its slots', async (t) => {
   const bed = await RaucBed.start(t, { version: '1.0' });
   process.env.DBUS_SYSTEM_BUS_ADDRESS = bed.environment.DBUS_SYSTEM_BUS_ADDRESS;
   const rauc = openRauc(bed.config);

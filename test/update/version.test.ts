@@ -1,4 +1,4 @@
-/** Which of two versions is older. */
+/** compareVersions: which of two versions is older. */
 import t from 'tap';
 import { compareVersions } from '../../core/update/version.js';
 
@@ -23,7 +23,7 @@ const same: readonly (readonly [string, string])[] = [
   ['this', 'that'],
 ];
 
-t.test('each is older than all that follow', async (t) => {
+t.test('each version is older than all that follow it', async (t) => {
   for (const order of orders) {
     order.forEach((older, at) => {
       for (const newer of order.slice(at + 1)) {
@@ -34,11 +34,11 @@ t.test('each is older than all that follow', async (t) => {
   }
 });
 
-t.test('neither is older', async (t) => {
+t.test('versions that differ in form only are equal', async (t) => {
   for (const [a, b] of same) t.equal(compareVersions(a, b), 0, `${a} and ${b}`);
 });
 
-t.test('a hostile text takes no time', async (t) => {
+t.test('a hostile text is compared within a second', async (t) => {
   const began = performance.now();
   for (const text of ['1'.repeat(100_000), '1.'.repeat(50_000), `1${'-0'.repeat(50_000)}!`, `1${'+20260131'.repeat(9_000)}!`])
     compareVersions(text, '1.2.3');
