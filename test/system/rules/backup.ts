@@ -1,4 +1,4 @@
-/** Backup jobs: what they are made of, what they tell, what they keep. */
+/** Backup jobs: their settings, their answers, and the runs that they keep. */
 import { mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isBody, part } from '../../support/api-client.js';
@@ -9,7 +9,7 @@ import type { Rules } from './rules.js';
 const recordsIn = async (a: Appliance, folder: string) => (await allIn(join(a.share, folder))).filter((path) => !path.includes('/'));
 
 export const backupRules: Rules = {
-  'what a client leaves out has its default, and only that is added': async (t, { make, drop }) => {
+  'a missing key gets its default, and nothing else is added': async (t, { make, drop }) => {
     const body = backupBody();
     const made = await make(body);
     const { state: _state, id, ...rest } = isBody(made) ? made : {};
@@ -17,7 +17,7 @@ export const backupRules: Rules = {
     await drop(Number(id));
   },
 
-  'the container may be made later; asked for more, the job says whether it is there': async (t, { a, make, drop }) => {
+  'a job may name a container that does not exist yet, and the full view says whether it exists': async (t, { a, make, drop }) => {
     for (const [container_id, found] of [
       ['small', true],
       ['not-yet', false],
@@ -29,7 +29,7 @@ export const backupRules: Rules = {
     }
   },
 
-  'a name is taken once at a destination': async (t, { ask, make, drop }) => {
+  'a destination has one job of a name': async (t, { ask, make, drop }) => {
     const first = idOf(await make({ job_name: 'Twin' }));
     for (const path of ['/test/jobs', '/test/jobs/'])
       t.match(
@@ -42,13 +42,13 @@ export const backupRules: Rules = {
     for (const id of [first, other]) await drop(id);
   },
 
-  'a feature that is named twice counts once': async (t, { make, drop }) => {
+  'a feature that is listed twice counts once': async (t, { make, drop }) => {
     const job = await make({ features: ['pause', 'compress', 'pause'] });
     t.strictSame(part(job, 'features'), ['pause', 'compress']);
     await drop(idOf(job));
   },
 
-  'state and id come back with the object and are ignored': async (t, { a, ask, make, drop }) => {
+  'state and id in a body are ignored': async (t, { a, ask, make, drop }) => {
     const job = await make({ id: 77, state: { code: 'completed', result: -1 } });
     t.not(idOf(job), 77);
     t.match(part(job, 'state'), { code: 'init' });
@@ -61,7 +61,7 @@ export const backupRules: Rules = {
     await drop(idOf(job));
   },
 
-  'a disabled job keeps its code, has no next run, and runs when it is told to': async (t, { a, make, drop }) => {
+  'a disabled job keeps its code, has no next run, and runs on request': async (t, { a, make, drop }) => {
     const job = await make({ container_id: 'small', disable: true });
     t.strictSame(part(job, 'state'), { code: 'init' });
     await accepted(a.service, idOf(job));
@@ -75,7 +75,7 @@ export const backupRules: Rules = {
     await drop(idOf(job), '?purge=true');
   },
 
-  'asked for more, the state tells all of the run, and without, nothing of it': async (t, { a, drop }) => {
+  'the full view shows the details of the last run, the plain view does not': async (t, { a, drop }) => {
     const { id, run } = await backedUp(a.service, { container_id: 'small', features: ['compress', 'pause'] });
     const plain = await stateOf(a.service, 'backup', id);
     t.same(Object.keys(plain), ['code', 'last_run', 'next_run', 'result']);
@@ -85,7 +85,7 @@ export const backupRules: Rules = {
     await drop(id, '?purge=true');
   },
 
-  'the runs of a job are listed, newest first, each with its manifest': async (t, { a, curl, drop }) => {
+  'the runs of a job are listed newest first, each with its manifest': async (t, { a, curl, drop }) => {
     const { id, run } = await backedUp(a.service, { job_name: 'Listed', container_id: 'small' });
     const second = await ranAgain(a.service, id);
     const runs = await a.service.call('GET', `/backup/${id}/runs`);
@@ -101,7 +101,7 @@ export const backupRules: Rules = {
     await drop(id, '?purge=true');
   },
 
-  'a deleted job leaves its backups, unless they are to go too': async (t, { a, drop }) => {
+  'deleting a job keeps its backups, unless purge is set': async (t, { a, drop }) => {
     const kept = await backedUp(a.service, { job_name: 'Kept', container_id: 'small' });
     t.strictSame(await drop(kept.id), [kept.id]);
     t.ok((await recordsIn(a, 'jobs')).includes('container-backup@Kept'));
@@ -111,7 +111,7 @@ export const backupRules: Rules = {
     t.ok((await recordsIn(a, 'jobs')).includes('container-backup@Kept'), 'and no other');
   },
 
-  'another name or destination moves and deletes nothing': async (t, { a, drop }) => {
+  'a new name or destination moves and deletes nothing': async (t, { a, drop }) => {
     const { id, run } = await backedUp(a.service, {
       job_name: 'Before',
       container_id: 'small',
@@ -127,7 +127,7 @@ export const backupRules: Rules = {
     await drop(id, '?purge=true');
   },
 
-  'the newest complete runs are kept; failed ones neither count nor push out good ones': async (t, { a, ask, drop }) => {
+  'retention keeps the newest complete runs and does not count failed ones': async (t, { a, ask, drop }) => {
     const { id, run: first } = await backedUp(a.service, { container_id: 'small', retention: 2 });
     const second = await ranAgain(a.service, id);
     const volume = join(a.lxcPath, 'small/volumes/data');
@@ -145,7 +145,7 @@ export const backupRules: Rules = {
     await drop(id, '?purge=true');
   },
 
-  'what a job excludes is not in its backup, and the manifest says so': async (t, { a, drop }) => {
+  'excluded files are not in the backup, and left_out lists them': async (t, { a, drop }) => {
     const cache = join(a.lxcPath, 'small/volumes/data/cache');
     await mkdir(cache, { recursive: true });
     const { id, run } = await backedUp(a.service, { container_id: 'small', exclude: ['data:/cache'] });

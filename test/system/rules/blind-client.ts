@@ -1,5 +1,5 @@
-/** A client that reads nothing before it has sent all: if the service closed the connection under it, it would be reset, and the
- *  answer lost with it. */
+/** A client that reads nothing before it has sent everything. A service that closes the connection early would reset it, and
+ *  the answer would be lost. */
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import type { ApiClient } from '../../support/api-client.js';

@@ -1,4 +1,4 @@
-/** When a job runs: what `at` means, as next_run tells it. */
+/** When a job runs: next_run for each form of `at`. */
 
 import { type Body, isBody, part } from '../../support/api-client.js';
 import type { Appliance } from '../../support/appliance.js';
@@ -23,26 +23,26 @@ interface Case {
 const lastOfMonth = (date: Date) => new Date(Date.UTC(date.getUTCFullYear(), date.getUTCMonth() + 1, 0)).getUTCDate();
 
 const cases: readonly Case[] = [
-  { title: 'below 1440, start counts minutes', at: { repeat: 'daily', start: 60 }, time: '01:00:00' },
-  { title: 'midnight', at: { repeat: 'daily', start: 0 }, time: '00:00:00' },
-  { title: 'the last minute', at: { repeat: 'daily', start: 1439 }, time: '23:59:00' },
-  { title: 'from 1440 on, seconds', at: { repeat: 'daily', start: 1440 }, time: '00:24:00' },
-  { title: 'the last second', at: { repeat: 'daily', start: 86_399 }, time: '23:59:59' },
-  { title: 'a time in words', at: { repeat: 'daily', time: '06:30' }, time: '06:30:00' },
+  { title: 'a start below 1440 counts minutes', at: { repeat: 'daily', start: 60 }, time: '01:00:00' },
+  { title: 'a run at midnight', at: { repeat: 'daily', start: 0 }, time: '00:00:00' },
+  { title: 'a run in the last minute', at: { repeat: 'daily', start: 1439 }, time: '23:59:00' },
+  { title: 'a start from 1440 on counts seconds', at: { repeat: 'daily', start: 1440 }, time: '00:24:00' },
+  { title: 'a run in the last second', at: { repeat: 'daily', start: 86_399 }, time: '23:59:59' },
+  { title: 'a time as HH:MM', at: { repeat: 'daily', time: '06:30' }, time: '06:30:00' },
   {
-    title: 'certain days of the week',
+    title: 'given days of the week',
     at: { repeat: 'weekly', start: 90, days: [0, 3] },
     time: '01:30:00',
     on: (d) => [0, 3].includes(d.getUTCDay()),
   },
   {
-    title: 'certain days of the month',
+    title: 'given days of the month',
     at: { repeat: 'monthly', time: '22:10', days: [2, 17] },
     time: '22:10:00',
     on: (d) => [2, 17].includes(d.getUTCDate()),
   },
   {
-    title: 'a day that a month may lack',
+    title: 'a day that some months lack is their last day',
     at: { repeat: 'monthly', start: 60, days: [31] },
     time: '01:00:00',
     on: (d) => d.getUTCDate() === lastOfMonth(d),
@@ -77,7 +77,7 @@ function caseRule(one: Case): Rules[string] {
 export const calendarRules: Rules = {
   ...Object.fromEntries(cases.map((one) => [`${one.title}: ${JSON.stringify(one.at)}`, caseRule(one)])),
 
-  'several runs a day are evenly spaced': async (t, { a, make, drop }) => {
+  'several runs a day have the same distance': async (t, { a, make, drop }) => {
     for (const [times, apart] of [
       [2, 12],
       [3, 8],
@@ -92,7 +92,7 @@ export const calendarRules: Rules = {
     }
   },
 
-  'a oneshot runs when its time has come, once, and is completed': async (t, { a, make }) => {
+  'a oneshot runs once at its time and is completed': async (t, { a, make }) => {
     const start = Math.floor(Date.now() / 1000) + 3;
     const job = await make({ at: { repeat: 'oneshot', start } });
     t.match(job, { state: { code: 'init', next_run: written(start * 1000) } });
@@ -113,7 +113,7 @@ export const calendarRules: Rules = {
     await a.service.call('DELETE', `/backup/${idOf(job)}?purge=true`);
   },
 
-  'a time that is past is refused': async (t, { a }) => {
+  'a time in the past is refused': async (t, { a }) => {
     const at = { repeat: 'oneshot', start: Math.floor(Date.now() / 1000) - 1 };
     t.match(await a.service.ask('POST', '/backup', backupBody({ at })), {
       status: 400,
@@ -121,7 +121,7 @@ export const calendarRules: Rules = {
     });
   },
 
-  'at is replaced whole': async (t, { a, make, drop }) => {
+  'a change of `at` replaces all of it': async (t, { a, make, drop }) => {
     const job = await make({ at: { repeat: 'daily', start: 60, times: 2 } });
     const changed = await a.service.call('PUT', `/backup/${idOf(job)}`, { at: { repeat: 'weekly', time: '04:05', days: [1] } });
     t.strictSame(part(changed, 'at'), { days: [1], repeat: 'weekly', time: '04:05' });

@@ -1,4 +1,4 @@
-/** The captured conversation: every request as it was printed, and what a live server answered. */
+/** The captured conversation: every request as printed, and the answer of a live server. */
 import { readFileSync } from 'node:fs';
 import type { Test } from 'tap';
 import type { Curl } from './curl.js';

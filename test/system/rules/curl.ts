@@ -1,4 +1,4 @@
-/** curl with a cookie file, as the clients of the captured conversation are. */
+/** curl with a cookie file, like the clients of the captured conversation. */
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';

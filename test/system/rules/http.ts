@@ -1,4 +1,4 @@
-/** What holds for every request: slashes, bodies, methods, ids, errors, who may ask, and what is around the jobs. */
+/** Rules of every request: slashes, bodies, methods, ids, errors, logins. And the routes beside the jobs. */
 
 import { isBody, part } from '../../support/api-client.js';
 import type { Appliance } from '../../support/appliance.js';
@@ -37,7 +37,7 @@ export const requestRules: Rules = {
     t.equal((await curl.ask('DELETE', `/backup/${id}/`)).text, `[${id}]`);
   },
 
-  'a body is JSON whatever its type says, and no type or accepted type is refused': async (t, { curl }) => {
+  'a body is parsed as JSON with any Content-Type, and any Accept gets an answer': async (t, { curl }) => {
     const types = ['application/json', 'text/plain', 'application/xml', 'multipart/form-data; boundary=x', 'nonsense', ''];
     for (const type of types) {
       const told = await curl.ask('POST', '/target/', { body: JSON.stringify(targetBody()), headers: [`Content-Type: ${type}`] });
@@ -48,7 +48,7 @@ export const requestRules: Rules = {
       t.match(await curl.ask('GET', '/backup/', { headers: [`Accept: ${accept}`] }), { status: 200, json: [] }, accept);
   },
 
-  'a method that a path does not take is told what it takes': async (t, { curl }) => {
+  'a wrong method gets 405 with the allowed methods': async (t, { curl }) => {
     const allowed = { '/backup/': 'GET, HEAD, POST', '/backup/1/run': 'PUT', '/restore/1': 'DELETE, GET, HEAD', '/login': 'POST' };
     for (const [path, allow] of Object.entries(allowed)) {
       const told = await curl.ask('PATCH', path);
@@ -57,7 +57,7 @@ export const requestRules: Rules = {
     t.match(await curl.ask('GET', '/nothing/here'), { status: 404, json: { error: { code: 404 } } });
   },
 
-  'an id is never used again, and what names nothing is not found': async (t, { a, curl }) => {
+  'an id is never reused, and an unknown id is not found': async (t, { a, curl }) => {
     for (const [kind, body] of Object.entries({ backup: backupBody(), target: targetBody() })) {
       const first = idOf(await a.service.call('POST', `/${kind}`, body));
       await a.service.call('DELETE', `/${kind}/${first}`);
@@ -69,7 +69,7 @@ export const requestRules: Rules = {
     }
   },
 
-  'an error has the status that it names, and more in the other form': async (t, { curl }) => {
+  'an error has its status in the body, and details as application/problem+json': async (t, { curl }) => {
     const plain = await curl.ask('POST', '/backup/', { body: JSON.stringify(backupBody({ shedule: 1 })) });
     t.strictSame(plain.json, { error: { code: 400, message: 'Bad Request: /shedule is not a known key' } });
     t.equal(plain.status, 400);
@@ -89,7 +89,7 @@ export const requestRules: Rules = {
     });
   },
 
-  'an edit of an older state is refused': async (t, { a, curl }) => {
+  'an edit with an old ETag is refused': async (t, { a, curl }) => {
     for (const [kind, body] of Object.entries({ backup: backupBody(), target: targetBody() })) {
       const id = idOf(await a.service.call('POST', `/${kind}`, body));
       const [tag = ''] = (await curl.ask('GET', `/${kind}/${id}`)).headers.etag ?? [];
@@ -103,7 +103,7 @@ export const requestRules: Rules = {
     }
   },
 
-  'nobody comes in without a session, and a token does as well as a cookie': async (t, { a, curl }) => {
+  'every route needs a session, as a cookie or as a bearer token': async (t, { a, curl }) => {
     for (const { method, path, open } of await routes(a, { id: '1', path: 'test', run: 'x' })) {
       if (open) continue;
       t.match(await curl.ask(method, path, { stranger: true }), { status: 401, json: { error: { code: 401 } } }, `${method} ${path}`);
@@ -122,7 +122,7 @@ export const requestRules: Rules = {
     t.match(await curl.ask('POST', '/login', { body: 'username=admin&password=wrong', stranger: true }), { status: 401 });
   },
 
-  'a page of another site changes nothing': async (t, { a, curl }) => {
+  'a request of another site that changes something is refused': async (t, { a, curl }) => {
     const host = new URL(a.service.address).host;
     const send = (method: string, header: string) =>
       curl.ask(method, '/preference/', { headers: [header], body: '{"backup_concurrent":2}' });
@@ -133,7 +133,7 @@ export const requestRules: Rules = {
     t.match(await curl.ask('GET', '/backup/', { headers: ['Sec-Fetch-Site: cross-site'] }), { status: 200 }, 'looking is no change');
   },
 
-  'what is around the jobs answers': async (t, { a, curl }) => {
+  'the routes of containers, system, plugins, preferences and health answer': async (t, { a, curl }) => {
     const named = (name: string) => ({ id: name, image: '', name, state: 'running', type: 'lxc' });
     const all = ['other', 'small', 'utest'].map(named);
     t.strictSame((await curl.ask('GET', '/container/')).json, all);

@@ -1,4 +1,4 @@
-/** The long poll: it holds while nothing changes, and a session is told every change once. */
+/** The long poll: it waits while nothing changes, and reports each change once to each session. */
 import { utimes } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { part } from '../../support/api-client.js';
@@ -23,7 +23,7 @@ async function caughtUp(a: Appliance, curl: Curl): Promise<void> {
 }
 
 export const progressRules: Rules = {
-  'with no job active, a poll is answered at once': async (t, { a, curl }) => {
+  'a poll without an active job is answered at once': async (t, { a, curl }) => {
     await caughtUp(a, curl);
     for (const seconds of [undefined, 60, 1]) {
       const { told, ms } = await poll(curl, seconds);
@@ -34,7 +34,7 @@ export const progressRules: Rules = {
       t.match(await curl.ask('GET', `/backup/progress?duration=${bad}`), { status: 400 }, `duration=${bad}`);
   },
 
-  'a poll is held while nothing changes, each change is told once, and the end is -1': async (t, { a, curl, create, drop }) => {
+  'a poll waits while nothing changes, reports each change once, and ends with -1': async (t, { a, curl, create, drop }) => {
     const id = await create();
     const held = heldChild(a.service, 'tar');
     await a.service.call('PUT', `/backup/${id}/run`);
@@ -69,7 +69,7 @@ export const progressRules: Rules = {
     await drop(id, '?purge=true');
   },
 
-  'a run between two polls is told, and to every session': async (t, { a, curl, create, drop }) => {
+  'a run between two polls is reported to every session': async (t, { a, curl, create, drop }) => {
     await caughtUp(a, curl);
     const id = await create({ container_id: 'small' });
     await ranAgain(a.service, id);
@@ -80,7 +80,7 @@ export const progressRules: Rules = {
     await drop(id, '?purge=true');
   },
 
-  'two jobs at a time are told apart, and only what changed': async (t, { a, curl, large, create, drop }) => {
+  'a poll reports only the jobs that changed': async (t, { a, curl, large, create, drop }) => {
     await utimes(large, 3, 3);
     const id = await create();
     const held = heldChild(a.service, 'tar');

@@ -1,4 +1,5 @@
-/** Runs that wait, go on, are stopped, and what may not be done meanwhile. The large container's runs are held for that. */
+/** Runs that wait, go on and are stopped, and the requests that are refused meanwhile. The runs of the large container are
+ *  suspended for that. */
 import { utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -16,7 +17,7 @@ const codeOf = async (a: Appliance, id: number) => (await stateOf(a.service, 'ba
 const inState = (a: Appliance, name: string) => lxc('info', a.lxcPath, name, '-sH');
 
 export const queueRules: Rules = {
-  'a run goes on: it is not run again, not deleted, and a change is for the next one': async (t, { a, ask, create }) => {
+  'a job that runs is not started again and not deleted, and a change counts for its next run': async (t, { a, ask, create }) => {
     const id = await create({ job_name: 'Busy' });
     const held = heldChild(a.service, 'tar');
     await run(a, id);
@@ -43,10 +44,7 @@ export const queueRules: Rules = {
     t.strictSame(await ask('DELETE', `/backup/${id}`).then(({ json }) => json), [id]);
   },
 
-  'one container has one run at a time, another passes, and no more run than backup_concurrent says': async (
-    t,
-    { a, ask, create, drop },
-  ) => {
+  'a container has one run at a time, other containers overtake, and backup_concurrent limits all': async (t, { a, ask, create, drop }) => {
     const [first, same, small, other] = [
       await create(),
       await create(),
@@ -83,7 +81,7 @@ export const queueRules: Rules = {
     for (const id of [first, same, small, other]) await drop(id, '?purge=true');
   },
 
-  'a run that is stopped while it holds the container still lets it go on within 5 s': async (t, { a, large, drop }) => {
+  'a run that is stopped in its pause resumes the container within 5 s': async (t, { a, large, drop }) => {
     const { id } = await backedUp(a.service, { features: ['pause'] });
     const before = await allIn(join(a.share, 'jobs'));
     await run(a, id);
@@ -100,7 +98,7 @@ export const queueRules: Rules = {
     await drop(id, '?purge=true');
   },
 
-  'where nothing is to be stopped, nothing changes': async (t, { a, ask, create, drop }) => {
+  'stopping a job that does not run changes nothing': async (t, { a, ask, create, drop }) => {
     const { id } = await backedUp(a.service, { container_id: 'small' });
     const before = await a.service.call('GET', `/backup/${id}?view=full`);
     t.strictSame(await a.service.call('PUT', `/backup/${id}/stop`), await a.service.call('GET', `/backup/${id}`));

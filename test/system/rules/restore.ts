@@ -1,4 +1,4 @@
-/** Restore jobs: how a run is named, what a restore makes, and that the target alone is read. */
+/** Restore jobs: how they name a run, what they make, and that they read the target alone. */
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Body, part } from '../../support/api-client.js';
@@ -14,7 +14,7 @@ const src = (portfolio?: string, path = '/test/restores') => ({ target: 'local',
 const named = { id: 0, run: '', second: '' };
 
 export const restoreRules: Rules = {
-  'a record with two runs, and another one beside it': async (_t, { a }) => {
+  'the records of the next rules are made: two runs in one, and another record beside it': async (_t, { a }) => {
     const file = fileOf(a);
     await writeFile(file, 'one');
     const dest = { target: 'local', path: '/test/restores' };
@@ -26,7 +26,7 @@ export const restoreRules: Rules = {
     await writeFile(file, 'lost');
   },
 
-  'a run is named by job, by name, by folder, with a time or without, or by the time alone': async (t, { a }) => {
+  'a portfolio names a run by job id, name or folder, with or without a time, or by the time alone': async (t, { a }) => {
     const { id, run, second } = named;
     const file = fileOf(a);
     for (const [portfolio, content] of [
@@ -50,7 +50,7 @@ export const restoreRules: Rules = {
     t.match(await planned(undefined, '/test/alone'), ['container-backup@Alone'], 'none at all, where one record lies');
   },
 
-  'a name that fits several records, or none, is told with what is there': async (t, { a, ask }) => {
+  'a portfolio that fits several records or none is refused, and the error lists the records': async (t, { a, ask }) => {
     const all = /container-backup@Named, container-backup@Other/;
     const many = await restored(a.service, { container_id: 'small', src: src() });
     t.match(many, { code: 'completed', result: -1, error: { code: 'conflict', message: all } });
@@ -63,7 +63,7 @@ export const restoreRules: Rules = {
     t.match(await plan(undefined, '/test/nothing-here'), { status: 404 });
   },
 
-  'a restore that is disabled waits until it is told to run': async (t, { a }) => {
+  'a disabled restore waits for a request to run': async (t, { a }) => {
     const job = await a.service.call('POST', '/restore', restoreBody({ disable: true, container_id: 'small', src: src('Named') }));
     t.strictSame(part(job, 'state'), { code: 'init' });
     await new Promise((resolve) => setTimeout(resolve, 500));
@@ -75,7 +75,7 @@ export const restoreRules: Rules = {
     t.strictSame(await a.service.call('DELETE', `/restore/${idOf(job)}`), [idOf(job)]);
   },
 
-  'the name of a restore is told only when asked for more': async (t, { a }) => {
+  'only the full view shows the name of a restore': async (t, { a }) => {
     const job = await a.service.call('POST', '/restore', restoreBody({ job_name: 'Its name', disable: true, src: src('Named') }));
     t.same(Object.keys(Object(job)), ['container_id', 'disable', 'id', 'src', 'state', 'type']);
     t.match(await a.service.call('GET', `/restore/${idOf(job)}?view=full`), { job_name: 'Its name' });
@@ -83,7 +83,7 @@ export const restoreRules: Rules = {
     await a.service.call('DELETE', `/restore/${idOf(job)}`);
   },
 
-  'a plan says what would happen, and nothing does': async (t, { a }) => {
+  'a plan describes a restore and changes nothing': async (t, { a }) => {
     const before = [await allIn(a.lxcPath), await allIn(a.share)];
     const plan = (more: Body) => a.service.call('POST', '/restore/plan', restoreBody({ src: src('Named'), ...more }));
     const shape = { size: Number, space: Number, conflicts: [], steps: [/\w/] };
@@ -94,7 +94,7 @@ export const restoreRules: Rules = {
     t.same([await allIn(a.lxcPath), await allIn(a.share)], before);
   },
 
-  'a new name makes a clone beside the original': async (t, { a }) => {
+  'a restore under a new name makes a clone beside the original': async (t, { a }) => {
     const file = fileOf(a);
     a.alsoDestroy('clone');
     await writeFile(file, 'of the original');
@@ -107,7 +107,7 @@ export const restoreRules: Rules = {
     t.equal((await stat(join(a.lxcPath, 'clone/rootfs/etc/machine-id'))).size, 0, 'and gets a machine id of its own');
   },
 
-  'a restore that is stopped leaves no half-made container, and the old one as it was': async (t, { a }) => {
+  'a stopped restore leaves no draft and the old container as it was': async (t, { a }) => {
     await backedUp(a.service, { job_name: 'Large', dest: { target: 'local', path: '/test/large' } });
     const before = await allIn(a.lxcPath);
     for (const container_id of ['utest', 'half-made']) {
@@ -125,7 +125,7 @@ export const restoreRules: Rules = {
     }
   },
 
-  'an appliance that knows nothing of a backup restores it': async (t, { a }) => {
+  'an appliance with an empty state restores a backup of another': async (t, { a }) => {
     const file = fileOf(a);
     const { id, run } = named;
     const { stateFolder } = a;

@@ -1,4 +1,4 @@
-/** Rules by their title; the suite runs them in their order on one appliance. */
+/** Rules by their title. The suite runs them in this order on one appliance. */
 import type { Test } from 'tap';
 import type { Answer, Body } from '../../support/api-client.js';
 import type { Appliance } from '../../support/appliance.js';

@@ -1,4 +1,4 @@
-/** What a client written against the captured conversation meets: the conversation itself, then every rule around it. */
+/** The captured conversation as a client sends it, and then every rule around it. */
 import { readFile, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
@@ -26,9 +26,9 @@ const data = join(a.lxcPath, 'utest/volumes/data');
 const large = join(data, 'large');
 await ballast(large);
 
-t.test('the captured conversation, request by request', async (t) => {
+t.test('every request of the captured conversation is answered as captured', async (t) => {
   const { say, unsaid } = conversation(curl);
-  await t.test('targets', async (t) => {
+  await t.test('a target is made, listed and changed', async (t) => {
     await say(t, 'POST /target/');
     await say(t, 'GET /target/');
     await say(t, 'GET /target/1/dirs/', (captured) => captured.replace('Unabailable', 'Unavailable'));
@@ -48,7 +48,7 @@ t.test('the captured conversation, request by request', async (t) => {
   });
 
   const state = () => stateOf(a.service, 'backup', 1);
-  await t.test('a backup is run', async (t) => {
+  await t.test('a backup runs on request', async (t) => {
     const before = Date.now();
     await say(t, 'PUT /backup/1/run');
     t.match((await state()).code, /^(waiting|running)$/, 'and is on its way when the answer is there');
@@ -92,7 +92,7 @@ t.test('the captured conversation, request by request', async (t) => {
     t.equal(await lxc('info', a.lxcPath, 'utest', '-sH'), 'RUNNING');
   });
 
-  await t.test('what is no longer needed is deleted', async (t) => {
+  await t.test('the backup and the target are deleted', async (t) => {
     t.equal((await curl.printed('curl -sq -XDELETE -b cookies.txt http://$QIP:$QPORT/api/v1/backup/2')).trim(), '[2]');
     await say(t, 'DELETE /target/1');
     t.same(unsaid(), [], 'nothing captured was left out');

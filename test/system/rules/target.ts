@@ -17,7 +17,7 @@ async function holding(folder: string, word: string): Promise<string[]> {
 const make = async (a: Appliance, more: Body = {}): Promise<number> => idOf(await a.service.call('POST', '/target', targetBody(more)));
 
 export const targetRules: Rules = {
-  'a password is taken and never given': async (t, { a, curl }) => {
+  'a password is stored encrypted and never returned': async (t, { a, curl }) => {
     const secret = 'a-password-of-no-other-place';
     const id = await make(a, { password: secret });
     for (const path of [`/target/${id}`, `/target/${id}?view=full`, '/target/', '/target/?view=full'])
@@ -27,7 +27,7 @@ export const targetRules: Rules = {
     await a.service.call('DELETE', `/target/${id}`);
   },
 
-  'an address is a host, with a port or without': async (t, { a }) => {
+  'an address is a host with or without a port': async (t, { a }) => {
     for (const ipaddr of ['127.0.0.1', '127.0.0.1:22', 'nas', 'nas.lan', 'nas_2.lan:445', '[::1]:22', '[2001:db8::7]', '10.0.0.1:65535']) {
       const { status, json } = await a.service.ask('POST', '/target', targetBody({ ipaddr }));
       t.equal(status, 200, ipaddr);
@@ -35,7 +35,7 @@ export const targetRules: Rules = {
     }
   },
 
-  'an object that was got can be put back, and a change takes only what it names': async (t, { a }) => {
+  'a target from GET can be put back, and a PUT changes only the named keys': async (t, { a }) => {
     const id = await make(a, { desc: 'first', encrypt: true, base: '/a/b' });
     const before = await a.service.call('GET', `/target/${id}`);
     t.strictSame(await a.service.call('PUT', `/target/${id}`, Object.assign({}, before)), before);
@@ -43,7 +43,7 @@ export const targetRules: Rules = {
     await a.service.call('DELETE', `/target/${id}`);
   },
 
-  'a target that does not answer is told so in time': async (t, { a, curl }) => {
+  'a target that does not answer is reported within ten seconds': async (t, { a, curl }) => {
     const id = await make(a);
     const began = Date.now();
     t.strictSame((await curl.ask('GET', `/target/${id}/ping`)).json, { alive: false });
@@ -55,7 +55,7 @@ export const targetRules: Rules = {
     await a.service.call('DELETE', `/target/${id}`);
   },
 
-  'a target that a job uses is not deleted, and the jobs are named': async (t, { a }) => {
+  'a target in use is not deleted, and the error names its jobs': async (t, { a }) => {
     const profile = await make(a);
     const dest = { target: 'remote', profile, path: '/x' };
     const backup = idOf(await a.service.call('POST', '/backup', backupBody({ job_name: 'ByNight', dest })));
@@ -68,7 +68,7 @@ export const targetRules: Rules = {
     t.match(await a.service.ask('DELETE', `/target/${profile}`), { status: 200, json: [profile] });
   },
 
-  'folders of a share are listed by name: no files, nothing hidden, records marked': async (t, { a, curl }) => {
+  'the folders of a share are listed by name, without files and hidden folders, with records marked': async (t, { a, curl }) => {
     for (const folder of ['b b', 'b%20b/only-here', 'A', '.hidden', 'container-backup@Some job', 'ü'])
       await mkdir(join(a.share, 'dirs', folder), { recursive: true });
     await writeFile(join(a.share, 'dirs/file'), '');
