@@ -1,5 +1,5 @@
-/** A real LXC container and a real share for runs that are called directly, so that their target can be made to fail.
- *  Both lie in memory: hundreds of runs sync what they store. */
+/** A real LXC container and a real share for runs that a suite calls directly, so that it can make their target fail. Both lie
+ *  in memory, because hundreds of runs sync their files. */
 import { createHash } from 'node:crypto';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

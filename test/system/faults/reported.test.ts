@@ -1,5 +1,5 @@
-/** Whatever stands in the way of a run is told by a code and words that name it and what to do; the container is untouched,
- *  and nothing is left behind. */
+/** A fault ends a run with a code, and with a message that names the cause and what to do. The container is unchanged, and
+ *  nothing is left behind. */
 import { randomBytes } from 'node:crypto';
 import { appendFile, mkdtemp, readdir, readFile, rename, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -31,9 +31,9 @@ function faults(title: string, kind: 'backup' | 'restore', cases: () => readonly
   });
 }
 
-faults('a backup that cannot begin', 'backup', () => backupFaults(bed));
+faults('a backup that cannot begin says why', 'backup', () => backupFaults(bed));
 
-t.test('a container that was there when its job was made', async (t) => {
+t.test('a container that was deleted after its job was made is not found', async (t) => {
   await a.lxc('leaves', { stopped: true });
   const leave = async () => {
     await destroyLxc(a.lxcPath, 'leaves');
@@ -42,7 +42,7 @@ t.test('a container that was there when its job was made', async (t) => {
   failedWith(t, await under(bed, leave, 'backup', { container_id: 'leaves' }), 'not_found', [/\bleaves\b/]);
 });
 
-t.test('a share without space: the run that does not fit is gone, the one before it is whole', async (t) => {
+t.test('a full share ends the run with no_space, and keeps the run before it', async (t) => {
   await writeFile(random, randomBytes(12 << 20)); // half of what the share holds
   const { id, run } = await backedUp(a.service, { job_name: 'Tight', dest: local('/small') });
   await utimes(random, 1, 1); // so that the next level holds all of it again
@@ -53,7 +53,7 @@ t.test('a share without space: the run that does not fit is gone, the one before
   t.match(await a.service.call('GET', `/backup/${id}/runs`), [{ run, ok: true }]);
 });
 
-t.test('a share that may not be written can be restored from, and says so itself', async (t) => {
+t.test('a read-only share is restored from, and is listed as read-only', async (t) => {
   const back = await readOnly(at('small'));
   try {
     t.match(await restored(a.service, { container_id: 'utest', src: local('/small', 'Tight') }), { result: 0 });
@@ -65,7 +65,7 @@ t.test('a share that may not be written can be restored from, and says so itself
   await rm(random);
 });
 
-t.test('records that the faults of restores are about', async () => {
+t.test('the records of the next tests are made', async () => {
   const dest = local('/test/jobs');
   const plain = await backedUp(a.service, { job_name: 'Plain', dest });
   await appendFile(join(volume, 'file'), 'more\n');
@@ -76,10 +76,10 @@ t.test('records that the faults of restores are about', async () => {
   Object.assign(records, { older: plain.run, newer, docker: docker.run, plain: plain.id });
 });
 
-faults('a record that is not as it was written', 'restore', () => damageFaults(bed, records));
-faults('a restore that cannot be', 'restore', () => restoreFaults(bed));
+faults('a restore of a damaged record says what is damaged', 'restore', () => damageFaults(bed, records));
+faults('a restore that cannot begin says why', 'restore', () => restoreFaults(bed));
 
-t.test('a manifest that cannot be used is told wherever runs are, never passed over in silence', async (t) => {
+t.test('a damaged manifest is reported in the list of runs, in plans and by its name', async (t) => {
   const { older, newer, plain } = records;
   const file = inRecord(bed, 'Plain', `${newer}/manifest.json`);
   for (const [title, make] of Object.entries(brokenManifests(file, newer))) {
@@ -102,7 +102,7 @@ t.test('a manifest that cannot be used is told wherever runs are, never passed o
   }
 });
 
-t.test('beside a damaged newest manifest, the older run is restored by its name, and a new backup takes nothing away', async (t) => {
+t.test('with a damaged newest manifest the older run is restored by its name, and a new backup deletes nothing', async (t) => {
   const { older, newer, plain } = records;
   const back = await flippedByte(inRecord(bed, 'Plain', `${newer}/manifest.json`));
   t.match(await restored(a.service, from(`Plain/${older}`)), { result: 0, run: older });
@@ -115,7 +115,7 @@ t.test('beside a damaged newest manifest, the older run is restored by its name,
   t.equal(await readFile(join(volume, 'file'), 'utf8'), 'data of utest\nmore\n');
 });
 
-t.test('a volume that another running container uses', async (t) => {
+t.test('a volume that another running container uses is not replaced', async (t) => {
   await a.lxc('guest', { lines: [`lxc.mount.entry = ${volume} data2 none bind,create=dir 0 0`] });
   const before = await lookAt(lxcWatched);
   failedWith(t, await under(bed, nothing, 'restore', from('Plain')), 'in_use', [/volumes\/data/, /stop guest/i]);
@@ -125,7 +125,7 @@ t.test('a volume that another running container uses', async (t) => {
   await destroyLxc(a.lxcPath, 'guest');
 });
 
-t.test('Docker: a volume that another running container uses', async (t) => {
+t.test('Docker: a volume that another running container uses is not replaced', async (t) => {
   await dockerd.run('guest', { ...endlessLoop, HostConfig: { NetworkMode: 'none', Binds: ['dvolume:/shared'] } });
   const before = await lookAt(dockerWatched);
   const body = { type: 'docker', ...from('Docker') };
@@ -135,7 +135,7 @@ t.test('Docker: a volume that another running container uses', async (t) => {
   t.match(await under(bed, nothing, 'restore', body), { result: 0 }, 'once it is stopped, as the words say, it works');
 });
 
-t.test('a container that does not start once it is restored gives the old one its place back', async (t) => {
+t.test('a restored container that does not start is swapped back for the old one', async (t) => {
   const init = join(own, 'rootfs/sbin/init');
   await stopLxc(a.lxcPath, 'utest');
   await rename(init, `${init}-good`);
@@ -149,7 +149,7 @@ t.test('a container that does not start once it is restored gives the old one it
   await unchanged(t, lxcWatched, before, { restarted: true });
 });
 
-t.test('no space for a container: it is not made, and one that is there stays', async (t) => {
+t.test('a restore without space makes no container and keeps an existing one', async (t) => {
   const tight = await makeAppliance(t, { shares: { test: at('test') } });
   const unmount = await mountedTmpfs(tight.lxcPath, '5m'); // the container takes 2 MB
   t.teardown(async () => {
@@ -171,7 +171,7 @@ t.test('no space for a container: it is not made, and one that is there stays', 
   await unchanged(t, watched, before);
 });
 
-t.test('an appliance without the tools of LXC', async (t) => {
+t.test('an appliance without the LXC tools says which one is missing', async (t) => {
   const tools = await mkdtemp(join(tmpdir(), 'tools-'));
   t.teardown(() => rm(tools, { recursive: true }));
   for (const folder of ['/usr/sbin', '/usr/bin'])

@@ -1,4 +1,4 @@
-/** The faults of the suite as tables: what is broken, how, what is asked for meanwhile, the code, and what the words hold. */
+/** The faults of the suite as tables: what breaks and how, the request, the expected code, and the expected words of the message. */
 import { join } from 'node:path';
 import type { Body } from '../../support/api-client.js';
 import { type Bed, local, type Make, nothing } from './bed.js';
@@ -9,15 +9,15 @@ export type Fault = readonly [title: string, make: Make, more: Body, code: strin
 export function backupFaults({ a, at, own, volume, host, unmounted, dockerd, socketGone }: Bed): readonly Fault[] {
   const root = join(own, 'rootfs');
   return [
-    ['a container that never was', nothing, { container_id: 'never' }, 'not_found', /\bnever\b/],
-    ['a volume that is gone', () => movedAway(volume), {}, 'not_found', /volume data of utest/, new RegExp(volume)],
-    ['a root that is gone', () => movedAway(root), {}, 'not_found', /the root of utest/, new RegExp(root)],
-    ['the folder of all containers is gone', () => movedAway(a.lxcPath), {}, 'unavailable', new RegExp(a.lxcPath)],
+    ['a container that never existed', nothing, { container_id: 'never' }, 'not_found', /\bnever\b/],
+    ['a missing volume', () => movedAway(volume), {}, 'not_found', /volume data of utest/, new RegExp(volume)],
+    ['a missing root', () => movedAway(root), {}, 'not_found', /the root of utest/, new RegExp(root)],
+    ['a missing folder of all containers', () => movedAway(a.lxcPath), {}, 'unavailable', new RegExp(a.lxcPath)],
     ['an exclude that names nothing', nothing, { exclude: ['volume:logs'] }, 'invalid', /volume:logs/, /rootfs, data/],
     ['a share that is not mounted', unmounted, { dest: local('/away/x') }, 'unavailable', /share away is not mounted/, /mount it/],
-    ['a share that may not be written', () => readOnly(at('small')), { dest: local('/small/x') }, 'read_only', /share small/, /mount it/],
-    ['Docker: a container that never was', nothing, { type: 'docker', container_id: 'never' }, 'not_found', /\bnever\b/],
-    ['Docker: a folder of the host that is gone', () => movedAway(host), { type: 'docker' }, 'not_found', new RegExp(host)],
+    ['a read-only share', () => readOnly(at('small')), { dest: local('/small/x') }, 'read_only', /share small/, /mount it/],
+    ['Docker: a container that never existed', nothing, { type: 'docker', container_id: 'never' }, 'not_found', /\bnever\b/],
+    ['Docker: a missing folder of the host', () => movedAway(host), { type: 'docker' }, 'not_found', new RegExp(host)],
     ['Docker: the engine does not answer', socketGone, { type: 'docker' }, 'unavailable', new RegExp(dockerd.socket), /start the engine/],
   ];
 }
@@ -43,11 +43,25 @@ export function damageFaults(bed: Bed, { older, newer, docker }: Records): reado
   const image = inRecord(bed, 'Docker', 'image.tar');
   const inDocker = { type: 'docker', ...from('Docker') };
   return [
-    ['one byte of an archive', () => flippedByte(plain(`${older}/data.tar`)), from('Plain'), 'damaged', /data\.tar is damaged/, another],
-    ['one byte of a compressed archive', () => flippedByte(base), from('Zstd'), 'damaged', /image\.tar\.zst/, another],
-    ['the first byte of a base', () => flippedByte(plain('image.tar'), 0), from('Plain'), 'damaged', /image\.tar is damaged/, another],
     [
-      'the last byte of a base',
+      'a flipped byte of an archive',
+      () => flippedByte(plain(`${older}/data.tar`)),
+      from('Plain'),
+      'damaged',
+      /data\.tar is damaged/,
+      another,
+    ],
+    ['a flipped byte of a compressed archive', () => flippedByte(base), from('Zstd'), 'damaged', /image\.tar\.zst/, another],
+    [
+      'a flipped first byte of a base',
+      () => flippedByte(plain('image.tar'), 0),
+      from('Plain'),
+      'damaged',
+      /image\.tar is damaged/,
+      another,
+    ],
+    [
+      'a flipped last byte of a base',
       () => flippedByte(plain('image.tar'), 0.9999999),
       from('Plain'),
       'damaged',
@@ -55,18 +69,25 @@ export function damageFaults(bed: Bed, { older, newer, docker }: Records): reado
       another,
     ],
     [
-      'a piece is missing',
+      'a missing archive',
       () => removed(plain(`${newer}/data.tar`)),
       from('Plain'),
       'damaged',
       new RegExp(`${newer}/data\\.tar is missing`),
       another,
     ],
-    ['a base is missing', () => removed(base), from('Zstd'), 'damaged', /image\.tar\.zst is missing/, another],
-    ['a piece is cut', () => cutShort(plain('image.tar')), from('Plain'), 'damaged', /image\.tar has \d+ bytes instead of \d+/, another],
-    ['a manifest', () => flippedByte(plain(`${newer}/manifest.json`)), from(`Plain/${newer}`), 'damaged', new RegExp(newer), another],
-    ['Docker: one byte of the layer', () => flippedByte(layer), inDocker, 'damaged', /rootfs\.tar/, another],
-    ['Docker: a byte of the image is missing', () => cutShort(image), inDocker, 'damaged', /image\.tar has/, another],
+    ['a missing base', () => removed(base), from('Zstd'), 'damaged', /image\.tar\.zst is missing/, another],
+    ['a cut archive', () => cutShort(plain('image.tar')), from('Plain'), 'damaged', /image\.tar has \d+ bytes instead of \d+/, another],
+    [
+      'a flipped byte of a manifest',
+      () => flippedByte(plain(`${newer}/manifest.json`)),
+      from(`Plain/${newer}`),
+      'damaged',
+      new RegExp(newer),
+      another,
+    ],
+    ['Docker: a flipped byte of the layer', () => flippedByte(layer), inDocker, 'damaged', /rootfs\.tar/, another],
+    ['Docker: a cut image', () => cutShort(image), inDocker, 'damaged', /image\.tar has/, another],
   ];
 }
 
@@ -74,7 +95,7 @@ export function restoreFaults({ unmounted, dockerd, socketGone }: Bed): readonly
   const unmountedSays = [/share away is not mounted/, /mount it/] as const;
   return [
     ['a run of another engine', nothing, from('Docker'), 'unsupported', /backup of a docker container/, /type docker/],
-    ['a run that is not there', nothing, from('Plain/2001-01-01_00-00-00'), 'not_found', /2001-01-01_00-00-00/, /container-backup@Plain/],
+    ['a run that does not exist', nothing, from('Plain/2001-01-01_00-00-00'), 'not_found', /2001-01-01_00-00-00/, /container-backup@Plain/],
     ['a share that is not mounted', unmounted, { src: local('/away/x', 'Away') }, 'unavailable', ...unmountedSays],
     ['Docker: a run of another engine', nothing, { type: 'docker', ...from('Plain') }, 'unsupported', /of a lxc container/, /type lxc/],
     [

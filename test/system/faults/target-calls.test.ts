@@ -92,9 +92,9 @@ async function survives(t: Test, { fault, newBase, codes }: Wish): Promise<boole
   return 'call' in fault.at ? calls >= fault.at.call : run === undefined;
 }
 
-t.test('a first run', (t) => healthyRun(t, 'at the start'));
+t.test('a first run succeeds', (t) => healthyRun(t, 'at the start'));
 
-t.test('a run that takes the record for empty leaves the base of others alone', (t) =>
+t.test('a run that sees an empty list does not overwrite an existing base', (t) =>
   survives(t, { fault: { op: 'list', at: { call: 1 }, kind: 'short' }, newBase: false, codes: ['exists'] }).then(() => undefined),
 );
 
@@ -113,13 +113,13 @@ const codesOf = { error: ['io'], no_space: ['no_space'], short: ['damaged'], sta
 
 for (const kind of ['error', 'no_space', 'short', 'stall'] as const) {
   for (const newBase of kind === 'no_space' ? [true] : [true, false]) {
-    t.test(`a put with ${kind} at each call of a run ${newBase ? 'with a new base' : 'on a base'}`, async (t) => {
+    t.test(`a put with ${kind} at each call harms no run ${newBase ? 'with a new base' : 'on a base'}`, async (t) => {
       let call = firstCall();
       while (await survives(t, { fault: { op: 'put', at: { call }, kind }, newBase, codes: codesOf[kind] })) call += stride;
       t.ok(call > 6, `each ${stride}th call failed in turn, up to ${call - stride}`);
     });
   }
-  t.test(`a put with ${kind} at a byte`, async (t) => {
+  t.test(`a put with ${kind} at a byte harms no run`, async (t) => {
     for (const byte of someOf([1, 511, 4096, 20_000, 100_000]))
       await survives(t, { fault: { op: 'put', at: { byte }, kind }, newBase: true, codes: codesOf[kind] });
   });
@@ -138,7 +138,7 @@ const others = [
 ] as const;
 
 for (const { op, kind, codes } of others) {
-  t.test(`a ${op} with ${kind} at each call of a run`, async (t) => {
+  t.test(`a ${op} with ${kind} at each call harms no run`, async (t) => {
     let call = 1;
     while (await survives(t, { fault: { op, at: { call }, kind }, newBase: false, codes })) call += stride;
     t.ok(call > 1, `each ${stride}th call failed in turn, up to ${call - stride}`);
@@ -180,7 +180,7 @@ async function restoreFails(t: Test, fault: Fault, run: string): Promise<boolean
   return true;
 }
 
-t.test('a restore whose target fails leaves the container as it was', async (t) => {
+t.test('a restore from a failing target leaves the container as it was', async (t) => {
   const run = (await bench.runs()).at(-1)?.run ?? '';
   const manifests = (await bench.runs()).length;
   for (const kind of ['error', 'short', 'stall'] as const) {
@@ -195,7 +195,7 @@ t.test('a restore whose target fails leaves the container as it was', async (t) 
   for (let call = 1; call <= manifests + 6; call += stride) await restoreFails(t, { op: 'stat', at: { call }, kind: 'error' }, run);
 });
 
-t.test('every run that is kept comes back after all that', async (t) => {
+t.test('every kept run is restored after all that', async (t) => {
   const runs = await bench.runs();
   t.equal(runs.length, keptRuns);
   for (const { run } of runs) {

@@ -1,4 +1,4 @@
-/** What a failed run must not change: the container as its engine sees it, and every name around it. */
+/** What a failed run must not change: the container as its engine shows it, and every file name around it. */
 import { readdir } from 'node:fs/promises';
 import type { Test } from 'tap';
 import { type Body, part } from '../../support/api-client.js';

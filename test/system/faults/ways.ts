@@ -1,4 +1,4 @@
-/** Ways to break what a run needs; each gives the way back. */
+/** Ways to break what a run needs. Each returns the function that repairs it. */
 import { createHash } from 'node:crypto';
 import { readFile, rename, rm, stat, truncate, utimes, writeFile } from 'node:fs/promises';
 import { childOutput } from '../../../plugins/shared/primitives/child.js';

@@ -1,4 +1,4 @@
-/** Manifests, targets and sources for the suites of the archive format. */
+/** Sample manifests, targets and sources for the suites of the archive format. */
 import { createHash } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

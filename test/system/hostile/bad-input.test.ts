@@ -1,4 +1,4 @@
-/** Whatever a client sends wrong is told to it with the place and the reason; nothing comes of it, and the service lives on. */
+/** A wrong request is refused with the place and the reason. It changes nothing, and the service goes on. */
 import { request } from 'node:http';
 import t, { type Test } from 'tap';
 import { type Answer, type Body, isBody, part } from '../../support/api-client.js';
@@ -72,7 +72,7 @@ for (const { title, good, fields, more = [], whole, change } of kinds) {
     ...table.wrongBodies(good, fields),
     ...more.map(([change, pointer]) => ({ title: JSON.stringify(change).slice(0, 80), change, pointer })),
   ];
-  t.test(`${title}: each field wrong in each way`, async (t) => {
+  t.test(`POST or PUT of ${title} refuses each field wrong in each way`, async (t) => {
     const before = await kept();
     const [method = '', path = ''] = whole.split(' ');
     for (const one of cases) {
@@ -84,7 +84,7 @@ for (const { title, good, fields, more = [], whole, change } of kinds) {
   });
 
   if (change === undefined) continue;
-  t.test(`${title} that is there: each field wrong in each way`, async (t) => {
+  t.test(`a change of ${title} refuses each field wrong in each way`, async (t) => {
     const before = await kept();
     const [method = '', path = ''] = change.split(' ');
     // A key that is left out stays as it is; only inside of another one it is missed.
@@ -96,7 +96,7 @@ for (const { title, good, fields, more = [], whole, change } of kinds) {
   });
 }
 
-t.test('a login: each field wrong in each way, as JSON and as a form', async (t) => {
+t.test('a login refuses each field wrong in each way, as JSON and as a form', async (t) => {
   for (const { title, change, pointer } of table.wrongBodies(account, table.loginFields)) {
     if (!/^\/(username|password)$/.test(pointer)) continue; // a form may send what it likes besides
     refused(t, await a.service.ask('POST', '/login', JSON.stringify({ ...account, ...change }), problem), pointer, title);
@@ -113,7 +113,7 @@ t.test('a login: each field wrong in each way, as JSON and as a form', async (t)
   await alive(t);
 });
 
-t.test('several faults are told together', async (t) => {
+t.test('one answer lists several wrong fields', async (t) => {
   const { json } = await a.service.ask(
     'POST',
     '/backup/',
@@ -149,7 +149,7 @@ const noObjects = [
   `[${'['.repeat(50_000)}`,
 ];
 
-t.test('a body that is no JSON object', async (t) => {
+t.test('a body that is no JSON object is refused', async (t) => {
   const before = await kept();
   const routes = [
     'POST /target/',
@@ -174,7 +174,7 @@ t.test('a body that is no JSON object', async (t) => {
   await alive(t);
 });
 
-t.test('a body that is an object, but no usual one', async (t) => {
+t.test('a body with __proto__, an empty key or deep nesting is refused', async (t) => {
   const before = await kept();
   const good = JSON.stringify(backupBody()).slice(1);
   const odd = {
@@ -192,7 +192,7 @@ t.test('a body that is an object, but no usual one', async (t) => {
   await alive(t);
 });
 
-t.test('a body of 256 KiB is taken, one byte more is not', async (t) => {
+t.test('a body of 256 KiB is accepted, one byte more is refused', async (t) => {
   const limit = 256 * 1024;
   const padded = (bytes: number) => JSON.stringify(targetBody({ name: 'padded' })).padEnd(bytes);
   const made = await a.service.ask('POST', '/target/', padded(limit));
@@ -217,7 +217,7 @@ t.test('a body of 256 KiB is taken, one byte more is not', async (t) => {
   await alive(t);
 });
 
-t.test("a client that breaks off in its body is nobody's loss", async (t) => {
+t.test('a client that disconnects in its body changes nothing', async (t) => {
   const before = await kept();
   const { hostname, port } = new URL(a.service.address);
   for (let n = 0; n < 5; n++) {
@@ -237,7 +237,7 @@ t.test("a client that breaks off in its body is nobody's loss", async (t) => {
   await alive(t);
 });
 
-t.test('paths that are broken, huge or mean something else', async (t) => {
+t.test('broken, huge and misleading paths are refused', async (t) => {
   const before = await kept();
   const ids = ['%', '%zz', '%ff', '%00', '%2e%2e', '9'.repeat(5000), '-0', '+1', '1%20', '0x1', '1;2', "1'--", '%F0%9F%92%A9', '1/../2'];
   for (const kind of ['backup', 'restore', 'target']) {

@@ -73,7 +73,7 @@ async function consentOf(t: Test, wish: RestoreWish): Promise<string> {
   return String(part(plan, 'consent'));
 }
 
-t.test('what this appliance backed up comes back without a word, whatever rights it has', async (t) => {
+t.test('a run of this appliance is restored without consent, whatever rights its container has', async (t) => {
   for (const [wish, name] of [
     [box, 'box'],
     [web, 'web'],
@@ -88,7 +88,7 @@ t.test('what this appliance backed up comes back without a word, whatever rights
   await rm(marker);
 });
 
-t.test('a manifest that was changed, or has lost its seal, is foreign', async (t) => {
+t.test('a manifest with a wrong or missing seal is foreign', async (t) => {
   const file = join(a.share, 'backups/container-backup@box', runs.get('box') ?? '', 'manifest.json');
   const text = await readFile(file, 'utf8');
   const write = async (change: (manifest: Body) => Body) => {
@@ -111,7 +111,7 @@ t.test('a manifest that was changed, or has lost its seal, is foreign', async (t
   t.equal(part(await restorePlan(a.service, box), 'consent'), undefined, 'as it was written it is our own');
 });
 
-t.test('another appliance asks before a container gets rights over it, and makes nothing without consent', async (t) => {
+t.test('another appliance refuses a container with rights over the host until the request has the consent', async (t) => {
   await a.restart({ stateFolder: otherState });
   const before = await everything();
   const consents = { lxc: await consentOf(t, box), docker: await consentOf(t, web) };
@@ -126,7 +126,7 @@ t.test('another appliance asks before a container gets rights over it, and makes
   t.same(await everything(), before, 'and nothing was made');
 });
 
-t.test('with the consent that the plan gave, it is restored as it was', async (t) => {
+t.test('the consent of the plan restores such a container as it was', async (t) => {
   for (const wish of [box, web]) {
     const state = await restored(wish, { consent: await consentOf(t, wish) });
     t.match(state, { result: 0 }, JSON.stringify(state));
@@ -135,7 +135,7 @@ t.test('with the consent that the plan gave, it is restored as it was', async (t
   t.match(await docker.client.json('GET', '/containers/copy/json'), { HostConfig: { PidMode: 'host' }, State: { Running: true } });
 });
 
-t.test('a container without such rights is restored without a question, wherever it was backed up', async (t) => {
+t.test('a container without rights over the host needs no consent on any appliance', async (t) => {
   for (const [portfolio, type] of [
     ['plain', 'lxc'],
     ['calm', 'docker'],
@@ -148,7 +148,7 @@ t.test('a container without such rights is restored without a question, wherever
   }
 });
 
-t.test('the appliance that made it still knows its own afterwards', async (t) => {
+t.test('the appliance that made the run still needs no consent afterwards', async (t) => {
   await a.restart({ stateFolder: ownState });
   t.equal(part(await restorePlan(a.service, { ...box, container: 'mine' }), 'consent'), undefined);
   t.match(apiErrorOf(new PluginError('needs_consent', 'x')), { status: 409, retryable: false });

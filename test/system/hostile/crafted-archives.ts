@@ -1,4 +1,5 @@
-/** Archives as whoever may write to a target could leave them: two levels that together lead out of the folder they are extracted into. */
+/** Archives that an attacker with write access to a target could leave: two levels that together lead out of the folder of
+ *  their extraction. */
 
 export interface Crafted {
   readonly name: string;

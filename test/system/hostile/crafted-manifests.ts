@@ -1,4 +1,4 @@
-/** Manifests that somebody made who can write to a target: each breaks one rule of the format, and its own hash holds. */
+/** Manifests by an attacker with write access to a target. Each breaks one rule of the format, and its hash is right. */
 import { createHash } from 'node:crypto';
 
 type Path = readonly (string | number)[];

@@ -1,4 +1,4 @@
-/** A folder to extract hostile archives into, with something beside it that none of them may touch. */
+/** A folder to extract hostile archives into, and files beside it that no archive may touch. */
 import { createHash } from 'node:crypto';
 import { lstatSync, readdirSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';

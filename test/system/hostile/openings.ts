@@ -1,4 +1,4 @@
-/** Hostile values as what a plugin is opened with, past its own schema as in the service. */
+/** Opens a plugin with hostile values, which its schema has accepted as in the service. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Test } from 'tap';

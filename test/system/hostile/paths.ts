@@ -1,4 +1,4 @@
-/** What hostile paths do to a place: each is kept to the letter, or refused, and nothing outside the place is touched. */
+/** What a hostile path does to a base: it is stored as it is or refused, and nothing outside the base changes. */
 import { execFile } from 'node:child_process';
 import { lstat, readdir, readFile } from 'node:fs/promises';
 import { homedir, tmpdir } from 'node:os';

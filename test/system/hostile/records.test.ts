@@ -1,5 +1,5 @@
-/** Whoever can write to a target can write a record. None of these hurts the service, another record at the same path, or anything
- *  outside; each is told with its own name. */
+/** A record may be written by an attacker who can write to the target. No such record harms the service, another record at the
+ *  same path or anything outside. Each error names its record. */
 import { execFile } from 'node:child_process';
 import { cp, mkdir, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -54,7 +54,7 @@ async function craftedRecord(name: string, manifest: Buffer): Promise<string> {
   return name;
 }
 
-t.test('each crafted manifest is refused with its name, and nothing but it', async (t) => {
+t.test('each crafted manifest is refused by name, and no other record is', async (t) => {
   const before = { lxc: await snapshotOf(a.lxcPath), share: await snapshotOf(recordOf('innocent')) };
   const files = new Map<string, Buffer>([
     ...Object.entries(craftedBodies).map(([name, body]) => [name, sealedBytes(body(good))] as const),
@@ -75,7 +75,7 @@ t.test('each crafted manifest is refused with its name, and nothing but it', asy
   t.same(differences(before.share, await snapshotOf(recordOf('innocent'))), [], 'nor in the innocent record');
 });
 
-t.test('what no rule forbids is planned', async (t) => {
+t.test('an odd manifest that breaks no rule is planned', async (t) => {
   const names = ['__proto__', 'constructor', 'toString'];
   const renamed = names.map((name) =>
     ['sources', 'container'].reduce<unknown>(
@@ -109,35 +109,38 @@ const things: Readonly<Record<string, (path: string) => Promise<unknown>>> = {
 };
 
 for (const file of [`${run}/manifest.json`, 'image.tar.zst', `${run}/data.tar.zst`]) {
-  t.test(`what is no file in the place of ${file.replace(`${run}/`, '')} is that record's problem`, async (t) => {
-    for (const [name, make] of Object.entries(things)) {
-      await cp(sample, recordOf(name), { recursive: true });
-      await rm(join(recordOf(name), file));
-      await make(join(recordOf(name), file));
-    }
-    for (const name of Object.keys(things)) {
-      const state = await restoredAs('copy', `${name}/${run}`);
-      t.match(
-        state,
-        { result: -1, error: { code: 'damaged', message: new RegExp(`container-backup@${name}/${file}`) } },
-        `${name}: restored`,
+  t.test(
+    `a FIFO, folder, device, link or socket in the place of ${file.replace(`${run}/`, '')} is a problem of its record alone`,
+    async (t) => {
+      for (const [name, make] of Object.entries(things)) {
+        await cp(sample, recordOf(name), { recursive: true });
+        await rm(join(recordOf(name), file));
+        await make(join(recordOf(name), file));
+      }
+      for (const name of Object.keys(things)) {
+        const state = await restoredAs('copy', `${name}/${run}`);
+        t.match(
+          state,
+          { result: -1, error: { code: 'damaged', message: new RegExp(`container-backup@${name}/${file}`) } },
+          `${name}: restored`,
+        );
+        await innocentIsFine(t, name);
+        t.equal((await plan(`${name}/${older}`)).status, 200, `${name}: its other run is planned`);
+        const isManifest = file.endsWith('manifest.json');
+        const taken = isManifest ? { run: older, warnings: [{ code: 'run_damaged', names: [run], message: /manifest.json/ }] } : { run };
+        t.match((await plan(name)).json, taken, `${name}: when none is named, the newest manifest that can be used counts`);
+      }
+      t.same(
+        (await readdir(a.lxcPath)).filter((name) => name !== '.container-backup'),
+        [],
+        'no container was made',
       );
-      await innocentIsFine(t, name);
-      t.equal((await plan(`${name}/${older}`)).status, 200, `${name}: its other run is planned`);
-      const isManifest = file.endsWith('manifest.json');
-      const taken = isManifest ? { run: older, warnings: [{ code: 'run_damaged', names: [run], message: /manifest.json/ }] } : { run };
-      t.match((await plan(name)).json, taken, `${name}: when none is named, the newest manifest that can be used counts`);
-    }
-    t.same(
-      (await readdir(a.lxcPath)).filter((name) => name !== '.container-backup'),
-      [],
-      'no container was made',
-    );
-    for (const name of Object.keys(things)) await rm(recordOf(name), { recursive: true });
-  });
+      for (const name of Object.keys(things)) await rm(recordOf(name), { recursive: true });
+    },
+  );
 }
 
-t.test('a record that is a file, a link, or that may not be entered', async (t) => {
+t.test('a record that is a file or a link is no record', async (t) => {
   await writeFile(recordOf('file'), 'no folder');
   await symlink('/etc', recordOf('link-out'));
   await symlink(recordOf('innocent'), recordOf('link-in'));
@@ -148,7 +151,7 @@ t.test('a record that is a file, a link, or that may not be entered', async (t) 
   }
 });
 
-t.test('a run folder that was renamed is no run under its new name', async (t) => {
+t.test('a renamed run folder is no run under its new name', async (t) => {
   await cp(sample, recordOf('renamed'), { recursive: true });
   await rename(join(recordOf('renamed'), run), join(recordOf('renamed'), '2026-11-25_00-00-00'));
   const text = new RegExp(`is the manifest of ${run}; the folder was renamed`);
@@ -157,7 +160,7 @@ t.test('a run folder that was renamed is no run under its new name', async (t) =
   await rm(recordOf('renamed'), { recursive: true });
 });
 
-t.test('a newer run that has no manifest any more is passed over, and told', async (t) => {
+t.test('a newer run without a manifest is skipped with a warning', async (t) => {
   await cp(sample, recordOf('lost'), { recursive: true });
   await rm(join(recordOf('lost'), run, 'manifest.json'));
   const told = { code: 'run_damaged', count: 1, names: [run], message: new RegExp(older), fix: /verify container-backup@lost/ };
@@ -169,7 +172,7 @@ t.test('a newer run that has no manifest any more is passed over, and told', asy
   await rm(recordOf('lost'), { recursive: true });
 });
 
-t.test('20,000 empty run folders cost a plan less than two seconds', async (t) => {
+t.test('a plan over 20,000 empty run folders takes less than two seconds', async (t) => {
   await cp(sample, recordOf('many'), { recursive: true });
   const names = Array.from({ length: 20_000 }, (_, n) => new Date(Date.UTC(2027, 0) + n * 1000).toISOString().slice(0, 19));
   const folders = names.map((name) => join(recordOf('many'), name.replace('T', '_').replaceAll(':', '-')));
@@ -185,7 +188,7 @@ t.test('20,000 empty run folders cost a plan less than two seconds', async (t) =
   await rm(recordOf('many'), { recursive: true });
 });
 
-t.test('a volume that lay in the root, or in another one, is not extracted there', async (t) => {
+t.test('a volume whose path lies in the root or in another volume is refused', async (t) => {
   const own = /dir:(\S+)\/rootfs/.exec(String(part(part(part(good, 'container'), 'native'), 'text')))?.[1] ?? '';
   const [file, data] = list(part(part(good, 'container'), 'volume')).map((one) => String(part(one, 'path')));
   t.ok(own.startsWith('/') && data?.startsWith(own) && file?.startsWith(own), 'the sample has volumes of its own');
@@ -202,7 +205,7 @@ t.test('a volume that lay in the root, or in another one, is not extracted there
   }
 });
 
-t.test('a record without its container is restored all the same, in the middle of all that', async (t) => {
+t.test('the good record is restored after all that', async (t) => {
   a.alsoDestroy('last');
   t.match(await restoredAs('last', 'innocent'), { result: 0, run });
 });

@@ -1,5 +1,5 @@
-/** Values of somebody who means harm, as every part of a remote target and as names on it: kept to the letter or refused,
- *  and nothing is ever run, or reached outside the place. */
+/** Hostile values as each part of a remote target and as names on it. Each is stored as it is or refused. None is executed, and
+ *  none reaches outside the base. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -66,7 +66,7 @@ async function pathsBlock(
   await unharmed(t, o.around);
 }
 
-t.test(`${points.targets} targets over the API: each is kept as it was said, or refused by the key`, async (t) => {
+t.test(`${points.targets} hostile targets over the API are stored as sent, or refused with the key`, async (t) => {
   // each target is synced to the disk when it is made and when it goes: in memory that takes no time
   const memory = await mkdtemp('/dev/shm/hostile-');
   t.teardown(() => rm(memory, { recursive: true, force: true }));
@@ -84,7 +84,7 @@ t.test(`${points.targets} targets over the API: each is kept as it was said, or 
   await unharmed(t, around, [a.folder, memory]);
 });
 
-t.test(`${points.sftp} paths on an sftp server: each is kept to the letter, or refused`, async (t) => {
+t.test(`${points.sftp} hostile paths on an sftp server are stored as they are, or refused`, async (t) => {
   const server = await startSshd({ user: true });
   t.teardown(() => server.stop());
   const { host, port, user: username, password, home, fingerprints } = server;
@@ -107,25 +107,22 @@ const forWindows = (path: string): boolean =>
   [...path].every((char) => char >= ' ') &&
   !path.split('/').some((part) => device.test(part));
 
-t.test(
-  `${points.smb} paths on an SMB server: each is kept to the letter, or refused, and no Windows would call it otherwise`,
-  async (t) => {
-    const server = await Smbd.start();
-    t.teardown(() => server[Symbol.asyncDispose]());
-    const { host, port, user: username, password, share, folder } = server;
-    await decoys(folder);
-    const around = await Surroundings.of(folder, ['place']);
-    const open = async (n: number): Promise<Lane> => {
-      const options = { host, port, username, password, base: `${share}/place ${n}` };
-      return { root: join(folder, `place ${n}`), target: await plugins.openTarget('smb', options, opening) };
-    };
-    // much of what others keep is nothing for Windows
-    await pathsBlock(t, { count: points.smb, open, around, may: forWindows, impossible: 0.1 });
-    t.same(await filesNamed(mark, [server.root]), []);
-  },
-);
+t.test(`${points.smb} hostile paths on an SMB server are stored as they are with names that Windows keeps, or refused`, async (t) => {
+  const server = await Smbd.start();
+  t.teardown(() => server[Symbol.asyncDispose]());
+  const { host, port, user: username, password, share, folder } = server;
+  await decoys(folder);
+  const around = await Surroundings.of(folder, ['place']);
+  const open = async (n: number): Promise<Lane> => {
+    const options = { host, port, username, password, base: `${share}/place ${n}` };
+    return { root: join(folder, `place ${n}`), target: await plugins.openTarget('smb', options, opening) };
+  };
+  // much of what others keep is nothing for Windows
+  await pathsBlock(t, { count: points.smb, open, around, may: forWindows, impossible: 0.1 });
+  t.same(await filesNamed(mark, [server.root]), []);
+});
 
-t.test(`${points.rsync} paths on a server with rsync and a shell: each is kept to the letter, or refused`, async (t) => {
+t.test(`${points.rsync} hostile paths on a server with rsync and a shell are stored as they are, or refused`, async (t) => {
   const server = await startSshd({ user: true });
   t.teardown(() => server.stop());
   const { host, port, user: username, home, fingerprints } = server;
@@ -139,7 +136,7 @@ t.test(`${points.rsync} paths on a server with rsync and a shell: each is kept t
   await pathsBlock(t, { count: points.rsync, open, around });
 });
 
-t.test(`${points.openings} users, hosts and bases as a plugin is opened with: opened just there, or refused`, async (t) => {
+t.test(`${points.openings} hostile users, hosts and bases open a plugin exactly there, or are refused`, async (t) => {
   const { all, around, folders } = await openServers(t);
   const random = mulberry(seed + 1);
   const values = new HostileValues(random, mark).take(points.openings);

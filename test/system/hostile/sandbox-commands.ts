@@ -1,4 +1,4 @@
-/** Commands of a test's own in the place of those that the sandbox of tar holds. */
+/** Runs commands of a test in the place of those that the sandbox of tar runs. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 

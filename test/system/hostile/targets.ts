@@ -1,4 +1,4 @@
-/** Hostile values as each part of a target that a client makes: refused by the key's name, or kept as they were. */
+/** Hostile values as each part of a target that a client makes: refused with the key, or stored as sent. */
 
 import { type Body, isBody, part } from '../../support/api-client.js';
 import type { DemoService } from '../../support/demo-client.js';

@@ -1,5 +1,4 @@
-/** Values that somebody would try who means harm, or that break what is careless. Made from a seed, so that a failure can
- *  be had again. */
+/** Values that an attacker would try, or that break careless code. A seed makes them, so that a failure can be repeated. */
 
 /** A number from 0 up to, but not, 1. */
 export type Random = () => number;

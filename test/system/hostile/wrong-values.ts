@@ -1,4 +1,4 @@
-/** Every field of every body in every way wrong, as a table: what kind of value it takes, and what it refuses beyond that. */
+/** Every field of every body, wrong in every way, as a table: the type of its value, and the values of that type that it refuses. */
 import type { Body } from '../../support/api-client.js';
 
 const kinds = {
