@@ -1,4 +1,4 @@
-/** What the fidelity suites ask of a service, and how they look at what a restore brought back. */
+/** Requests of the fidelity suites to a service, and the comparison of what a restore brought back. */
 import { basename, dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Body, notSoon, part } from '../../support/api-client.js';

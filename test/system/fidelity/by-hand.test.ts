@@ -1,4 +1,4 @@
-/** A finished backup of each engine is restored with nothing but what every Linux has, as the page about the format says. */
+/** A backup of each engine is restored by hand, as docs/archive-format.md says, with the programs of any Linux. */
 import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
@@ -34,7 +34,7 @@ async function levels(job: number, run: string, source: string): Promise<unknown
 const only = (tree: ReadonlyMap<string, Snapshot>, name: string) => new Map([...tree].filter(([path]) => path === name));
 
 for (const features of [['pause'], ['pause', 'compress']]) {
-  t.test(`LXC, ${features.join(' and ')}: base, level and paused tail`, async (t) => {
+  t.test(`LXC, ${features.join(' and ')}: a base, a level and a paused tail are restored by hand`, async (t) => {
     const name = features.length === 1 ? 'plain' : 'packed';
     const file = join(a.folder, `host-of-${name}/app.conf`);
     await mkdir(dirname(file));
@@ -71,7 +71,7 @@ for (const features of [['pause'], ['pause', 'compress']]) {
   });
 }
 
-t.test("a byte that is not as it was makes the page's checks fail", async (t) => {
+t.test('the checks of the page find a changed byte', async (t) => {
   const [run = ''] = list(await a.service.call('GET', '/backup/1/runs')).map((one) => String(part(one, 'run')));
   const record = recordOf('plain');
   for (const file of ['image.tar', `${run}/data.1.tar`]) {
@@ -91,7 +91,7 @@ t.test("a byte that is not as it was makes the page's checks fail", async (t) =>
   await back();
 });
 
-t.test('Docker: image, layer and volume', async (t) => {
+t.test('Docker: an image, a layer and a volume are restored by hand', async (t) => {
   await dockerd.sampleImage('hand:1');
   const HostConfig = { NetworkMode: 'none', Binds: ['byhand:/data'] };
   await dockerd.run('hand', { Image: 'hand:1', Cmd: ['/bin/sh', '-c', 'while :; do sleep 1; done'], HostConfig });

@@ -47,7 +47,7 @@ const damages: Readonly<Record<string, (folder: string) => Promise<unknown>>> = 
   },
 };
 
-t.test('every kind of difference is seen', { skip: root ? false : 'needs root' }, async (t) => {
+t.test('the comparison finds every kind of difference', { skip: root ? false : 'needs root' }, async (t) => {
   const top = await fs.mkdtemp(join(tmpdir(), 'fidelity-'));
   t.teardown(() => fs.rm(top, { recursive: true, force: true }));
   const first = join(top, 'first');
@@ -73,7 +73,7 @@ t.test('every kind of difference is seen', { skip: root ? false : 'needs root' }
   }
 });
 
-t.test('changeTree is told in full', { skip: root ? false : 'needs root' }, async (t) => {
+t.test('the comparison finds every change of changeTree', { skip: root ? false : 'needs root' }, async (t) => {
   const folder = await fs.mkdtemp(join(tmpdir(), 'fidelity-'));
   t.teardown(() => fs.rm(folder, { recursive: true, force: true }));
   await makeNastyTree(folder, { highUid: false, devices: false });

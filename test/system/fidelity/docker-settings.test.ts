@@ -1,4 +1,4 @@
-/** Docker: every setting of a container outlasts a restore in place, as a clone, without its image, and on another engine. */
+/** Every setting of a Docker container survives a restore: in place, as a clone, without its image, and on another engine. */
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
@@ -152,7 +152,7 @@ const before = await settingsOf(docker, 'rich');
 const job = await makeJob(a.service, { name: 'rich', container: 'rich', type: 'docker', features: ['compress', 'pause'] });
 await backUp(a.service, job);
 
-t.test('what was asked for is what the engine says', async (t) => {
+t.test('the engine reports the settings that the container was made with', async (t) => {
   t.match(before, { name: '/rich', image: imageId, tags: ['registry.example:5000/team/sample:stable', 'sample:1'], running: true });
   t.match(before.config, config);
   const { Binds: _, Mounts: _mounts, ...rest } = others;
@@ -163,7 +163,7 @@ t.test('what was asked for is what the engine says', async (t) => {
   t.match(before.beside, { labels, networks: [{ name: 'back', Internal: true, Labels: { 'com.docker.compose.network': 'back' } }] });
 });
 
-t.test('in place', async (t) => {
+t.test('a restore in place brings back every setting', async (t) => {
   await docker.exec('rich', 'rm -r /made; echo later > /later; echo later > /data/file; rm /anonymous/x');
   await docker.client.json('POST', '/containers/rich/update', { body: { PidsLimit: 5, RestartPolicy: { Name: 'always' } } });
   await restore(a.service, { portfolio: 'rich', container: 'rich', type: 'docker' });
@@ -171,7 +171,7 @@ t.test('in place', async (t) => {
   await docker.exec('rich', contents);
 });
 
-t.test('a clone whose port and address are taken is made, left stopped, and says why', async (t) => {
+t.test('a clone with a taken port and address is made, stays stopped, and says why', async (t) => {
   const wish = { portfolio: 'rich', container: 'twin', type: 'docker' } as const;
   const conflicts = [
     { code: 'port_taken', what: /is held by container rich/, fix: /^Stop container rich/ },
@@ -213,7 +213,7 @@ async function loseAll(): Promise<void> {
   await docker.client.json('DELETE', `/images/${imageId}?force=1`);
 }
 
-t.test('without the container, its volumes, folders, networks and image', async (t) => {
+t.test('a restore after the loss of container, volumes, folders, networks and image brings back every setting', async (t) => {
   await loseAll();
   const wish = { portfolio: 'rich', container: 'rich', type: 'docker' } as const;
   t.match(await restorePlan(a.service, wish), { action: 'create', conflicts: [] });
@@ -222,7 +222,7 @@ t.test('without the container, its volumes, folders, networks and image', async 
   await docker.exec('rich', contents);
 });
 
-t.test('on another engine', async (t) => {
+t.test('a restore on another engine brings back every setting', async (t) => {
   await loseAll();
   const second = await ownDockerd(t);
   const b = await makeAppliance(t, { dockerd: second, shares: { test: a.share } });
@@ -233,7 +233,7 @@ t.test('on another engine', async (t) => {
   for (const path of ['conf', 'one.conf']) await rm(of(path), { recursive: true });
 });
 
-t.test('a tag that names another image by now stays where it is', async (t) => {
+t.test('a restore does not move a tag that names another image by now', async (t) => {
   const other = await docker.sampleImage('sample:1');
   t.not(other, imageId);
   await restore(a.service, { portfolio: 'rich', container: 'rich', type: 'docker' });
@@ -244,7 +244,7 @@ t.test('a tag that names another image by now stays where it is', async (t) => {
   t.same({ ...after, tags: before.tags, config: { ...after.config, Image: 'sample:1' } }, before, 'all else is as it was');
 });
 
-t.test('a container that was stopped, of an engine that starts it always', async (t) => {
+t.test('a stopped container with restart policy always stays stopped', async (t) => {
   const body = { Image: imageId, Cmd: ['/bin/sleep', '100000'], StopSignal: 'SIGKILL' };
   await docker.run('still', { ...body, HostConfig: { NetworkMode: 'none', RestartPolicy: { Name: 'always' } } });
   await docker.client.json('POST', '/containers/still/stop?t=0');

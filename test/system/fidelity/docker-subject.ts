@@ -1,4 +1,4 @@
-/** A Docker container with every kind of source, each holding what backups like to lose. */
+/** A Docker container with every kind of source, each with files that backups often lose. */
 import { appendFile, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fields, items, text } from '../../../plugins/runtimes/docker/engine/json.js';

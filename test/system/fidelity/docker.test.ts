@@ -1,4 +1,4 @@
-/** Docker: in place and as clone, compressed or not, paused or not, from a base alone and from base and levels. */
+/** Docker restores: in place and as clone, compressed or not, paused or not, from a base alone and from base and levels. */
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
@@ -44,7 +44,7 @@ async function dropClone(docker: Dockerd, subject: DockerSubject, clone: string)
   for (const path of [host, file, readOnly]) await rm((path ?? '').replace(/:file$/, ''), { recursive: true });
 }
 
-t.test('docker: every cell comes back without a difference', async (t) => {
+t.test('docker: every cell of the matrix is restored without a difference', async (t) => {
   const docker = await ownDockerd(t);
   const a = await makeAppliance(t, { dockerd: docker, flags: ['--undo-hours', '0'] });
   const subject = await makeDockerSubject(docker, a.folder, 'matrix');
@@ -93,7 +93,7 @@ t.test('docker: every cell comes back without a difference', async (t) => {
   }
 });
 
-t.test('docker: a container, its volumes and its image that are all gone come back', async (t) => {
+t.test('docker: a container is restored with its volumes and image after all were lost', async (t) => {
   const docker = await ownDockerd(t);
   const a = await makeAppliance(t, { dockerd: docker });
   const subject = await makeDockerSubject(docker, a.folder, 'gone');
@@ -128,7 +128,7 @@ async function layerOf(docker: Dockerd, name: string): Promise<{ trees: Trees; d
   return { trees: { upper: withoutWhiteoutLinks(upper) }, diff: changes.map(({ Kind, Path }) => `${Kind} ${Path}`).sort() };
 }
 
-t.test('docker, what happens to its layer and volumes', async (t) => {
+t.test('docker: changes of the layer and the volumes come back', async (t) => {
   const docker = await ownDockerd(t);
   const a = await makeAppliance(t, { dockerd: docker, flags: ['--undo-hours', '0'] });
   await docker.sampleImage('sample:1');
@@ -140,7 +140,7 @@ t.test('docker, what happens to its layer and volumes', async (t) => {
     makeJob(a.service, { name: container, container, type: 'docker', features: ['pause'], ...more });
   const bring = (portfolio: string, container: string) => restore(a.service, { portfolio, container, type: 'docker' });
 
-  await t.test('files of the image that were removed stay removed, folders that were made anew stay opaque', async (t) => {
+  await t.test('removed files of the image stay removed, and replaced folders stay opaque', async (t) => {
     await make('white');
     const job = await jobOf('white');
     await docker.exec('white', 'rm /bin/true; rm -r /seed; mkdir /seed; echo new > /seed/new; rm /bin/chmod; mkdir /bin/chmod');
@@ -164,7 +164,7 @@ t.test('docker, what happens to its layer and volumes', async (t) => {
     }
   });
 
-  await t.test('whatever happens between two runs comes back', async (t) => {
+  await t.test('every change between two runs comes back', async (t) => {
     await make('tricky', { Binds: ['tricky-data:/data'] });
     const placesOf = async () => {
       const { GraphDriver, Mounts } = await inspectOf(docker, 'tricky');
@@ -188,7 +188,7 @@ t.test('docker, what happens to its layer and volumes', async (t) => {
     t.same(allDifferences(before, await treesOf(await placesOf())), [], 'and once more, from a backup of what was restored');
   });
 
-  await t.test('a container that was made anew from a newer image', async (t) => {
+  await t.test('a container that was recreated from a newer image comes back from each of its runs', async (t) => {
     const Binds = ['app-data:/data'];
     await make('app', { Binds });
     const job = await jobOf('app', { retention: 2 });
@@ -219,7 +219,7 @@ t.test('docker, what happens to its layer and volumes', async (t) => {
     t.same(await images(), [`image-${states[1]?.run}.tar`], 'the older image goes with the last run that needs it');
   });
 
-  await t.test('what a job excludes stands in left_out and stays as it is, the rest comes back', async (t) => {
+  await t.test('excluded files are listed in left_out and stay as they are, the rest comes back', async (t) => {
     const host = join(a.folder, 'partly-host');
     await mkdir(host);
     for (const name of ['a.conf', 'b.log']) await writeFile(join(host, name), name);
@@ -244,7 +244,7 @@ t.test('docker, what happens to its layer and volumes', async (t) => {
     t.same([(await readdir(host)).sort(), await readFile(join(host, 'a.conf'), 'utf8')], [['a.conf', 'b.log'], 'a.conf']);
   });
 
-  await t.test('two volumes whose names differ only in their case are kept apart', async (t) => {
+  await t.test('two volumes whose names differ in case only come back apart', async (t) => {
     await make('cases', { Binds: ['Case:/upper', 'case:/lower'] });
     await docker.exec('cases', 'echo upper > /upper/f; echo lower > /lower/f');
     const run = await backUp(a.service, await jobOf('cases'));

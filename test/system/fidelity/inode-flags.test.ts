@@ -1,4 +1,4 @@
-/** Files and folders that are immutable, append-only or not to be dumped: a backup keeps that, and no step of a restore is held up by it. */
+/** Files and folders with the flags immutable, append-only or no-dump. A backup stores the flags, and they stop no step of a restore. */
 import { appendFile, chmod, mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -191,7 +191,7 @@ async function failingRestore(t: Test, subject: Subject, job: number): Promise<v
 }
 
 for (const kind of ['lxc', 'docker'] as const) {
-  t.test(`${kind}: a container with flagged files goes through every kind of restore`, async (t) => {
+  t.test(`${kind}: a container with flagged files passes every kind of restore`, async (t) => {
     const subject = await (kind === 'lxc' ? lxcSubject(t, 'flagged') : dockerSubject(t, 'flagged'));
     const { a, name } = subject;
     for (const place of await subject.places()) await fillPlace(place);

@@ -1,5 +1,5 @@
-/** What happens to files between two runs that is easily missed, lost or undone by levels. Each trick has a folder of
- *  its own; all of them are made before a base and changed before the next level, and judged one by one afterwards. */
+/** Changes between two runs that levels easily miss, lose or undo. Each trick has a folder of its own. All are made before a
+ *  base, changed before the next level, and judged one by one afterwards. */
 import { execFile } from 'node:child_process';
 import * as fs from 'node:fs/promises';
 import { join } from 'node:path';

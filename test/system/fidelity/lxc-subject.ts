@@ -1,4 +1,4 @@
-/** An LXC container with every kind of source, each holding what backups like to lose. */
+/** An LXC container with every kind of source, each with files that backups often lose. */
 import { appendFile, chmod, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { mountEntry, settings } from '../../../plugins/runtimes/lxc/config.js';

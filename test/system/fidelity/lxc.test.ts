@@ -37,7 +37,7 @@ const { everyCell } = pointsOf('fidelity');
 /** Without every cell, each set of features goes with one kind of root. */
 for (const shifted of [false, true]) {
   const kind = shifted ? 'idmapped' : 'privileged';
-  t.test(`lxc, ${kind}: every cell comes back without a difference`, async (t) => {
+  t.test(`lxc, ${kind}: every cell of the matrix is restored without a difference`, async (t) => {
     const a = await makeAppliance(t, noUndo);
     const subject = await makeLxcSubject(a, 'matrix', { shifted, nasty: shifted ? ['rootfs', 'host'] : ['rootfs', 'data'] });
     await startLxc(a.lxcPath, subject.name);
@@ -89,7 +89,7 @@ const smallSubject = async (name: string) => {
 };
 const bring = (portfolio: string, container: string) => restore(a.service, { portfolio, container, type: 'lxc' });
 
-t.test('whatever happens between two runs comes back', async (t) => {
+t.test('every change between two runs comes back', async (t) => {
   await a.lxc('tricky');
   const places = { data: join(a.lxcPath, 'tricky/volumes/data'), rootfs: join(a.lxcPath, 'tricky/rootfs') };
   await makeTricks(join(places.data, 'tricks'));
@@ -108,7 +108,7 @@ t.test('whatever happens between two runs comes back', async (t) => {
   t.same(found, [], `and all else, with ${renamedLinks.title}`);
 });
 
-t.test('a backup after a restore in place builds on the same base and comes back', async (t) => {
+t.test('a backup after a restore in place builds on the same base and is restored', async (t) => {
   const { subject, job } = await smallSubject('again');
   await settle();
   const first = await backUp(a.service, job);
@@ -122,7 +122,7 @@ t.test('a backup after a restore in place builds on the same base and comes back
   }
 });
 
-t.test('a container that was deleted with all that it had is made under its own name', async (t) => {
+t.test('a container that was deleted with all its folders is restored under its own name', async (t) => {
   const { subject, job } = await smallSubject('deleted');
   const before = await placesOf(subject);
   const config = await configOf('deleted');
@@ -134,7 +134,7 @@ t.test('a container that was deleted with all that it had is made under its own 
   t.equal(await lxc('info', a.lxcPath, 'deleted', '-sH'), 'RUNNING');
 });
 
-t.test('a stopped container comes back stopped, to the last stamp', async (t) => {
+t.test('a stopped container comes back stopped, with every timestamp', async (t) => {
   const subject = await makeLxcSubject(a, 'stopped', { nasty: [] });
   const job = await makeJob(a.service, { name: 'stopped', container: 'stopped', type: 'lxc', features: ['compress', 'pause'] });
   const before = await placesOf(subject);
@@ -153,7 +153,7 @@ t.test('a stopped container comes back stopped, to the last stamp', async (t) =>
   for (const name of ['stopped', 'stopped-clone']) t.equal(await lxc('info', a.lxcPath, name, '-sH'), 'STOPPED');
 });
 
-t.test('a clone has the configuration verbatim, but for what must differ', async (t) => {
+t.test('a clone has the same configuration, except for the lines that must differ', async (t) => {
   const { job } = await smallSubject('verbatim');
   const extra = ['', '  # indented   comment', 'lxc.cap.drop =   sys_module mac_admin', 'lxc.environment = A="b c"  ', '', ''];
   await appendFile(join(a.lxcPath, 'verbatim/config'), extra.join('\n'));
@@ -185,7 +185,7 @@ t.test('a clone has the configuration verbatim, but for what must differ', async
   t.equal(pairs.filter(([old, line]) => old !== line).length, 7, 'and nothing else');
 });
 
-t.test('retention gives up what is beyond it, and every run that is kept comes back', async (t) => {
+t.test('retention deletes older runs, and every kept run is restored', async (t) => {
   await a.lxc('kept');
   const data = join(a.lxcPath, 'kept/volumes/data');
   await writeFile(join(data, 'ballast'), Buffer.alloc(1_000_000, 'a')); // a base that differentials don't outgrow
@@ -216,7 +216,7 @@ t.test('retention gives up what is beyond it, and every run that is kept comes b
   await t.rejects(bring(`kept/${first}`, 'kept'), /not_found/);
 });
 
-t.test('a differential of more than half its base makes a new base, and both come back', async (t) => {
+t.test('a differential larger than half its base makes a new base, and both are restored', async (t) => {
   await a.lxc('grown');
   const data = join(a.lxcPath, 'grown/volumes/data');
   await writeFile(join(data, 'ballast'), Buffer.alloc(1_000_000, 'a'));
@@ -241,7 +241,7 @@ t.test('a differential of more than half its base makes a new base, and both com
   }
 });
 
-t.test('what a job excludes stands in left_out and stays as it is, and the rest comes back', async (t) => {
+t.test('excluded files are listed in left_out and stay as they are, and the rest comes back', async (t) => {
   const { subject, job } = await smallSubject('partly');
   const cache = join(a.lxcPath, 'partly/rootfs/var/cache');
   await mkdir(join(cache, 'deep'), { recursive: true });
@@ -258,7 +258,7 @@ t.test('what a job excludes stands in left_out and stays as it is, and the rest 
   t.ok((await readdir(join(a.folder, 'host-of-partly'))).includes('new'), 'the volume that was left out is as it was');
 });
 
-t.test('an exclude that is taken back or added holds from the next run on', async (t) => {
+t.test('a removed or added exclude counts from the next run on', async (t) => {
   await a.lxc('changing');
   const data = join(a.lxcPath, 'changing/volumes/data');
   await mkdir(join(data, 'a/b'), { recursive: true });
@@ -279,7 +279,7 @@ t.test('an exclude that is taken back or added holds from the next run on', asyn
   t.same(await readdir(join(data, 'a')), ['x'], 'what is excluded by now does not come back from the base');
 });
 
-t.test('two volumes whose names differ only in their case are kept apart', async (t) => {
+t.test('two volumes whose names differ in case only come back apart', async (t) => {
   const [upper, lower] = ['Data', 'dATA'].map((name) => join(a.lxcPath, 'cases', name));
   const entry = (path: string, mountpoint: string) => `lxc.mount.entry = ${path} ${mountpoint} none bind,create=dir 0 0`;
   await a.lxc('cases', { stopped: true, lines: [entry(`${upper}`, 'Data'), entry(`${lower}`, 'dATA')] });

@@ -1,4 +1,4 @@
-/** A record that an earlier version of the format's own time made, kept as it was: every later version must restore it. */
+/** A record in format 1, written by an early version and never changed. Every later version must restore it. */
 import { cp, readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -32,7 +32,7 @@ function missing(wanted: unknown, found: Listing): string[] {
   });
 }
 
-t.test('there is a sample, and it is small', async (t) => {
+t.test('the sample is there and small', async (t) => {
   t.ok(formats.includes('format-1'));
   for (const format of formats) {
     const all = await Promise.all((await allIn(join(fixtures, format))).map((path) => stat(join(fixtures, format, path))));
@@ -42,7 +42,7 @@ t.test('there is a sample, and it is small', async (t) => {
 });
 
 for (const format of formats) {
-  t.test(`${format}: every run of the sample is restored under a new name without a difference`, async (t) => {
+  t.test(`${format}: every run of the sample is restored as a clone without a difference`, async (t) => {
     const expected: unknown = JSON.parse(await readFile(join(fixtures, format, 'expected.json'), 'utf8'));
     if (!isBody(expected)) throw new Error('the sample has no listing');
     t.ok(Object.keys(expected).length >= 4);
@@ -63,7 +63,7 @@ for (const format of formats) {
     }
   });
 
-  t.test(`${format}: the sample holds what a format is made of`, async (t) => {
+  t.test(`${format}: the sample has every level of its sources`, async (t) => {
     for (const record of (await readdir(join(fixtures, format))).filter((name) => name.startsWith('container-backup@'))) {
       const folder = join(fixtures, format, record);
       const runs = (await readdir(folder)).filter((name) => /^\d{4}-/.test(name)).sort();

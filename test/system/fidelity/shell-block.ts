@@ -1,4 +1,4 @@
-/** What docs/archive-format.md tells a person to type, run as it stands there. */
+/** Runs the shell commands of docs/archive-format.md exactly as they are written there. */
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { promisify } from 'node:util';

@@ -1,4 +1,4 @@
-/** Trees that change between runs, beside those of the support folder: what levels have to put together again. */
+/** Changes of trees between runs, beside those of the support folder. Levels must put them together again. */
 import { execFile } from 'node:child_process';
 import * as fs from 'node:fs/promises';
 import { join } from 'node:path';

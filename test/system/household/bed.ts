@@ -1,4 +1,4 @@
-/** Containers of a household for the suites about what a restore touches: with folders of the host and volumes, in either engine. */
+/** Containers of a household, with folders of the host and volumes, on either engine. For the suites about what a restore touches. */
 import { mkdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Test } from 'tap';

@@ -1,4 +1,4 @@
-/** The folders and containers of a household on this machine, each engine with the same verbs. */
+/** The folders and containers of a household on this machine. Each engine has the same verbs. */
 import { chmod, chown, mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fields, items, text } from '../../../plugins/runtimes/docker/engine/json.js';

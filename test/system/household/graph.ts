@@ -1,4 +1,4 @@
-/** A household of containers made of a seed: which folders there are, who has which of them, and what its jobs leave out. */
+/** Makes a household of containers from a seed: its folders, which container has which, and the excludes of its jobs. */
 
 export type Kind = 'docker' | 'lxc';
 

@@ -1,5 +1,5 @@
-/** Random households: containers with shared, nested, excluded, linked and mounted folders, random losses, restores and undos. After
- *  each step every file that no restored run holds is as it was, and what is shared is one. */
+/** Random households: containers with shared, nested, excluded, linked and mounted folders, random losses, restores and undos.
+ *  After each step every file outside the restored run is as it was, and a shared folder is one. */
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -38,7 +38,7 @@ for (const [kind, short] of [
 ] as const) {
   if (chosen !== undefined && chosen !== kind) continue;
   const count = chosen === undefined ? short : Number(many);
-  t.test(`${kind}: ${count} households of ${steps} steps each, from seed ${first} on`, async (t) => {
+  t.test(`${kind}: ${count} households of ${steps} steps keep every file, from seed ${first} on`, async (t) => {
     const left = Array.from({ length: count }, (_, n) => Number(first) + n).values(); // each machine takes the next one
     const walkOn = async (first: Machine) => {
       let machine = first;

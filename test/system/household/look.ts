@@ -1,4 +1,4 @@
-/** All files of a household at one moment, and what differs between two of them. */
+/** All files of a household at one moment, and the difference between two moments. */
 import { lstatSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 
 export interface Entry {

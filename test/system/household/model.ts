@@ -1,4 +1,4 @@
-/** What a restore and an undo in a household must do, by docs/plugins.md: which sources, to which files. */
+/** What a restore and an undo must do in a household, by docs/plugins.md: for each source, the action and the files. */
 import { within } from '../../../plugins/shared/paths.js';
 import { type ContainerWish, type Kind, type MountWish, sourceName } from './graph.js';
 import type { Entry, Files, Wanted } from './look.js';

@@ -1,4 +1,4 @@
-/** Restores and undos in a household: what each is to do by the table, and whether it does just that. */
+/** Restores and undos in a household. The model predicts each result, and the files must match it. */
 import { within } from '../../../plugins/shared/paths.js';
 import { type Body, isBody, part } from '../../support/api-client.js';
 import { type MountWish, sourceName } from './graph.js';

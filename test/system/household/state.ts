@@ -1,4 +1,4 @@
-/** What is known of a household while it is walked through, and the checks that hold after every step. */
+/** The known state of a household during a walk, and the checks after every step. */
 import { lstatSync, readlinkSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { within } from '../../../plugins/shared/paths.js';

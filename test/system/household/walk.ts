@@ -1,4 +1,4 @@
-/** A random walk through a household: changes, backups, losses, restores and undos; each step is checked. */
+/** A random walk through a household: changes, backups, losses, restores and undos. Each step is checked. */
 import { mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { mountPoints } from '../../../plugins/shared/mounts.js';

@@ -1,4 +1,4 @@
-/** What a job leaves out stays as it is in a restore in place and in its undo: nothing of it is emptied, moved away or deleted. */
+/** Excluded files stay as they are in a restore in place and in its undo. None is emptied, moved or deleted. */
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -66,7 +66,7 @@ async function subject(t: Test, type: Kind, mount: boolean): Promise<Subject> {
 for (const type of ['lxc', 'docker'] as const) {
   for (const mount of [false, true]) {
     t.test(
-      `${type}: excluded ${mount ? 'in folders that are mount points' : 'in plain folders'}, it outlives restores and an undo`,
+      `${type}: excluded files ${mount ? 'in folders that are mount points' : 'in plain folders'} survive restores and an undo`,
       async (t) => {
         const { a, name, media, app } = await subject(t, type, mount);
         await writeFile(join(app, 'config'), 'changed');
@@ -105,7 +105,7 @@ for (const type of ['lxc', 'docker'] as const) {
 }
 
 for (const type of ['lxc', 'docker'] as const) {
-  t.test(`${type}: the undo of a restore that made a folder anew leaves what came into its excluded part since`, async (t) => {
+  t.test(`${type}: the undo of a recreated folder keeps newer files in its excluded part`, async (t) => {
     const a = await makeAppliance(t, { dockerd: docker, flags: ['--undo-hours', '1'] });
     const [media, app] = [join(a.folder, 'media'), join(a.folder, 'app')];
     await files(media, ['song']);
@@ -129,35 +129,32 @@ for (const type of ['lxc', 'docker'] as const) {
   });
 }
 
-t.test(
-  'docker: the undo of a restore that made a volume anew leaves what the run does not hold, and what others have by now',
-  async (t) => {
-    const a = await makeAppliance(t, { dockerd: docker, flags: ['--undo-hours', '1'] });
-    const folder = join(a.folder, 'folder');
-    await files(folder, ['song']);
-    const container = (name: string, volumes: readonly string[]) => {
-      const Binds = [`${folder}:/folder`, ...volumes.map((one) => `${one}:/${one}`)];
-      const body = { Image: 'sample:1', Cmd: ['/bin/sleep', '100000'], HostConfig: { NetworkMode: 'none', Binds } };
-      return docker.client.json('POST', `/containers/create?name=${name}`, { body });
-    };
-    const pathOf = async (volume: string) => String(part(await docker.client.json('GET', `/volumes/${volume}`), 'Mountpoint'));
-    await container('owner', ['alone', 'shared']);
-    await files(await pathOf('alone'), ['config', 'cache/old']);
-    await files(await pathOf('shared'), ['common']);
-    await backUp(a.service, await makeJob(a.service, { name: 'owner', container: 'owner', type: 'docker', exclude: ['alone:/cache'] }));
-    await docker.removeContainer('owner');
-    const id = await restoreInPlace(a, 'docker', 'owner');
-    await files(await pathOf('alone'), ['cache/later']);
-    await container('other', ['shared']);
-    await a.service.call('PUT', `/restore/${id}/undo`);
-    t.same((await readdir(await pathOf('alone'), { recursive: true })).sort(), ['cache', 'cache/later']);
-    t.same(await readdir(await pathOf('shared')), ['common'], 'the other container has it');
-    await docker.removeContainer('other');
-  },
-);
+t.test('docker: the undo of a recreated volume keeps files outside the run, and volumes that another container has by now', async (t) => {
+  const a = await makeAppliance(t, { dockerd: docker, flags: ['--undo-hours', '1'] });
+  const folder = join(a.folder, 'folder');
+  await files(folder, ['song']);
+  const container = (name: string, volumes: readonly string[]) => {
+    const Binds = [`${folder}:/folder`, ...volumes.map((one) => `${one}:/${one}`)];
+    const body = { Image: 'sample:1', Cmd: ['/bin/sleep', '100000'], HostConfig: { NetworkMode: 'none', Binds } };
+    return docker.client.json('POST', `/containers/create?name=${name}`, { body });
+  };
+  const pathOf = async (volume: string) => String(part(await docker.client.json('GET', `/volumes/${volume}`), 'Mountpoint'));
+  await container('owner', ['alone', 'shared']);
+  await files(await pathOf('alone'), ['config', 'cache/old']);
+  await files(await pathOf('shared'), ['common']);
+  await backUp(a.service, await makeJob(a.service, { name: 'owner', container: 'owner', type: 'docker', exclude: ['alone:/cache'] }));
+  await docker.removeContainer('owner');
+  const id = await restoreInPlace(a, 'docker', 'owner');
+  await files(await pathOf('alone'), ['cache/later']);
+  await container('other', ['shared']);
+  await a.service.call('PUT', `/restore/${id}/undo`);
+  t.same((await readdir(await pathOf('alone'), { recursive: true })).sort(), ['cache', 'cache/later']);
+  t.same(await readdir(await pathOf('shared')), ['common'], 'the other container has it');
+  await docker.removeContainer('other');
+});
 
 for (const type of ['lxc', 'docker'] as const) {
-  t.test(`${type}: a running container is not replaced while a folder that the run does not hold is gone`, async (t) => {
+  t.test(`${type}: a running container is not replaced while a folder outside the run is missing`, async (t) => {
     const a = await makeAppliance(t, { dockerd: docker });
     const [media, app] = [join(a.folder, 'media'), join(a.folder, 'app')];
     for (const folder of [media, app]) await files(folder, ['file']);

@@ -1,5 +1,5 @@
-/** LXC containers of which only a part is left, or only a part is stored: a folder that is mounted by itself inside of what the job
- *  leaves out, and a container's own folder that has lost its configuration. */
+/** LXC containers that are partly lost or partly stored: a mounted folder inside an excluded part, and a container's folder
+ *  without its configuration. */
 import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -38,7 +38,7 @@ const missing = (path: string) => ({
 });
 
 t.test(
-  'all is lost, a mounted folder in a part that the job leaves out with it: the container is made, left stopped, and told',
+  'a restore after the loss of a mounted, excluded folder makes the container, leaves it stopped and reports the folder',
   async (t) => {
     const h = await household(t);
     const { app, films } = await withPart(h);
@@ -55,21 +55,24 @@ t.test(
   },
 );
 
-t.test('such a part that is there stays mounted; a clone has none and is left stopped; what runs is not replaced without it', async (t) => {
-  const h = await household(t);
-  const { app, films } = await withPart(h);
-  await h.lose('lxc', 'one');
-  const { state } = await h.restore('lxc', 'one');
-  t.match(state, { result: 0, conflicts: [] });
-  t.same([await stateOf(h, 'one'), await textOf(films, 'film')], ['running', 'large']);
-  const clone = await h.restore('lxc', 'one', 'two');
-  t.match(clone.state, { result: 0, conflicts: [missing(`${app}.two/inner/films`)] });
-  t.equal(await stateOf(h, 'two'), 'stopped');
-  await rm(films, { recursive: true });
-  await writeFile(join(app, 'file'), 'later');
-  t.match(await h.refused('lxc', 'one'), { result: -1, error: { code: 'conflict', message: /films.* is not there .*one runs/ } });
-  t.same([await stateOf(h, 'one'), await textOf(app, 'file')], ['running', 'later'], 'it could not have been started again');
-});
+t.test(
+  'an excluded mounted folder stays mounted, a clone without it stays stopped, and a running container is not replaced without it',
+  async (t) => {
+    const h = await household(t);
+    const { app, films } = await withPart(h);
+    await h.lose('lxc', 'one');
+    const { state } = await h.restore('lxc', 'one');
+    t.match(state, { result: 0, conflicts: [] });
+    t.same([await stateOf(h, 'one'), await textOf(films, 'film')], ['running', 'large']);
+    const clone = await h.restore('lxc', 'one', 'two');
+    t.match(clone.state, { result: 0, conflicts: [missing(`${app}.two/inner/films`)] });
+    t.equal(await stateOf(h, 'two'), 'stopped');
+    await rm(films, { recursive: true });
+    await writeFile(join(app, 'file'), 'later');
+    t.match(await h.refused('lxc', 'one'), { result: -1, error: { code: 'conflict', message: /films.* is not there .*one runs/ } });
+    t.same([await stateOf(h, 'one'), await textOf(app, 'file')], ['running', 'later'], 'it could not have been started again');
+  },
+);
 
 /** A container with its own volume `data` that has lost its configuration and its root. */
 async function withRest(h: Household, exclude?: readonly string[]): Promise<{ readonly own: string; readonly data: string }> {
@@ -84,7 +87,7 @@ async function withRest(h: Household, exclude?: readonly string[]): Promise<{ re
   return { own, data };
 }
 
-t.test('an own volume that is left of a container is swapped as it comes back, and an undo gives it back', async (t) => {
+t.test('a volume that is left of a lost container is swapped in its restore, and an undo brings it back', async (t) => {
   const h = await household(t);
   const { own, data } = await withRest(h);
   const ino = await inodeOf(data);
@@ -111,7 +114,7 @@ t.test('an own volume that is left of a container is swapped as it comes back, a
   t.same([await stateOf(h, 'one'), await textOf(data, 'file')], ['running', 'of the run']);
 });
 
-t.test('what is left of it and the run does not hold is mounted as it is; when another container has it, it is joined', async (t) => {
+t.test('a volume that is left and excluded is mounted as it is, and one of another container is joined', async (t) => {
   const h = await household(t);
   const { data } = await withRest(h, ['volume:data']);
   const { state } = await h.restore('lxc', 'one');
@@ -130,7 +133,7 @@ t.test('what is left of it and the run does not hold is mounted as it is; when a
   t.same([await stateOf(shared, 'one'), await textOf(rest.data, 'file')], ['running', 'before it came back']);
 });
 
-t.test('only its configuration is lost: its root is swapped, too, and an undo gives it back', async (t) => {
+t.test('the root of a container without a configuration is swapped in its restore, and an undo brings it back', async (t) => {
   const h = await household(t);
   const { own, data } = await withRest(h);
   await mkdir(join(own, 'rootfs/etc'), { recursive: true });
@@ -143,7 +146,7 @@ t.test('only its configuration is lost: its root is swapped, too, and an undo gi
   t.same([await readdir(join(own, 'rootfs')), await readdir(join(own, 'rootfs/etc'))], [['etc'], ['left']]);
 });
 
-t.test("a folder of a name that it never had is somebody else's", async (t) => {
+t.test("a folder under another name is not taken for the container's own", async (t) => {
   const h = await household(t);
   await withRest(h);
   await mkdir(join(h.a.lxcPath, 'two/volumes/data'), { recursive: true });

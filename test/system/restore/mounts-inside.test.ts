@@ -1,4 +1,4 @@
-/** File systems that are mounted inside of a bound folder, links on the way to it, and restores that could not be ended. */
+/** File systems that are mounted inside a bound folder, symbolic links in its path, and undos that fail. */
 import { lstat, mkdir, readdir, readFile, realpath, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -28,7 +28,7 @@ async function mounted(t: Test, args: readonly string[], at: string): Promise<()
 const appliance = (t: Test, dockerd: Dockerd, hours = '0') => makeAppliance(t, { dockerd, flags: ['--undo-hours', hours] });
 
 for (const type of ['lxc', 'docker'] as const) {
-  t.test(`${type}: what is mounted inside of a folder is left out, told, and never moved`, async (t) => {
+  t.test(`${type}: a file system mounted inside a folder is left out, reported and never moved`, async (t) => {
     const a = await appliance(t, docker, '1');
     const media = join(a.folder, 'media');
     const disk = join(a.folder, 'disk');
@@ -83,7 +83,7 @@ for (const type of ['lxc', 'docker'] as const) {
     t.equal(await readFile(join(disk, 'film'), 'utf8'), 'on a disk of its own', 'and the disk is untouched');
   });
 
-  t.test(`${type}: a link on the way to a folder stays, and what it leads to is restored`, async (t) => {
+  t.test(`${type}: a symbolic link in the path of a folder stays, and its target is restored`, async (t) => {
     const a = await appliance(t, docker);
     const [disk, link] = [join(a.folder, 'disk/data'), join(a.folder, 'data')];
     await mkdir(disk, { recursive: true });
@@ -104,7 +104,7 @@ for (const type of ['lxc', 'docker'] as const) {
     t.equal(await readFile(join(disk, 'file'), 'utf8'), 'as it was', 'and what it led to is back');
   });
 
-  t.test(`${type}: an undo that fails can be asked for again, and what it left stops no other restore`, async (t) => {
+  t.test(`${type}: a failed undo can be repeated, and blocks no other restore`, async (t) => {
     const a = await appliance(t, docker, '1');
     const [folder, other] = [join(a.folder, 'top/data'), join(a.folder, 'other')];
     for (const one of [folder, other]) await mkdir(one, { recursive: true });

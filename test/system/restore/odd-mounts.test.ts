@@ -1,4 +1,4 @@
-/** One folder at two places, folders in folders, files, parents that are gone, and configurations that cannot be loaded. */
+/** One folder mounted twice, folders in folders, single files, missing parent folders, and configurations that cannot be loaded. */
 import { chmod, chown, mkdir, readdir, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -17,7 +17,7 @@ const household = async (t: Test, hours = '0') =>
 const namesIn = async (folder: string) =>
   (await readdir(folder, { recursive: true })).filter((name) => !name.includes('.container-backup-')).sort();
 
-t.test('one folder at two places of a container is stored once, and comes back in place, after a loss and as a clone', async (t) => {
+t.test('a folder that is mounted twice is stored once, and is restored in place, after a loss and as a clone', async (t) => {
   const h = await household(t);
   const media = await h.folder('m');
   await writeFile(join(media, 'film'), 'of the run');
@@ -44,7 +44,7 @@ t.test('one folder at two places of a container is stored once, and comes back i
 });
 
 for (const kind of kinds) {
-  t.test(`${kind}: a folder in another one is stored once, and both come back`, async (t) => {
+  t.test(`${kind}: a folder inside another is stored once, and both are restored`, async (t) => {
     const h = await household(t);
     const outer = await h.folder('p');
     const inner = await h.folder('p/deep/data');
@@ -68,7 +68,7 @@ for (const kind of kinds) {
     t.same(await namesIn(outer), expected, 'and nothing of it in the original');
   });
 
-  t.test(`${kind}: missing folders above come back as they were, and those that are there stay so`, async (t) => {
+  t.test(`${kind}: missing parent folders are restored as they were, and existing ones do not change`, async (t) => {
     const h = await household(t);
     const folder = await h.folder('above/between/data');
     await chmod(join(h.a.folder, 'above'), 0o751);
@@ -90,7 +90,7 @@ for (const kind of kinds) {
 }
 
 for (const kind of kinds) {
-  t.test(`${kind}: a clone leaves the place of a folder that is missing behind a link to the container that has it`, async (t) => {
+  t.test(`${kind}: a clone does not take the missing folder of the original, even through a link`, async (t) => {
     const h = await household(t);
     const folder = await h.folder('linked/sub');
     await writeFile(join(folder, 'file'), 'of the run');
@@ -108,7 +108,7 @@ for (const kind of kinds) {
   });
 }
 
-t.test('a configuration that LXC cannot load is a conflict of the plan, and touches nothing', async (t) => {
+t.test('a configuration that LXC cannot load is a conflict of the plan, and a restore changes nothing', async (t) => {
   const h = await household(t, '1');
   const include = join(await h.folder('conf'), 'p.conf');
   await writeFile(include, 'lxc.environment = A=1\n');

@@ -1,4 +1,4 @@
-/** Of a run only the sources that are asked for are restored, checked and read. */
+/** A restore of some sources of a run restores, checks and reads only these. */
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
@@ -27,7 +27,7 @@ const body = (sources: readonly string[], container_id = name) => ({ job_name: '
 const bytesOf = (source: string): number =>
   archives.filter((one) => part(one, 'source') === source).reduce<number>((sum, one) => sum + Number(part(one, 'bytes')), 0);
 
-t.test('a plan counts what is restored only', async (t) => {
+t.test('a plan counts the bytes of the chosen sources only', async (t) => {
   for (const sources of [['data'], ['data', 'more']]) {
     const size = sources.map(bytesOf).reduce((sum, one) => sum + one, 0);
     t.ok(size > 0);
@@ -35,14 +35,14 @@ t.test('a plan counts what is restored only', async (t) => {
   }
 });
 
-t.test('a source that the run does not hold is refused, naming those it holds', async (t) => {
+t.test('an unknown source is refused, and the error lists the known ones', async (t) => {
   const answer = await a.service.ask('POST', '/restore/plan', body(['data', 'dat']));
   t.match([answer.status, answer.text], [400, new RegExp(`sources: ${run} holds no dat; it holds .*data`)]);
   const state = await restored(a.service, body(['__proto__']));
   t.match(state, { result: -1, error: { code: 'invalid', message: /holds no __proto__/ } });
 });
 
-t.test('one volume comes back in place: the root and other volumes are not touched', async (t) => {
+t.test('a restore of one volume changes neither the root nor the other volumes', async (t) => {
   for (const folder of [root, data, more]) await writeFile(join(folder, 'mark'), 'changed');
   const others = archives.filter((one) => part(one, 'source') !== 'data').map((one) => String(part(one, 'path')));
   for (const path of others) await rm(join(record, path)); // whoever looked at them would fail

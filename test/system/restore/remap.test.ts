@@ -1,4 +1,4 @@
-/** A restore that makes things otherwise than they were backed up: the fixes that a plan's conflicts ask for. */
+/** A restore with a remap: ports, networks, ids and volumes other than backed up, as the fixes of a plan's conflicts propose. */
 import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -66,7 +66,7 @@ const web = { portfolio: 'web', container: 'web', type: 'docker' } as const;
 await backUp(a.service, await makeJob(a.service, { name: 'web', container: 'web', type: 'docker' }));
 const confSource = conf.replace(/^\/+/, '').replace(/[^a-zA-Z0-9._-]+/g, '-');
 
-t.test('Docker: each conflict of a clone has a fix, and with them the clone runs beside the original', async (t) => {
+t.test("Docker: the fixes of a plan's conflicts let a clone run beside the original", async (t) => {
   const bare = await restorePlan(a.service, { ...web, container: 'twin' });
   t.match(part(bare, 'conflicts'), [{ code: 'port_taken' }, { code: 'address_taken' }]);
   const other = await freePort();
@@ -88,14 +88,14 @@ t.test('Docker: each conflict of a clone has a fix, and with them the clone runs
   t.same(await setUpOf('web'), before, 'the original is as it was');
 });
 
-t.test('Docker: in place, what is asked for changes and nothing else', async (t) => {
+t.test('Docker: a restore in place changes only what the remap names', async (t) => {
   const remap = { network: { front: { address: '10.213.94.50' } } };
   const before = await setUpOf('web');
   await restore(a.service, { ...web, remap });
   t.same(await setUpOf('web'), { ...before, networks: { front: '10.213.94.50' } });
 });
 
-t.test("Docker: another network has an address of the engine's choice unless one is given", async (t) => {
+t.test('Docker: the engine chooses the address in another network unless the remap gives one', async (t) => {
   const remap = { name: 'third', ports: { [`${port}/tcp`]: 0 }, network: { front: { to: 'other' } } };
   await restore(a.service, { ...web, remap });
   t.match(await setUpOf('third'), { running: true, port: '', networks: { other: /^10\.213\.95\.\d+$/ } });
@@ -128,7 +128,7 @@ async function refused(
 
 const box = { portfolio: 'box', container: 'box', type: 'lxc' } as const;
 
-t.test('Docker: what the container does not have, and what is taken, is refused and named', async (t) => {
+t.test('Docker: a remap of an unknown port, network or volume, or to a taken one, is refused by name', async (t) => {
   await refused(t, { ids: [] }, 'unsupported', /whole engine/);
   await refused(t, { ports: { '81': 82 } }, 'invalid', /names 81, which the container does not have/);
   await refused(t, { network: { nothing: { to: 'other' } } }, 'invalid', /names nothing.*it has front/);
@@ -175,7 +175,7 @@ async function insideOf(root: string, first: number): Promise<string[]> {
   ].sort();
 }
 
-t.test('LXC: a container comes back idmapped otherwise, and its files with it', async (t) => {
+t.test('LXC: a remap of ids changes the id map and the owners of all files', async (t) => {
   await a.lxc('shifted', { shifted: true, stopped: true });
   for (const name of ['moved', 'plain', 'again']) a.alsoDestroy(name);
   const root = join(a.lxcPath, 'shifted/rootfs');
@@ -220,7 +220,7 @@ async function makeBridges(t: Pick<Test, 'teardown'>): Promise<void> {
   }
 }
 
-t.test('LXC: network, address, hardware address and volume as asked for', async (t) => {
+t.test('LXC: a remap sets network, address, hardware address and volume', async (t) => {
   await makeBridges(t);
   const network = [
     `lxc.net.0.link = ${links[0]}`,

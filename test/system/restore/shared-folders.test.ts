@@ -1,4 +1,4 @@
-/** Containers that share folders and volumes: what is shared stays one, a running neighbour is never harmed, clones get copies. */
+/** Containers that share folders and volumes. A shared folder stays one, a running neighbour is never harmed, and clones get copies. */
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -20,7 +20,7 @@ function found(answer: unknown, list: string, key: string, value: string): unkno
 for (const kind of kinds) {
   const named = (name: string) => `${name}-${kind}`;
 
-  t.test(`${kind}: all is lost and both come back: what they shared is one`, async (t) => {
+  t.test(`${kind}: two lost containers come back with one shared folder`, async (t) => {
     const h = await household(t);
     const folder = await h.folder('shared');
     const [web, db] = [named('web'), named('db')];
@@ -40,7 +40,7 @@ for (const kind of kinds) {
     if (kind === 'docker') t.match(found(state, 'places', 'after', 'shared-volume'), [{ action: 'join' }]);
   });
 
-  t.test(`${kind}: a container that comes back under its own name takes its folders again, and an undo gives them back`, async (t) => {
+  t.test(`${kind}: a lost container comes back into its existing folders, and an undo brings their files back`, async (t) => {
     const h = await household(t);
     const folder = await h.folder('kept');
     const name = named('again');
@@ -58,7 +58,7 @@ for (const kind of kinds) {
     t.equal(await textOf(folder, 'file'), 'before it came back');
   });
 
-  t.test(`${kind}: a running neighbour of the same folder, above it or in it, stops a restore and an undo`, async (t) => {
+  t.test(`${kind}: a running neighbour with the same folder, a parent or a child of it prevents a restore and an undo`, async (t) => {
     const h = await household(t);
     const folder = await h.folder('top/middle');
     await h.folder('top/middle/inner');
@@ -87,7 +87,7 @@ for (const kind of kinds) {
     t.equal(await textOf(folder, 'file'), 'later');
   });
 
-  t.test(`${kind}: over a clone that has its own folder, that one is exchanged and the original runs on`, async (t) => {
+  t.test(`${kind}: a restore over a clone swaps the clone's own folder, and the original runs on`, async (t) => {
     const h = await household(t);
     const folder = await h.folder('data');
     const [name, clone] = [named('origin'), named('clone')];
@@ -103,33 +103,30 @@ for (const kind of kinds) {
     t.same([await textOf(copy, 'file'), await textOf(folder, 'file')], ['of the run', 'the original went on']);
   });
 
-  t.test(
-    `${kind}: what a job leaves out is mounted in a clone as it is, read-only; when it is gone the clone is left stopped`,
-    async (t) => {
-      const h = await household(t);
-      const [folder, media] = [await h.folder('data'), await h.folder('media')];
-      const name = named('partly');
-      await h.container(kind, name, { '/app': folder, '/media': media });
-      await writeFile(join(media, 'film'), 'large');
-      await h.backUp(kind, name, [`${sourceOf(kind, '/media', media)}:*`]);
-      const { state } = await h.restore(kind, name, named('viewer'));
-      t.match(found(state, 'places', 'before', media), [{ action: 'keep', after: media }]);
-      t.equal(await textOf(media, 'film'), 'large');
-      await rm(media, { recursive: true });
-      const other = await h.restore(kind, name, named('blind'));
-      t.match(other.state, { result: 0, conflicts: [{ code: 'folder_missing' }] });
-      const all = await h.a.service.call('GET', `/container/?type=${kind}`);
-      const blind = (Array.isArray(all) ? all : []).find((one) => part(one, 'id') === named('blind'));
-      t.equal(part(blind, 'state'), 'stopped');
-    },
-  );
+  t.test(`${kind}: an excluded folder is mounted in a clone, and without it the clone stays stopped`, async (t) => {
+    const h = await household(t);
+    const [folder, media] = [await h.folder('data'), await h.folder('media')];
+    const name = named('partly');
+    await h.container(kind, name, { '/app': folder, '/media': media });
+    await writeFile(join(media, 'film'), 'large');
+    await h.backUp(kind, name, [`${sourceOf(kind, '/media', media)}:*`]);
+    const { state } = await h.restore(kind, name, named('viewer'));
+    t.match(found(state, 'places', 'before', media), [{ action: 'keep', after: media }]);
+    t.equal(await textOf(media, 'film'), 'large');
+    await rm(media, { recursive: true });
+    const other = await h.restore(kind, name, named('blind'));
+    t.match(other.state, { result: 0, conflicts: [{ code: 'folder_missing' }] });
+    const all = await h.a.service.call('GET', `/container/?type=${kind}`);
+    const blind = (Array.isArray(all) ? all : []).find((one) => part(one, 'id') === named('blind'));
+    t.equal(part(blind, 'state'), 'stopped');
+  });
 }
 
 for (const [kind, other] of [
   ['docker', 'lxc'],
   ['lxc', 'docker'],
 ] as const) {
-  t.test(`${kind}: a running ${other} container that has the folder stops a restore, too`, async (t) => {
+  t.test(`${kind}: a running ${other} container with the folder prevents a restore too`, async (t) => {
     const h = await household(t);
     const folder = await h.folder('both');
     const [name, neighbour] = [`mine-${kind}`, `theirs-${other}`];

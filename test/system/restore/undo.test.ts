@@ -1,4 +1,4 @@
-/** What a restore replaced can be brought back for a day, by the API. */
+/** The undo of a restore over the API: for a day it brings back what the restore replaced. */
 import { readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
@@ -15,7 +15,7 @@ const backup = {
 };
 const restore = { job_name: 'r', container_id: 'undone', type: 'lxc', src: { target: 'local', path: '/test/u' } };
 
-t.test('a restore in place is undone, and what it kept can be dropped', async (t) => {
+t.test('a restore in place can be undone, and its undo can be dropped', async (t) => {
   const appliance = await makeAppliance(t);
   const { service, lxcPath } = appliance;
   await appliance.lxc('undone');
@@ -45,7 +45,7 @@ t.test('a restore in place is undone, and what it kept can be dropped', async (t
   t.match(containers, [{ id: 'undone', state: 'running' }]);
 });
 
-t.test('a restore that had nothing to keep shows no undo, although an earlier run of its job kept one', async (t) => {
+t.test('a restore that replaced nothing shows no undo, although an earlier run of its job did', async (t) => {
   const appliance = await makeAppliance(t);
   const { service, lxcPath } = appliance;
   await appliance.lxc('undone', { stopped: true });
@@ -58,7 +58,7 @@ t.test('a restore that had nothing to keep shows no undo, although an earlier ru
   t.equal((await service.ask('PUT', `/restore/${id}/undo`)).status, 404);
 });
 
-t.test('the undo outlives a restart, and one that was switched off keeps nothing', async (t) => {
+t.test('an undo survives a restart, and a service without undo keeps nothing', async (t) => {
   const appliance = await makeAppliance(t);
   await appliance.lxc('undone');
   const file = join(appliance.lxcPath, 'undone/volumes/data/file');
@@ -78,7 +78,7 @@ t.test('the undo outlives a restart, and one that was switched off keeps nothing
   t.strictSame((await readdir(plain.lxcPath)).sort(), ['undone']);
 });
 
-t.test('what is kept for an undo is told in bytes, and goes with its restore', async (t) => {
+t.test('the bytes kept for an undo are reported, and deleted with the restore', async (t) => {
   const { service, lxcPath, lxc } = await makeAppliance(t);
   await lxc('freed');
   await writeFile(join(lxcPath, 'freed/volumes/data/large'), 'x'.repeat(3_000_000));
@@ -95,7 +95,7 @@ t.test('what is kept for an undo is told in bytes, and goes with its restore', a
   t.same(await kept(), [], 'nothing is kept that nobody could name');
 });
 
-t.test('a restore that fails leaves the undo of the one before it', async (t) => {
+t.test('a failed restore leaves the undo of the one before it', async (t) => {
   const appliance = await makeAppliance(t);
   const { service, lxcPath } = appliance;
   await appliance.lxc('undone');
