@@ -1,4 +1,4 @@
-/** What the memory suites ask of a service, and how they watch what it needs. */
+/** Requests of the memory suites to a service, and the measurement of its memory. */
 import { copyFile, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';

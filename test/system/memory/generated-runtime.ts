@@ -1,5 +1,5 @@
-/** A runtime plugin whose containers have an image of any size that is made up as it is read and checked as it is loaded:
- *  nothing of it is stored anywhere. Its compiled file is copied into a plugin's folder, so it imports nothing but types. */
+/** A runtime plugin whose containers have an image of any size. It generates the bytes as they are read and checks them as they
+ *  are loaded, and stores none. Its compiled file is copied into a plugin's folder, so it imports only types. */
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';

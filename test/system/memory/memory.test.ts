@@ -1,4 +1,4 @@
-/** The service with all its children stays within 256 MiB, however much it moves. `make campaign-large` moves 20 GB each way. */
+/** The service and all its children stay within 256 MiB, however many bytes they move. `make campaign-large` moves 20 GB each way. */
 import { readdir, rm, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -20,7 +20,7 @@ async function makeLargeContainer(t: Test, a: Appliance, name: string, size: num
   await startLxc(a.lxcPath, name);
 }
 
-t.test(`an image of ${mebibytes} MiB that is made as it is read, compressed`, async (t) => {
+t.test(`a generated image of ${mebibytes} MiB is backed up compressed and restored within the limit`, async (t) => {
   const a = await makeAppliance(t);
   await installGenerated(a);
   const name = `generated-${mebibytes}`;
@@ -31,7 +31,7 @@ t.test(`an image of ${mebibytes} MiB that is made as it is read, compressed`, as
   t.pass('and every byte came back, as the plugin checks');
 });
 
-t.test(`${mebibytes} MiB in files, through tar, compressed`, async (t) => {
+t.test(`${mebibytes} MiB in files are backed up through tar and zstd within the limit`, async (t) => {
   const a = await makeAppliance(t);
   await makeLargeContainer(t, a, 'large', mebibytes);
   const id = await newJob(a, 'lxc', 'large', ['compress', 'pause']);
@@ -40,7 +40,7 @@ t.test(`${mebibytes} MiB in files, through tar, compressed`, async (t) => {
   t.ok(read >= mebibytes * 2 ** 20, `${read} bytes were read, ${bytes} were stored`);
 });
 
-t.test(`${plain} MiB that are stored as they are`, async (t) => {
+t.test(`${plain} MiB are backed up uncompressed and restored within the limit`, async (t) => {
   const a = await makeAppliance(t);
   const { bavail, bsize } = await statfs(a.share);
   if (bavail * bsize < plain * 2 ** 20 * 3) throw new Error(`${3 * plain} MiB must be free on the file system of ${a.share}`);
@@ -53,7 +53,7 @@ t.test(`${plain} MiB that are stored as they are`, async (t) => {
   await rm(join(a.share, 'large'), { recursive: true });
 });
 
-t.test('two jobs at a time', async (t) => {
+t.test('two jobs at once stay within the limit', async (t) => {
   const a = await makeAppliance(t);
   await installGenerated(a);
   await makeLargeContainer(t, a, 'large', plain);

@@ -1,5 +1,5 @@
-/** What the service holds in memory does not grow with what lies on a target: many manifests of 14 MiB at one path.
- *  `make campaign-records` takes a thousand. */
+/** The memory of the service does not grow with the content of a target: here many manifests of 14 MiB at one path. `make
+ *  campaign-records` takes a thousand. */
 import { link, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -55,7 +55,7 @@ async function within<T>(t: Test, what: string, work: () => Promise<T>): Promise
 await record('innocent', sealedBytes(JSON.stringify(good)));
 
 for (const [name, filling] of Object.entries(fillings)) {
-  t.test(`${manifests} records whose manifests are large by ${name}`, async (t) => {
+  t.test(`plans among ${manifests} records with manifests full of ${name} stay within the limit`, async (t) => {
     const bytes = sealedBytes(JSON.stringify(changed(changed(good, ['x'], filling), ['job', 'id'], 99)));
     const one = await record('large-0', bytes);
     for (let n = 1; n < manifests; n++) await record(`large-${n}`, one);
@@ -75,7 +75,7 @@ for (const [name, filling] of Object.entries(fillings)) {
   });
 }
 
-t.test('a record of large manifests is listed, and gone on from', async (t) => {
+t.test('a record with large manifests is listed and gets a new run within the limit', async (t) => {
   const name = 'grown';
   await a.lxc(name);
   const job = await makeJob(a.service, { name, container: name, type: 'lxc', features: [] });

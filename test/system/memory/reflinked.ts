@@ -1,5 +1,5 @@
-/** Files of many GB that take little room: an xfs file system in a file, where each copy shares the blocks of the first.
- *  Whoever reads them reads real blocks, no holes. */
+/** Files of many GB that take little space: an xfs file system in a file, where each copy shares the blocks of the first
+ *  (reflink). A reader gets real blocks, no holes. */
 import { constants } from 'node:fs';
 import { copyFile, mkdir, open, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-/** The service with all its children stays within 256 MiB on each remote target, too. `make campaign-large` moves 20 GB each way. */
+/** The service and all its children stay within 256 MiB on each remote target too. `make campaign-large` moves 20 GB each way. */
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
@@ -31,7 +31,7 @@ function stagingWatch(stateFolder: string): { most(): number } {
 }
 
 for (const kind of remoteKinds) {
-  t.test(`${kind}: ${mebibytes} MiB that are stored as they are, and back`, async (t) => {
+  t.test(`${kind}: ${mebibytes} MiB are backed up uncompressed and restored within the limit`, async (t) => {
     const bed = await startRemote(t, kind);
     const a = await makeAppliance(t);
     await installGenerated(a);

@@ -1,5 +1,5 @@
-/** What the service and all its children hold in memory, sampled. Page cache is not counted: the kernel gives it away to
- *  whoever needs it, and a file that is read or written passes through it whoever does so. */
+/** Samples the memory of the service and all its children. Page cache is not counted: every file that is read or written passes
+ *  through it, and the kernel frees it on demand. */
 import { descendants, proportionalBytes } from '../bed/process-tree.js';
 
 const everyMs = 100;

@@ -1,4 +1,4 @@
-/** What comes back is one moment of the container's life, however busy it was: the one in which the run held it still. */
+/** A restored container is a snapshot of one moment, however busy it was: the moment of the pause. */
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
@@ -38,7 +38,7 @@ async function mapped(t: Test, blank: Buffer): Promise<Subject> {
   return { appliance, container };
 }
 
-t.test(`a database that is written all the time comes back whole and up to date, ${rounds} of ${rounds} times`, async (t) => {
+t.test(`a database under constant writes comes back consistent and up to date, ${rounds} of ${rounds} times`, async (t) => {
   const { appliance, container } = await bank(t);
   const began = { time: performance.now(), number: await acknowledged(container.data) };
   const pauses: number[] = [];
@@ -68,7 +68,7 @@ t.test(`a database that is written all the time comes back whole and up to date,
   t.comment(`${perSecond.toFixed(0)} transactions/s; pauses: shortest ${shortest}, median ${median}, longest ${longest} ms`);
 });
 
-t.test('the audit sees what runs without a pause make of that database', async (t) => {
+t.test('the audit finds torn copies of the database after runs without a pause', async (t) => {
   const { appliance } = await bank(t);
   const job = await newJob(appliance, 'bank', 'live', ['compress']);
   const torn: string[] = [];
@@ -80,7 +80,7 @@ t.test('the audit sees what runs without a pause make of that database', async (
   t.ok(torn.length > 0, 'a check that nothing fails would prove nothing');
 });
 
-t.test('a file that only a mapping changes comes back byte for byte as it stood in the pause', async (t) => {
+t.test('a file that is written through a mapping comes back byte for byte as in the pause', async (t) => {
   const blank = blankMapped();
   const { appliance, container } = await mapped(t, blank);
   const job = await newJob(appliance, 'mapped', 'mapped', ['compress', 'pause']);
@@ -105,7 +105,7 @@ t.test('a file that only a mapping changes comes back byte for byte as it stood 
   t.comment(`in ${unstamped} of 3 runs no stamp told the passes apart`); // the next test makes sure of one
 });
 
-t.test('it is the sync before the first pass that makes such stores seen', async (t) => {
+t.test('only the sync before the first pass makes stores through a mapping visible to the second', async (t) => {
   const blank = blankMapped();
   const { appliance, container } = await mapped(t, blank);
   const synced = await twoPasses(appliance, container, true);
@@ -120,7 +120,7 @@ t.test('it is the sync before the first pass that makes such stores seen', async
   t.not(tornBy(blank, without.restored), undefined, `and the check sees it: ${tornBy(blank, without.restored)}`);
 });
 
-t.test('one stale page is not taken for a moment', async (t) => {
+t.test('the check of the mapped file finds one stale page', async (t) => {
   const blank = blankMapped();
   const content = momentOf(blank, 40_000n, false);
   t.equal(tornBy(blank, content), undefined, 'after a store');

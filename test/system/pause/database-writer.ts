@@ -1,5 +1,5 @@
-/** A bank in SQLite whose books show any moment that is not one: money moves between random accounts, each transfer is
- *  a transaction, and its number is acknowledged in another file right after the commit. */
+/** A bank in SQLite whose books do not balance in a torn copy. Each transfer between random accounts is a transaction. Its
+ *  number is acknowledged in another file right after the commit. */
 import { randomFillSync } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

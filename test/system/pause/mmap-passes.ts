@@ -1,4 +1,4 @@
-/** The mapped file from all sides: in a volume, in the pause, and in what the passes stored. */
+/** Reads the mapped file in each place: in the volume, during the pause, and in the archives of the passes. */
 import { execFile } from 'node:child_process';
 import { createWriteStream } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';

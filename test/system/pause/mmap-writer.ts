@@ -1,5 +1,5 @@
-/** A file that changes only through a shared mapping. Its pages are numbered in turn, for ever, so that all of it
- *  follows from the latest number: a page that is older than that shows a torn or stale copy. */
+/** A file that changes only through a shared mapping. The writer numbers its pages in turn for ever, so the latest number
+ *  determines the whole file. An older page shows a torn or stale copy. */
 import { randomFillSync } from 'node:crypto';
 
 const page = 4096;

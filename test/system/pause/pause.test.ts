@@ -1,4 +1,4 @@
-/** A pause is short whatever the container holds, and nobody but its owner leaves a container frozen. */
+/** A pause is short whatever the container holds, and only its owner can leave a container frozen. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -71,29 +71,32 @@ const ticksOn = async (container: PythonContainer): Promise<void> => {
   await until('a tick', async () => (await tickCount(container)) > before);
 };
 
-t.test('a container of 1 GiB', async (t) => {
+t.test('a container of 1 GiB is paused for a short time', async (t) => {
   const appliance = await makeAppliance(t);
   const container = await makePythonContainer(appliance, 'large', ticker, fillGibibyte);
   const subject = { appliance, container };
   await sleep(2500); // what was made within the second before a pass is read again by the next one
 
-  await t.test(`stands still for at most ${shortEnough * 100} % of a wholly frozen backup when 1 % changes meanwhile`, async (t) => {
-    let found = await figures(t, subject, 1);
-    const percent = (ms: number) => `${ms.toFixed(0)} ms, ${((ms / found.whole) * 100).toFixed(1)} %`;
-    const say = () => t.comment(`told ${percent(found.told)}; seen ${percent(found.seen)}; wholly frozen ${found.whole} ms`);
-    say();
-    if (Math.max(found.told, found.seen) > found.whole * shortEnough) {
-      t.comment('measured once more: with other work on the machine, one measurement says little');
-      found = await figures(t, subject, 2);
+  await t.test(
+    `it is frozen for at most ${shortEnough * 100} % of the time of a wholly frozen backup when 1 % changes meanwhile`,
+    async (t) => {
+      let found = await figures(t, subject, 1);
+      const percent = (ms: number) => `${ms.toFixed(0)} ms, ${((ms / found.whole) * 100).toFixed(1)} %`;
+      const say = () => t.comment(`told ${percent(found.told)}; seen ${percent(found.seen)}; wholly frozen ${found.whole} ms`);
       say();
-    }
-    t.ok(found.read > gibibyte * 0.01 && found.read < gibibyte * 0.013, `the pause read ${found.read} bytes: what had changed, no more`);
-    t.ok(found.told <= found.whole * shortEnough, 'by what the service tells');
-    t.ok(found.seen <= found.whole * shortEnough, 'by what the container saw');
-    t.ok(found.seen <= found.told + 50, 'which is not longer than told, but for the ticks between');
-  });
+      if (Math.max(found.told, found.seen) > found.whole * shortEnough) {
+        t.comment('measured once more: with other work on the machine, one measurement says little');
+        found = await figures(t, subject, 2);
+        say();
+      }
+      t.ok(found.read > gibibyte * 0.01 && found.read < gibibyte * 0.013, `the pause read ${found.read} bytes: what had changed, no more`);
+      t.ok(found.told <= found.whole * shortEnough, 'by what the service tells');
+      t.ok(found.seen <= found.whole * shortEnough, 'by what the container saw');
+      t.ok(found.seen <= found.told + 50, 'which is not longer than told, but for the ticks between');
+    },
+  );
 
-  await t.test('goes on when the run is stopped in its pause', async (t) => {
+  await t.test('it is resumed when the run is stopped in its pause', async (t) => {
     const job = await begun(subject, 'stopped');
     await touchAll(container); // a long pause: all of it is read again
     await until('the pause', async () => (await container.state()) === 'FROZEN');
@@ -103,7 +106,7 @@ t.test('a container of 1 GiB', async (t) => {
     t.match(await appliance.service.settled('backup', job), { result: -2 }, 'the run counts as stopped');
   });
 
-  await t.test('stays frozen when its owner freezes it during the run', async (t) => {
+  await t.test('it stays frozen when its owner freezes it during the run', async (t) => {
     const job = await begun(subject, 'meanwhile');
     await lxc('freeze', appliance.lxcPath, container.name);
     const ticks = await tickCount(container);
@@ -114,7 +117,7 @@ t.test('a container of 1 GiB', async (t) => {
     await ticksOn(container);
   });
 
-  await t.test('comes back as of one moment when its owner thaws it during the run', async (t) => {
+  await t.test('it comes back as of one moment when its owner thaws it during the run', async (t) => {
     const [early, late] = [0, 319]; // read among the first, and last
     await lxc('freeze', appliance.lxcPath, container.name);
     const job = await begun(subject, 'thawed');
@@ -127,7 +130,7 @@ t.test('a container of 1 GiB', async (t) => {
     t.same(found, [true, true], 'not the later change without the earlier one');
   });
 
-  await t.test('goes on when the service is killed in its pause and comes back', async (t) => {
+  await t.test('it is resumed when the service is killed in the pause and restarted', async (t) => {
     await begun(subject, 'killed');
     await touchAll(container);
     await until('the pause', async () => (await container.state()) === 'FROZEN');
@@ -138,7 +141,7 @@ t.test('a container of 1 GiB', async (t) => {
   });
 });
 
-t.test('a busy container goes on when the service is killed while it is being frozen', async (t) => {
+t.test('a busy container is resumed when the service is killed during the freeze', async (t) => {
   const appliance = await makeAppliance(t);
   const container = await makePythonContainer(appliance, 'bank', databaseWriter, fillBank);
   await until('the first transfers', async () => (await acknowledged(container.data)) > 100);

@@ -1,4 +1,4 @@
-/** Containers of these suites that run the host's Python: what is frozen with a container has to run inside it. */
+/** Containers that run the host's Python. A writer that a pause should freeze must run inside its container. */
 import { execFile } from 'node:child_process';
 import { readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

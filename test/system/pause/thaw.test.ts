@@ -1,4 +1,4 @@
-/** A container is never left frozen, whatever happens to the tools that freeze and thaw it. */
+/** A container is never left frozen, even when the programs that freeze and thaw it are killed. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
@@ -34,7 +34,7 @@ for (const { kills, result } of [
   { kills: 1, result: 0 },
   { kills: 7, result: -1 }, // more than the run tries itself
 ]) {
-  t.test(`a thaw that is killed ${kills === 1 ? 'once' : `${kills} times`} is tried again`, async (t) => {
+  t.test(`a thaw that is killed ${kills === 1 ? 'once' : `${kills} times`} is repeated`, async (t) => {
     const tools = t.testdir({});
     const left = join(tools, 'left');
     await writeFile(left, '0');
@@ -58,7 +58,7 @@ trap '' PWR TERM INT
 while :; do /bin/busybox sleep 1; done
 `;
 
-t.test('after a crash a frozen container goes on at once, however long another one takes to come back', async (t) => {
+t.test('after a crash a frozen container is resumed at once, before the restore of another is recovered', async (t) => {
   const a = await makeAppliance(t);
   const { state } = lxcEngine(a);
   for (const name of ['slow', 'frozen']) await a.lxc(name, { stopped: true });
@@ -90,7 +90,7 @@ async function until(holds: () => Promise<boolean>): Promise<void> {
   }
 }
 
-t.test('a freeze that is killed half way is ended by a thaw', async (t) => {
+t.test('a thaw resumes a container whose freeze was killed half way', async (t) => {
   const a = await makeAppliance(t);
   await a.lxc('one');
   const stateFolder = join(a.folder, 'own');

@@ -1,4 +1,4 @@
-/** A container with a gibibyte of files, and a clock in it whose silences show from outside how long it was frozen. */
+/** A container with a gibibyte of files and a clock. The gaps in its ticks show from outside how long it was frozen. */
 import { randomFillSync } from 'node:crypto';
 import { mkdir, readdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-/** Runs of real containers that would get into each other's way: here by the queue, and on a target by the lock of a record. */
+/** Runs of real containers that would conflict. The queue separates them on one appliance, the lock of the record on a target. */
 import { mkdir, readdir, readFile, rename, rm, rmdir, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -43,7 +43,7 @@ async function heldRestore(a: Appliance, from: string, to: string): Promise<{ re
   return { id, held: await holding };
 }
 
-t.test('a backup that is changed while it waits never reads a container that a restore swaps', async (t) => {
+t.test('a waiting backup that is changed to a container under restore waits for the restore', async (t) => {
   const a = await makeAppliance(t);
   for (const name of ['one', 'two']) await a.lxc(name);
   await ballast(join(a.lxcPath, 'two/volumes/data/ballast'), 48); // so that a tar of it can be caught
@@ -66,7 +66,7 @@ t.test('a backup that is changed while it waits never reads a container that a r
   t.equal(await lxc('info', a.lxcPath, 'two', '-sH'), 'RUNNING', 'the container is not left frozen');
 });
 
-t.test('what removes runs waits for a restore that reads them', async (t) => {
+t.test('a run with retention and a purge wait for a restore that reads the record', async (t) => {
   const a = await makeAppliance(t);
   for (const name of ['removed', 'small']) await a.lxc(name);
   await ballast(join(a.lxcPath, 'removed/volumes/data/ballast'), 48);
@@ -95,7 +95,7 @@ t.test('what removes runs waits for a restore that reads them', async (t) => {
   t.equal((await a.service.ask('GET', `/backup/${id}`)).status, 404);
 });
 
-t.test('a purge whose target is away keeps the job, and works when it is asked again', async (t) => {
+t.test('a purge without its target keeps the job, and succeeds once the target is back', async (t) => {
   const a = await makeAppliance(t);
   await a.lxc('away');
   const id = await a.service.create('backup', backupBody('away'));
@@ -113,7 +113,7 @@ t.test('a purge whose target is away keeps the job, and works when it is asked a
   t.same(await readdir(join(a.share, 'locks')), []);
 });
 
-t.test('an undo is answered when the service ends, whether it waits or goes on', async (t) => {
+t.test('SIGTERM refuses a waiting undo with 503 and lets a running one finish', async (t) => {
   const a = await makeAppliance(t);
   await a.lxc('undoing');
   const file = join(a.lxcPath, 'undoing/volumes/data/file');
@@ -178,7 +178,7 @@ async function twoAppliances(t: Test, prefix: string): Promise<readonly Applianc
   return [one, two];
 }
 
-t.test('the record of an appliance that was killed is free after ten minutes, and not before', async (t) => {
+t.test('the record lock of a killed appliance is taken over after ten minutes, not before', async (t) => {
   const [killed, other] = await twoAppliances(t, 'one');
   if (!killed || !other) throw new Error('two appliances');
   await ballast(join(killed.lxcPath, 'one-0/volumes/data/ballast'));

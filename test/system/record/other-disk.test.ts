@@ -1,4 +1,4 @@
-/** Disks that take turns at one place: what is backed up is what is there, also when names, inode numbers and times are alike. */
+/** Two disks that are mounted at one place in turn. Each run holds the mounted disk, even when names, inode numbers and times are equal. */
 import { execFile } from 'node:child_process';
 import { mkdir, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -30,7 +30,7 @@ async function filmDisk(type: keyof typeof makers, image: string, folder: string
 
 for (const type of ['ext4', 'xfs'] as const)
   for (const kind of kinds)
-    t.test(`${type}, ${kind}: of two disks at one place each comes back as it was`, async (t) => {
+    t.test(`${type}, ${kind}: two disks in turn at one place each come back as they were`, async (t) => {
       const h = new Household(t, a, docker);
       const name = `disk-${type}-${kind}`;
       const folder = await h.folder(name);

@@ -1,4 +1,4 @@
-/** Whose a record is: real containers of two appliances, and of two jobs of one, whose places lead to the same folder. */
+/** The owner of a record: real containers of two appliances, and of two jobs of one appliance, whose locations lead to the same folder. */
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdir, mkdtemp, readdir, readFile, rm, rmdir, symlink, writeFile } from 'node:fs/promises';
@@ -109,7 +109,7 @@ async function compete(t: Test, record: Shared, rounds: number): Promise<{ reado
   return { owner: owner ?? 0 };
 }
 
-t.test('of two appliances with one record only its owner writes there, over 20 rounds', async (t) => {
+t.test('only the owner of a record writes to it, over 20 rounds of two appliances', async (t) => {
   const record = await shared('web');
   const { owner } = await compete(t, record, 20);
   const [own, other] = [both[owner], both[owner === 0 ? 1 : 0]];
@@ -122,7 +122,7 @@ t.test('of two appliances with one record only its owner writes there, over 20 r
   t.match(await own.service.call('GET', `/backup/${ownJob}?view=full`), { state: { result: 0, take_over: undefined } });
 });
 
-t.test('of two appliances with one record on a server only its owner writes there', async (t) => {
+t.test('only the owner of a record on a server writes to it', async (t) => {
   const bed = await startRemote(t, 'sftp');
   const profiles = await Promise.all(both.map(({ service }) => service.call('POST', '/target', bed.body)));
   const [first, second] = profiles.map((made): PlaceWish => ({ target: 'remote', path: bed.path, profile: Number(part(made, 'id')) }));
@@ -135,7 +135,7 @@ t.test('of two appliances with one record on a server only its owner writes ther
   t.match(await run(both[owner], record.job[owner]), { error: { code: 'record_owned' } }, 'it is the other one that is told now');
 });
 
-t.test('a record is taken over by an explicit word, from the one that it names, and builds on nothing of that one', async (t) => {
+t.test('a take-over makes another job the owner, from the named one only, and its first run uses new bases', async (t) => {
   const record = await shared('given');
   const [first, second] = record.job;
   await writeFile(dataOf(one, record), 'of one');
@@ -176,7 +176,7 @@ t.test('a record is taken over by an explicit word, from the one that it names, 
   t.equal((await takeOver(two, anew)).status, 409, 'a word about one record says nothing of another');
 });
 
-t.test('what an appliance took over it purges, and goes on where that broke off', async (t) => {
+t.test('a purge deletes a record that was taken over, and continues after a failure', async (t) => {
   const record = await shared('purged');
   const [first, second] = record.job;
   const { run: foreign } = await run(one, first);
@@ -196,7 +196,7 @@ t.test('what an appliance took over it purges, and goes on where that broke off'
   t.match(await run(one, first), { result: 0 }, 'the place is free');
 });
 
-t.test('two jobs of one appliance whose folders turn out to be one do not share its record', async (t) => {
+t.test('two jobs of one appliance whose locations become one folder do not share its record', async (t) => {
   const at = (path: string): PlaceWish => ({ target: 'local', path: `/test/${path}` });
   const wish = { name: 'alias', container: 'alias', type: 'lxc' } as const;
   await mkdir(join(one.share, 'linked'));
@@ -236,7 +236,7 @@ async function rewriteManifest(path: string, change: (manifest: Body) => Body): 
   await writeFile(path, `${body}\n${createHash('sha256').update(body).digest('hex')}\n`);
 }
 
-t.test('a run without a seal has no owner, and the newest run that can be used tells it', async (t) => {
+t.test('a run without a seal names no owner, and the newest usable run names the owner', async (t) => {
   const record = await shared('told');
   const [first, second] = record.job;
   const manifestOf = (run: unknown) => join(record.folder, String(run), 'manifest.json');
@@ -252,7 +252,7 @@ t.test('a run without a seal has no owner, and the newest run that can be used t
   t.match(await run(two, second), { result: 0 }, 'the owner of the newest one that can be used goes on');
 });
 
-t.test('a new appliance restores what an old one left, and goes on there', async (t) => {
+t.test('a new appliance restores a run of an old one, takes the record over and adds runs', async (t) => {
   const record = await shared('left');
   const [first, second] = record.job;
   await writeFile(dataOf(one, record), 'of the old one');

@@ -1,4 +1,4 @@
-/** A base is trusted no longer than it is proven, and a source that is suddenly empty costs no older run. */
+/** A base is trusted only for a time after its verification. A source that is suddenly empty deletes no older run. */
 import { randomBytes } from 'node:crypto';
 import { open, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -69,7 +69,7 @@ const okOf = (runs: readonly unknown[]): unknown[] => runs.map((one) => part(one
 const nameOf = (runs: readonly unknown[], n: number): string => String(part(runs[n], 'run'));
 
 for (const kind of kinds) {
-  t.test(`${kind}: a base with a flipped bit is found before a run builds on it, told with its runs, and made anew`, async (t) => {
+  t.test(`${kind}: a run verifies its base, reports a flipped bit with the runs that need it, and makes a new base`, async (t) => {
     const b = await makeBed(t, kind, 'flipped');
     await b.run();
     t.equal((await b.run()).warnings, undefined, 'a whole base is built upon without a word');
@@ -89,7 +89,7 @@ for (const kind of kinds) {
     t.equal(await textOf(b.folder, 'file'), 'second');
   });
 
-  t.test(`${kind}: a restore that names no run passes over those that failed, and says so`, async (t) => {
+  t.test(`${kind}: a restore that names no run skips runs with a failed verification and says so`, async (t) => {
     const b = await makeBed(t, kind, 'passed');
     await b.run();
     const good = nameOf(await b.runs(), 0);
@@ -123,7 +123,7 @@ for (const kind of kinds) {
     t.same(okOf(await b.runs()), [true, true], 'and go with the first whole one that is too many');
   });
 
-  t.test(`${kind}: a source that is suddenly empty is told, and no older run is given up until that is confirmed`, async (t) => {
+  t.test(`${kind}: a suddenly empty source is reported, and retention deletes nothing until it is confirmed`, async (t) => {
     const b = await makeBed(t, kind, 'emptied', { retention: 2 });
     await b.run();
     await b.run();
@@ -151,7 +151,7 @@ for (const kind of kinds) {
   });
 }
 
-t.test('a base that was stored lately is not read back; one whose age nobody knows is', async (t) => {
+t.test('a run verifies a base of unknown age and skips one that was stored lately', async (t) => {
   const b = await makeBed(t, 'lxc', 'lately', { a: await makeAppliance(t) });
   await b.run();
   const known = join(b.record, 'verified.json');

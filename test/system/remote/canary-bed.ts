@@ -1,4 +1,4 @@
-/** A service whose every word is kept, and remote servers whose secrets are words of no other place. */
+/** A service whose every output is recorded, and remote servers whose secrets occur nowhere else. */
 import { randomBytes } from 'node:crypto';
 import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

@@ -1,4 +1,4 @@
-/** Looks for secrets where none may be: in what every process shows of itself, and in files. */
+/** Searches for secrets where none may be: in the arguments and environment of every process, and in files. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { lstat, open, readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';

@@ -1,4 +1,4 @@
-/** A container that is backed up to a server which fails in the middle, and what must hold then. */
+/** A container that is backed up to a server which fails meanwhile, and the checks that must hold then. */
 import { randomBytes } from 'node:crypto';
 import { rm, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -1,5 +1,5 @@
-/** Servers that die, hang, are cut off or fill up in the middle of a backup: never a false success, the container runs on, the
- *  next run is good and leftovers are collected. */
+/** Servers that die, hang, are cut off or fill up during a backup. No run succeeds falsely, the container runs on, the next run
+ *  is good, and unfinished uploads are deleted. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { pointsOf } from '../../support/depth.js';
@@ -12,7 +12,7 @@ const { kills } = pointsOf('remote-faults');
 t.jobs = 6;
 
 for (const kind of remoteKinds) {
-  t.test(`${kind}: the server is killed at ${kills} points of a run`, async (t) => {
+  t.test(`${kind}: a run survives or fails cleanly when its server is killed, at ${kills} points`, async (t) => {
     const bed = await startRemote(t, kind);
     const faults = await RemoteFaults.open(t, bed);
     const first = await faults.run();
@@ -29,7 +29,7 @@ for (const kind of remoteKinds) {
     await faults.recovers(t);
   });
 
-  t.test(`${kind}: a server that hangs longer than the limit, a link that is cut, and a disk that fills up`, async (t) => {
+  t.test(`${kind}: a run survives or fails cleanly when its server hangs, is cut off or fills up`, async (t) => {
     const network = await makeNetwork(t);
     const bed = await startRemote(t, kind, { network, size: '256m' });
     const faults = await RemoteFaults.open(t, bed, ['--stall-seconds', '3']);

@@ -1,4 +1,4 @@
-/** What lies on a remote target, looked at on the server's own disk: no code of the project's is asked. */
+/** Reads a record on the server's own disk, without any code of the project. */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';

@@ -1,4 +1,5 @@
-/** The service over each remote target, as a NAS owner uses it: made, looked at, backed up to, lost, and restored from. */
+/** The service with each remote target, as the owner of a NAS uses it: make, check and list the target, back up to it, lose the
+ *  appliance, restore. */
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -85,7 +86,7 @@ async function backedUp(
 const docker = await ownDockerd(t);
 
 for (const kind of remoteKinds) {
-  t.test(`${kind}: a blank appliance brings back both containers without a difference`, async (t) => {
+  t.test(`${kind}: a blank appliance restores both containers without a difference`, async (t) => {
     const bed = await startRemote(t, kind, { jail: true });
     const a = await makeAppliance(t, { dockerd: docker, flags: ['--undo-hours', '0'] });
     const kept = await backedUp(t, a, bed, docker);

@@ -1,4 +1,4 @@
-/** A secret of a remote target is in no argument, environment, answer, log or file, whatever goes well or wrong. */
+/** The secrets of a remote target are in no argument, environment, answer, log or file, in success and in failure. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -89,7 +89,7 @@ async function inFiles({ folder, lxcPath }: CanaryBed, servers: readonly CanaryS
 const named = (name: string, { secrets }: CanaryServer): (readonly [string, string])[] =>
   Object.entries(secrets).map(([what, secret]) => [`${name}: ${what}`, secret] as const);
 
-t.test('whatever goes well or wrong with remote targets, none of their secrets shows', async (t) => {
+t.test('no secret of a remote target leaks, in success and in failure', async (t) => {
   const servers: [name: string, server: CanaryServer][] = [];
   for (const [name, open] of Object.entries(canaryServers)) servers.push([name, await open(t)]);
   const bed = await openBed(t, Object.keys(canaryServers));
@@ -113,7 +113,7 @@ t.test('whatever goes well or wrong with remote targets, none of their secrets s
   t.same(canaries.in(service.said.stdout + service.said.stderr), [], 'and nothing of them');
 });
 
-t.test('whoever looks would see one', async (t) => {
+t.test('the search finds planted secrets', async (t) => {
   const top = await mkdtemp(join(tmpdir(), 'planted-'));
   t.teardown(() => rm(top, { recursive: true }));
   const folder = join(top, 'deep/er');
