@@ -1,4 +1,4 @@
-/** A run that is held in the middle, for as long as a suite needs to look at it. */
+/** A run that is suspended in the middle, for as long as a suite looks at it. */
 
 import { mkdir, open } from 'node:fs/promises';
 import { dirname } from 'node:path';

@@ -1,4 +1,4 @@
-/** The processes below one, by walking /proc. Read synchronously, so that what is told is of one moment. */
+/** The descendants of a process, from /proc. Read synchronously, so that the result is of one moment. */
 import { readdirSync, readFileSync } from 'node:fs';
 
 export interface Process {

@@ -1,4 +1,4 @@
-/** Good request bodies of every kind, and what of an appliance the suites look at. */
+/** Good request bodies of every kind, and the parts of an answer that suites compare. */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';

@@ -1,4 +1,4 @@
-/** Backup jobs of one container, their runs, and a look at what came back. */
+/** Backup jobs of one container, their runs, and the restored files of a run. */
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Body, notSoon, part } from '../../support/api-client.js';

@@ -1,4 +1,4 @@
-/** The service started as a person would start it: any flags and variables, and all that it says. */
+/** Starts the service like a person: with any flags and variables, and with all of its output. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';

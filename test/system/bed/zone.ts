@@ -1,5 +1,5 @@
-/** A time zone in which it is the hour of the captured conversation now, so that its next runs are the same; never the zone of UTC,
- *  in which a time that is not local would pass unseen. */
+/** A time zone in which it is now the hour of the captured conversation, so that its next runs are the same. Never UTC, where a
+ *  time that is not local would pass unseen. */
 const capturedHour = 17;
 
 function hoursEast(): number {

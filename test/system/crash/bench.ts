@@ -1,4 +1,4 @@
-/** Starts a run, kills the service or one of its children in the middle of it, and brings the service back. */
+/** Starts a run, kills the service or one of its children in the middle, and restarts the service. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Body, notSoon, part } from '../../support/api-client.js';
 import type { Appliance } from '../../support/appliance.js';

@@ -1,4 +1,4 @@
-/** A container with a root, a volume and a folder of the host that all hold much data, the same for both engines. */
+/** A container with a root, a volume and a folder of the host, each with much data, the same for both engines. */
 import { mkdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fields, items, text } from '../../../plugins/runtimes/docker/engine/json.js';

@@ -1,5 +1,5 @@
-/** What the containers of the crash and shutdown suites hold: enough that a run lasts a second or two, and a part that
- *  changes before every run, so that the pass under the pause has something to read. */
+/** The data of the containers of the crash and shutdown suites. A run of it lasts a second or two. A part of it changes before
+ *  every run, so that the paused pass has something to read. */
 import { randomBytes } from 'node:crypto';
 import { mkdir, open, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -1,5 +1,5 @@
-/** kill -9 of the service and of its children, at random points of real runs. What was acknowledged stays, what is listed is
- *  whole, no container stays frozen, and what was restored is wholly old or wholly new. */
+/** kill -9 of the service and of its children, at random points of real runs. Acknowledged writes are there, listed runs are
+ *  complete, no container stays frozen, and a restored container is wholly old or wholly new. */
 import { mkdtemp, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -140,7 +140,7 @@ const make = {
 } as const;
 
 for (const type of ['lxc', 'docker'] as const) {
-  t.test(`${type}: a backup that is killed leaves no part of itself, and the next one succeeds`, async (t) => {
+  t.test(`${type}: a killed backup leaves nothing, and the next one succeeds`, async (t) => {
     const container = await make[type](`busy-${type}`);
     const job = await newJob(container);
     let generation = 0;
@@ -205,7 +205,7 @@ async function restored(usual: string, body: Body): Promise<void> {
 }
 
 for (const type of ['lxc', 'docker'] as const) {
-  t.test(`${type}: a container whose restore is killed is wholly old or wholly new, in its former state`, async (t) => {
+  t.test(`${type}: a killed restore leaves a container that is wholly old or wholly new, in its former state`, async (t) => {
     const { container, states } = await keptContainer(type);
     const { engine, name } = container;
     const usual = `replace ${type}`;
@@ -243,7 +243,7 @@ for (const type of ['lxc', 'docker'] as const) {
     t.comment(`${seen.old} old, ${seen.new} new`);
   });
 
-  t.test(`${type}: a clone whose making is killed is not there at all, or whole`, async (t) => {
+  t.test(`${type}: a killed restore leaves no clone or a complete one`, async (t) => {
     const { container, states } = await keptContainer(type);
     const { engine, name } = container;
     const usual = `clone ${type}`;
@@ -276,7 +276,7 @@ for (const type of ['lxc', 'docker'] as const) {
   });
 }
 
-t.test('the kills were as many and as varied as meant', async (t) => {
+t.test('the kills reached the planned number and kinds', async (t) => {
   const count = (what: string) => bench.byWhat.get(what) ?? 0;
   t.equal(bench.kills, allKills);
   t.ok(bench.frozen >= points.frozen.length, `${bench.frozen} of them hit a frozen container`);

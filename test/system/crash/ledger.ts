@@ -1,4 +1,4 @@
-/** A client that goes on creating and deleting while the service dies under it, and keeps what was acknowledged. */
+/** A client that creates and deletes while the service dies under it, and records each acknowledged request. */
 import { isDeepStrictEqual } from 'node:util';
 import { type Body, isBody, notSoon } from '../../support/api-client.js';
 import type { DemoService } from '../../support/demo-client.js';

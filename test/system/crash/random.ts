@@ -1,4 +1,4 @@
-/** Random points that can be had again: the same seed brings back the same ones. */
+/** Random points that a seed brings back. */
 import { seed as suiteSeed } from '../../support/depth.js';
 
 export interface Random {

@@ -1,4 +1,4 @@
-/** A record on the share, looked at from outside: what its manifests promise and what lies there. */
+/** Compares a record on the share with its manifests: each promised byte must be there, and nothing else. */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdir, readdir, readFile, stat } from 'node:fs/promises';

@@ -1,4 +1,4 @@
-/** Every ended run of a real container is a row of its job's history, and a backup whose server was away is tried again by itself. */
+/** Every ended run of a real container is a row of its job's history. A backup whose server is down is retried. */
 import t from 'tap';
 import { type Body, isBody, notSoon, part } from '../../support/api-client.js';
 import { type Appliance, makeAppliance } from '../../support/appliance.js';
@@ -19,7 +19,7 @@ async function stateWhen(a: Appliance, path: string, isWanted: (state: Body) => 
   throw new Error(`${path} did not come into the wanted state`);
 }
 
-t.test('a backup whose server is away is tried again, and the history has each attempt', async (t) => {
+t.test('a backup to a server that is down is retried, and the history holds each attempt', async (t) => {
   const sshd = await startSshd({ user: true });
   t.teardown(() => sshd.stop());
   const a = await makeAppliance(t, { flags: ['--retry-minutes', '0.05,10'] });
@@ -58,7 +58,7 @@ t.test('a backup whose server is away is tried again, and the history has each a
   t.same(await historyOf(a, path), rows, 'it outlasts a kill');
 });
 
-t.test('a run that dies with the service, one that is stopped and a restore are rows, too', async (t) => {
+t.test('a run that dies with the service, a stopped run and a restore are rows of the history', async (t) => {
   const a = await makeAppliance(t, { flags: ['--undo-hours', '0'] });
   await a.lxc('web');
   const dest = { target: 'local', path: '/test/runs' };

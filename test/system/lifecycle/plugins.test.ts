@@ -100,7 +100,7 @@ async function applianceWith(t: Test, plugins: Readonly<Record<string, Plugin>>)
   return a;
 }
 
-t.test('a third-party plugin is listed and its containers are', async (t) => {
+t.test('a third-party plugin and its containers are listed', async (t) => {
   const a = await applianceWith(t, { good: {} });
   t.notOk((await reports(a)).has('good'), 'not before the service looked again');
   await a.restart();
@@ -116,7 +116,7 @@ t.test('a third-party plugin is listed and its containers are', async (t) => {
   t.match(part(await a.service.call('GET', '/system/'), 'version'), { good_version: 'one' });
 });
 
-t.test('a plugin whose description is wrong is refused with the reason; the others and the service go on', async (t) => {
+t.test('a plugin with a wrong description is refused with the reason, and the others work', async (t) => {
   const a = await applianceWith(t, { good: {}, ...refused });
   await writeFile(join(pluginsOf(a), 'good', 'other.js'), goodCode);
   await symlink('../good/other.js', join(pluginsOf(a), 'main-linked', 'link.js'));
@@ -135,7 +135,7 @@ t.test('a plugin whose description is wrong is refused with the reason; the othe
   t.match(await a.service.call('GET', '/container/?type=lxc'), [{ id: 'one', state: 'running' }], 'the built-in lxc keeps its place');
 });
 
-t.test('a plugin whose code fails is reported with the reason; the others and the service go on', async (t) => {
+t.test('a plugin whose code fails is reported with the reason, and the others work', async (t) => {
   const a = await applianceWith(t, { good: {}, ...failing });
   await a.restart();
   const told = await reports(a);
@@ -146,7 +146,7 @@ t.test('a plugin whose code fails is reported with the reason; the others and th
   t.match(await a.service.call('GET', '/container/?type=good'), [{ id: 'only' }], 'the good one works');
 });
 
-t.test('a job of a plugin whose code fails says so', async (t) => {
+t.test('a job of a plugin whose code fails ends with the reason', async (t) => {
   const a = await applianceWith(t, { 'import-throws': failing['import-throws'] ?? {} });
   await a.restart();
   const body = {
@@ -205,7 +205,7 @@ const open = async ({ stateFolder }) => {
 export default { open };
 `;
 
-t.test('a plan asks a runtime once for all of it, and so does a restore before its draft', async (t) => {
+t.test('a plan calls preview of a runtime once, and so does a restore before its draft', async (t) => {
   const a = await applianceWith(t, { counting: { code: countingCode } });
   await a.restart();
   const calls = join(a.stateFolder, 'plugin-state/counting/calls');
@@ -233,7 +233,7 @@ const target = {
 export default { open: async () => target };
 `;
 
-t.test('a target whose plugin never answers is given up, and whoever asked is told', async (t) => {
+t.test('a target whose plugin never answers is reported as stalled', async (t) => {
   const a = await makeAppliance(t, { flags: ['--stall-seconds', '1'] });
   await writePlugin(join(pluginsOf(a), 'hanging'), 'hanging', { manifest: { kind: 'target', capabilities: [] }, code: hangingTarget });
   await a.restart();
@@ -245,7 +245,7 @@ t.test('a target whose plugin never answers is given up, and whoever asked is to
   t.ok(Date.now() - began < 15_000, `after ${Date.now() - began} ms`);
 });
 
-t.test('a target that lacks a method is refused by name before a job uses it; what is optional may be absent', async (t) => {
+t.test('a target without a method is refused before a job uses it, and optional exports may be absent', async (t) => {
   const a = await makeAppliance(t);
   const target = { name: 'nas', ipaddr: '127.0.0.1:1', username: 'u', password: 'p' };
   const half = hangingTarget.replace('put: async () => ({ bytes: 0 }),', '').replace('connections: 1', 'connections: "many"');
@@ -264,7 +264,7 @@ t.test('a target that lacks a method is refused by name before a job uses it; wh
   t.notMatch(JSON.stringify(await asked('empty')), /lacks/);
 });
 
-t.test('every refused or failing plugin stands in the log once at the start', async (t) => {
+t.test('the start logs every refused or failing plugin once', async (t) => {
   const a = await applianceWith(t, { 'bad-json': refused['bad-json'] ?? {}, 'import-throws': failing['import-throws'] ?? {} });
   await a.service[Symbol.asyncDispose]();
   await using service = startProcess(['serve', '--state', a.stateFolder, '--listen', '127.0.0.1:0', '--lxc-path', a.lxcPath]);

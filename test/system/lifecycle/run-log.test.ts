@@ -1,4 +1,4 @@
-/** What a run logs follows the level that the service was started with, though it is another thread that says it. */
+/** The log level of the service holds for its runs too, although they log from another thread. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';

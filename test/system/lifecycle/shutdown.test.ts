@@ -1,4 +1,4 @@
-/** Stopping: the whole service with jobs running, one run by its user, and what runs side by side. */
+/** SIGTERM to the service while jobs run, stops of one run by a user, and the limit of concurrent runs. */
 import { once } from 'node:events';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -49,7 +49,7 @@ async function stopped(t: Test, a: Appliance, kind: 'backup' | 'restore', id: nu
   return stateOf(a.service, kind, id);
 }
 
-t.test('SIGTERM ends running jobs: soon, with 0, the containers run, and nothing of the runs is left', async (t) => {
+t.test('SIGTERM ends the service within 10 s with code 0, its containers run, and nothing of the runs is left', async (t) => {
   const random = seededRandom(seed);
   const dockerd = await ownDockerd(t);
   const a = await makeAppliance(t, { dockerd, flags: ['--new-base-ratio', '0.05'] });
@@ -83,7 +83,7 @@ t.test('SIGTERM ends running jobs: soon, with 0, the containers run, and nothing
   }
 });
 
-t.test('a backup that is stopped leaves no trace, wherever it is', async (t) => {
+t.test('a stopped backup leaves nothing, at any point of the run', async (t) => {
   const random = seededRandom(seed);
   const dockerd = await ownDockerd(t);
   const a = await makeAppliance(t, { dockerd, flags: ['--new-base-ratio', '0.05'] });
@@ -116,7 +116,7 @@ t.test('a backup that is stopped leaves no trace, wherever it is', async (t) => 
   }
 });
 
-t.test('a restore that is stopped leaves the old container as it was, and of a new one nothing', async (t) => {
+t.test('a stopped restore leaves the old container as it was, and nothing of a new one', async (t) => {
   const random = seededRandom(seed);
   const dockerd = await ownDockerd(t);
   const a = await makeAppliance(t, { dockerd, flags: ['--undo-hours', '0'] });
@@ -149,7 +149,7 @@ t.test('a restore that is stopped leaves the old container as it was, and of a n
   }
 });
 
-t.test('no more runs at a time than backup_concurrent, and one of each container', async (t) => {
+t.test('no more runs go on at once than backup_concurrent, and one of each container', async (t) => {
   const a = await makeAppliance(t);
   const containers: BusyContainer[] = [];
   for (const name of ['one', 'two', 'three', 'four']) containers.push(await makeBusyLxc(a, name, size));
@@ -186,7 +186,7 @@ async function watchRuns(service: DemoService): Promise<Seen> {
   }
 }
 
-t.test('a run that waits can be stopped before it begins', async (t) => {
+t.test('a waiting run can be stopped before it begins', async (t) => {
   const a = await makeAppliance(t);
   const containers = [await makeBusyLxc(a, 'one', size), await makeBusyLxc(a, 'two', size)];
   const [first = 0, second = 0] = await Promise.all(containers.map((container) => newJob(a, container)));
@@ -200,7 +200,7 @@ t.test('a run that waits can be stopped before it begins', async (t) => {
   t.match(await a.service.backUp(second), { result: 0 }, 'it can run later');
 });
 
-t.test('a second service on the same state folder is refused, and the first is not disturbed', async (t) => {
+t.test('a second service on the same state folder is refused, and the first goes on', async (t) => {
   const a = await makeAppliance(t);
   const container = await makeBusyLxc(a, 'busy', size);
   const id = await newJob(a, container);

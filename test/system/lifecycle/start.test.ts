@@ -1,4 +1,4 @@
-/** How the service starts: its configuration, what it says, and what it refuses. */
+/** The start of the service: its configuration, its output, and the errors that end it. */
 import { once } from 'node:events';
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
@@ -35,7 +35,7 @@ const flagsIn = (folder: string, ...more: readonly string[]): string[] => [
   ...more,
 ];
 
-t.test('the first line says where it listens, and it does by then', async (t) => {
+t.test('the first line names the address, and the service listens there by then', async (t) => {
   for (const [host, flags] of [
     ['127.0.0.1', []],
     ['[::1]', ['--listen', '[::1]:0']],
@@ -52,7 +52,7 @@ t.test('the first line says where it listens, and it does by then', async (t) =>
   }
 });
 
-t.test('the setup code is for root alone, says the same after a restart and goes with the setup', async (t) => {
+t.test('only root can read the setup code, a restart keeps it, and the setup deletes it', async (t) => {
   const folder = await newFolder(t);
   const file = join(folder, 'state/setup-code');
   const codes: string[] = [];
@@ -85,7 +85,7 @@ t.test('the setup code is for root alone, says the same after a restart and goes
   t.notMatch(service.said.stdout, /setup code/);
 });
 
-t.test('flags go before variables, variables before the file, the file before the defaults', async (t) => {
+t.test('flags override variables, variables the file, and the file the defaults', async (t) => {
   const folder = await newFolder(t);
   const at = (name: string) => join(folder, name);
   for (const name of ['file-share', 'variable-share', 'flag-share', 'other-share']) await mkdir(at(name));
@@ -136,7 +136,7 @@ t.test('flags go before variables, variables before the file, the file before th
   }
 });
 
-t.test('a wrong command line or configuration ends with 2 and says what to change', async (t) => {
+t.test('a wrong command line or configuration ends the start with code 2 and says what to change', async (t) => {
   const folder = await newFolder(t);
   const file = async (name: string, text: string) => {
     await writeFile(join(folder, name), text);
@@ -176,7 +176,7 @@ t.test('a wrong command line or configuration ends with 2 and says what to chang
   t.same([code, /log_level/.test(stderr)], [2, true], 'a variable, too');
 });
 
-t.test('what stands in the way of a start ends with 1 and is named', async (t) => {
+t.test('a taken port, a foreign address and an impossible state folder end the start with code 1', async (t) => {
   const folder = await newFolder(t);
   const taken = createServer().listen(0, '127.0.0.1');
   t.teardown(() => taken.close());
@@ -197,7 +197,7 @@ t.test('what stands in the way of a start ends with 1 and is named', async (t) =
   }
 });
 
-t.test('an engine that is absent is told and stops nothing', async (t) => {
+t.test('a missing engine is reported, and the service starts without it', async (t) => {
   const folder = await newFolder(t);
   const a = await makeAppliance(t, { dockerSocket: join(folder, 'no-docker'), lxcPath: join(folder, 'no-lxc') });
   t.same(await a.service.call('GET', '/container/'), [], 'the list of all is empty');

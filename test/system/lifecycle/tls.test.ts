@@ -69,7 +69,7 @@ function shownBy(port: number): Promise<string> {
   });
 }
 
-t.test('it speaks HTTPS, and the cookie goes over nothing else', async (t) => {
+t.test('the service speaks HTTPS, and its cookie is Secure', async (t) => {
   const folder = await newFolder(t);
   const files = await makeCertificate(folder, 'one');
   const ca = await readFile(files.certificate, 'utf8');
@@ -91,7 +91,7 @@ t.test('it speaks HTTPS, and the cookie goes over nothing else', async (t) => {
   t.equal(service.said.stderr.replaceAll(/^.* info .*\n/gm, ''), '', 'nothing to complain about');
 });
 
-t.test('plain HTTP to the port is cut off, not left hanging', async (t) => {
+t.test('a plain HTTP connection to the HTTPS port is closed at once', async (t) => {
   const folder = await newFolder(t);
   const files = await makeCertificate(folder, 'one');
   await using service = startProcess(flagsIn(folder, files));
@@ -108,7 +108,7 @@ t.test('plain HTTP to the port is cut off, not left hanging', async (t) => {
   t.match(await ask(address, '/healthz', await readFile(files.certificate, 'utf8')), { status: 200 }, 'others are served');
 });
 
-t.test('changed files are taken without a restart', async (t) => {
+t.test('a changed certificate and key are used without a restart', async (t) => {
   const folder = await newFolder(t);
   const files = await makeCertificate(folder, 'one');
   const other = await makeCertificate(folder, 'two');
@@ -134,7 +134,7 @@ t.test('changed files are taken without a restart', async (t) => {
   t.notMatch(service.said.stderr, /PRIVATE|BEGIN/);
 });
 
-t.test('what cannot be used is told, with the file and what to do', async (t) => {
+t.test('a wrong certificate or key ends the start, and the error names the file and what to do', async (t) => {
   const folder = await newFolder(t);
   const one = await makeCertificate(folder, 'one');
   const two = await makeCertificate(folder, 'two');

@@ -1,4 +1,4 @@
-/** Updates of the whole service, over HTTP, with the real RAUC. */
+/** Updates of the whole service over HTTP, with the real RAUC. */
 import { execFile } from 'node:child_process';
 import { createReadStream } from 'node:fs';
 import { mkdir, open, readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
@@ -44,7 +44,7 @@ async function withUpdates(t: Test, bed: RaucBed, more: readonly string[] = []):
   return makeAppliance(t, { environment: bed.environment, flags });
 }
 
-t.test('bundles that are taken, and that are not', async (t) => {
+t.test('a good bundle is accepted, and a foreign, damaged or older one is refused', async (t) => {
   const bed = await RaucBed.start(t, { version: '1.2.3' });
   const a = await withUpdates(t, bed);
   const folder = join(a.stateFolder, 'update');
@@ -97,7 +97,7 @@ t.test('bundles that are taken, and that are not', async (t) => {
   if (part(status, 'state') === 'failed') t.match(status, { error: { code: 'install_failed', message: /mapper/ } });
 });
 
-t.test('a place that is too small', async (t) => {
+t.test('a bundle that does not fit is refused with no_space', async (t) => {
   const bed = await RaucBed.start(t);
   const folder = join(bed.folder, 'small');
   await mkdir(folder);
@@ -130,7 +130,7 @@ t.test('a place that is too small', async (t) => {
   t.match(await send(a, await bed.bundle({ bytes: 20 << 20 })), { status: 200 }, 'and another in its place, though both would not fit');
 });
 
-t.test('a client that goes, and a service that ends, in the middle', async (t) => {
+t.test('a client that disconnects and a service that ends leave no unfinished upload', async (t) => {
   const bed = await RaucBed.start(t);
   const a = await withUpdates(t, bed);
   const folder = join(a.stateFolder, 'update');
@@ -169,7 +169,7 @@ t.test('a client that goes, and a service that ends, in the middle', async (t) =
   t.same(await readdir(folder), [], 'what a crash left goes at the start');
 });
 
-t.test('an update and a job', async (t) => {
+t.test('an update is refused until the running job has ended', async (t) => {
   const bed = await RaucBed.start(t);
   const a = await withUpdates(t, bed);
   await a.lxc('busy', { stopped: true });
@@ -190,7 +190,7 @@ t.test('an update and a job', async (t) => {
   t.equal((await a.service.ask('POST', '/update/install')).status, 202, 'then it begins');
 });
 
-t.test('a large one piles up nowhere', async (t) => {
+t.test('a large bundle takes bounded memory', async (t) => {
   const bed = await RaucBed.start(t);
   const a = await withUpdates(t, bed);
   const peak = async () => Number(/VmHWM:\s+(\d+)/.exec(await readFile(`/proc/${a.service.pid}/status`, 'utf8'))?.[1]) >> 10;

@@ -1,4 +1,4 @@
-/** Kills and power cuts while the state is written: what was acknowledged is there, and no id is given twice. */
+/** Kills and power cuts while the state is written. Every acknowledged write is there afterwards, and no id is used twice. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -80,7 +80,7 @@ async function startWriter(folder: string, ledger: Ledger, number: number): Prom
 
 const pause = (round: number): Promise<void> => sleep(30 + ((round * 7919 + seed) % 300));
 
-t.test('a process that is killed at any moment loses nothing that it acknowledged', async (t) => {
+t.test('a kill at any moment loses no acknowledged write', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'kills-'));
   t.teardown(() => rm(folder, { recursive: true, force: true }));
   const ledger = new Ledger();
@@ -96,7 +96,7 @@ t.test('a process that is killed at any moment loses nothing that it acknowledge
   t.comment(`${ledger.highest} ids were given`);
 });
 
-t.test('a power cut at any moment loses nothing that was acknowledged', async (t) => {
+t.test('a power cut at any moment loses no acknowledged write', async (t) => {
   const place = await mkdtemp(join(tmpdir(), 'cuts-'));
   t.teardown(() => rm(place, { recursive: true, force: true }));
   const disk = await cutFileSystem(t, place);

@@ -1,4 +1,4 @@
-/** A state with all that was acknowledged known, and copies of it that something has happened to. */
+/** A state whose acknowledged content is known, and copies of it to damage. */
 import { access, cp, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

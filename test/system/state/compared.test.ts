@@ -1,4 +1,4 @@
-/** Both copies are compared while the service runs: what was done to its files is healed and told, before a restart needs them. */
+/** The service compares both copies of the state while it runs. It repairs and logs a difference before a restart needs that copy. */
 import { cp, mkdtemp, readdir, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -19,7 +19,7 @@ const ways: Readonly<Record<string, Harm>> = {
   'a bit': async (file) => flip(Math.floor((await stat(file)).size / 2) * 8 + 3)(file, ''),
 };
 
-t.test('what is done to a file of either copy while it is open is healed and told at the next comparison', async (t) => {
+t.test('the next comparison repairs and logs a damaged file of either copy', async (t) => {
   const bed = await makeStateBed(t);
   for (const part of ['db', 'journal']) {
     for (const [name, harm] of Object.entries(ways)) {
@@ -53,7 +53,7 @@ t.test('what is done to a file of either copy while it is open is healed and tol
   }
 });
 
-t.test('a running service does so by itself', async (t) => {
+t.test('a running service compares and repairs by itself', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'compared-'));
   t.teardown(() => rm(folder, { recursive: true, force: true }));
   const state = join(folder, 'state');

@@ -1,4 +1,4 @@
-/** Every file of the state folder is harmed in every way: nothing that was acknowledged is ever lost without a word. */
+/** Every file of the state folder is damaged in every way. No acknowledged write is lost without a message. */
 import { cp, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
@@ -42,7 +42,7 @@ async function problemOf(bed: StateBed, file: string, harm: Harm): Promise<strin
 }
 const counts = { whole: 0, healed: 0, rescue: 0, refused: 0 };
 
-t.test('whatever happens to one file of the state, it is whole, healed with a word, or waits to be mended', async (t) => {
+t.test('any damage of one file of the state is harmless, repaired with a log line, or ends the start with an error', async (t) => {
   const { bits } = pointsOf('state');
   t.comment(`seed ${seed}`);
   const bed = await makeStateBed(t);
@@ -76,7 +76,7 @@ async function shortenKey(file: string): Promise<boolean> {
   return isFound;
 }
 
-t.test('a table that LevelDB does not survive ends no service', async (t) => {
+t.test('a table that crashes LevelDB does not crash the service', async (t) => {
   const bed = await makeStateBed(t);
   let tried = 0;
   for (const file of bed.files.filter((name) => name.endsWith('.ldb'))) {

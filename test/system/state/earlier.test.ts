@@ -1,4 +1,4 @@
-/** Firmware falls back to the version before: that one reads and writes the rows, and the newer one goes on from there. */
+/** Firmware falls back to the earlier version. That version reads and writes the rows, and the newer one continues from them. */
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
@@ -35,7 +35,7 @@ async function usedState(t: Test): Promise<string> {
 
 const job = (id: number, name: string): string => JSON.stringify({ v: 1, id, spec: backupNamed(name), state: { code: 'scheduled' } });
 
-t.test('the version before reads every row as it ever did', async (t) => {
+t.test('the earlier version reads every row of this one', async (t) => {
   const folder = await usedState(t);
   await asBefore(folder, async (db) => {
     const names: unknown[] = [];
@@ -47,7 +47,7 @@ t.test('the version before reads every row as it ever did', async (t) => {
   });
 });
 
-t.test('what the version before wrote, made and deleted is taken on, and no id is given twice', async (t) => {
+t.test('this version keeps what the earlier one changed, made and deleted, and reuses no id', async (t) => {
   const folder = await usedState(t);
   const store = await openStore(folder);
   const late = await store.backup.create(backupNamed('late'), { code: 'scheduled' });
@@ -73,13 +73,13 @@ t.test('what the version before wrote, made and deleted is taken on, and no id i
   t.match(await outcomeOf(folder), { kind: 'whole' }, 'and all is whole from then on');
 });
 
-t.test('a fall back that wrote nothing loses nothing', async (t) => {
+t.test('a fallback without writes loses nothing', async (t) => {
   const folder = await usedState(t);
   await asBefore(folder, async () => undefined);
   t.match(await outcomeOf(folder), { kind: 'whole', contents: bed.contents });
 });
 
-t.test('rows that changed while this version ran last are damage', async (t) => {
+t.test('rows that changed while this version ran last count as damage', async (t) => {
   const folder = await usedState(t);
   await asBefore(folder, (db) => db.put(rowKey(3), job(3, 'renamed'), { sync: true }), { noted: false });
   const { kind, contents, told } = await outcomeOf(folder);
@@ -87,7 +87,7 @@ t.test('rows that changed while this version ran last are damage', async (t) => 
   t.same(contents, bed.contents, 'the journal gives back what was there');
 });
 
-t.test('the state of the version before is taken on as it is', async (t) => {
+t.test('this version opens a state of the earlier one unchanged', async (t) => {
   const { folder, end } = await bed.copy();
   t.teardown(end);
   const store = await openStore(folder);

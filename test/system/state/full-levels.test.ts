@@ -1,5 +1,5 @@
-/** The disk of the state, the one of the share, or both are full to the last bytes while a service backs up: what is there is read,
- *  a run that finds no room says so, nothing on the share is damaged, and all goes on by itself when there is room. */
+/** The disk of the state, of the share, or both are full while a service backs up. Reads work, a run without space fails with
+ *  no_space, nothing on the share is damaged, and the service recovers by itself when there is space. */
 import { randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -121,7 +121,7 @@ async function comesDue(t: Test, bed: Bed): Promise<void> {
 
 for (const full of [['state'], ['share'], ['state', 'share']] as const) {
   const name = full.join(' and ');
-  t.test(`at any level of a full disk of the ${name} runs end with a word, and the next one is good`, async (t) => {
+  t.test(`a full disk of the ${name} ends runs with an error, and the next run is good, at any level`, async (t) => {
     const bed = await makeBed(t, full);
     await comesDue(t, bed);
     for (let level = 0; level < levels; level++) t.same(await problemsOfLevel(bed, level), [], `level ${level} of ${levels}`);

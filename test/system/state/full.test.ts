@@ -1,5 +1,5 @@
-/** The disk of the state is full: what is there is read, what must be written is, the rest is refused with words, and all goes on
- *  by itself when there is room. */
+/** The disk of the state is full. Reads work, urgent writes use the reserve, other writes are refused, and the service recovers
+ *  by itself when there is space. */
 import { cp, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -42,7 +42,7 @@ async function urgentWrites(store: Store): Promise<void> {
 
 const resultOf = (bytes: number) => ({ id: 1, spec: backupNamed('first'), state: { code: 'scheduled', result: 0, bytes } }) as const;
 
-t.test('at any level of a full disk clients are refused, leases, results and deletions are written', async (t) => {
+t.test('a full disk refuses new jobs but stores leases, results and deletions, at any level', async (t) => {
   const { levels } = pointsOf('state');
   for (let level = 0; level < levels; level++) {
     const disk = await smallDisk(t, level % 2 === 0 ? 'tmpfs' : 'ext4');
@@ -65,7 +65,7 @@ t.test('at any level of a full disk clients are refused, leases, results and del
     t.same((await outcomeOf(folder)).contents, contents, 'and is there after a restart');
   }
 });
-t.test('a result waits in memory when the reserve is used up, and is written by itself', async (t) => {
+t.test('a result waits in memory when the reserve is used up, and is written when there is space', async (t) => {
   const disk = await smallDisk(t);
   const folder = join(disk.folder, 'state');
   const store = await openStore(folder);
@@ -94,7 +94,7 @@ t.test('a result waits in memory when the reserve is used up, and is written by 
   await store.close();
 });
 
-t.test('the service answers, runs what it can and goes on by itself', async (t) => {
+t.test('the service answers and runs on a full disk, and recovers by itself', async (t) => {
   const disk = await smallDisk(t);
   const share = await mkdtemp(join(tmpdir(), 'full-share-'));
   const lxcPath = await makeLxcPath();
@@ -130,7 +130,7 @@ t.test('the service answers, runs what it can and goes on by itself', async (t) 
   t.equal((await service.ask('POST', '/backup/', job('more'))).status, 200);
 });
 
-t.test('a start without any room that needs the database, too, says so, and loses nothing', async (t) => {
+t.test('a start that must rebuild the database without free space fails with the reason and loses nothing', async (t) => {
   const disk = await smallDisk(t);
   const folder = join(disk.folder, 'state');
   const store = await openStore(folder);
@@ -149,7 +149,7 @@ t.test('a start without any room that needs the database, too, says so, and lose
   t.same((await outcomeOf(folder)).contents, contents);
 });
 
-t.test('the service starts without any room, reads, refuses writes, and goes on by itself', async (t) => {
+t.test('the service starts without free space, reads, refuses writes, and recovers by itself', async (t) => {
   for (const kind of ['tmpfs', 'ext4'] as const) {
     const disk = await smallDisk(t, kind);
     const state = join(disk.folder, 'state');

@@ -1,4 +1,5 @@
-/** The key of the secrets is lost or changed: targets are listed, what needs a password says so, and a new password mends it. */
+/** The key of the secrets is lost or changed. Targets are listed, jobs that need a password fail with the reason, and a new
+ *  password repairs them. */
 import { randomBytes } from 'node:crypto';
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -14,7 +15,7 @@ for (const [what, harm] of [
   ['changed', (file: string) => writeFile(file, randomBytes(32))],
   ['cut', (file: string) => writeFile(file, randomBytes(31))],
 ] as const)
-  t.test(`a key that is ${what} costs the passwords and nothing else`, async (t) => {
+  t.test(`a key that is ${what} loses the passwords and nothing else`, async (t) => {
     const appliance = await makeAppliance(t);
     await appliance.service.call('POST', '/target/', target);
     await appliance.service.call('POST', '/backup/', job);

@@ -1,4 +1,5 @@
-/** A state that no copy can give back: the service tells it, loses nothing more, and begins once a person has said what is to be. */
+/** A state that is damaged in both copies. The service reports it, loses nothing more, and starts again once a person has
+ *  chosen what to restore. */
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -53,7 +54,7 @@ async function breakBoth({ state }: Bed): Promise<void> {
 
 const jobNames = (answer: unknown): unknown[] => (Array.isArray(answer) ? answer.map((one) => part(one, 'job_name')) : []);
 
-t.test('a state that is damaged in both copies is told, and nothing is served or begun over it', async (t) => {
+t.test('a state that is damaged in both copies is reported, and the service serves and overwrites nothing', async (t) => {
   const bed = await makeBed(t);
   await fill(bed, ['one', 'two', 'three']);
   await breakBoth(bed);
@@ -94,7 +95,7 @@ t.test('a state that is damaged in both copies is told, and nothing is served or
   );
 });
 
-t.test('the newest state that is proven comes back, and a new one begins only by the explicit word', async (t) => {
+t.test('the newest proven state is restored on request, and a new one begins on request only', async (t) => {
   const bed = await makeBed(t);
   await fill(bed, ['one', 'two', 'three']);
   await breakBoth(bed);
@@ -114,7 +115,7 @@ t.test('the newest state that is proven comes back, and a new one begins only by
   t.ok((await readdir(join(bed.state, aside))).includes('db'), 'the old one is kept');
 });
 
-t.test('a folder that cannot be written, or that another service has open, is told as just that', async (t) => {
+t.test('a read-only state folder and one in use are reported as such, not as damage', async (t) => {
   const bed = await makeBed(t);
   await fill(bed, ['one']);
   {

@@ -1,5 +1,5 @@
-/** The whole service is killed, or its disk loses the power, while jobs are made, edited, deleted and run, old runs are removed and
- *  users log in: what was acknowledged is there, each listed run is whole, and jobs go on. */
+/** The whole service is killed, or its disk loses power, while jobs are made, changed, deleted and run, old runs are deleted
+ *  and users log in. Every acknowledged write is there afterwards, each listed run is complete, and jobs go on. */
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -140,10 +140,8 @@ async function rounds(t: Test, count: number, what: string, hit: (bed: Bed, serv
   );
 }
 
-t.test('a service that is killed in the middle of everything loses nothing that it acknowledged', (t) =>
-  rounds(t, serviceKills, 'kill', (_, service) => service.kill()),
-);
+t.test('a kill of the busy service loses no acknowledged write', (t) => rounds(t, serviceKills, 'kill', (_, service) => service.kill()));
 
-t.test('a power cut in the middle of everything loses nothing that was acknowledged', (t) =>
+t.test('a power cut of the busy service loses no acknowledged write', (t) =>
   rounds(t, serviceCuts, 'cut', ({ disk }, service) => disk.cut(() => service.kill())),
 );

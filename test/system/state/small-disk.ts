@@ -1,4 +1,4 @@
-/** A small disk of its own that can be filled to the last block. */
+/** A small disk that a test can fill to the last block. */
 import { randomUUID } from 'node:crypto';
 import { mkdir, mkdtemp, readdir, rm, statfs } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

@@ -1,5 +1,5 @@
-/** A process that writes to a state as a service does, and says what was acknowledged, a line each, right after it was:
- *  writer.js FOLDER SEED. It is killed, or loses its power. */
+/** A process that writes to a state like a service, and prints each write right after it was acknowledged: writer.js FOLDER
+ *  SEED. It is killed or loses its power. */
 import { writeSync } from 'node:fs';
 import { openStore } from '../../../core/store/index.js';
 import { backupNamed } from './bed.js';
