@@ -277,7 +277,7 @@ async function testDiscard(t: Test, runtime: Runtime, saved: Saved, clone: strin
 
 /** Registers the tests that every runtime plugin must pass. */
 export function runtimeConformance(o: RuntimeConformance): void {
-  test(`${o.name}: runtime conformance`, async (t) => {
+  test(`${o.name}: the runtime passes the conformance suite`, async (t) => {
     const id = `conf-${process.pid}`;
     const clone = `${id}-clone`;
     t.teardown(async () => {
@@ -286,14 +286,14 @@ export function runtimeConformance(o: RuntimeConformance): void {
     });
     await o.makeContainer(id);
     await using runtime = await o.open();
-    await t.test('list, describe, sources', (t) => testReading(t, runtime, id));
-    await t.test('pause and resume', (t) => testPause(t, runtime, id));
+    await t.test('list, describe and sources show a container', (t) => testReading(t, runtime, id));
+    await t.test('pause freezes a container, and dispose and resume thaw it', (t) => testPause(t, runtime, id));
     const saved = await save(t, runtime, id);
-    await t.test('discard leaves no trace', (t) => testDiscard(t, runtime, saved, clone));
-    await t.test('grants', (t) => testGrants(t, runtime, planOf(saved, clone, 'create')));
-    await t.test('remap', (t) => testRemap(t, runtime, saved, clone));
-    await t.test('create', (t) => testClone(t, runtime, saved, clone));
-    await t.test('replace', (t) => testReplace(t, runtime, saved, id));
-    await t.test('undo', (t) => testUndo(t, runtime, saved, id));
+    await t.test('discard leaves nothing of a draft', (t) => testDiscard(t, runtime, saved, clone));
+    await t.test('preview lists the rights that a container asks for', (t) => testGrants(t, runtime, planOf(saved, clone, 'create')));
+    await t.test('an unknown remap is refused', (t) => testRemap(t, runtime, saved, clone));
+    await t.test('a draft creates a clone on commit', (t) => testClone(t, runtime, saved, clone));
+    await t.test('a draft replaces a container on commit', (t) => testReplace(t, runtime, saved, id));
+    await t.test('an undo brings back what a replace kept', (t) => testUndo(t, runtime, saved, id));
   });
 }

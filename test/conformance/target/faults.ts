@@ -8,14 +8,14 @@ const settles = 5_000;
 
 /** What happens when a source or the caller gives up. */
 export const faults: readonly Check[] = [
-  { title: 'abort at several bytes leaves no trace', run: abortPut },
-  { title: 'abort before the start', run: abortBefore },
-  { title: 'abort while replacing keeps the old file', run: abortReplace },
-  { title: 'a source that fails leaves no trace', run: sourceFails },
-  { title: 'a source that is destroyed leaves no trace', run: sourceDestroyed },
-  { title: 'abort of a stalled source settles', run: stalled },
-  { title: 'abort of an endless source settles', run: endless },
-  { title: 'abort of a get', run: abortGet },
+  { title: 'an abort of a put leaves nothing, at any byte', run: abortPut },
+  { title: 'a put and a get with an aborted signal are refused', run: abortBefore },
+  { title: 'an abort of a replace keeps the old file', run: abortReplace },
+  { title: 'a source that fails leaves nothing', run: sourceFails },
+  { title: 'a source that is destroyed leaves nothing', run: sourceDestroyed },
+  { title: 'an abort of a put with a stalled source settles', run: stalled },
+  { title: 'an abort of a put with an endless source settles', run: endless },
+  { title: 'an abort of a get ends its stream as aborted', run: abortGet },
 ];
 
 /** No file anywhere, and no half of one: the check's folder is as if nothing had been tried. */

@@ -4,18 +4,18 @@ import { type Bench, type Check, digest, entries, never, pattern, read, refused,
 /** Files and folders when nothing goes wrong. */
 export const files: readonly Check[] = [
   { title: 'bytes come back in order', run: order },
-  { title: 'many small and uneven chunks', run: uneven },
-  { title: 'an empty file', run: empty },
-  { title: 'exists without replace', run: exists },
+  { title: 'a source of many uneven chunks is stored in order', run: uneven },
+  { title: 'an empty file is stored and read', run: empty },
+  { title: 'a put over a file is refused without replace', run: exists },
   { title: 'a reader sees the old or the new file, never a part', run: wholeOrNothing },
-  { title: 'ranges, also of a target that reads and drops what lies before', run: ranges },
-  { title: 'beyond the end of a file nothing is given, and nothing is passed off as its bytes', run: pastEnd },
+  { title: 'ranges of a file can be read, with or without support for ranges', run: ranges },
+  { title: 'a get stops at the end of a file, and one that begins after it is invalid', run: pastEnd },
   { title: 'folders are made and listed', run: folders },
-  { title: 'a listing tells when each file was last written, to whoever asks', run: times },
-  { title: 'what is absent', run: absent },
-  { title: 'a tree is removed', run: tree },
-  { title: 'puts at the same time', run: concurrent },
-  { title: 'space', run: space },
+  { title: 'a listing has the time of each file on request', run: times },
+  { title: 'an absent path has no stat, an empty list and a remove without effect, and get does not find it', run: absent },
+  { title: 'remove deletes a file or a tree and nothing else', run: tree },
+  { title: 'concurrent puts store their own bytes, and one of several puts of a name wins', run: concurrent },
+  { title: 'space is known or reported as unsupported', run: space },
 ];
 
 async function order({ t, target, open, folder }: Bench): Promise<void> {

@@ -1,4 +1,4 @@
-/** What every target must do, told by tests. `targetConformance` registers them; the other files hold them by theme. */
+/** The behaviour that every target must have, as tests. `targetConformance` registers them. The other files hold them by theme. */
 import { randomBytes } from 'node:crypto';
 import t from 'tap';
 import type { Target } from '../../../core/contract/index.js';
@@ -39,7 +39,7 @@ export function targetConformance(o: TargetConformance): void {
   }
   const { openFull } = o;
   if (openFull === 'elsewhere') return;
-  t.test(`${o.name}: a full place`, async (t) => {
+  t.test(`${o.name}: a put without space fails with no_space and leaves nothing`, async (t) => {
     await using target = await openFull();
     const { noSpace } = await import('./faults.js');
     await noSpace({ t, target });

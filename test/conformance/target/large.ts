@@ -11,7 +11,7 @@ const ahead = 16 << 20;
 /** Streams that do not fit into memory. */
 export function large(bytes: number): readonly Check[] {
   return [
-    { title: `${bytes} bytes in bounded memory`, run: (bench) => bounded(bench, bytes) },
+    { title: `${bytes} bytes are stored and read in bounded memory`, run: (bench) => bounded(bench, bytes) },
     { title: 'the source is read no faster than the target takes it', run: putPressure },
     { title: 'the target is read no faster than the reader takes it', run: getPressure },
   ];

@@ -31,11 +31,11 @@ const odd = [
 
 /** Names that trip shells, protocols and parsers, and the rules for names that the target gives. */
 export const names: readonly Check[] = [
-  { title: 'odd names of files and folders', run: oddNames },
-  { title: 'what the rules for names refuse is refused, character by character', run: refusedCharacters },
-  { title: 'what the rules for names do not refuse is kept', run: otherCharacters },
-  { title: 'the longest name is kept, and a longer one refused', run: longestName },
-  { title: 'names that differ only in case', run: caseOfNames },
+  { title: 'odd names of files and folders are stored as they are or refused', run: oddNames },
+  { title: 'every character that the rules for names refuse is refused', run: refusedCharacters },
+  { title: 'every other character is stored', run: otherCharacters },
+  { title: 'the longest name is stored, and a longer one is refused', run: longestName },
+  { title: 'names that differ in case only are two files, or the second is refused', run: caseOfNames },
   { title: 'bad paths are refused', run: badPaths },
 ];
 
