@@ -80,17 +80,17 @@ function machineTable({ machine, contenders }: Report): string {
 }
 
 const method = ({ rounds, root, data, changed, figures }: Report): string => `## What was measured
-One running LXC container: a Debian root file system of ${root.entries} entries and ${megabytes(root.bytes)} MB, and a volume of ${folderCount * filesPerFolder} files of 1 to 4 KiB in ${folderCount} folders, ${megabytes(data.bytes)} MB, half of them compressible. Between the second run and the third ${changed} of these files got a new content and length.
+One running LXC container: a Debian root file system of ${root.entries} entries and ${megabytes(root.bytes)} MB, and a volume of ${folderCount * filesPerFolder} files of 1 to 4 KiB in ${folderCount} folders, ${megabytes(data.bytes)} MB, half of them compressible. Between the second run and the third ${changed} of these files got new contents of another length.
 
-- ${rounds} ${rounds === 1 ? 'round' : 'rounds'}. In each, every tool makes its first backup, then every tool its second, and so on; who goes first moves on by one each round. A figure is the median, in brackets the least and the most. A ratio compares within a round, and above 1 ours is faster.
-- Everything is read once before, so all of it comes from the page cache. The file system is synced before each step, so nobody pays for those before. All destinations and restored folders are on this one file system. Just before the steps something else kept ${percent(figures.foreign().median)} of the machine busy (median; at most ${percent(figures.foreign().most)}): the nearer to 0, the more the figures can be trusted.
-- Times are wall times from the start of the command, or from the API request, to its end. **Until on disk** adds a \`sync -f\` of the file system after it. By themselves: container-backup syncs each archive and its folder before it calls it stored, and what it restored before it swaps it in, so it has little left to sync; restic and borg sync their repositories in a backup and nothing in a restore; \`tar | zstd\` syncs nothing. Bare times therefore favour \`tar | zstd\`, and everybody else in a restore.
-- container-backup also hashes what it stores with SHA-256, reads its manifest back, and checks every hash in a restore. \`tar | zstd\` does none of this. restic encrypts, borg is told not to.
-- \`tar | zstd\` restores the full archive alone, all others the state after the changes, which for container-backup is an archive and a level on top. Second and third runs of tar are levels by \`--listed-incremental\`, whose snapshot file is made before, untimed.
-- **MB written** are the bytes of files that are new or were replaced at the destination. MB/s are bytes of files read or restored, not of archives.
-- **Processor s** are the seconds of user and system time of all its processes; they tell more than the clock where something else was running.
-- **Peak MiB** is the resident memory of the process and all its descendants, summed every 50 ms; for container-backup that is the whole service. Shared pages count once for each process, so the sum is never too low.
-- After each restore, names, types, modes, owners, sizes and times of the small files must be those of the original, and the root must have as many entries.
+- ${rounds} ${rounds === 1 ? 'round' : 'rounds'}. In each round every tool makes its first backup, then every tool its second, and so on. Each round starts with the next tool. A figure is the median, with the minimum and the maximum in brackets. A ratio compares times of one round; above 1 ours is faster.
+- All files are read once beforehand, so they come from the page cache. The file system is synced before each step, so that no tool pays for an earlier one. All destinations and restored folders are on this one file system. Just before the steps, other processes kept ${percent(figures.foreign().median)} of the machine busy (median; at most ${percent(figures.foreign().most)}): the closer to 0, the more reliable the figures.
+- Times are wall times from the start of the command, or from the API request, to its end. **Until on disk** adds a \`sync -f\` of the file system afterwards. container-backup syncs each archive and its folder before it reports them as stored, and restored files before the swap, so little is left to sync. restic and borg sync their repositories in a backup, and nothing in a restore. \`tar | zstd\` syncs nothing. Times without the sync therefore favour \`tar | zstd\`, and in a restore all other tools.
+- container-backup also hashes the stored bytes with SHA-256, reads its manifest back, and checks every hash in a restore. \`tar | zstd\` does none of this. restic encrypts; borg runs without encryption.
+- \`tar | zstd\` restores only the full archive. The others restore the state after the changes; for container-backup that is an archive and a level. The second and third runs of tar are levels by \`--listed-incremental\`. Their snapshot file is made beforehand and not timed.
+- **MB written** counts the bytes of new and replaced files at the destination. MB/s counts bytes of files that were read or restored, not of archives.
+- **Processor s** is the user and system time of all processes of the tool. It is more reliable than the clock when other processes run.
+- **Peak MiB** is the resident memory of the process and all its descendants, summed every 50 ms. For container-backup that is the whole service. Shared pages count once per process, so the sum is never too low.
+- After each restore, the small files must have the names, types, modes, owners, sizes and times of the original, and the root must have the same number of entries.
 `;
 
 export function reportText(report: Report): string {
@@ -99,9 +99,9 @@ export function reportText(report: Report): string {
   const commands = report.contenders.flatMap(({ name, commands }) => [`# ${name}`, ...commands]);
   return [
     '# Performance',
-    `Written by \`make bench\` on ${report.date.toISOString().slice(0, 16).replace('T', ' ')} UTC. Not edited by hand: run it again instead.\n`,
+    `Written by \`make bench\` on ${report.date.toISOString().slice(0, 16).replace('T', ' ')} UTC. Do not edit it by hand; run \`make bench\` again.\n`,
     machineTable(report),
-    `\n## Targets\n${missed === 0 ? `All ${all.length} met.` : `${all.length - missed} of ${all.length} met, ${missed} missed.`} Speeds are times as fast as the other; the bare ratio decides.\n`,
+    `\n## Targets\n${missed === 0 ? `All ${all.length} met.` : `${all.length - missed} of ${all.length} met, ${missed} missed.`} A speed is the other tool's time divided by ours. The ratio without the sync decides.\n`,
     verdictTable(all),
     ...phases.map((phase) => `\n## ${titles[phase]}\n${phaseTable(report, phase)}`),
     `\n${peakText(report)}\n`,
