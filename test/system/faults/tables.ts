@@ -38,36 +38,17 @@ const another = /another run/;
 /** Stored bytes that are not what was written. */
 export function damageFaults(bed: Bed, { older, newer, docker }: Records): readonly Fault[] {
   const plain = (path: string) => inRecord(bed, 'Plain', path);
+  const whole = plain('image.tar');
+  const data = plain(`${older}/data.tar`);
   const base = inRecord(bed, 'Zstd', 'image.tar.zst');
   const layer = inRecord(bed, 'Docker', `${docker}/rootfs.tar`);
   const image = inRecord(bed, 'Docker', 'image.tar');
   const inDocker = { type: 'docker', ...from('Docker') };
   return [
-    [
-      'a flipped byte of an archive',
-      () => flippedByte(plain(`${older}/data.tar`)),
-      from('Plain'),
-      'damaged',
-      /data\.tar is damaged/,
-      another,
-    ],
-    ['a flipped byte of a compressed archive', () => flippedByte(base), from('Zstd'), 'damaged', /image\.tar\.zst/, another],
-    [
-      'a flipped first byte of a base',
-      () => flippedByte(plain('image.tar'), 0),
-      from('Plain'),
-      'damaged',
-      /image\.tar is damaged/,
-      another,
-    ],
-    [
-      'a flipped last byte of a base',
-      () => flippedByte(plain('image.tar'), 0.9999999),
-      from('Plain'),
-      'damaged',
-      /image\.tar is damaged/,
-      another,
-    ],
+    ['a wrong byte in an archive', () => flippedByte(data), from('Plain'), 'damaged', /data\.tar is damaged/, another],
+    ['a wrong byte in a compressed archive', () => flippedByte(base), from('Zstd'), 'damaged', /image\.tar\.zst/, another],
+    ['a wrong first byte of a base', () => flippedByte(whole, 0), from('Plain'), 'damaged', /image\.tar is damaged/, another],
+    ['a wrong last byte of a base', () => flippedByte(whole, 0.9999999), from('Plain'), 'damaged', /image\.tar is damaged/, another],
     [
       'a missing archive',
       () => removed(plain(`${newer}/data.tar`)),
@@ -77,16 +58,16 @@ export function damageFaults(bed: Bed, { older, newer, docker }: Records): reado
       another,
     ],
     ['a missing base', () => removed(base), from('Zstd'), 'damaged', /image\.tar\.zst is missing/, another],
-    ['a cut archive', () => cutShort(plain('image.tar')), from('Plain'), 'damaged', /image\.tar has \d+ bytes instead of \d+/, another],
+    ['a cut archive', () => cutShort(whole), from('Plain'), 'damaged', /image\.tar has \d+ bytes instead of \d+/, another],
     [
-      'a flipped byte of a manifest',
+      'a wrong byte in a manifest',
       () => flippedByte(plain(`${newer}/manifest.json`)),
       from(`Plain/${newer}`),
       'damaged',
       new RegExp(newer),
       another,
     ],
-    ['Docker: a flipped byte of the layer', () => flippedByte(layer), inDocker, 'damaged', /rootfs\.tar/, another],
+    ['Docker: a wrong byte in the layer', () => flippedByte(layer), inDocker, 'damaged', /rootfs\.tar/, another],
     ['Docker: a cut image', () => cutShort(image), inDocker, 'damaged', /image\.tar has/, another],
   ];
 }
