@@ -68,7 +68,9 @@ t.test('a folder without its database is no new folder', async (t) => {
   await rm(join(folder, 'db'), { recursive: true });
   await t.rejects(openStore(folder), StateDamaged);
   t.same(await readdir(folder), ['secret.key'], 'nothing was made in it');
+  await mkdir(join(folder, 'history'));
   await beginAnew({ folder, log: () => undefined });
+  t.notOk((await readdir(folder)).includes('history'), 'a new job of the same id shows no run of the old one');
   const store = await openStore(folder);
   t.same(await store.backup.list(), []);
   await store.close();

@@ -122,7 +122,8 @@ function countersBeyond(rows: Rows): { readonly key: string; readonly next: numb
 export async function beginAnew({ folder, log }: StateFolders): Promise<string> {
   const aside = `state.aside-${asideTime()}`;
   await mkdir(join(folder, aside), { mode: 0o700 });
-  const names = [...(await tracesIn(folder)), 'db', 'db.before'].filter((name) => name !== 'secret.key');
+  // the history too: ids count from 1 again, and a new job must not show the runs of an old one
+  const names = [...(await tracesIn(folder)), 'db', 'db.before', 'history'].filter((name) => name !== 'secret.key');
   // format.json goes last: until then the state counts as damaged, and the command can be repeated.
   for (const name of [...new Set(names)].sort((a, b) => Number(a === 'format.json') - Number(b === 'format.json')))
     await rename(join(folder, name), join(folder, aside, name)).catch((error: unknown) => {
