@@ -26,7 +26,7 @@ for (const [what, harm] of [
     const ping = await service.ask('GET', '/target/1/ping', undefined, { accept: 'application/problem+json' });
     t.equal(ping.status, 409);
     t.match(ping.json, { type: 'urn:container-backup:error:secrets_lost', detail: /set the password again/ });
-    t.match(await service.call('GET', '/target/1/check'), { alive: false, problems: [{ code: 'secrets_lost', fix: /set the password/ }] });
+    t.match(await service.call('GET', '/target/1/check'), { alive: false, problems: [{ code: 'secrets_lost', fix: /Set the password/ }] });
     await service.call('PUT', '/backup/1/run');
     t.match(await service.settled('backup', 1), { result: -1, error: { code: 'secrets_lost', message: /set the password again/ } });
 
