@@ -89,7 +89,7 @@ t.test('an ended run comes as its row of the history, and a client without a log
   const { data } = await stream.next();
   t.match(data, { type: 'run', id: 1, row: { began_at: '1970-01-01T00:00:00.000Z', error: { code: 'no_space', fix: /\.$/ } } });
   t.equal(part(part(data, 'row'), 'job'), undefined);
-  t.equal((await fetch(`${h.address}/api/v1/events`)).status, 401);
+  for (const path of ['events', 'events/']) t.equal((await fetch(`${h.address}/api/v1/${path}`)).status, 401, path);
 });
 
 t.test('a client that does not read costs bounded memory', async (t) => {
