@@ -158,7 +158,7 @@ t.test('a bwrap that somebody kills while its sandbox starts ends the level, and
         await sleep(0);
       }
     })().catch(() => undefined);
-    const outcome = await Promise.race([packing, sleep(5_000, 'never', { ref: false })]);
+    const outcome = await Promise.race([packing, sleep(20_000, 'never', { ref: false })]);
     if (outcome === 'never') isOver = true;
     await killing;
     if (outcome !== 'fine' && outcome !== 'failed') return t.fail(`kill ${n}: the level ended ${outcome}`);
