@@ -4,6 +4,7 @@ import { createCipheriv, createDecipheriv, createHmac, hkdfSync, randomBytes } f
 import { open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { syncFolder } from './durable.js';
+import { hasCode } from './primitives/guards.js';
 
 export interface Vault {
   /** Encrypts a text. `purpose` is authenticated too: a sealed text copied to another row does not open. */
@@ -32,7 +33,7 @@ export async function makeKey(folder: string): Promise<void> {
 /** `damaged`: it has the wrong length. */
 export async function keyState(folder: string): Promise<'kept' | 'missing' | 'damaged'> {
   const key = await readFile(keyFile(folder)).catch((error: unknown) => {
-    if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error;
+    if (!hasCode(error, 'ENOENT')) throw error;
     return undefined;
   });
   if (key === undefined) return 'missing';

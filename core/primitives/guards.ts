@@ -10,3 +10,8 @@ export function nextId(text: string | undefined): number | undefined {
   const value: unknown = text === undefined ? undefined : JSON.parse(text);
   return isFields(value) && typeof value.next === 'number' ? value.next : undefined;
 }
+
+/** Whether an error of the operating system has the code, such as ENOENT. */
+export function hasCode(error: unknown, code: string): boolean {
+  return error instanceof Error && 'code' in error && error.code === code;
+}

@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import type { PluginLog } from '../contract/index.js';
 import { durableFile, syncFolder } from '../durable.js';
 import type { HistoryRow, HistoryRows, JobKind } from '../jobs/job.js';
+import { hasCode } from '../primitives/guards.js';
 import { KeyedMutex } from '../primitives/mutex.js';
 import { parse, parseOwn } from '../schemas.js';
 
@@ -100,11 +101,11 @@ function rowIn(line: string): HistoryRow | undefined {
 }
 
 function unlessThere(error: unknown): void {
-  if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
+  if (!hasCode(error, 'EEXIST')) throw error;
 }
 
 function unlessAbsent(error: unknown): string {
-  if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return '';
+  if (hasCode(error, 'ENOENT')) return '';
   throw error;
 }
 

@@ -1,6 +1,6 @@
 /** The ended runs of a job, good and bad. */
 import type { HistoryRow, JobKind } from '../../jobs/job.js';
-import { kinds } from '../../jobs/kinds.js';
+import { isKind, kinds } from '../../jobs/kinds.js';
 import { errorRows, isErrorCode } from '../../primitives/error-rows.js';
 import type { ApiDeps } from '../deps.js';
 import { linkTo, numberOf } from '../lists.js';
@@ -50,6 +50,7 @@ async function list(deps: ApiDeps, kind: JobKind, request: ApiRequest): Promise<
 }
 
 export function historyRoutes(deps: ApiDeps): Route[] {
-  const names: readonly JobKind[] = Object.keys(kinds).filter((name): name is JobKind => Object.hasOwn(rowOf, name));
-  return names.map((kind) => route('get', `/${kind}/:id/history`, rowOf[kind], (request) => list(deps, kind, request)));
+  return Object.keys(kinds)
+    .filter(isKind)
+    .map((kind) => route('get', `/${kind}/:id/history`, rowOf[kind], (request) => list(deps, kind, request)));
 }

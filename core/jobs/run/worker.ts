@@ -8,7 +8,7 @@ import { PluginError } from '../../contract/index.js';
 import { createLog } from '../../log.js';
 import { loadPlugins, type Plugins } from '../../plugins/index.js';
 import { Bandwidth } from '../../policy/index.js';
-import { isFields } from '../../primitives/guards.js';
+import { hasCode, isFields } from '../../primitives/guards.js';
 import { parseOwn } from '../../schemas.js';
 import { openVault } from '../../secrets.js';
 import { openSealer } from '../../targets/consent.js';
@@ -66,7 +66,7 @@ async function locationOpening({ remote, environment }: WorkerTask): Promise<Loc
 
 /** Instead of mkdir's `recursive`, which reports a full disk as ENOENT. */
 function unlessThere(error: unknown): void {
-  if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
+  if (!hasCode(error, 'EEXIST')) throw error;
 }
 
 async function backup(task: BackupTask, plugins: Plugins): Promise<Result> {
@@ -134,7 +134,7 @@ async function run(): Promise<Result> {
 /** The result of a run that threw. A stop by the user is no failure. */
 function failure(error: unknown): Result {
   if (stop.signal.aborted) return { type: 'result', result: -2 };
-  const isFull = error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT');
+  const isFull = hasCode(error, 'ENOSPC') || hasCode(error, 'EDQUOT');
   const code = error instanceof PluginError ? error.code : isFull ? 'no_space' : 'failed'; // of the work folder
   const message = error instanceof Error ? error.message : String(error);
   if (!(error instanceof PluginError)) log('error', 'a run failed', { error: error instanceof Error ? (error.stack ?? message) : message });

@@ -43,7 +43,7 @@ export class JobRunner<Spec extends AnySpec> implements Jobs<Spec> {
 
   async create(spec: Spec): Promise<JobRow<Spec>> {
     refusePast(this.#d.at(spec), this.#d.clock.now());
-    const row = await this.#d.rows.create(spec, { code: 'init', ...nextOf(this.#d.at(spec), spec.disable, this.#d.clock.now()) });
+    const row = await this.#d.rows.create(spec, { code: 'init', ...this.#next(spec) });
     this.#publish(row.id, 'init');
     // after the answer, which shows `init`
     setImmediate(() => this.accept(row.id).catch((error: unknown) => this.#d.log('error', `${this.#key(row.id)}: ${error}`)));
@@ -69,7 +69,7 @@ export class JobRunner<Spec extends AnySpec> implements Jobs<Spec> {
       if (this.#leaving.has(id)) throw this.#busy(id);
       if (JSON.stringify(this.#d.at(old)) !== JSON.stringify(this.#d.at(spec))) refusePast(this.#d.at(spec), this.#d.clock.now());
       const { next_run: _, ...rest } = applyEdit(state, old, spec);
-      const next = nextOf(this.#d.at(spec), spec.disable, this.#d.clock.now());
+      const next = this.#next(spec);
       const code = next.next_run === undefined ? state.code : stateAfter(state.code, 'edit');
       const row = await this.#put({ id, spec, state: { ...rest, ...next, code } });
       this.#d.onChange();
@@ -237,14 +237,7 @@ export class JobRunner<Spec extends AnySpec> implements Jobs<Spec> {
       await this.#d.clock.note();
       const code = stateAfter(state.code, 'start');
       this.#d.progress.begin(this.#d.kind, id);
-      return this.#put(
-        {
-          id,
-          spec,
-          state: { ...rest, code, last_run: this.#d.clock.now(), ...nextOf(this.#d.at(spec), spec.disable, this.#d.clock.now()) },
-        },
-        'late',
-      );
+      return this.#put({ id, spec, state: { ...rest, code, last_run: this.#d.clock.now(), ...this.#next(spec) } }, 'late');
     });
   }
 
@@ -260,13 +253,19 @@ export class JobRunner<Spec extends AnySpec> implements Jobs<Spec> {
         await this.#d.onEnd({ id, spec, began: state.last_run ?? this.#d.clock.now(), reason, attempt }, outcome);
       }
       const { next_run } = state;
-      const next = o.keepDue && next_run !== undefined ? { next_run } : nextOf(this.#d.at(spec), spec.disable, this.#d.clock.now());
-      const plan = { attempt, now: this.#d.clock.now(), nextRun: next.next_run, waits: this.#d.retryMs };
-      const retry = this.#d.at(spec) === undefined || spec.disable ? undefined : retryAfter(outcome, plan);
-      const code = stateAfter(state.code, retry ? 'end' : endingOf(this.#d.at(spec), next.next_run, this.#d.clock.now()));
+      const next = o.keepDue && next_run !== undefined ? { next_run } : this.#next(spec);
+      const at = this.#d.at(spec);
+      const now = this.#d.clock.now();
+      const plan = { attempt, now, nextRun: next.next_run, waits: this.#d.retryMs };
+      const retry = at === undefined || spec.disable ? undefined : retryAfter(outcome, plan);
+      const code = stateAfter(state.code, retry ? 'end' : endingOf(at, next.next_run, now));
       const more = { ...(o.duration !== undefined && { duration: o.duration }), ...(retry && { retry }) };
       return this.#put({ id, spec, state: { ...keepLasting(state, kept), ...kept, ...next, code, ...more } }, 'late');
     });
+  }
+
+  #next(spec: Spec): { next_run?: number } {
+    return nextOf(this.#d.at(spec), spec.disable, this.#d.clock.now());
   }
 
   #release(id: number, active: ActiveRun<Spec>): void {

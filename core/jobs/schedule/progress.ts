@@ -1,6 +1,7 @@
 /** Progress of running jobs, in memory only: -1 means not known, and the end. It falls only when a part of a run starts over. */
 import type { JobKind, JobState, ProgressEvent } from '../job.js';
 import type { EventBus } from './events.js';
+import { goingOn } from './retries.js';
 
 type Retry = NonNullable<JobState['retry']>;
 
@@ -17,9 +18,8 @@ export interface ProgressBoard {
 
 interface Running {
   readonly event: ProgressEvent;
+  /** It has a time until progress comes again. */
   readonly retry?: Retry;
-  /** No progress came since it started over. */
-  readonly isOver?: true;
 }
 
 export function createProgressBoard({ publish }: Pick<EventBus, 'publish'>): ProgressBoard {
@@ -31,15 +31,14 @@ export function createProgressBoard({ publish }: Pick<EventBus, 'publish'>): Pro
     set: (type, id, value) => {
       const progress = Math.min(99, Math.floor(value));
       const before = running.get(key(type, id));
-      if (!before || (progress <= before.event.progress && !before.isOver)) return;
+      if (!before || (progress <= before.event.progress && before.retry?.at === undefined)) return;
       const event = { id, type, progress };
-      const { attempt, reason } = before.retry ?? {};
-      running.set(key(type, id), { event, ...(attempt !== undefined && reason !== undefined && { retry: { attempt, reason } }) });
+      running.set(key(type, id), { event, ...(before.retry && { retry: goingOn(before.retry) }) });
       if (progress !== before.event.progress) tell(event);
     },
     startOver: (type, id, retry) => {
       const before = running.get(key(type, id));
-      if (before) running.set(key(type, id), { event: before.event, retry, isOver: true });
+      if (before) running.set(key(type, id), { event: before.event, retry });
     },
     end: (type, id) => {
       if (running.delete(key(type, id))) tell({ id, type, progress: -1 });

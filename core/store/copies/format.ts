@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { durableFile } from '../../durable.js';
-import { isFields } from '../../primitives/guards.js';
+import { hasCode, isFields } from '../../primitives/guards.js';
 import { sealLine, unsealLine } from './rows.js';
 
 const version = 1;
@@ -37,7 +37,7 @@ export async function writeFormat(folder: string, { id, made, phase }: Format): 
 /** @throws Error when the file cannot be read, or has a later version */
 export async function readFormat(folder: string): Promise<FormatFound> {
   const text = await readFile(fileOf(folder), 'utf8').catch((error: unknown) => {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+    if (hasCode(error, 'ENOENT')) return undefined;
     throw error;
   });
   if (text === undefined) return { problem: 'format.json is missing' };

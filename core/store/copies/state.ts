@@ -3,6 +3,7 @@ import { cp, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { PluginLog } from '../../contract/index.js';
 import { syncFolder } from '../../durable.js';
+import { hasCode } from '../../primitives/guards.js';
 import { isNoSpace, StateDamaged, stateErrorOf, wordsOf } from '../failure.js';
 import { adoptState, ranEarlier } from './adoption.js';
 import { Level } from './db.js';
@@ -227,6 +228,6 @@ async function healJournal({ folder, log }: StateFolders, state: State, { found 
 }
 
 export function unlessMissing(error: unknown): undefined {
-  if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error;
+  if (!hasCode(error, 'ENOENT')) throw error;
   return undefined;
 }
