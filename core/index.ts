@@ -11,17 +11,17 @@ import { sshSwitch } from './appliance/ssh-access.js';
 import { tlsContext } from './appliance/tls.js';
 import type { Config } from './config.js';
 import type { PluginLog } from './contract/index.js';
-import { durableFile } from './durable.js';
 import type { WorkerEnvironment } from './jobs/job.js';
 import { createJobService, type RunningJobService } from './jobs/service.js';
 import { createLog } from './log.js';
 import { loadPlugins, type Plugins } from './plugins/index.js';
+import { durableFile } from './primitives/durable.js';
 import { openStore, StateDamaged, type Store } from './store/index.js';
 import { createRecordBrowser, type RecordBrowser } from './targets/browse.js';
 import { createTargetRegistry, remoteTargets } from './targets/check.js';
 import { checkTargetOptions } from './targets/remote.js';
 import { markNewShares } from './targets/shares.js';
-import { openUpdates, type UpdateDesk } from './update/index.js';
+import { openUpdates, type UpdateService } from './update/index.js';
 
 /** Retries the recovery of an engine that did not answer, and removes expired undos. */
 const sweepEvery = 60_000;
@@ -32,7 +32,7 @@ const packageFolder = fileURLToPath(new URL('../../', import.meta.url));
 
 /** Starts the service. With a damaged state it answers with the reason, and starts once the state is mended.
  *  @throws UsageError for a certificate that can't be used
- *  @throws StateError when the state folder is in use or cannot be written
+ *  @throws ServiceError when the state folder is in use or cannot be written
  *  @throws Error when a share is no folder or the address is taken */
 export async function startService(config: Config): Promise<Service> {
   const log = createLog(config.log_level);
@@ -144,7 +144,7 @@ function jobService({ store, environment, engines, reader, log, config }: Parts)
   });
 }
 
-async function updatesOf(parts: Pick<ApiParts, 'config' | 'jobs' | 'log' | 'signal'>): Promise<UpdateDesk | undefined> {
+async function updatesOf(parts: Pick<ApiParts, 'config' | 'jobs' | 'log' | 'signal'>): Promise<UpdateService | undefined> {
   const { config, ...rest } = parts;
   if (config.update !== 'rauc') return undefined;
   const folder = config.update_folder ?? join(config.state, 'update');
@@ -159,7 +159,7 @@ function readerOf({ plugins, environment, store, engines, log, signal }: Omit<Ap
 interface ApiParts extends Parts {
   readonly plugins: Plugins;
   readonly jobs: RunningJobService;
-  readonly updates?: UpdateDesk;
+  readonly updates?: UpdateService;
   readonly signal: AbortSignal;
 }
 

@@ -7,6 +7,7 @@ import { createRequire } from 'node:module';
 import { basename } from 'node:path';
 import type { Ajv2020, ErrorObject, ValidateFunction } from 'ajv/dist/2020.js';
 import type { Shapes } from '../schemas/types/index.js';
+import { ServiceError } from './primitives/service-error.js';
 
 export interface Fault {
   /** JSON pointer into the value. */
@@ -14,10 +15,9 @@ export interface Fault {
   readonly reason: string;
 }
 
-export class ValidationError extends Error {
-  override readonly name = 'ValidationError';
+export class ValidationError extends ServiceError {
   constructor(readonly errors: readonly Fault[]) {
-    super(errors.map((e) => `${e.pointer || 'the value'} ${e.reason}`).join('; '));
+    super('validation', errors.map((e) => `${e.pointer || 'the value'} ${e.reason}`).join('; '));
   }
 }
 

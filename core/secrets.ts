@@ -3,7 +3,7 @@
 import { createCipheriv, createDecipheriv, createHmac, hkdfSync, randomBytes } from 'node:crypto';
 import { open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { syncFolder } from './durable.js';
+import { syncFolder } from './primitives/durable.js';
 import { hasCode } from './primitives/guards.js';
 
 export interface Vault {

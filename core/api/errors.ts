@@ -1,13 +1,14 @@
 /** Turns every thrown value into an error of the table, and that into one of the two forms of an error answer. */
 import { STATUS_CODES } from 'node:http';
-import { PluginError } from '../contract/index.js';
+import { CodedError } from '../contract/index.js';
 import { type ErrorCode, errorRows, isErrorCode } from '../primitives/error-rows.js';
+import { ServiceError } from '../primitives/service-error.js';
 import { type Fault, ValidationError } from '../schemas.js';
 
-export class ApiError extends Error {
-  override readonly name = 'ApiError';
+/** A ServiceError whose answer has headers of its own, or which names faults. */
+export class ApiError extends ServiceError {
   constructor(
-    readonly code: ErrorCode,
+    code: ErrorCode,
     message: string,
     readonly more: {
       readonly errors?: readonly Fault[];
@@ -15,13 +16,10 @@ export class ApiError extends Error {
       readonly retryable?: boolean;
     } = {},
   ) {
-    super(message);
+    super(code, message, more);
   }
   get status(): number {
     return errorRows[this.code].status;
-  }
-  get retryable(): boolean {
-    return this.more.retryable ?? errorRows[this.code].retryable;
   }
 }
 
@@ -30,22 +28,15 @@ export function invalidField(pointer: string, reason: string): ValidationError {
   return new ValidationError([{ pointer, reason }]);
 }
 
-// Compare names, so that the API imports only types from jobs and updates.
-function codeOf(error: Error): ErrorCode | undefined {
-  if (!['JobError', 'UpdateError'].includes(error.name) || !('code' in error)) return undefined;
-  return isErrorCode(error.code) ? error.code : undefined;
-}
-
 /** Undefined for an internal error, which the client must not see. */
 export function apiErrorOf(error: unknown): ApiError | undefined {
   if (error instanceof ApiError) return error;
   if (error instanceof ValidationError) return new ApiError('validation', error.message, { errors: error.errors });
-  if (error instanceof PluginError) return new ApiError(error.code, error.message, { retryable: error.retryable });
-  if (!(error instanceof Error)) return undefined;
-  if ('code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT'))
+  if (error instanceof CodedError && isErrorCode(error.code))
+    return new ApiError(error.code, error.message, { retryable: error.retryable });
+  if (error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT'))
     return new ApiError('no_space', `a disk of the appliance is full: ${error.message}; free some space there`);
-  const code = codeOf(error);
-  return code === undefined ? undefined : new ApiError(code, error.message);
+  return undefined;
 }
 
 export function plainBody(error: ApiError): object {

@@ -3,7 +3,7 @@ import { chmod, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { SshAccess, SshSwitch } from '../api/deps.js';
 import type { PluginLog } from '../contract/index.js';
-import { durableFile, durableRemove } from '../durable.js';
+import { durableFile, durableRemove } from '../primitives/durable.js';
 import { Mutex } from '../primitives/mutex.js';
 import { type Fault, ValidationError } from '../schemas.js';
 

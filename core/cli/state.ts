@@ -62,7 +62,7 @@ async function take(folder: string, verb: 'restore' | 'repair', say: Say): Promi
   return 0;
 }
 
-/** @returns the exit code @throws StateError when a service has the state folder open */
+/** @returns the exit code @throws ServiceError when a service has the state folder open */
 export async function stateCommand(folder: string, verb: string | undefined, words: readonly string[], say: Say): Promise<number> {
   if (verb === 'show') await show(folder, say);
   else if (verb === 'restore' || verb === 'repair') return take(folder, verb, say);

@@ -1,4 +1,4 @@
-/** Error codes of plugins. They are stable, because clients and tests depend on them. */
+/** Error codes of plugins. */
 export const pluginErrorCodes = [
   'not_found', // the container, file or folder does not exist
   'unavailable', // the engine, server or share does not answer, or is not mounted
@@ -24,11 +24,11 @@ export const pluginErrorCodes = [
 
 export type PluginErrorCode = (typeof pluginErrorCodes)[number];
 
-/** The one error class that crosses the plugin boundary. `message` names the thing and what to change. */
-export class PluginError extends Error {
-  override readonly name = 'PluginError';
+/** An error with a code that never changes, because clients and tests depend on it. `message` names the thing and what to change. */
+export class CodedError<Code extends string = string> extends Error {
+  override readonly name: string = 'CodedError';
   constructor(
-    readonly code: PluginErrorCode,
+    readonly code: Code,
     message: string,
     options: { readonly retryable?: boolean; readonly cause?: unknown } = {},
   ) {
@@ -37,4 +37,9 @@ export class PluginError extends Error {
   }
   /** Whether the same call may succeed later without any change. */
   readonly retryable: boolean;
+}
+
+/** The error that a plugin throws: it has the codes that a plugin may give. */
+export class PluginError extends CodedError<PluginErrorCode> {
+  override readonly name = 'PluginError';
 }

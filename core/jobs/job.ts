@@ -119,19 +119,19 @@ export type JobsByKind = { readonly [Kind in JobKind]: Jobs<JobSpecs[Kind]> };
 /** The rows of each kind, by its name. */
 export type RowsByKind = { readonly [Kind in JobKind]: JobRows<JobSpecs[Kind]> };
 
-/** What the API may do with jobs. Errors are coded JobError. */
+/** What the API may do with jobs. Errors are coded ServiceError. */
 export interface JobService extends JobsByKind {
   /** Brings back what a restore replaced, or deletes it. Waits until no job of that container runs.
-   *  @throws JobError not_found (there is no undo), PluginError */
+   *  @throws ServiceError not_found (there is no undo), PluginError */
   undo(restore: number, what: 'bring-back' | 'drop'): Promise<RestoreRow>;
   /** Deletes a backup's record from its target, and then the job. A second call joins the first.
-   *  @throws JobError not_found, busy (it waits or runs); PluginError: the job stays, and the call can be repeated */
+   *  @throws ServiceError not_found, busy (it waits or runs); PluginError: the job stays, and the call can be repeated */
   purge(backup: number): Promise<void>;
   /** Confirms that sources are meant to be empty: the next run makes them a new base, and retention goes on.
-   *  @throws JobError not_found (no source was found empty) */
+   *  @throws ServiceError not_found (no source was found empty) */
   confirm(backup: number): Promise<BackupRow>;
   /** Gives the job the record that its last run was refused in.
-   *  @throws JobError not_found, conflict (its last run was not refused with record_owned) */
+   *  @throws ServiceError not_found, conflict (its last run was not refused with record_owned) */
   takeOver(backup: number): Promise<BackupRow>;
   /** Call after `backup_concurrent` changed: waiting runs may start. */
   limitChanged(): void;
@@ -156,20 +156,10 @@ export interface Jobs<Spec> extends JobLists<Spec> {
   /** Answers the row with code `init`. The job is accepted right after. */
   create(spec: Spec): Promise<JobRow<Spec>>;
   update(id: number, spec: Spec): Promise<JobRow<Spec>>;
-  /** @throws JobError busy while waiting or running */
+  /** @throws ServiceError busy while waiting or running */
   delete(id: number): Promise<void>;
-  /** @throws JobError busy while waiting or running */
+  /** @throws ServiceError busy while waiting or running */
   run(id: number): Promise<JobRow<Spec>>;
   /** Settles when the run has ended or left the queue. A job that does not run is left as it is. */
   stop(id: number): Promise<JobRow<Spec>>;
-}
-
-export class JobError extends Error {
-  override readonly name = 'JobError';
-  constructor(
-    readonly code: 'not_found' | 'busy' | 'past' | 'conflict',
-    message: string,
-  ) {
-    super(message);
-  }
 }

@@ -1,7 +1,8 @@
 /** Deletes a backup job together with its record. It runs in the queue under the record's write lock. */
 import type { PluginLog } from '../contract/index.js';
+import { ServiceError } from '../primitives/service-error.js';
 import type { Errands } from './errands.js';
-import { type BackupSpec, type Claimant, JobError } from './job.js';
+import type { BackupSpec, Claimant } from './job.js';
 import type { JobRunner } from './schedule/job-runner.js';
 import { errands as errandRows, locksOf } from './schedule/locks.js';
 import { claimantOf } from './take-over.js';
@@ -22,7 +23,7 @@ export class Purges {
   constructor(private readonly deps: PurgeDeps) {}
 
   /** A second call joins the first. The job is deleted last, so that a failed purge can be repeated.
-   *  @throws JobError not_found, busy; PluginError: the job stays */
+   *  @throws ServiceError not_found, busy; PluginError: the job stays */
   purge(id: number): Promise<void> {
     const going = this.#going.get(id);
     if (going) return going;
@@ -30,7 +31,7 @@ export class Purges {
     this.#going.set(id, begun);
     begun.catch((error: unknown) => {
       // The client may have gone by then. A refusal was answered at once and needs no log line.
-      if (!(error instanceof JobError)) this.deps.log('warn', `the backups of backup ${id} are not all deleted: ${error}`);
+      if (!(error instanceof ServiceError)) this.deps.log('warn', `the backups of backup ${id} are not all deleted: ${error}`);
     });
     return begun;
   }

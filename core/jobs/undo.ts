@@ -1,9 +1,10 @@
 /** Undoes a restore, or deletes what it replaced. It runs in the queue under the container's lock, so that no backup or restore of the
  *  container runs beside it. */
 
+import { ServiceError } from '../primitives/service-error.js';
 import type { JobServiceDeps } from './deps.js';
 import type { Errands } from './errands.js';
-import { JobError, type RestoreRow, type RestoreSpec, type Undo } from './job.js';
+import type { RestoreRow, RestoreSpec, Undo } from './job.js';
 import type { JobRunner } from './schedule/job-runner.js';
 import { errands as errandRows, locksOf } from './schedule/locks.js';
 
@@ -12,7 +13,7 @@ export interface UndoDeps extends Pick<JobServiceDeps, 'runtime'> {
   readonly errands: Errands;
 }
 
-/** @throws JobError not_found (nothing is kept), PluginError */
+/** @throws ServiceError not_found (nothing is kept), PluginError */
 export async function undoRestore({ restores, errands, runtime }: UndoDeps, id: number, what: 'bring-back' | 'drop'): Promise<RestoreRow> {
   const asked = await requireUndo(restores, id);
   return errands.run(`undo-${id}`, locksOf(errandRows.undo.locks, 'restore', asked.spec), async () => {
@@ -26,10 +27,10 @@ export async function undoRestore({ restores, errands, runtime }: UndoDeps, id: 
 
 async function requireUndo(restores: JobRunner<RestoreSpec>, id: number): Promise<{ readonly spec: RestoreSpec; readonly undo: Undo }> {
   const record = await restores.get(id);
-  if (!record) throw new JobError('not_found', `there is no restore ${id}`);
+  if (!record) throw new ServiceError('not_found', `there is no restore ${id}`);
   const { spec, state } = record;
   if (!state.undo) throw undoGone(id);
   return { spec, undo: state.undo };
 }
 
-const undoGone = (id: number) => new JobError('not_found', `restore ${id} has nothing to undo`);
+const undoGone = (id: number) => new ServiceError('not_found', `restore ${id} has nothing to undo`);

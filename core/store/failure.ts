@@ -1,27 +1,19 @@
 /** Problems of the state folder as a whole, and the meaning of a failed write. */
 import { statfs } from 'node:fs/promises';
 import { PluginError } from '../contract/index.js';
+import { ServiceError } from '../primitives/service-error.js';
 import type { StateReport } from './copies/verdict.js';
 
-/** The service cannot use its state folder. */
-export class StateError extends Error {
-  override readonly name = 'StateError';
-  constructor(
-    readonly code: 'in_use' | 'read_only' | 'no_space',
-    message: string,
-  ) {
-    super(message);
-  }
-}
-
 /** Acknowledged rows are missing, and no copy has them. Nothing was changed or deleted. */
-export class StateDamaged extends Error {
-  override readonly name = 'StateDamaged';
+export class StateDamaged extends ServiceError {
   constructor(
     readonly folder: string,
     readonly report: StateReport,
   ) {
-    super(`the state in ${folder} is damaged: ${report.reason}; container-backup state show --state ${folder} lists what is left`);
+    super(
+      'state_damaged',
+      `the state in ${folder} is damaged: ${report.reason}; container-backup state show --state ${folder} lists what is left`,
+    );
   }
 }
 
@@ -37,17 +29,17 @@ export const isNoSpace = (error: unknown): boolean => /ENOSPC|EDQUOT|No space le
 const isReadOnly = (error: unknown): boolean =>
   /EROFS|EACCES|EPERM|Read-only file system|Permission denied|Operation not permitted/.test(wordsOf(error));
 
-/** @returns a StateError for a folder that cannot be used at all, whatever it contains; else undefined */
-export function stateErrorOf(folder: string, error: unknown): StateError | undefined {
+/** @returns the error for a folder that cannot be used at all, whatever it contains; else undefined */
+export function stateErrorOf(folder: string, error: unknown): ServiceError | undefined {
   if (error instanceof StateDamaged) return undefined;
-  if (error instanceof StateError) return error;
+  if (error instanceof ServiceError) return error;
   const words = wordsOf(error);
   if (isReadOnly(error)) {
     const fix = 'mount it writable, or give the user of the service the right to write there';
-    return new StateError('read_only', `the state folder ${folder} cannot be written (${words}); ${fix}`);
+    return new ServiceError('read_only', `the state folder ${folder} cannot be written (${words}); ${fix}`);
   }
   if (/already held by process|Resource temporarily unavailable/.test(words))
-    return new StateError('in_use', `the state folder ${folder} is in use by another container-backup; stop it or take another --state`);
+    return new ServiceError('in_use', `the state folder ${folder} is in use by another container-backup; stop it or take another --state`);
   return undefined;
 }
 

@@ -3,8 +3,8 @@
 import { mkdir, open, readFile, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { PluginLog } from '../contract/index.js';
-import { durableFile, syncFolder } from '../durable.js';
 import type { HistoryRow, HistoryRows, JobKind } from '../jobs/job.js';
+import { durableFile, syncFolder } from '../primitives/durable.js';
 import { hasCode } from '../primitives/guards.js';
 import { KeyedMutex } from '../primitives/mutex.js';
 import { parse, parseOwn } from '../schemas.js';

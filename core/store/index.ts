@@ -24,7 +24,7 @@ export {
   takeRows,
   type WayOut,
 } from './copies/mending.js';
-export { StateDamaged, StateError } from './failure.js';
+export { StateDamaged } from './failure.js';
 export type { Preferences } from './preferences.js';
 export type { TargetRow, TargetSpec } from './targets.js';
 export type { Session, User } from './users.js';
@@ -51,7 +51,7 @@ export interface StoreOptions {
 
 const day = 86_400_000;
 
-/** @throws StateError when the folder is in use or cannot be written
+/** @throws ServiceError when the folder is in use or cannot be written
  *  @throws StateDamaged when acknowledged rows are missing */
 export async function openStore(stateFolder: string, { log = () => undefined, compareEvery = day }: StoreOptions = {}): Promise<Store> {
   const db = await openFolder({ folder: stateFolder, log, compareEvery });

@@ -1,28 +1,28 @@
-/** The uploaded bundle: taken in as it comes, checked to the last bit, one at a time. */
+/** The uploaded bundle: written as it arrives, then checked to the last bit. There is one at a time. */
 import { mkdir, open, rename, rm, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { anySignal } from '../contract/index.js';
-import { syncFolder } from '../durable.js';
+import { syncFolder } from '../primitives/durable.js';
+import { aborted, ServiceError } from '../primitives/service-error.js';
 import { checkEnvelope } from './envelope.js';
-import { aborted, UpdateError } from './errors.js';
 import type { BundleInfo, Rauc } from './rauc.js';
 import { type CheckOptions, checkPayload, signatureOf } from './verity.js';
 
-// The state's database is on the same file system: it must always be able to write.
+// The database is on the same file system and must always be able to write.
 const reserve = 16 << 20;
-// Written at once, and all that waits in memory: a file of hundreds of MiB comes over TLS in pieces of 16 KiB.
+// One write, and the most that waits in memory. Over TLS a bundle of hundreds of MiB arrives in pieces of 16 KiB.
 const writeBytes = 1 << 20;
-// How a stream says that the client went in the middle.
+// Codes of a stream whose client disconnected.
 const gone: readonly string[] = ['ECONNRESET', 'ERR_STREAM_PREMATURE_CLOSE', 'ABORT_ERR'];
 
 export interface Upload {
   readonly body: Readable;
-  /** Content-Length, when there is one. */
+  /** Content-Length, if the client sent one. */
   readonly length: number | undefined;
   readonly signal: AbortSignal;
-  /** A client may send nothing for so long. */
+  /** Longest silence of the client. */
   readonly stallMs: number;
 }
 
@@ -35,7 +35,7 @@ export class BundleFolder {
     this.#part = join(folder, 'bundle.raucb.part');
   }
 
-  /** Takes away what a crash left. */
+  /** Removes what a crash left. */
   async open(): Promise<void> {
     await mkdir(this.folder, { recursive: true, mode: 0o700 });
     await rm(this.#part, { force: true });
@@ -45,21 +45,21 @@ export class BundleFolder {
     return (await this.#size()) > 0;
   }
 
-  /** Whether there was one. */
+  /** @returns whether there was one */
   async discard(): Promise<boolean> {
-    const there = await this.holds();
+    const existed = await this.holds();
     await rm(this.file, { force: true });
-    if (there) await syncFolder(this.folder);
-    return there;
+    if (existed) await syncFolder(this.folder);
+    return existed;
   }
 
-  /** Whether a bundle of that length fits in the place of the one that is there. @throws UpdateError no_space */
+  /** Checks that a bundle of this length fits once the present one is removed. @throws ServiceError no_space */
   async checkRoom(length: number | undefined): Promise<void> {
     const missing = (length ?? 0) - (await this.#free()) - (await this.#size());
     if (missing > 0) throw this.#full(missing);
   }
 
-  /** Takes the place of what was there, and leaves nothing when it throws. @throws UpdateError no_space, stalled, aborted */
+  /** Removes the present bundle and writes the new one. Leaves nothing when it throws. @throws ServiceError no_space, stalled, aborted */
   async receive(upload: Upload): Promise<void> {
     await this.discard();
     try {
@@ -70,13 +70,13 @@ export class BundleFolder {
     }
   }
 
-  /** Gives what was received its name, once it has been checked; before that, no crash makes it one to be installed. */
+  /** Renames the received bundle to its final name after the check. Until then no crash can make it installable. */
   async keep<T>(check: (file: string) => Promise<T>): Promise<T> {
     try {
-      const found = await check(this.#part);
+      const checked = await check(this.#part);
       await rename(this.#part, this.file);
       await syncFolder(this.folder);
-      return found;
+      return checked;
     } catch (error) {
       await rm(this.#part, { force: true });
       throw error;
@@ -96,8 +96,8 @@ export class BundleFolder {
     return bavail * bsize - reserve;
   }
 
-  #full(missing: number): UpdateError {
-    return new UpdateError('no_space', `${missing} bytes are missing in ${this.folder} for the bundle; free that much`);
+  #full(missing: number): ServiceError {
+    return new ServiceError('no_space', `${missing} bytes are missing in ${this.folder} for the bundle; free that much`);
   }
 
   async #write({ body, length, signal, stallMs }: Upload): Promise<void> {
@@ -108,11 +108,11 @@ export class BundleFolder {
     const stop = anySignal(signal, stall.signal);
     try {
       await using handle = await open(this.#part, 'w', 0o600);
-      // Each piece is written before the next is asked for: a fast client waits for the disk.
+      // Back-pressure: each piece is written before the next is read, so a fast client waits for the disk.
       const write = async (chunks: AsyncIterable<Buffer>): Promise<void> => {
         for await (const piece of pieces(chunks, () => timer.refresh())) {
           bytes += piece.length;
-          if (bytes > free) throw this.#full(bytes - free); // of one that does not say how long it is
+          if (bytes > free) throw this.#full(bytes - free); // without Content-Length nothing was known before
           await handle.writeFile(piece);
         }
       };
@@ -121,7 +121,7 @@ export class BundleFolder {
     } catch (cause) {
       const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
       if (code === 'ENOSPC' || code === 'EDQUOT') throw this.#full(Math.max((length ?? 0) - bytes, reserve));
-      if (stall.signal.aborted) throw new UpdateError('stalled', `nothing of the bundle came for ${stallMs / 1000} s; send it again`);
+      if (stall.signal.aborted) throw new ServiceError('stalled', `no byte of the bundle arrived for ${stallMs / 1000} s; send it again`);
       if (signal.aborted || (typeof code === 'string' && gone.includes(code))) throw aborted();
       throw cause;
     } finally {
@@ -130,12 +130,12 @@ export class BundleFolder {
   }
 }
 
-/** Chunks, joined to pieces that are worth a write. @param came is called for each chunk */
-async function* pieces(chunks: AsyncIterable<Buffer>, came: () => void): AsyncGenerator<Buffer> {
+/** Joins chunks to pieces of writeBytes. @param onChunk is called for each chunk */
+async function* pieces(chunks: AsyncIterable<Buffer>, onChunk: () => void): AsyncGenerator<Buffer> {
   let waiting: Buffer[] = [];
   let bytes = 0;
   for await (const chunk of chunks) {
-    came();
+    onChunk();
     waiting.push(chunk);
     bytes += chunk.length;
     if (bytes < writeBytes) continue;
@@ -147,11 +147,11 @@ async function* pieces(chunks: AsyncIterable<Buffer>, came: () => void): AsyncGe
 
 export interface BundleCheck extends CheckOptions {
   readonly rauc: Rauc;
-  /** Of this appliance. */
+  /** RAUC's name of this appliance's board. */
   readonly compatible: string;
 }
 
-/** Signature, then what it is for, then each block. @throws UpdateError untrusted_, damaged_, incompatible_bundle, unavailable */
+/** Checks the signature, then the board, then each block. @throws ServiceError untrusted_, damaged_, incompatible_bundle, unavailable */
 export async function checkBundle(file: string, { rauc, compatible, ...options }: BundleCheck): Promise<BundleInfo> {
   const { info, verity } = await rauc.info(file, options.signal);
   {
@@ -159,7 +159,10 @@ export async function checkBundle(file: string, { rauc, compatible, ...options }
     checkEnvelope((await signatureOf(handle)).signature);
   }
   if (info.compatible !== compatible)
-    throw new UpdateError('incompatible_bundle', `the bundle is for ${info.compatible}, this is ${compatible}; get the one for this board`);
+    throw new ServiceError(
+      'incompatible_bundle',
+      `the bundle is for ${info.compatible}, this is ${compatible}; get the one for this board`,
+    );
   await checkPayload(file, verity, options);
   return info;
 }

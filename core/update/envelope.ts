@@ -1,14 +1,14 @@
-/** The signature's envelope, read strictly.
+/** Checks the CMS envelope of a bundle's signature, field by field.
  *
- *  A CMS signature protects the manifest, the signed attributes and, through the chain, the certificates, but not the fields
- *  around them: with RAUC 1.8 and OpenSSL 3 a flipped bit passes in both version numbers, in the content type, in the case of
- *  a letter of the issuer's name and in some tags. Such a bundle would install what was signed; yet one that is not, to the
- *  bit, what was published is not installed. So each of these fields must be what `rauc bundle` writes. */
-import { UpdateError } from './errors.js';
+ *  A CMS signature protects the manifest, the signed attributes and, through the chain, the certificates. It does not protect
+ *  the fields around them. With RAUC 1.8 and OpenSSL 3 a flipped bit passes in both version numbers, in the content type, in
+ *  some tags, and in the case of a letter of the issuer's name. Such a bundle installs what was signed. We refuse it all the
+ *  same, because it is not, to the bit, what was published: each of these fields must be as `rauc bundle` writes it. */
+import { ServiceError } from '../primitives/service-error.js';
 
 interface Item {
   readonly tag: number;
-  /** With its tag and length. */
+  /** Tag, length and content. */
   readonly all: Buffer;
   readonly content: Buffer;
 }
@@ -23,9 +23,9 @@ const hex = (text: string) => Buffer.from(text, 'hex');
 const signedData = hex('06092a864886f70d010702');
 const plainData = hex('06092a864886f70d010701');
 const one = hex('020101');
-// SHA-256, 384 and 512, without and with a NULL.
+// SHA-256, 384 and 512, each without and with a NULL.
 const digests = ['01', '02', '03'].flatMap((n) => [hex(`300b06096086480165030402${n}`), hex(`300d06096086480165030402${n}0500`)]);
-// rsaEncryption, the same with each of the digests, ECDSA with each of them, Ed25519.
+// rsaEncryption; RSA with each digest; ECDSA with each digest; Ed25519.
 const signatures = [
   ...['01', '0b', '0c', '0d'].map((n) => hex(`300d06092a864886f70d0101${n}0500`)),
   ...['02', '03', '04'].map((n) => hex(`300a06082a8648ce3d0403${n}`)),
@@ -33,7 +33,7 @@ const signatures = [
 ];
 
 function refuse(): never {
-  throw new UpdateError('damaged_bundle', 'the bundle is damaged: its signature is not in the form that rauc bundle writes; get it again');
+  throw new ServiceError('damaged_bundle', 'the bundle is damaged: its signature has another form than rauc bundle writes; get it again');
 }
 
 function lengthAt(bytes: Buffer, at: number): { readonly length: number; readonly header: number } {
@@ -46,65 +46,65 @@ function lengthAt(bytes: Buffer, at: number): { readonly length: number; readonl
   return { length, header: 1 + count };
 }
 
-/** The items that stand one behind the other. */
+/** Splits a sequence of DER items. */
 function items(bytes: Buffer): Item[] {
-  const found: Item[] = [];
+  const result: Item[] = [];
   for (let at = 0; at < bytes.length; ) {
     const { length, header } = lengthAt(bytes, at + 1);
     const start = at + 1 + header;
     if (start + length > bytes.length) refuse();
-    found.push({ tag: bytes[at] ?? 0, all: bytes.subarray(at, start + length), content: bytes.subarray(start, start + length) });
+    result.push({ tag: bytes[at] ?? 0, all: bytes.subarray(at, start + length), content: bytes.subarray(start, start + length) });
     at = start + length;
   }
-  return found;
+  return result;
 }
 
-/** Exactly these tags, in this order. */
+/** As items, and refuses other tags or another order. */
 function parts(bytes: Buffer, ...tags: readonly number[]): Item[] {
-  const found = items(bytes);
-  if (found.length !== tags.length || found.some(({ tag }, at) => tag !== tags[at])) refuse();
-  return found;
+  const result = items(bytes);
+  if (result.length !== tags.length || result.some(({ tag }, at) => tag !== tags[at])) refuse();
+  return result;
 }
 
-function must(right: boolean): void {
+function check(right: boolean): void {
   if (!right) refuse();
 }
 
-/** Serial number and issuer, as they stand in a certificate. */
+/** The issuer and serial number of a certificate, as a signer names it. */
 function nameOf(certificate: Item): Buffer {
-  must(certificate.tag === sequence);
+  check(certificate.tag === sequence);
   const [body] = items(certificate.content);
   const fields = items((body ?? refuse()).content);
-  const [serial, , issuer] = fields[0]?.tag === zero ? fields.slice(1) : fields; // the version is left out in version 1
+  const [serial, , issuer] = fields[0]?.tag === zero ? fields.slice(1) : fields; // version 1 has no version field
   return Buffer.concat([(issuer ?? refuse()).all, (serial ?? refuse()).all]);
 }
 
 function checkSigner(signer: Buffer, digest: Buffer, names: readonly Buffer[]): void {
   const [version, who, hash, attributes, kind] = parts(signer, integer, sequence, sequence, zero, sequence, octets);
-  must(version?.all.equals(one) === true);
-  must(names.some((name) => name.equals(who?.content ?? refuse())));
-  must(hash?.all.equals(digest) === true);
-  must(signatures.some((known) => known.equals(kind?.all ?? refuse())));
-  // OpenSSL signs them as a SET that it writes anew, so that the tags as they stand here are not looked at by anybody.
+  check(version?.all.equals(one) === true);
+  check(names.some((name) => name.equals(who?.content ?? refuse())));
+  check(hash?.all.equals(digest) === true);
+  check(signatures.some((known) => known.equals(kind?.all ?? refuse())));
+  // OpenSSL encodes them again, as a SET, before it checks the signature. So nothing else checks these tags.
   for (const { tag, content } of items(attributes?.content ?? refuse())) {
-    must(tag === sequence);
+    check(tag === sequence);
     const [, values] = parts(content, 0x06, set);
     items(values?.content ?? refuse());
   }
 }
 
-/** @throws UpdateError damaged_bundle */
+/** @throws ServiceError damaged_bundle */
 export function checkEnvelope(cms: Buffer): void {
   const [outer] = parts(cms, sequence);
   const [type, wrapped] = parts(outer?.content ?? refuse(), 0x06, zero);
-  must(type?.all.equals(signedData) === true);
+  check(type?.all.equals(signedData) === true);
   const [inner] = parts(wrapped?.content ?? refuse(), sequence);
   const [version, hashes, content, certificates, signers] = parts(inner?.content ?? refuse(), integer, set, sequence, zero, set);
-  must(version?.all.equals(one) === true);
+  check(version?.all.equals(one) === true);
   const [digest] = parts(hashes?.content ?? refuse(), sequence);
-  must(digests.some((known) => known.equals(digest?.all ?? refuse())));
+  check(digests.some((known) => known.equals(digest?.all ?? refuse())));
   const [kind, manifest] = parts(content?.content ?? refuse(), 0x06, zero);
-  must(kind?.all.equals(plainData) === true);
+  check(kind?.all.equals(plainData) === true);
   parts(manifest?.content ?? refuse(), octets);
   const names = items(certificates?.content ?? refuse()).map(nameOf);
   const [signer] = parts(signers?.content ?? refuse(), sequence);

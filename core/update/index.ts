@@ -1,20 +1,20 @@
-/** Updates of the firmware: takes a bundle in, checks every bit of it, has RAUC install it to the other slot, restarts.
- *  The decision to trust is RAUC's and its keyring's; when it is a good time is decided here.
- *  Whether the new system is healthy, and so stays, is decided by the image's own health service. */
+/** Updates of the firmware: receives a bundle, checks each bit of it, has RAUC install it into the other slot, and restarts.
+ *  RAUC and its keyring decide whom to trust. This room decides when to install. The image's health service decides whether the
+ *  new system is healthy and stays. */
 import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { BundleFolder } from './bundle.js';
 import { openRauc } from './rauc.js';
-import { type StateDeps, UpdateDesk } from './state.js';
+import { type UpdateDeps, UpdateService } from './service.js';
 
-export { UpdateDesk } from './state.js';
+export { UpdateService } from './service.js';
 
-export interface UpdateOptions extends Pick<StateDeps, 'jobs' | 'signal' | 'log'> {
+export interface UpdateOptions extends Pick<UpdateDeps, 'jobs' | 'signal' | 'log'> {
   readonly folder: string;
-  /** Of another configuration than /etc/rauc/system.conf. */
+  /** RAUC's configuration. Default: /etc/rauc/system.conf. */
   readonly raucConfig?: string;
-  /** For tests; else the machine's own. */
+  /** Tests give their own. Default: the machine's os-release and its restart. */
   readonly releaseFile?: string;
   readonly restart?: () => Promise<void>;
   readonly stallMs?: number;
@@ -22,14 +22,14 @@ export interface UpdateOptions extends Pick<StateDeps, 'jobs' | 'signal' | 'log'
 
 const run = promisify(execFile);
 
-/** IMAGE_VERSION of os-release, as it belongs to the system that runs, however that came onto the disk. */
+/** IMAGE_VERSION of os-release: the version of the running system, whether it was flashed or updated. */
 async function imageVersion(file: string): Promise<string> {
   const text = await readFile(file, 'utf8').catch(() => '');
   return /^IMAGE_VERSION=(["']?)(.*)\1$/m.exec(text)?.[2] ?? '';
 }
 
-export async function openUpdates(o: UpdateOptions): Promise<UpdateDesk> {
-  const desk = new UpdateDesk({
+export async function openUpdates(o: UpdateOptions): Promise<UpdateService> {
+  const updates = new UpdateService({
     rauc: openRauc(o.raucConfig),
     bundles: new BundleFolder(o.folder),
     version: () => imageVersion(o.releaseFile ?? '/etc/os-release'),
@@ -39,6 +39,6 @@ export async function openUpdates(o: UpdateOptions): Promise<UpdateDesk> {
     signal: o.signal,
     log: o.log,
   });
-  await desk.open();
-  return desk;
+  await updates.open();
+  return updates;
 }

@@ -1,15 +1,15 @@
-/** The one order of firmware versions. A version is, each part but the first optional:
+/** The order of firmware versions. All parts but the first are optional:
  *
  *    1.2.3   -rc1   -5-gabcdef   +20260131
  *    core    pre    commits      date build
  *
- *  They are compared part by part, the first difference decides:
+ *  Parts are compared in this order; the first difference decides:
  *  1. core: numbers between dots, by value; a missing one is 0, so 1.2 = 1.2.0 < 1.2.10. A leading v is ignored.
  *  2. pre: dev < alpha < beta < rc < none, then its number: 1.2.3-rc2 comes before 1.2.3.
- *  3. commits after the tag, as `git describe` counts them; none is 0. The hash says nothing about order and is ignored.
+ *  3. commits after the tag, as `git describe` counts them; none is 0. The hash has no order and is ignored.
  *  4. date build: 8 digits (a day), 12 or 14 (with the time; also 20260131T0930Z), after `-`, `+`, `.` or `~`; none is the
- *     oldest. Without a core it stands alone: 20260131 is a core of one number.
- *  What follows (`-dirty`, `+abc`) is ignored. A text of another form is older than any version, so that only force takes it. */
+ *     oldest. A version of only a date is a core of one number: 20260131.
+ *  Anything after that (`-dirty`, `+abc`) is ignored. A text of another form is older than any version: only force installs it. */
 
 interface Version {
   readonly core: readonly number[];
@@ -35,7 +35,7 @@ function versionOf(text: string): Version | undefined {
   };
 }
 
-/** Below 0 when `a` is older than `b`, 0 when neither is. */
+/** @returns below 0 when `a` is older than `b`, 0 when neither is */
 export function compareVersions(a: string, b: string): number {
   const [left, right] = [versionOf(a), versionOf(b)];
   if (left === undefined || right === undefined) return Number(left !== undefined) - Number(right !== undefined);

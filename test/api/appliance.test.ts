@@ -8,7 +8,8 @@ import t, { type Test } from 'tap';
 import type { Updates } from '../../core/api/index.js';
 import { sshSwitch } from '../../core/appliance/ssh-access.js';
 import { createLog } from '../../core/log.js';
-import { UpdateError, updateErrorCodes } from '../../core/update/errors.js';
+import { errorRows, isErrorCode } from '../../core/primitives/error-rows.js';
+import { ServiceError } from '../../core/primitives/service-error.js';
 import { part } from '../support/api-client.js';
 import { exampleOf, start, startIn } from './harness.js';
 
@@ -100,8 +101,8 @@ t.test('requests reach the update, and its results and error codes come back', a
     t.equal((await h.ask('POST', '/api/v1/update/reboot', body)).status, 400, JSON.stringify(body));
   }
   const statuses: Record<string, number> = {};
-  for (const code of updateErrorCodes) {
-    updates.fault = new UpdateError(code, 'the reason');
+  for (const code of Object.keys(errorRows).filter(isErrorCode)) {
+    updates.fault = new ServiceError(code, 'the reason');
     const { status, json } = await h.ask('PUT', '/api/v1/update/bundle', 'the bundle', { ...bytes, ...problem });
     t.match(json, { type: `urn:container-backup:error:${code}`, detail: 'the reason', status });
     statuses[code] = status;

@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type ApiDeps, createApi } from '../../core/api/index.js';
 import { PluginError } from '../../core/contract/index.js';
-import { JobError, type JobRows, type JobService, type Jobs, type JobsEvent, type ProgressEvent } from '../../core/jobs/job.js';
+import type { JobRows, JobService, Jobs, JobsEvent, ProgressEvent } from '../../core/jobs/job.js';
+import { ServiceError } from '../../core/primitives/service-error.js';
 import { schemaText } from '../../core/schemas.js';
 import { openStore, type Store } from '../../core/store/index.js';
 import { isBody } from '../support/api-client.js';
@@ -15,7 +16,7 @@ import { describedBy } from '../support/described-answers.js';
 function jobsOf<Spec>(kept: JobRows<Spec>): Jobs<Spec> {
   const must = async (id: number) => {
     const record = await kept.get(id);
-    if (record === undefined) throw new JobError('not_found', `no job ${id}`);
+    if (record === undefined) throw new ServiceError('not_found', `no job ${id}`);
     return record;
   };
   return {
@@ -30,12 +31,12 @@ function jobsOf<Spec>(kept: JobRows<Spec>): Jobs<Spec> {
       return record;
     },
     async delete(id) {
-      if ((await must(id)).state.code === 'running') throw new JobError('busy', `job ${id} runs`);
+      if ((await must(id)).state.code === 'running') throw new ServiceError('busy', `job ${id} runs`);
       await kept.delete(id);
     },
     async run(id) {
       const old = await must(id);
-      if (old.state.code === 'running') throw new JobError('busy', `job ${id} runs`);
+      if (old.state.code === 'running') throw new ServiceError('busy', `job ${id} runs`);
       const record = { ...old, state: { ...old.state, code: 'running' as const } };
       await kept.put(record);
       return record;
@@ -96,13 +97,13 @@ function jobService(store: Store, running: ReadonlyMap<number, ProgressEvent>, l
     limitChanged: () => undefined,
     targetChanged: () => undefined,
     undo: async (id) => {
-      throw new JobError('not_found', `restore ${id} keeps nothing`);
+      throw new ServiceError('not_found', `restore ${id} keeps nothing`);
     },
     confirm: async (id) => {
-      throw new JobError('not_found', `backup ${id} found nothing empty`);
+      throw new ServiceError('not_found', `backup ${id} found nothing empty`);
     },
     takeOver: async (id) => {
-      throw new JobError('conflict', `the record of backup ${id} is its own`);
+      throw new ServiceError('conflict', `the record of backup ${id} is its own`);
     },
     purge: async (id) => store.backup.delete(id),
     progress: () => [...running.values()],

@@ -18,7 +18,7 @@ interface Room {
 }
 
 const contract = /^core\/contract\//;
-const primitives = /^core\/(primitives\/|durable\.ts$)/;
+const primitives = /^core\/primitives\//;
 const job = /^core\/jobs\/(job|kinds)\.ts$/;
 const recordNames = /^core\/archive\/record\/layout\.ts$/;
 const schemas = /^core\/schemas\.ts$/;
@@ -73,7 +73,7 @@ const rooms: readonly Room[] = [
   {
     of: /^core\/appliance\//,
     why: 'it is what the machine needs: the port, certificates, engines, sshd',
-    may: [...base, /^core\/(config|durable)\.ts$/, /^core\/api\/rescue\.ts$/],
+    may: [...base, /^core\/config\.ts$/, /^core\/api\/rescue\.ts$/],
     types: [/^core\/store\//, plugins, /^core\/api\/deps\.ts$/],
   },
   { of: /^plugins\/shared\//, why: 'plugins of any kind build on it', may: [contract] },

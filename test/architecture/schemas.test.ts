@@ -29,7 +29,7 @@ const opening = `
   import { loadPlugins } from ${JSON.stringify(new URL('../../core/plugins/index.js', import.meta.url).href)};
   const plugins = await loadPlugins(${JSON.stringify(['targets', 'runtimes'].map((kind) => new URL(`../../plugins/${kind}`, import.meta.url).pathname))}, '/nonexistent');
   const refused = ['local', 'sftp', 'lxc', 'docker'].filter((id) => {
-    try { plugins.checkOptions(id, { nothing: 'of that' }); return false } catch (error) { return error.name === 'ValidationError' }
+    try { plugins.checkOptions(id, { nothing: 'of that' }); return false } catch (error) { return error.code === 'validation' }
   });
   const isLoaded = Object.keys(Module._cache).some((path) => path.endsWith('/ajv/dist/2020.js'));
   console.log(JSON.stringify({ refused, isLoaded }));

@@ -26,7 +26,6 @@ function bannedNames(file: SourceFile): string[] {
   const found = new Set<string>();
   everyNode(file.tree, (node) => {
     if (!ts.isIdentifier(node) && !ts.isPrivateIdentifier(node)) return;
-    if (node.text === 'UpdateDesk') return; // it gets its new name with the next change of core/update: that runs the whole firmware suites
     const word = wordsOf(node.text).find((one) => Object.hasOwn(instead, one));
     if (word !== undefined) found.add(`${node.text}: ${instead[word]}`);
   });

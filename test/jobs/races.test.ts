@@ -3,7 +3,7 @@
 import { setImmediate as nextTick } from 'node:timers/promises';
 import t from 'tap';
 import { Errands } from '../../core/jobs/errands.js';
-import { type BackupSpec, JobError, type JobRows, type RestoreSpec, type WorkerTask } from '../../core/jobs/job.js';
+import type { BackupSpec, JobRows, RestoreSpec, WorkerTask } from '../../core/jobs/job.js';
 import { kinds } from '../../core/jobs/kinds.js';
 import { Purges } from '../../core/jobs/purge.js';
 import { BandwidthShares } from '../../core/jobs/schedule/bandwidth-shares.js';
@@ -13,6 +13,7 @@ import { locksOf } from '../../core/jobs/schedule/locks.js';
 import { createProgressBoard } from '../../core/jobs/schedule/progress.js';
 import { createQueue } from '../../core/jobs/schedule/queue.js';
 import type { RunResult } from '../../core/jobs/worker/launcher.js';
+import { ServiceError } from '../../core/primitives/service-error.js';
 import { seededRandom } from '../system/crash/random.js';
 import { backup, memory, restore } from './service-bench.js';
 
@@ -146,7 +147,7 @@ t.test('jobs that are changed, stopped and purged while they wait and run never 
   let [refused, changedWaiting] = [0, 0];
   const ask = (work: Promise<unknown>): void => {
     const settled = work.catch((error: unknown) => {
-      if (!(error instanceof JobError)) throw error; // busy, or gone
+      if (!(error instanceof ServiceError)) throw error; // busy, or gone
       refused++;
     });
     asked.add(settled);

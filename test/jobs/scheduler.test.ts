@@ -145,14 +145,14 @@ t.test('a message between threads must match its schema', async (t) => {
   const good = { type: 'result', result: 0, conflicts: [{ code: 'a', what: 'b', fix: 'c' }] };
   t.strictSame(parseOwn('worker', good), good);
   for (const wrong of [null, 'done', { type: 'result', result: 1 }, { type: 'progress', progress: '5' }, { type: 'lease', runtime: 'lxc' }])
-    t.throws(() => parseOwn('worker', wrong), { name: 'ValidationError' }, JSON.stringify(wrong));
+    t.throws(() => parseOwn('worker', wrong), { code: 'validation' }, JSON.stringify(wrong));
   t.throws(
     () => parseOwn('worker#/$defs/request', { type: 'lease-kept', runtime: 'lxc' }),
-    { name: 'ValidationError' },
+    { code: 'validation' },
     'a lease without its end',
   );
   const task = { kind: 'backup', id: 1, spec: backup('web'), environment: {} };
-  t.throws(() => parseOwn('backup-task', task), { name: 'ValidationError' }, 'a task that does not say where the state is');
+  t.throws(() => parseOwn('backup-task', task), { code: 'validation' }, 'a task that does not say where the state is');
 });
 
 t.test('a backup with a retryable error is retried, and the history holds every attempt', async (t) => {

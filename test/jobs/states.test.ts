@@ -1,7 +1,7 @@
 /** The table of states: which event takes a job from which state to which, and which events it refuses. */
 import t from 'tap';
-import { JobError } from '../../core/jobs/job.js';
 import { nextState, stateAfter } from '../../core/jobs/schedule/states.js';
+import { ServiceError } from '../../core/primitives/service-error.js';
 
 t.test('a backup returns to scheduled after each run, a oneshot ends as completed', async (t) => {
   t.equal(stateAfter('init', 'accept'), 'scheduled');
@@ -16,7 +16,7 @@ t.test('a backup returns to scheduled after each run, a oneshot ends as complete
 
 t.test('an event that a state does not allow is refused', async (t) => {
   for (const code of ['waiting', 'running'] as const) {
-    t.throws(() => stateAfter(code, 'run'), new JobError('busy', `the job is ${code}: run must wait until it has ended`));
+    t.throws(() => stateAfter(code, 'run'), new ServiceError('busy', `the job is ${code}: run must wait until it has ended`));
   }
   t.equal(nextState('scheduled', 'start'), undefined, 'nothing runs without the queue');
   t.equal(nextState('completed', 'end'), undefined);

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { Target } from '../../core/contract/index.js';
-import { durableFile } from '../../core/durable.js';
+import { durableFile } from '../../core/primitives/durable.js';
 import local from '../../plugins/targets/local/index.js';
 import { markShare } from '../../plugins/targets/local/marker.js';
 import { never, pattern, read, supply } from '../conformance/target/support.js';

@@ -5,9 +5,9 @@ import { open, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import t from 'tap';
+import { ServiceError } from '../../core/primitives/service-error.js';
 import { checkBundle } from '../../core/update/bundle.js';
 import { checkEnvelope } from '../../core/update/envelope.js';
-import { UpdateError } from '../../core/update/errors.js';
 import { openRauc } from '../../core/update/rauc.js';
 import { checkPayload, signatureOf } from '../../core/update/verity.js';
 import { type Keys, RaucBed } from '../support/servers/rauc-bed.js';
@@ -19,7 +19,7 @@ const progress = () => undefined;
 async function codeOf(action: Promise<unknown>): Promise<string> {
   return action.then(
     () => 'taken',
-    (error: unknown) => (error instanceof UpdateError ? error.code : String(error)),
+    (error: unknown) => (error instanceof ServiceError ? error.code : String(error)),
   );
 }
 

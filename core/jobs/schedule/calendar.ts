@@ -1,5 +1,7 @@
 /** When a job runs next, in the appliance's local time (TZ). Pure: Date's local functions know the zone's rules. */
-import { type At, JobError } from '../job.js';
+
+import { ServiceError } from '../../primitives/service-error.js';
+import type { At } from '../job.js';
 import type { JobEvent } from './states.js';
 
 const daySeconds = 86_400;
@@ -96,7 +98,7 @@ export function endingOf(at: At | undefined, kept: number | undefined, now: numb
   return kept !== undefined || nextRun(at, now) !== undefined ? 'end' : 'finish';
 }
 
-/** @throws JobError past */
+/** @throws ServiceError past */
 export function refusePast(at: At | undefined, now: number): void {
-  if (at && nextRun(at, now) === undefined) throw new JobError('past', 'at.start is in the past; give a time to come');
+  if (at && nextRun(at, now) === undefined) throw new ServiceError('past', 'at.start is in the past; give a time to come');
 }

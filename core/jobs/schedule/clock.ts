@@ -4,7 +4,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import type { PluginLog } from '../../contract/plugin.js';
-import { durableFile } from '../../durable.js';
+import { durableFile } from '../../primitives/durable.js';
 import { Mutex } from '../../primitives/mutex.js';
 
 /** NTP slews a clock by milliseconds between two looks; more than this is a step. */

@@ -1,7 +1,8 @@
 /** Runs the jobs of one kind: changes their rows, and takes each run from the queue to its result. */
 import { KeyedMutex } from '../../primitives/mutex.js';
+import { ServiceError } from '../../primitives/service-error.js';
 import { ending } from '../errands.js';
-import { JobError, type JobRow, type JobState, type Jobs, type StateCode } from '../job.js';
+import type { JobRow, JobState, Jobs, StateCode } from '../job.js';
 import { kinds } from '../kinds.js';
 import type { RunResult } from '../worker/launcher.js';
 import { type ActiveRun, applyEdit, errorOf, interruption, keepLasting, newActiveRun, stopResult } from './active-run.js';
@@ -110,16 +111,16 @@ export class JobRunner<Spec extends AnySpec> implements Jobs<Spec> {
     }
   }
 
-  #busy(id: number): JobError {
+  #busy(id: number): ServiceError {
     const why = this.#leaving.has(id) ? 'is being deleted' : 'waits or runs; stop it first';
-    return new JobError('busy', `${this.#key(id)} ${why}`);
+    return new ServiceError('busy', `${this.#key(id)} ${why}`);
   }
 
   run(id: number): Promise<JobRow<Spec>> {
     return this.enqueue(id, 'run');
   }
 
-  /** @throws JobError busy while waiting or running */
+  /** @throws ServiceError busy while waiting or running */
   enqueue(id: number, event: 'due' | 'run', { missed = false, when }: { missed?: boolean; when?: 'late' } = {}): Promise<JobRow<Spec>> {
     return this.#mutex.run(id, async () => {
       const { spec, state } = await this.#require(id);
@@ -284,7 +285,7 @@ export class JobRunner<Spec extends AnySpec> implements Jobs<Spec> {
 
   async #require(id: number): Promise<JobRow<Spec>> {
     const row = await this.get(id);
-    if (!row) throw new JobError('not_found', `there is no ${this.#d.kind} ${id}`);
+    if (!row) throw new ServiceError('not_found', `there is no ${this.#d.kind} ${id}`);
     return row;
   }
 

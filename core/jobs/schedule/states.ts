@@ -1,5 +1,7 @@
 /** The states of a job as one table: state × event → state. No other change can happen. */
-import { JobError, type StateCode } from '../job.js';
+
+import { ServiceError } from '../../primitives/service-error.js';
+import type { StateCode } from '../job.js';
 
 export type JobEvent =
   | 'accept' // the schedule accepted the job
@@ -23,9 +25,9 @@ export function nextState(state: StateCode, event: JobEvent): StateCode | undefi
   return table[state][event];
 }
 
-/** @throws JobError busy when the event cannot happen now */
+/** @throws ServiceError busy when the event cannot happen now */
 export function stateAfter(state: StateCode, event: JobEvent): StateCode {
   const next = nextState(state, event);
-  if (next === undefined) throw new JobError('busy', `the job is ${state}: ${event} must wait until it has ended`);
+  if (next === undefined) throw new ServiceError('busy', `the job is ${state}: ${event} must wait until it has ended`);
   return next;
 }

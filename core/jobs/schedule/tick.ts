@@ -1,6 +1,7 @@
 /** The alarm that queues due jobs: at their times, and after a change. */
 
-import { type BackupSpec, JobError } from '../job.js';
+import { ServiceError } from '../../primitives/service-error.js';
+import type { BackupSpec } from '../job.js';
 import { nextRun } from './calendar.js';
 import type { WallClock } from './clock.js';
 import type { DueTimes } from './due.js';
@@ -34,7 +35,7 @@ async function reschedule(backups: JobRunner<BackupSpec>, now: number): Promise<
 }
 
 function unlessBusy(error: unknown): void {
-  if (!(error instanceof JobError)) throw error;
+  if (!(error instanceof ServiceError)) throw error;
 }
 
 /** Queues each due job once, however many times were missed. @returns how long no job will be due, ms */

@@ -45,7 +45,7 @@ export interface Keeping extends StateFolders {
   readonly compareEvery: number;
 }
 
-/** @throws StateError, StateDamaged */
+/** @throws ServiceError, StateDamaged */
 export async function openDatabase(places: Keeping): Promise<Database> {
   const reserve = new Reserve(places.folder, places.log);
   await reserve.makeRoom(); // LevelDB writes when it opens

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { durableFile } from '../../durable.js';
+import { durableFile } from '../../primitives/durable.js';
 import { hasCode, isFields } from '../../primitives/guards.js';
 import { sealLine, unsealLine } from './rows.js';
 

@@ -4,7 +4,7 @@ import { createReadStream } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { syncFolder } from '../../durable.js';
+import { syncFolder } from '../../primitives/durable.js';
 import { type Changed, type Row, type Rows, type Stamp, sealLine } from './rows.js';
 
 const nameOf = (number: number): string => `rows-${number}.log`;

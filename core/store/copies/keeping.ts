@@ -1,6 +1,6 @@
 /** Upkeep of the copies while the service runs: replaces a long journal, and checks the journal. */
 import { rm } from 'node:fs/promises';
-import { syncFolder } from '../../durable.js';
+import { syncFolder } from '../../primitives/durable.js';
 import { Journal } from './journal.js';
 import { readJournal, type State } from './reading.js';
 import { journalFolder } from './state.js';

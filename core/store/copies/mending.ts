@@ -1,7 +1,7 @@
 /** The commands by which a person mends a damaged state. The service runs none of them by itself. */
 import { cp, mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { syncFolder } from '../../durable.js';
+import { syncFolder } from '../../primitives/durable.js';
 import { nextId } from '../../primitives/guards.js';
 import { stateErrorOf, wordsOf } from '../failure.js';
 import { Level, type LevelCopy } from './db.js';
@@ -32,7 +32,7 @@ export interface WayOut {
 /** Ids to skip after a loss, when it is unknown which ids were given. */
 const idsLeftOut = 1000;
 
-/** Reads the state; changes no row. @throws StateError when a service has the folder open, or it cannot be read */
+/** Reads the state; changes no row. @throws ServiceError when a service has the folder open, or it cannot be read */
 export async function examineState(folder: string): Promise<Examined> {
   try {
     const aside = (await readdir(folder)).filter((name) => /\.(damaged|before|aside)/.test(name));

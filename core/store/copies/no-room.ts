@@ -1,7 +1,8 @@
 /** A start on a full disk: LevelDB writes when it opens, so it cannot be opened. Until there is room, rows are read from the
  *  journal alone, and nothing is written. */
 
-import { freeBytes, StateError } from '../failure.js';
+import { ServiceError } from '../../primitives/service-error.js';
+import { freeBytes } from '../failure.js';
 import { ranEarlier } from './adoption.js';
 import { readFormat } from './format.js';
 import { Journal } from './journal.js';
@@ -12,14 +13,14 @@ import { journalFolder, type OpenedState, openState, readJournals, type StateFol
 export type ReadState = Omit<OpenedState, 'level'> & Partial<Pick<OpenedState, 'level'>>;
 
 /** The rows that the journal proves. The journal has each write before the database, unless an earlier version ran.
- *  @throws StateError when the journal proves nothing; then only the database could tell */
+ *  @throws ServiceError when the journal proves nothing; then only the database could tell */
 export async function openByJournal({ folder, log }: StateFolders): Promise<ReadState> {
   const { format } = await readFormat(folder);
   const [newest] = (await readJournals(folder, Number.POSITIVE_INFINITY)).copies;
   const isProven = newest?.whole && newest.stamp?.id === format?.id && format?.phase === 'kept' && !(await ranEarlier(folder));
   if (!newest?.stamp || !isProven) {
     const message = `there is no room in the state folder ${folder}: ${await freeBytes(folder)} bytes are free; free some space there`;
-    throw new StateError('no_space', message);
+    throw new ServiceError('no_space', message);
   }
   log('warn', `there is no room in ${folder}: rows are read from the journal, and nothing is written until there is room`);
   const { rows, stamp, number, bytes } = newest;

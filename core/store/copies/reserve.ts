@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { open, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { PluginLog } from '../../contract/index.js';
-import { syncFolder } from '../../durable.js';
+import { syncFolder } from '../../primitives/durable.js';
 import { freeBytes, isNoSpace } from '../failure.js';
 
 /** Twice what LevelDB writes at once when its log is full (4 MiB). */

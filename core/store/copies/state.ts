@@ -2,7 +2,7 @@
 import { cp, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { PluginLog } from '../../contract/index.js';
-import { syncFolder } from '../../durable.js';
+import { syncFolder } from '../../primitives/durable.js';
 import { hasCode } from '../../primitives/guards.js';
 import { isNoSpace, StateDamaged, stateErrorOf, wordsOf } from '../failure.js';
 import { adoptState, ranEarlier } from './adoption.js';
@@ -46,7 +46,7 @@ export async function setAside(path: string, word: string): Promise<string> {
   return name;
 }
 
-/** @throws StateError when the folder is in use or cannot be written
+/** @throws ServiceError when the folder is in use or cannot be written
  *  @throws StateDamaged when no copy proves that it has all acknowledged rows; then nothing was changed */
 export async function openState({ folder, log }: StateFolders): Promise<OpenedState> {
   const { format, problem } = await readFormat(folder);

@@ -3,7 +3,8 @@ import { access, cp, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
-import { openStore, StateDamaged, StateError, type Store } from '../../../core/store/index.js';
+import { ServiceError } from '../../../core/primitives/service-error.js';
+import { openStore, StateDamaged, type Store } from '../../../core/store/index.js';
 import { childOutput } from '../../../plugins/shared/primitives/child.js';
 
 /** All that a client would read back. */
@@ -131,7 +132,7 @@ export async function outcomeOf(folder: string): Promise<Outcome> {
     return { kind: told.length > 0 ? 'healed' : 'whole', contents, told };
   } catch (error) {
     if (error instanceof StateDamaged) return { kind: 'rescue', told: [error.message] };
-    if (error instanceof StateError) return { kind: 'refused', told: [error.message] };
+    if (error instanceof ServiceError) return { kind: 'refused', told: [error.message] };
     throw error;
   }
 }

@@ -141,7 +141,7 @@ t.test('a start that must rebuild the database without free space fails with the
   await cutLines(join(folder, 'journal/rows-1.log'), '"first"');
   await disk.fill(0);
   await t.rejects(openStore(folder), {
-    name: 'StateError',
+    code: 'no_space',
     message: /no room in the state folder \S+: 0 bytes are free; free some space there/,
   });
   await disk.empty();

@@ -1,35 +1,35 @@
-/** Where an update stands, and what may be done next: one step at a time. */
+/** The state of an update, and its next step. One step at a time. */
 import type { Readable } from 'node:stream';
 import { anySignal, type PluginLog } from '../contract/index.js';
+import { ServiceError } from '../primitives/service-error.js';
 import { type BundleFolder, checkBundle } from './bundle.js';
-import { UpdateError } from './errors.js';
 import type { BundleInfo, Rauc, SystemInfo } from './rauc.js';
 import { compareVersions } from './version.js';
 
 export type UpdateState = 'idle' | 'checking' | 'installing' | 'installed' | 'failed';
 
 export interface Pending extends BundleInfo {
-  /** Older than what runs: installed by force only. */
+  /** It is older than the running system: only `force` installs it. */
   readonly downgrade: boolean;
 }
 export interface UpdateStatus extends SystemInfo {
-  /** Of what runs. */
+  /** Of the running system. */
   readonly version: string;
   readonly state: UpdateState;
   readonly progress: number;
   readonly error?: { readonly code: string; readonly message: string };
   readonly pending?: Pending;
 }
-export interface StateDeps {
+export interface UpdateDeps {
   readonly rauc: Rauc;
   readonly bundles: BundleFolder;
-  /** The version of the system that runs; '' when it is not told. */
+  /** The version of the running system; '' when unknown. */
   version(): Promise<string>;
-  /** The jobs, as an update has to look after them. */
+  /** An update waits for running jobs and holds the others. */
   readonly jobs: {
-    /** No job starts until the returned function is called. */
+    /** Starts no job until the returned function is called. */
     hold(): () => void;
-    /** What runs, in words. */
+    /** Names of the running jobs, for a message. */
     running(): Promise<readonly string[]>;
   };
   restart(): Promise<void>;
@@ -38,11 +38,11 @@ export interface StateDeps {
   readonly log: PluginLog;
 }
 
-// A machine that was told to restart and is still there after this long will not.
+// After this long the machine will not restart any more: jobs may start again.
 const restartMs = 5 * 60_000;
 
-export class UpdateDesk {
-  readonly #d: StateDeps;
+export class UpdateService {
+  readonly #d: UpdateDeps;
   #state: UpdateState = 'idle';
   #progress = 0;
   #error: UpdateStatus['error'];
@@ -51,7 +51,7 @@ export class UpdateDesk {
   #last: SystemInfo | undefined;
   #work = Promise.resolve();
 
-  constructor(deps: StateDeps) {
+  constructor(deps: UpdateDeps) {
     this.#d = deps;
   }
 
@@ -59,15 +59,15 @@ export class UpdateDesk {
     await this.#d.bundles.open();
   }
 
-  /** Settles when nothing is under way any more. */
+  /** Settles when no step is under way. */
   async close(): Promise<void> {
     await this.#work;
   }
 
   async status(): Promise<UpdateStatus> {
-    const system = await this.#system();
+    const system = await this.#systemInfo();
     const version = await this.#version(system);
-    const bundle = await this.#sent();
+    const bundle = await this.#pendingBundle();
     return {
       ...{ ...system, version, state: this.#state, progress: this.#progress },
       ...(this.#error && { error: this.#error }),
@@ -79,7 +79,7 @@ export class UpdateDesk {
     const { bundles, rauc, log, stallMs } = this.#d;
     const signal = anySignal(gone, this.#d.signal);
     return this.#alone('an update is being received', async () => {
-      const system = await this.#system(); // first: nothing is sent to an appliance that could not check it
+      const system = await this.#systemInfo(); // first: an appliance that cannot check a bundle does not ask for it
       await bundles.checkRoom(length);
       this.#forget();
       this.#set('idle');
@@ -98,50 +98,50 @@ export class UpdateDesk {
     return this.#alone('an update is being removed', async () => {
       const there = await this.#d.bundles.discard();
       this.#forget();
-      if (!there) throw this.#none();
+      if (!there) throw this.#notFound();
     });
   }
 
-  /** Settles once it has begun; `status` tells how it goes on. @throws UpdateError not_found, downgrade, busy */
+  /** Settles when the installation has begun; `status` has its progress. @throws ServiceError not_found, downgrade, busy */
   async install(o: { readonly force: boolean; readonly reboot: boolean }): Promise<void> {
-    const bundle = await this.#sent();
-    const release = this.#take('an update is being installed');
+    const bundle = await this.#pendingBundle();
+    const release = this.#beginStep('an update is being installed');
     const begun = this.#begin(bundle, o.force);
     this.#work = begun.then(
-      (free) => this.#perform(o.reboot, free).finally(release),
+      (releaseJobs) => this.#perform(o.reboot, releaseJobs).finally(release),
       () => release(),
     );
     await begun;
   }
 
-  /** @throws UpdateError busy unless forced, failed */
+  /** @throws ServiceError busy unless forced, failed */
   restart(o: { readonly force: boolean }): Promise<void> {
     return this.#alone('the machine restarts', async () => {
-      const free = await this.#quiet(o.force);
-      await this.#restart(free);
+      const releaseJobs = await this.#holdJobs(o.force);
+      await this.#restart(releaseJobs);
     });
   }
 
   async #begin(bundle: BundleInfo | undefined, force: boolean): Promise<() => void> {
-    if (bundle === undefined) throw this.#none();
-    const system = await this.#system();
+    if (bundle === undefined) throw this.#notFound();
+    const system = await this.#systemInfo();
     const running = await this.#version(system);
     if (this.#pending(bundle, running).downgrade && !force) {
-      const why = `${bundle.version || 'a bundle without a version'} is older than ${running}, which runs`;
-      throw new UpdateError('downgrade', `${why}; install it with "force": true if that is meant`);
+      const why = `${bundle.version || 'a bundle without a version'} is older than the running ${running}`;
+      throw new ServiceError('downgrade', `${why}; to install it all the same, send "force": true`);
     }
-    const free = await this.#quiet(false);
-    this.#last = system; // RAUC tells no status while it installs
+    const releaseJobs = await this.#holdJobs(false);
+    this.#last = system; // RAUC gives no status while it installs
     this.#set('checking');
-    return free;
+    return releaseJobs;
   }
 
-  async #perform(reboot: boolean, free: () => void): Promise<void> {
+  async #perform(reboot: boolean, releaseJobs: () => void): Promise<void> {
     const { rauc, bundles, signal, log } = this.#d;
     try {
       const progress = (state: UpdateState) => (percent: number) => this.#set(state, percent);
-      const { compatible } = this.#last ?? (await this.#system());
-      // Again, since it may have lain on a disk for months.
+      const { compatible } = this.#last ?? (await this.#systemInfo());
+      // A second check: the bundle may have been on the disk for months.
       await checkBundle(bundles.file, { rauc, compatible, signal, progress: progress('checking') });
       this.#set('installing');
       await rauc.install(bundles.file, progress('installing'), signal);
@@ -149,15 +149,15 @@ export class UpdateDesk {
       await bundles.discard();
       this.#forget();
       this.#set('installed', 100);
-      if (reboot) return await this.#restart(free);
+      if (reboot) return await this.#restart(releaseJobs);
     } catch (error) {
-      await this.#failed(error);
+      await this.#fail(error);
     }
-    free();
+    releaseJobs();
   }
 
-  async #failed(error: unknown): Promise<void> {
-    const code = error instanceof UpdateError ? error.code : 'install_failed';
+  async #fail(error: unknown): Promise<void> {
+    const code = error instanceof ServiceError ? error.code : 'install_failed';
     const message = error instanceof Error ? error.message : String(error);
     this.#d.log('error', `an update failed: ${message}`, { code });
     const worthless = code === 'damaged_bundle' || code === 'untrusted_bundle' || code === 'incompatible_bundle';
@@ -166,36 +166,39 @@ export class UpdateDesk {
     this.#error = { code, message };
   }
 
-  /** Jobs stay where they are until the machine is down. */
-  async #restart(free: () => void): Promise<void> {
+  /** No job starts before the machine is down. */
+  async #restart(releaseJobs: () => void): Promise<void> {
     try {
       this.#d.log('info', 'the machine restarts');
       await this.#d.restart();
     } catch (error) {
-      free();
-      throw new UpdateError('failed', `the machine does not restart: ${error instanceof Error ? error.message : error}`);
+      releaseJobs();
+      throw new ServiceError(
+        'failed',
+        `the machine does not restart; restart it by hand: ${error instanceof Error ? error.message : error}`,
+      );
     }
-    setTimeout(free, restartMs).unref();
+    setTimeout(releaseJobs, restartMs).unref();
   }
 
-  /** Nothing runs, and nothing will until the returned function is called. @throws UpdateError busy */
-  async #quiet(force: boolean): Promise<() => void> {
-    const free = this.#d.jobs.hold();
+  /** Holds the jobs until the returned function is called. @throws ServiceError busy */
+  async #holdJobs(force: boolean): Promise<() => void> {
+    const releaseJobs = this.#d.jobs.hold();
     try {
       const running = force ? [] : await this.#d.jobs.running();
-      if (running.length === 0) return free;
-      throw new UpdateError('busy', `${running.join(', ')} must end first; wait, or stop it`);
+      if (running.length === 0) return releaseJobs;
+      throw new ServiceError('busy', `${running.join(', ')} must end first; wait, or stop them`);
     } catch (error) {
-      free();
+      releaseJobs();
       throw error;
     }
   }
 
-  async #system(): Promise<SystemInfo> {
+  async #systemInfo(): Promise<SystemInfo> {
     const last = this.#last;
     if (last !== undefined && (this.#state === 'checking' || this.#state === 'installing')) return last;
     this.#last = await this.#d.rauc.status(this.#d.signal).catch((error: unknown) => {
-      if (last !== undefined && error instanceof UpdateError && error.code === 'busy') return last;
+      if (last !== undefined && error instanceof ServiceError && error.code === 'busy') return last;
       throw error;
     });
     return this.#last;
@@ -209,21 +212,21 @@ export class UpdateDesk {
     return { ...bundle, downgrade: running !== '' && compareVersions(bundle.version, running) < 0 };
   }
 
-  /** The bundle that was sent, also to an earlier service. One that cannot be read now may be later: after a start the clock
-   *  may be too early for its certificate. */
-  async #sent(): Promise<BundleInfo | undefined> {
+  /** The received bundle, also one from before a restart of the service. A bundle that cannot be read now is kept: after a start
+   *  the clock may be too early for its certificate. */
+  async #pendingBundle(): Promise<BundleInfo | undefined> {
     const { bundles, rauc, signal, log } = this.#d;
     if (this.#bundle !== undefined || this.#busy !== undefined || !(await bundles.holds())) return this.#bundle;
     try {
       this.#bundle = (await rauc.info(bundles.file, signal)).info;
     } catch (error) {
-      log('warn', `the update that was kept cannot be used: ${error instanceof Error ? error.message : error}`);
+      log('warn', `the stored update cannot be used: ${error instanceof Error ? error.message : error}`);
     }
     return this.#bundle;
   }
 
-  #none(): UpdateError {
-    return new UpdateError('not_found', 'there is no update; send one with PUT /api/v1/update/bundle');
+  #notFound(): ServiceError {
+    return new ServiceError('not_found', 'there is no update; send one with PUT /api/v1/update/bundle');
   }
 
   #forget(): void {
@@ -236,8 +239,8 @@ export class UpdateDesk {
     this.#error = undefined;
   }
 
-  #take(what: string): () => void {
-    if (this.#busy !== undefined) throw new UpdateError('busy', `${this.#busy}; wait until that is over`);
+  #beginStep(what: string): () => void {
+    if (this.#busy !== undefined) throw new ServiceError('busy', `${this.#busy}; wait until that has ended`);
     this.#busy = what;
     return () => {
       this.#busy = undefined;
@@ -245,7 +248,7 @@ export class UpdateDesk {
   }
 
   async #alone<T>(what: string, action: () => Promise<T>): Promise<T> {
-    const release = this.#take(what);
+    const release = this.#beginStep(what);
     return action().finally(release);
   }
 }

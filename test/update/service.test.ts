@@ -6,41 +6,41 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
+import { ServiceError } from '../../core/primitives/service-error.js';
 import { BundleFolder } from '../../core/update/bundle.js';
-import { UpdateError } from '../../core/update/errors.js';
 import { openRauc, type Rauc } from '../../core/update/rauc.js';
-import { type StateDeps, UpdateDesk } from '../../core/update/state.js';
+import { type UpdateDeps, UpdateService } from '../../core/update/service.js';
 import { RaucBed } from '../support/servers/rauc-bed.js';
 
 const never = new AbortController().signal;
 
 interface Bench {
-  readonly desk: UpdateDesk;
+  readonly updates: UpdateService;
   readonly folder: string;
   /** What happened, in order. */
   readonly events: string[];
   readonly closing: AbortController;
   readonly logged: string[];
-  again(): Promise<UpdateDesk>;
+  again(): Promise<UpdateService>;
 }
 
 async function codeOf(action: Promise<unknown>): Promise<string> {
   return action.then(
     () => 'done',
-    (error: unknown) => (error instanceof UpdateError ? error.code : String(error)),
+    (error: unknown) => (error instanceof ServiceError ? error.code : String(error)),
   );
 }
 
 /** A folder of the suite's own; `install` in place of RAUC's. */
-async function bench(t: Test, bed: RaucBed, o: Partial<StateDeps> & { readonly install?: Rauc['install'] } = {}): Promise<Bench> {
+async function bench(t: Test, bed: RaucBed, o: Partial<UpdateDeps> & { readonly install?: Rauc['install'] } = {}): Promise<Bench> {
   process.env.DBUS_SYSTEM_BUS_ADDRESS = bed.environment.DBUS_SYSTEM_BUS_ADDRESS;
-  const folder = await mkdtemp(join(tmpdir(), 'desk-'));
+  const folder = await mkdtemp(join(tmpdir(), 'updates-'));
   const events: string[] = [];
   const logged: string[] = [];
   const closing = new AbortController();
   const real = openRauc(bed.config);
   const make = async () => {
-    const desk = new UpdateDesk({
+    const updates = new UpdateService({
       rauc: { ...real, ...(o.install && { install: o.install }) },
       bundles: new BundleFolder(folder),
       version: async () => '',
@@ -57,26 +57,26 @@ async function bench(t: Test, bed: RaucBed, o: Partial<StateDeps> & { readonly i
       log: (level, message) => void logged.push(`${level} ${message}`),
       ...o,
     });
-    await desk.open();
-    return desk;
+    await updates.open();
+    return updates;
   };
-  const desk = await make();
+  const updates = await make();
   t.teardown(async () => {
     closing.abort();
-    await desk.close();
+    await updates.close();
     await rm(folder, { recursive: true });
   });
-  return { desk, folder, events, closing, logged, again: make };
+  return { updates, folder, events, closing, logged, again: make };
 }
 
-async function send(desk: UpdateDesk, file: string): Promise<unknown> {
-  return desk.receive(() => createReadStream(file), (await stat(file)).size, never);
+async function send(updates: UpdateService, file: string): Promise<unknown> {
+  return updates.receive(() => createReadStream(file), (await stat(file)).size, never);
 }
 
 /** The status, once the update has come to an end. */
-async function ended(desk: UpdateDesk) {
+async function ended(updates: UpdateService) {
   for (;;) {
-    const status = await desk.status();
+    const status = await updates.status();
     if (status.state !== 'checking' && status.state !== 'installing') return status;
     await sleep(10);
   }
@@ -88,13 +88,13 @@ t.test('a bundle is received, installed and the machine restarts', async (t) => 
   const install: Rauc['install'] = async (_bundle, progress) => {
     for (const percent of [0, 40, 100]) {
       progress(percent);
-      const { state, progress: told } = await b.desk.status();
+      const { state, progress: told } = await b.updates.status();
       seen.push(`${state} ${told}`);
     }
-    t.equal(await codeOf(b.desk.install({ force: false, reboot: false })), 'busy', 'a second one');
-    t.equal(await codeOf(send(b.desk, file)), 'busy', 'another bundle');
-    t.equal(await codeOf(b.desk.discard()), 'busy', 'taking it away');
-    t.equal(await codeOf(b.desk.restart({ force: true })), 'busy', 'a restart, even by force');
+    t.equal(await codeOf(b.updates.install({ force: false, reboot: false })), 'busy', 'a second one');
+    t.equal(await codeOf(send(b.updates, file)), 'busy', 'another bundle');
+    t.equal(await codeOf(b.updates.discard()), 'busy', 'taking it away');
+    t.equal(await codeOf(b.updates.restart({ force: true })), 'busy', 'a restart, even by force');
   };
   const b = await bench(t, bed, { install });
   const file = await bed.bundle({ version: '1.3.0' });
@@ -102,9 +102,9 @@ t.test('a bundle is received, installed and the machine restarts', async (t) => 
     { name: 'A', booted: true, primary: true, good: true, version: '1.2.3', installed_at: '2026-01-31T09:30:00Z' },
     { name: 'B', booted: false, primary: false, good: true, version: '', installed_at: '' },
   ];
-  t.same(await b.desk.status(), { compatible: 'board-x', slot: 'A', slots, version: '1.2.3', state: 'idle', progress: 0 });
-  t.equal(await codeOf(b.desk.install({ force: true, reboot: false })), 'not_found', 'there is nothing yet');
-  t.equal(await codeOf(b.desk.discard()), 'not_found');
+  t.same(await b.updates.status(), { compatible: 'board-x', slot: 'A', slots, version: '1.2.3', state: 'idle', progress: 0 });
+  t.equal(await codeOf(b.updates.install({ force: true, reboot: false })), 'not_found', 'there is nothing yet');
+  t.equal(await codeOf(b.updates.discard()), 'not_found');
   const pending = {
     version: '1.3.0',
     compatible: 'board-x',
@@ -113,16 +113,16 @@ t.test('a bundle is received, installed and the machine restarts', async (t) => 
     build: '',
     downgrade: false,
   };
-  t.same(await send(b.desk, file), pending);
-  t.match(await b.desk.status(), { state: 'idle', pending });
+  t.same(await send(b.updates, file), pending);
+  t.match(await b.updates.status(), { state: 'idle', pending });
   t.same(await readdir(b.folder), ['bundle.raucb']);
   t.equal((await stat(join(b.folder, 'bundle.raucb'))).mode & 0o777, 0o600);
   t.same((await (await b.again()).status()).pending, pending, 'a later service finds it');
-  await b.desk.install({ force: false, reboot: true });
-  t.match(await b.desk.status(), { state: /checking|installing/ }, 'it has begun when that is answered');
-  const { state, progress, pending: left } = await ended(b.desk);
+  await b.updates.install({ force: false, reboot: true });
+  t.match(await b.updates.status(), { state: /checking|installing/ }, 'it has begun when that is answered');
+  const { state, progress, pending: left } = await ended(b.updates);
   t.same({ state, progress, left }, { state: 'installed', progress: 100, left: undefined });
-  await b.desk.close();
+  await b.updates.close();
   t.same(seen, ['installing 0', 'installing 40', 'installing 100']);
   t.same(b.events, ['hold', 'restart'], 'no job starts between the install and the restart');
   t.same(await readdir(b.folder), [], 'and its room is free again');
@@ -137,18 +137,18 @@ t.test('an update is refused while jobs run, and interrupts none', async (t) => 
     return () => void events.push('free');
   };
   const b = await bench(t, bed, { jobs: { hold, running: async () => running }, restart: async () => void events.push('restart') });
-  await send(b.desk, await bed.bundle());
-  await t.rejects(b.desk.install({ force: true, reboot: false }), {
+  await send(b.updates, await bed.bundle());
+  await t.rejects(b.updates.install({ force: true, reboot: false }), {
     code: 'busy',
     message: /backup 3 \(web\), restore 1 \(db\) must end first/,
   });
-  await t.rejects(b.desk.restart({ force: false }), { code: 'busy', message: /backup 3/ });
+  await t.rejects(b.updates.restart({ force: false }), { code: 'busy', message: /backup 3/ });
   t.same(events, ['hold', 'free', 'hold', 'free'], 'what waits may start');
-  t.match(await b.desk.status(), { state: 'idle' });
-  await b.desk.restart({ force: true });
+  t.match(await b.updates.status(), { state: 'idle' });
+  await b.updates.restart({ force: true });
   t.same(events.slice(4), ['hold', 'restart']);
   const stuck = await bench(t, bed, { restart: () => Promise.reject(new Error('no systemd here')) });
-  await t.rejects(stuck.desk.restart({ force: false }), { code: 'failed', message: /no systemd here/ });
+  await t.rejects(stuck.updates.restart({ force: false }), { code: 'failed', message: /no systemd here/ });
   t.same(stuck.events, ['hold', 'free']);
 });
 
@@ -156,23 +156,23 @@ t.test('an older version is installed by force only', async (t) => {
   const bed = await RaucBed.start(t, { version: '1.2.3-5-gabcdef' });
   let installed = 0;
   const b = await bench(t, bed, { install: async () => void installed++ });
-  t.match(await send(b.desk, await bed.bundle({ version: '1.2.3-4-g123456' })), { downgrade: true });
-  t.match(await b.desk.status(), { pending: { downgrade: true } });
-  await t.rejects(b.desk.install({ force: false, reboot: false }), {
+  t.match(await send(b.updates, await bed.bundle({ version: '1.2.3-4-g123456' })), { downgrade: true });
+  t.match(await b.updates.status(), { pending: { downgrade: true } });
+  await t.rejects(b.updates.install({ force: false, reboot: false }), {
     code: 'downgrade',
     message: /1\.2\.3-4-g123456 is older than 1\.2\.3-5-gabcdef/,
   });
   t.equal(installed, 0);
-  t.match(await b.desk.status(), { state: 'idle', pending: {} }, 'it is still there');
-  await b.desk.install({ force: true, reboot: false });
-  t.match(await ended(b.desk), { state: 'installed' });
+  t.match(await b.updates.status(), { state: 'idle', pending: {} }, 'it is still there');
+  await b.updates.install({ force: true, reboot: false });
+  t.match(await ended(b.updates), { state: 'installed' });
   t.equal(installed, 1);
-  await b.desk.close();
+  await b.updates.close();
   t.same(b.events, ['hold', 'free']);
-  t.match(await send(b.desk, await bed.bundle({ version: '1.2.3-5-gabcdef' })), { downgrade: false }, 'the same once more is none');
+  t.match(await send(b.updates, await bed.bundle({ version: '1.2.3-5-gabcdef' })), { downgrade: false }, 'the same once more is none');
   const other = await bench(t, bed, { version: async () => '1.2.3-3-gabc' });
   t.match(
-    await send(other.desk, await bed.bundle({ version: '1.2.3-4-g123456' })),
+    await send(other.updates, await bed.bundle({ version: '1.2.3-4-g123456' })),
     { downgrade: false },
     'what runs says its version first',
   );
@@ -182,9 +182,9 @@ t.test('a failed install of the real RAUC leaves the slot as it was and restarts
   const bed = await RaucBed.start(t);
   const b = await bench(t, bed);
   const before = await bed.slot('root-b');
-  await send(b.desk, await bed.bundle());
-  await b.desk.install({ force: false, reboot: true });
-  const status = await ended(b.desk);
+  await send(b.updates, await bed.bundle());
+  await b.updates.install({ force: false, reboot: true });
+  const status = await ended(b.updates);
   // Without a device mapper no verity bundle can be mounted. A machine that has one installs it, to a slot that is a file.
   if (status.state === 'failed') {
     t.match(status, {
@@ -201,16 +201,16 @@ t.test('a bit that flips between upload and install fails the install before RAU
   const bed = await RaucBed.start(t);
   let installed = 0;
   const b = await bench(t, bed, { install: async () => void installed++ });
-  await send(b.desk, await bed.bundle());
+  await send(b.updates, await bed.bundle());
   {
     await using handle = await open(join(b.folder, 'bundle.raucb'), 'r+');
     const byte = Buffer.alloc(1);
     await handle.read(byte, 0, 1, 500_000);
     await handle.write(Buffer.from([(byte[0] ?? 0) ^ 4]), 0, 1, 500_000);
   }
-  await b.desk.install({ force: true, reboot: true });
-  t.match(await ended(b.desk), { state: 'failed', error: { code: 'damaged_bundle', message: /block is not what was signed/ } });
-  await b.desk.close();
+  await b.updates.install({ force: true, reboot: true });
+  t.match(await ended(b.updates), { state: 'failed', error: { code: 'damaged_bundle', message: /block is not what was signed/ } });
+  await b.updates.close();
   t.equal(installed, 0, 'RAUC was not asked');
   t.same(b.events, ['hold', 'free']);
   t.same(await readdir(b.folder), [], 'it is worth nothing and gone');
@@ -226,34 +226,34 @@ t.test('a failed upload leaves no file', async (t) => {
     for await (const chunk of half()) yield chunk;
     await sleep(pause);
   }
-  t.equal(await codeOf(b.desk.receive(() => Readable.from(slowly(3000)), size, never)), 'stalled');
+  t.equal(await codeOf(b.updates.receive(() => Readable.from(slowly(3000)), size, never)), 'stalled');
   const gone = new AbortController();
   setTimeout(() => gone.abort(), 50);
-  t.equal(await codeOf(b.desk.receive(() => Readable.from(slowly(150)), size, gone.signal)), 'aborted');
-  t.equal(await codeOf(b.desk.receive(half, size, never)), 'damaged_bundle', 'half of one');
-  t.equal(await codeOf(b.desk.receive(() => Readable.from([Buffer.from('no bundle')]), 9, never)), 'damaged_bundle');
-  t.equal(await codeOf(b.desk.receive(half, 1e15, never)), 'no_space');
+  t.equal(await codeOf(b.updates.receive(() => Readable.from(slowly(150)), size, gone.signal)), 'aborted');
+  t.equal(await codeOf(b.updates.receive(half, size, never)), 'damaged_bundle', 'half of one');
+  t.equal(await codeOf(b.updates.receive(() => Readable.from([Buffer.from('no bundle')]), 9, never)), 'damaged_bundle');
+  t.equal(await codeOf(b.updates.receive(half, 1e15, never)), 'no_space');
   t.same(await readdir(b.folder), []);
-  t.match(await b.desk.status(), { state: 'idle', pending: undefined });
-  await send(b.desk, file);
-  const { pending } = await b.desk.status();
-  t.equal(await codeOf(b.desk.receive(half, 1e15, never)), 'no_space');
-  t.same((await b.desk.status()).pending, pending, 'one that cannot fit does not cost the one that is there');
-  await b.desk.discard();
+  t.match(await b.updates.status(), { state: 'idle', pending: undefined });
+  await send(b.updates, file);
+  const { pending } = await b.updates.status();
+  t.equal(await codeOf(b.updates.receive(half, 1e15, never)), 'no_space');
+  t.same((await b.updates.status()).pending, pending, 'one that cannot fit does not cost the one that is there');
+  await b.updates.discard();
   t.same(await readdir(b.folder), []);
-  t.equal((await b.desk.status()).pending, undefined);
+  t.equal((await b.updates.status()).pending, undefined);
 });
 
 t.test('closing the service aborts the install', async (t) => {
   const bed = await RaucBed.start(t);
   const install: Rauc['install'] = (_bundle, _progress, signal) =>
-    new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(new UpdateError('aborted', 'stopped'))));
+    new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(new ServiceError('aborted', 'stopped'))));
   const b = await bench(t, bed, { install });
-  await send(b.desk, await bed.bundle());
-  await b.desk.install({ force: false, reboot: true });
-  while ((await b.desk.status()).state !== 'installing') await sleep(10);
+  await send(b.updates, await bed.bundle());
+  await b.updates.install({ force: false, reboot: true });
+  while ((await b.updates.status()).state !== 'installing') await sleep(10);
   b.closing.abort();
-  await b.desk.close();
+  await b.updates.close();
   t.same(b.events, ['hold', 'free'], 'it does not restart');
   t.same(await readdir(b.folder), ['bundle.raucb']);
 });
