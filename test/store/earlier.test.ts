@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
 import t, { type Test } from 'tap';
-import { beginAnew, examineState, openStore, repairedWay, StateDamaged, takeRows } from '../../core/store/index.js';
+import { beginAnew, examineState, openStore, repairedWay, takeRows } from '../../core/store/index.js';
 import { backupNamed } from '../system/state/bed.js';
 
 /** As that version wrote it: JSON under string keys. */
@@ -49,7 +49,7 @@ t.test('a database that cannot be opened is not replaced, and repair brings all 
   await rm(join(folder, 'db/CURRENT'));
   const before = await readdir(join(folder, 'db'));
   const log = () => undefined;
-  for (let n = 0; n < 2; n++) await t.rejects(openStore(folder), StateDamaged);
+  for (let n = 0; n < 2; n++) await t.rejects(openStore(folder), { code: 'state_damaged' });
   t.ok(before.every((name) => name !== 'CURRENT'));
   const { report } = await examineState(folder);
   if (!report) throw new Error('it was told as whole');
@@ -66,7 +66,7 @@ t.test('a database that cannot be opened is not replaced, and repair brings all 
 t.test('a folder without its database is no new folder', async (t) => {
   const folder = await earlierState(t, 3);
   await rm(join(folder, 'db'), { recursive: true });
-  await t.rejects(openStore(folder), StateDamaged);
+  await t.rejects(openStore(folder), { code: 'state_damaged' });
   t.same(await readdir(folder), ['secret.key'], 'nothing was made in it');
   await mkdir(join(folder, 'history'));
   await beginAnew({ folder, log: () => undefined });
