@@ -2,10 +2,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { anySignal } from '../contract/index.js';
 import { Mutex } from '../primitives/mutex.js';
 
-/** Token bucket: its size as time at the limit, and the longest wait between two looks at the limit. */
+/** Ms. The token bucket holds the bytes of so much time, and no wait is longer. */
 const burstMs = 250;
 
-/** Bytes per second that all streams of a job on a target share. A change applies from the next byte on. */
+/** Token bucket: all streams of a job on one target share its bytes per second. A new limit applies from the next byte on. */
 export class Bandwidth {
   #limit: number;
   #credit = 0;

@@ -5,18 +5,18 @@ export interface RetryOptions {
   /** Waits before each further try, in ms. Their number is the number of retries. */
   readonly delays: readonly number[];
   readonly signal: AbortSignal;
-  /** Asked after a failure; false ends the retries. */
+  /** Called after a failure; false ends the retries. */
   mayRetry?(): boolean;
   /** Called before each wait. `attempt` is the number of the next try, from 2. */
   onRetry?(error: PluginError, ms: number, attempt: number): void;
 }
 
-/** For brief calls: the connection was cut for a moment, or the server restarts. */
+/** For brief calls: the connection broke for a moment, or the server restarts. */
 export const briefWaits: readonly number[] = [500, 2_000, 5_000, 10_000];
-/** For an archive that starts over: the link or the server has a minute to come back. */
+/** For an archive that is sent again from its start: the network and the server have a minute to come back. */
 export const longWaits: readonly number[] = [2_000, 15_000, 45_000];
 
-/** Half of the wait is random, so that jobs that failed together do not retry together. */
+/** Half of the wait is random (jitter). So jobs that failed together do not retry together. */
 const withJitter = (ms: number): number => Math.round(ms * (0.5 + Math.random() / 2));
 
 /** Whether a retry may succeed without any change. */

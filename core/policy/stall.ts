@@ -1,11 +1,11 @@
 import { PluginError } from '../contract/index.js';
 import { PulledStream, type PulledStreamOptions } from './pulled-stream.js';
 
-/** Looks per limit: a stall is noticed a tenth of the limit late at most. */
+/** Checks in the time of the limit. So a stall is noticed at most a tenth of the limit too late. */
 const looksPerLimit = 10;
 
 export function stallError(what: string, ms: number): PluginError {
-  return new PluginError('stalled', `${what}: nothing moved for ${Math.round(ms / 1000)} s; look after the server and the network`, {
+  return new PluginError('stalled', `${what}: no byte moved for ${Math.round(ms / 1000)} s; check that the server runs and that the network works`, {
     retryable: true,
   });
 }
@@ -16,8 +16,8 @@ export interface WatchOptions {
   stalled(): void;
 }
 
-/** Sits between a source and the target that stores it, and notices when the target takes no more. A source that gives nothing is
- *  no stall: tar may search unchanged files for long. */
+/** Passes a source to the target that stores it, and notices when the target takes no more bytes. A source that gives no bytes is no
+ *  stall: tar reads the names of unchanged files for minutes and writes nothing. */
 export class WatchedSource extends PulledStream {
   #moved = performance.now();
   readonly #timer: NodeJS.Timeout;
@@ -39,12 +39,12 @@ export class WatchedSource extends PulledStream {
     if (size !== 0) this.#moved = performance.now(); // read(0) only fills the buffer
     return super.read(size);
   }
-  /** Call when the put has ended, good or bad. */
+  /** Ends the checks. Call it when the put has succeeded or failed. */
   unwatch(): void {
     clearInterval(this.#timer);
   }
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
-    if (error) this.unwatch(); // a source at its end is destroyed too, while the target still finishes
+    if (error) this.unwatch(); // a source at its end is destroyed too, while the target still stores its last bytes
     done(error);
   }
 }

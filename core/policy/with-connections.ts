@@ -3,8 +3,8 @@ import { PluginError, type Stored, type Target } from '../contract/index.js';
 import { Semaphore } from '../primitives/semaphore.js';
 import { type GetOptions, type PutOptions, WrappedTarget } from './wrapped-target.js';
 
-/** Semaphore: limits puts and gets at a time to the connections that the target takes, or to `most` when that is fewer. A get holds
- *  its connection until its stream is closed. Other calls take none. */
+/** Semaphore: at a time, at most as many puts and gets run as the target takes connections, and at most `most`. A get holds its
+ *  connection until its stream is closed. Other calls do not count. */
 export function withConnections(target: Target, most = Number.POSITIVE_INFINITY): Target {
   return new LimitedTarget(target, Math.max(1, Math.min(target.supports.connections, most)));
 }

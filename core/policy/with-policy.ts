@@ -11,7 +11,7 @@ export interface Policy {
   /** Name of the target in messages. */
   readonly name: string;
   readonly bandwidth: Bandwidth;
-  /** Limit of puts and gets at a time, if lower than the target's own. */
+  /** Most puts and gets at a time; the target's own limit counts when it is lower. */
   readonly connections?: number;
   /** A call that moves no byte for so many ms has stalled. */
   readonly stallMs: number;
@@ -30,7 +30,7 @@ export interface PolicyTarget extends Target {
  *  - stall: innermost, so that waits of the other wrappers do not count;
  *  - bandwidth: each try of a get takes its share anew;
  *  - retry: a stalled call is retried, too;
- *  - connections: a call that waits for one has not begun, and a get keeps its own over retries. */
+ *  - connections: outermost, so that a waiting call has not begun, and a get keeps its connection over retries. */
 export function withPolicy(target: Target, { name, bandwidth, connections, stallMs, signal, log, waits }: Policy): PolicyTarget {
   const timed = withStall(target, { name, stallMs, log });
   const slowed = withBandwidth(timed, bandwidth);

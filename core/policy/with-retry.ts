@@ -86,8 +86,8 @@ class RetryingTarget extends WrappedTarget {
   }
 }
 
-/** Gives the bytes of a stream and, when it breaks, of the stream that `resume` opens in its place. `failed` counts the failures
- *  since the last bytes, `given` the bytes so far. */
+/** Gives the bytes of a stream. When it breaks, `resume` opens another stream, whose bytes follow. `failed` counts the failures since
+ *  the last bytes, `given` the bytes so far. */
 function resuming(first: Readable, resume: (error: unknown, failed: number, given: number) => Promise<Readable>): Pull {
   let next = pullOf(first);
   let given = 0;

@@ -15,10 +15,10 @@ export interface StallLimit {
 
 /** How long an abandoned put may take to remove its upload: the contract's 5 s and a little. */
 const settleMs = 6_000;
-/** Removing a tree takes many steps, so it gets so many times the limit. */
+/** Removing a tree takes many steps, so its limit is so many times as long. */
 const treeLimit = 10;
 
-/** Fails calls with `stalled` when they do not answer in time, or when no byte of a stream moves for so long. */
+/** Fails a call with `stalled` when it does not answer in time, or when no byte of its stream moves for that time. */
 export function withStall(target: Target, limit: StallLimit): Target {
   return new TimedTarget(target, limit);
 }
@@ -62,7 +62,7 @@ class TimedTarget extends WrappedTarget {
     }
   }
 
-  /** Only time in which the reader waits for bytes counts. */
+  /** The limit counts only while the reader waits for bytes. */
   override async get(path: string, o: GetOptions): Promise<Readable> {
     const what = nameOf.get(path);
     const stream = await this.#inTime(what, this.inner.get(path, o));
@@ -88,7 +88,7 @@ class TimedTarget extends WrappedTarget {
   override space(): Promise<{ total: number; free: number } | undefined> {
     return this.#inTime(nameOf.space(), this.inner.space());
   }
-  /** A target that does not close delays nobody. */
+  /** Waits a limited time, so that a target that does not close holds up no run. */
   override async [Symbol.asyncDispose](): Promise<void> {
     await this.#inTime('closing', super[Symbol.asyncDispose](), settleMs).catch((error: unknown) => {
       this.limit.log('warn', `closing the target failed: ${error}`);
