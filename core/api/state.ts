@@ -17,7 +17,7 @@ function basicState(state: JobState, next: number | undefined, progress: number 
 
 /** Keys that `?view=full` adds. A waiting or running job shows nothing of its earlier run, which is in the history. */
 function fullState(state: JobState, next: number | undefined, live: JobState['retry']): object {
-  const { code, result, last_run, next_run: _next, undo, retry: planned, ...rest } = state;
+  const { code, result, last_run, next_run: _next, undo, retry: planned, running: _running, ...rest } = state;
   const { error, bytes, duration, pause_ms, run, conflicts, places, warnings, ...lasting } = rest;
   const ofRun = { error, bytes, duration, pause_ms, conflicts, places, warnings, ...(result === 0 && { run }) };
   const retry = live ?? planned;

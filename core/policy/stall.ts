@@ -5,9 +5,13 @@ import { PulledStream, type PulledStreamOptions } from './pulled-stream.js';
 const looksPerLimit = 10;
 
 export function stallError(what: string, ms: number): PluginError {
-  return new PluginError('stalled', `${what}: no byte moved for ${Math.round(ms / 1000)} s; check that the server runs and that the network works`, {
-    retryable: true,
-  });
+  return new PluginError(
+    'stalled',
+    `${what}: no byte moved for ${Math.round(ms / 1000)} s; check that the server runs and that the network works`,
+    {
+      retryable: true,
+    },
+  );
 }
 
 export interface WatchOptions {

@@ -49,8 +49,12 @@ class HistoryFiles implements HistoryRows {
   list(kind: JobKind, job: number, { before, limit }: { readonly before?: number; readonly limit: number }): Promise<HistoryRow[]> {
     const file = this.#file(kind, job);
     return this.#mutex.run(file, async () => {
-      const rows = (await this.#read(file)).slice(-most).reverse();
-      return rows.filter(({ id }) => before === undefined || id < before).slice(0, limit);
+      const rows: HistoryRow[] = [];
+      for (const row of newestFirst(await readFile(file, 'utf8').catch(unlessAbsent))) {
+        if (rows.length === limit) break;
+        if (before === undefined || row.id < before) rows.push(row);
+      }
+      return rows;
     });
   }
 
@@ -89,6 +93,20 @@ class HistoryFiles implements HistoryRows {
     const rows = (await this.#read(file)).slice(-most);
     await durableFile(file, rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
     this.#ends.set(file, { lines: rows.length, next: (rows.at(-1)?.id ?? 0) + 1 });
+  }
+}
+
+/** The newest `most` rows of a file. Parses a line only when its row is asked for. */
+function* newestFirst(text: string): Generator<HistoryRow> {
+  let left = most;
+  for (let end = text.length; end > 0 && left > 0; ) {
+    const start = text.lastIndexOf('\n', end - 1) + 1;
+    const row = start < end ? rowIn(text.slice(start, end)) : undefined;
+    if (row) {
+      left--;
+      yield row;
+    }
+    end = start - 1;
   }
 }
 

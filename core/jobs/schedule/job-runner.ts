@@ -179,7 +179,8 @@ export class JobRunner<Spec extends AnySpec> implements Jobs<Spec> {
     const recovered = (await this.list()).map(async ({ id, state }) => {
       if (state.code === 'init') await this.accept(id);
       if (state.code !== 'waiting' && state.code !== 'running') return;
-      const active = state.code === 'running' ? { active: { reason: 'due', attempt: 1 } as const } : {};
+      // A row of an earlier version does not say why the run began.
+      const active = state.code === 'running' ? { active: state.running ?? { reason: 'due', attempt: 1 } } : {};
       await this.#finish(id, { type: 'result', result: -1, error: interruption }, { keepDue: true, ...active });
     });
     await Promise.all(recovered); // together, so that their writes share an fsync
@@ -200,7 +201,7 @@ export class JobRunner<Spec extends AnySpec> implements Jobs<Spec> {
     const since = performance.now();
     const epoch = this.#d.clock.epoch();
     try {
-      await this.#begin(id);
+      await this.#begin(id, active);
       const result = active.stop ? stopResult(active.stop) : await this.#launch(id, active);
       const final = active.stop === 'shutdown' && result.result !== 0 ? stopResult('shutdown') : result;
       // Before the row: a client may run the job again as soon as it reads the result. If the note is lost, the next run makes a new base.
@@ -231,14 +232,15 @@ export class JobRunner<Spec extends AnySpec> implements Jobs<Spec> {
     return run.ended.finally(() => leave?.());
   }
 
-  #begin(id: number): Promise<JobRow<Spec>> {
+  #begin(id: number, { reason, attempt }: ActiveRun<Spec>): Promise<JobRow<Spec>> {
     return this.#mutex.run(id, async () => {
       const { spec, state } = await this.#require(id);
       const { next_run: _, ...rest } = state;
       await this.#d.clock.note();
       const code = stateAfter(state.code, 'start');
       this.#d.progress.begin(this.#d.kind, id);
-      return this.#put({ id, spec, state: { ...rest, code, last_run: this.#d.clock.now(), ...this.#next(spec) } }, 'late');
+      const began = { last_run: this.#d.clock.now(), running: { reason, attempt } };
+      return this.#put({ id, spec, state: { ...rest, ...began, code, ...this.#next(spec) } }, 'late');
     });
   }
 

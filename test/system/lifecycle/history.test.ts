@@ -81,7 +81,7 @@ t.test('a run that dies with the service, a stopped run and a restore are rows o
   child.release();
   t.match(await historyOf(a, path), [
     { result: -2 },
-    { result: -1, error: { code: 'interrupted', fix: 'Run the job again.' } },
+    { result: -1, reason: 'asked', error: { code: 'interrupted', fix: 'Run the job again.' } },
     { result: 0 },
   ]);
   const src = { ...dest, portfolio: 'web' };

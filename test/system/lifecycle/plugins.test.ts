@@ -233,16 +233,22 @@ const target = {
 export default { open: async () => target };
 `;
 
-t.test('a target whose plugin never answers is reported as stalled', async (t) => {
+t.test('a target whose plugin never answers, or never opens it, is reported as stalled', async (t) => {
   const a = await makeAppliance(t, { flags: ['--stall-seconds', '1'] });
-  await writePlugin(join(pluginsOf(a), 'hanging'), 'hanging', { manifest: { kind: 'target', capabilities: [] }, code: hangingTarget });
+  const closed = hangingTarget.replace('async () => target', '() => new Promise(() => undefined)');
+  const codes = { hanging: hangingTarget, closed };
+  for (const [id, code] of Object.entries(codes))
+    await writePlugin(join(pluginsOf(a), id), id, { manifest: { kind: 'target', capabilities: [] }, code });
   await a.restart();
-  const target = { name: 'nas', ipaddr: '127.0.0.1:1', username: 'u', password: 'p', type: 'hanging' };
-  const id = Number(part(await a.service.call('POST', '/target', target), 'id'));
-  const began = Date.now();
-  t.match(await a.service.call('GET', `/target/${id}/check`), { writable: false, problems: [{ code: 'stalled', message: /nas/ }] });
-  t.equal((await a.service.ask('GET', `/target/${id}/dirs/`)).status, 503);
-  t.ok(Date.now() - began < 15_000, `after ${Date.now() - began} ms`);
+  for (const type of Object.keys(codes)) {
+    const target = { name: `nas of ${type}`, ipaddr: '127.0.0.1:1', username: 'u', password: 'p', type };
+    const id = Number(part(await a.service.call('POST', '/target', target), 'id'));
+    const began = Date.now();
+    const problems = [{ code: 'stalled', message: /nas/ }];
+    t.match(await a.service.call('GET', `/target/${id}/check`), { writable: false, problems }, type);
+    t.equal((await a.service.ask('GET', `/target/${id}/dirs/`)).status, 503);
+    t.ok(Date.now() - began < 15_000, `after ${Date.now() - began} ms`);
+  }
 });
 
 t.test('a target without a method is refused before a job uses it, and optional exports may be absent', async (t) => {
