@@ -1,11 +1,11 @@
-/** The image in its machine, as its owner meets it: the console shows where and how, the rest is the API. */
+/** The image in a machine, used as its owner uses it: through the console and the API. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ApiClient, part } from '../support/api-client.js';
 import { Machine, type MachineOptions } from './machine.js';
 import { Shell } from './shell.js';
 import { Tunnel } from './tunnel.js';
 
-/** A cold boot without KVM on two busy cores, the third when two of a broken slot come before; what hangs must not hang the suite. */
+/** Limit for a cold boot without KVM on two busy cores, including two earlier boots of a broken slot. It ends a suite whose guest hangs. */
 const bootMs = 480_000;
 
 export class GuestAppliance implements AsyncDisposable {
@@ -19,13 +19,13 @@ export class GuestAppliance implements AsyncDisposable {
     this.api = new ApiClient(tunnel.address);
   }
 
-  /** In the box: assembled, off. */
+  /** Returns a machine that is switched off, on a new disk. */
   static async boxed(o: MachineOptions): Promise<GuestAppliance> {
     const machine = await Machine.assembled(o);
     return new GuestAppliance(machine, await Tunnel.to(machine.httpsPort), await Shell.to(machine.sshPort, o.folder));
   }
 
-  /** @param beside a second disk @returns seconds from switching on until the API answers */
+  /** Switches the machine on. @param beside a second disk @returns seconds until the API answers */
   async boot(beside?: string): Promise<number> {
     const began = Date.now();
     await this.machine.start(beside);
@@ -44,7 +44,7 @@ export class GuestAppliance implements AsyncDisposable {
     }
   }
 
-  /** QEMU takes connections that nobody in the guest answers: each try has an end of its own. */
+  /** Each try has a time limit, because QEMU accepts connections that the guest does not answer yet. */
   async ready(): Promise<boolean> {
     return fetch(`${this.tunnel.address}/readyz`, { signal: AbortSignal.timeout(15_000) }).then(
       ({ ok }) => ok,
@@ -52,13 +52,13 @@ export class GuestAppliance implements AsyncDisposable {
     );
   }
 
-  /** As its admin, whom it makes with the code that the console shows; later without. */
+  /** Logs in as the admin. With the console's setup code, creates the admin first. */
   async logIn(setupCode?: string): Promise<void> {
     this.api = new ApiClient(this.tunnel.address);
     await this.api.logIn(setupCode);
   }
 
-  /** Switches SSH on for the suite's key, and waits until it answers. */
+  /** Switches SSH on for the suite's key and waits until it answers. */
   async openShell(): Promise<void> {
     await this.api.call('PUT', '/system/ssh', { enabled: true, authorized_keys: [this.shell.publicKey] });
     await this.shellAnswers();
@@ -75,7 +75,7 @@ export class GuestAppliance implements AsyncDisposable {
     }
   }
 
-  /** The power goes and comes back. Waits until its admin is logged in and its shell answers. @param beside a second disk */
+  /** Cuts the power and boots again. Waits until the admin is logged in and the shell answers. @param beside a second disk */
   async powerCut(beside?: string): Promise<void> {
     await this.machine.cutPower();
     await this.boot(beside);
@@ -83,7 +83,7 @@ export class GuestAppliance implements AsyncDisposable {
     await this.shellAnswers();
   }
 
-  /** After a restart that somebody has ordered: waits until the machine that answers is another boot than `before`. */
+  /** Waits, after an ordered restart, until the boot id is not `before` and the admin is logged in. */
   async restarted(before: string): Promise<void> {
     const until = Date.now() + bootMs;
     for (;;) {
@@ -100,7 +100,7 @@ export class GuestAppliance implements AsyncDisposable {
     return (await this.shell.run('cat /proc/sys/kernel/random/boot_id', 30_000)).trim();
   }
 
-  /** What the API says of the update. */
+  /** Returns the state of the update, as the API reports it. */
   async update(): Promise<unknown> {
     return this.api.call('GET', '/update/');
   }

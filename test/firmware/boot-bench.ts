@@ -1,5 +1,5 @@
-/** How long the image takes from power to an answer of the API, and without the service to all else that it starts.
- *  `make bench-firmware BOARD=`. The first boot of each disk is not counted. */
+/** Measures the time from power on until the API answers, and from power on until an image without the service has started
+ *  everything else. Run it with `make bench-firmware BOARD=`. The first boot of each disk does not count. */
 import { execFile } from 'node:child_process';
 import { createReadStream, createWriteStream } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -15,12 +15,12 @@ const run = promisify(execFile);
 const board = process.env.BOARD ?? 'qemu-x86_64';
 const rounds = 3;
 const limitMs = 600_000;
-/** The console's page is the service's, too; while it is shown, systemd says nothing there. */
+/** Masks the service and its console page too: systemd prints no status while the page is shown. */
 const withoutService = `
   for unit in container-backup container-backup-console@ container-backup-health; do ln -sf /dev/null etc/systemd/system/$unit.service; done
   ln -sf /dev/null etc/systemd/system/container-backup-health.timer`;
 
-/** Bytes from the beginning of a disk to a partition. */
+/** Returns the offset of a partition on the disk, in bytes. */
 async function startOf(disk: string, label: string): Promise<number> {
   const { stdout } = await run('sfdisk', ['--dump', disk]);
   const [, sector] = new RegExp(`start= *(\\d+),.*name="${label}"`).exec(stdout) ?? [];
@@ -28,7 +28,7 @@ async function startOf(disk: string, label: string): Promise<number> {
   return Number(sector) * 512;
 }
 
-/** Gives slot A of a disk the root file system without the service. */
+/** Writes a root file system without the service to slot A of the disk. */
 async function takeServiceAway(disk: string): Promise<void> {
   const made = join(folder, 'without');
   await variantBundle({ board, folder: made, version: '99.0.1', script: withoutService });
@@ -36,12 +36,12 @@ async function takeServiceAway(disk: string): Promise<void> {
   await pipeline(createReadStream(join(made, 'work', board, 'root.squashfs')), createWriteStream(disk, { flags: 'r+', start }));
 }
 
-/** Its first boot is behind it. */
+/** Boots an appliance once and switches it off. */
 async function startedOnce(): Promise<GuestAppliance> {
   const appliance = await GuestAppliance.boxed({ board, folder });
   await appliance.boot();
   await appliance.machine.says(/Setup code/, limitMs);
-  await sleep(10_000); // what the first boot writes is on the disk
+  await sleep(10_000); // until the first boot's writes are on the disk
   await appliance.machine.cutPower();
   return appliance;
 }

@@ -1,4 +1,4 @@
-/** Updates for the suite: what is sent to the appliance, and what is made for it. */
+/** Makes the suite's update bundles and sends them to the appliance. */
 import { execFile } from 'node:child_process';
 import { openAsBlob } from 'node:fs';
 import { open } from 'node:fs/promises';
@@ -9,12 +9,12 @@ import { repository } from './machine.js';
 
 const run = promisify(execFile);
 
-/** A bundle with another version and whatever `script` changes in its root; it takes half a minute. @returns its path */
+/** Makes a bundle of another version; `script` changes its root. Takes half a minute. @returns the path */
 export async function variantBundle(o: { board: string; folder: string; version: string; script?: string }): Promise<string> {
   const { board, folder, version, script } = o;
   const env = { ...process.env, BOARD: board, VERSION: version };
   const verb = join(repository, 'test/firmware/variant-bundle');
-  // Out of what the guest leaves of the processors: it is needed minutes later.
+  // nice: the guest needs the processors first; the suite needs the bundle minutes later.
   const args = ['-n', '19', verb, folder, ...(script === undefined ? [] : [script])];
   const { stdout } = await run('nice', args, { env, maxBuffer: 64 << 20 });
   return stdout.trim();
@@ -31,7 +31,7 @@ export const developmentKeys: KeyPair = {
   certificate: process.env.FIRMWARE_CERT ?? join(repository, 'out/keys/development.cert.pem'),
 };
 
-/** Keys that nobody trusts. */
+/** Makes keys that the image does not trust. */
 export async function foreignKeys(folder: string): Promise<KeyPair> {
   const [key, certificate] = [join(folder, 'foreign.key.pem'), join(folder, 'foreign.cert.pem')];
   const args = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '30', '-subj', '/CN=foreign'];
@@ -39,14 +39,14 @@ export async function foreignKeys(folder: string): Promise<KeyPair> {
   return { key, certificate };
 }
 
-/** A bundle of some kilobytes. */
+/** Makes a bundle of some kilobytes. @returns the path */
 export async function smallBundle(file: string, o: { compatible: string; version: string; keys: KeyPair }): Promise<string> {
   const env = { ...process.env, COMPATIBLE: o.compatible, VERSION: o.version, KEY: o.keys.key, CERTIFICATE: o.keys.certificate };
   await run(join(repository, 'test/firmware/small-bundle'), [file], { env });
   return file;
 }
 
-/** Turns one bit of a file over. */
+/** Flips one bit of a file. */
 export async function flipBit(file: string, byte: number): Promise<void> {
   const handle = await open(file, 'r+');
   try {
@@ -59,7 +59,7 @@ export async function flipBit(file: string, byte: number): Promise<void> {
   }
 }
 
-/** What is wrong with it is told as a code in `type`. */
+/** Uploads a bundle. An error answer has its code in `type`. */
 export async function sendBundle(api: ApiClient, file: string): Promise<Answer> {
   return api.ask('PUT', '/update/bundle', await openAsBlob(file), {
     'content-type': 'application/octet-stream',

@@ -1,4 +1,4 @@
-/** Containers inside the guest, made of its own busybox, and what is compared of them. */
+/** Makes containers inside the guest, of the guest's busybox, and compares their data. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ApiClient, notSoon } from '../support/api-client.js';
 import type { Shell } from './shell.js';
@@ -6,16 +6,16 @@ import type { Shell } from './shell.js';
 export interface Subject {
   readonly type: 'lxc' | 'docker';
   readonly name: string;
-  /** Runs and has its data. */
+  /** Creates the container, fills it with data and starts it. */
   make(): Promise<void>;
-  /** What a careless hand does. */
+  /** Deletes and overwrites data, as a user might by mistake. */
   harm(): Promise<void>;
-  /** A digest of all that its data is: names, kinds, owners, modes, times, attributes and bytes. */
+  /** Returns a digest of the data: names, kinds, owners, modes, times, attributes and bytes. */
   digest(): Promise<string>;
   running(): Promise<boolean>;
 }
 
-/** In sh: makes files of some kinds in $1. */
+/** A function of sh that makes files of several kinds in $1. */
 const fill = `fill() {
   mkdir -p "$1/odd  name"
   head -c 5000000 /dev/urandom >"$1/random"
@@ -69,7 +69,7 @@ export function dockerSubject(shell: Shell): Subject {
   };
 }
 
-/** @throws Error when it does not run a minute after the API answers */
+/** Waits a minute for the container to run. @throws Error when it does not */
 export async function starts(subject: Subject): Promise<void> {
   for (let tries = 60; !(await subject.running()); tries--) {
     if (tries === 0) throw new Error(`the ${subject.type} container does not run`);
@@ -83,13 +83,13 @@ export interface Place {
   readonly profile?: number;
 }
 
-/** The id of a job that runs only when it is told to. */
+/** Creates a job that runs only on request. @returns its id */
 export function newJob(api: ApiClient, { type, name }: Subject, dest: Place, title: string): Promise<number> {
   const features = ['compress', 'pause'];
   return api.create('backup', { job_name: title, container_id: name, type, dest, at: notSoon(), features });
 }
 
-/** Restores the newest run in place. @throws Error when it failed */
+/** Restores the newest run in place. @throws Error when the restore fails */
 export async function restore(api: ApiClient, { type, name }: Subject, src: Place, title: string): Promise<void> {
   const id = await api.create('restore', { job_name: `back ${title}`, container_id: name, type, src: { ...src, portfolio: title } });
   await api.ended('restore', id);

@@ -1,4 +1,5 @@
-/** The built image in QEMU, from the box to its fallbacks. `make test-firmware BOARD=...`; the same for every architecture. */
+/** Boots the built image in QEMU and tests it, from the first boot to the fallback. Run it with `make test-firmware BOARD=...`; the same
+ *  file tests every architecture. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,26 +12,26 @@ import { PowerCuts } from './power-cuts.js';
 import { type Bundles, checkCutDuringInstall, checkRefusals, checkUpdates, type Kept, makeBundles } from './updates.js';
 
 const board = process.env.BOARD ?? 'qemu-x86_64';
-/** `smoke` ends after set-up, backup and restore on its own disk: what breaks when nothing below firmware/ has changed. */
+/** `smoke` stops after set-up, backup and restore on the data partition. That covers changes outside of firmware/. */
 const whole = process.env.FIRMWARE_DEPTH !== 'smoke';
 const folder = await mkdtemp(join(tmpdir(), 'firmware-'));
 t.teardown(() => rm(folder, { recursive: true, force: true }));
 const appliance = await GuestAppliance.boxed({ board, folder });
 t.teardown(() => appliance[Symbol.asyncDispose]());
 
-/** Each builds on what those before it have done. */
+/** Runs a step. Each step builds on the steps before it, so the first failure ends the suite. */
 async function step(name: string, work: (t: Test) => Promise<void>): Promise<void> {
   await t.test(name, work);
-  if (!t.passing()) t.bailout(`${name}: what follows builds on it`);
+  if (!t.passing()) t.bailout(`${name}: the next steps build on it`);
 }
 
-await step('boots with 512 MB on an empty data partition, shows its address, certificate and code, and lets in nobody', async (t) => {
+await step('the image boots with 512 MB and no data, shows address, certificate and code, and lets nobody in without them', async (t) => {
   const seconds = await appliance.boot();
-  t.pass(`the API answers ${seconds.toFixed(1)} s after it was switched on`);
+  t.pass(`the API answers ${seconds.toFixed(1)} s after power on`);
   const [, first = '', second = ''] = await appliance.machine.says(/Certificate, SHA-256:\s+([0-9A-F:]{48})\s+([0-9A-F:]{47})/, 60_000);
-  t.equal(appliance.tunnel.fingerprint, first + second, 'the certificate is the one that the console shows');
+  t.equal(appliance.tunnel.fingerprint, first + second, 'the console shows the fingerprint of the certificate');
   const [, code = ''] = await appliance.machine.says(/Setup code[^:]*:\s+(\S+)/, 60_000);
-  t.match((await appliance.api.ask('GET', '/backup/')).status, 401, 'without a login nothing is told');
+  t.match((await appliance.api.ask('GET', '/backup/')).status, 401, 'the API refuses a request without a login');
   t.notMatch(await appliance.machine.console(), /login:/, 'the console has no login');
   await t.rejects(appliance.shell.run('true', 30_000), 'SSH is off');
   await appliance.logIn(code);
@@ -41,7 +42,7 @@ await step('boots with 512 MB on an empty data partition, shows its address, cer
   );
 });
 
-await step('SSH is on once an admin says so, for keys only', async (t) => {
+await step('an admin switches SSH on, and SSH accepts only keys', async (t) => {
   await appliance.openShell();
   t.match(await appliance.shell.run("sshd -T | grep -i '^passwordauthentication'"), 'passwordauthentication no');
   t.match(await appliance.shell.run('awk -F: \'{print $1 ":" $2}\' /etc/shadow'), /^root:[*!]/m, 'root has no password');
@@ -55,7 +56,7 @@ await step('SSH is on once an admin says so, for keys only', async (t) => {
 });
 
 const subjects: readonly Subject[] = [lxcSubject(appliance.shell), dockerSubject(appliance.shell)];
-/** Ids by name. */
+/** Ids of jobs by title. */
 const jobs = new Map<string, number>();
 
 function jobOf(title: string): number {
@@ -64,7 +65,7 @@ function jobOf(title: string): number {
   return id;
 }
 
-/** Backs up, harms and restores a container. */
+/** Backs up, harms and restores a container, and compares its data. */
 async function roundTrip(t: Test, subject: Subject, where: string, place: Place): Promise<void> {
   const what = `${subject.type} to ${where}`;
   const title = `${subject.type}-${where}`;
@@ -79,25 +80,25 @@ async function roundTrip(t: Test, subject: Subject, where: string, place: Place)
   const harmed = performance.now();
   await restore(appliance.api, subject, place, title);
   t.comment(`${what}: backup ${Math.round((stored - began) / 1000)} s, restore ${Math.round((performance.now() - harmed) / 1000)} s`);
-  t.equal(await subject.digest(), before, `${what}: all is back`);
+  t.equal(await subject.digest(), before, `${what}: the data is restored`);
   t.ok(await subject.running(), `${what}: it runs`);
 }
 
-/** Each at the same time as the other: an owner's jobs do not wait for one another, and the machine is slow. */
+/** Runs both containers' round trips at once, to save time: their jobs do not wait for each other. */
 const roundTrips = (t: Test, where: string, place: Place): Promise<unknown> =>
   Promise.all(subjects.map((subject) => roundTrip(t, subject, where, place)));
 
 const bundles = whole ? makeBundles({ board, folder }) : undefined;
 
-await step('an LXC and a Docker container come back from the data partition', async (t) => {
+await step('a restore from the data partition brings an LXC and a Docker container back', async (t) => {
   await Promise.all(subjects.map((subject) => subject.make()));
   await roundTrips(t, 'data', { target: 'local', path: '/backup' });
 });
 
 for (const kind of whole ? (['smb', 'sftp'] as const) : []) {
-  await step(`and from an ${kind} server`, async (t) => {
+  await step(`a restore from an ${kind} server brings both containers back`, async (t) => {
     const bed = await startRemote(t, kind);
-    // how the guest sees this machine's loopback
+    // 10.0.2.2 is the host's loopback, as QEMU's network shows it to the guest.
     const body = { ...bed.body, name: `${kind}-server`, ipaddr: `10.0.2.2:${bed.port}` };
     const profile = Number(part(await appliance.api.call('POST', '/target', body), 'id'));
     await roundTrips(t, kind, { target: 'remote', profile, path: bed.path });
@@ -105,20 +106,20 @@ for (const kind of whole ? (['smb', 'sftp'] as const) : []) {
 }
 
 async function updatesAndPowerCuts(made: Bundles): Promise<void> {
-  await step('a bundle that is not to be trusted, or does not fit, is refused with its own error', (t) =>
+  await step('the appliance refuses untrusted, damaged, foreign, older and too large bundles, each with its own error', (t) =>
     checkRefusals(t, appliance, { board, folder }),
   );
   const all = subjects.map((subject) => ({ subject, job: jobOf(`${subject.type}-data`) }));
   const cuts = new PowerCuts(appliance, all);
   const kept: Kept = { appliance, subjects, jobs, cuts };
-  await step('outlives a power cut during an update, with its jobs, containers and identity', (t) => checkCutDuringInstall(t, kept, made));
-  await step('updates to the other slot, with all of them, and falls back from one that is not healthy', (t) =>
+  await step('jobs, containers and identity survive a power cut during an update', (t) => checkCutDuringInstall(t, kept, made));
+  await step('jobs, containers and identity survive an update, and the boot loader falls back from a slot that is not healthy', (t) =>
     checkUpdates(t, kept, made),
   );
   await step(
-    'outlives power cuts in the middle of a backup, five with that before, and each container comes back afterwards',
+    'containers survive four more power cuts during a backup, and a restore of the next run brings each of them back',
     async (t) => {
-      // from its own disk all the same
+      // The guest finds the second disk first and must still boot from its own.
       await cuts.cut(t, await appliance.machine.freshDisk());
       for (let n = 0; n < 3; n++) await cuts.cut(t);
       await cuts.end(t, 5);

@@ -1,4 +1,4 @@
-/** What `make flash` writes to, and what it leaves alone. The disk is a loop device, the image some MiB of anything. */
+/** Tests which disks `make flash` writes, and which it leaves alone. The disk is a loop device; the image is random bytes. */
 import { execFile, spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdir, readFile, truncate, writeFile } from 'node:fs/promises';
@@ -12,7 +12,7 @@ const run = promisify(execFile);
 const board = 'generic-x86_64';
 const content = randomBytes(5 << 20);
 
-/** A folder as `make firmware` leaves it. */
+/** Makes a folder with the files of `make firmware`. */
 async function newOutput(t: Test): Promise<string> {
   const out = t.testdir();
   const result = join(out, 'firmware', board);
@@ -38,11 +38,11 @@ async function newDisk(t: Test, folder: string, bytes = 16 << 20): Promise<strin
   return device;
 }
 
-/** @param answer to the question; none ends it */
+/** Runs `flash`. @param answer to its question; '' closes its input */
 async function flash(out: string, device: string, answer = ''): Promise<{ code: number | null; said: string }> {
   const env = { ...process.env, OUT: out, BOARD: board, DEVICE: device, YES: '' };
   const child = spawn(join(repository, 'firmware/image/flash'), { env, stdio: ['pipe', 'pipe', 'pipe'] });
-  child.stdin.on('error', () => undefined); // it may end before it asks
+  child.stdin.on('error', () => undefined); // it may exit before it asks
   child.stdin.end(answer);
   const ended = new Promise<number | null>((resolve) => void child.once('close', resolve));
   const [said, errors] = await Promise.all([text(child.stdout), text(child.stderr)]);
@@ -52,24 +52,24 @@ async function flash(out: string, device: string, answer = ''): Promise<{ code: 
 async function refuses(t: Test, what: string, pattern: RegExp, answered: Promise<{ code: number | null; said: string }>): Promise<void> {
   const { code, said } = await answered;
   t.equal(code, 1, what);
-  t.match(said, pattern, `${what}: it says why`);
+  t.match(said, pattern, `${what}: the message says why`);
 }
 
 const beginning = async (device: string): Promise<Buffer> => (await readFile(device)).subarray(0, content.length);
 
-t.test('a disk whose name is written holds the image, and what lies behind it stays', async (t) => {
+t.test('flash writes the image once the name of the disk is confirmed, and leaves the rest of the disk alone', async (t) => {
   const out = await newOutput(t);
   const device = await newDisk(t, out);
   const tail = randomBytes(1 << 20);
   await writeFile(device, Buffer.concat([Buffer.alloc(content.length), tail]));
   const { code, said } = await flash(out, device, `${device}\n`);
   t.equal(code, 0, said);
-  t.match(said, /SIZE +MODEL/, 'it shows what disk that is');
+  t.match(said, /SIZE +MODEL/, 'flash shows the disk');
   t.ok((await beginning(device)).equals(content), 'the image');
-  t.ok((await readFile(device)).subarray(content.length, content.length + tail.length).equals(tail), 'and no more');
+  t.ok((await readFile(device)).subarray(content.length, content.length + tail.length).equals(tail), 'the rest is unchanged');
 });
 
-t.test('a disk is left alone when its name is not written', async (t) => {
+t.test('flash writes nothing when the name of the disk is not confirmed', async (t) => {
   const out = await newOutput(t);
   const device = await newDisk(t, out);
   for (const answer of ['', 'yes\n', `${device}1\n`])
@@ -77,7 +77,7 @@ t.test('a disk is left alone when its name is not written', async (t) => {
   t.ok((await beginning(device)).every((byte) => byte === 0));
 });
 
-t.test('a disk that is mounted, or that something else holds, is left alone', async (t) => {
+t.test('flash refuses a disk that is mounted or open elsewhere', async (t) => {
   const out = await newOutput(t);
   const device = await newDisk(t, out);
   await run('mkfs.ext4', ['-q', device]);
@@ -88,7 +88,7 @@ t.test('a disk that is mounted, or that something else holds, is left alone', as
   await refuses(t, 'mounted', /is in use/, flash(out, device, `${device}\n`));
   await run('umount', [folder]);
   t.ok((await beginning(device)).equals(before));
-  // as a RAID or another program has it
+  // O_EXCL: as a RAID or another program holds it
   const hold = "import os, sys; os.open(sys.argv[1], os.O_RDONLY | os.O_EXCL); print('held', flush=True); sys.stdin.read()";
   const holder = spawn('python3', ['-c', hold, device], { stdio: ['pipe', 'pipe', 'inherit'] });
   const gone = new Promise((resolve) => void holder.once('close', resolve));
@@ -97,16 +97,16 @@ t.test('a disk that is mounted, or that something else holds, is left alone', as
   holder.stdin.end();
   await gone;
   t.ok((await beginning(device)).equals(before));
-  t.equal((await flash(out, device, `${device}\n`)).code, 0, 'and taken once nobody has it');
+  t.equal((await flash(out, device, `${device}\n`)).code, 0, 'flash writes it when nothing holds it any more');
 });
 
-t.test('what is no disk, too small a disk and a damaged image are told', async (t) => {
+t.test('flash refuses a folder, a missing device, a disk that is too small, and a damaged image', async (t) => {
   const out = await newOutput(t);
   const { stdout } = await run('findmnt', ['-no', 'SOURCE', '/']);
   const system = stdout.trim();
-  // Without an answer: should it not be refused, it is not written to either.
-  if (system.startsWith('/dev/')) await refuses(t, "the system's own", /in use|not a whole disk/, flash(out, system));
-  await refuses(t, 'a name that is mistyped', /there is no \/dev\/sdnothing/, flash(out, '/dev/sdnothing', '/dev/sdnothing\n'));
+  // Gives no answer, so that nothing is written even if flash does not refuse.
+  if (system.startsWith('/dev/')) await refuses(t, "the system's disk", /in use|not a whole disk/, flash(out, system));
+  await refuses(t, 'a mistyped name', /there is no \/dev\/sdnothing/, flash(out, '/dev/sdnothing', '/dev/sdnothing\n'));
   await refuses(t, 'a folder', /neither a disk nor a file/, flash(out, out, `${out}\n`));
   const small = await newDisk(t, out, 4 << 20);
   await refuses(t, 'too small', /too small: 5242880 bytes/, flash(out, small, `${small}\n`));

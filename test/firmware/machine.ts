@@ -1,4 +1,4 @@
-/** A NAS that is not there: QEMU without KVM, on a disk that is a copy of the built image. Every wait has an end. */
+/** A virtual NAS: QEMU without KVM, on a copy of the built image. Every wait has a time limit. */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdir, readFile, rm } from 'node:fs/promises';
@@ -10,14 +10,14 @@ import { freePort } from '../support/servers/free-port.js';
 
 const run = promisify(execFile);
 
-/** Of the source tree: this file runs from dist/test/firmware. */
+/** Root of the source tree; this file runs from dist/test/firmware. */
 export const repository = fileURLToPath(new URL('../../../', import.meta.url));
 
 export interface MachineOptions {
   readonly board: string;
-  /** Where its disk and what its console says are kept. */
+  /** Folder of the disk and the console's logs. */
   readonly folder: string;
-  /** MiB; the least that is promised. */
+  /** In MiB; by default the minimum that the appliance promises. */
   readonly memory?: number;
 }
 
@@ -27,12 +27,12 @@ export class Machine implements AsyncDisposable {
 
   private constructor(
     readonly o: MachineOptions,
-    /** Of this machine, and lead to the guest's 443 and 22. */
+    /** Ports of this host; QEMU forwards them to the guest's 443 and 22. */
     readonly httpsPort: number,
     readonly sshPort: number,
   ) {}
 
-  /** With an empty data partition; switched off. */
+  /** Returns a machine that is switched off, on a new disk with an empty data partition. */
   static async assembled(o: MachineOptions): Promise<Machine> {
     const machine = new Machine(o, await freePort(), await freePort());
     await rm(machine.disk, { force: true });
@@ -49,7 +49,7 @@ export class Machine implements AsyncDisposable {
     return this.#process !== undefined && this.#process.exitCode === null && this.#process.signalCode === null;
   }
 
-  /** Another disk with the image, as it comes from the download. @returns its path */
+  /** Makes another disk from the image. @returns the path */
   async freshDisk(): Promise<string> {
     const result = join(repository, 'out/firmware', this.o.board);
     const [image] = (await readdir(result)).filter((name) => name.endsWith('.img.zst'));
@@ -59,7 +59,7 @@ export class Machine implements AsyncDisposable {
     return path;
   }
 
-  /** Switches it on. @param beside a second disk, which it finds before the one that it starts from */
+  /** Switches the machine on. @param beside a second disk; the guest finds it before the disk that it boots from */
   async start(beside?: string): Promise<void> {
     this.#starts++;
     await rm(this.#log, { force: true });
@@ -76,22 +76,22 @@ export class Machine implements AsyncDisposable {
     });
   }
 
-  /** Until somebody switches it off: it ends with 0 when its own system restarts it. */
+  /** Starts QEMU, and again whenever it exits with 0, which means that the guest restarted. `cutPower` ends that. */
   #run(environment: Readonly<Record<string, string>>): void {
-    // pdeathsig: a suite that is killed in the middle leaves nothing running either
+    // pdeathsig: QEMU ends with the suite, also when the suite is killed.
     const child = spawn('setpriv', ['--pdeathsig', 'TERM', join(repository, 'firmware/qemu/run')], {
       env: { ...process.env, ...environment },
       stdio: ['ignore', 'ignore', 'inherit'],
-      detached: true, // a group of its own, to be ended as a whole
+      detached: true, // makes a process group, which cutPower kills as a whole
     });
-    child.once('error', () => undefined); // it is not on, then
+    child.once('error', () => undefined); // `on` is false then
     child.once('exit', (code) => {
       if (code === 0 && this.#process === child) this.#run(environment);
     });
     this.#process = child;
   }
 
-  /** As a power cut switches it off: nothing that it has not yet given to its disk is written any more. */
+  /** Kills QEMU. As in a power cut, writes that have not reached the disk are lost. */
   async cutPower(): Promise<void> {
     const child = this.#process;
     this.#process = undefined;
@@ -101,12 +101,12 @@ export class Machine implements AsyncDisposable {
     await ended;
   }
 
-  /** All that it has said on its console since it was switched on. */
+  /** Returns the console's output since the machine was switched on. */
   async console(): Promise<string> {
     return readFile(this.#log, 'utf8').catch(() => '');
   }
 
-  /** What the console says, once it does. @throws Error with the end of it, when it does not in time */
+  /** Waits until the console's output matches. @throws Error with the end of the output, when the time is over or the machine is off */
   async says(pattern: RegExp, limitMs: number): Promise<RegExpExecArray> {
     const until = Date.now() + limitMs;
     for (;;) {

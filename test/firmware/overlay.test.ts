@@ -1,4 +1,4 @@
-/** The scripts of the image that need no machine of their own, on a root that is a folder. */
+/** Runs the image's scripts without a machine, on a folder as the root. */
 import { execFile, spawn } from 'node:child_process';
 import { createHash, X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
@@ -15,7 +15,7 @@ import { repository } from './machine.js';
 const run = promisify(execFile);
 const script = (name: string): string => join(repository, 'firmware/overlay/usr/lib/container-backup/bin', name);
 
-/** A root as the image's, with the names of this machine's network. */
+/** Makes a folder like the image's root, with links to this machine's network in /proc. */
 async function newRoot(t: Test): Promise<string> {
   const root = t.testdir({
     etc: { 'machine-id': '0123456789abcdef0123456789abcdef\n' },
@@ -37,22 +37,22 @@ const digest = async (file: string): Promise<string> =>
 
 const made = ['hostname', 'tls/key.pem', 'tls/certificate.pem', 'ssh/ssh_host_ed25519_key', 'ssh/ssh_host_ed25519_key.pub'];
 
-t.test('the device makes its own names and keys once, readable by nobody else', async (t) => {
+t.test('identity makes names and keys once, and only root can read the keys', async (t) => {
   const root = await newRoot(t);
   const identity = join(root, 'data/identity');
   const digests = (): Promise<string[]> => Promise.all(made.map((name) => digest(join(identity, name))));
   await makeIdentity(root);
   const first = await digests();
   t.equal(await readFile(join(identity, 'hostname'), 'utf8'), 'container-backup-012345\n');
-  t.equal(await readFile(join(root, 'proc/sys/kernel/hostname'), 'utf8'), 'container-backup-012345\n', 'and takes its name');
+  t.equal(await readFile(join(root, 'proc/sys/kernel/hostname'), 'utf8'), 'container-backup-012345\n', 'the kernel has the host name');
   const certificate = new X509Certificate(await readFile(join(identity, 'tls/certificate.pem')));
   t.equal(certificate.checkHost('container-backup-012345.local'), 'container-backup-012345.local');
   for (const key of ['tls/key.pem', 'ssh/ssh_host_ed25519_key']) t.equal((await stat(join(identity, key))).mode & 0o777, 0o600, key);
   await makeIdentity(root);
-  t.same(await digests(), first, 'the next start changes nothing');
+  t.same(await digests(), first, 'a second run changes nothing');
 });
 
-t.test('what a power cut has emptied is made again, and what is whole stays', async (t) => {
+t.test('identity replaces files that a power cut emptied, and keeps complete ones', async (t) => {
   const root = await newRoot(t);
   const identity = join(root, 'data/identity');
   await makeIdentity(root);
@@ -71,7 +71,7 @@ t.test('what a power cut has emptied is made again, and what is whole stays', as
   t.match(await readFile(join(identity, 'ssh/ssh_host_ed25519_key.pub'), 'utf8'), /^ssh-ed25519 /);
 });
 
-/** The console of a root. */
+/** Starts the console script on a root. */
 function startConsole(t: Test, root: string): { says(pattern: RegExp): Promise<string> } {
   const child = spawn(script('console'), ['ttyS0'], { env: { ...process.env, CONSOLE_ROOT: root, CONSOLE_EVERY: '0.2' } });
   let said = '';
@@ -80,7 +80,7 @@ function startConsole(t: Test, root: string): { says(pattern: RegExp): Promise<s
   });
   t.teardown(() => child.kill());
   return {
-    /** The page that was drawn last, once it is so. */
+    /** Waits until the last page matches. @returns that page */
     async says(pattern) {
       for (let tries = 100; tries > 0; tries--) {
         const page = `Container Backup${said.split('Container Backup').at(-1) ?? ''}`;
@@ -92,7 +92,7 @@ function startConsole(t: Test, root: string): { says(pattern: RegExp): Promise<s
   };
 }
 
-t.test('the console shows where, the certificate, and the code for as long as it is worth something', async (t) => {
+t.test('the console shows the address, the certificate, and the setup code until it is used', async (t) => {
   const root = await newRoot(t);
   const code = join(root, 'var/lib/container-backup/setup-code');
   await writeFile(code, 'AbC-123_\n');
@@ -105,14 +105,14 @@ t.test('the console shows where, the certificate, and the code for as long as it
   const file = await readFile(join(root, 'data/identity/tls/certificate.pem'));
   const fingerprint = new X509Certificate(file).fingerprint256;
   const named = await says(/https:\/\/container-backup-012345\.local\//);
-  t.equal((await says(/[0-9A-F]{2}:[0-9A-F]{2}/)).replaceAll(/\s/g, '').includes(fingerprint), true, 'the certificate that was made');
+  t.equal((await says(/[0-9A-F]{2}:[0-9A-F]{2}/)).replaceAll(/\s/g, '').includes(fingerprint), true, 'the new fingerprint');
   t.match(named, 'Setup code');
   await rm(code);
   await says(/^(?![\s\S]*Setup code)/);
-  t.pass('the code goes once it is used');
+  t.pass('the page has no setup code once its file is removed');
 });
 
-/** Runs `health wait` against a port, in a folder of its own. */
+/** Runs `health wait` against a port, with its files in `folder`. */
 function startHealth(t: Test, folder: string, port: string): { readonly ended: Promise<number | null>; isGood(): Promise<boolean> } {
   const good = join(folder, 'slot-good');
   const places = { HEALTH_RUNTIME: folder, HEALTH_STATE: folder, HEALTH_CMDLINE: '/dev/null', HEALTH_PORT: port };
@@ -126,7 +126,7 @@ function startHealth(t: Test, folder: string, port: string): { readonly ended: P
   return { ended: once(child, 'exit').then(([code]) => code), isGood };
 }
 
-t.test('a slot is good when the service is ready, or tells its owner that the state is damaged', async (t) => {
+t.test('health marks the slot good when the service is ready, or when it reports a damaged state', async (t) => {
   const folder = t.testdir({ state: {}, tls: {}, ready: {}, rescue: {} });
   const { certificate, key } = await makeCertificate(join(folder, 'tls'), 'appliance');
   const engines = ['--lxc-path', join(folder, 'none'), '--docker-socket', join(folder, 'none')];
@@ -140,7 +140,7 @@ t.test('a slot is good when the service is ready, or tells its owner that the st
     const { service, port } = await serve();
     await using _running = service;
     const health = startHealth(t, join(folder, 'ready'), port);
-    t.equal(await health.ended, 0, 'it is ready');
+    t.equal(await health.ended, 0, 'the service is ready');
     t.ok(await health.isGood());
   }
   for (const name of ['db', 'journal']) await rm(join(folder, 'state', name), { recursive: true });
@@ -148,11 +148,11 @@ t.test('a slot is good when the service is ready, or tells its owner that the st
   await using _rescue = service;
   t.match(service.said.stderr, /state is damaged/i);
   const health = startHealth(t, join(folder, 'rescue'), port);
-  t.equal(await health.ended, 0, 'its state is damaged');
+  t.equal(await health.ended, 0, 'the state is damaged');
   t.ok(await health.isGood());
 });
 
-t.test('a slot is not good while the service answers anything else', async (t) => {
+t.test('health does not mark the slot good on any other answer', async (t) => {
   const folder = t.testdir({});
   const { certificate, key } = await makeCertificate(folder, 'appliance');
   let asked = 0;

@@ -7,11 +7,11 @@ import { restore, type Subject, starts } from './containers.js';
 
 export interface BackedUp {
   readonly subject: Subject;
-  /** To the data partition. */
+  /** Id of the job that backs it up to the data partition. */
   readonly job: number;
 }
 
-/** A backup takes some 6 s there. */
+/** Each cut comes this much later in the run than the one before. A backup takes about 6 s in the guest. */
 const apartMs = 1000;
 const place = { target: 'local', path: '/backup' } as const;
 
@@ -19,11 +19,11 @@ const stateOf = async (appliance: GuestAppliance, job: number): Promise<unknown>
   part(await appliance.api.call('GET', `/backup/${job}?view=full`), 'state');
 const isRunning = (state: unknown): boolean => part(state, 'code') === 'running';
 
-/** Cuts while a job runs, of each container in turn, each time at another moment; in the run that follows an earlier cut, too. */
+/** Cuts the power while a job runs: the containers take turns, and each cut comes at another moment of the run. */
 export class PowerCuts {
   #made = 0;
   #within = 0;
-  /** What the data of each is as long as nobody harms it. */
+  /** Digest of each container's intact data. */
   #digests: readonly string[] = [];
 
   constructor(
@@ -31,8 +31,8 @@ export class PowerCuts {
     readonly all: readonly BackedUp[],
   ) {}
 
-  /** One more: the login, the jobs and the containers are there again.
-   *  @param beside a second disk, which the machine finds before its own when it starts again */
+  /** Cuts the power once and checks that login, jobs and containers work again.
+   *  @param beside a second disk; the guest finds it before its own at the next start */
   async cut(t: Test, beside?: string): Promise<void> {
     const { appliance, all } = this;
     if (this.#made === 0) this.#digests = await Promise.all(all.map(({ subject }) => subject.digest()));
@@ -44,10 +44,10 @@ export class PowerCuts {
     if (isRunning(await stateOf(appliance, job))) this.#within++;
     await appliance.powerCut(beside);
     const state = await stateOf(appliance, job);
-    t.ok(isBody(state) && [0, -1].includes(Number(state.result)), `cut ${n + 1}: the job is told as ${JSON.stringify(state)}`);
+    t.ok(isBody(state) && [0, -1].includes(Number(state.result)), `cut ${n + 1}: the job reports ${JSON.stringify(state)}`);
     for (const [m, { subject }] of all.entries()) {
       await starts(subject);
-      t.equal(await subject.digest(), this.#digests[m], `cut ${n + 1}, ${subject.type}: it runs, and its data is what it was`);
+      t.equal(await subject.digest(), this.#digests[m], `cut ${n + 1}, ${subject.type}: it runs, and its data is unchanged`);
     }
   }
   #next(n: number): BackedUp {
@@ -56,18 +56,18 @@ export class PowerCuts {
     return next;
   }
 
-  /** There were so many, and most within a run; the job of each has a good run after them, and it comes back from that. */
+  /** Checks the number of cuts, and that at least half of them hit a run. Then backs up, harms and restores each container. */
   async end(t: Test, times: number): Promise<void> {
     const { appliance, all } = this;
     t.equal(this.#made, times, `${times} power cuts`);
-    t.ok(this.#within >= Math.ceil(times / 2), `${this.#within} of them while the job ran`);
+    t.ok(this.#within >= Math.ceil(times / 2), `${this.#within} of them hit a run`);
     await Promise.all(
       all.map(async ({ subject, job }, m) => {
         await appliance.api.backUp(job);
         await subject.harm();
-        t.not(await subject.digest(), this.#digests[m], `${subject.type}: harmed after a run that is good`);
+        t.not(await subject.digest(), this.#digests[m], `${subject.type}: harmed after a successful run`);
         await restore(appliance.api, subject, place, `${subject.type}-data`);
-        t.equal(await subject.digest(), this.#digests[m], `${subject.type}: it comes back from that run`);
+        t.equal(await subject.digest(), this.#digests[m], `${subject.type}: the restore brings all of it back`);
         t.ok(await subject.running(), `${subject.type}: it runs`);
       }),
     );

@@ -1,4 +1,4 @@
-/** The guest's shell, over the SSH that its admin has switched on. */
+/** Runs scripts in the guest over SSH. */
 import { execFile, spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -9,11 +9,11 @@ export class Shell {
   private constructor(
     readonly port: number,
     readonly key: string,
-    /** For authorized_keys. */
+    /** A line for authorized_keys. */
     readonly publicKey: string,
   ) {}
 
-  /** With a key pair made in `folder`. */
+  /** Makes a key pair in `folder`. */
   static async to(port: number, folder: string): Promise<Shell> {
     const key = join(folder, 'admin-key');
     await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', 'admin', '-f', key]);
@@ -21,7 +21,7 @@ export class Shell {
     return new Shell(port, key, stdout.trim());
   }
 
-  /** What a script prints. @throws Error with all that it said, when it ends with another code than 0 or not in time */
+  /** Runs a script. @returns its output @throws Error with its output, when the exit code is not 0 or the time is over */
   run(script: string, limitMs = 120_000): Promise<string> {
     const options = [
       'StrictHostKeyChecking=no',
@@ -29,7 +29,7 @@ export class Shell {
       'LogLevel=ERROR',
       'ConnectTimeout=20',
       'BatchMode=yes',
-      // One handshake for many scripts, and a cheap one: it costs the machine a second. It ends with the guest's side.
+      // ControlMaster: one handshake serves many scripts, since it takes the guest a second. It ends when the guest closes the connection.
       'KexAlgorithms=curve25519-sha256',
       'ControlMaster=auto',
       'ControlPersist=600',
@@ -44,7 +44,7 @@ export class Shell {
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       said += text;
     });
-    child.stdin.on('error', () => undefined); // its exit code tells
+    child.stdin.on('error', () => undefined); // the exit code tells the same
     child.stdin.end(script);
     return new Promise((resolve, reject) => {
       child.once('error', reject);

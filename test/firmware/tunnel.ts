@@ -1,13 +1,13 @@
-/** Lets a client that knows nothing of a certificate made on the device talk to it: plain on this side, TLS on the other. */
+/** Forwards plain TCP to the device's TLS port, for a client that does not know the device's self-signed certificate. */
 import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
 import { connect, type TLSSocket } from 'node:tls';
 
-/** Of TLS 1.3: an emulated processor encrypts with it several times as fast as with AES, whose instructions it has no match for. */
+/** This cipher of TLS 1.3 is several times as fast as AES on an emulated processor: emulation has no match for the AES instructions. */
 const cheapCipher = 'TLS_CHACHA20_POLY1305_SHA256';
 
 export class Tunnel implements AsyncDisposable {
-  /** SHA-256 of the certificate that was shown last, in upper-case hex with colons. */
+  /** SHA-256 of the certificate that the device sent last, in upper-case hex with colons. */
   fingerprint = '';
   readonly #open = new Set<Socket>();
 
@@ -32,7 +32,7 @@ export class Tunnel implements AsyncDisposable {
   }
 
   #join(near: Socket, port: number): void {
-    // trusted by comparing the fingerprint with the one on the console
+    // The suite compares the fingerprint with the one on the console instead.
     const far: TLSSocket = connect({ host: '127.0.0.1', port, rejectUnauthorized: false, ciphers: cheapCipher }, () => {
       this.fingerprint = far.getPeerCertificate().fingerprint256;
     });

@@ -1,4 +1,4 @@
-/** What the suite asks of updates. */
+/** The steps of the suite that test updates. */
 import { stat, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -17,17 +17,17 @@ interface Where {
 const newer = '99.0.1';
 const broken = '99.0.2';
 const installMs = 600_000;
-/** RAUC tells the boot loader first not to start the other slot, at the end to start it; the slot is written in between. */
+/** Time that RAUC needs to mark the other slot as bad in the boot loader. Then it writes the slot, and marks it good at the end. */
 const markingMs = 1500;
 
-/** What a build lacks that has gone wrong: Node, the engines, the kernel's drivers; and how long it is waited for is cut short.
- *  It is small, too: sending and writing the whole takes this machine a minute. */
+/** Makes an image whose service cannot start: it removes Node, the engines and the kernel's drivers, and shortens the health deadline.
+ *  The removal also makes the bundle small; the guest takes a minute to receive and write a full one. */
 const breakService = `
   rm usr/bin/{node,docker,ctr,containerd*,perl*,smbclient} usr/sbin/{dockerd,runc} usr/lib/udev/hwdb.bin
   rm -r usr/lib/modules/*/kernel/drivers usr/lib/*/{samba,libicu*,libndr*} usr/lib/udev/hwdb.d usr/share/{grub,zoneinfo}
   sed -i 's/^OnBootSec=.*/OnBootSec=12s/' usr/lib/systemd/system/container-backup-health.timer`;
 
-/** What tells whether anybody has touched the slot that does not run. */
+/** Returns digests of the other slot and the boot loader's environment, which show every change. */
 const otherSlot = (appliance: GuestAppliance): Promise<string> =>
   appliance.shell.run(`other=$(grep -q rauc.slot=A /proc/cmdline && echo b || echo a)
     for part in root boot; do head -c 4194304 /dev/boot-disk/$part-$other | sha256sum; done; grub-editenv /efi/grub/grubenv list 2>/dev/null || true`);
@@ -48,12 +48,12 @@ export async function checkRefusals(t: Test, appliance: GuestAppliance, { board,
   for (const [what, file, code] of cases) {
     const { status, json, text } = await sendBundle(api, file);
     t.equal(status, 422, `${what}: ${text}`);
-    t.match(String(part(json, 'type')), code, `${what} has its own error`);
+    t.match(String(part(json, 'type')), code, `${what}: the error has its own code`);
   }
   const older = await sendBundle(api, await made('older.raucb', { version: '0.0.1' }));
-  t.equal(part(older.json, 'downgrade'), true, 'an older one is known as such');
+  t.equal(part(older.json, 'downgrade'), true, 'an older version is a downgrade');
   const refused = await api.ask('POST', '/update/install', {});
-  t.equal(refused.status, 409, `and not installed: ${refused.text}`);
+  t.equal(refused.status, 409, `a downgrade is not installed: ${refused.text}`);
   await api.call('DELETE', '/update/bundle');
   await appliance.shell.run('fallocate -l $(($(df -B1 --output=avail /data | tail -1) - 33554432)) /data/full');
   const tooLarge = await sendBundle(api, await made('large.raucb', {}).then((file) => padded(file)));
@@ -62,7 +62,7 @@ export async function checkRefusals(t: Test, appliance: GuestAppliance, { board,
   t.equal(await otherSlot(appliance), before, 'the other slot and the boot loader are untouched');
 }
 
-/** A file that is longer than the room that is left. */
+/** Makes the file longer than the free room. */
 async function padded(file: string): Promise<string> {
   await truncate(file, 64 << 20);
   return file;
@@ -73,7 +73,7 @@ async function send(t: Test, appliance: GuestAppliance, file: string): Promise<v
   t.equal(sent.status, 200, `sent: ${sent.text}`);
 }
 
-/** @returns what the update says once it is in one of these states, or after too long */
+/** Waits until the update is in one of these states, or the time is over. @returns the update's state as the API reports it */
 async function stateIn(appliance: GuestAppliance, states: readonly string[]): Promise<unknown> {
   for (const until = Date.now() + installMs; ; await sleep(1000)) {
     const update = await appliance.update();
@@ -81,14 +81,14 @@ async function stateIn(appliance: GuestAppliance, states: readonly string[]): Pr
   }
 }
 
-/** Installs what was sent. */
+/** Installs the uploaded bundle. */
 async function install(t: Test, appliance: GuestAppliance): Promise<void> {
   await appliance.api.call('POST', '/update/install', {});
   const update = await stateIn(appliance, ['installed', 'failed']);
   t.equal(part(update, 'state'), 'installed', JSON.stringify(update));
 }
 
-/** What an appliance must still have after whatever has happened: its jobs, names and certificate, and containers that run. */
+/** The things that every update and power cut must preserve: jobs, names, certificate, running containers. */
 export interface Kept {
   readonly appliance: GuestAppliance;
   readonly subjects: readonly Subject[];
@@ -110,16 +110,16 @@ async function stateOf({ appliance }: Kept): Promise<State> {
 }
 
 async function checkKept(t: Test, kept: Kept, before: State): Promise<void> {
-  t.same(await stateOf(kept), before, 'its jobs, names and certificate are still there');
+  t.same(await stateOf(kept), before, 'jobs, names and certificate are unchanged');
   for (const subject of kept.subjects) {
     await starts(subject);
-    t.pass(`${subject.type}: it was started`);
+    t.pass(`${subject.type}: it runs`);
   }
   await becomesGood(t, kept.appliance);
 }
 
-/** The power goes while the other slot is being written, and takes what the boot loader remembers with it. What was sent is still
- *  there, for another try. */
+/** Cuts the power while RAUC writes the other slot, and empties the boot loader's environment before. The uploaded bundle must survive:
+ *  `checkUpdates` installs it. */
 export async function checkCutDuringInstall(t: Test, kept: Kept, bundles: Bundles): Promise<void> {
   const { appliance } = kept;
   await send(t, appliance, await bundles.good);
@@ -131,34 +131,35 @@ export async function checkCutDuringInstall(t: Test, kept: Kept, bundles: Bundle
   await sleep(markingMs);
   await appliance.shell.run(': >/efi/grub/grubenv; sync /efi/grub/grubenv');
   const update = await appliance.update();
-  t.equal(part(update, 'state'), 'installing', `it is being installed: ${JSON.stringify(update)}`);
+  t.equal(part(update, 'state'), 'installing', `the install runs: ${JSON.stringify(update)}`);
   await appliance.powerCut();
-  t.same(await runs(appliance), first, 'the slot that ran runs');
+  t.same(await runs(appliance), first, 'the same slot runs');
   await checkKept(t, kept, before);
-  t.match(await appliance.shell.run('grub-editenv /efi/grub/grubenv list'), /^A_OK=1$/m, 'the boot loader remembers again');
+  t.match(await appliance.shell.run('grub-editenv /efi/grub/grubenv list'), /^A_OK=1$/m, 'the boot loader has an environment again');
 }
 
-/** Which slot, and of which version. */
+/** Returns the running slot and its version. */
 async function runs(appliance: GuestAppliance): Promise<{ slot: unknown; version: unknown }> {
   const update = await appliance.update();
   return { slot: part(update, 'slot'), version: part(update, 'version') };
 }
 
-/** Bundles that are made while the machine does other things. */
+/** Bundles that are built while the guest works. */
 export interface Bundles {
-  /** @returns the path */
+  /** Path of a newer version. */
   readonly good: Promise<string>;
+  /** Path of a newer version whose service cannot start. */
   readonly bad: Promise<string>;
 }
 
 export function makeBundles({ board, folder }: Where): Bundles {
   const good = variantBundle({ board, folder: join(folder, 'newer'), version: newer });
   const bad = good.then(() => variantBundle({ board, folder: join(folder, 'broken'), version: broken, script: breakService }));
-  bad.catch(() => undefined); // told to who waits for it
+  bad.catch(() => undefined); // `checkUpdates` awaits it and gets the error
   return { good, bad };
 }
 
-/** Installs what was sent, then what is broken: that is first started after a power cut in the middle of a backup. */
+/** Installs the uploaded bundle, then the broken one. The broken one first boots after a power cut in the middle of a backup. */
 export async function checkUpdates(t: Test, kept: Kept, bundles: Bundles): Promise<void> {
   const { appliance, cuts } = kept;
   const state = await stateOf(kept);
@@ -174,17 +175,17 @@ export async function checkUpdates(t: Test, kept: Kept, bundles: Bundles): Promi
   await send(t, appliance, await bundles.bad);
   await install(t, appliance);
   await cuts.cut(t);
-  t.equal(part(await appliance.update(), 'version'), newer, 'the one before runs again');
+  t.equal(part(await appliance.update(), 'version'), newer, 'the previous version runs again');
   const tries = (await startsOfSlots(appliance)) - 1;
-  t.ok(tries >= 1 && tries <= 3, `the broken one was started ${tries} times`);
+  t.ok(tries >= 1 && tries <= 3, `the boot loader tried the broken version ${tries} times`);
   await checkKept(t, kept, state);
 }
 
-/** How often the boot loader has started a slot since the machine was switched on. */
+/** Returns how often the boot loader has started a slot since power on. */
 const startsOfSlots = async (appliance: GuestAppliance): Promise<number> =>
   (await appliance.machine.console()).match(/Starting slot/g)?.length ?? 0;
 
-/** The health service says so, a while after the API answers. */
+/** Waits until the health service has marked the running slot good, a while after the API answers. */
 async function becomesGood(t: Test, appliance: GuestAppliance): Promise<void> {
   const isGood = async (): Promise<boolean> => {
     const slots = part(await appliance.update(), 'slots');
@@ -193,5 +194,5 @@ async function becomesGood(t: Test, appliance: GuestAppliance): Promise<void> {
   };
   const until = Date.now() + 120_000;
   while (!(await isGood()) && Date.now() < until) await sleep(2000);
-  t.ok(await isGood(), `the slot that runs is good: ${JSON.stringify(await appliance.update())}`);
+  t.ok(await isGood(), `the running slot is good: ${JSON.stringify(await appliance.update())}`);
 }

@@ -1,5 +1,5 @@
-/** One swap as a process that may be killed: `swap-once.js commit|undo|recover <journals> <disk>`. The engine around it has no
- *  containers: what it swaps are folders and a file, which is all that the journal and the swap are about. */
+/** Runs one swap as a process that the suite can kill: `swap-once.js commit|undo|recover <journals> <disk>`. The engine is a stub without
+ *  containers: journal and swap are the real ones, and they work only on folders and a file. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { childOutput } from '../../plugins/shared/primitives/child.js';
@@ -17,7 +17,7 @@ import {
   syncFilled,
 } from '../../plugins/shared/swap/index.js';
 
-/** Nothing of an engine's own. */
+/** The engine's part of the journal is empty. */
 type Own = Record<never, never>;
 
 const openSwaps = (folder: string) => {
@@ -42,10 +42,10 @@ const openSwaps = (folder: string) => {
   return { journals, swaps: new Swaps(journals, engine, () => undefined) };
 };
 
-/** What the run leaves out of the first folder. */
+/** Paths of the first folder that the run leaves out. */
 const excludes = ['./cache/*', './deep/er/*.tmp', './inner'];
 
-/** What the archives bring: another content for each place. */
+/** Writes the restored content of each place, as extracted archives would. */
 async function fill(places: readonly Place[]): Promise<void> {
   const [first = '', inner = '', fresh = '', file = ''] = places.map(fillFolder);
   for (const folder of ['deep/er', 'cache', 'usb', 'new']) await mkdir(join(first, folder), { recursive: true });

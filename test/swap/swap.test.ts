@@ -1,5 +1,5 @@
-/** A swap that is killed at any of its calls, or loses its power there, ends whole: all is as it was, or all is as restored. What the
- *  run leaves out, and what is mounted inside, is the same in either case. */
+/** Kills a swap, or cuts its power, at each of its system calls. After the recovery everything is as before or everything is restored.
+ *  Paths that the run leaves out, and mounts inside a place, stay unchanged. */
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,7 +15,7 @@ const program = fileURLToPath(new URL('swap-once.js', import.meta.url));
 const points = pointsOf('swap');
 t.comment(`seed ${seed}`);
 
-/** The calls by which the file system changes, or is made durable. */
+/** The system calls that change the file system or sync it. */
 const calls = 'rename,mkdir,rmdir,unlink,fsync,fchown,fchmod,chown,chmod,utimensat,setxattr,syncfs,ioctl';
 
 interface Bed {
@@ -31,7 +31,7 @@ async function bed(t: Test, kind?: DiskKind): Promise<Bed> {
   return { journals, disk: await cutFileSystem(t, place, kind) };
 }
 
-/** What is live before a restore. */
+/** Writes the files that exist before a restore. */
 async function fillDisk(disk: CutFileSystem): Promise<void> {
   const { folder } = disk;
   const data = join(folder, 'data');
@@ -52,7 +52,7 @@ async function plugStick({ folder }: CutFileSystem): Promise<void> {
   await writeFile(join(folder, 'data/usb/mounted'), 'on the stick');
 }
 
-/** Everything of the disk and all journals, for a new start. */
+/** Removes everything on the disk and all journals. */
 async function emptyBed({ journals, disk: { folder } }: Bed): Promise<void> {
   for (const name of await readdir(journals)) await rm(join(journals, name));
   await childResult('umount', ['-l', join(folder, 'data/usb')]);
@@ -62,7 +62,7 @@ async function emptyBed({ journals, disk: { folder } }: Bed): Promise<void> {
 
 type Trees = ReadonlyMap<string, Snapshot>;
 
-/** What is live, with inode flags among the attributes. What an undo keeps lies hidden, and the disk's own folder is nobody's. */
+/** Returns the visible files, with inode flags among the attributes. Leaves out the hidden folders of an undo and the root of the disk. */
 async function live({ folder }: CutFileSystem): Promise<Trees> {
   const all = await snapshotOf(folder);
   for (const [, name = '', flags = ''] of (await flagsIn(folder)).map((line) => /^(.*) (\S+)$/.exec(line) ?? [])) {
@@ -74,25 +74,25 @@ async function live({ folder }: CutFileSystem): Promise<Trees> {
 
 const run = (b: Bed, what: string) => childOutput(process.execPath, [program, what, b.journals, b.disk.folder]);
 
-/** The nth time that one thread makes a call. */
+/** The nth call of this name that a thread makes. */
 interface Point {
   readonly call: string;
   readonly n: number;
 }
 
-/** One thread for the file system, so that its calls are counted as one. */
+/** Runs the program under strace. One thread makes all calls of the file system, so that strace counts them together. */
 const traced = (b: Bed, what: string, args: readonly string[]) =>
   childResult('env', [
     'UV_THREADPOOL_SIZE=1',
     ...['strace', '-f', '-qq', ...args, process.execPath, program, what, b.journals, b.disk.folder],
   ]);
 
-/** Runs it, killed at a call of its own or of a child's. strace dies of what kills the program. */
+/** Runs the program and kills it, or a child of it, at a call. strace then dies by the same signal. */
 async function runKilled(b: Bed, what: string, { call, n }: Point): Promise<void> {
   await traced(b, what, ['-o', '/dev/null', '-e', `trace=${call}`, '-e', `inject=${call}:signal=SIGKILL:when=${n}`]).catch(() => undefined);
 }
 
-/** Every point of a run that nothing disturbs. */
+/** Returns every point of an undisturbed run. */
 async function pointsIn(b: Bed, what: string): Promise<Point[]> {
   const log = join(b.journals, '..', 'calls');
   await traced(b, what, ['-o', log, '-e', `trace=${calls}`]);
@@ -105,7 +105,7 @@ async function pointsIn(b: Bed, what: string): Promise<Point[]> {
   return [...most].flatMap(([call, count]) => Array.from({ length: count }, (_, n) => ({ call, n: n + 1 })));
 }
 
-/** The renames that succeed once the flags that forbade them are gone for a moment. */
+/** Returns the renames that first fail with EPERM, because of an inode flag, and succeed after the flag is cleared. */
 async function unlockedRenames(b: Bed, what: string): Promise<Point[]> {
   const log = join(b.journals, '..', 'renames');
   await traced(b, what, ['-o', log, '-e', 'trace=rename']);
@@ -126,15 +126,15 @@ interface Ends {
   readonly after: Trees;
 }
 
-/** What it is before a swap, and after one that nothing disturbs. */
+/** Returns the files before a swap and after an undisturbed one. */
 async function endsOf(t: Test, b: Bed): Promise<Ends> {
   await fillDisk(b.disk);
   const before = await live(b.disk);
   await run(b, 'commit');
   const after = await live(b.disk);
   await run(b, 'undo');
-  t.same(differences(before, await live(b.disk)), [], 'an undo brings all of it back, attributes and times too');
-  t.same(await leftovers(b), [], 'and leaves nothing');
+  t.same(differences(before, await live(b.disk)), [], 'an undo restores everything, attributes and times too');
+  t.same(await leftovers(b), [], 'an undo leaves nothing behind');
   await emptyBed(b);
   return { before, after };
 }
@@ -144,9 +144,9 @@ async function leftovers({ journals, disk }: Bed): Promise<string[]> {
   return [...names, ...(await readdir(journals))];
 }
 
-/** Which of the two it is; what differs from the nearer one otherwise. */
+/** Says which of the two `now` equals. Otherwise lists the differences from the nearer one. */
 function judge({ before, after }: Ends, now: Trees): string {
-  const madeAnew = /^"gone(\/away)?": mtime/; // folders above a place that was not there
+  const madeAnew = /^"gone(\/away)?": mtime/; // a swap makes the folders above a new place
   const [old, fresh] = [before, after].map((end) => differences(end, now).filter((line) => !madeAnew.test(line)));
   if (old === undefined || fresh === undefined) return 'neither';
   if (old.length === 0) return 'before';
@@ -158,7 +158,7 @@ interface Attempt extends Point {
   readonly cut: boolean;
 }
 
-/** One point: to the call, down, up again, recovered. */
+/** Kills a run at one point, recovers, and checks the result. */
 async function attempt(t: Test, b: Bed, ends: Ends, o: Attempt): Promise<void> {
   await fillDisk(b.disk);
   if (o.what === 'undo') await run(b, 'commit');
@@ -177,12 +177,12 @@ async function attempt(t: Test, b: Bed, ends: Ends, o: Attempt): Promise<void> {
   await emptyBed(b);
 }
 
-/** The stick was put in anew. */
+/** Ignores the stick: after a power cut it is mounted anew. */
 const withoutMount = (trees: Trees): Trees => new Map([...trees].filter(([name]) => !name.startsWith('data/usb')));
 
 const nameOf = ({ what, cut, call, n }: Attempt): string => `${what}, ${cut ? 'power cut' : 'killed'} at ${call} ${n}`;
 
-/** Tried always: a first journal is half written, folders are made above a place, an undo removes those that it has emptied. */
+/** Always tried: the first journal is half written, a swap makes folders above a place, an undo removes the folders that it emptied. */
 const always = /^commit, killed at (fsync 1|chown \d+|chmod \d+)$|^undo, killed at rmdir [1-4]$/;
 
 async function attemptsOf(b: Bed, what: Attempt['what'], cut: boolean): Promise<Attempt[]> {
@@ -195,7 +195,7 @@ async function attemptsOf(b: Bed, what: Attempt['what'], cut: boolean): Promise<
 }
 
 for (const kind of ['xfs', 'btrfs'] as const) {
-  t.test(`a swap and an undo on ${kind} end wholly old or wholly new`, async (t) => {
+  t.test(`an interrupted swap or undo on ${kind} leaves everything as before or everything restored`, async (t) => {
     const b = await bed(t, kind);
     const ends = await endsOf(t, b);
     const unplugged = { before: withoutMount(ends.before), after: withoutMount(ends.after) };
@@ -205,7 +205,7 @@ for (const kind of ['xfs', 'btrfs'] as const) {
       const chosen = all.filter((one, n) => n % stride === seed % stride && isWanted(nameOf(one)));
       t.ok(all.length > 100, `${what}: ${chosen.length} of ${all.length} points`);
       for (const [n, one] of chosen.entries()) {
-        const cut = kind === 'xfs' && n % 2 === 1; // btrfs cannot be shut down
+        const cut = kind === 'xfs' && n % 2 === 1; // btrfs has no ioctl for a shutdown
         await attempt(t, b, cut ? unplugged : ends, { ...one, cut });
       }
     }
