@@ -1,7 +1,7 @@
-# U-Boot's script, on both boot partitions: whichever it was read from, it chooses the slot as RAUC's U-Boot backend expects it.
-# BOOT_ORDER and BOOT_A_LEFT, BOOT_B_LEFT (tries that are left) are kept in the partition `env`, not in U-Boot's own environment,
-# whose place differs from board to board. An unreadable one means: A, then B. RAUC marks a good slot with 3; that becomes 1, then 0:
-# two tries, without setexpr, which some boards' U-Boot lacks.
+# U-Boot runs this script. Both boot partitions contain it, and either copy chooses the slot as RAUC's U-Boot backend expects.
+# The partition `env` stores BOOT_ORDER and the tries left, BOOT_A_LEFT and BOOT_B_LEFT. U-Boot's own environment is not used, because its
+# place differs from board to board. If `env` cannot be read, slot A starts, then slot B. RAUC marks a good slot with 3 tries left; the
+# script counts that to 1, then 0. So a slot gets two tries, without setexpr, which the U-Boot of some boards lacks.
 setenv BOOT_ORDER "A B"
 setenv BOOT_A_LEFT 2
 setenv BOOT_B_LEFT 2
@@ -15,7 +15,7 @@ part number ${devtype} ${devnum} boot-a boot_a_number
 part number ${devtype} ${devnum} boot-b boot_b_number
 part uuid ${devtype} ${devnum}:${env_number} boot_part
 
-# env import and export with -c: a checksum in front, as fw_setenv reads and writes it.
+# -c: env import and env export use a leading checksum, as fw_setenv does.
 setenv remember 'env export -c -s ${env_size} ${kernel_addr_r} ${env_vars}; ${devtype} write ${kernel_addr_r} ${env_start} ${env_blocks}'
 setenv start_slot 'echo Starting slot ${slot}; if load ${devtype} ${devnum}:${boot_number} ${kernel_addr_r} vmlinuz && load ${devtype} ${devnum}:${boot_number} ${fdt_addr_r} dtbs/@DEVICE_TREE@ && load ${devtype} ${devnum}:${boot_number} ${ramdisk_addr_r} initrd.img; then setenv bootargs root=PARTLABEL=${root_label} rauc.slot=${slot} boot.partuuid=${boot_part} @ARGUMENTS@; booti ${kernel_addr_r} ${ramdisk_addr_r}:${filesize} ${fdt_addr_r}; fi; echo Slot ${slot} cannot be started'
 setenv use_a 'setenv slot A; setenv root_label root-a; setenv boot_number ${boot_a_number}'
@@ -42,7 +42,7 @@ for candidate in ${BOOT_ORDER}; do
   fi
 done
 
-# All tries are used up: they begin again with the first slot that can be started.
+# All tries are used up. Reset the counts and start the first slot that starts.
 setenv BOOT_A_LEFT 2
 setenv BOOT_B_LEFT 2
 run remember

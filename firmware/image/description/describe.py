@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""manifest.json and sbom.json (CycloneDX 1.5) of what build made. The verb is `describe`, which hands in the settings as JSON."""
+"""Writes manifest.json and sbom.json (CycloneDX 1.5) of a build. `describe` starts it and passes the settings as JSON on stdin."""
 import json
 import os
 import sys
@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 
 def rows(path):
-    """Lines of packages.list: name, version, architecture, file."""
+    """Returns the rows of packages.list: name, version, architecture, file."""
     return [dict(zip(("name", "version", "architecture", "file"), line.split())) for line in Path(path).read_text().splitlines()]
 
 
@@ -22,7 +22,7 @@ def digest(path):
 
 
 def npm_packages(folder):
-    """Each package below node_modules, also nested ones, by its package.json."""
+    """Finds every package below node_modules, nested ones too, by its package.json."""
     found = {}
     for file in sorted(Path(folder).rglob("package.json")):
         if file.parent.parent.name != "node_modules" and file.parent.parent.parent.name != "node_modules":
