@@ -1,7 +1,8 @@
-/** The OpenAPI description is complete: it has everything that a client generator or a person needs of each route. redocly.yaml
- *  sets the rules of the linter. */
+/** The OpenAPI description is complete: it has everything that a client generator or a person needs of each route. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { basename } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { lintFromString, loadConfig } from '@redocly/openapi-core';
 import t from 'tap';
 import { pluginErrorCodes } from '../../core/contract/index.js';
 import { errorRows, isErrorCode } from '../../core/primitives/error-rows.js';
@@ -20,7 +21,7 @@ const h = await startIn({
   },
   ssh: { get: async () => ({ enabled: false, authorized_keys: [] }), set: async () => ({ enabled: false, authorized_keys: [] }) },
 });
-const { json: description } = await h.ask('GET', '/api/v1/openapi.json');
+const { json: description, text: served } = await h.ask('GET', '/api/v1/openapi.json');
 await h.close();
 
 interface Operation {
@@ -99,6 +100,15 @@ t.test('every answer and body has a schema and a valid example', async (t) => {
       for (const example of examples) t.equal(described.fault(at(media, 'schema'), example), undefined, `${name}: ${type}`);
     }
   }
+});
+
+t.test('a linter finds no error and no warning', async (t) => {
+  const config = await loadConfig({ configPath: fileURLToPath(new URL('test/api/redocly.yaml', top)) });
+  const faults = async (source: string) =>
+    (await lintFromString({ source, config })).map(({ ruleId, message, location }) => `${ruleId}: ${message} ${location[0]?.pointer}`);
+  t.same(await faults(served), []);
+  const lacking = served.replace('"operationId":"getBackup",', '');
+  t.match(await faults(lacking), [/^operation-operationId: .*backup/], 'it sees what is missing');
 });
 
 t.test('every error code has a row with a sentence that says what to do', async (t) => {
