@@ -10,6 +10,7 @@ import type { Session } from '../store/index.js';
 import { authRoutes, checkAccess, checkSite } from './auth.js';
 import type { ApiDeps } from './deps.js';
 import { ApiError, apiErrorOf, plainBody, problemBody } from './errors.js';
+import { readQuery } from './query.js';
 import { eventText, json, type Reply } from './replies.js';
 import type { ApiRequest } from './request.js';
 import { fullPath, queryKeysOf, type Route } from './route.js';
@@ -81,14 +82,14 @@ function goneSignal(ctx: Koa.Context): AbortSignal {
   return gone.signal;
 }
 
+/** @throws ApiError bad_request for a wrong query */
 function requestOf(ctx: Koa.Context, route: Route, known: Pick<ApiRequest, 'params' | 'session'>): ApiRequest {
-  const keys: readonly string[] = queryKeysOf(route);
-  const query = new URLSearchParams([...new URLSearchParams(ctx.querystring)].filter(([key]) => keys.includes(key)));
+  const query = readQuery(ctx.querystring, queryKeysOf(route));
   return {
     ...known,
     query,
     path: ctx.path,
-    full: query.get('view') === 'full',
+    full: query.view === 'full',
     address: ctx.ip,
     ifMatch: ctx.get('If-Match') || undefined,
     lastEventId: ctx.get('Last-Event-ID'),

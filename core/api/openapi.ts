@@ -2,7 +2,8 @@
 import { STATUS_CODES } from 'node:http';
 import { errorRows } from '../primitives/error-rows.js';
 import { schemaText } from '../schemas.js';
-import { type AnswerShape, fullPath, type QueryKey, queryKeysOf, queryRows, type Route, tagOfRoute, tags } from './route.js';
+import { type QueryKey, queryRows } from './query.js';
+import { type AnswerShape, fullPath, queryKeysOf, type Route, tagOfRoute, tags } from './route.js';
 import { isObject, SchemaSet } from './schema-set.js';
 
 const info = {
@@ -68,7 +69,7 @@ const errorContent = (set: SchemaSet) => ({
 /** Statuses of this route's errors, in addition to those of any route. */
 function statusesOf(route: Route): number[] {
   const statuses = [
-    ...(route.body !== undefined || queryKeysOf(route).some((key) => key !== 'view') ? [400] : []),
+    400, // for an unknown query key, if for nothing else
     ...(route.access === 'open' ? [] : [401]),
     ...(route.access === 'admin' ? [403] : []),
     ...(/[:*]/.test(route.path) ? [404] : []),
@@ -115,7 +116,10 @@ const lastEvent = {
 };
 
 function parametersOf(route: Route): object[] {
-  const query = (key: QueryKey) => ({ name: key, in: 'query', ...queryRows[key] });
+  const query = (name: QueryKey) => {
+    const { description, schema, example } = queryRows[name];
+    return { name, in: 'query', description, schema, example };
+  };
   const names = [...route.path.matchAll(/[:*](\w+)/g)].map((m) => m[1] ?? '');
   const match = { name: 'If-Match', in: 'header', description: 'The ETag of the object that is changed', schema: { type: 'string' } };
   return [

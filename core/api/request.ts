@@ -2,13 +2,13 @@
 import type { Readable } from 'node:stream';
 import type { Session } from '../store/index.js';
 import { ApiError } from './errors.js';
+import type { Query } from './query.js';
 
 export type Body = Readonly<Record<string, unknown>>;
 
 export interface ApiRequest {
   readonly params: Readonly<Record<string, string>>;
-  /** Only the keys that the route's row lists. */
-  readonly query: URLSearchParams;
+  readonly query: Query;
   /** Still percent-encoded. */
   readonly path: string;
   /** `?view=full` */

@@ -1,4 +1,5 @@
 /** A row of the route table: its path, its access, and its part of the API description. */
+import type { QueryKey } from './query.js';
 import type { Reply } from './replies.js';
 import type { ApiRequest } from './request.js';
 
@@ -19,44 +20,10 @@ export const tags = {
 } as const;
 export type Tag = keyof typeof tags;
 
-interface QueryRow {
-  readonly description: string;
-  readonly schema: object;
-  readonly example: unknown;
-}
-const count = (minimum: number, description: string, example: number): QueryRow => ({
-  description,
-  schema: { type: 'integer', minimum },
-  example,
-});
-/** Every query key that a route may read. */
-export const queryRows = {
-  view: { description: 'full: adds the keys that a plain answer omits', schema: { enum: ['full'] }, example: 'full' },
-  limit: {
-    ...count(1, 'Maximum number of items; a Link header names the next part', 100),
-    schema: { type: 'integer', minimum: 1, maximum: 1000 },
-  },
-  after: count(0, 'Only items with a higher id', 100),
-  before: count(1, 'Only items with a lower id', 100),
-  offset: count(0, 'Number of items to skip', 0),
-  duration: {
-    description: 'Seconds to wait for a change',
-    schema: { type: 'integer', minimum: 1, maximum: 60, default: 60 },
-    example: 60,
-  },
-  purge: { description: 'true: also deletes the backups from the target; admins only', schema: { enum: ['true'] }, example: 'true' },
-  type: { description: 'Only containers of this runtime plugin', schema: { type: 'string' }, example: 'docker' },
-  force: { description: 'As `force` in the body', schema: { enum: ['1', 'true'] }, example: '1' },
-} satisfies Record<string, QueryRow>;
-export type QueryKey = keyof typeof queryRows;
-
-/** Query keys of paged lists. */
-export const partKeys: readonly QueryKey[] = ['limit', 'after', 'offset'];
-
 /** Names schemas by their files' names, in any folder of schemas/. */
 export interface AnswerShape {
   readonly schema: string;
-  /** Schema of the answer to `?view=full`; a route without it does not read `view`. */
+  /** Schema of the answer to `?view=full`. */
   readonly full?: string;
   readonly isList?: true;
   /** Server-sent events; their data have the schema. */
@@ -83,7 +50,7 @@ export interface RouteRow {
   readonly access: 'open' | 'user' | 'admin';
   /** Default: the first part of the path. */
   readonly tag?: Tag;
-  /** Query keys; the handler sees no others. */
+  /** Query keys beside `view`; the route refuses all others. */
   readonly query?: readonly QueryKey[];
   /** bytes: a body of any size that is not JSON. */
   readonly body?: BodyShape | 'bytes';
@@ -118,9 +85,9 @@ export function fullPath({ path }: Pick<Route, 'path'>): string {
   return (path.startsWith('//') ? path.slice(1) : `${base}${path}`).replace(/\/$/, '');
 }
 
-/** The keys of the query that the route reads. */
-export function queryKeysOf({ query = [], answer }: Pick<Route, 'query' | 'answer'>): readonly QueryKey[] {
-  return answer.full === undefined ? query : [...query, 'view'];
+/** The keys of the query that the route reads. `view` is among them for every change, so that a client can ask for all in one way. */
+export function queryKeysOf({ method, query = [], answer }: Pick<Route, 'method' | 'query' | 'answer'>): readonly QueryKey[] {
+  return answer.full === undefined && method === 'get' ? query : [...query, 'view'];
 }
 
 const isTag = (text: string): text is Tag => Object.hasOwn(tags, text);

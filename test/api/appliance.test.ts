@@ -88,6 +88,7 @@ t.test('requests reach the update, and its results and error codes come back', a
   t.equal((await h.ask('POST', '/api/v1/update/install?force=1', { reboot: true })).status, 202);
   t.match(await h.ask('POST', '/api/v1/update/reboot'), { status: 202, json: { rebooting: true } });
   t.equal((await h.ask('POST', '/api/v1/update/reboot', { force: true })).status, 202);
+  t.equal((await h.ask('POST', '/api/v1/update/reboot?force=yes')).status, 400, 'neither 1 nor true');
   t.equal((await h.ask('DELETE', '/api/v1/update/bundle')).status, 200);
   const plain = { force: false, reboot: false };
   t.same(updates.asked, [

@@ -8,9 +8,10 @@ import type { ApiDeps } from '../deps.js';
 import { ApiError, invalidField } from '../errors.js';
 import { listJobs } from '../lists.js';
 import { checkLocation, checkType, locationOf } from '../locations.js';
+import { partKeys } from '../query.js';
 import { json, type Reply } from '../replies.js';
-import { type ApiRequest, type Body, idOf, requireFound, requireLogin, specBody } from '../request.js';
-import { listOf, one, partKeys, type Route, route, rowsOf } from '../route.js';
+import { type ApiRequest, type Body, idOf, requireFound, specBody } from '../request.js';
+import { listOf, one, type Route, route, rowsOf } from '../route.js';
 import { showState } from '../state.js';
 import { checkMatch, tagOf } from '../values.js';
 
@@ -105,9 +106,7 @@ async function change(deps: ApiDeps, request: ApiRequest, body: Body): Promise<B
 
 async function remove(deps: ApiDeps, request: ApiRequest): Promise<Reply> {
   const { id, spec } = await backup(deps, request);
-  const purge = request.query.get('purge') === 'true';
-  if (purge && !requireLogin(request).isAdmin) throw new ApiError('forbidden', 'only an admin may delete backups');
-  if (!purge) await deps.jobs.backup.delete(id);
+  if (request.query.purge === undefined) await deps.jobs.backup.delete(id);
   else
     await settleWithin(
       purgeMs,

@@ -3,7 +3,7 @@ import type { HistoryRow, JobKind } from '../../jobs/job.js';
 import { isKind, kinds } from '../../jobs/kinds.js';
 import { errorRows, isErrorCode } from '../../primitives/error-rows.js';
 import type { ApiDeps } from '../deps.js';
-import { linkTo, numberOf } from '../lists.js';
+import { linkTo } from '../lists.js';
 import { json, type Reply } from '../replies.js';
 import { type ApiRequest, idOf, requireFound } from '../request.js';
 import { listOf, type Route, route, rowsOf } from '../route.js';
@@ -40,8 +40,7 @@ export function showRow({ kind: _kind, job: _job, began, ended, error, ...row }:
 /** Lists the newest rows first; `before` names a row, of which only older ones are shown. */
 async function list(deps: ApiDeps, kind: JobKind, request: ApiRequest): Promise<Reply> {
   const id = idOf(request);
-  const limit = numberOf(request, 'limit', 1, 1_000) ?? usualLimit;
-  const before = numberOf(request, 'before', 1, Number.MAX_SAFE_INTEGER);
+  const { limit = usualLimit, before } = request.query;
   requireFound(await deps.jobs[kind].get(id), `${kind} ${id}`);
   const found = await deps.jobs.history(kind, id, { limit: limit + 1, ...(before !== undefined && { before }) });
   const part = found.slice(0, limit);

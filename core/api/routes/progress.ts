@@ -1,7 +1,7 @@
 /** Long polling: answers what changed since the session's last answer, or waits for a change. */
 import { anySignal } from '../../contract/index.js';
 import type { JobService, ProgressEvent } from '../../jobs/job.js';
-import { ApiError } from '../errors.js';
+import { longestPoll } from '../query.js';
 import { json } from '../replies.js';
 import { requireLogin } from '../request.js';
 import { listOf, type Route, route, rowsOf } from '../route.js';
@@ -101,17 +101,10 @@ class SessionFeed implements ProgressFeed {
   }
 }
 
-function secondsOf(text: string | null): number {
-  if (text === null) return 60;
-  const seconds = Number(text);
-  if (!Number.isInteger(seconds) || seconds < 1 || seconds > 60) throw new ApiError('bad_request', 'duration must be 1 to 60 seconds');
-  return seconds;
-}
-
 export function progressRoutes(feed: ProgressFeed): Route[] {
   return [
     route('get', '/backup/progress', rows.pollProgress, async (request) =>
-      json(await feed.poll(requireLogin(request).key, secondsOf(request.query.get('duration')), request.gone)),
+      json(await feed.poll(requireLogin(request).key, request.query.duration ?? longestPoll, request.gone)),
     ),
   ];
 }

@@ -5,9 +5,10 @@ import { parse } from '../../schemas.js';
 import type { ApiDeps } from '../deps.js';
 import { listJobs } from '../lists.js';
 import { checkLocation, checkType } from '../locations.js';
+import { partKeys } from '../query.js';
 import { json } from '../replies.js';
 import { type ApiRequest, idOf, requireFound, specBody } from '../request.js';
-import { listOf, one, partKeys, type Route, route, rowsOf } from '../route.js';
+import { listOf, one, type Route, route, rowsOf } from '../route.js';
 import { showState } from '../state.js';
 import { tagOf } from '../values.js';
 

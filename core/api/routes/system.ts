@@ -54,8 +54,8 @@ async function ready(deps: ApiDeps): Promise<Reply> {
 }
 
 async function containers(deps: ApiDeps, request: ApiRequest): Promise<Reply> {
-  const type = request.query.get('type');
-  return json(await (type === null ? deps.listContainers() : deps.listContainers(type)));
+  const type = request.query.type;
+  return json(await (type === undefined ? deps.listContainers() : deps.listContainers(type)));
 }
 
 /** Routes about the process and this API. They reveal nothing of the stored data. */

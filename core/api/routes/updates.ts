@@ -38,9 +38,8 @@ function lengthOf({ length }: ApiRequest): number | undefined {
 /** Reads a body that may be absent. */
 async function wishes<Name extends 'update-install' | 'update-reboot'>(request: ApiRequest, schema: Name) {
   const text = await request.text();
-  const force = request.query.get('force') === '1' || request.query.get('force') === 'true';
   const body = parse(schema, text.trim() === '' ? {} : toBody(text));
-  return { ...body, force: body.force || force };
+  return { ...body, force: body.force || request.query.force !== undefined };
 }
 
 async function install(updates: Updates, request: ApiRequest): Promise<Reply> {
