@@ -83,7 +83,7 @@ export function readQuery(search: string, keys: readonly QueryKey[]): Query {
       const known = keys.length === 0 ? 'takes none' : `takes ${keys.join(', ')}`;
       throw new ApiError('bad_request', `${JSON.stringify(name)} is not a query key of this route, which ${known}`);
     }
-    if (Object.hasOwn(query, key)) throw new ApiError('bad_request', `the query key ${key} must stand there once`);
+    if (Object.hasOwn(query, key)) throw new ApiError('bad_request', `the query key ${key} must be given only once`);
     put(query, key, text);
   }
   return query;

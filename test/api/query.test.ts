@@ -67,8 +67,8 @@ t.test('a value that the schema of its key does not allow is refused, and so is 
     ...['0', '61', 'x', ''].map((seconds) => ['GET', `/backup/progress?duration=${seconds}`, `duration must be ${count} 1 to 60`] as const),
     ...['1', 'false', 'yes', ''].map((purge) => ['DELETE', `/backup/1?purge=${purge}`, 'purge must be true'] as const),
     ['GET', '/container/?type=', 'type must be the id of a runtime plugin'],
-    ['GET', '/backup/?limit=2&limit=2', 'limit must stand there once'],
-    ['GET', '/backup/?view=full&limit=2&view=full', 'view must stand there once'],
+    ['GET', '/backup/?limit=2&limit=2', 'limit must be given only once'],
+    ['GET', '/backup/?view=full&limit=2&view=full', 'view must be given only once'],
     ['GET', '/backup/?=1', '"" is not a query key'],
     ['GET', '/backup/?View=full', '"View" is not a query key'],
   ];
