@@ -3,7 +3,7 @@ import { STATUS_CODES } from 'node:http';
 import { errorRows } from '../primitives/error-rows.js';
 import { schemaText } from '../schemas.js';
 import { type QueryKey, queryRows } from './query.js';
-import { type AnswerShape, fullPath, queryKeysOf, type Route, tagOfRoute, tags } from './route.js';
+import { type AnswerShape, fullPath, type JsonShape, queryKeysOf, type Route, tagOfRoute, tags } from './route.js';
 import { isObject, SchemaSet } from './schema-set.js';
 
 const info = {
@@ -47,8 +47,14 @@ function exampleOf(schema: string): unknown {
   return examples[0];
 }
 
-/** The answer's schema and examples, plain or with ?view=full. */
-function mediaOf({ schema, full, isList }: AnswerShape, set: SchemaSet): object {
+/** The answer's content by its media type: schema and examples, plain or with ?view=full. */
+function contentOf(answer: AnswerShape, set: SchemaSet): object {
+  if ('media' in answer)
+    return { [answer.media]: { schema: { type: 'string', ...(!/^text\//.test(answer.media) && { format: 'binary' }) } } };
+  return { [answer.isEvents ? 'text/event-stream' : 'application/json']: mediaOf(answer, set) };
+}
+
+function mediaOf({ schema, full, isList }: JsonShape, set: SchemaSet): object {
   const shapeOf = (name: string) => (isList ? { type: 'array', items: set.whole(name) } : set.whole(name));
   const sampleOf = (name: string) => (isList ? [exampleOf(name)] : exampleOf(name));
   if (full === undefined || full === schema) return { schema: shapeOf(schema), example: sampleOf(schema) };
@@ -144,7 +150,7 @@ function operation(route: Route, set: SchemaSet): object {
       [route.status ?? 200]: {
         description: route.status === 202 ? 'Started' : 'Done',
         ...(route.query?.includes('limit') && { headers: link }),
-        content: { [route.answer.isEvents ? 'text/event-stream' : 'application/json']: mediaOf(route.answer, set) },
+        content: contentOf(route.answer, set),
       },
       ...errorsOf(route, set),
     },

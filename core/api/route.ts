@@ -21,7 +21,7 @@ export const tags = {
 export type Tag = keyof typeof tags;
 
 /** Names schemas by their files' names, in any folder of schemas/. */
-export interface AnswerShape {
+export interface JsonShape {
   readonly schema: string;
   /** Schema of the answer to `?view=full`. */
   readonly full?: string;
@@ -29,6 +29,13 @@ export interface AnswerShape {
   /** Server-sent events; their data have the schema. */
   readonly isEvents?: true;
 }
+/** An answer that is not JSON, by its media type. */
+interface MediaShape {
+  readonly media: string;
+  readonly full?: undefined;
+  readonly isEvents?: undefined;
+}
+export type AnswerShape = JsonShape | MediaShape;
 export interface BodyShape {
   readonly schema: string;
   /** The body holds only the keys that change. */
@@ -38,9 +45,10 @@ export interface BodyShape {
   readonly mayBeForm?: true;
 }
 
-const shape = (schema: string, full?: string): AnswerShape => ({ schema, ...(full !== undefined && { full }) });
-export const one = shape;
-export const listOf = (schema: string, full?: string): AnswerShape => ({ ...shape(schema, full), isList: true });
+export const one = (schema: string, full?: string): JsonShape => ({ schema, ...(full !== undefined && { full }) });
+export const listOf = (schema: string, full?: string): JsonShape => ({ ...one(schema, full), isList: true });
+/** @param media the media type of text, a stream or a file */
+export const content = (media: string): AnswerShape => ({ media });
 
 export interface RouteRow {
   /** operationId: verb and noun. It never changes, because clients are generated from it. */

@@ -85,8 +85,8 @@ const packages: Readonly<Record<string, RegExp>> = {
   'classic-level': /^core\/store\/copies\/db\.ts$/,
   ajv: /^core\/schemas\.ts$/,
   ssh2: /^plugins\/(shared\/ssh|targets\/sftp)\//,
-  koa: /^core\/api\//,
-  '@koa/router': /^core\/api\//,
+  koa: /^core\/api\/listener\.ts$/,
+  '@koa/router': /^core\/api\/listener\.ts$/,
 };
 
 /** The folder that a file may always import from. */

@@ -12,8 +12,8 @@ import { partKeys } from '../query.js';
 import { json, type Reply } from '../replies.js';
 import { type ApiRequest, type Body, idOf, requireFound, specBody } from '../request.js';
 import { listOf, one, type Route, route, rowsOf } from '../route.js';
-import { showState } from '../state.js';
 import { checkMatch, tagOf } from '../values.js';
+import { showState } from './state.js';
 
 const answer = one('backup-job', 'backup-job-full');
 const rows = rowsOf({

@@ -9,8 +9,8 @@ import { partKeys } from '../query.js';
 import { json } from '../replies.js';
 import { type ApiRequest, idOf, requireFound, specBody } from '../request.js';
 import { listOf, one, type Route, route, rowsOf } from '../route.js';
-import { showState } from '../state.js';
 import { tagOf } from '../values.js';
+import { showState } from './state.js';
 
 const answer = one('restore-job', 'restore-job-full');
 const rows = rowsOf({

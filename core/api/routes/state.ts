@@ -1,6 +1,6 @@
 /** Shows a job's state in an answer. */
-import type { At, JobKind, JobRow, JobService, JobState } from '../jobs/job.js';
-import { localTime } from './values.js';
+import type { At, JobKind, JobRow, JobService, JobState } from '../../jobs/job.js';
+import { localTime } from '../values.js';
 
 const stamp = (ms: number) => new Date(ms).toISOString();
 
