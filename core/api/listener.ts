@@ -91,9 +91,6 @@ function setCookie(ctx: Koa.Context, token: string | null): void {
   ctx.cookies.set(cookieName, token, { httpOnly: true, sameSite: 'strict', secure: ctx.secure, path: '/', overwrite: true });
 }
 
-/** Buffers bytes up to a fixed limit, whatever the size of a piece. Koa destroys it when the client disconnects. */
-const streamOf = (pieces: AsyncIterable<string | Uint8Array>): Readable => Readable.from(pieces, { objectMode: false });
-
 /** Sends every answer. */
 function respond(ctx: Koa.Context, reply: Reply): void {
   const { status = 200, headers = {}, session, type = 'application/json' } = reply;
@@ -109,7 +106,7 @@ function respond(ctx: Koa.Context, reply: Reply): void {
       ctx.body = reply.text;
       return;
     case 'stream':
-      ctx.body = streamOf(reply.pieces);
+      ctx.body = Readable.from(reply.pieces); // asks for a piece when the one before is written
       return;
     case 'file':
       ctx.body = reply.content;
@@ -117,7 +114,7 @@ function respond(ctx: Koa.Context, reply: Reply): void {
       if (ctx.fresh) ctx.status = 304; // this closes the file
       return;
     case 'events':
-      ctx.body = streamOf(eventText(reply.events));
+      ctx.body = Readable.from(eventText(reply.events));
       return;
   }
 }

@@ -14,8 +14,8 @@ const problem = { accept: 'application/problem+json' };
 
 /** All that a client could make or change. */
 async function kept(): Promise<unknown> {
-  const kinds = ['target', 'backup', 'restore', 'preference'];
-  return Promise.all(kinds.map((kind) => a.service.call('GET', `/${kind}/?view=full`)));
+  const paths = ['/target/?view=full', '/backup/?view=full', '/restore/?view=full', '/preference/'];
+  return Promise.all(paths.map((path) => a.service.call('GET', path)));
 }
 
 /** 400, with the place and the reason, in both forms. */
