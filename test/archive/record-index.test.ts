@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { freeRunName, isRunName, type Manifest, manifestText, OpenRecord, removeRun, type Sealer } from '../../core/archive/index.js';
 import type { Target } from '../../core/contract/index.js';
-import { RecordKeeper } from '../../core/jobs/run/record-keeper.js';
+import { RecordKeeper } from '../../core/jobs/run/record/record-keeper.js';
 import { archive, manifest, never, put, putRun, recordRuns, someTarget } from '../system/hostile/archive-samples.js';
 
 const record = 'container-backup@web';

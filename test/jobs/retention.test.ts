@@ -1,5 +1,5 @@
 import t from 'tap';
-import { runsToDelete } from '../../core/jobs/run/retention.js';
+import { runsToDelete } from '../../core/jobs/run/record/retention.js';
 
 /** `4!` failed its last verification. */
 const runs = (...names: string[]) =>

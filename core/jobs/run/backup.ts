@@ -20,12 +20,12 @@ import type { RecordLock } from '../../targets/record-lock.js';
 import { type Claim, findTrustedRun } from '../../targets/record-owner.js';
 import type { BackupSpec, WorkerMessage } from '../job.js';
 import { ArchiveWriter } from './archive-writer.js';
-import { type Base, type BaseChoice, chooseBase, sourcesOf } from './choose-base.js';
 import { type Emptied, findEmptiedSources } from './emptied.js';
 import { Estimate, sizeOf } from './estimate.js';
 import type { HeldLease } from './lease.js';
 import { dropPending, firstPass, flagsLeftOut, type PassDeps, type PendingArchive, secondPass, syncSources, type Track } from './passes.js';
-import { RecordKeeper } from './record-keeper.js';
+import { type Base, type BaseChoice, chooseBase, sourcesOf } from './record/choose-base.js';
+import { RecordKeeper } from './record/record-keeper.js';
 import { type Selection, selectSources } from './selection.js';
 
 export interface BackupDeps {

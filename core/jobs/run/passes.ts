@@ -3,9 +3,9 @@ import { join } from 'node:path';
 import { type ArchiveEntry, besideArchive, childOutcome, inLanes, type LevelPlan } from '../../archive/index.js';
 import { PluginError, type Source } from '../../contract/index.js';
 import type { ArchiveWriter } from './archive-writer.js';
-import type { Base } from './choose-base.js';
 import { sourcesAtOnce } from './concurrency.js';
 import type { Estimate } from './estimate.js';
+import type { Base } from './record/choose-base.js';
 
 /** A source and its archives so far. */
 export interface Track {

@@ -1,6 +1,6 @@
 /** Chooses the level 0 that a source's new level builds on. */
-import { type ArchiveEntry, fileSystemsOf, type NewestRun, type StoredSource } from '../../archive/index.js';
-import type { Source } from '../../contract/index.js';
+import { type ArchiveEntry, fileSystemsOf, type NewestRun, type StoredSource } from '../../../archive/index.js';
+import type { Source } from '../../../contract/index.js';
 
 export type Base = ArchiveEntry & { readonly snapshot: NonNullable<ArchiveEntry['snapshot']> };
 

@@ -12,8 +12,8 @@ import {
   unpackFile,
   withFailed,
   writeVerifications,
-} from '../../archive/index.js';
-import { PluginError, type PluginLog, type Target, type Warning } from '../../contract/index.js';
+} from '../../../archive/index.js';
+import { PluginError, type PluginLog, type Target, type Warning } from '../../../contract/index.js';
 import type { Base } from './choose-base.js';
 
 /** Limits of a warning: names, and characters of the problem. */

@@ -16,8 +16,8 @@ import {
   removeRun,
   withSeen,
   writeIndex,
-} from '../../archive/index.js';
-import type { BackupSpec } from '../job.js';
+} from '../../../archive/index.js';
+import type { BackupSpec } from '../../job.js';
 import { runsToDelete } from './retention.js';
 import { type TrustDeps, TrustedBases } from './trusted-bases.js';
 
