@@ -4,8 +4,8 @@ import type { Shape } from '../schemas.js';
 /** Settings of a job, defaults filled in. schemas/jobs/backup.json and schemas/jobs/restore.json are the manual. */
 export type BackupSpec = Shape<'backup'>;
 export type RestoreSpec = Shape<'restore'>;
-/** The kinds of job; core/jobs/kinds.ts says what differs between them. */
-export type JobKind = 'backup' | 'restore';
+/** The kinds of job, as schemas/jobs/history.json lists them; core/jobs/kinds.ts says what differs between them. */
+export type JobKind = Shape<'history'>['kind'];
 /** Settings by kind: the schema of a kind's settings has the kind's name. */
 export type JobSpecs = { readonly [Name in JobKind]: Shape<Name> };
 /** The container that a backup reads or a restore makes. */
@@ -108,7 +108,7 @@ export const taskPurpose = (target: number): string => `order/target/${target}`;
 /** What a worker knows of the appliance. */
 export type WorkerEnvironment = Shape<'worker#/$defs/environment'>;
 /** The workerData of one run; `kind` tells which schema it has. */
-export type WorkerTask = Shape<'backup-task' | 'restore-task'>;
+export type WorkerTask = Shape<`${JobKind}-task`>;
 /** Worker → main thread. A worker closes its port after its result, and its thread ends. */
 export type WorkerMessage = Shape<'worker'>;
 /** Main thread → worker. */

@@ -1,5 +1,5 @@
-/** The kinds of job, as one table. Store, queue, workers and messages take from here what differs between kinds. A further kind is a
- *  name in JobKind with the schema of its settings, a row here, the schema of its task, and the case in run/worker.ts that does its run. */
+/** The kinds of job, as one table. Store, queue, workers and messages take from here what differs between kinds. docs/contributing.md
+ *  says what a further kind needs. */
 import { isRunName, recordFolder, recordPrefix } from '../archive/record/layout.js';
 import { parse } from '../schemas.js';
 import { type At, containerOf, type JobKind, type JobSpecs, type Location } from './job.js';
@@ -17,7 +17,7 @@ export interface Kind<Spec> {
   /** Parses settings and fills in defaults. @throws ValidationError */
   parse(value: unknown): Spec;
   /** Schema of the task that the worker gets. */
-  readonly task: 'backup-task' | 'restore-task';
+  readonly task: `${JobKind}-task`;
   /** Its runs build on earlier runs, so that a clock that steps back makes the next run start with new bases. */
   readonly buildsOnRuns: boolean;
   readonly locks: LockRow;
