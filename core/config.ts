@@ -44,10 +44,20 @@ const paths: readonly string[] = [
   ...['update_folder', 'rauc_config', 'ssh_folder'],
 ];
 
+/** @throws UsageError */
+function optionsIn(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new UsageError('runtime_options must be JSON, as {"attic":{"shelf":3}}');
+  }
+}
+
 /** A value from the command line or a variable, in the form that it has in the file. */
 function writtenValue(key: string, written: readonly string[]): unknown {
   if (key === 'share') return Object.fromEntries(written.map(shareOf));
   const last = written.at(-1) ?? '';
+  if (key === 'runtime_options') return optionsIn(last);
   if (['new_base_ratio', 'verify_days', 'undo_hours', 'stall_seconds', 'compare_hours'].includes(key)) return Number(last);
   // An empty path must not become the current folder; the schema refuses it.
   return paths.includes(key) && last !== '' ? resolve(last) : last;

@@ -90,12 +90,13 @@ async function openTls({ tls_certificate, tls_key }: Config): Promise<Tls | unde
 }
 
 function environmentOf(config: Config): WorkerEnvironment {
-  const { state, share, lxc_path, docker_socket, new_base_ratio, verify_days, undo_hours, stall_seconds, log_level } = config;
+  const { state, share, lxc_path, docker_socket, runtime_options, new_base_ratio, verify_days, undo_hours, stall_seconds, log_level } =
+    config;
   return {
     stateFolder: state,
     pluginFolders: [join(pluginsFolder, 'targets'), join(pluginsFolder, 'runtimes'), join(state, 'plugins')],
     shares: share,
-    runtimes: { lxc: { path: lxc_path }, docker: { socket: docker_socket } },
+    runtimes: { ...runtime_options, lxc: { path: lxc_path }, docker: { socket: docker_socket } },
     newBaseRatio: new_base_ratio,
     verifyMs: verify_days * 86_400_000,
     undoMs: undo_hours * 3_600_000,

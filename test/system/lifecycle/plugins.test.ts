@@ -94,8 +94,8 @@ const failing: Readonly<Record<string, { readonly code: string; readonly why: Re
   ),
 };
 
-async function applianceWith(t: Test, plugins: Readonly<Record<string, Plugin>>): Promise<Appliance> {
-  const a = await makeAppliance(t);
+async function applianceWith(t: Test, plugins: Readonly<Record<string, Plugin>>, flags: readonly string[] = []): Promise<Appliance> {
+  const a = await makeAppliance(t, { flags });
   for (const [name, plugin] of Object.entries(plugins)) await writePlugin(join(pluginsOf(a), name), name, plugin);
   return a;
 }
@@ -114,6 +114,22 @@ t.test('a third-party plugin and its containers are listed', async (t) => {
   });
   t.same(await a.service.call('GET', '/container/?type=good'), [{ id: 'only', name: 'only', image: '', state: 'stopped', type: 'good' }]);
   t.match(part(await a.service.call('GET', '/system/'), 'version'), { good_version: 'one' });
+});
+
+t.test('runtime_options gives an added runtime its options, and a wrong one refuses the plugin with its pointer', async (t) => {
+  const schema = JSON.stringify({ type: 'object', required: ['shelf'], properties: { shelf: { type: 'integer' } } });
+  const code = goodCode
+    .replace("'one'", 'String(shelf)')
+    .replace('const none', 'let shelf;\nconst none')
+    .replace('async () => runtime', 'async ({ options }) => { shelf = options.shelf; return runtime; }');
+  const options = { attic: { shelf: 3 }, cellar: { shelf: 'low' }, lxc: { path: '/nowhere' } };
+  const plugins = { attic: { schema, code }, cellar: { schema, code } };
+  const a = await applianceWith(t, plugins, ['--runtime-options', JSON.stringify(options)]);
+  await a.restart();
+  t.match(part(await a.service.call('GET', '/system/'), 'version'), { attic_version: '3' });
+  t.match((await reports(a)).get('cellar'), { ok: false, problem: /shelf must be integer/ });
+  await a.lxc('one');
+  t.match(await a.service.call('GET', '/container/?type=lxc'), [{ id: 'one' }], 'those of a built-in one have keys of their own');
 });
 
 t.test('a plugin with a wrong description is refused with the reason, and the others work', async (t) => {
