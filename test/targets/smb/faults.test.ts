@@ -2,9 +2,9 @@ import { readdir, readFile } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
-import { type Entry, PluginError, type Target } from '../../core/contract/index.js';
-import { entries, never, pattern, read, refused, store, supply } from '../conformance/target/support.js';
-import { openSmb, Smbd, stateFolder } from '../support/servers/smbd.js';
+import { type Entry, PluginError, type Target } from '../../../core/contract/index.js';
+import { entries, never, pattern, read, refused, store, supply } from '../../conformance/target/support.js';
+import { openSmb, Smbd, stateFolder } from '../../support/servers/smbd.js';
 
 const state = await stateFolder(t);
 const smbd = await Smbd.start({ password: 'S3cret-of-this-suite' });

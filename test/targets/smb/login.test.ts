@@ -2,10 +2,10 @@ import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import t from 'tap';
-import smb from '../../plugins/targets/smb/index.js';
-import { entries, never, read, refused, store } from '../conformance/target/support.js';
-import { freePort } from '../support/servers/free-port.js';
-import { openSmb, Smbd, stateFolder } from '../support/servers/smbd.js';
+import smb from '../../../plugins/targets/smb/index.js';
+import { entries, never, read, refused, store } from '../../conformance/target/support.js';
+import { freePort } from '../../support/servers/free-port.js';
+import { openSmb, Smbd, stateFolder } from '../../support/servers/smbd.js';
 
 const state = await stateFolder(t);
 const smbd = await Smbd.start();

@@ -2,8 +2,8 @@ import { chmod, mkdir, open, readdir, utimes, writeFile } from 'node:fs/promises
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import t from 'tap';
-import { entries, never, pattern, read, refused, store } from '../conformance/target/support.js';
-import { openSmb, Smbd, stateFolder } from '../support/servers/smbd.js';
+import { entries, never, pattern, read, refused, store } from '../../conformance/target/support.js';
+import { openSmb, Smbd, stateFolder } from '../../support/servers/smbd.js';
 
 const state = await stateFolder(t);
 const smbd = await Smbd.start();
