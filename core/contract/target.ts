@@ -89,7 +89,8 @@ export interface Target extends AsyncDisposable {
   put(path: string, source: Readable, o: { signal: AbortSignal; replace?: boolean }): Promise<Stored>;
   /** Reads `length` bytes from `offset`, or fewer at the end of the file: a caller that knows the length must count. An `offset` at
    *  the file's size gives no bytes. One beyond it is `invalid`, because the file is not the one that the offset was meant for.
-   *  Either the call or its stream fails.
+   *  Either the call or its stream fails, with a PluginError; an abort ends the stream with `aborted`. A stream that nobody reads any
+   *  more must not end the process: give it an error listener.
    *  @throws PluginError not_found, invalid (also for a negative offset or length, and for anything but a regular file) */
   get(path: string, o: { signal: AbortSignal; offset?: number; length?: number }): Promise<Readable>;
   stat(path: string): Promise<Entry | undefined>;

@@ -44,6 +44,7 @@ const queued = (t: Pick<Test, 'fail'>) =>
   );
 
 t.test('every pair of runs waits where the table of locks says so, and nowhere else', async (t) => {
+  t.same([...runs].sort(), [...Object.keys(kinds), ...Object.keys(errands)].sort(), 'every kind of run is tried');
   for (const shared of ['container', 'record', 'connection', 'nothing'] as const) {
     for (const first of runs) {
       for (const second of runs) {

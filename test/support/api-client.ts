@@ -1,5 +1,6 @@
 /** A client of the service's API, as a NAS owner's program is one. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { JobKind } from '../../core/jobs/job.js';
 import { type DescribedAnswers, describedBy, type GivenAnswer } from './described-answers.js';
 
 export type Body = Readonly<Record<string, unknown>>;
@@ -77,14 +78,14 @@ export class ApiClient {
   }
 
   /** The id of the job that was made. */
-  async create(kind: 'backup' | 'restore', body: Body): Promise<number> {
+  async create(kind: JobKind, body: Body): Promise<number> {
     const id = part(await this.call('POST', `/${kind}`, body), 'id');
     if (typeof id !== 'number') throw new Error(`POST /${kind} answered without an id`);
     return id;
   }
 
   /** Waits until no run of the job goes on any more; its state in full, whatever the result. */
-  async settled(kind: 'backup' | 'restore', id: number, limitMs = 300_000): Promise<Body> {
+  async settled(kind: JobKind, id: number, limitMs = 300_000): Promise<Body> {
     const began = Date.now();
     while (Date.now() < began + limitMs) {
       if (hasEnded(part(await this.call('GET', `/${kind}/${id}`), 'state'))) {
@@ -98,7 +99,7 @@ export class ApiClient {
   }
 
   /** As settled. @throws Error when the run failed */
-  async ended(kind: 'backup' | 'restore', id: number, limitMs = 300_000): Promise<Body> {
+  async ended(kind: JobKind, id: number, limitMs = 300_000): Promise<Body> {
     const state = await this.settled(kind, id, limitMs);
     if (state.result !== 0) throw new Error(`${kind} ${id} failed: ${JSON.stringify(state)}`);
     return state;
