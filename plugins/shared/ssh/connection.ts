@@ -1,7 +1,7 @@
 /** A logged-in SSH connection to a server with a pinned host key, for the plugins that use SSH. */
 import type { Client, ClientChannel, ServerHostKeyAlgorithm } from 'ssh2';
 import { PluginError } from '../../../core/contract/index.js';
-import { awayError, lacksHostKey, placeOf } from './errors.js';
+import { awayError, lacksHostKey, showAddress } from './errors.js';
 import { type Handshake, handshake, type Login, type Try } from './handshake.js';
 import { fingerprintOf, hostKeyKinds, kindOf, readPrivateKey, sameFingerprint } from './key.js';
 
@@ -25,7 +25,7 @@ export interface SshConnection {
   /** The server's greeting: "SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3". */
   readonly serverBanner: string;
   /** "host:port", for messages. */
-  readonly place: string;
+  readonly address: string;
   /** Why the connection ended; undefined while it is open. */
   readonly failure: PluginError | undefined;
   /** Resolves with the reason when the connection ends: unavailable and retryable, also after close(). */
@@ -43,19 +43,19 @@ export interface SshConnection {
  *  @throws PluginError unavailable (retryable), denied, untrusted (another host key, or none is pinned), invalid (the key),
  *    unsupported (no common algorithm), aborted */
 export async function connectSsh(options: SshOptions, signal: AbortSignal): Promise<SshConnection> {
-  const place = placeOf(bare(options.host), options.port ?? 22);
+  const address = showAddress(bare(options.host), options.port ?? 22);
   if (options.hostKey === undefined) {
     const fix = "pin it at first contact, or set options.hostKey to what `ssh-keygen -lf` prints for a key in the server's /etc/ssh";
-    throw new PluginError('untrusted', `${place}: the server's host key is not known yet; ${fix}`);
+    throw new PluginError('untrusted', `${address}: the server's host key is not known yet; ${fix}`);
   }
-  return new Connection(place, await checkKey(options, options.hostKey, signal));
+  return new Connection(address, await checkKey(options, options.hostKey, signal));
 }
 
 /** The fingerprint of the server's host key, for trust on first use. Tries no login.
  *  @throws PluginError unavailable, unsupported, aborted */
 export async function hostKeyOf(host: string, port: number, signal: AbortSignal): Promise<string> {
   const seen = await showKey({ host: bare(host), port, login: { username: 'nobody' } }, hostKeyKinds.flat(), () => false, signal);
-  if (seen.key === undefined) throw seen.error ?? awayError(placeOf(bare(host), port), 'the server shows no host key');
+  if (seen.key === undefined) throw seen.error ?? awayError(showAddress(bare(host), port), 'the server shows no host key');
   return fingerprintOf(seen.key);
 }
 
@@ -107,14 +107,14 @@ async function checkKey(options: SshOptions, pin: string, signal: AbortSignal): 
     const tried = kindOf(seen.key);
     kinds = tried === undefined ? [] : kinds.filter((kind) => kind !== tried);
   }
-  throw changedKey(placeOf(to.host, to.port), pin, first ?? 'none');
+  throw changedKey(showAddress(to.host, to.port), pin, first ?? 'none');
 }
 
 const rootCause = (error: unknown): unknown => (error instanceof PluginError && error.cause !== undefined ? error.cause : error);
 
-function changedKey(place: string, pin: string, shown: string): PluginError {
-  const fix = `if the server was set up anew, confirm it with PUT options.hostKey = ${shown}; if not, another machine answers in its place: check the network`;
-  return new PluginError('untrusted', `${place}: the server shows host key ${shown} instead of ${pin}; ${fix}`);
+function changedKey(address: string, pin: string, shown: string): PluginError {
+  const fix = `if the server was set up anew, confirm it with PUT options.hostKey = ${shown}; if not, another machine answers instead of it: check the network`;
+  return new PluginError('untrusted', `${address}: the server shows host key ${shown} instead of ${pin}; ${fix}`);
 }
 
 /** Checks in a row without a byte before the server counts as gone, though keepalives ask it every 10 s. Checks are counted, not
@@ -129,14 +129,14 @@ class Connection implements SshConnection {
   readonly #client: Client;
 
   constructor(
-    readonly place: string,
+    readonly address: string,
     { client, socket, banner }: Handshake,
   ) {
     this.serverBanner = banner;
     this.#client = client;
     this.closed = new Promise((resolve) => {
       const over = (why: string, cause?: unknown): void => {
-        this.failure ??= awayError(place, why, cause);
+        this.failure ??= awayError(address, why, cause);
         clearInterval(watch);
         resolve(this.failure);
       };
@@ -163,7 +163,7 @@ class Connection implements SshConnection {
   }
 
   close(): void {
-    this.failure ??= awayError(this.place, 'the connection was closed');
+    this.failure ??= awayError(this.address, 'the connection was closed');
     this.#client.end();
     // a server that is gone never answers the disconnect
     setTimeout(() => this.#client.destroy(), 1_000).unref();
@@ -174,12 +174,13 @@ class Connection implements SshConnection {
     const opened = new Promise<ClientChannel>((resolve, reject) => {
       const settle = (error: Error | undefined, channel: ClientChannel): void => {
         if (error === undefined || error === null) resolve(channel);
-        else reject(new PluginError('unsupported', `${this.place}: the server does not start ${what}: ${error.message}`, { cause: error }));
+        else
+          reject(new PluginError('unsupported', `${this.address}: the server does not start ${what}: ${error.message}`, { cause: error }));
       };
       try {
         open(settle);
       } catch (cause) {
-        reject(awayError(this.place, 'the connection is closed', cause)); // ssh2 throws when the socket is no longer writable
+        reject(awayError(this.address, 'the connection is closed', cause)); // ssh2 throws when the socket is no longer writable
       }
     });
     opened.catch(() => undefined);

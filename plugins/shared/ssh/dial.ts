@@ -2,7 +2,7 @@
 import { connect, type Socket } from 'node:net';
 import { anySignal, type PluginError } from '../../../core/contract/index.js';
 import { abortError } from '../source.js';
-import { awayError, networkError, placeOf } from './errors.js';
+import { awayError, networkError, showAddress } from './errors.js';
 
 /** Time limit in ms for each of: connecting, the greeting, the login. */
 export const answerTime = 10_000;
@@ -29,9 +29,9 @@ function gatherWrites(socket: Socket): void {
 
 /** Opens a TCP connection. @throws PluginError unavailable, aborted */
 export function dial(host: string, port: number, signal: AbortSignal, time = answerTime): Promise<Socket> {
-  const place = placeOf(host, port);
+  const address = showAddress(host, port);
   return new Promise((resolve, reject) => {
-    if (signal.aborted) return reject(abortError(place));
+    if (signal.aborted) return reject(abortError(address));
     const socket = connect({ host, port, noDelay: true, keepAlive: true });
     const fail = (error: PluginError): void => {
       stop();
@@ -39,9 +39,9 @@ export function dial(host: string, port: number, signal: AbortSignal, time = ans
       socket.destroy();
       reject(error);
     };
-    const timer = setTimeout(() => fail(networkError(place, Object.assign(new Error('timeout'), { code: 'ETIMEDOUT' }))), time);
-    const aborted = (): void => fail(abortError(place));
-    const failed = (cause: Error): void => fail(networkError(place, cause));
+    const timer = setTimeout(() => fail(networkError(address, Object.assign(new Error('timeout'), { code: 'ETIMEDOUT' }))), time);
+    const aborted = (): void => fail(abortError(address));
+    const failed = (cause: Error): void => fail(networkError(address, cause));
     const stop = (): void => {
       clearTimeout(timer);
       signal.removeEventListener('abort', aborted);
@@ -80,7 +80,7 @@ async function greeting(host: string, port: number, signal: AbortSignal): Promis
   try {
     return await new Promise((resolve, reject) => {
       let text = '';
-      limit.addEventListener('abort', () => reject(awayError(placeOf(host, port), 'it does not greet')), { once: true });
+      limit.addEventListener('abort', () => reject(awayError(showAddress(host, port), 'it does not greet')), { once: true });
       socket.setEncoding('latin1').on('data', (chunk: string) => {
         text += chunk;
         const banner = bannerIn(text);

@@ -4,7 +4,7 @@ import ssh2, { type AnyAuthMethod, type Client, type ConnectConfig, type ParsedK
 import { PluginError } from '../../../core/contract/index.js';
 import { abortError } from '../source.js';
 import { answerTime, bannerIn, dial } from './dial.js';
-import { awayError, handshakeError, placeOf } from './errors.js';
+import { awayError, handshakeError, showAddress } from './errors.js';
 
 /** GCM first: processors have instructions for it, four times as fast as the next. No CBC, no SHA-1, no MAC before encryption. */
 const algorithms: ConnectConfig['algorithms'] = {
@@ -52,17 +52,17 @@ const keepaliveInterval = 10_000;
 /** Connects and logs in. Closes everything again when it fails.
  *  @throws PluginError unavailable, denied, unsupported, aborted; the cause is ssh2's error */
 export async function handshake(o: Try, signal: AbortSignal): Promise<Handshake> {
-  const place = placeOf(o.host, o.port);
+  const address = showAddress(o.host, o.port);
   const socket = await dial(o.host, o.port, signal);
   const client = new ssh2.Client();
   const ways = loginWays(o.login);
   const greeted = greetingOf(socket, client);
   try {
-    await ready(client, place, signal, () => client.connect(config(o, socket, ways)));
+    await ready(client, address, signal, () => client.connect(config(o, socket, ways)));
     return { client, socket, banner: greeted() };
   } catch (cause) {
     socket.destroy();
-    throw handshakeError(place, cause, { user: o.login.username, offered: ways.offered() });
+    throw handshakeError(address, cause, { user: o.login.username, offered: ways.offered() });
   }
 }
 
@@ -80,17 +80,17 @@ function config(o: Try, socket: Socket, ways: LoginWays): ConnectConfig {
   };
 }
 
-function ready(client: Client, place: string, signal: AbortSignal, start: () => void): Promise<void> {
+function ready(client: Client, address: string, signal: AbortSignal, start: () => void): Promise<void> {
   return new Promise((resolve, reject) => {
-    const aborted = (): void => reject(abortError(place));
+    const aborted = (): void => reject(abortError(address));
     signal.addEventListener('abort', aborted, { once: true });
     client.once('ready', resolve);
     // ssh2 may emit several errors; the first is the cause. The listener stays, because an unheard error ends the process
     client.on('error', reject);
     client.once('change password', () =>
-      reject(new PluginError('denied', `${place}: the password has expired; set a new one on the server`)),
+      reject(new PluginError('denied', `${address}: the password has expired; set a new one on the server`)),
     );
-    client.once('close', () => reject(awayError(place, 'the server closed the connection during login; see its log')));
+    client.once('close', () => reject(awayError(address, 'the server closed the connection during login; see its log')));
     const forget = (): void => signal.removeEventListener('abort', aborted);
     client.once('ready', forget).once('close', forget);
     if (signal.aborted) aborted();

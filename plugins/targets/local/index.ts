@@ -45,7 +45,7 @@ class LocalTarget implements Target {
     return this.context.options.root;
   }
   /** The parts of a path below the share's root. */
-  async #place(path: string): Promise<readonly string[]> {
+  async #locate(path: string): Promise<readonly string[]> {
     const parts = splitPath(path);
     this.#looking ??= requireMounted(this.context.options).finally(() => {
       this.#looking = undefined;
@@ -60,7 +60,7 @@ class LocalTarget implements Target {
     source.on('error', () => undefined); // it may fail while the marker is checked; the read reports it
     try {
       newFileParts(path, this.supports.names);
-      return await put(this.#root, await this.#place(path), source, { signal: this.#signal(o.signal), replace: o.replace ?? false });
+      return await put(this.#root, await this.#locate(path), source, { signal: this.#signal(o.signal), replace: o.replace ?? false });
     } catch (error) {
       source.destroy();
       throw onShare(error, this.context.options.share);
@@ -68,18 +68,18 @@ class LocalTarget implements Target {
   }
   async get(path: string, o: GetOptions): Promise<Readable> {
     fileParts(path);
-    return get(this.#root, await this.#place(path), { ...o, signal: this.#signal(o.signal) });
+    return get(this.#root, await this.#locate(path), { ...o, signal: this.#signal(o.signal) });
   }
   async stat(path: string): Promise<Entry | undefined> {
-    const parts = await this.#place(path);
+    const parts = await this.#locate(path);
     return path === '' ? { name: '', folder: true, size: 0 } : stat(this.#root, parts);
   }
   async *list(path: string, o: ListOptions = {}): AsyncGenerator<Entry> {
-    yield* list(this.#root, await this.#place(path), o);
+    yield* list(this.#root, await this.#locate(path), o);
   }
   async remove(path: string): Promise<void> {
     refuseTop(path);
-    const parts = await this.#place(path);
+    const parts = await this.#locate(path);
     await remove(this.#root, parts).catch((error: unknown) => {
       throw onShare(error, this.context.options.share);
     });

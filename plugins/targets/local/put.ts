@@ -16,7 +16,7 @@ export interface PutOptions {
   readonly replace: boolean;
 }
 
-interface Draft {
+interface Upload {
   readonly folder: Folder;
   readonly made: number;
   readonly temp: string;
@@ -30,33 +30,33 @@ export async function put(root: string, parts: readonly string[], source: Readab
   if (name === undefined) throw new PluginError('invalid', 'a file needs a name');
   if (o.signal.aborted) throw abortError(parts.join('/'));
   const parents = parts.slice(0, -1);
-  const draft = await begin(root, parents);
+  const upload = await begin(root, parents);
   try {
-    await refuseTaken(draft.folder, name, o.replace);
-    const bytes = await untilAborted(copy(source, draft.file, o.signal), o.signal, parts.join('/'));
-    await commit(draft, name, o.replace);
-    await draft.file.close();
-    await draft.folder.handle.sync();
-    await draft.folder.handle.close();
+    await refuseTaken(upload.folder, name, o.replace);
+    const bytes = await untilAborted(copy(source, upload.file, o.signal), o.signal, parts.join('/'));
+    await commit(upload, name, o.replace);
+    await upload.file.close();
+    await upload.folder.handle.sync();
+    await upload.folder.handle.close();
     return { bytes };
   } catch (error) {
-    await undo(draft, root, parents);
+    await undo(upload, root, parents);
     throw ioError(error, parts.join('/'));
   }
 }
 
 /** Opens the upload. Retries, because another put that fails may remove the folder that this one just found. */
-async function begin(root: string, parents: readonly string[]): Promise<Draft> {
+async function begin(root: string, parents: readonly string[]): Promise<Upload> {
   const temp = partName();
   const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
   for (let tries = 5; ; tries--) {
-    let place: Awaited<ReturnType<typeof makeFolder>> | undefined;
+    let parent: Awaited<ReturnType<typeof makeFolder>> | undefined;
     try {
-      place = await makeFolder(root, parents);
-      return { ...place, temp, file: await open(place.folder.at(temp), flags, 0o644) };
+      parent = await makeFolder(root, parents);
+      return { ...parent, temp, file: await open(parent.folder.at(temp), flags, 0o644) };
     } catch (error) {
-      await place?.folder.handle.close();
-      await unmakeFolders(root, parents, place?.made ?? 0);
+      await parent?.folder.handle.close();
+      await unmakeFolders(root, parents, parent?.made ?? 0);
       if (errorCode(error) !== 'ENOENT' || tries === 0) throw ioError(error, parents.join('/') || 'the share');
     }
   }
@@ -107,7 +107,7 @@ async function copy(source: Readable, file: FileHandle, signal: AbortSignal): Pr
 }
 
 /** Renames the upload to its final name. */
-async function commit({ folder, temp }: Draft, name: string, replace: boolean): Promise<void> {
+async function commit({ folder, temp }: Upload, name: string, replace: boolean): Promise<void> {
   if (replace) return rename(folder.at(temp), folder.at(name));
   try {
     await link(folder.at(temp), folder.at(name)); // link, unlike rename, never replaces a file that came meanwhile
@@ -121,9 +121,9 @@ async function commit({ folder, temp }: Draft, name: string, replace: boolean): 
 }
 
 /** Removes the upload and the folders made for it. Closes the file without waiting, because a hanging write must not delay an abort. */
-async function undo(draft: Draft, root: string, parents: readonly string[]): Promise<void> {
-  await unlink(draft.folder.at(draft.temp)).catch(() => undefined);
-  draft.file.close().catch(() => undefined);
-  await draft.folder.handle.close().catch(() => undefined);
-  await unmakeFolders(root, parents, draft.made).catch(() => undefined);
+async function undo(upload: Upload, root: string, parents: readonly string[]): Promise<void> {
+  await unlink(upload.folder.at(upload.temp)).catch(() => undefined);
+  upload.file.close().catch(() => undefined);
+  await upload.folder.handle.close().catch(() => undefined);
+  await unmakeFolders(root, parents, upload.made).catch(() => undefined);
 }

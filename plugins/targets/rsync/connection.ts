@@ -3,6 +3,7 @@ import { anySignal, PluginError, type PluginLog } from '../../../core/contract/i
 import { Semaphore } from '../../shared/primitives/semaphore.js';
 import { abortError, untilAborted } from '../../shared/source.js';
 import { connectSsh, type SshConnection, type SshOptions } from '../../shared/ssh/connection.js';
+import { showAddress } from '../../shared/ssh/errors.js';
 import { type Ended, type RunOptions, runRsync } from './child.js';
 import { isBusy, lacksOption, rsyncError, wasBusy } from './failure.js';
 import { PrestartedCommands, type Remote } from './prestarted-commands.js';
@@ -52,9 +53,9 @@ export class Connection {
   get signal(): AbortSignal {
     return this.#signal;
   }
-  get place(): string {
+  get address(): string {
     const { host, port = 22 } = this.options;
-    return host.includes(':') && !host.startsWith('[') ? `[${host}]:${port}` : `${host}:${port}`;
+    return showAddress(host, port);
   }
   /** The server's SSH banner. */
   get banner(): string | undefined {
@@ -114,7 +115,7 @@ export class Connection {
   }
   /** An rsync before 3.2.4 does not know --fsync. */
   #forgoFsync(): void {
-    if (this.#fsync) this.log('warn', `${this.place}: its rsync is too old to write through to the disk; update it to 3.2.4 or newer`);
+    if (this.#fsync) this.log('warn', `${this.address}: its rsync is too old to write through to the disk; update it to 3.2.4 or newer`);
     this.#fsync = false;
   }
   /** Falls back to one channel: rrsync without -no-lock serves one rsync at a time, and some servers allow one channel only. */
@@ -124,7 +125,7 @@ export class Connection {
   }
   /** The error of a failed run. */
   failed(ended: Ended, what: string): PluginError {
-    return rsyncError(ended, { place: this.place, what });
+    return rsyncError(ended, { address: this.address, what });
   }
 
   /** Undefined when the server refuses another channel now. */

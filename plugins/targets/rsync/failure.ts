@@ -4,7 +4,7 @@ import type { Ended } from './child.js';
 /** The server and the action, for messages. */
 export interface Trial {
   /** "host:port" */
-  readonly place: string;
+  readonly address: string;
   readonly what: string;
 }
 
@@ -30,7 +30,7 @@ const rules: readonly Rule[] = [
   {
     says: /Read-only file system|sending to read-only server/i,
     code: 'read_only',
-    fix: 'let the place be written: mount it so, or take -ro from the rrsync command',
+    fix: 'let the folder be written: mount it so, or take -ro from the rrsync command',
   },
   {
     says: /option .*delete.* has been disabled/i,
@@ -99,9 +99,9 @@ export const lostTemp = (error: PluginError): boolean => lacksTemp.says.test(err
 export const isMissing = (ended: Ended): boolean => ruleFor(textOf(ended)) === missing;
 
 /** Turns a failed run into a PluginError. */
-export function rsyncError(ended: Ended, { place, what }: Trial): PluginError {
+export function rsyncError(ended: Ended, { address, what }: Trial): PluginError {
   const text = textOf(ended);
-  const where = `${place}: ${what}`;
+  const where = `${address}: ${what}`;
   const rule = ruleFor(text);
   if (rule !== undefined)
     return new PluginError(rule.code, `${where}: ${reason(relevant(text, rule.says))}; ${rule.fix}`, { retryable: rule === busy });

@@ -52,7 +52,7 @@ export class RemoteFolder {
   #fromTop = false;
 
   constructor(
-    readonly session: Connection,
+    readonly connection: Connection,
     readonly stage: Stage,
     /** rsync's argument, which ends in a slash. */
     readonly root: string,
@@ -65,9 +65,9 @@ export class RemoteFolder {
 
   /** Checks that the server answers, accepts the login and has rsync. The folder itself may be missing. @throws PluginError */
   async probe(signal: AbortSignal): Promise<void> {
-    const { session } = this;
+    const { connection } = this;
     const args = ['-d', '--list-only', '--filter=- *', '--', this.#remote];
-    const ended = await session.once(args, { signal, what: `looking into ${this.root}`, fine: isMissing });
+    const ended = await connection.once(args, { signal, what: `looking into ${this.root}`, fine: isMissing });
     this.#there = ended.code === 0;
   }
 
@@ -76,11 +76,11 @@ export class RemoteFolder {
     const filters = [...rules.map((rule) => `--filter=${rule}`), '--filter=- *'];
     // unreadable or vanished entries (23, 24) are only missing in the list
     const fine = (ended: Ended): boolean => isMissing(ended) || [23, 24].includes(ended.code);
-    const ended = await this.session.call(['-r', '--list-only', '--no-h', ...filters, '--', this.#remote], { ...o, fine });
+    const ended = await this.connection.call(['-r', '--list-only', '--no-h', ...filters, '--', this.#remote], { ...o, fine });
     const items = itemsIn(ended.stdout);
     if (ended.code === 0 || (items.has('.') && !isShut(textOf(ended), folder, items))) return items;
     if (isMissing(ended)) return undefined;
-    throw this.session.failed(ended, o.what);
+    throw this.connection.failed(ended, o.what);
   }
 
   /** Looks up a path; `sizes` also lists each of its pieces. @throws PluginError */
@@ -124,7 +124,7 @@ export class RemoteFolder {
       await this.#prepare(o.signal);
       try {
         const way = o.inplace ? '--inplace' : `--temp-dir=${this.#tempArgument}`;
-        const { stdout, tries } = await this.session.call([...args, way, '--', `${tree}/`, this.#remote], { ...o, what, input });
+        const { stdout, tries } = await this.connection.call([...args, way, '--', `${tree}/`, this.#remote], { ...o, what, input });
         return { sent: stdout !== '', tries };
       } catch (error) {
         // a sweep or an undo elsewhere may have removed the folder
@@ -144,7 +144,7 @@ export class RemoteFolder {
 
   /** Makes the base folder and, in it, the temporary folder. */
   async #prepare(signal: AbortSignal): Promise<void> {
-    const ready = this.#ready ?? this.#make(this.session.signal); // one promise for all puts, so the first put's abort must not end it
+    const ready = this.#ready ?? this.#make(this.connection.signal); // one promise for all puts, so the first put's abort must not end it
     this.#ready = ready;
     ready.catch(() => {
       if (this.#ready === ready) this.#ready = undefined;
@@ -161,11 +161,11 @@ export class RemoteFolder {
     const top = this.root.startsWith('/') ? '/' : './';
     const args = ['--no-implied-dirs', '--files-from=-', '--from0', '--', `${tree.path}/`, there ? this.#remote : `server:${top}`];
     const input = listLine([...way, this.temp].join('/'));
-    await this.session.call(args, { signal, what: `making ${this.root}`, input });
+    await this.connection.call(args, { signal, what: `making ${this.root}`, input });
     this.#there = true;
     await this.#sweep(signal);
   }
-  /** Removes temporary folders that earlier sessions left because their server was away. A failure is only logged: the next session
+  /** Removes temporary folders that earlier targets left because their server was away. A failure is only logged: the next target
    *  tries again. */
   async #sweep(signal: AbortSignal): Promise<void> {
     if (this.#swept) return;
@@ -173,7 +173,10 @@ export class RemoteFolder {
     const names = await this.leftovers.abandoned();
     if (names.length === 0) return;
     await this.#removeTemps(names, signal).catch((error: unknown) => {
-      this.session.log('warn', `${this.session.place}: unfinished files of an earlier session are still there: ${String(error)}`);
+      this.connection.log(
+        'warn',
+        `${this.connection.address}: unfinished files of an earlier connection are still there: ${String(error)}`,
+      );
     });
   }
   async #removeTemps(names: readonly string[], signal: AbortSignal): Promise<void> {
@@ -181,7 +184,7 @@ export class RemoteFolder {
     await this.remove([], patterns, signal);
     await this.leftovers.forget(names);
   }
-  /** Removes the temporary folder. If that fails, it is noted for a later session. */
+  /** Removes the temporary folder. If that fails, it is noted for a later target. */
   async unprepare(signal: AbortSignal): Promise<void> {
     if (!this.#mayBeThere) return;
     try {
@@ -202,7 +205,7 @@ export class RemoteFolder {
     const rules = [...kept.map((text) => `P ${text}`), ...patterns.map((text) => `R ${text}`), 'P *'];
     const filters = rules.map((rule) => `--filter=${rule}`);
     const args = ['-r', '--delete', '--existing', '--omit-dir-times', ...filters, '--', `${tree.path}/`, this.#remote];
-    await this.session.call(args, { signal, what: `removing from ${parts.join('/') || 'the top'}`, fine: isMissing });
+    await this.connection.call(args, { signal, what: `removing from ${parts.join('/') || 'the top'}`, fine: isMissing });
   }
 
   /** Downloads a file into the folder `into`, under its last name. @throws PluginError not_found */
@@ -210,7 +213,7 @@ export class RemoteFolder {
     const way = o.from === undefined ? ['-IW', '--inplace'] : ['-I', '--append'];
     const args = [...way, '--files-from=-', '--from0', '--no-relative', '--chmod=F600', '--', this.#remote, `${into}/`];
     await mkdir(into, { recursive: true, mode: 0o700 });
-    await this.session.call(args, { ...o, what: `reading ${path}`, input: listLine(path) }).catch((error: unknown) => {
+    await this.connection.call(args, { ...o, what: `reading ${path}`, input: listLine(path) }).catch((error: unknown) => {
       // the disk of this appliance is full, not the server's
       if (error instanceof PluginError && error.code === 'no_space') throw noRoom(into, error);
       throw error;

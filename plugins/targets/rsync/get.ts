@@ -29,16 +29,16 @@ interface Part {
 
 /** Reads a file. Resolves once the first part is on this appliance. No more than two parts are here at a time, running downloads
  *  included. @throws PluginError not_found, invalid, damaged, aborted */
-export async function get(place: RemoteFolder, parts: readonly string[], o: GetOptions & { pieceBytes: number }): Promise<Readable> {
+export async function get(remote: RemoteFolder, parts: readonly string[], o: GetOptions & { pieceBytes: number }): Promise<Readable> {
   const { offset = 0, length = Number.POSITIVE_INFINITY } = o;
   if (!(offset >= 0 && length >= 0)) throw new PluginError('invalid', 'offset and length must not be negative');
   if (o.signal.aborted) throw abortError(parts.join('/'));
   // retry: between look and download the file may be removed, or replaced by one in pieces or whole
   for (let tries = 3; ; tries--) {
-    const found = await place.look(parts, o.signal, { sizes: true });
+    const found = await remote.look(parts, o.signal, { sizes: true });
     const wanted = partsFor(parts, found, { offset, length, pieceBytes: o.pieceBytes });
     try {
-      return await Reader.open(place, parts.join('/'), wanted, o.signal);
+      return await Reader.open(remote, parts.join('/'), wanted, o.signal);
     } catch (error) {
       if (!(error instanceof PluginError) || error.code !== 'not_found' || tries === 0) throw error;
     }
@@ -118,7 +118,7 @@ class Reader {
   readonly #coming: Promise<Fetched>[] = [];
 
   private constructor(
-    readonly place: RemoteFolder,
+    readonly remote: RemoteFolder,
     readonly path: string,
     readonly parts: readonly Part[],
     signal: AbortSignal,
@@ -128,9 +128,9 @@ class Reader {
   }
 
   /** @throws PluginError */
-  static async open(place: RemoteFolder, path: string, parts: readonly Part[], signal: AbortSignal): Promise<Readable> {
-    const folder = await place.stage.folder();
-    const reader = new Reader(place, path, parts, signal, folder.path);
+  static async open(remote: RemoteFolder, path: string, parts: readonly Part[], signal: AbortSignal): Promise<Readable> {
+    const folder = await remote.stage.folder();
+    const reader = new Reader(remote, path, parts, signal, folder.path);
     try {
       for (let n = 0; n < 2; n++) reader.#fetch();
       await reader.#advance();
@@ -202,7 +202,7 @@ class Reader {
     const path = `${into}/${part.path.slice(part.path.lastIndexOf('/') + 1)}`;
     const ranged = part.size !== undefined && (part.from > 0 || part.to < part.size);
     if (ranged) await this.#bringRange(part, into, path);
-    else await this.place.pull(part.path, into, { signal: this.#signal, again });
+    else await this.remote.pull(part.path, into, { signal: this.#signal, again });
     const { size } = await statFile(path).catch((cause: unknown) => Promise.reject(stageError(path, cause)));
     const right = part.size === undefined || (ranged ? size >= part.to : size === part.size);
     if (!right) throw new PluginError('damaged', `${part.path}: ${size} bytes came instead of ${part.to}; it was changed on the server`);
@@ -215,7 +215,7 @@ class Reader {
   async #bringRange(part: Part, into: string, path: string): Promise<void> {
     const enough = new AbortController();
     const bring = async (): Promise<void> => {
-      await this.place.pull(part.path, into, {
+      await this.remote.pull(part.path, into, {
         signal: this.#signal,
         from: part.from,
         enough: enough.signal,
@@ -244,7 +244,7 @@ class Reader {
     if (this.#current !== undefined) await drop(this.#current);
     for (const coming of this.#coming) await coming.then(drop, () => undefined);
     await rm(this.folder, { recursive: true, force: true });
-    this.place.session.rest();
+    this.remote.connection.rest();
   }
 }
 

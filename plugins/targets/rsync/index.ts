@@ -49,14 +49,14 @@ class RsyncTarget implements Target {
 
   constructor(
     readonly context: PluginContext<RsyncOptions>,
-    readonly place: RemoteFolder,
+    readonly remote: RemoteFolder,
     readonly server: string,
   ) {
     this.#pieceBytes = (context.options.pieceMiB ?? 64) << 20;
   }
   /** Also aborted when the target is closed, so that open reads release what they hold. */
   #signal(signal?: AbortSignal): AbortSignal {
-    const own = this.place.session.signal;
+    const own = this.remote.connection.signal;
     return signal === undefined ? own : anySignal(signal, own);
   }
   async put(path: string, source: Readable, o: { signal: AbortSignal; replace?: boolean }): Promise<Stored> {
@@ -66,34 +66,34 @@ class RsyncTarget implements Target {
       const taken = parts.find((part) => part.endsWith(suffix));
       if (taken !== undefined) throw new PluginError('invalid', `${taken}: names that end in ${suffix} are those of files in pieces`);
       const options = { signal: this.#signal(o.signal), replace: o.replace ?? false, pieceBytes: this.#pieceBytes };
-      return await put(this.place, readable(parts), source, options);
+      return await put(this.remote, readable(parts), source, options);
     } catch (error) {
       source.destroy();
       throw error;
     }
   }
   async get(path: string, o: GetOptions): Promise<Readable> {
-    return get(this.place, readable(fileParts(path)), { ...o, signal: this.#signal(o.signal), pieceBytes: this.#pieceBytes });
+    return get(this.remote, readable(fileParts(path)), { ...o, signal: this.#signal(o.signal), pieceBytes: this.#pieceBytes });
   }
   async stat(path: string): Promise<Entry | undefined> {
-    return stat(this.place, checkLength(pathParts(path)), this.#signal());
+    return stat(this.remote, checkLength(pathParts(path)), this.#signal());
   }
   async *list(path: string, o: ListOptions = {}): AsyncGenerator<Entry> {
-    const found = await this.place.children(checkLength(pathParts(path)), this.#signal());
+    const found = await this.remote.children(checkLength(pathParts(path)), this.#signal());
     yield* filterAsked(found, o);
   }
   async remove(path: string): Promise<void> {
     refuseTop(path);
-    await remove(this.place, checkLength(pathParts(path)), this.#signal());
+    await remove(this.remote, checkLength(pathParts(path)), this.#signal());
   }
   async space(): Promise<undefined> {
     return undefined; // rsync cannot ask for free space
   }
   async [Symbol.asyncDispose](): Promise<void> {
     const late = AbortSignal.timeout(goodbye);
-    await this.place.unprepare(late);
-    await this.place.session.close();
-    await this.place.stage[Symbol.asyncDispose]();
+    await this.remote.unprepare(late);
+    await this.remote.connection.close();
+    await this.remote.stage[Symbol.asyncDispose]();
   }
 }
 
@@ -118,14 +118,14 @@ async function open(context: PluginContext<RsyncOptions>): Promise<Target> {
   const { options, signal } = context;
   const root = rootOf(checkLength(pathParts(options.base ?? '')));
   const stage = await Stage.open(context.stateFolder);
-  const session = new Connection(options, context.log, signal);
+  const connection = new Connection(options, context.log, signal);
   try {
-    const leftovers = new Leftovers(context.stateFolder, `${options.username}@${session.place}:${root}`);
-    const place = new RemoteFolder(session, stage, root, leftovers);
-    await untilAborted(place.probe(signal), signal, session.place);
-    return new RsyncTarget(context, place, session.banner ?? '');
+    const leftovers = new Leftovers(context.stateFolder, `${options.username}@${connection.address}:${root}`);
+    const remote = new RemoteFolder(connection, stage, root, leftovers);
+    await untilAborted(remote.probe(signal), signal, connection.address);
+    return new RsyncTarget(context, remote, connection.banner ?? '');
   } catch (error) {
-    await session.close();
+    await connection.close();
     await stage[Symbol.asyncDispose]();
     throw error;
   }

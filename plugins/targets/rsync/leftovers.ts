@@ -1,5 +1,5 @@
-/** Notes the temporary folders on servers before they are made. If a session could not remove its folder, because the server or the
- *  process was gone, the next session that writes to the same place removes it. */
+/** Notes the temporary folders on servers before they are made. A target removes its folder when it is closed. If the server
+ *  or the process is gone by then, the next target that writes to the same location removes it. */
 import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isPart } from '../../shared/paths.js';
@@ -10,10 +10,10 @@ import { isAlive, nobody, type Owner, ownerOfThisThread } from '../../shared/pri
 const suffix = '.json';
 
 export class Leftovers {
-  /** @param place the server, the login and the folder on it, as one text */
+  /** @param location the server, the login and the folder on it, as one text */
   constructor(
     readonly stateFolder: string,
-    readonly place: string,
+    readonly location: string,
   ) {}
 
   /** Notes a folder before it is made. Resolves after fsync. */
@@ -21,7 +21,7 @@ export class Leftovers {
     await this.#write(name, ownerOfThisThread());
   }
 
-  /** Gives up a folder that may still be on the server: a later session removes it. */
+  /** Gives up a folder that may still be on the server: a later target removes it. */
   async abandon(name: string): Promise<void> {
     await this.#write(name, nobody);
   }
@@ -31,7 +31,7 @@ export class Leftovers {
     for (const name of names) await rm(join(this.stateFolder, name + suffix), { force: true });
   }
 
-  /** Names of the folders at this place whose session no longer lives. */
+  /** Names of the folders at this location whose thread has ended. */
   async abandoned(): Promise<string[]> {
     const names: string[] = [];
     for (const file of await readdir(this.stateFolder)) {
@@ -42,18 +42,18 @@ export class Leftovers {
   }
 
   async #isAbandoned(file: string): Promise<boolean> {
-    const text = await readFile(join(this.stateFolder, file), 'utf8').catch(() => ''); // another session may have dropped it
+    const text = await readFile(join(this.stateFolder, file), 'utf8').catch(() => ''); // another thread may have removed it
     const note = noteIn(text);
-    return note?.place === this.place && !isAlive(note.owner);
+    return note?.location === this.location && !isAlive(note.owner);
   }
 
   async #write(name: string, owner: Owner): Promise<void> {
-    const content = JSON.stringify({ place: this.place, owner });
+    const content = JSON.stringify({ place: this.location, owner });
     await writeDurably(this.stateFolder, name + suffix, content, `${name}${suffix}.new`);
   }
 }
 
-function noteIn(text: string): { readonly place: string; readonly owner: Owner } | undefined {
+function noteIn(text: string): { readonly location: string; readonly owner: Owner } | undefined {
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -62,5 +62,5 @@ function noteIn(text: string): { readonly place: string; readonly owner: Owner }
   }
   if (!isFields(value) || typeof value.place !== 'string' || !isFields(value.owner)) return undefined;
   const { task, started } = value.owner;
-  return typeof task === 'string' && typeof started === 'string' ? { place: value.place, owner: { task, started } } : undefined;
+  return typeof task === 'string' && typeof started === 'string' ? { location: value.place, owner: { task, started } } : undefined;
 }

@@ -1,6 +1,6 @@
 import type { SshConnection } from '../../shared/ssh/connection.js';
 
-/** Age limit of a prestarted command, ms: an older one may see an outdated place, for example before a mount. */
+/** Age limit of a prestarted command, ms: an older one may see the file system as it was before a mount. */
 const longestWait = 10_000;
 /** How many command lines may have a prestarted command. */
 const most = 2;

@@ -21,18 +21,18 @@ export interface PutOptions {
 
 /** Stores `source` or nothing: as one file up to the size of a piece, else in pieces. On failure the caller must destroy the
  *  source; a source that stalls keeps nothing open. @throws PluginError */
-export async function put(place: RemoteFolder, parts: readonly string[], source: Readable, o: PutOptions): Promise<Stored> {
+export async function put(remote: RemoteFolder, parts: readonly string[], source: Readable, o: PutOptions): Promise<Stored> {
   if (o.signal.aborted) throw abortError(parts.join('/'));
-  const before = await place.look(parts, o.signal, { sizes: true });
+  const before = await remote.look(parts, o.signal, { sizes: true });
   refuseTaken(parts, before, o.replace);
-  await using folder = await place.stage.folder();
+  await using folder = await remote.stage.folder();
   using filling = aborter();
   const pieces = stagePieces(source, folder.path, o.pieceBytes, anySignal(o.signal, filling.signal));
-  const work = new Put(place, parts, folder.path, before, o);
+  const work = new Put(remote, parts, folder.path, before, o);
   const first = await untilAborted(next(pieces), o.signal, parts.join('/'));
   if (first === undefined) throw new PluginError('failed', 'the source gave nothing');
   if (first.last) return await work.whole(first);
-  return await work.inPieces(first, pieces).finally(() => place.session.rest());
+  return await work.inPieces(first, pieces).finally(() => remote.connection.rest());
 }
 
 /** A signal that aborts at the end of its scope. */
@@ -68,7 +68,7 @@ class Put {
   #marked = false;
 
   constructor(
-    readonly place: RemoteFolder,
+    readonly remote: RemoteFolder,
     readonly parts: readonly string[],
     readonly stage: string,
     readonly before: Looked,
@@ -89,7 +89,7 @@ class Put {
     const keep = !this.o.replace;
     await this.#move(piece.file, this.#path);
     try {
-      const push = (signal: AbortSignal) => this.place.push(this.#tree, [this.#path], { signal, keep });
+      const push = (signal: AbortSignal) => this.remote.push(this.#tree, [this.#path], { signal, keep });
       const { sent, tries } = await this.#finish(push);
       // nothing sent: the name was taken, unless an earlier try stored the file before its connection broke
       if (!sent && !(tries > 1 && (await this.#stands(piece.bytes, this.o.signal))))
@@ -97,11 +97,11 @@ class Put {
     } catch (error) {
       if (!(await settleWithin(undoing, (signal) => this.#takeBack(error, piece.bytes, signal)))) throw error;
     }
-    if (this.before.pieces?.whole !== undefined) await this.#tidy(removePieces(this.place, this.parts, this.o.signal));
+    if (this.before.pieces?.whole !== undefined) await this.#tidy(removePieces(this.remote, this.parts, this.o.signal));
     return { bytes: piece.bytes };
   }
   async #stands(bytes: number, signal: AbortSignal): Promise<boolean> {
-    return (await this.place.look(this.parts, signal)).plain?.size === bytes;
+    return (await this.remote.look(this.parts, signal)).plain?.size === bytes;
   }
   /** @returns whether the file was stored before the abort, so that nothing has to be undone */
   async #takeBack(error: unknown, bytes: number, signal: AbortSignal): Promise<boolean> {
@@ -153,7 +153,7 @@ class Put {
     if (tooMany(number)) throw new PluginError('unsupported', `${this.#path} has too many pieces; set a larger options.pieceMiB`);
     const path = `${this.#folder}/${pieceName(this.#generation, number)}`;
     await this.#move(file, path);
-    await this.place.push(this.#tree, [path], { signal: this.#signal, inplace: true, again: !last });
+    await this.remote.push(this.#tree, [path], { signal: this.#signal, inplace: true, again: !last });
     await rm(`${this.#tree}/${path}`);
     this.#bytes += bytes;
     this.#count = Math.max(this.#count, number);
@@ -171,7 +171,7 @@ class Put {
   /** Checks that all pieces have their size and that the name is still free. @throws PluginError damaged, exists */
   async #check(): Promise<void> {
     const { replace, signal, pieceBytes } = this.o;
-    const now = await this.place.look(this.parts, signal, { sizes: true });
+    const now = await this.remote.look(this.parts, signal, { sizes: true });
     refuseTaken(this.parts, now, replace);
     for (let number = 1; number <= this.#count; number++) {
       const size = number < this.#count ? pieceBytes : this.#bytes - pieceBytes * (this.#count - 1);
@@ -192,11 +192,11 @@ class Put {
       throw stageError(path, cause);
     }
     this.#marked = true;
-    await this.#finish((signal) => this.place.push(this.#tree, [path], { signal, inplace: true }));
+    await this.#finish((signal) => this.remote.push(this.#tree, [path], { signal, inplace: true }));
     const { plain, pieces } = this.before;
     const { signal } = this.o;
-    if (plain !== undefined) await this.place.remove(this.parts.slice(0, -1), [pattern(this.parts)], signal);
-    if (pieces !== undefined) await this.#tidy(removePieces(this.place, this.parts, signal, this.#generation));
+    if (plain !== undefined) await this.remote.remove(this.parts.slice(0, -1), [pattern(this.parts)], signal);
+    if (pieces !== undefined) await this.#tidy(removePieces(this.remote, this.parts, signal, this.#generation));
   }
 
   /** @throws PluginError */
@@ -209,7 +209,7 @@ class Put {
   /** Logs a failure to remove the replaced file, which no longer counts. */
   async #tidy(work: Promise<void>): Promise<void> {
     await work.catch((error: unknown) => {
-      this.place.session.log('warn', `${this.#folder}: what was replaced is not all removed: ${String(error)}`);
+      this.remote.connection.log('warn', `${this.#folder}: what was replaced is not all removed: ${String(error)}`);
     });
   }
 
@@ -218,11 +218,11 @@ class Put {
     const { depth } = this.before;
     const folder = [...this.parts.slice(0, -1), `${this.parts.at(-1)}${suffix}`];
     const own = ofGeneration(this.#generation).map((name) => pattern(folder, `/${name}`));
-    if (this.#marked) await this.place.remove(folder, own.slice(-1), signal);
+    if (this.#marked) await this.remote.remove(folder, own.slice(-1), signal);
     const made = this.parts.slice(0, -1).flatMap((_, i) => (i < depth ? [] : [pattern(this.parts.slice(0, i + 1), '/')]));
     // rsync removes inside a new folder only when that folder is removed itself
     const below = this.before.pieces === undefined ? this.parts.slice(0, depth) : folder;
     const empty = this.before.pieces === undefined ? [pattern(folder, '/')] : [];
-    await this.place.remove(below, [...own, ...empty, ...made], signal);
+    await this.remote.remove(below, [...own, ...empty, ...made], signal);
   }
 }

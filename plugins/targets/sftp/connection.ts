@@ -1,4 +1,4 @@
-/** One SSH connection with an sftp session. It is opened on demand, and again after a break. */
+/** One SSH connection with an sftp channel. It is opened on demand, and again after a break. */
 import { pathParts } from '../../shared/paths.js';
 import { abortError } from '../../shared/source.js';
 import { connectSsh, type SshConnection, type SshOptions } from '../../shared/ssh/connection.js';
@@ -14,7 +14,7 @@ export class Connection {
   #live: Sftp | undefined;
   #connection: SshConnection | undefined;
   #opening: Promise<Sftp> | undefined;
-  /** A second session, for slow requests. */
+  /** A second channel, for slow requests. */
   #beside: Promise<Sftp | undefined> | undefined;
   #closed = false;
   /** The absolute folder of `base`. Known once the server has named the login's home. */
@@ -28,7 +28,7 @@ export class Connection {
     this.#base = pathParts(options.base ?? '');
   }
 
-  /** The session; opened anew if the last one broke. @throws PluginError as connectSsh */
+  /** The first channel; opened anew if the last one broke. @throws PluginError as connectSsh */
   sftp(): Promise<Sftp> {
     if (this.#live !== undefined && this.#live.failure === undefined) return Promise.resolve(this.#live);
     if (this.#closed) return Promise.reject(abortError('the target was closed'));
@@ -51,18 +51,18 @@ export class Connection {
       return sftp;
     } catch (error) {
       connection.close();
-      throw await explain(error, undefined, connection.place);
+      throw await explain(error, undefined, connection.address);
     }
   }
 
-  /** A second session of the connection for slow requests: a server handles the requests of one session one after the other.
+  /** A second channel of the connection for slow requests: a server handles the requests of one channel one after the other.
    *  Undefined when the server allows none. */
   beside(): Promise<Sftp | undefined> {
     this.#beside ??= this.another();
     return this.#beside;
   }
 
-  /** One more session of the connection, which the caller must close; undefined when the server allows none. */
+  /** One more channel of the connection, which the caller must close; undefined when the server allows none. */
   async another(): Promise<Sftp | undefined> {
     const connection = this.#connection;
     return connection && Sftp.start(connection).catch(() => undefined);
@@ -74,7 +74,7 @@ export class Connection {
     return [home === '/' ? '' : home, ...this.#base.slice(1)].join('/') || '/';
   }
 
-  /** The server's path of `parts` below the base. Valid only after a session was opened. */
+  /** The server's path of `parts` below the base. Valid only after a channel was opened. */
   path(parts: readonly string[]): string {
     return parts.length === 0 ? this.#top : `${this.#top === '/' ? '' : this.#top}/${parts.join('/')}`;
   }

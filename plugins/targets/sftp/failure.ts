@@ -11,7 +11,7 @@ const nothingFree = 4 << 20;
  *  or "Permission denied" for a read-only one, so the file system's state is asked for (statvfs). */
 export async function explain(error: unknown, sftp: Sftp | undefined, path: string): Promise<PluginError> {
   if (error instanceof PluginError) return error;
-  const where = `${sftp === undefined ? '' : `${sftp.session.connection.place}: `}${path}`;
+  const where = `${sftp === undefined ? '' : `${sftp.channel.connection.address}: `}${path}`;
   if (!(error instanceof StatusError))
     return new PluginError('failed', `${where}: the server's answer makes no sense: ${String(error)}`, { cause: error });
   const asked = error.status === Status.denied || error.status === Status.failure;

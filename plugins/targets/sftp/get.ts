@@ -16,10 +16,10 @@ export interface GetOptions {
 
 /** Reads a file. Refuses anything but a regular file: opening a FIFO would hang, and opening a device may act.
  *  @throws PluginError */
-export async function get(link: Connection, parts: readonly string[], o: GetOptions): Promise<Readable> {
+export async function get(connection: Connection, parts: readonly string[], o: GetOptions): Promise<Readable> {
   const { offset = 0, length = Number.POSITIVE_INFINITY, signal } = o;
   if (!(offset >= 0 && length >= 0)) throw new PluginError('invalid', 'offset and length must not be negative');
-  const opening = link.run(parts, openFile);
+  const opening = connection.run(parts, openFile);
   const file = await untilAborted(opening, signal, parts.join('/')).catch((error: unknown) => {
     opening.then(({ sftp, handle }) => sftp.closeHandle(handle)).catch(() => undefined); // it may still be opened
     throw error;
@@ -30,7 +30,7 @@ export async function get(link: Connection, parts: readonly string[], o: GetOpti
     throw wrong;
   }
   const to = Math.min(offset + length, file.size);
-  return reader(new ReadAhead(file.sftp, file.handle, { from: offset, to }, parts.join('/')), link.path(parts), signal);
+  return reader(new ReadAhead(file.sftp, file.handle, { from: offset, to }, parts.join('/')), connection.path(parts), signal);
 }
 
 async function openFile(sftp: Sftp, path: string): Promise<{ sftp: Sftp; handle: Buffer; size: number }> {

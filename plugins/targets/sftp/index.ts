@@ -27,10 +27,10 @@ class SftpTarget implements Target {
 
   constructor(
     readonly context: PluginContext<SftpOptions>,
-    readonly link: Connection,
+    readonly connection: Connection,
     sftp: Sftp,
   ) {
-    this.server = sftp.session.connection.serverBanner;
+    this.server = sftp.channel.connection.serverBanner;
     this.supports = {
       range: true,
       freeSpace: sftp.offers('statvfs@openssh.com'),
@@ -47,32 +47,32 @@ class SftpTarget implements Target {
     source.on('error', () => undefined); // it may fail while the put prepares; the read reports it
     try {
       const parts = newFileParts(path, this.supports.names);
-      return await put(this.link, parts, source, { signal: this.#signal(o.signal), replace: o.replace ?? false });
+      return await put(this.connection, parts, source, { signal: this.#signal(o.signal), replace: o.replace ?? false });
     } catch (error) {
       source.destroy();
       throw error;
     }
   }
   async get(path: string, o: GetOptions): Promise<Readable> {
-    return get(this.link, fileParts(path), { ...o, signal: this.#signal(o.signal) });
+    return get(this.connection, fileParts(path), { ...o, signal: this.#signal(o.signal) });
   }
   async stat(path: string): Promise<Entry | undefined> {
     const parts = pathParts(path);
-    return path === '' ? { name: '', folder: true, size: 0 } : stat(this.link, parts);
+    return path === '' ? { name: '', folder: true, size: 0 } : stat(this.connection, parts);
   }
   async *list(path: string, o: ListOptions = {}): AsyncGenerator<Entry> {
-    yield* list(this.link, pathParts(path), o);
+    yield* list(this.connection, pathParts(path), o);
   }
   async remove(path: string): Promise<void> {
     refuseTop(path);
-    await remove(this.link, pathParts(path));
+    await remove(this.connection, pathParts(path));
   }
   async space(): Promise<{ total: number; free: number } | undefined> {
-    const found = await this.link.run([], fileSystemAt);
+    const found = await this.connection.run([], fileSystemAt);
     return found === undefined ? undefined : { total: found.total, free: found.free };
   }
   async [Symbol.asyncDispose](): Promise<void> {
-    this.link.close();
+    this.connection.close();
   }
 }
 
@@ -85,13 +85,13 @@ async function requireFolder(sftp: Sftp, path: string): Promise<void> {
 
 const plugin: TargetPlugin<SftpOptions> = {
   async open(context) {
-    const link = new Connection(context.options, context.signal);
+    const connection = new Connection(context.options, context.signal);
     try {
-      const sftp = await link.sftp();
-      await link.run([], requireFolder);
-      return new SftpTarget(context, link, sftp);
+      const sftp = await connection.sftp();
+      await connection.run([], requireFolder);
+      return new SftpTarget(context, connection, sftp);
     } catch (error) {
-      link.close();
+      connection.close();
       throw error;
     }
   },

@@ -23,24 +23,24 @@ export interface PutOptions {
 
 /** Stores `source` as the file that `parts` name, or nothing. On failure the caller must destroy the source, which also ends the
  *  loop that still reads it. @throws PluginError */
-export async function put(link: Connection, parts: readonly string[], source: Readable, o: PutOptions): Promise<{ bytes: number }> {
+export async function put(connection: Connection, parts: readonly string[], source: Readable, o: PutOptions): Promise<{ bytes: number }> {
   const what = parts.join('/');
   if (o.signal.aborted) throw abortError(what);
-  const draft = new Upload(link, parts, o.replace);
-  const opening = draft.open();
+  const upload = new Upload(connection, parts, o.replace);
+  const opening = upload.open();
   let writer: Writer | undefined;
   try {
     const file = await untilAborted(opening, o.signal, what);
-    writer = new Writer(link, draft.part, file, o.signal);
+    writer = new Writer(connection, upload.part, file, o.signal);
     await untilAborted(copy(source, writer), o.signal, what);
     await untilAborted(finish(writer, what), o.signal, what);
-    await commit(draft, writer, o.signal);
+    await commit(upload, writer, o.signal);
     return { bytes: writer.bytes };
   } catch (error) {
-    const told = await explain(error, writer?.file.sftp, draft.folder);
+    const told = await explain(error, writer?.file.sftp, upload.folder);
     if (writer !== undefined) writer.stop();
     else opening.then(({ sftp, handle }) => sftp.closeHandle(handle)).catch(() => undefined); // it may still be opened
-    await takeBack(draft, opening);
+    await takeBack(upload, opening);
     throw told;
   }
 }
@@ -78,19 +78,19 @@ async function readTag(sftp: Sftp, { path, bytes, proof }: Writer): Promise<stri
 }
 
 /** Renames the upload to its final name. Can be repeated when the connection breaks in between. */
-async function commit(draft: Upload, writer: Writer, signal: AbortSignal): Promise<void> {
+async function commit(upload: Upload, writer: Writer, signal: AbortSignal): Promise<void> {
   let again = false;
-  await finishWithin(nameTime, signal, draft.target, () =>
+  await finishWithin(nameTime, signal, upload.target, () =>
     writer.run(async ({ sftp }) => {
       const before = again;
       again = true;
-      await draft.commit(sftp, writer.bytes, before);
+      await upload.commit(sftp, writer.bytes, before);
     }),
   );
 }
 
 /** Removes the upload. If the server does not answer in time, it stays as unfinished. */
-async function takeBack(draft: Upload, opening: Promise<OpenFile>): Promise<void> {
-  const undo = () => draft.undo();
+async function takeBack(upload: Upload, opening: Promise<OpenFile>): Promise<void> {
+  const undo = () => upload.undo();
   await settleWithin(undoTime, () => opening.then(undo, undo));
 }

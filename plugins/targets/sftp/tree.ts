@@ -18,26 +18,26 @@ const entry = (name: string, found: Attributes, o: ListOptions = {}): Entry => (
 });
 
 /** @throws PluginError */
-export async function stat(link: Connection, parts: readonly string[]): Promise<Entry | undefined> {
-  const found = await link.run(parts, (sftp, path) => ifThere(sftp.lstat(path)));
+export async function stat(connection: Connection, parts: readonly string[]): Promise<Entry | undefined> {
+  const found = await connection.run(parts, (sftp, path) => ifThere(sftp.lstat(path)));
   return found === undefined ? undefined : entry(parts.at(-1) ?? '', found);
 }
 
 /** Lists a folder; uploads only on request. @throws PluginError */
-export async function* list(link: Connection, parts: readonly string[], o: ListOptions): AsyncGenerator<Entry> {
-  const opened = await link.run(parts, async (sftp, path) => ({ sftp, handle: await ifThere(sftp.openFolder(path)) }));
+export async function* list(connection: Connection, parts: readonly string[], o: ListOptions): AsyncGenerator<Entry> {
+  const opened = await connection.run(parts, async (sftp, path) => ({ sftp, handle: await ifThere(sftp.openFolder(path)) }));
   const { sftp, handle } = opened;
   if (handle === undefined) return;
   try {
     for await (const found of entriesOf(sftp, handle)) {
       const name = String(found.name);
       if (isPart(name) && !o.unfinished) continue;
-      const known = found.mode === undefined ? await ifThere(sftp.lstat(link.path([...parts, name]))) : found;
+      const known = found.mode === undefined ? await ifThere(sftp.lstat(connection.path([...parts, name]))) : found;
       if (known === undefined) continue; // removed meanwhile
       yield isPart(name) ? { ...entry(name, known), unfinished: true } : entry(name, known, o);
     }
   } catch (error) {
-    throw await explain(error, sftp, link.path(parts));
+    throw await explain(error, sftp, connection.path(parts));
   } finally {
     sftp.closeHandle(handle).catch(() => undefined);
   }
@@ -50,8 +50,8 @@ async function* entriesOf(sftp: Sftp, handle: Buffer): AsyncGenerator<Named> {
 
 /** Removes a file or a tree. Removes links and never follows them. SFTP cannot sync a folder: after a power cut of the server some
  *  files may be back. @throws PluginError */
-export function remove(link: Connection, parts: readonly string[]): Promise<void> {
-  return link.run(parts, async (sftp, path) => {
+export function remove(connection: Connection, parts: readonly string[]): Promise<void> {
+  return connection.run(parts, async (sftp, path) => {
     const found = await ifThere(sftp.lstat(path));
     if (found !== undefined) await removeFound(sftp, Buffer.from(path), found);
   });

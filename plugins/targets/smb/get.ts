@@ -18,28 +18,28 @@ export const dataTime = 20;
 
 /** Reads a regular file. smbclient starts at the beginning of the file: bytes before `offset` are read and dropped.
  *  @throws PluginError not_found, invalid */
-export async function get(place: SharePath, o: GetOptions): Promise<Readable> {
+export async function get(location: SharePath, o: GetOptions): Promise<Readable> {
   const { offset = 0, length = Number.POSITIVE_INFINITY } = o;
   if (!(offset >= 0 && length >= 0)) throw new PluginError('invalid', 'offset and length must not be negative');
-  const path = showPath(place.parts);
+  const path = showPath(location.parts);
   if (o.signal.aborted) throw abortError(path);
-  const download = new Download(place, o.signal, new Window(offset, offset + length));
+  const download = new Download(location, o.signal, new Window(offset, offset + length));
   try {
     await download.begun;
   } catch (error) {
     // the server says of many entries only that they cannot be opened. Look up the reason only now, because that takes as long as a
     // login
-    if (!o.signal.aborted) await refuseOther(place);
+    if (!o.signal.aborted) await refuseOther(location);
     throw error;
   }
   return download;
 }
 
 /** @throws PluginError not_found, invalid, when there is no such file */
-async function refuseOther(place: SharePath): Promise<void> {
-  const there = await look(place);
-  if (there === undefined) throw new PluginError('not_found', `${showPath(place.parts)} is not there`);
-  if (there.folder) throw new PluginError('invalid', `${showPath(place.parts)} is a folder, not a file`);
+async function refuseOther(location: SharePath): Promise<void> {
+  const there = await look(location);
+  if (there === undefined) throw new PluginError('not_found', `${showPath(location.parts)} is not there`);
+  if (there.folder) throw new PluginError('invalid', `${showPath(location.parts)} is a folder, not a file`);
 }
 
 /** The wanted range of the file. */
@@ -76,10 +76,10 @@ class Download extends Readable {
   #settle: { done(): void; fail(error: Error): void } | undefined;
   /** Settles with the first bytes, with the end of an empty file, or with the error. */
   readonly begun: Promise<void>;
-  #abort = () => this.destroy(abortError(showPath(this.place.parts)));
+  #abort = () => this.destroy(abortError(showPath(this.location.parts)));
 
   constructor(
-    readonly place: SharePath,
+    readonly location: SharePath,
     readonly signal: AbortSignal,
     readonly window: Window,
   ) {
@@ -94,8 +94,8 @@ class Download extends Readable {
   }
   /** Starts an smbclient that requests the file after login. */
   #start(): void {
-    const { session } = this.place;
-    const child = session.login.start([session.login.service(session.share)], { timeout: dataTime });
+    const { connection } = this.location;
+    const child = connection.login.start([connection.login.service(connection.share)], { timeout: dataTime });
     child.once('error', (cause) => this.destroy(new PluginError('failed', 'smbclient could not be started', { cause })));
     child.once('close', () => this.#closed());
     child.stdout?.on('data', (bytes: Buffer) => this.#take(bytes));
@@ -103,7 +103,7 @@ class Download extends Readable {
       if (this.#said.length < 1 << 16) this.#said += text;
     });
     child.stdin?.on('error', () => undefined); // 'close' reports it
-    child.stdin?.end(`get ${quote(this.place.parts)} -\n`);
+    child.stdin?.end(`get ${quote(this.location.parts)} -\n`);
     this.#child = child;
   }
   #take(bytes: Buffer): void {
@@ -123,7 +123,7 @@ class Download extends Readable {
     if (this.destroyed) return;
     const error = this.window.passed
       ? undefined
-      : (incomplete(this.#said, this.window.position, this.place) ?? this.window.wrong(showPath(this.place.parts)));
+      : (incomplete(this.#said, this.window.position, this.location) ?? this.window.wrong(showPath(this.location.parts)));
     // during a replace the file cannot be opened for a moment: try again
     if (error === undefined) this.#finish();
     else if (error.code !== 'in_use' || this.window.position > 0 || this.#tries-- === 0) this.destroy(error);
@@ -144,15 +144,15 @@ class Download extends Readable {
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
     this.signal.removeEventListener('abort', this.#abort);
     this.#end();
-    this.#settle?.fail(error ?? abortError(showPath(this.place.parts)));
+    this.#settle?.fail(error ?? abortError(showPath(this.location.parts)));
     done(error);
   }
 }
 
 /** smbclient exits with 0 even if a command from stdin failed. Only its last message proves that the file is complete: it names the
  *  size that the file had when it was opened. */
-function incomplete(said: string, bytes: number, { session, parts }: SharePath): PluginError | undefined {
-  const peer = session.login.peer(session.share);
+function incomplete(said: string, bytes: number, { connection, parts }: SharePath): PluginError | undefined {
+  const peer = connection.login.peer(connection.share);
   const done = said.split('\n').map((line) => /^getting file .* of size (\d+) as - \(/s.exec(line)?.[1]);
   if (done.some((size) => size !== undefined && Number(size) === bytes)) return undefined;
   if (isConnectError(said)) return connectError(said, peer);

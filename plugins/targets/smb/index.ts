@@ -28,7 +28,7 @@ class SmbTarget implements Target {
   /** The dialect that the server chooses when all are offered. */
   server?: string;
   readonly #base: readonly string[];
-  readonly #sessions = new Map<string, Connection>();
+  readonly #connections = new Map<string, Connection>();
 
   constructor(
     readonly context: PluginContext<SmbOptions>,
@@ -42,27 +42,27 @@ class SmbTarget implements Target {
   async connect(probing: Promise<Probed>): Promise<void> {
     const [share] = this.#base;
     if (share === undefined) await shares(this.login);
-    else await this.#session(share).connect();
+    else await this.#connectionTo(share).connect();
     const probed = await probing;
     if (probed.kind === 'smb' && probed.dialect !== undefined) this.server = probed.dialect;
   }
-  #session(share: string): Connection {
-    const session = this.#sessions.get(share) ?? new Connection(this.login, share);
-    this.#sessions.set(share, session);
-    return session;
+  #connectionTo(share: string): Connection {
+    const connection = this.#connections.get(share) ?? new Connection(this.login, share);
+    this.#connections.set(share, connection);
+    return connection;
   }
   /** Resolves a path; undefined for the list of shares. @throws PluginError invalid */
   #find(path: string): SharePath | undefined {
     const [share, ...parts] = [...this.#base, ...pathParts(path)];
     checkNames(share === undefined ? [] : [share, ...parts]);
-    return share === undefined ? undefined : { session: this.#session(share), parts };
+    return share === undefined ? undefined : { connection: this.#connectionTo(share), parts };
   }
   #file(path: string): SharePath {
     fileParts(path);
-    const place = this.#find(path);
-    if (place === undefined || place.parts.length === 0)
+    const location = this.#find(path);
+    if (location === undefined || location.parts.length === 0)
       throw new PluginError('invalid', `${path}: its first part is the share; name a file in it, as ${path}/name`);
-    return place;
+    return location;
   }
   /** If the share is part of the path, a missing share is an absent path; else it is an error. */
   #inShare<T>(work: () => Promise<T>, absent: T): Promise<T> {
@@ -88,30 +88,30 @@ class SmbTarget implements Target {
     return get(this.#file(path), { ...o, signal: this.#signal(o.signal) });
   }
   async stat(path: string): Promise<Entry | undefined> {
-    const place = this.#find(path);
-    if (place === undefined) return { name: '', folder: true, size: 0 };
-    if (path === '') return look({ ...place, parts: [] }); // undefined if it is absent: the first put makes it
-    const there = await this.#inShare(() => look(place), undefined);
+    const location = this.#find(path);
+    if (location === undefined) return { name: '', folder: true, size: 0 };
+    if (path === '') return look({ ...location, parts: [] }); // undefined if it is absent: the first put makes it
+    const there = await this.#inShare(() => look(location), undefined);
     return there === undefined ? undefined : { name: pathParts(path).at(-1) ?? '', folder: there.folder, size: there.size };
   }
   async *list(path: string, o: ListOptions = {}): AsyncGenerator<Entry> {
-    const place = this.#find(path);
-    const found = place === undefined ? await shares(this.login) : await this.#inShare(() => children(place), []);
+    const location = this.#find(path);
+    const found = location === undefined ? await shares(this.login) : await this.#inShare(() => children(location), []);
     yield* filterAsked(found, o);
   }
   async remove(path: string): Promise<void> {
     refuseTop(path);
-    const place = this.#find(path);
-    if (place === undefined || place.parts.length === 0)
+    const location = this.#find(path);
+    if (location === undefined || location.parts.length === 0)
       throw new PluginError('invalid', `${path} is a share; only what is in it can be removed`);
-    await this.#inShare(() => remove(place), undefined);
+    await this.#inShare(() => remove(location), undefined);
   }
   async space(): Promise<{ total: number; free: number } | undefined> {
-    const place = this.#find('');
-    return place === undefined ? undefined : space(place);
+    const location = this.#find('');
+    return location === undefined ? undefined : space(location);
   }
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const session of this.#sessions.values()) session.close();
+    for (const connection of this.#connections.values()) connection.close();
     await this.login[Symbol.asyncDispose]();
   }
 }

@@ -18,39 +18,39 @@ export interface PutOptions {
   readonly replace: boolean;
 }
 
-/** An upload. */
-interface Draft {
-  readonly place: SharePath;
+/** An upload: the file `part` in `folder`, which gets the name `location` at the end. */
+interface Upload {
+  readonly location: SharePath;
   readonly part: SharePath;
   readonly folder: SharePath;
   readonly made: number;
 }
 
-/** Stores `source` as the file `place`, or nothing. smbclient cannot flush a file on the server: the data is in the server's
+/** Stores `source` as the file `location`, or nothing. smbclient cannot flush a file on the server: the data is in the server's
  *  operating system and reaches the disk at its next write-back (with Samba's `sync always = yes` at once). On failure the caller
  *  must destroy the source. @throws PluginError */
-export async function put(place: SharePath, source: Readable, o: PutOptions): Promise<{ bytes: number }> {
-  const path = showPath(place.parts);
+export async function put(location: SharePath, source: Readable, o: PutOptions): Promise<{ bytes: number }> {
+  const path = showPath(location.parts);
   if (o.signal.aborted) throw abortError(path);
-  using upload = new Upload(place);
-  const draft = await begin(place, o);
+  using sender = new Sender(location);
+  const upload = await begin(location, o);
   let time = retryMs;
   try {
-    const bytes = await upload.send(draft.part, source, o.signal);
+    const bytes = await sender.send(upload.part, source, o.signal);
     time = retryMs / 2; // the commit may take the other half
-    await finishWithin(retryMs / 2, o.signal, path, () => commit(draft, bytes, o));
+    await finishWithin(retryMs / 2, o.signal, path, () => commit(upload, bytes, o));
     return { bytes };
   } catch (error) {
-    await settleWithin(time, () => undo(draft));
+    await settleWithin(time, () => undo(upload));
     throw error;
   }
 }
 
 /** Prepares the upload before it touches the source. */
-async function begin(place: SharePath, o: PutOptions): Promise<Draft> {
-  const starting = prepare(place, o);
+async function begin(location: SharePath, o: PutOptions): Promise<Upload> {
+  const starting = prepare(location, o);
   try {
-    return await untilAborted(starting, o.signal, showPath(place.parts));
+    return await untilAborted(starting, o.signal, showPath(location.parts));
   } catch (error) {
     await settleWithin(retryMs, () => starting.then(undo));
     throw error;
@@ -58,67 +58,67 @@ async function begin(place: SharePath, o: PutOptions): Promise<Draft> {
 }
 
 /** Checks that the name is free, makes the folder and, in it, the upload. */
-async function prepare(place: SharePath, { replace, signal }: PutOptions): Promise<Draft> {
-  const { session, parts } = place;
-  let folderIsThere = await refuseTaken(place, replace);
-  const folder = { session, parts: parts.slice(0, -1) };
-  const part = { session, parts: [...folder.parts, partName()] };
+async function prepare(location: SharePath, { replace, signal }: PutOptions): Promise<Upload> {
+  const { connection, parts } = location;
+  let folderIsThere = await refuseTaken(location, replace);
+  const folder = { connection, parts: parts.slice(0, -1) };
+  const part = { connection, parts: [...folder.parts, partName()] };
   // retry: another put that fails may remove the folder that this one just found
   for (let tries = 5; ; tries--) {
     if (signal.aborted) throw abortError(showPath(parts));
-    const draft = { place, part, folder, made: folderIsThere ? 0 : await makeFolder(folder) };
+    const upload = { location, part, folder, made: folderIsThere ? 0 : await makeFolder(folder) };
     try {
       // upload any file first: it keeps the folder from being removed, and shows whether the share is writable
-      const { status } = await session.run(`put /proc/self/fd/3 ${quote(part.parts)}`);
+      const { status } = await connection.run(`put /proc/self/fd/3 ${quote(part.parts)}`);
       if (status === undefined) {
-        if (parts.some(endsInDot)) await requireDots(place);
-        return draft;
+        if (parts.some(endsInDot)) await requireDots(location);
+        return upload;
       }
-      if (!isAbsent(status) || tries === 0) throw await writeFailed(place, status);
+      if (!isAbsent(status) || tries === 0) throw await writeFailed(location, status);
       folderIsThere = false;
-      await undo(draft).catch(() => undefined);
+      await undo(upload).catch(() => undefined);
     } catch (error) {
-      await settleWithin(retryMs, () => undo(draft));
+      await settleWithin(retryMs, () => undo(upload));
       throw error;
     }
   }
 }
 
 /** @returns whether the folder seems to exist, by the server's status for the missing name. @throws PluginError exists */
-async function refuseTaken(place: SharePath, replace: boolean): Promise<boolean> {
-  const { entry: there, inFolder } = await lookInFolder(place);
+async function refuseTaken(location: SharePath, replace: boolean): Promise<boolean> {
+  const { entry: there, inFolder } = await lookInFolder(location);
   if (there === undefined || (replace && !there.folder)) return inFolder;
   const why = there.folder ? 'is a folder; a file cannot replace it' : 'is already there';
-  throw new PluginError('exists', `${showPath(place.parts)} ${why}`);
+  throw new PluginError('exists', `${showPath(location.parts)} ${why}`);
 }
 
 /** Tests whether the server stores a name that ends in a dot. @throws PluginError invalid */
-async function requireDots({ session, parts }: SharePath): Promise<void> {
+async function requireDots({ connection, parts }: SharePath): Promise<void> {
   const name = `${partName()}.`;
-  const trial = { session, parts: [...parts.slice(0, -1), name] };
-  await session.run(`mkdir ${quote(trial.parts)}`);
+  const trial = { connection, parts: [...parts.slice(0, -1), name] };
+  await connection.run(`mkdir ${quote(trial.parts)}`);
   const kept = (await look(trial))?.name === name;
   await unmakeFolder(trial, 1);
   if (!kept) throw new PluginError('invalid', `${showPath(parts)}: this server does not keep names that end in a dot`);
 }
 
 /** Writes one file with an smbclient, which logs in while the put prepares. */
-class Upload implements Disposable {
+class Sender implements Disposable {
   readonly #child: ChildProcess;
   readonly #ended: Promise<void>;
 
-  constructor(readonly place: SharePath) {
-    const { session } = place;
+  constructor(readonly location: SharePath) {
+    const { connection } = location;
     // the file follows the command's line, so smbclient must not read ahead
-    this.#child = session.login.start([session.login.service(session.share)], { byteInput: true, timeout: dataTime });
-    this.#ended = end(this.#child, place);
+    this.#child = connection.login.start([connection.login.service(connection.share)], { byteInput: true, timeout: dataTime });
+    this.#ended = end(this.#child, location);
   }
 
   /** Sends the source. @throws PluginError */
   async send(part: SharePath, source: Readable, signal: AbortSignal): Promise<number> {
-    const { session, parts } = this.place;
+    const { connection, parts } = this.location;
     const dead = this.#ended.then(() => {
-      throw unavailable(session.login.peer(session.share), 'smbclient ended too early');
+      throw unavailable(connection.login.peer(connection.share), 'smbclient ended too early');
     });
     this.#child.stdin?.write(`put - ${quote(part.parts)}\n`);
     // an smbclient that exits early has failed, whatever the source does
@@ -136,9 +136,9 @@ class Upload implements Disposable {
 
 /** Waits for smbclient's exit. It exits with 0 even if a command failed: only its message that the file is written proves success.
  *  @throws PluginError when that message is missing, or any command failed */
-function end(child: ChildProcess, { session, parts }: SharePath): Promise<void> {
+function end(child: ChildProcess, { connection, parts }: SharePath): Promise<void> {
   let said = '';
-  const peer = session.login.peer(session.share);
+  const peer = connection.login.peer(connection.share);
   for (const stream of [child.stdout, child.stderr]) {
     stream?.setEncoding('utf8').on('data', (text: string) => {
       if (said.length < 1 << 16) said += text;
@@ -185,32 +185,32 @@ function writeAll(child: ChildProcess, chunks: readonly Uint8Array[]): Promise<v
 }
 
 /** Renames the upload to its final name. @throws PluginError */
-async function commit({ place, part }: Draft, bytes: number, { replace, signal }: PutOptions): Promise<void> {
+async function commit({ location, part }: Upload, bytes: number, { replace, signal }: PutOptions): Promise<void> {
   const there = await look(part);
   if (there?.size !== bytes) {
-    const text = `${showPath(place.parts)}: the server has ${there?.size ?? 'none'} of ${bytes} bytes; try again`;
+    const text = `${showPath(location.parts)}: the server has ${there?.size ?? 'none'} of ${bytes} bytes; try again`;
     throw new PluginError('damaged', text, { retryable: true });
   }
-  if (signal.aborted) throw abortError(showPath(place.parts));
-  await unlessInUse(() => rename(part, place, bytes, replace));
+  if (signal.aborted) throw abortError(showPath(location.parts));
+  await unlessInUse(() => rename(part, location, bytes, replace));
 }
 
-async function rename(part: SharePath, place: SharePath, bytes: number, replace: boolean): Promise<void> {
-  const command = `rename ${quote(part.parts)} ${quote(place.parts)}${replace ? ' -f' : ''}`;
-  const { status } = await part.session.run(command, { once: true }).catch(async (error: unknown) => {
+async function rename(part: SharePath, location: SharePath, bytes: number, replace: boolean): Promise<void> {
+  const command = `rename ${quote(part.parts)} ${quote(location.parts)}${replace ? ' -f' : ''}`;
+  const { status } = await part.connection.run(command, { once: true }).catch(async (error: unknown) => {
     // unknown whether the rename worked: the upload's presence tells
-    if (await look(part)) return part.session.run(command, { once: true });
-    if ((await look(place))?.size === bytes) return { status: undefined };
+    if (await look(part)) return part.connection.run(command, { once: true });
+    if ((await look(location))?.size === bytes) return { status: undefined };
     throw error;
   });
   if (status === undefined) return;
   // the upload was writable, so the name is denied: Windows says this of an open file
   const code = replace && status === 'ACCESS_DENIED' ? 'in_use' : undefined;
-  throw shareError(status, showPath(place.parts), place.session.login.peer(place.session.share), code);
+  throw shareError(status, showPath(location.parts), location.connection.login.peer(location.connection.share), code);
 }
 
 /** Removes the upload and the folders made for it. */
-async function undo({ part, folder, made }: Draft): Promise<void> {
+async function undo({ part, folder, made }: Upload): Promise<void> {
   await removeFile(part);
   await unmakeFolder(folder, made);
 }

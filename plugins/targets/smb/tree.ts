@@ -7,31 +7,31 @@ import { quote } from './names.js';
 
 /** A path on a share: `parts` are the folders and the name below its top. */
 export interface SharePath {
-  readonly session: Connection;
+  readonly connection: Connection;
   readonly parts: readonly string[];
 }
 
 export const showPath = (parts: readonly string[]): string => parts.join('/') || 'the top';
 
-function failed({ session, parts }: SharePath, status: string, code?: PluginErrorCode): PluginError {
-  return shareError(status, showPath(parts), session.login.peer(session.share), code);
+function failed({ connection, parts }: SharePath, status: string, code?: PluginErrorCode): PluginError {
+  return shareError(status, showPath(parts), connection.login.peer(connection.share), code);
 }
 
 /** The error of a refused write. A share that the user can read but not write is read_only. */
-export async function writeFailed(place: SharePath, status: string): Promise<PluginError> {
-  if (status !== 'ACCESS_DENIED') return failed(place, status);
-  const parent = { session: place.session, parts: place.parts.slice(0, -1) };
+export async function writeFailed(location: SharePath, status: string): Promise<PluginError> {
+  if (status !== 'ACCESS_DENIED') return failed(location, status);
+  const parent = { connection: location.connection, parts: location.parts.slice(0, -1) };
   const readable = await children(parent).then(
     () => true,
     () => false,
   );
-  return failed(place, status, readable ? 'read_only' : 'denied');
+  return failed(location, status, readable ? 'read_only' : 'denied');
 }
 
 /** Runs a command that writes, with one path. @throws PluginError, except for statuses that are `fine` */
-async function write(place: SharePath, command: string, fine: (status: string) => boolean, o?: RunOptions): Promise<Answer> {
-  const answer = await place.session.run(`${command} ${quote(place.parts)}`, o);
-  if (answer.status !== undefined && !fine(answer.status)) throw await writeFailed(place, answer.status);
+async function write(location: SharePath, command: string, fine: (status: string) => boolean, o?: RunOptions): Promise<Answer> {
+  const answer = await location.connection.run(`${command} ${quote(location.parts)}`, o);
+  if (answer.status !== undefined && !fine(answer.status)) throw await writeFailed(location, answer.status);
   return answer;
 }
 
@@ -66,61 +66,61 @@ function entriesIn(output: string): Entry[] {
 }
 
 /** Looks up a path; the entry has the name as the server writes it. @throws PluginError */
-export async function look(place: SharePath): Promise<Entry | undefined> {
-  return (await lookInFolder(place)).entry;
+export async function look(location: SharePath): Promise<Entry | undefined> {
+  return (await lookInFolder(location)).entry;
 }
 
 /** As look, and whether the parent folder exists; some servers do not tell of an existing one. @throws PluginError */
-export async function lookInFolder(place: SharePath): Promise<{ readonly entry: Entry | undefined; readonly inFolder: boolean }> {
-  if (place.parts.length === 0) {
-    await place.session.run('volume'); // any answer will do
+export async function lookInFolder(location: SharePath): Promise<{ readonly entry: Entry | undefined; readonly inFolder: boolean }> {
+  if (location.parts.length === 0) {
+    await location.connection.run('volume'); // any answer will do
     return { entry: { name: '', folder: true, size: 0 }, inFolder: true };
   }
-  const { output, status } = await place.session.run(`ls ${quote(place.parts)}`);
+  const { output, status } = await location.connection.run(`ls ${quote(location.parts)}`);
   if (status === undefined) return { entry: entriesIn(output)[0], inFolder: true };
-  if (!isAbsent(status)) throw failed(place, status);
+  if (!isAbsent(status)) throw failed(location, status);
   return { entry: undefined, inFolder: status === 'NO_SUCH_FILE' };
 }
 
 /** Lists a folder; an absent one is empty. @throws PluginError */
-export async function children(place: SharePath): Promise<Entry[]> {
-  const { output, status } = await place.session.run(`ls ${quote([...place.parts, '*'])}`);
-  if (status !== undefined && !isAbsent(status)) throw failed(place, status);
+export async function children(location: SharePath): Promise<Entry[]> {
+  const { output, status } = await location.connection.run(`ls ${quote([...location.parts, '*'])}`);
+  if (status !== undefined && !isAbsent(status)) throw failed(location, status);
   if (status !== undefined) return [];
   return entriesIn(output).map((entry) => (isPart(entry.name) ? { ...entry, unfinished: true } : entry));
 }
 
 /** Removes a file or a tree; does nothing when it is absent. @throws PluginError */
-export async function remove(place: SharePath): Promise<void> {
-  const there = await look(place);
+export async function remove(location: SharePath): Promise<void> {
+  const there = await look(location);
   if (there === undefined) return;
-  if (there.folder) await unlessInUse(() => write(place, 'deltree', isAbsent, { timeout: treeTime }));
-  else await removeFile(place);
+  if (there.folder) await unlessInUse(() => write(location, 'deltree', isAbsent, { timeout: treeTime }));
+  else await removeFile(location);
 }
 
-export async function removeFile(place: SharePath): Promise<void> {
-  await unlessInUse(() => write(place, 'del', isAbsent));
+export async function removeFile(location: SharePath): Promise<void> {
+  await unlessInUse(() => write(location, 'del', isAbsent));
 }
 
 /** Makes one folder. @returns whether it is new @throws PluginError */
-async function makeOne(place: SharePath): Promise<boolean> {
-  const { status } = await write(place, 'mkdir', (status) => status === 'OBJECT_NAME_COLLISION');
+async function makeOne(location: SharePath): Promise<boolean> {
+  const { status } = await write(location, 'mkdir', (status) => status === 'OBJECT_NAME_COLLISION');
   if (status === undefined) return true;
-  const there = await look(place);
-  if (there !== undefined && !there.folder) throw new PluginError('invalid', `${showPath(place.parts)} is a file, not a folder`);
+  const there = await look(location);
+  if (there !== undefined && !there.folder) throw new PluginError('invalid', `${showPath(location.parts)} is a file, not a folder`);
   return false;
 }
 
 /** Makes a folder and its missing parents. @returns how many of the last parts are new. @throws PluginError */
-export async function makeFolder({ session, parts }: SharePath): Promise<number> {
+export async function makeFolder({ connection, parts }: SharePath): Promise<number> {
   let there = parts.length;
-  while (there > 0 && !(await look({ session, parts: parts.slice(0, there) }))?.folder) there--;
+  while (there > 0 && !(await look({ connection, parts: parts.slice(0, there) }))?.folder) there--;
   let made = 0;
   for (let depth = there + 1; depth <= parts.length; depth++) {
     try {
-      made = (await makeOne({ session, parts: parts.slice(0, depth) })) ? made + 1 : 0;
+      made = (await makeOne({ connection, parts: parts.slice(0, depth) })) ? made + 1 : 0;
     } catch (error) {
-      await unmakeFolder({ session, parts: parts.slice(0, depth - 1) }, made);
+      await unmakeFolder({ connection, parts: parts.slice(0, depth - 1) }, made);
       throw error;
     }
   }
@@ -128,20 +128,20 @@ export async function makeFolder({ session, parts }: SharePath): Promise<number>
 }
 
 /** Removes the last `made` folders, as far as they are empty, after a put failed. */
-export async function unmakeFolder({ session, parts }: SharePath, made: number): Promise<void> {
+export async function unmakeFolder({ connection, parts }: SharePath, made: number): Promise<void> {
   for (let depth = parts.length; depth > parts.length - made; depth--) {
-    const { status } = await session.run(`rmdir ${quote(parts.slice(0, depth))}`);
+    const { status } = await connection.run(`rmdir ${quote(parts.slice(0, depth))}`);
     if (status !== undefined) return; // another put uses it by now
   }
 }
 
 /** Reads the numbers after a listing. @throws PluginError */
-export async function space(place: SharePath): Promise<{ total: number; free: number } | undefined> {
-  for (const command of place.parts.length === 0 ? ['ls'] : [`ls ${quote(place.parts)}`, 'ls']) {
-    const { output, status } = await place.session.run(command);
+export async function space(location: SharePath): Promise<{ total: number; free: number } | undefined> {
+  for (const command of location.parts.length === 0 ? ['ls'] : [`ls ${quote(location.parts)}`, 'ls']) {
+    const { output, status } = await location.connection.run(command);
     const [, blocks, size, free] = /(\d+) blocks of size (\d+)\. (\d+) blocks available/.exec(output) ?? [];
     if (blocks !== undefined) return { total: Number(blocks) * Number(size), free: Number(free) * Number(size) };
-    if (status !== undefined && !isAbsent(status)) throw failed(place, status);
+    if (status !== undefined && !isAbsent(status)) throw failed(location, status);
   }
   return undefined;
 }

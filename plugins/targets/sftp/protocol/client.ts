@@ -1,6 +1,6 @@
 /** The requests of SFTP as functions. */
 import type { SshConnection } from '../../../shared/ssh/connection.js';
-import { type Answer, Session } from './session.js';
+import { type Answer, SftpChannel } from './session.js';
 import { hasStatus, Status, StatusError } from './status.js';
 import { type Attributes, type Fields, type Path, packet, Reply, Request, readAttributes, writeRoom } from './wire.js';
 
@@ -25,24 +25,24 @@ export class Sftp {
   maxRead = leastLimit;
   maxWrite = leastLimit;
 
-  private constructor(readonly session: Session) {}
+  private constructor(readonly channel: SftpChannel) {}
 
   /** @throws PluginError unsupported, unavailable */
   static async start(connection: SshConnection): Promise<Sftp> {
-    const sftp = new Sftp(await Session.start(connection));
+    const sftp = new Sftp(await SftpChannel.start(connection));
     if (sftp.offers('limits@openssh.com')) await sftp.#askLimits();
     return sftp;
   }
 
   /** Whether the server has this extension. */
   offers(name: string): boolean {
-    return this.session.extensions.has(name);
+    return this.channel.extensions.has(name);
   }
   get failure() {
-    return this.session.failure;
+    return this.channel.failure;
   }
   close(): void {
-    this.session.close();
+    this.channel.close();
   }
 
   async #askLimits(): Promise<void> {
@@ -54,8 +54,8 @@ export class Sftp {
   }
 
   async #ask(type: number, fields: Parameters<typeof packet>[2], expected: number): Promise<Answer> {
-    const id = this.session.next();
-    return expect(await this.session.ask(id, packet(type, id, fields)), expected);
+    const id = this.channel.next();
+    return expect(await this.channel.ask(id, packet(type, id, fields)), expected);
   }
   #extended(name: string, fields: Parameters<typeof packet>[2], expected: number = Reply.extended): Promise<Answer> {
     return this.#ask(Request.extended, [name, ...fields], expected);
@@ -84,11 +84,11 @@ export class Sftp {
   /** Writes `length` bytes of `bytes` from writeRoom on, without a copy: the request's head goes into the room before them. The
    *  buffer must not change until this settles. */
   write(handle: Buffer, offset: number, bytes: Buffer, length: number): Promise<void> {
-    const id = this.session.next();
+    const id = this.channel.next();
     const head = packet(Request.write, id, [handle, BigInt(offset), length], length);
     const from = writeRoom - head.length;
     head.copy(bytes, from);
-    return this.#settle(this.session.ask(id, bytes.subarray(from, writeRoom + length)).then((answer) => expect(answer, Reply.status)));
+    return this.#settle(this.channel.ask(id, bytes.subarray(from, writeRoom + length)).then((answer) => expect(answer, Reply.status)));
   }
   async lstat(path: Path): Promise<Attributes> {
     return readAttributes((await this.#ask(Request.lstat, [path], Reply.attrs)).fields);
@@ -126,7 +126,7 @@ export class Sftp {
     if (found === undefined) throw new StatusError(Status.noSuchFile, '');
     return Buffer.from(found.name);
   }
-  /** Renames a file. Fails when `to` exists, on servers that follow the draft. */
+  /** Renames a file. Fails when `to` exists, on servers that follow the protocol. */
   rename(from: Path, to: Path): Promise<void> {
     return this.#settle(this.#ask(Request.rename, [from, to], Reply.status));
   }
@@ -147,7 +147,7 @@ export class Sftp {
   }
 }
 
-/** An open file of the server, with its session. */
+/** An open file of the server, with its channel. */
 export interface OpenFile {
   readonly sftp: Sftp;
   readonly handle: Buffer;

@@ -1,4 +1,4 @@
-/** One sftp session: a channel of an SSH connection, and the requests that wait for an answer. */
+/** One channel of an SSH connection that speaks SFTP, and the requests that wait for an answer. */
 import type { ClientChannel } from 'ssh2';
 import { PluginError } from '../../../../core/contract/index.js';
 import type { SshConnection } from '../../../shared/ssh/connection.js';
@@ -24,9 +24,9 @@ const room = 4 << 20;
 /** Time limit of the server's version packet. */
 const versionTime = 10_000;
 
-export class Session {
+export class SftpChannel {
   readonly extensions = new Map<string, string>();
-  /** Set once the session has ended: why. */
+  /** Set once the channel has ended: why. */
   failure: PluginError | undefined;
   /** Shortest time of any request so far, in ms: an estimate of the round trip. */
   roundTrip = Number.POSITIVE_INFINITY;
@@ -39,29 +39,29 @@ export class Session {
 
   private constructor(
     readonly connection: SshConnection,
-    readonly channel: ClientChannel,
+    readonly stream: ClientChannel,
   ) {
-    channel.on('data', (chunk: Buffer) => this.#take(chunk));
-    keepWindowOpen(channel, room);
-    channel.stderr.resume();
-    channel.on('error', (cause: Error) => this.#fail(`the sftp session broke: ${cause.message}`));
-    channel.on('exit', (code: number | null) => {
+    stream.on('data', (chunk: Buffer) => this.#take(chunk));
+    keepWindowOpen(stream, room);
+    stream.stderr.resume();
+    stream.on('error', (cause: Error) => this.#fail(`the sftp channel broke: ${cause.message}`));
+    stream.on('exit', (code: number | null) => {
       this.#killed = code === null;
     });
-    channel.on('close', () => this.#fail('the server ended the sftp session'));
+    stream.on('close', () => this.#fail('the server ended the sftp channel'));
     void connection.closed.then((failure) => this.#end(failure));
   }
 
   /** @throws PluginError unsupported (no sftp there), unavailable */
-  static async start(connection: SshConnection): Promise<Session> {
-    const channel = await connection.subsystem('sftp').catch((error: unknown) => {
+  static async start(connection: SshConnection): Promise<SftpChannel> {
+    const stream = await connection.subsystem('sftp').catch((error: unknown) => {
       if (!(error instanceof PluginError) || error.code !== 'unsupported') throw error;
       const fix = 'let it offer it ("Subsystem sftp internal-sftp" in sshd_config) or use another target type';
-      throw new PluginError('unsupported', `${connection.place}: the server has no sftp subsystem; ${fix}`, { cause: error });
+      throw new PluginError('unsupported', `${connection.address}: the server has no sftp subsystem; ${fix}`, { cause: error });
     });
-    const session = new Session(connection, channel);
-    await session.#greet();
-    return session;
+    const channel = new SftpChannel(connection, stream);
+    await channel.#greet();
+    return channel;
   }
 
   #greet(): Promise<void> {
@@ -72,7 +72,7 @@ export class Session {
         else reject(error);
       };
       const timer = setTimeout(() => {
-        settle(awayError(this.connection.place, 'the sftp subsystem does not answer'));
+        settle(awayError(this.connection.address, 'the sftp subsystem does not answer'));
         this.close();
       }, versionTime);
       this.#waiting.set(-1, { resolve: () => settle(), reject: (error) => settle(this.#noSftp(error)) });
@@ -80,15 +80,15 @@ export class Session {
         fields.u32(); // skips the version; a server with a lower one still has all that is needed
         while (fields.left > 0) this.extensions.set(String(fields.string()), String(fields.string()));
       };
-      this.channel.write(packet(Request.init, undefined, [3]));
+      this.stream.write(packet(Request.init, undefined, [3]));
     });
   }
 
-  /** A session that ends before its first answer is no sftp: the login's shell or forced command prints text or refuses sftp. */
+  /** A channel that ends before its first answer is no sftp: the login's shell or forced command prints text or refuses sftp. */
   #noSftp(error: unknown): unknown {
     if (this.connection.failure !== undefined || this.#killed) return error;
     const fix = 'let this login use sftp, without a shell or a command that prints anything';
-    return new PluginError('unsupported', `${this.connection.place}: what answers is no sftp server; ${fix}`, { cause: error });
+    return new PluginError('unsupported', `${this.connection.address}: what answers is no sftp server; ${fix}`, { cause: error });
   }
 
   /** The id of the next request. */
@@ -107,13 +107,13 @@ export class Session {
         resolve(answer);
       };
       this.#waiting.set(id, { resolve: answered, reject });
-      this.channel.write(bytes);
+      this.stream.write(bytes);
     });
   }
 
-  /** Ends the session. Waiting requests fail. */
+  /** Ends the channel. Waiting requests fail. */
   close(): void {
-    this.#fail('the sftp session was closed');
+    this.#fail('the sftp channel was closed');
   }
 
   #take(chunk: Buffer): void {
@@ -147,13 +147,13 @@ export class Session {
   }
 
   #fail(why: string): void {
-    this.#end(awayError(this.connection.place, why));
+    this.#end(awayError(this.connection.address, why));
   }
 
   #end(failure: PluginError): void {
     if (this.failure !== undefined) return;
     this.failure = failure;
-    this.channel.destroy();
+    this.stream.destroy();
     for (const { reject } of this.#waiting.values()) reject(failure);
     this.#waiting.clear();
   }

@@ -1,4 +1,4 @@
-/** A second session that carries a part of a file's writes over a long round trip. Each channel has a window of its own (OpenSSH: 2
+/** A second channel that carries a part of a file's writes over a long round trip. Each channel has a window of its own (OpenSSH: 2
  *  MiB), which limits the bytes of one round trip whatever the line could carry. */
 import type { Connection } from '../connection.js';
 import type { OpenFile } from '../protocol/client.js';
@@ -6,7 +6,7 @@ import { Open } from '../protocol/wire.js';
 
 /** Below this round trip, in ms, a window of 2 MiB is no limit. */
 const longTrip = 5;
-/** With so many bytes in flight the file is worth a second session. */
+/** With so many bytes in flight the file is worth a second channel. */
 const worthIt = 1 << 20;
 
 export class SecondChannel {
@@ -17,7 +17,7 @@ export class SecondChannel {
   #closed = false;
 
   constructor(
-    readonly link: Connection,
+    readonly connection: Connection,
     readonly path: string,
   ) {}
 
@@ -26,7 +26,7 @@ export class SecondChannel {
   take(bytes: number, allUnderWay: number, first: OpenFile): OpenFile | undefined {
     const file = this.#file;
     if (file === undefined) {
-      if (allUnderWay > worthIt && first.sftp.session.roundTrip > longTrip) this.#opening ??= this.#open();
+      if (allUnderWay > worthIt && first.sftp.channel.roundTrip > longTrip) this.#opening ??= this.#open();
       return undefined;
     }
     if (this.#underWay > (allUnderWay - bytes) / 2) return undefined;
@@ -49,7 +49,7 @@ export class SecondChannel {
   }
 
   async #open(): Promise<void> {
-    const sftp = await this.link.another();
+    const sftp = await this.connection.another();
     try {
       const handle = await sftp?.open(this.path, Open.write);
       if (sftp !== undefined && handle !== undefined && !this.#closed) this.#file = { sftp, handle };

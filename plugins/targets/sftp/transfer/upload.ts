@@ -14,24 +14,24 @@ export class Upload {
   #started = false;
 
   constructor(
-    readonly link: Connection,
+    readonly connection: Connection,
     readonly parts: readonly string[],
     readonly replace: boolean,
   ) {}
 
   get folder(): string {
-    return this.link.path(this.parts.slice(0, -1));
+    return this.connection.path(this.parts.slice(0, -1));
   }
   get part(): string {
     return `${this.folder === '/' ? '' : this.folder}/${this.#name}`;
   }
   get target(): string {
-    return this.link.path(this.parts);
+    return this.connection.path(this.parts);
   }
 
   /** Opens the upload and makes its folder if needed. @throws PluginError exists, and others */
   open(): Promise<OpenFile> {
-    return this.link.run(this.parts.slice(0, -1), async (sftp) => {
+    return this.connection.run(this.parts.slice(0, -1), async (sftp) => {
       await this.#refuseTaken(sftp);
       if (this.#started) await sftp.remove(this.part).catch(() => undefined); // the answer to the first try was lost
       this.#started = true;
@@ -97,7 +97,7 @@ export class Upload {
   /** Removes the upload and the folders made for it. */
   async undo(): Promise<void> {
     if (!this.#started) return;
-    await this.link.run([], async (sftp) => {
+    await this.connection.run([], async (sftp) => {
       await ifThere(sftp.remove(this.part));
       // the innermost first; a folder that another put uses is not empty and stays
       for (const folder of [...this.#made].reverse()) await sftp.removeFolder(folder);

@@ -52,13 +52,13 @@ export class Writer {
   #wake: () => void = () => undefined;
 
   constructor(
-    readonly link: Connection,
+    readonly connection: Connection,
     readonly path: string,
     public file: OpenFile,
     readonly signal: AbortSignal,
   ) {
     this.#size = Math.min(pieceSize, file.sftp.maxWrite);
-    this.#second = new SecondChannel(link, path);
+    this.#second = new SecondChannel(connection, path);
   }
 
   /** Takes bytes, sends each full piece, and returns when there is room for more (back-pressure). @throws the error of an earlier
@@ -104,7 +104,7 @@ export class Writer {
     }
   }
 
-  /** Closes the remote handle. Later run() callbacks get a live session but must not use `handle`. */
+  /** Closes the remote handle. Later run() callbacks get a live channel but must not use `handle`. */
   async close(): Promise<void> {
     await this.run(async ({ sftp, handle }) => {
       // never twice: the server may have given the same handle to another file
@@ -117,7 +117,7 @@ export class Writer {
   /** Stops sending and closes the file. */
   stop(): void {
     this.#fail(abortError(this.path));
-    this.#second.close().catch(() => undefined); // its session ends in any case
+    this.#second.close().catch(() => undefined); // its channel ends in any case
     if (!this.#closed) this.file.sftp.closeHandle(this.file.handle).catch(() => undefined);
     this.#closed = true;
   }
@@ -173,7 +173,7 @@ export class Writer {
   #refused(file: OpenFile, error: unknown, piece: Piece): void {
     if (file.sftp.failure === undefined) this.#fail(error);
     else if (file !== this.file && this.#second.onLost(file)) {
-      // send it over the first session; a recovery sends everything again anyway
+      // send it over the first channel; a recovery sends everything again anyway
       if (this.#recovery === undefined && this.#sent.has(piece)) this.#send(piece);
     } else this.#recover(file).catch(() => undefined); // it calls #fail itself
   }
@@ -187,22 +187,22 @@ export class Writer {
     this.#syncing.catch((error: unknown) => this.#fail(error));
   }
 
-  /** Runs fsync in another session, because the writes of this one would wait for it. An fsync of any handle covers all writes to
+  /** Runs fsync in another channel, because the writes of this one would wait for it. An fsync of any handle covers all writes to
    *  the file. */
   async #syncBeside({ sftp, handle }: OpenFile): Promise<void> {
     if (!sftp.offers('fsync@openssh.com')) return;
-    const beside = await this.link.beside();
+    const beside = await this.connection.beside();
     if (beside === undefined || beside.failure !== undefined) return sftp.sync(handle);
     try {
       const other = await beside.open(this.path, Open.write);
       await beside.sync(other).finally(() => beside.closeHandle(other).catch(() => undefined));
     } catch (error) {
       if (beside.failure === undefined) throw error;
-      await sftp.sync(handle); // if both sessions broke, this throws
+      await sftp.sync(handle); // if both channels broke, this throws
     }
   }
 
-  /** Reconnects once for all requests that found the same session broken. */
+  /** Reconnects once for all requests that found the same channel broken. */
   #recover(broken: OpenFile): Promise<void> {
     if (this.file !== broken) return this.#recovery ?? Promise.resolve();
     this.#recovery ??= this.#reconnect().catch((error: unknown) => {
@@ -237,14 +237,14 @@ export class Writer {
     if (this.#error !== undefined && file.handle !== this.file.handle) file.sftp.closeHandle(file.handle).catch(() => undefined);
     this.#check();
     this.file = file;
-    this.#second = new SecondChannel(this.link, this.path);
+    this.#second = new SecondChannel(this.connection, this.path);
     this.#recovery = undefined; // now, not when it settles: #sendFilled sends the pieces from here on
     for (const piece of this.#sent) this.#send(piece);
   }
 
-  /** Reopens the file in a new session. It must hold all confirmed bytes, else its content is unknown. */
+  /** Reopens the file in a new channel. It must hold all confirmed bytes, else its content is unknown. */
   async #reopen(): Promise<OpenFile> {
-    const sftp = await this.link.sftp();
+    const sftp = await this.connection.sftp();
     if (this.#closed) return { sftp, handle: this.file.handle };
     const found = await ifThere(sftp.lstat(this.path));
     if (found?.size === undefined || found.size < this.#confirmed) {
