@@ -1,6 +1,6 @@
 /** The requests of SFTP as functions. */
 import type { SshConnection } from '../../../shared/ssh/connection.js';
-import { type Answer, SftpChannel } from './session.js';
+import { type Answer, SftpChannel } from './channel.js';
 import { hasStatus, Status, StatusError } from './status.js';
 import { type Attributes, type Fields, type Path, packet, Reply, Request, readAttributes, writeRoom } from './wire.js';
 
