@@ -52,7 +52,7 @@ export function schemaCompiler(faults: Faults = 'all faults'): Ajv2020 {
 export const optionsKey = (schema: Record<string, unknown>): string =>
   `of_${createHash('sha256').update(JSON.stringify(schema)).digest('hex')}`;
 
-function record(value: unknown): value is Record<string, unknown> {
+function isFields(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
@@ -71,7 +71,7 @@ function schemaFiles(): ReadonlyMap<string, string> {
 /** A schema of the package as stored, for OpenAPI and forms; nothing parses by those of answers. */
 export function schemaText(name: string): Record<string, unknown> {
   const schema: unknown = JSON.parse(readFileSync(new URL(schemaFiles().get(name) ?? `${name}.json`, folder), 'utf8'));
-  if (!record(schema)) throw new Error(`the schema ${name} is not an object`);
+  if (!isFields(schema)) throw new Error(`the schema ${name} is not an object`);
   return schema;
 }
 
@@ -80,7 +80,7 @@ const escapeKey = (key: string) => key.replaceAll('~', '~0').replaceAll('/', '~1
 /** What the value must be, from the schema's description. Never contains the value itself, which may be a secret. */
 function describe(e: ErrorObject): string | undefined {
   const schema: unknown = e.parentSchema;
-  const text = record(schema) ? schema.description : undefined;
+  const text = isFields(schema) ? schema.description : undefined;
   return typeof text === 'string' ? `must be: ${text}` : undefined;
 }
 

@@ -109,7 +109,7 @@ function errandsOf(
   errands: Errands,
 ): Pick<JobService, 'undo' | 'purge' | 'confirm' | 'takeOver'> {
   const { purge, runtime, log } = deps;
-  const purges = new Purges({ backups, errands, connections: (place) => remotes.connections(place), purge, log });
+  const purges = new Purges({ backups, errands, connections: (location) => remotes.connections(location), purge, log });
   return {
     undo: (id, what) => undoRestore({ restores, errands, runtime }, id, what),
     purge: (id) => purges.purge(id),

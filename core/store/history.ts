@@ -38,11 +38,11 @@ class HistoryFiles implements HistoryRows {
     const file = this.#file(row.kind, row.job);
     return this.#mutex.run(file, async () => {
       const ends = this.#ends.get(file) ?? (await this.#readEnds(file));
-      const kept = parse('history', { ...row, id: ends.next }); // parsed first: an unreadable line is never written
-      await appendLine(file, JSON.stringify(kept), ends.lines === 0);
+      const numbered = parse('history', { ...row, id: ends.next }); // parsed first: an unreadable line is never written
+      await appendLine(file, JSON.stringify(numbered), ends.lines === 0);
       this.#ends.set(file, { lines: ends.lines + 1, next: ends.next + 1 });
       if (ends.lines + 1 >= 2 * most) await this.#shorten(file);
-      return kept;
+      return numbered;
     });
   }
 

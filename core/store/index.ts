@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { PluginLog } from '../contract/index.js';
 import type { HistoryRows, LeaseRows, RowsByKind } from '../jobs/job.js';
 import type { Vault } from '../secrets.js';
-import { type Database, type Keeping, openDatabase } from './copies/database.js';
+import { type Database, type DatabaseOptions, openDatabase } from './copies/database.js';
 import { stateErrorOf } from './failure.js';
 import { openHistory } from './history.js';
 import { openJobs, openLeases } from './jobs.js';
@@ -82,11 +82,11 @@ function storeOf(db: Database, vault: Vault): Omit<Store, 'history'> {
   };
 }
 
-async function openFolder(keeping: Keeping): Promise<Database> {
-  const { folder } = keeping;
+async function openFolder(options: DatabaseOptions): Promise<Database> {
+  const { folder } = options;
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    return await openDatabase(keeping);
+    return await openDatabase(options);
   } catch (error) {
     throw stateErrorOf(folder, error) ?? error;
   }

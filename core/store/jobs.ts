@@ -64,37 +64,37 @@ function take<Key>(sets: Map<Key, Set<number>>, key: Key, id: number): void {
 }
 
 export function openJobs<Name extends JobKind>(db: Database, name: Name): JobRows<JobSpecs[Name]> {
-  const kept = openTable(db, jobKind(name));
+  const table = openTable(db, jobKind(name));
   let index: JobIndex<Name> | undefined;
   /** Built of all rows at the first use. */
   const openIndex = async (): Promise<JobIndex<Name>> => {
     if (index) return index;
-    const all = await kept.list();
+    const all = await table.list();
     if (index) return index;
     index = new JobIndex(name);
     for (const row of all) index.add(row);
     return index;
   };
-  const all = async (ids: readonly number[]) => (await Promise.all(ids.map((id) => kept.get(id)))).flatMap((row) => row ?? []);
+  const all = async (ids: readonly number[]) => (await Promise.all(ids.map((id) => table.get(id)))).flatMap((row) => row ?? []);
   return {
-    list: (range) => kept.list(range),
+    list: (range) => table.list(range),
     listNamed: async (wanted) => all((await openIndex()).named(wanted)),
     listUsing: async (target) => all((await openIndex()).using(target)),
-    get: (id) => kept.get(id),
+    get: (id) => table.get(id),
     async create(spec, state) {
-      const row = await kept.create((id) => ({ id, spec, state }));
+      const row = await table.create((id) => ({ id, spec, state }));
       index?.add(row);
       return row;
     },
     async put(row, when) {
-      const before = await kept.get(row.id);
-      await kept.put(row.id, row, when);
+      const before = await table.get(row.id);
+      await table.put(row.id, row, when);
       if (before) index?.remove(before);
       index?.add(row);
     },
     async delete(id) {
-      const before = await kept.get(id);
-      await kept.delete(id);
+      const before = await table.get(id);
+      await table.delete(id);
       if (before) index?.remove(before);
     },
   };
@@ -113,12 +113,12 @@ const leaseKind: RowFormat<Lease> = {
 };
 
 export function openLeases(db: Database): LeaseRows {
-  const kept = openTable(db, leaseKind);
+  const table = openTable(db, leaseKind);
   // A plugin id contains no slash, so no two pairs share a key.
   const key = (runtime: string, container: string) => `${runtime}/${container}`;
   return {
-    list: () => kept.list(),
-    put: (lease) => kept.put(key(lease.runtime, lease.container), lease, 'reserve'),
-    delete: (runtime, container) => kept.delete(key(runtime, container)),
+    list: () => table.list(),
+    put: (lease) => table.put(key(lease.runtime, lease.container), lease, 'reserve'),
+    delete: (runtime, container) => table.delete(key(runtime, container)),
   };
 }

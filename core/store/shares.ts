@@ -20,6 +20,6 @@ const kind: RowFormat<string> = {
 };
 
 export function openShares(db: Database): ShareRows {
-  const kept = openTable(db, kind);
-  return { get: (share) => kept.get(share), put: (share, root) => kept.put(share, root) };
+  const table = openTable(db, kind);
+  return { get: (share) => table.get(share), put: (share, root) => table.put(share, root) };
 }

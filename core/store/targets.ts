@@ -60,19 +60,19 @@ function targetKind(vault: Vault): RowFormat<TargetRow> {
 }
 
 export function openTargets(db: Database, vault: Vault): TargetRows {
-  const kept = openTable(db, targetKind(vault));
+  const table = openTable(db, targetKind(vault));
   return {
-    list: () => kept.list(),
-    get: (id) => kept.get(id),
-    create: (spec) => kept.create((id) => ({ id, spec })),
+    list: () => table.list(),
+    get: (id) => table.get(id),
+    create: (spec) => table.create((id) => ({ id, spec })),
     update: (id, change) =>
       db.serial(async () => {
-        const row = await kept.get(id);
+        const row = await table.get(id);
         if (row === undefined) return undefined;
         const changed = change(row);
-        if (changed !== row) await kept.put(id, changed);
+        if (changed !== row) await table.put(id, changed);
         return changed;
       }),
-    delete: (id) => kept.delete(id),
+    delete: (id) => table.delete(id),
   };
 }

@@ -39,9 +39,9 @@ const userKind: RowFormat<KeptUser> = {
   name: 'user',
   version: 1,
   steps: {},
-  read({ username, isAdmin, hash: kept }) {
-    if (typeof username !== 'string' || typeof isAdmin !== 'boolean' || typeof kept !== 'string') throw new Error('damaged user row');
-    return { username, isAdmin, hash: kept };
+  read({ username, isAdmin, hash: stored }) {
+    if (typeof username !== 'string' || typeof isAdmin !== 'boolean' || typeof stored !== 'string') throw new Error('damaged user row');
+    return { username, isAdmin, hash: stored };
   },
   write: (user) => ({ ...user }),
 };
@@ -59,21 +59,21 @@ const sessionKind: RowFormat<Session> = {
 };
 
 export function openUsers(db: Database): Users {
-  const kept = openTable(db, userKind);
+  const table = openTable(db, userKind);
   const decoy = hashPassword(randomBytes(16));
   return {
-    any: async () => (await kept.list()).length > 0,
+    any: async () => (await table.list()).length > 0,
     async createFirst(username, password) {
       const made = await hashPassword(password);
       return db.serial(async () => {
-        if ((await kept.list()).length > 0) return false;
-        await kept.put(username, { username, isAdmin: true, hash: made });
+        if ((await table.list()).length > 0) return false;
+        await table.put(username, { username, isAdmin: true, hash: made });
         return true;
       });
     },
-    create: async (username, password, isAdmin) => kept.put(username, { username, isAdmin, hash: await hashPassword(password) }),
+    create: async (username, password, isAdmin) => table.put(username, { username, isAdmin, hash: await hashPassword(password) }),
     async verify(username, password, signal) {
-      const user = await kept.get(username);
+      const user = await table.get(username);
       const right = await isPassword(user?.hash ?? (await decoy), password, signal);
       return user !== undefined && right ? { username: user.username, isAdmin: user.isAdmin } : undefined;
     },
@@ -81,12 +81,12 @@ export function openUsers(db: Database): Users {
 }
 
 export function openSessions(db: Database, now: () => number = Date.now): Sessions {
-  const kept = openTable(db, sessionKind);
+  const table = openTable(db, sessionKind);
   const keyOf = (token: string) => createHash('sha256').update(token).digest('hex');
   return {
     async create(user, lifetime) {
-      const over = (await kept.list()).filter(({ expires }) => expires <= now());
-      await Promise.all(over.map(({ key }) => kept.delete(key))); // in parallel, so that they share a sync
+      const over = (await table.list()).filter(({ expires }) => expires <= now());
+      await Promise.all(over.map(({ key }) => table.delete(key))); // in parallel, so that they share a sync
       const token = randomBytes(32).toString('base64url');
       const session = {
         username: user.username,
@@ -95,18 +95,18 @@ export function openSessions(db: Database, now: () => number = Date.now): Sessio
         created: now(),
         expires: now() + lifetime,
       };
-      await kept.put(session.key, session, 'reserve'); // an admin must be able to log in to make room
+      await table.put(session.key, session, 'reserve'); // an admin must be able to log in to make room
       return { token, session };
     },
     async find(token) {
-      const session = await kept.get(keyOf(token));
+      const session = await table.get(keyOf(token));
       return session !== undefined && session.expires > now() ? session : undefined;
     },
     async extend(session, lifetime) {
       const longer = { ...session, expires: now() + lifetime };
-      await kept.put(session.key, longer, 'reserve');
+      await table.put(session.key, longer, 'reserve');
       return longer;
     },
-    delete: (session) => kept.delete(session.key),
+    delete: (session) => table.delete(session.key),
   };
 }

@@ -95,16 +95,21 @@ async function queued<T>(limit: Semaphore, signal: AbortSignal, action: () => Pr
 
 export function createRecordBrowser(deps: BrowserDeps): RecordBrowser {
   const { plugins, environment, log } = deps;
-  const withTarget = async <T>(place: Location, signal: AbortSignal, action: (target: PolicyTarget) => Promise<T>): Promise<T> => {
-    const remote = place.profile === undefined ? undefined : await deps.targets.get(place.profile);
+  const withTarget = async <T>(location: Location, signal: AbortSignal, action: (target: PolicyTarget) => Promise<T>): Promise<T> => {
+    const remote = location.profile === undefined ? undefined : await deps.targets.get(location.profile);
     const keepFound: LocationOpening['keepFound'] = (id, what) =>
       void deps.targets.keepFound(id, what).catch((error) => log('warn', `target ${id}: ${error}`));
-    await using target = await openLocation(plugins, environment, place, { signal, log, keepFound: keepFound, ...(remote && { remote }) });
+    await using target = await openLocation(plugins, environment, location, {
+      signal,
+      log,
+      keepFound,
+      ...(remote && { remote }),
+    });
     return await action(target); // without await, `await using` would close the target before the action ends
   };
-  const reading = <T>(place: Location, action: (target: Target, signal: AbortSignal) => Promise<T>, gone?: AbortSignal): Promise<T> => {
+  const reading = <T>(location: Location, action: (target: Target, signal: AbortSignal) => Promise<T>, gone?: AbortSignal): Promise<T> => {
     const signal = anySignal(deps.signal, AbortSignal.timeout(answerMs), ...(gone ? [gone] : []));
-    return withTarget(place, signal, (target) => action(target, signal));
+    return withTarget(location, signal, (target) => action(target, signal));
   };
   return {
     runs: ({ dest, job_name }, gone) =>

@@ -21,10 +21,10 @@ export function createTargetRegistry(store: Store): TargetRegistry {
 
 /** Trust on first use: stores what the first contact found. A later finding replaces it only when the address or type has changed. */
 async function keepFound(store: Store, target: number, found: FoundTarget): Promise<void> {
-  await store.targets.update(target, (record) => {
-    if (record.spec.ipaddr !== found.ipaddr) return record;
-    if (record.found?.ipaddr === found.ipaddr && record.found.type === found.type) return record;
-    return { ...record, found };
+  await store.targets.update(target, (row) => {
+    if (row.spec.ipaddr !== found.ipaddr) return row;
+    if (row.found?.ipaddr === found.ipaddr && row.found.type === found.type) return row;
+    return { ...row, found };
   });
 }
 
@@ -59,35 +59,34 @@ const answerStallMs = 20_000;
 const answerWaits = [500];
 
 export function remoteTargets({ store, plugins, stallMs, log }: RemoteTargetsDeps): RemoteTargets {
-  const open = async (record: TargetRow, signal: AbortSignal) => {
+  const open = async (row: TargetRow, signal: AbortSignal) => {
     const policy = { stallMs: Math.min(stallMs, answerStallMs), waits: answerWaits, signal, log };
-    const { target, type, found } = await openRemote(plugins, record, '', policy);
-    if (found) await keepFound(store, record.id, found);
+    const { target, type, found } = await openRemote(plugins, row, '', policy);
+    if (found) await keepFound(store, row.id, found);
     return { type, target };
   };
   return {
-    async ping(record, signal) {
-      await using target = (await open(record, signal)).target;
+    async ping(row, signal) {
+      await using target = (await open(row, signal)).target;
       return (await target.stat(''))?.folder === true;
     },
-    async dirs(record, path, signal) {
-      await using target = (await open(record, signal)).target;
-      if (!(await target.stat(path))?.folder)
-        throw new PluginError('not_found', `there is no folder /${path} on target ${record.spec.name}`);
+    async dirs(row, path, signal) {
+      await using target = (await open(row, signal)).target;
+      if (!(await target.stat(path))?.folder) throw new PluginError('not_found', `there is no folder /${path} on target ${row.spec.name}`);
       const folders: { name: string; write: boolean }[] = [];
       for await (const { name, folder } of target.list(path)) if (folder) folders.push({ name, write: true });
       return folders;
     },
-    async check(record, signal) {
+    async check(row, signal) {
       const began = performance.now();
       try {
-        const { target, type } = await open(record, signal);
+        const { target, type } = await open(row, signal);
         await using _opened = target;
         return { alive: true, type, ...(await checkTarget(target, signal, began)) };
       } catch (error) {
         return {
           alive: false,
-          ...(record.spec.type !== undefined && { type: record.spec.type }),
+          ...(row.spec.type !== undefined && { type: row.spec.type }),
           writable: false,
           problems: [problemOf(error)],
         };

@@ -19,23 +19,28 @@ export interface LocationOpening extends Omit<PolicyOpening, 'stallMs' | 'waits'
 export function openLocation(
   plugins: Plugins,
   environment: WorkerEnvironment,
-  place: Location,
+  location: Location,
   opening: LocationOpening,
 ): Promise<PolicyTarget> {
   const o = { ...opening, stallMs: environment.stallMs };
-  return place.target === 'remote' ? openNamed(plugins, place, o) : openShare(plugins, environment.shares, place, o);
+  return location.target === 'remote' ? openNamed(plugins, location, o) : openShare(plugins, environment.shares, location, o);
 }
 
-async function openNamed(plugins: Plugins, place: Location, o: LocationOpening & PolicyOpening): Promise<PolicyTarget> {
+async function openNamed(plugins: Plugins, location: Location, o: LocationOpening & PolicyOpening): Promise<PolicyTarget> {
   const { remote } = o;
-  if (remote === undefined) throw new PluginError('not_found', `there is no target ${place.profile}; choose another`);
-  const { target, found } = await openRemote(plugins, remote, place.path, o);
+  if (remote === undefined) throw new PluginError('not_found', `there is no target ${location.profile}; choose another`);
+  const { target, found } = await openRemote(plugins, remote, location.path, o);
   if (found) o.keepFound?.(remote.id, found);
   return target;
 }
 
-async function openShare(plugins: Plugins, shares: WorkerEnvironment['shares'], place: Location, o: PolicyOpening): Promise<PolicyTarget> {
-  const [share = '', ...base] = place.path.split('/').filter((part) => part !== '');
+async function openShare(
+  plugins: Plugins,
+  shares: WorkerEnvironment['shares'],
+  location: Location,
+  o: PolicyOpening,
+): Promise<PolicyTarget> {
+  const [share = '', ...base] = location.path.split('/').filter((part) => part !== '');
   const root = Object.hasOwn(shares, share) ? shares[share] : undefined;
   if (root === undefined) {
     const known = Object.keys(shares).join(', ') || 'none is configured';

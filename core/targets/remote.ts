@@ -71,11 +71,11 @@ export function checkTargetOptions(plugins: Pick<Plugins, 'optionNames' | 'check
     plugins.checkOptions(type, remoteOptions(plugins, type, spec, ''));
   } catch (error) {
     if (!(error instanceof ValidationError)) throw error;
-    const placed = error.errors.map(({ pointer, reason }) => {
+    const errors = error.errors.map(({ pointer, reason }) => {
       const [, first = ''] = pointer.split('/');
       return { pointer: connection.includes(first) ? `/${connectionKey(first)}` : `/options${pointer}`, reason };
     });
-    throw new ValidationError(placed);
+    throw new ValidationError(errors);
   }
 }
 

@@ -44,14 +44,14 @@ function codeOf(path: string): string {
 }
 
 /** The right to a path of the host, mounted at a place in the container; undefined for a path inside a share. */
-export async function hostPathGrant(path: string, place: string, folders: Folders): Promise<Grant | undefined> {
+export async function hostPathGrant(path: string, mountpoint: string, folders: Folders): Promise<Grant | undefined> {
   const clean = normalize(path).replace(/(?<=.)\/+$/, '');
   const isPlain = isAbsolute(path) && !path.split('/').includes('..');
   const real = isPlain ? await leadsTo(clean) : undefined;
   if (real !== undefined && (await isShared(real, folders))) return undefined;
   const isElsewhere = real !== undefined && real !== clean;
   const code = [codeOf(clean), codeOf(real ?? clean)].find((one) => one !== ordinaryCode) ?? ordinaryCode;
-  return { code, what: `${quote(clean)}${isElsewhere ? ` (leads to ${quote(real)})` : ''} at ${quote(place)}` };
+  return { code, what: `${quote(clean)}${isElsewhere ? ` (leads to ${quote(real)})` : ''} at ${quote(mountpoint)}` };
 }
 
 async function isShared(real: string, { shares, except }: Folders): Promise<boolean> {

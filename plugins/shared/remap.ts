@@ -43,7 +43,7 @@ export function remapPath(volume: string, path: string): string {
 }
 
 /** The folder to restore a volume to; it must be missing or empty. @throws PluginError invalid, exists */
-export async function newPlace(volume: string, path: string): Promise<string> {
+export async function requireFreeFolder(volume: string, path: string): Promise<string> {
   const clean = remapPath(volume, path);
   if (!(await isTaken(clean))) return clean;
   throw new PluginError(

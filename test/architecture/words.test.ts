@@ -12,6 +12,27 @@ const instead: Readonly<Record<string, string>> = {
   turn: 'a mutex, or a round',
   world: 'deps: what a function is given',
 };
+/** Words with one meaning, in the rooms that have to do with another thing. */
+const insteadIn: readonly { readonly room: RegExp; readonly words: Readonly<Record<string, string>> }[] = [
+  {
+    room: /^(plugins\/(targets|shared\/(ssh|primitives))|test\/(targets|conformance\/target|support\/servers))\//,
+    words: {
+      draft: 'an upload: a draft is a container in the making',
+      link: 'a connection: a link is a symbolic or hard one',
+      place: 'a location, a folder or an address: a place is where a source of a container lies',
+      session: 'a connection, or a channel: a session is a login at the API',
+    },
+  },
+  {
+    room: /^core\/targets\//,
+    words: {
+      draft: 'an upload: a draft is a container in the making',
+      link: 'a connection: a link is a symbolic or hard one',
+      session: 'a connection: a session is a login at the API',
+    },
+  },
+  { room: /^core\/store\//, words: { record: 'a row: a record is what a target holds of one job' } },
+];
 /** The slots of RAUC are the two system partitions; its own interface says so. */
 const ofRauc = /^(core\/update|test\/(update|firmware))\/|rauc-bed|lifecycle\/update/;
 
@@ -21,6 +42,33 @@ const wordsOf = (name: string): string[] =>
     .replace(/^#/, '')
     .split(/_|(?=[A-Z])/)
     .map((word) => word.toLowerCase().replace(/s$/, ''));
+
+/** Keys of files that earlier versions wrote. */
+const onDisk: ReadonlySet<string> = new Set(['plugins/targets/rsync/leftovers.ts: place']);
+
+/** Names that a file takes over from Node (`link`, `symlink`) or TypeScript (`Record`). */
+function foreignNames({ tree }: SourceFile): ReadonlySet<string> {
+  const found = new Set(['Record']);
+  everyNode(tree, (node) => {
+    if (!ts.isImportDeclaration(node) || !ts.isStringLiteral(node.moduleSpecifier) || !node.moduleSpecifier.text.startsWith('node:'))
+      return;
+    everyNode(node, (name) => ts.isIdentifier(name) && found.add(name.text));
+  });
+  return found;
+}
+
+function misplacedNames(file: SourceFile): string[] {
+  const words = Object.assign({}, ...insteadIn.filter(({ room }) => room.test(file.path)).map(({ words }) => words));
+  const foreign = foreignNames(file);
+  const found = new Set<string>();
+  everyNode(file.tree, (node) => {
+    if ((!ts.isIdentifier(node) && !ts.isPrivateIdentifier(node)) || foreign.has(node.text)) return;
+    if (onDisk.has(`${file.path}: ${node.text}`)) return;
+    const word = wordsOf(node.text).find((one) => Object.hasOwn(words, one));
+    if (word !== undefined) found.add(`${node.text}: ${words[word]}`);
+  });
+  return [...found];
+}
 
 function bannedNames(file: SourceFile): string[] {
   const found = new Set<string>();
@@ -53,6 +101,10 @@ function participles(file: SourceFile): string[] {
 t.test('a word that means several things names nothing', async (t) => {
   for (const file of files.filter(({ path }) => !ofRauc.test(path) && !path.endsWith('architecture/words.test.ts')))
     t.same(bannedNames(file), [], file.path);
+});
+
+t.test('a word names what it means, not another thing of its room', async (t) => {
+  for (const file of files) t.same(misplacedNames(file), [], file.path);
 });
 
 t.test('a function is named by a verb, not by a bare participle', async (t) => {

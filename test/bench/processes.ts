@@ -22,7 +22,7 @@ function statOf(pid: number | 'self'): { readonly name: string; readonly numbers
   const [, name = '', rest = ''] = /^\d+ \((.*)\) \S (.*)/s.exec(textOf(`/proc/${pid}/stat`)) ?? [];
   return { name, numbers: rest.split(' ').map(Number) };
 }
-const field = (stat: ReturnType<typeof statOf>, place: number): number => stat.numbers[place - 4] ?? 0;
+const field = (stat: ReturnType<typeof statOf>, number: number): number => stat.numbers[number - 4] ?? 0;
 
 /** Children are listed by the thread that started them. */
 function childrenOf(pid: number): number[] {
@@ -100,7 +100,7 @@ export function endedChildrenSeconds(): number {
 /** Processor seconds of a process and of its descendants that have ended. */
 export function processorSeconds(pid: number): number {
   const stat = statOf(pid);
-  return [14, 15, 16, 17].reduce((sum, place) => sum + field(stat, place), 0) / ticks;
+  return [14, 15, 16, 17].reduce((sum, number) => sum + field(stat, number), 0) / ticks;
 }
 
 /** How busy the machine is while nothing is measured: 0 to 1 of all its cores. */

@@ -29,9 +29,9 @@ fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))
 `;
 
 /** A mounted folder of its own below `place`; it goes with the test. */
-export async function cutFileSystem(t: Pick<Test, 'teardown'>, place: string, kind: DiskKind = 'ext4'): Promise<CutFileSystem> {
-  const folder = `${place}/disk`;
-  let image = `${place}/disk-0.img`;
+export async function cutFileSystem(t: Pick<Test, 'teardown'>, above: string, kind: DiskKind = 'ext4'): Promise<CutFileSystem> {
+  const folder = `${above}/disk`;
+  let image = `${above}/disk-0.img`;
   const { size, make, options } = kinds[kind];
   const [program, ...flags] = make;
   const mount = () => childOutput('mount', ['-t', kind, '-o', options, image, folder]);
@@ -54,7 +54,7 @@ export async function cutFileSystem(t: Pick<Test, 'teardown'>, place: string, ki
       // A copy of the disk: containers that were started meanwhile have the old mount in their namespaces, and the same disk
       // would be that file system again, which is shut down.
       const before = image;
-      image = `${place}/disk-${++cuts}.img`;
+      image = `${above}/disk-${++cuts}.img`;
       await childOutput('cp', ['--sparse=always', before, image]);
       await rm(before);
       await mount();

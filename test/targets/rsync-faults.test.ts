@@ -197,7 +197,7 @@ t.test('a put and a get survive killed connections', { timeout: 200_000 }, async
   const killer = async (done: AbortSignal): Promise<void> => {
     while (killed < 10 && !done.aborted) {
       await sleep(200 + Math.random() * 1_300);
-      await sshd.killSessions();
+      await sshd.killConnections();
       killed++;
     }
   };

@@ -76,7 +76,7 @@ t.test('a put survives ten killed server processes', async (t) => {
     await there;
     for (; kills < 10 && !abort.signal.aborted; kills++) {
       await sleep(20 + Math.random() * 150);
-      await sshd.killSessions();
+      await sshd.killConnections();
     }
   })();
   t.same(await work, { bytes: 4 * size });
@@ -123,7 +123,7 @@ t.test('a get whose connection breaks fails as unavailable, and the next get con
   const work = (async () => {
     for await (const chunk of stream) {
       seen += Buffer.from(chunk).length;
-      if (seen >= 4 << 20) await sshd.killSessions();
+      if (seen >= 4 << 20) await sshd.killConnections();
       await sleep(1);
     }
   })();
@@ -155,7 +155,7 @@ t.test('broken idle connections are reopened', async (t) => {
     () => target.remove('g'),
   ];
   for (const call of calls) {
-    await sshd.killSessions();
+    await sshd.killConnections();
     await call();
   }
   t.same(

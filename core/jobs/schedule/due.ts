@@ -10,26 +10,26 @@ export class DueTimes {
   set(id: number, time: number | undefined): void {
     const before = this.#times.get(id);
     if (before === time) return;
-    if (before !== undefined) this.#order.splice(this.#placeOf(before, id), 1);
+    if (before !== undefined) this.#order.splice(this.#indexFor(before, id), 1);
     if (time === undefined) this.#times.delete(id);
     else {
       this.#times.set(id, time);
-      this.#order.splice(this.#placeOf(time, id), 0, { time, id });
+      this.#order.splice(this.#indexFor(time, id), 0, { time, id });
     }
   }
 
   /** Ids and times of the jobs that are due at `now`, the earliest first. */
   until(now: number): [id: number, time: number][] {
-    return this.#order.slice(0, this.#placeOf(now, Number.POSITIVE_INFINITY)).map(({ id, time }) => [id, time]);
+    return this.#order.slice(0, this.#indexFor(now, Number.POSITIVE_INFINITY)).map(({ id, time }) => [id, time]);
   }
 
   /** The first due time after `now`. */
   after(now: number): number | undefined {
-    return this.#order[this.#placeOf(now, Number.POSITIVE_INFINITY)]?.time;
+    return this.#order[this.#indexFor(now, Number.POSITIVE_INFINITY)]?.time;
   }
 
   /** Binary search: the first index that is not before. */
-  #placeOf(time: number, id: number): number {
+  #indexFor(time: number, id: number): number {
     let [low, high] = [0, this.#order.length];
     while (low < high) {
       const middle = (low + high) >>> 1;

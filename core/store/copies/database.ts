@@ -40,21 +40,21 @@ interface Waiting {
 /** Ms between tries while a write waits for room. */
 const tendEvery = 5_000;
 
-export interface Keeping extends StateFolders {
+export interface DatabaseOptions extends StateFolders {
   /** Milliseconds between comparisons of both copies. */
   readonly compareEvery: number;
 }
 
 /** @throws ServiceError, StateDamaged */
-export async function openDatabase(places: Keeping): Promise<Database> {
-  const reserve = new Reserve(places.folder, places.log);
+export async function openDatabase(options: DatabaseOptions): Promise<Database> {
+  const reserve = new Reserve(options.folder, options.log);
   await reserve.makeRoom(); // LevelDB writes when it opens
-  const state = await openState(places).catch((error: unknown) => {
+  const state = await openState(options).catch((error: unknown) => {
     if (!isNoSpace(error)) throw error;
-    return openByJournal(places);
+    return openByJournal(options);
   });
   await reserve.open();
-  return new KeptDatabase(places, state, reserve);
+  return new KeptDatabase(options, state, reserve);
 }
 
 class KeptDatabase implements Database {
@@ -75,7 +75,7 @@ class KeptDatabase implements Database {
   #compare: NodeJS.Timeout | undefined;
 
   constructor(
-    private readonly places: Keeping,
+    private readonly options: DatabaseOptions,
     { rows, stamp, level, journal }: ReadState,
     private readonly reserve: Reserve,
   ) {
@@ -116,7 +116,7 @@ class KeptDatabase implements Database {
     clearTimeout(this.#tend);
     await this.#working;
     if (this.#late.size > 0)
-      await this.#commit([]).catch((error) => this.places.log('error', `results of runs are lost: ${wordsOf(error)}`));
+      await this.#commit([]).catch((error) => this.options.log('error', `results of runs are lost: ${wordsOf(error)}`));
     await this.#journal.close();
     await this.#level?.close();
   }
@@ -130,7 +130,7 @@ class KeptDatabase implements Database {
   /** Runs an action while nothing else uses the copies. */
   #exclusively(action: () => Promise<void>): void {
     const before = this.#working;
-    const work = (before ?? Promise.resolve()).then(action).catch((error) => this.places.log('error', `the database: ${wordsOf(error)}`));
+    const work = (before ?? Promise.resolve()).then(action).catch((error) => this.options.log('error', `the database: ${wordsOf(error)}`));
     this.#working = work;
     void work.then(() => {
       if (this.#working === work) this.#working = undefined;
@@ -141,16 +141,16 @@ class KeptDatabase implements Database {
   async #settle(all: readonly Waiting[]): Promise<void> {
     const held = all.every(({ urgency }) => urgency !== 'plain') || (await this.reserve.hold());
     const [asked, refused] = held ? [all, []] : [urgent(all), all.filter(({ urgency }) => urgency === 'plain')];
-    for (const one of refused) one.reject(await writeError(this.places.folder, new Error('ENOSPC'), reserveBytes));
+    for (const one of refused) one.reject(await writeError(this.options.folder, new Error('ENOSPC'), reserveBytes));
     const failure = await this.#tryWrites(asked);
     if (failure === undefined) return;
     const needed = (writes: readonly Waiting[]) => writes.reduce((sum, { changes }) => sum + 2 * sizeOf(changes), 0);
-    for (const one of asked) if (one.urgency === 'plain') one.reject(await writeError(this.places.folder, failure, needed([one])));
+    for (const one of asked) if (one.urgency === 'plain') one.reject(await writeError(this.options.folder, failure, needed([one])));
     const rest = urgent(asked);
     const again = rest.length > 0 && isNoSpace(failure) && (await this.reserve.release()) ? await this.#tryWrites(rest) : failure;
     if (again === undefined) return this.#tendLater();
     for (const one of rest) {
-      if (one.urgency === 'reserve') one.reject(await writeError(this.places.folder, again, needed([one])));
+      if (one.urgency === 'reserve') one.reject(await writeError(this.options.folder, again, needed([one])));
       else this.#holdLate(one, again);
     }
   }
@@ -167,7 +167,7 @@ class KeptDatabase implements Database {
   }
 
   #holdLate({ changes, resolve }: Waiting, why: unknown): void {
-    if (this.#late.size === 0) this.places.log('error', `results of runs wait in memory until they can be written: ${wordsOf(why)}`);
+    if (this.#late.size === 0) this.options.log('error', `results of runs wait in memory until they can be written: ${wordsOf(why)}`);
     for (const [key, text] of changes) this.#late.set(key, text === undefined ? undefined : makeRow(key, this.#stamp.seq, text));
     resolve();
     this.#tendLater();
@@ -188,16 +188,16 @@ class KeptDatabase implements Database {
     } catch (error) {
       this.#tell(error); // the next try follows
     }
-    if (waited > 0 && this.#late.size === 0) this.places.log('info', `the results that waited in memory are written: ${waited} rows`);
+    if (waited > 0 && this.#late.size === 0) this.options.log('info', `the results that waited in memory are written: ${waited} rows`);
     const held = await this.reserve.hold();
-    if (held) this.places.log('info', `there is room in ${this.places.folder} again`);
+    if (held) this.options.log('info', `there is room in ${this.options.folder} again`);
     if (!held || this.#late.size > 0) this.#tendLater();
   }
 
   /** Logs an error once, unless it is a full disk, which is logged elsewhere. */
   #tell(error: unknown): void {
     const words = wordsOf(error);
-    if (!isNoSpace(error) && words !== this.#told) this.places.log('error', `the database: ${words}`);
+    if (!isNoSpace(error) && words !== this.#told) this.options.log('error', `the database: ${words}`);
     this.#told = words;
   }
 
@@ -213,8 +213,8 @@ class KeptDatabase implements Database {
     try {
       await level.write(changed, stamp);
     } catch (error) {
-      await takeBack().catch((why) => this.places.log('error', `the journal: ${wordsOf(why)}`)); // else the next append cuts it off
-      await this.#reopen().catch((why) => this.places.log('warn', `the database cannot be opened again yet: ${wordsOf(why)}`));
+      await takeBack().catch((why) => this.options.log('error', `the journal: ${wordsOf(why)}`)); // else the next append cuts it off
+      await this.#reopen().catch((why) => this.options.log('warn', `the database cannot be opened again yet: ${wordsOf(why)}`));
       throw error;
     }
     this.#rows.apply(changed);
@@ -226,7 +226,7 @@ class KeptDatabase implements Database {
   async #openLevel(): Promise<Level> {
     if (this.#level) return this.#level;
     if (this.#isOpened) return this.#reopen();
-    const { level, journal } = await openWithRoom(this.places, { rows: this.#rows, stamp: this.#stamp }, this.#journal);
+    const { level, journal } = await openWithRoom(this.options, { rows: this.#rows, stamp: this.#stamp }, this.#journal);
     this.#level = level;
     this.#journal = journal;
     this.#isOpened = true;
@@ -235,7 +235,7 @@ class KeptDatabase implements Database {
 
   /** Reopens the database: after a failed write LevelDB refuses all others until then, and may yet contain the failed one. */
   async #reopen(): Promise<Level> {
-    const { folder, log } = this.places;
+    const { folder, log } = this.options;
     const old = this.#level;
     this.#level = undefined;
     await old?.close();
@@ -263,16 +263,16 @@ class KeptDatabase implements Database {
   async #renewJournal(): Promise<void> {
     const state = { rows: this.#rows, stamp: this.#stamp };
     try {
-      this.#journal = await renewJournal(this.places.folder, this.#journal, state);
+      this.#journal = await renewJournal(this.options.folder, this.#journal, state);
     } catch (error) {
-      this.places.log('warn', `the journal cannot be shortened yet: ${wordsOf(error)}`); // it goes on as it is
+      this.options.log('warn', `the journal cannot be shortened yet: ${wordsOf(error)}`); // it goes on as it is
     }
   }
 
   #compareLater(): void {
     if (this.#closed) return;
     const compare = () => this.#exclusively(() => this.#checkCopies().finally(() => this.#compareLater()));
-    this.#compare = setTimeout(compare, this.places.compareEvery).unref();
+    this.#compare = setTimeout(compare, this.options.compareEvery).unref();
   }
 
   /** Reads both copies from disk. Reopens LevelDB first, which needs room: its cache in memory would hide a damaged file. */
@@ -280,7 +280,7 @@ class KeptDatabase implements Database {
     if (!(await this.reserve.hold())) return;
     await this.#commit([]); // late rows are no damage
     await (this.#isOpened ? this.#reopen() : this.#openLevel());
-    const { folder, log } = this.places;
+    const { folder, log } = this.options;
     const state = { rows: this.#rows, stamp: this.#stamp };
     if (!(await isWholeJournal(this.#journal, state))) {
       const aside = await setAside(this.#journal.file, 'damaged').catch(unlessMissing);

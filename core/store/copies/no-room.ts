@@ -29,8 +29,8 @@ export async function openByJournal({ folder, log }: StateFolders): Promise<Read
 
 /** Opens both copies once there is room, and repairs them as a start does. Closes the journal `old`.
  *  @throws Error when they differ from the rows in memory */
-export async function openWithRoom(places: StateFolders, { stamp }: State, old: Journal): Promise<OpenedState> {
-  const opened = await openState(places);
+export async function openWithRoom(options: StateFolders, { stamp }: State, old: Journal): Promise<OpenedState> {
+  const opened = await openState(options);
   await old.close();
   if (opened.stamp.seq === stamp.seq && opened.stamp.digest === stamp.digest) return opened;
   await opened.journal.close();

@@ -73,7 +73,7 @@ class Digest {
 const tableOf = (key: string): string => key.slice(0, key.indexOf('/') + 1);
 
 /** The first index whose key is not smaller. */
-function placeOf(keys: readonly string[], key: string): number {
+function indexFor(keys: readonly string[], key: string): number {
   let [low, high] = [0, keys.length];
   while (low < high) {
     const middle = (low + high) >>> 1;
@@ -110,7 +110,7 @@ export class Rows implements Iterable<Row> {
   /** Rows of a kind, whose keys begin with `<kind>/`, in key order. */
   list(kind: string, { after, offset = 0, limit = Number.POSITIVE_INFINITY }: KeyRange = {}): Row[] {
     const keys = this.#tables.get(`${kind}/`) ?? [];
-    const from = (after === undefined ? 0 : placeOf(keys, `${after}\0`)) + offset;
+    const from = (after === undefined ? 0 : indexFor(keys, `${after}\0`)) + offset;
     return keys.slice(from, from + limit).flatMap((key) => this.#rows.get(key) ?? []);
   }
 
@@ -124,7 +124,7 @@ export class Rows implements Iterable<Row> {
     const table = tableOf(row.key);
     const keys = this.#tables.get(table) ?? [];
     if (keys.length === 0) this.#tables.set(table, keys);
-    keys.splice(placeOf(keys, row.key), 0, row.key);
+    keys.splice(indexFor(keys, row.key), 0, row.key);
   }
 
   delete(key: string): void {
@@ -134,7 +134,7 @@ export class Rows implements Iterable<Row> {
     this.#bytes -= before.text.length;
     this.#rows.delete(key);
     const keys = this.#tables.get(tableOf(key));
-    keys?.splice(placeOf(keys, key), 1);
+    keys?.splice(indexFor(keys, key), 1);
   }
 
   apply(changed: Changed): void {

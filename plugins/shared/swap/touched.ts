@@ -23,7 +23,7 @@ interface Listed {
 const toText = (path: Buffer): string => path.toString('latin1');
 const toPath = (text: string): Buffer => Buffer.from(text, 'latin1');
 
-async function placeOf({ paths }: Touched): Promise<Buffer | undefined> {
+async function findPath({ paths }: Touched): Promise<Buffer | undefined> {
   for (const path of paths.map(toPath)) if (await present(path)) return path;
   return undefined;
 }
@@ -32,7 +32,7 @@ async function placeOf({ paths }: Touched): Promise<Buffer | undefined> {
 async function giveBack(touched: readonly Touched[]): Promise<void> {
   let last: Buffer | undefined;
   for (const one of touched.toReversed()) {
-    const path = await placeOf(one);
+    const path = await findPath(one);
     if (path === undefined) continue;
     if (one.mtime !== undefined && String(await timeOf(path)) !== one.mtime) {
       if (one.flags !== '') await unlockPath(path); // nobody can set the mtime of an immutable folder

@@ -68,8 +68,8 @@ export async function startDockerd(more: readonly string[] = []): Promise<Docker
   const folder = await mkdtemp('/tmp/dockerd-'); // short: a socket's path has 107 characters at most
   const socket = `${folder}/s`;
   const log = await open(`${folder}/log`, 'w');
-  const places = ['--host', `unix://${socket}`, '--data-root', `${folder}/d`, '--exec-root', `${folder}/e`, '--pidfile', `${folder}/p`];
-  const args = ['--pdeathsig', 'TERM', '--', 'dockerd', ...places, '--bridge=none', '--iptables=false', '--ip6tables=false', ...more];
+  const paths = ['--host', `unix://${socket}`, '--data-root', `${folder}/d`, '--exec-root', `${folder}/e`, '--pidfile', `${folder}/p`];
+  const args = ['--pdeathsig', 'TERM', '--', 'dockerd', ...paths, '--bridge=none', '--iptables=false', '--ip6tables=false', ...more];
   const child = spawn('setpriv', args, { stdio: ['ignore', log.fd, log.fd] });
   const ended = once(child, 'exit');
   await log.close();

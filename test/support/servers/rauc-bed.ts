@@ -83,9 +83,9 @@ export class RaucBed {
       slots.push(`[slot.boot.${index}]`, `device=${this.#at(`boot-${name}`)}`, 'type=raw', `parent=rootfs.${index}`);
     }
     const system = ['[system]', 'compatible=board-x', 'bootloader=grub', `grubenv=${this.#at('grubenv')}`];
-    const places = [`statusfile=${this.#at('status')}`, `mountprefix=${this.#at('mount')}`, 'bundle-formats=plain verity'];
+    const paths = [`statusfile=${this.#at('status')}`, `mountprefix=${this.#at('mount')}`, 'bundle-formats=plain verity'];
     const keyring = ['[keyring]', `path=${this.keys.certificate}`];
-    await writeFile(this.config, `${[...system, ...places, ...keyring, ...slots].join('\n')}\n`);
+    await writeFile(this.config, `${[...system, ...paths, ...keyring, ...slots].join('\n')}\n`);
     const kept = ['[slot.rootfs.0]', 'bundle.compatible=board-x', `bundle.version=${version}`, 'status=ok'];
     const stamp = ['installed.timestamp=2026-01-31T09:30:00Z', 'installed.count=1'];
     if (version !== undefined) await writeFile(this.#at('status'), `${[...kept, ...stamp].join('\n')}\n`);

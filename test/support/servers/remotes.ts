@@ -26,7 +26,7 @@ export interface RemoteBed {
   /** As a power cut ends it, with all its connections. */
   kill(): Promise<void>;
   /** Ends the connections only. */
-  killSessions(): Promise<void>;
+  killConnections(): Promise<void>;
   start(): Promise<void>;
   pause(): Promise<void>;
   resume(): Promise<void>;
@@ -57,7 +57,7 @@ async function smbBed(t: Owner, { network, size }: RemoteOptions): Promise<Remot
     path,
     root: join(smbd.folder, path),
     kill: () => smbd.kill(),
-    killSessions: () => smbd.killConnections(),
+    killConnections: () => smbd.killConnections(),
     start: () => smbd.again(),
     pause: () => smbd.pause(),
     resume: () => smbd.continue(),
@@ -96,7 +96,7 @@ async function sshBed(t: Owner, kind: 'sftp' | 'rsync', { network, size, jail = 
     path,
     root: join(top, path),
     kill: () => server.kill(),
-    killSessions: () => server.killSessions(),
+    killConnections: () => server.killConnections(),
     start: () => server.start(),
     pause: () => server.pause(),
     resume: () => server.resume(),

@@ -47,7 +47,7 @@ export interface Sshd {
   /** SIGKILL of the server and of every connection, as if the machine had lost its power. */
   kill(): Promise<void>;
   /** SIGKILL of what serves the connections; the server goes on listening. */
-  killSessions(): Promise<void>;
+  killConnections(): Promise<void>;
   /** SIGSTOP and SIGCONT of the server and of every connection. */
   pause(): Promise<void>;
   resume(): Promise<void>;
@@ -185,7 +185,7 @@ class Server implements Sshd {
     await this.#signal('SIGKILL', { listener: true });
     await ended;
   }
-  killSessions(): Promise<void> {
+  killConnections(): Promise<void> {
     return this.#signal('SIGKILL', { listener: false });
   }
   pause(): Promise<void> {

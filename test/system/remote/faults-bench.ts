@@ -107,9 +107,9 @@ export class RemoteFaults {
 }
 
 /** The server is gone for a moment: all of it, or only its connections. */
-export async function killedFor(bed: RemoteBed, atMs: number, awayMs: number, sessionsOnly: boolean): Promise<void> {
+export async function killedFor(bed: RemoteBed, atMs: number, awayMs: number, connectionsOnly: boolean): Promise<void> {
   await sleep(atMs);
-  if (sessionsOnly) return bed.killSessions();
+  if (connectionsOnly) return bed.killConnections();
   await bed.kill();
   await sleep(awayMs);
   await bed.start();

@@ -4,7 +4,7 @@ import { PluginError } from '../../../../core/contract/index.js';
 import { within } from '../../../shared/paths.js';
 import { firstFree, isClone, isPartial, placesOf } from '../../../shared/placement.js';
 import { isTaken, present, realPath } from '../../../shared/places.js';
-import { newPlace, remapPath } from '../../../shared/remap.js';
+import { remapPath, requireFreeFolder } from '../../../shared/remap.js';
 import { overlap, type PlaceUser } from '../../../shared/swap/index.js';
 import type { Client } from '../engine/client.js';
 import { engine } from '../engine/engine.js';
@@ -83,7 +83,7 @@ async function copyPlace(ground: Ground, mount: NamedMount): Promise<string> {
 
 /** The volume or path that the client wants. @throws PluginError invalid, exists */
 async function wantedPlace({ client }: Ground, mount: NamedMount, held: boolean, other: string): Promise<string> {
-  if (!isVolume(mount)) return held ? newPlace(mount.source_name, other) : remapPath(mount.source_name, other);
+  if (!isVolume(mount)) return held ? requireFreeFolder(mount.source_name, other) : remapPath(mount.source_name, other);
   if (!volumePattern.test(other)) throw new PluginError('invalid', `remap.volumes: ${other} is no name of a Docker volume`);
   if (held && (await engine.volumePath(client, other)) !== undefined)
     throw new PluginError('exists', `remap.volumes: there is a volume ${other} already: give another name, or leave it out of sources`);

@@ -10,7 +10,7 @@ import {
 import { within } from '../../../shared/paths.js';
 import { firstFree, isClone, isPartial, placesOf } from '../../../shared/placement.js';
 import { isTaken, present, realPath } from '../../../shared/places.js';
-import { newPlace, remapPath } from '../../../shared/remap.js';
+import { remapPath, requireFreeFolder } from '../../../shared/remap.js';
 import { overlap, type PlaceUser } from '../../../shared/swap/index.js';
 import { rootOf } from '../config.js';
 import { mountsOf, type Volume } from '../volumes.js';
@@ -96,7 +96,7 @@ async function decide(ground: Ground, volume: VolumeDescription, current: readon
   const its = (there.find(({ name }) => name === volume.name) ?? there[0])?.path;
   let choice: Choice;
   if (other !== undefined) {
-    const after = source === undefined ? remapPath(volume.name, other) : await newPlace(volume.name, other);
+    const after = source === undefined ? remapPath(volume.name, other) : await requireFreeFolder(volume.name, other);
     choice = { action: source === undefined ? 'keep' : 'copy', after };
   } else if (volume.origin === 'new' && !isPartial(plan)) {
     const after = ownPath(ground, volume);
