@@ -2,7 +2,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { type MountLine, parseMountinfo } from './mounts.js';
 import { within } from './paths.js';
-import { isAbsent } from './places.js';
+import { isAbsent } from './presence.js';
 import type { PlaceUser } from './swap/index.js';
 
 export interface Neighbour {

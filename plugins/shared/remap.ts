@@ -2,7 +2,7 @@
 import { isIP } from 'node:net';
 import { isAbsolute, normalize } from 'node:path';
 import { PluginError, type Remap, type RestorePlan } from '../../core/contract/index.js';
-import { isTaken } from './places.js';
+import { isTaken } from './presence.js';
 import { isReservedPath } from './system-paths.js';
 
 /** Refuses a remap of names that the container does not have. @throws PluginError invalid */

@@ -1,6 +1,6 @@
 import type { Description, VolumeDescription } from '../../../core/contract/index.js';
 import { innerMountReason, mountsInside } from '../../shared/mounts.js';
-import { orAbsent } from '../../shared/places.js';
+import { orAbsent } from '../../shared/presence.js';
 import { overlap, type PlaceUser, parentsOf } from '../../shared/swap/index.js';
 import type { Client } from './engine/client.js';
 import { engine } from './engine/engine.js';

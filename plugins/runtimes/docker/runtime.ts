@@ -9,7 +9,7 @@ import {
   type Preview,
 } from '../../../core/contract/index.js';
 import { mountsInside } from '../../shared/mounts.js';
-import { orAbsent } from '../../shared/places.js';
+import { orAbsent } from '../../shared/presence.js';
 import { ownExcludes, Swaps } from '../../shared/swap/index.js';
 import { describe } from './describe.js';
 import { type Client, createClient } from './engine/client.js';

@@ -1,6 +1,6 @@
 /** Which containers mount which folders of the host. */
 import { neighbourUsers } from '../../shared/neighbours.js';
-import { realPath } from '../../shared/places.js';
+import { realPath } from '../../shared/presence.js';
 import type { PlaceUser } from '../../shared/swap/index.js';
 import type { Client } from './engine/client.js';
 import { engine } from './engine/engine.js';

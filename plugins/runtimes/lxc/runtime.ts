@@ -16,7 +16,7 @@ import { missingConflicts, userConflicts } from '../../shared/conflicts.js';
 import { mountsInside } from '../../shared/mounts.js';
 import { type Neighbour, neighbourUsers } from '../../shared/neighbours.js';
 import { isPartial } from '../../shared/placement.js';
-import { orAbsent, present, realPath } from '../../shared/places.js';
+import { orAbsent, present, realPath } from '../../shared/presence.js';
 import { overlap, ownExcludes, type PlaceUser, Swaps } from '../../shared/swap/index.js';
 import { addresses, rootOf } from './config.js';
 import { descriptionOf } from './describe.js';

@@ -3,7 +3,7 @@
 import { chmod, chown, lstat, mkdir, rm } from 'node:fs/promises';
 import { PluginError } from '../../../core/contract/index.js';
 import { innerMounts, removeUnlocked } from '../mounts.js';
-import { present } from '../places.js';
+import { present } from '../presence.js';
 import { childOutput, startChild } from '../primitives/child.js';
 import { at, inside, namesIn, ownPrefix, parentOf, toLatin1 } from './place.js';
 import type { TouchLog } from './touched.js';

@@ -7,7 +7,7 @@
 import { lstat, mkdir, rename, rmdir } from 'node:fs/promises';
 import { PluginError } from '../../../core/contract/index.js';
 import { innerMounts, removeTree } from '../mounts.js';
-import { present } from '../places.js';
+import { present } from '../presence.js';
 import { syncFolder } from '../primitives/durable.js';
 import { copyAttributes, inodeFlags, setInodeFlags, setTime, timeOf, unlockPath } from './attributes.js';
 import { carryExcluded, excludedPaths } from './carry.js';

@@ -3,7 +3,7 @@
  *  today's is written, and each step is idempotent. */
 import { chmod, chown, lstat, mkdir, readdir, rename, rmdir } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
-import { present } from '../places.js';
+import { present } from '../presence.js';
 import { syncFolder } from '../primitives/durable.js';
 import { copyAttributes, inodeFlags, keepTime, timeOf } from './attributes.js';
 import type { Phase } from './journal.js';

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { readdir, readFile, rm } from 'node:fs/promises';
 import { PluginError } from '../../../core/contract/index.js';
-import { isAbsent } from '../places.js';
+import { isAbsent } from '../presence.js';
 import { syncFolder, writeDurably } from '../primitives/durable.js';
 import { type Fields, isFields } from '../primitives/guards.js';
 import { isAlive, nobody, type Owner, ownerOfThisThread } from '../primitives/owner.js';

@@ -3,7 +3,7 @@ import { chmod, chown, lstat, mkdir, readdir, rmdir } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { PluginError } from '../../../core/contract/index.js';
 import { mountPoints } from '../mounts.js';
-import { isAbsent, present, realPath } from '../places.js';
+import { isAbsent, present, realPath } from '../presence.js';
 import { timeOf } from './attributes.js';
 import { type Touched, TouchLog } from './touched.js';
 

@@ -4,7 +4,7 @@ import { dirname } from 'node:path';
 import { PluginError } from '../../../core/contract/index.js';
 import { innerMounts, mountPoints, removeTree } from '../mounts.js';
 import { within } from '../paths.js';
-import { isTaken, present } from '../places.js';
+import { isTaken, present } from '../presence.js';
 import { childOutput } from '../primitives/child.js';
 import { syncFolder } from '../primitives/durable.js';
 import { copyAttributes } from './attributes.js';

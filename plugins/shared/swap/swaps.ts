@@ -1,7 +1,7 @@
 /** A swap after its commit: stored for an undo, undone, dropped, or finished after a crash. The same for every engine. */
 import { PluginError, type PluginLog } from '../../../core/contract/index.js';
 import { within } from '../paths.js';
-import { present } from '../places.js';
+import { present } from '../presence.js';
 import { isAlive } from '../primitives/owner.js';
 import type { Journal, Journals } from './journal.js';
 import type { Place } from './place.js';

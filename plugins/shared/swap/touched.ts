@@ -1,7 +1,7 @@
 /** Temporary changes of a swap: inode flags cleared for a rename, mtimes of folders that a rename changes. The journal names them
  *  meanwhile, so that a recovery after a crash can give them back. */
 import { rename } from 'node:fs/promises';
-import { present } from '../places.js';
+import { present } from '../presence.js';
 import { syncFolder } from '../primitives/durable.js';
 import { isForbidden, lockPath, locksOf, setTime, syncFileSystem, timeOf, unlockPath } from './attributes.js';
 

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { orAbsent } from '../../../shared/places.js';
+import { orAbsent } from '../../../shared/presence.js';
 import type { Client } from './client.js';
 import { type Inspect, readInspect } from './inspect.js';
 import { type Fields, fields, items, text, texts } from './json.js';

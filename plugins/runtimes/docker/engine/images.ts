@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream';
 import { type Image, PluginError } from '../../../../core/contract/index.js';
-import { orAbsent } from '../../../shared/places.js';
+import { orAbsent } from '../../../shared/presence.js';
 import type { Journal, SwapDeps } from '../restore/journal.js';
 import type { Client } from './client.js';
 import { engine } from './engine.js';

@@ -1,5 +1,5 @@
 import { PluginError } from '../../../../core/contract/index.js';
-import { orAbsent } from '../../../shared/places.js';
+import { orAbsent } from '../../../shared/presence.js';
 import { userNetworks } from '../restore/create-request.js';
 import type { Journal, SwapDeps } from '../restore/journal.js';
 import type { Client } from './client.js';

@@ -5,7 +5,7 @@ import { lstat, stat } from 'node:fs/promises';
 import { type Conflict, PluginError, type RestorePlan } from '../../../../core/contract/index.js';
 import { literalPattern, mountPoints, removeTree } from '../../../shared/mounts.js';
 import { within } from '../../../shared/paths.js';
-import { present, realPath } from '../../../shared/places.js';
+import { present, realPath } from '../../../shared/presence.js';
 import {
   newPlaceMade,
   noteAbove,

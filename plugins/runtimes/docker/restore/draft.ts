@@ -4,7 +4,7 @@ import type { Readable } from 'node:stream';
 import { type Committed, type Draft, PluginError, type RestorePlan } from '../../../../core/contract/index.js';
 import { missingConflicts } from '../../../shared/conflicts.js';
 import { isPartial } from '../../../shared/placement.js';
-import { realPath } from '../../../shared/places.js';
+import { realPath } from '../../../shared/presence.js';
 import {
   carryPlace,
   fillFolder,

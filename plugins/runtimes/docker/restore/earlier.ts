@@ -2,7 +2,7 @@
 import { readdir, readFile, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { PluginError } from '../../../../core/contract/index.js';
-import { orAbsent } from '../../../shared/places.js';
+import { orAbsent } from '../../../shared/presence.js';
 import { syncFolder } from '../../../shared/primitives/durable.js';
 import { isAlive, nobody } from '../../../shared/primitives/owner.js';
 import { adoptPlace, type EarlierPlace, hiddenBeside, madeParents, newPlaceMade, type Place } from '../../../shared/swap/index.js';

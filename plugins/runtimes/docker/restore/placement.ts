@@ -3,7 +3,7 @@ import type { Placement, PlannedPlace, RestorePlan, VolumeDescription, Warning }
 import { PluginError } from '../../../../core/contract/index.js';
 import { within } from '../../../shared/paths.js';
 import { firstFree, isClone, isPartial, placesOf } from '../../../shared/placement.js';
-import { isTaken, present, realPath } from '../../../shared/places.js';
+import { isTaken, present, realPath } from '../../../shared/presence.js';
 import { remapPath, requireFreeFolder } from '../../../shared/remap.js';
 import { overlap, type PlaceUser } from '../../../shared/swap/index.js';
 import type { Client } from '../engine/client.js';

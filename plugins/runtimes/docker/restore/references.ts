@@ -1,7 +1,7 @@
 /** References of a container to other containers. The engine stores ids, and an id ends with its container. So a backup stores
  *  names, and a restore looks the containers up by name. */
 import { type Conflict, PluginError, type RestorePlan } from '../../../../core/contract/index.js';
-import { orAbsent } from '../../../shared/places.js';
+import { orAbsent } from '../../../shared/presence.js';
 import type { Client } from '../engine/client.js';
 import { engine } from '../engine/engine.js';
 import { type Inspect, isHidden, nameOf, stateInList, visibleName } from '../engine/inspect.js';

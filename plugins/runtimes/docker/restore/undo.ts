@@ -1,7 +1,7 @@
 /** Docker's part of a swap: its containers, volumes, networks and images. */
 import { PluginError } from '../../../../core/contract/index.js';
 import { removeUnlocked } from '../../../shared/mounts.js';
-import { orAbsent } from '../../../shared/places.js';
+import { orAbsent } from '../../../shared/presence.js';
 import { clearPlace, overlap, removeHeld, type SwapEngine, swapBack } from '../../../shared/swap/index.js';
 import type { Client } from '../engine/client.js';
 import { engine } from '../engine/engine.js';

@@ -3,7 +3,7 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Conflict, RestorePlan } from '../../../../core/contract/index.js';
 import { isClone } from '../../../shared/placement.js';
-import { present } from '../../../shared/places.js';
+import { present } from '../../../shared/presence.js';
 import type { Tools } from '../tools.js';
 import { newConfig } from './layout.js';
 import type { Decision } from './placement.js';

@@ -5,7 +5,7 @@ import { basename, dirname } from 'node:path';
 import { PluginError } from '../../../../core/contract/index.js';
 import { removeTree } from '../../../shared/mounts.js';
 import { within } from '../../../shared/paths.js';
-import { isAbsent, present } from '../../../shared/places.js';
+import { isAbsent, present } from '../../../shared/presence.js';
 import { syncFolder } from '../../../shared/primitives/durable.js';
 import { type Fields, isFields } from '../../../shared/primitives/guards.js';
 import { isAlive, nobody } from '../../../shared/primitives/owner.js';

@@ -1,7 +1,7 @@
 import { basename, dirname, join } from 'node:path';
 import { PluginError, type RestorePlan } from '../../../../core/contract/index.js';
 import { within } from '../../../shared/paths.js';
-import { isTaken, present } from '../../../shared/places.js';
+import { isTaken, present } from '../../../shared/presence.js';
 import { hasNewMacs } from '../../../shared/remap.js';
 import { fillFolder, ownPrefix, type Parent, type Place, planPlace } from '../../../shared/swap/index.js';
 import { mountEntry, newMac, rewrite, rootOf, withMountOption, withMountSource } from '../config.js';

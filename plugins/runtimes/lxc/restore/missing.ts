@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { MissingMount } from '../../../shared/conflicts.js';
 import { within } from '../../../shared/paths.js';
 import { isPartial } from '../../../shared/placement.js';
-import { present, realPath } from '../../../shared/places.js';
+import { present, realPath } from '../../../shared/presence.js';
 import { excludedPaths } from '../../../shared/swap/carry.js';
 import { toLatin1 } from '../../../shared/swap/index.js';
 import { mountEntry, rootOf, settings } from '../config.js';

@@ -1,6 +1,6 @@
 /** LXC's part of a swap: its containers' states. */
 import { join } from 'node:path';
-import { present } from '../../../shared/places.js';
+import { present } from '../../../shared/presence.js';
 import { clearPlace, type SwapEngine, swapBack } from '../../../shared/swap/index.js';
 import { adoptEarlier } from './earlier.js';
 import type { Journal, Own, SwapDeps } from './journal.js';
