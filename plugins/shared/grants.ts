@@ -43,7 +43,7 @@ function codeOf(path: string): string {
   return isPathOfRights(path) ? 'system_path' : ordinaryCode;
 }
 
-/** The right to a path of the host, mounted at a place in the container; undefined for a path inside a share. */
+/** The right to a path of the host that the container has at `mountpoint`; undefined for a path inside a share. */
 export async function hostPathGrant(path: string, mountpoint: string, folders: Folders): Promise<Grant | undefined> {
   const clean = normalize(path).replace(/(?<=.)\/+$/, '');
   const isPlain = isAbsolute(path) && !path.split('/').includes('..');

@@ -22,7 +22,7 @@ export function hasNewMacs({ container, description, remap }: RestorePlan): bool
   return remap?.mac === undefined ? container !== description.name : remap.mac === 'new';
 }
 
-/** Refuses unknown volumes, and two volumes at one place. @throws PluginError invalid */
+/** Refuses unknown volumes, and two volumes in one folder. @throws PluginError invalid */
 export function checkVolumes(volumes: Remap['volumes'], known: readonly string[]): void {
   requireKnown('volumes', volumes, known);
   const twice = findRepeated(Object.values(volumes ?? {}));

@@ -147,8 +147,8 @@ async function bench(): Promise<void> {
   await subject.start(rounds);
   const machine = await thisMachine(folder);
   await using service = await ServiceContender.open(subject, work, stopped.signal);
-  const places = { subject: subject.folder, parts: subject.parts, work };
-  const contenders = [service, ...(await peers(places, stopped.signal))];
+  const folders = { subject: subject.folder, parts: subject.parts, work };
+  const contenders = [service, ...(await peers(folders, stopped.signal))];
   const all = new Bench(subject, contenders);
   for (let round = 1; round <= rounds; round++) await all.round(round);
   const { figures, changed, original } = all;

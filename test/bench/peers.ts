@@ -7,7 +7,7 @@ import type { Phase } from './figures.js';
 import { versionOf } from './machine.js';
 import { endedChildrenSeconds } from './processes.js';
 
-export interface PeerPlaces {
+export interface PeerFolders {
   /** Holds the parts; the commands run in it. */
   readonly subject: string;
   readonly parts: readonly string[];
@@ -88,10 +88,10 @@ class Peer implements Contender {
   constructor(
     private readonly recipe: Recipe,
     readonly version: string,
-    private readonly places: PeerPlaces,
+    private readonly folders: PeerFolders,
     private readonly signal: AbortSignal,
   ) {
-    this.#own = join(places.work, recipe.name.replace(/\W+/g, '-'));
+    this.#own = join(folders.work, recipe.name.replace(/\W+/g, '-'));
     this.name = recipe.name;
     this.restoresLatest = recipe.restoresLatest;
     this.commands = [recipe.begin ?? '', ...Object.values(recipe.steps)].filter((line, at, all) => line !== '' && all.indexOf(line) === at);
@@ -128,14 +128,14 @@ class Peer implements Contender {
   }
 
   #environment(): NodeJS.ProcessEnv {
-    const places = { PARTS: this.places.parts.join(' '), DEST: this.destination, OUT: this.restored, CACHE: this.#cache };
-    return { PATH: process.env.PATH, HOME: this.#own, LC_ALL: 'C.UTF-8', ...places, ...this.recipe.environment?.(this.#cache) };
+    const folders = { PARTS: this.folders.parts.join(' '), DEST: this.destination, OUT: this.restored, CACHE: this.#cache };
+    return { PATH: process.env.PATH, HOME: this.#own, LC_ALL: 'C.UTF-8', ...folders, ...this.recipe.environment?.(this.#cache) };
   }
 
   /** In a process group of its own, so that when it is stopped all of a pipe ends, and nothing is written after that. */
   #shell(line: string): Running {
     const child = spawn('bash', ['-euo', 'pipefail', '-c', line], {
-      cwd: this.places.subject,
+      cwd: this.folders.subject,
       detached: true,
       env: this.#environment(),
       stdio: ['ignore', 'ignore', 'pipe'],
@@ -157,6 +157,6 @@ class Peer implements Contender {
   }
 }
 
-export async function peers(places: PeerPlaces, signal: AbortSignal): Promise<Contender[]> {
-  return Promise.all([tar, restic, borg].map(async (recipe) => new Peer(recipe, await recipe.version(), places, signal)));
+export async function peers(folders: PeerFolders, signal: AbortSignal): Promise<Contender[]> {
+  return Promise.all([tar, restic, borg].map(async (recipe) => new Peer(recipe, await recipe.version(), folders, signal)));
 }

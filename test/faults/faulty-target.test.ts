@@ -8,7 +8,7 @@ import { markShare } from '../../plugins/targets/local/marker.js';
 import { entries, never, pattern, read, refused, store, supply } from '../conformance/target/support.js';
 import { faultyTarget } from './faulty-target.js';
 
-async function place(t: Test): Promise<Target> {
+async function openLocal(t: Test): Promise<Target> {
   const root = await mkdtemp(join(tmpdir(), 'faulty-'));
   t.teardown(() => rm(root, { recursive: true, force: true }));
   await markShare(root);
@@ -16,7 +16,7 @@ async function place(t: Test): Promise<Target> {
 }
 
 t.test('a put fails at a byte and leaves no trace', async (t) => {
-  const target = await place(t);
+  const target = await openLocal(t);
   for (const kind of ['error', 'no_space'] as const) {
     const faulty = faultyTarget(target, { op: 'put', at: { byte: 100_000 }, kind });
     const source = supply(1 << 20);
@@ -29,7 +29,7 @@ t.test('a put fails at a byte and leaves no trace', async (t) => {
 });
 
 t.test('a put stalls until it is aborted', async (t) => {
-  const target = await place(t);
+  const target = await openLocal(t);
   const abort = new AbortController();
   const work = faultyTarget(target, { op: 'put', at: { byte: 10 }, kind: 'stall' }).put('a', supply(100).stream, { signal: abort.signal });
   setTimeout(() => abort.abort(), 50);
@@ -38,7 +38,7 @@ t.test('a put stalls until it is aborted', async (t) => {
 });
 
 t.test('a put and a get are cut short without an error', async (t) => {
-  const target = await place(t);
+  const target = await openLocal(t);
   const put = faultyTarget(target, { op: 'put', at: { byte: 70_000 }, kind: 'short' });
   t.same(await put.put('a', supply(200_000).stream, { signal: never() }), { bytes: 70_000 });
   const get = faultyTarget(target, { op: 'get', at: { byte: 300 }, kind: 'short' });
@@ -46,7 +46,7 @@ t.test('a put and a get are cut short without an error', async (t) => {
 });
 
 t.test('a get fails and stalls', async (t) => {
-  const target = await place(t);
+  const target = await openLocal(t);
   await store(target, 'a', pattern(1000));
   const failing = faultyTarget(target, { op: 'get', at: { byte: 500 }, kind: 'error' });
   await refused(t, failing.get('a', { signal: never() }).then(read), ['io'], 'get');
@@ -58,7 +58,7 @@ t.test('a get fails and stalls', async (t) => {
 });
 
 t.test('the nth stat, list, space or remove fails, is cut short or stalls', async (t) => {
-  const target = await place(t);
+  const target = await openLocal(t);
   await store(target, 'a', 'a');
   const stat = faultyTarget(target, { op: 'stat', at: { call: 2 }, kind: 'error' });
   t.ok(await stat.stat('a'));

@@ -89,7 +89,7 @@ function counter({ op: failing, at }: Fault): (op: Fault['op']) => boolean {
 }
 
 function faultError({ op, kind }: Fault): PluginError {
-  if (kind === 'no_space') return new PluginError('no_space', `${op}: the place is full, as the test wants it`);
+  if (kind === 'no_space') return new PluginError('no_space', `${op}: the target is full, as the test wants it`);
   return new PluginError('io', `${op}: failed, as the test wants it`); // for good: what may be tried again is, and then there is nothing to see
 }
 

@@ -20,19 +20,19 @@ const waits: Readonly<Record<Shared, readonly string[]>> = {
 
 /** The locks of a run of the first job or the second, which share something. */
 function locksFor(run: (typeof runs)[number], n: number, shared: Shared): Lock[] {
-  const place = { target: 'remote', path: '/a', profile: shared === 'connection' || shared === 'record' ? 1 : n } as const;
+  const location = { target: 'remote', path: '/a', profile: shared === 'connection' || shared === 'record' ? 1 : n } as const;
   const record = shared === 'record' ? 'same' : `${n}`;
   const container_id = shared === 'container' ? 'same' : `c${n}`;
   const most = shared === 'connection' ? 1 : undefined;
   if (run === 'backup' || run === 'purge') {
     const row = run === 'purge' ? errands.purge.locks : kinds.backup.locks;
-    return locksOf(row, 'backup', backup(record, { container_id, dest: place }), most);
+    return locksOf(row, 'backup', backup(record, { container_id, dest: location }), most);
   }
   const row = run === 'undo' ? errands.undo.locks : kinds.restore.locks;
   return locksOf(
     row,
     'restore',
-    restore('r', { container_id, src: { ...place, portfolio: record === 'same' ? record : `container-backup@${n}` } }),
+    restore('r', { container_id, src: { ...location, portfolio: record === 'same' ? record : `container-backup@${n}` } }),
     most,
   );
 }
@@ -68,9 +68,9 @@ t.test('every pair of runs waits where the table of locks says so, and nowhere e
 });
 
 t.test('a restore reads the records that its portfolio may mean', async (t) => {
-  const place = { target: 'local', path: '/test/b' } as const;
+  const location = { target: 'local', path: '/test/b' } as const;
   const keys = (portfolio?: string) => {
-    const src = { ...place, ...(portfolio !== undefined && { portfolio }) };
+    const src = { ...location, ...(portfolio !== undefined && { portfolio }) };
     const locks = locksOf(kinds.restore.locks, 'restore', restore('r', { src }));
     return locks.filter(({ mode }) => mode === 'read').map(({ key }) => key.replace('record/local/test/b/', ''));
   };
@@ -83,8 +83,8 @@ t.test('a restore reads the records that its portfolio may mean', async (t) => {
   const starts = async (path: string) => {
     const queue = queued(t);
     const never = () => new Promise<void>(() => undefined);
-    const reads = locksOf(kinds.restore.locks, 'restore', restore('r', { src: { ...place, portfolio: '7' } }));
-    const writes = locksOf(kinds.backup.locks, 'backup', backup('w', { container_id: 'c', dest: { ...place, path } }));
+    const reads = locksOf(kinds.restore.locks, 'restore', restore('r', { src: { ...location, portfolio: '7' } }));
+    const writes = locksOf(kinds.backup.locks, 'backup', backup('w', { container_id: 'c', dest: { ...location, path } }));
     queue.enter({ key: 'restore', locks: async () => reads, start: never });
     queue.enter({ key: 'backup', locks: async () => writes, start: never });
     await nextTick();

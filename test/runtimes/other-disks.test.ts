@@ -13,9 +13,9 @@ import { folderAt, makeEngines, restore } from './engines-bed.js';
 const engines = await makeEngines(t);
 
 for (const disk of ['xfs', 'btrfs'] as const) {
-  const place = await mkdtemp(join(tmpdir(), `${disk}-`));
-  t.teardown(() => rm(place, { recursive: true, force: true }));
-  const { folder: top } = await cutFileSystem(t, place, disk);
+  const folder = await mkdtemp(join(tmpdir(), `${disk}-`));
+  t.teardown(() => rm(folder, { recursive: true, force: true }));
+  const { folder: top } = await cutFileSystem(t, folder, disk);
 
   for (const kind of ['docker', 'lxc'] as const) {
     t.test(`${kind}: a folder on ${disk} with a mount inside is restored, and the undo brings it back`, async (t) => {

@@ -28,7 +28,7 @@ import fcntl, os, struct, sys
 fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))
 `;
 
-/** A mounted folder of its own below `place`; it goes with the test. */
+/** A mounted folder of its own below `above`; the test removes it at its end. */
 export async function cutFileSystem(t: Pick<Test, 'teardown'>, above: string, kind: DiskKind = 'ext4'): Promise<CutFileSystem> {
   const folder = `${above}/disk`;
   let image = `${above}/disk-0.img`;

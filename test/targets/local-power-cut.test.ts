@@ -14,9 +14,9 @@ const openAt = (root: string): Promise<Target> =>
   local.open({ log: () => undefined, signal: never(), stateFolder: root, options: { share: 'test', root } });
 
 async function disk(t: Test): Promise<CutFileSystem> {
-  const place = await mkdtemp(join(tmpdir(), 'power-cut-'));
-  t.teardown(() => rm(place, { recursive: true, force: true }));
-  return cutFileSystem(t, place);
+  const folder = await mkdtemp(join(tmpdir(), 'power-cut-'));
+  t.teardown(() => rm(folder, { recursive: true, force: true }));
+  return cutFileSystem(t, folder);
 }
 
 t.test('a power cut loses a file without fsync, so the other checks can fail', async (t) => {

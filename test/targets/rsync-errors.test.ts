@@ -163,7 +163,7 @@ t.test('the staging folder of a dead process is removed', async (t) => {
   await store(second, 'b', 'b');
 });
 
-t.test('the next session removes the upload folder that a hanging server kept', async (t) => {
+t.test('the next target removes the upload folder that a hanging server kept', async (t) => {
   const { sshd } = await bed(t);
   const notes = await mkdtemp(join(tmpdir(), 'rsync-notes-'));
   t.teardown(() => rm(notes, { recursive: true, force: true }));
@@ -171,7 +171,7 @@ t.test('the next session removes the upload folder that a hanging server kept', 
   const temps = async () => (await readdir(join(sshd.home, 'place'))).filter((name) => name.endsWith('.part'));
   const first = await open();
   await store(first, 'a', 'a');
-  t.equal((await temps()).length, 1, 'a session that writes has one');
+  t.equal((await temps()).length, 1, 'a target that writes has one');
   await sshd.pause();
   await first[Symbol.asyncDispose]();
   await sshd.resume();
@@ -180,7 +180,7 @@ t.test('the next session removes the upload folder that a hanging server kept', 
   await store(second, 'b', 'b');
   const third = await open();
   await store(third, 'c', 'c');
-  t.equal((await temps()).length, 2, 'only those of sessions that live are there');
+  t.equal((await temps()).length, 2, 'only those of open targets are there');
   await third[Symbol.asyncDispose]();
   await second[Symbol.asyncDispose]();
   t.same(await temps(), [], 'none is left');

@@ -49,7 +49,7 @@ async function names(target: Target, path: string): Promise<string[]> {
   for await (const { name } of target.list(path)) found.push(name);
   return found.sort();
 }
-/** The sizes of staged pieces; a session's note of its folder on the server is none. */
+/** The sizes of staged pieces; the note of the folder on the server is none. */
 const staged = async (): Promise<string[]> => {
   const { stdout } = await run('find', [stateFolder, '-type', 'f', '-size', '+0', '!', '-name', '*.json', '-printf', '%s\n']);
   return stdout.split('\n').filter((line) => line !== '');

@@ -31,7 +31,7 @@ async function give(path: string, owner: Sshd): Promise<void> {
   await chown(path, uid ?? 0, gid ?? 0);
 }
 
-/** The usual place for backups: a user who may do nothing but sftp, in a chroot of their own. */
+/** The usual login for backups: a user who may do nothing but sftp, in a chroot of their own. */
 const chroot = await server(t, { config: ['ForceCommand internal-sftp', 'ChrootDirectory %F/jail'] });
 const jail = join(chroot.folder, 'jail');
 await mkdir(join(jail, 'data'), { recursive: true });

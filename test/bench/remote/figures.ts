@@ -40,7 +40,7 @@ export interface RemoteRow {
   readonly met: boolean;
 }
 
-type Place = Pick<RemoteMeasurement, 'target' | 'delay' | 'direction'>;
+type Case = Pick<RemoteMeasurement, 'target' | 'delay' | 'direction'>;
 
 export class RemoteFigures {
   readonly #all: RemoteMeasurement[] = [];
@@ -48,19 +48,19 @@ export class RemoteFigures {
   add(one: RemoteMeasurement): void {
     this.#all.push(one);
   }
-  #of({ target, delay, direction }: Place, contender: string): readonly RemoteMeasurement[] {
+  #of({ target, delay, direction }: Case, contender: string): readonly RemoteMeasurement[] {
     return this.#all.filter(
       (one) => one.target === target && one.delay === delay && one.direction === direction && one.contender === contender,
     );
   }
   /** @throws RangeError when one of them was not measured there */
-  row(place: Place, our: string, peer: string, wanted: number | undefined): RemoteRow {
-    const [ours, theirs] = [this.#of(place, our), this.#of(place, peer)];
+  row(measured: Case, our: string, peer: string, wanted: number | undefined): RemoteRow {
+    const [ours, theirs] = [this.#of(measured, our), this.#of(measured, peer)];
     const ratio = (key: 'seconds' | 'durable'): Spread =>
       spreadOf(ours.map((one) => (theirs.find(({ round }) => round === one.round)?.[key] ?? Number.NaN) / one[key]));
     const speed = (all: readonly RemoteMeasurement[]): Spread => spreadOf(all.map(({ bytes, seconds }) => bytes / 1e6 / seconds));
     const peak = (all: readonly RemoteMeasurement[]): number => Math.max(...all.map((one) => one.peak));
-    const { target, delay, direction } = place;
+    const { target, delay, direction } = measured;
     const bare = ratio('seconds');
     return {
       ...{

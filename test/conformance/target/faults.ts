@@ -131,7 +131,7 @@ async function abortGet({ t, target, folder }: Bench): Promise<void> {
   await sleep(50);
 }
 
-/** For a place where 64 MiB do not fit. */
+/** For a target that has no room for 64 MiB. */
 export async function noSpace({ t, target }: { readonly t: Test; readonly target: Target }): Promise<void> {
   await store(target, 'full/small', 'small');
   await refused(t, target.put('full/big', supply(64 << 20).stream, { signal: never() }), ['no_space'], 'put');

@@ -11,9 +11,9 @@ import type { Bench, Check } from './support.js';
 export interface TargetConformance {
   /** Stands in the tests' names. */
   readonly name: string;
-  /** Opens the target anew; what it opens is disposed by the suite. All of them show the same place. */
+  /** Opens the target anew; what it opens is disposed by the suite. All of them show the same folder. */
   open(): Promise<Target>;
-  /** Opens a place so small that 64 MiB do not fit. `elsewhere`: the suite runs for this plugin a second time, with one. */
+  /** Opens a folder on a file system that has no room for 64 MiB. `elsewhere`: the suite runs for this plugin a second time, with one. */
   readonly openFull: (() => Promise<Target>) | 'elsewhere';
   /** Runs after all tests. */
   cleanup?(): Promise<void>;

@@ -19,7 +19,7 @@ export interface Check {
 /** A signal that nobody aborts. */
 export const never = (): AbortSignal => new AbortController().signal;
 
-/** Bytes that depend on their position, so that a piece in the wrong place shows; the period is prime. */
+/** Bytes that depend on their position, so that a piece at a wrong offset shows; the period is prime. */
 export function pattern(length: number, from = 0): Buffer {
   const bytes = Buffer.allocUnsafe(length);
   for (let i = 0; i < length; i++) bytes[i] = (((from + i) % 65_521) * 31) & 255;

@@ -34,7 +34,7 @@ export interface RemoteBed {
 
 export interface RemoteOptions {
   readonly network?: Network;
-  /** The place is a file system in memory of this size: '40m'. */
+  /** The folder for backups is a file system in memory (tmpfs) of this size: '40m'. */
   readonly size?: string;
   /** rsync: the login is restricted by rrsync; without, it has a shell. */
   readonly jail?: boolean;

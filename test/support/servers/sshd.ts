@@ -173,8 +173,8 @@ class Server implements Sshd {
   async #signal(signal: NodeJS.Signals, o: { listener: boolean }): Promise<void> {
     const pid = this.#child?.pid;
     if (pid === undefined || this.#child?.exitCode !== null || this.#child.signalCode !== null) return;
-    const sessions = await descendants(pid);
-    for (const one of o.listener ? [pid, ...sessions] : sessions) send(one, signal);
+    const children = await descendants(pid);
+    for (const one of o.listener ? [pid, ...children] : children) send(one, signal);
   }
 
   async kill(): Promise<void> {
@@ -201,7 +201,7 @@ class Server implements Sshd {
   async stop(): Promise<void> {
     await this.kill();
     if (this.user !== 'root') {
-      // a killed session may take a moment to go, and userdel waits for none
+      // a killed process may take a moment to end, and userdel does not wait for it
       for (let tries = 20; tries > 0; tries--) {
         const done = await run('userdel', [this.user]).then(
           () => true,

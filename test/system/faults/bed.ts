@@ -15,13 +15,13 @@ import { boundMount, mountedTmpfs, movedAway, type WayBack } from './ways.js';
 export type Make = () => Promise<WayBack>;
 
 /** Folders of the host: share `test` on the disk, `away` on one that can be taken away, `small` on one of 24 MB. */
-export interface Places {
+export interface BedFolders {
   readonly at: (path: string) => string;
   /** Takes the disk of `away` away. The way back fails when something was written where it was mounted. */
   readonly unmounted: Make;
 }
 
-export async function makePlaces(t: Test): Promise<Places> {
+export async function makeFolders(t: Test): Promise<BedFolders> {
   const top = await mkdtemp(join(tmpdir(), 'mounts-'));
   const at = (path: string) => join(top, path);
   for (const name of ['test', 'disk', 'away', 'small']) await mkdir(at(name));
@@ -43,7 +43,7 @@ export async function makePlaces(t: Test): Promise<Places> {
   return { at, unmounted };
 }
 
-export interface Bed extends Places {
+export interface Bed extends BedFolders {
   readonly a: Appliance;
   readonly dockerd: Dockerd;
   /** The LXC container `utest`: its folder and its volume. */
@@ -68,7 +68,7 @@ async function makeDockerContainer(dockerd: Dockerd, host: string): Promise<void
   await dockerd.exec('dtest', 'echo one > /data/file; echo two > /srv/file; echo three > /file');
 }
 
-function watchedDocker(dockerd: Dockerd, host: string, places: readonly string[]): Watched {
+function watchedDocker(dockerd: Dockerd, host: string, folders: readonly string[]): Watched {
   const volumes = join(dockerd.folder, 'd/volumes');
   const inspected = async () => fields(await dockerd.client.json('GET', '/containers/dtest/json'));
   return {
@@ -81,13 +81,13 @@ function watchedDocker(dockerd: Dockerd, host: string, places: readonly string[]
       const names = list(await dockerd.client.json('GET', '/containers/json?all=1')).map((one) => part(one, 'Names'));
       return { Id, running: fields(state).Running, names, volumes: await readdir(volumes) };
     },
-    places,
+    folders,
   };
 }
 
 export async function makeBed(t: Test): Promise<Bed> {
-  const places = await makePlaces(t);
-  const { at } = places;
+  const folders = await makeFolders(t);
+  const { at } = folders;
   const dockerd = await ownDockerd(t);
   const shares = { test: at('test'), away: at('away'), small: at('small') };
   const a = await makeAppliance(t, { dockerd, shares, flags: ['--undo-hours', '0'] }); // what an undo keeps would look like a leftover
@@ -100,10 +100,10 @@ export async function makeBed(t: Test): Promise<Bed> {
   const lxcWatched = {
     trees: async () => ({ rootfs: join(own, 'rootfs'), data: volume }),
     told: () => lxc('info', a.lxcPath, 'utest', '-sH'),
-    places: [at('test'), at('small'), a.lxcPath],
+    folders: [at('test'), at('small'), a.lxcPath],
   };
   const dockerWatched = watchedDocker(dockerd, host, [at('test')]);
-  return { ...places, a, dockerd, own, volume, host, lxcWatched, dockerWatched, socketGone: () => movedAway(dockerd.socket) };
+  return { ...folders, a, dockerd, own, volume, host, lxcWatched, dockerWatched, socketGone: () => movedAway(dockerd.socket) };
 }
 
 export const local = (path: string, portfolio?: string) => ({ target: 'local', path, ...(portfolio !== undefined && { portfolio }) });

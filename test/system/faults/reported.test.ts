@@ -161,7 +161,7 @@ t.test('a restore without space makes no container and keeps an existing one', a
   const watched = {
     trees: async () => ({ rootfs: join(tight.lxcPath, 'utest/rootfs'), data: join(tight.lxcPath, 'utest/volumes/data') }),
     told: () => lxc('info', tight.lxcPath, 'utest', '-sH'),
-    places: [tight.lxcPath],
+    folders: [tight.lxcPath],
   };
   const before = await lookAt(watched);
   for (const container_id of ['new', 'utest']) {

@@ -11,7 +11,7 @@ export interface Watched {
   /** States, names, whatever else the engine tells. */
   readonly told: () => Promise<unknown>;
   /** Folders in which nothing may come or go. */
-  readonly places: readonly string[];
+  readonly folders: readonly string[];
 }
 
 interface Look {
@@ -20,10 +20,10 @@ interface Look {
   readonly names: Readonly<Record<string, readonly string[]>>;
 }
 
-export async function lookAt({ trees, told, places }: Watched): Promise<Look> {
-  const folders = Object.entries(await trees());
-  const snapshots = await Promise.all(folders.map(async ([name, folder]) => [name, await snapshotOf(folder)] as const));
-  const names = await Promise.all(places.map(async (place) => [place, await allIn(place)] as const));
+export async function lookAt({ trees, told, folders }: Watched): Promise<Look> {
+  const named = Object.entries(await trees());
+  const snapshots = await Promise.all(named.map(async ([name, folder]) => [name, await snapshotOf(folder)] as const));
+  const names = await Promise.all(folders.map(async (folder) => [folder, await allIn(folder)] as const));
   return { trees: new Map(snapshots), told: await told(), names: Object.fromEntries(names) };
 }
 

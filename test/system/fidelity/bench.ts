@@ -38,12 +38,12 @@ export function allDifferences(before: Trees, after: Trees, expected: readonly R
 }
 
 /** Where a job keeps its record; without, in the share. */
-export interface PlaceWish {
+export interface LocationWish {
   readonly target: 'local' | 'remote';
   readonly path: string;
   readonly profile?: number;
 }
-const inShare: PlaceWish = { target: 'local', path: '/test/backups' };
+const inShare: LocationWish = { target: 'local', path: '/test/backups' };
 
 export interface JobWish {
   readonly name: string;
@@ -52,15 +52,15 @@ export interface JobWish {
   readonly features?: readonly string[];
   readonly retention?: number;
   readonly exclude?: readonly string[];
-  readonly place?: PlaceWish;
+  readonly location?: LocationWish;
 }
 
-export function makeJob(service: DemoService, { name, container, type, place = inShare, ...more }: JobWish): Promise<number> {
+export function makeJob(service: DemoService, { name, container, type, location = inShare, ...more }: JobWish): Promise<number> {
   return service.create('backup', {
     job_name: name,
     container_id: container,
     type,
-    dest: place,
+    dest: location,
     at: notSoon(),
     ...more,
   });
@@ -82,14 +82,14 @@ export interface RestoreWish {
   readonly container: string;
   readonly type: 'lxc' | 'docker';
   readonly remap?: Body;
-  readonly place?: PlaceWish;
+  readonly location?: LocationWish;
   readonly consent?: string;
 }
 
-const restoreBody = ({ portfolio, container, type, remap, place = inShare, consent }: RestoreWish): Body => ({
+const restoreBody = ({ portfolio, container, type, remap, location = inShare, consent }: RestoreWish): Body => ({
   container_id: container,
   type,
-  src: { ...place, portfolio },
+  src: { ...location, portfolio },
   ...(remap && { remap }),
   ...(consent !== undefined && { consent }),
 });

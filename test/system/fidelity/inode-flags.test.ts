@@ -64,7 +64,7 @@ async function dockerSubject(t: Test, name: string): Promise<Subject> {
 }
 
 /** At the top and further down: immutable files, logs that only grow, folders in which nothing changes. */
-async function fillPlace(folder: string): Promise<void> {
+async function fillFolder(folder: string): Promise<void> {
   for (const path of ['locked', 'etc', 'deep/er/locked']) await mkdir(join(folder, path), { recursive: true });
   for (const path of ['fixed', 'log', 'locked/file', 'etc/resolv.conf', 'etc/machine-id', 'deep/er/locked/file', 'deep/scratch', 'plain'])
     await writeFile(join(folder, path), 'as it was\n');
@@ -104,11 +104,11 @@ async function excludedIsThere(t: Test, subject: Subject): Promise<void> {
 
 async function seen(subject: Subject, container?: string): Promise<unknown[]> {
   const all = [];
-  for (const place of await subject.places(container))
+  for (const folder of await subject.places(container))
     all.push([
-      (await flagsIn(place)).filter((line) => line !== excluded),
-      await readFile(join(place, 'log'), 'utf8'),
-      await readFile(join(place, 'plain'), 'utf8'),
+      (await flagsIn(folder)).filter((line) => line !== excluded),
+      await readFile(join(folder, 'log'), 'utf8'),
+      await readFile(join(folder, 'plain'), 'utf8'),
     ]);
   return all;
 }
@@ -130,10 +130,10 @@ async function leftOver({ a, kind }: Subject): Promise<string[]> {
 
 /** Changes a file, and what a flagged one holds and is. */
 async function change(subject: Subject): Promise<void> {
-  for (const place of await subject.places()) {
-    await chattr('-i', join(place, 'fixed'));
-    await appendFile(join(place, 'log'), 'more\n');
-    await writeFile(join(place, 'plain'), 'changed\n');
+  for (const folder of await subject.places()) {
+    await chattr('-i', join(folder, 'fixed'));
+    await appendFile(join(folder, 'log'), 'more\n');
+    await writeFile(join(folder, 'plain'), 'changed\n');
   }
 }
 const changed = three(
@@ -194,7 +194,7 @@ for (const kind of ['lxc', 'docker'] as const) {
   t.test(`${kind}: a container with flagged files passes every kind of restore`, async (t) => {
     const subject = await (kind === 'lxc' ? lxcSubject(t, 'flagged') : dockerSubject(t, 'flagged'));
     const { a, name } = subject;
-    for (const place of await subject.places()) await fillPlace(place);
+    for (const place of await subject.places()) await fillFolder(place);
     await makeExcluded((await subject.places())[0] ?? '');
     if (kind === 'lxc') await startLxc(a.lxcPath, name);
     const job = await makeJob(a.service, {

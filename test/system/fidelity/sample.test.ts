@@ -48,8 +48,8 @@ for (const format of formats) {
     t.ok(Object.keys(expected).length >= 4);
     a.alsoDestroy('copy');
     for (const [portfolio, sources] of Object.entries(expected)) {
-      const place = { target: 'local', path: `/test/${format}` } as const;
-      const state = await restore(a.service, await consented(a.service, { container: 'copy', type: 'lxc', portfolio, place }));
+      const location = { target: 'local', path: `/test/${format}` } as const;
+      const state = await restore(a.service, await consented(a.service, { container: 'copy', type: 'lxc', portfolio, location }));
       t.match(
         state,
         { result: 0, run: portfolio.split('/')[1], conflicts: [] },

@@ -10,7 +10,7 @@ import { startSshd } from '../../support/servers/sshd.js';
 import { errorOf, expected, holds, Surroundings, type Tally } from './paths.js';
 import { isText, pick, type Random, shownValue } from './values.js';
 
-/** What lies beside the places, for whoever would reach it. */
+/** What lies beside the targets, for whoever would reach it. */
 export async function decoys(folder: string): Promise<void> {
   for (const name of ['x', 'a', 'etc/passwd', 'x.pieces/0001-000001', '~root/x', 'tmp/x', 'y', 'beside 0/x']) {
     await mkdir(dirname(join(folder, name)), { recursive: true });
@@ -66,7 +66,7 @@ export interface Opening {
 }
 
 type Key = 'base' | 'username' | 'host' | 'share';
-let places = 0;
+let openings = 0;
 
 interface Wish {
   readonly options: Readonly<Record<string, unknown>>;
@@ -77,7 +77,7 @@ interface Wish {
 function wishOf({ random, server }: Opening, key: Key, value: string): Wish {
   const { good, base, folder } = server;
   if (key === 'base') {
-    const own = `${places++}`;
+    const own = `${openings++}`;
     return { options: { ...good, base: `${base}/${own}/${value}` }, kept: { folder: join(folder, own), path: `${value}/f` } };
   }
   // on an SSH server that is a folder at its top, which is looked at and not written

@@ -18,8 +18,8 @@ const [older, run] = ['2026-11-24_23-03-43', '2026-11-24_23-03-47'] as const;
 const good: unknown = JSON.parse((await readFile(join(sample, run, 'manifest.json'), 'utf8')).split('\n')[0] ?? '');
 
 const a = await makeAppliance(t, { flags: ['--undo-hours', '0'] });
-const place = join(a.share, 'records');
-const recordOf = (name: string): string => join(place, `container-backup@${name}`);
+const location = join(a.share, 'records');
+const recordOf = (name: string): string => join(location, `container-backup@${name}`);
 await cp(sample, recordOf('innocent'), { recursive: true });
 
 interface PlanAnswer {

@@ -21,9 +21,9 @@ async function newFolder(t: Test): Promise<string> {
 }
 
 function flagsIn(folder: string, { certificate, key }: Partial<CertificateFiles>): string[] {
-  const places = ['--state', join(folder, 'state'), '--lxc-path', join(folder, 'none'), '--docker-socket', join(folder, 'none')];
+  const options = ['--state', join(folder, 'state'), '--lxc-path', join(folder, 'none'), '--docker-socket', join(folder, 'none')];
   const tls = [...(certificate ? ['--tls-certificate', certificate] : []), ...(key ? ['--tls-key', key] : [])];
-  return ['serve', '--listen', '127.0.0.1:0', ...places, ...tls];
+  return ['serve', '--listen', '127.0.0.1:0', ...options, ...tls];
 }
 
 interface Reply {

@@ -6,12 +6,12 @@ import type { Test } from 'tap';
 import { type Body, isBody, notSoon, part } from '../../support/api-client.js';
 import type { Appliance } from '../../support/appliance.js';
 import { isCampaign } from '../../support/depth.js';
-import type { PlaceWish } from '../fidelity/bench.js';
+import type { LocationWish } from '../fidelity/bench.js';
 import { MemoryWatch } from './watch.js';
 
 export const limit = 256; // MiB
 const isLarge = isCampaign('large');
-const inShare: PlaceWish = { target: 'local', path: '/test/large' };
+const inShare: LocationWish = { target: 'local', path: '/test/large' };
 /** What the last quarter may need, MiB, when nothing goes on growing. In a run of some seconds V8's heaps are still finding
  *  their size, by some 30 MiB; a long one is judged strictly. */
 const mostAfter = (thirdQuarter: number): number => (isLarge ? 1.07 * thirdQuarter : thirdQuarter + 32);
@@ -39,13 +39,13 @@ export function newJob(
   type: string,
   container: string,
   features: readonly string[],
-  { name = container, place = inShare }: { name?: string; place?: PlaceWish } = {},
+  { name = container, location = inShare }: { name?: string; location?: LocationWish } = {},
 ): Promise<number> {
   return a.service.create('backup', {
     job_name: name,
     container_id: container,
     type,
-    dest: place,
+    dest: location,
     at: notSoon(),
     features,
   });
@@ -80,8 +80,8 @@ export async function bytesOf(a: Appliance, id: number, run: unknown, source: st
   return all.filter((archive) => archive.source === source).reduce((sum, { bytes }) => sum + Number(bytes), 0);
 }
 
-export async function restoreGenerated(a: Appliance, container: string, place = inShare): Promise<Body> {
-  const src = { ...place, portfolio: container };
+export async function restoreGenerated(a: Appliance, container: string, location = inShare): Promise<Body> {
+  const src = { ...location, portfolio: container };
   const id = await a.service.create('restore', { job_name: 'back', container_id: 'restored', type: 'generated', src });
   return a.service.ended('restore', id, limitMs);
 }

@@ -30,13 +30,13 @@ const fillings: Readonly<Record<string, unknown>> = {
 const inTimeOrNot: readonly number[] = [200, 503];
 
 const a = await makeAppliance(t);
-const place = join(a.share, 'backups');
+const records = join(a.share, 'backups');
 const body = { job_name: 'plan', container_id: 'copy', type: 'lxc' };
 const src = (portfolio: string) => ({ target: 'local', path: '/test/backups', portfolio });
 const plan = (portfolio: string) => a.service.ask('POST', '/restore/plan', { ...body, src: src(portfolio) });
 
 async function record(name: string, file: Buffer | string, at = run): Promise<string> {
-  const folder = join(place, `container-backup@${name}`, at);
+  const folder = join(records, `container-backup@${name}`, at);
   await mkdir(folder, { recursive: true });
   const path = join(folder, 'manifest.json');
   await (typeof file === 'string' ? link(file, path) : writeFile(path, file));
@@ -71,7 +71,7 @@ for (const [name, filling] of Object.entries(fillings)) {
       );
     });
     t.equal((await plan('innocent')).status, 200, 'the innocent one is planned by its name');
-    for (let n = 0; n < manifests; n++) await rm(join(place, `container-backup@large-${n}`), { recursive: true });
+    for (let n = 0; n < manifests; n++) await rm(join(records, `container-backup@large-${n}`), { recursive: true });
   });
 }
 

@@ -22,9 +22,9 @@ async function makeFirst(path: string): Promise<void> {
 }
 
 /** A mounted folder with files of so many MiB in all; it goes with the test, before what was made earlier. */
-export async function reflinkedFolder(t: Pick<Test, 'teardown'>, place: string, mebibytes: number): Promise<string> {
-  const image = join(place, 'xfs-image');
-  const folder = join(place, 'xfs');
+export async function reflinkedFolder(t: Pick<Test, 'teardown'>, above: string, mebibytes: number): Promise<string> {
+  const image = join(above, 'xfs-image');
+  const folder = join(above, 'xfs');
   await mkdir(folder, { recursive: true });
   await childOutput('truncate', ['-s', `${imageMiB}M`, image]);
   await childOutput('mkfs.xfs', ['-q', '-m', 'reflink=1', image]);

@@ -38,13 +38,13 @@ for (const kind of remoteKinds) {
     const profile = Number(
       part(await a.service.call('POST', '/target', { ...bed.body, ...(kind === 'rsync' && largePieces(bed.body)) }), 'id'),
     );
-    const place = { target: 'remote', profile, path: bed.path } as const;
+    const location = { target: 'remote', profile, path: bed.path } as const;
     const name = `generated-${mebibytes}`;
-    const id = await newJob(a, 'generated', name, [], { place });
+    const id = await newJob(a, 'generated', name, [], { location });
     const staging = stagingWatch(a.stateFolder);
     const { bytes } = await measured(t, a, `${kind}, backup`, () => backUp(a, id));
     t.ok(Number(bytes) >= mebibytes * 2 ** 20, `${bytes} bytes were stored`);
-    await measured(t, a, `${kind}, restore`, () => restoreGenerated(a, name, place));
+    await measured(t, a, `${kind}, restore`, () => restoreGenerated(a, name, location));
     const most = staging.most();
     t.ok(most <= 3, `${most} files of the plugin's at a time: two pieces and the file of its bridge at most`);
     if (kind === 'rsync') t.ok(most >= 1, 'they were seen');

@@ -10,7 +10,7 @@ import { type Body, isBody, part } from '../../support/api-client.js';
 import { type Appliance, makeAppliance } from '../../support/appliance.js';
 import { startRemote } from '../../support/servers/remotes.js';
 import { allIn, list } from '../bed/request-bodies.js';
-import { levelsOf, makeJob, type PlaceWish, restore, settle } from '../fidelity/bench.js';
+import { type LocationWish, levelsOf, makeJob, restore, settle } from '../fidelity/bench.js';
 import { faultsOf } from '../remote/record.js';
 
 const exec = promisify(execFile);
@@ -27,15 +27,15 @@ interface Shared {
   readonly folder: string;
 }
 
-const places = (path: string): readonly [PlaceWish, PlaceWish] => [
+const locations = (path: string): readonly [LocationWish, LocationWish] => [
   { target: 'local', path },
   { target: 'local', path },
 ];
 
-async function shared(name: string, root = join(one.share, name), at = places(`/test/${name}`)): Promise<Shared> {
+async function shared(name: string, root = join(one.share, name), at = locations(`/test/${name}`)): Promise<Shared> {
   // Stopped: LXC renames what has the name of another one that runs.
   for (const a of both) await a.lxc(name, { stopped: true });
-  const jobs = both.map(({ service }, n) => makeJob(service, { name, container: name, type: 'lxc', place: at[n] ?? at[0] }));
+  const jobs = both.map(({ service }, n) => makeJob(service, { name, container: name, type: 'lxc', location: at[n] ?? at[0] }));
   const [first = 0, second = 0] = await Promise.all(jobs);
   return { name, job: [first, second], folder: join(root, `container-backup@${name}`) };
 }
@@ -125,7 +125,7 @@ t.test('only the owner of a record writes to it, over 20 rounds of two appliance
 t.test('only the owner of a record on a server writes to it', async (t) => {
   const bed = await startRemote(t, 'sftp');
   const profiles = await Promise.all(both.map(({ service }) => service.call('POST', '/target', bed.body)));
-  const [first, second] = profiles.map((made): PlaceWish => ({ target: 'remote', path: bed.path, profile: Number(part(made, 'id')) }));
+  const [first, second] = profiles.map((made): LocationWish => ({ target: 'remote', path: bed.path, profile: Number(part(made, 'id')) }));
   if (!first || !second) throw new Error('two targets');
   const record = await shared('served', bed.root, [first, second]);
   const { owner } = await compete(t, record, 4);
@@ -161,7 +161,7 @@ t.test('a take-over makes another job the owner, from the named one only, and it
     name: 'given',
     container: 'given',
     type: 'lxc',
-    place: { target: 'local', path: '/test/given' },
+    location: { target: 'local', path: '/test/given' },
   });
   t.match(await run(two, anew), { result: 0, warnings: undefined }, 'a job that was made anew goes on without a word');
   t.match(await run(one, first), { error: { code: 'record_owned' }, take_over: undefined }, 'what was named is not the owner any more');
@@ -193,15 +193,15 @@ t.test('a purge deletes a record that was taken over, and continues after a fail
   }
   t.same((await two.service.ask('DELETE', `/backup/${second}?purge=true`)).json, [second]);
   t.same(await readdir(join(one.share, 'purged')), []);
-  t.match(await run(one, first), { result: 0 }, 'the place is free');
+  t.match(await run(one, first), { result: 0 }, 'the record is free');
 });
 
 t.test('two jobs of one appliance whose locations become one folder do not share its record', async (t) => {
-  const at = (path: string): PlaceWish => ({ target: 'local', path: `/test/${path}` });
+  const at = (path: string): LocationWish => ({ target: 'local', path: `/test/${path}` });
   const wish = { name: 'alias', container: 'alias', type: 'lxc' } as const;
   await mkdir(join(one.share, 'linked'));
-  const real = await makeJob(one.service, { ...wish, place: at('real') });
-  const linked = await makeJob(one.service, { ...wish, container: 'second', place: at('linked') });
+  const real = await makeJob(one.service, { ...wish, location: at('real') });
+  const linked = await makeJob(one.service, { ...wish, container: 'second', location: at('linked') });
   for (const name of ['alias', 'second']) await one.lxc(name, { stopped: true });
   await rmdir(join(one.share, 'linked'));
   await mkdir(join(one.share, 'real'));
@@ -258,7 +258,7 @@ t.test('a new appliance restores a run of an old one, takes the record over and 
   await writeFile(dataOf(one, record), 'of the old one');
   await run(one, first);
   await run(two, second);
-  const src = { portfolio: 'left', container: 'moved', type: 'lxc', place: { target: 'local', path: '/test/left' } } as const;
+  const src = { portfolio: 'left', container: 'moved', type: 'lxc', location: { target: 'local', path: '/test/left' } } as const;
   two.alsoDestroy('moved');
   await restore(two.service, src);
   t.equal(

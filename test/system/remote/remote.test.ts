@@ -8,7 +8,7 @@ import { type Appliance, makeAppliance, ownDockerd } from '../../support/applian
 import { destroyLxc, startLxc } from '../../support/lxc.js';
 import type { Dockerd } from '../../support/servers/dockerd.js';
 import { type RemoteBed, remoteKinds, startRemote } from '../../support/servers/remotes.js';
-import { allDifferences, backUp, consented, makeJob, type PlaceWish, restore, settle, type Trees, treesOf } from '../fidelity/bench.js';
+import { allDifferences, backUp, consented, type LocationWish, makeJob, restore, settle, type Trees, treesOf } from '../fidelity/bench.js';
 import { makeDockerSubject } from '../fidelity/docker-subject.js';
 import { makeLxcSubject } from '../fidelity/lxc-subject.js';
 
@@ -37,7 +37,7 @@ async function emptied(folder: string): Promise<void> {
 }
 
 interface Kept {
-  readonly place: PlaceWish;
+  readonly location: LocationWish;
   readonly lxc: Trees;
   readonly docker: Trees;
 }
@@ -54,17 +54,17 @@ async function backedUp(
   await startLxc(a.lxcPath, name);
   const profile = await makeTarget(a, bed);
   await lookedAt(t, a, bed, profile);
-  const place: PlaceWish = { target: 'remote', profile, path: bed.path };
+  const location: LocationWish = { target: 'remote', profile, path: bed.path };
   const jobs = [
-    await makeJob(a.service, { name, container: name, type: 'lxc', features: ['compress', 'pause'], place }),
-    await makeJob(a.service, { name: engine.name, container: engine.name, type: 'docker', features: ['compress', 'pause'], place }),
+    await makeJob(a.service, { name, container: name, type: 'lxc', features: ['compress', 'pause'], location }),
+    await makeJob(a.service, { name: engine.name, container: engine.name, type: 'docker', features: ['compress', 'pause'], location }),
   ];
   await settle();
   for (const job of jobs) await backUp(a.service, job);
   await lxc.change(1);
   await engine.change(1);
   const now = async (): Promise<Kept> => ({
-    place,
+    location,
     lxc: await treesOf(await lxc.places()),
     docker: await treesOf(await engine.places()),
   });
@@ -94,8 +94,8 @@ for (const kind of remoteKinds) {
     await a.restart({ stateFolder: join(a.folder, 'another-state') });
     await emptied(join(a.folder, 'state'));
     t.same(await a.service.call('GET', '/target/'), [], 'it knows of no target');
-    const place = { ...kept.place, profile: await makeTarget(a, bed) };
-    const dirs = await a.service.call('GET', `/target/${place.profile}/dirs${encodeURI(bed.path)}`);
+    const location = { ...kept.location, profile: await makeTarget(a, bed) };
+    const dirs = await a.service.call('GET', `/target/${location.profile}/dirs${encodeURI(bed.path)}`);
     t.match(dirs, [{ name: `container-backup@of-${kind}`, type: 'b', is_dir: true, write: true }, { type: 'b' }], 'the records are listed');
     const name = `of-${kind}`;
     a.alsoDestroy(name);
@@ -103,7 +103,7 @@ for (const kind of remoteKinds) {
       [name, 'lxc'],
       [`${name}-docker`, 'docker'],
     ] as const) {
-      await restore(a.service, await consented(a.service, { portfolio: container, container, type, place }));
+      await restore(a.service, await consented(a.service, { portfolio: container, container, type, location }));
     }
     const back = await kept.now();
     t.same(allDifferences(kept.lxc, back.lxc, ofStart), [], 'lxc');

@@ -78,9 +78,9 @@ async function used(t: Test, bed: CanaryBed, name: string, server: CanaryServer)
 
 /** Every file that the service, or what it started, can have written. */
 async function inFiles({ folder, lxcPath }: CanaryBed, servers: readonly CanaryServer[], canaries: Canaries): Promise<string[]> {
-  const places = [folder, lxcPath, ...servers.map(({ stored }) => stored)];
+  const folders = [folder, lxcPath, ...servers.map(({ stored }) => stored)];
   const except = [folder, lxcPath, ...servers.map(({ own }) => own)];
-  const all = places.map((path) => canariesBelow(path, canaries));
+  const all = folders.map((path) => canariesBelow(path, canaries));
   const fresh = ['/tmp', '/run'].map((path) => canariesBelow(path, canaries, { since: began, except }));
   return (await Promise.all([...all, ...fresh])).flat();
 }

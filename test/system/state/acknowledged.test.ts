@@ -97,9 +97,9 @@ t.test('a kill at any moment loses no acknowledged write', async (t) => {
 });
 
 t.test('a power cut at any moment loses no acknowledged write', async (t) => {
-  const place = await mkdtemp(join(tmpdir(), 'cuts-'));
-  t.teardown(() => rm(place, { recursive: true, force: true }));
-  const disk = await cutFileSystem(t, place);
+  const folder = await mkdtemp(join(tmpdir(), 'cuts-'));
+  t.teardown(() => rm(folder, { recursive: true, force: true }));
+  const disk = await cutFileSystem(t, folder);
   const ledger = new Ledger();
   const { cuts } = pointsOf('state');
   for (let round = 0; round < cuts; round++) {

@@ -71,9 +71,9 @@ export async function makeStateBed(t: Pick<Test, 'teardown'>): Promise<StateBed>
     () => '/dev/shm',
     () => tmpdir(),
   );
-  const place = await mkdtemp(join(shared, 'state-'));
-  t.teardown(() => rm(place, { recursive: true, force: true }));
-  const [folder, other] = [join(place, 'own'), join(place, 'other')];
+  const above = await mkdtemp(join(shared, 'state-'));
+  t.teardown(() => rm(above, { recursive: true, force: true }));
+  const [folder, other] = [join(above, 'own'), join(above, 'other')];
   const contents = await fill(folder, 'own');
   await fill(other, 'other');
   const entries = await readdir(folder, { recursive: true, withFileTypes: true });
@@ -85,7 +85,7 @@ export async function makeStateBed(t: Pick<Test, 'teardown'>): Promise<StateBed>
     other,
     files: files.sort(),
     async copy() {
-      const path = join(place, `copy-${++copies}`);
+      const path = join(above, `copy-${++copies}`);
       await cp(folder, path, { recursive: true });
       return { folder: path, end: () => rm(path, { recursive: true, force: true }) };
     },

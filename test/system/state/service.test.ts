@@ -97,9 +97,9 @@ interface Bed {
 }
 
 async function makeBed(t: Test): Promise<Bed> {
-  const place = await mkdtemp(join(tmpdir(), 'service-'));
-  t.teardown(() => rm(place, { recursive: true, force: true }));
-  const disk = await cutFileSystem(t, place);
+  const folder = await mkdtemp(join(tmpdir(), 'service-'));
+  t.teardown(() => rm(folder, { recursive: true, force: true }));
+  const disk = await cutFileSystem(t, folder);
   await mkdir(join(disk.folder, 'share'));
   const shares = { test: join(disk.folder, 'share') };
   const a = await makeAppliance(t, { stateFolder: join(disk.folder, 'state'), shares });

@@ -15,18 +15,18 @@ export interface SmallDisk {
 
 /** tmpfs, or ext4 on a loop device, which finds out that it is full when it allocates. */
 export async function smallDisk(t: Pick<Test, 'teardown'>, kind: 'tmpfs' | 'ext4' = 'tmpfs', mebibytes = 64): Promise<SmallDisk> {
-  const place = await mkdtemp(join(tmpdir(), 'full-'));
-  const folder = join(place, 'disk');
+  const above = await mkdtemp(join(tmpdir(), 'full-'));
+  const folder = join(above, 'disk');
   await mkdir(folder);
   if (kind === 'tmpfs') await childOutput('mount', ['-t', 'tmpfs', '-o', `size=${mebibytes}m`, 'none', folder]);
   else {
-    await childOutput('truncate', ['-s', `${mebibytes}M`, `${place}/image`]);
-    await childOutput('mkfs.ext4', ['-q', '-F', '-m', '0', `${place}/image`]);
-    await childOutput('mount', ['-o', 'loop', `${place}/image`, folder]);
+    await childOutput('truncate', ['-s', `${mebibytes}M`, `${above}/image`]);
+    await childOutput('mkfs.ext4', ['-q', '-F', '-m', '0', `${above}/image`]);
+    await childOutput('mount', ['-o', 'loop', `${above}/image`, folder]);
   }
   t.teardown(async () => {
     await childOutput('umount', ['-l', folder]);
-    await rm(place, { recursive: true });
+    await rm(above, { recursive: true });
   });
   return {
     folder,
