@@ -1,6 +1,6 @@
-/** `make bench`: the service beside what people use instead, on the same container, in turns; then remote targets beside what
- *  people use instead of them. Writes docs/performance.md; with BENCH_ONLY=service, remote, jobs or runs one part of it. With
- *  BENCH_ONLY=versions it is the service beside an earlier version of itself, BENCH_BEFORE. */
+/** `make bench`: compares the service with other tools on the same container, in turns, and remote targets with the programs of their
+ *  protocols. Writes docs/performance.md. BENCH_ONLY=service, remote, jobs or runs measures one part of it. BENCH_ONLY=versions
+ *  compares the service with an earlier version of itself, BENCH_BEFORE. */
 import { execFile } from 'node:child_process';
 import { mkdir, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import { loadavg } from 'node:os';
@@ -31,17 +31,17 @@ const lxcPath = join(folder, 'lxc');
 const work = join(folder, 'work');
 const documentFile = fileURLToPath(new URL('../../../docs/performance.md', import.meta.url));
 const onlyPart = process.env.BENCH_ONLY ?? '';
-/** Two versions differ by little, and single runs by a tenth. */
+/** Rounds: two versions differ by less than single runs do, which differ by a tenth. */
 const rounds = Math.max(1, Number(process.env.BENCH_ROUNDS ?? (onlyPart === 'versions' ? 10 : 3)));
-/** The container and a round's backups, and what each round restores; what is moved to a server, and what each stores there. */
 const parts = ['service', 'remote', 'jobs', 'versions', 'runs'] as const;
 const isWanted = (part: (typeof parts)[number]): boolean => onlyPart === part || (onlyPart === '' && part !== 'versions');
+/** Free bytes that the bench needs: for the container, one round's backups, all rounds' restores, and the files on the servers. */
 const neededBytes =
   (isWanted('service') ? (rounds + 1) * 8e9 : 0) + (isWanted('versions') ? (rounds + 1) * 4e9 : 0) + (isWanted('remote') ? 6e9 : 0) + 1e9;
-/** An earlier checkout, built, to measure as well. */
+/** A built earlier checkout, to measure too. */
 const earlier = process.env.BENCH_BEFORE;
-/** ext4 without a journal passes over inodes freed in the last six minutes when it makes files, and searches for long: a restore
- *  after a large deletion took two to three times as long. So nothing that was restored is removed before the end, which is noted. */
+/** Ms to wait after a large removal. ext4 without a journal does not reuse an inode within six minutes of its removal, and searches long
+ *  for another one: a restore took two to three times as long. So the bench removes restored files only at its end, and notes the time. */
 const restAfterRemovalMs = 6 * 60_000;
 
 const run = promisify(execFile);
@@ -90,7 +90,7 @@ class Bench {
     if (phase === 'restore') await this.#check(contender);
   }
 
-  /** Before each step: a machine may drop what was read a minute ago, and the last one's figures would be those of its disk. */
+  /** Reads the files before each step, so that they are in the page cache. The machine may drop them within a minute. */
   async #warm({ destination }: Contender, phase: Phase): Promise<void> {
     if (phase !== 'restore') return this.subject.warm();
     await run('sh', ['-c', 'tar -cf - -- "$1" | cat >/dev/null', 'sh', destination]);
@@ -100,7 +100,7 @@ class Bench {
     this.#contents.set(state, { root: await contentsOf(this.subject.root), data: await contentsOf(this.subject.data) });
   }
 
-  /** A restore that brought back something else has not been measured. A copy's name and machine id are its own. */
+  /** @throws Error when a restore brought back other files: its figures do not count. A copy has its own name and machine id. */
   async #check(contender: Contender): Promise<void> {
     const wanted = this.#contents.get(contender.restoresLatest ? 'changed' : 'full');
     const [root, data] = [...(await Promise.all(this.subject.parts.map((part) => contentsOf(join(contender.restored, part)))))];
@@ -113,7 +113,7 @@ class Bench {
 
 const removedFile = join(folder, 'removed');
 
-/** Waits only when the bench is run twice in a row. */
+/** Waits only when the bench runs twice in a row. */
 async function restAfterRemoval(): Promise<void> {
   const removed = await stat(removedFile).catch(() => undefined);
   const left = (removed?.mtimeMs ?? 0) + restAfterRemovalMs - Date.now();
@@ -122,7 +122,7 @@ async function restAfterRemoval(): Promise<void> {
   await sleep(left, undefined, { signal: stopped.signal });
 }
 
-/** Also what a run that was killed left. */
+/** Removes also what a killed bench left. */
 async function removeWork(): Promise<void> {
   const copies = await new BenchSubject(lxcPath, say).removeCopies();
   if (!copies && !(await stat(work).catch(() => undefined))) return;
@@ -192,7 +192,7 @@ async function remoteBench(): Promise<void> {
   say(`the remote part of docs/performance.md is written; ${((performance.now() - began) / 60_000).toFixed(1)} min`);
 }
 
-/** The earlier one with fewer: each request of it costs more as they become more. */
+/** The earlier version gets fewer jobs, because its requests take longer with more jobs. */
 async function jobsBench(): Promise<void> {
   const here = fileURLToPath(new URL('../../../', import.meta.url));
   const sizes = [
@@ -211,7 +211,7 @@ async function jobsBench(): Promise<void> {
   await writeDocument(documentFile, { jobs: jobsText({ date: new Date(), machine: await thisMachine(folder), load, rows }) });
 }
 
-/** The earlier one with fewer: it reads all their manifests, one after the other. */
+/** The earlier version gets fewer runs, because it reads all manifests one after the other. */
 async function runsBench(): Promise<void> {
   const here = fileURLToPath(new URL('../../../', import.meta.url));
   const cases: RunsCase[] = [

@@ -1,4 +1,4 @@
-/** Who is measured, and how one step of theirs is. */
+/** A tool that is measured, and the measurement of one of its steps. */
 import { execFile } from 'node:child_process';
 import { lstat, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -8,9 +8,9 @@ import { foreignLoad, MemoryWatch } from './processes.js';
 
 const run = promisify(execFile);
 
-/** A step under way. */
+/** A running step. */
 export interface Running {
-  /** Its memory is that of this process and its descendants. */
+  /** The process to watch, with its descendants, for memory. */
   readonly pid: number;
   /** @throws Error when the step failed */
   readonly ended: Promise<{ readonly own?: number }>;
@@ -19,29 +19,29 @@ export interface Running {
 export interface Contender {
   readonly name: string;
   readonly version: string;
-  /** What it does, for the reader who wants to do it again. */
+  /** Its commands, for a reader who wants to repeat the measurement. */
   readonly commands: readonly string[];
-  /** Where the round's backups go. */
+  /** Destination of the round's backups. */
   readonly destination: string;
-  /** Holds the subject's parts after the round's restore. It is left to the end: see bench.ts. */
+  /** Folder with the restored parts. bench.ts removes it at the end. */
   readonly restored: string;
-  /** Whether a restore gives the state after the changes, or that of the full backup. */
+  /** true: a restore gives the state after the changes; false: that of the full backup. */
   readonly restoresLatest: boolean;
-  /** A new round: an empty destination. Not measured. */
+  /** Begins a round with an empty destination. Not measured. */
   begin(round: number): Promise<void>;
-  /** What a step needs that isn't part of it. Not measured. */
+  /** Prepares a step. Not measured. */
   prepare(phase: Phase): Promise<void>;
   start(phase: Phase): Promise<Running>;
-  /** Processor seconds that its processes have taken so far. */
+  /** Processor seconds of its processes so far. */
   processor(): number;
 }
 
-/** Until all of the file system that holds the folder is on disk. */
+/** Syncs the file system of the folder (sync -f). */
 export async function syncedToDisk(folder: string): Promise<void> {
   await run('sync', ['-f', folder]);
 }
 
-/** Each file of the folder with what changes when it is written anew. */
+/** Each file of the folder, with attributes that change when the file is written again. */
 async function filesOf(folder: string): Promise<Map<string, { readonly mark: string; readonly size: number }>> {
   const found = new Map<string, { mark: string; size: number }>();
   for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
@@ -59,7 +59,7 @@ async function bytesSince(before: Awaited<ReturnType<typeof filesOf>>, folder: s
   return bytes;
 }
 
-/** Begins with nothing left to be written by those before. */
+/** Measures a step. Syncs the file system first, so that the step does not pay for an earlier one. */
 export async function measured(contender: Contender, phase: Phase, round: number): Promise<Measurement> {
   await contender.prepare(phase);
   await syncedToDisk(contender.destination);

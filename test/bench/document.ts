@@ -1,25 +1,25 @@
-/** docs/performance.md: five parts, each of which may be written anew by itself. */
+/** Writes docs/performance.md. It has five parts, and a measurement replaces only its own. */
 import { readFile, writeFile } from 'node:fs/promises';
 
-/** Stand between the parts. */
+/** Lines between the parts. */
 const beforeRemote = '<!-- Above: the service beside other tools. Below: remote targets (BENCH_ONLY=remote make bench). -->';
 const beforeJobs = '<!-- Below: many jobs (BENCH_ONLY=jobs make bench). -->';
 const beforeVersions = '<!-- Below: beside an earlier version (BENCH_ONLY=versions make bench). -->';
 const beforeRuns = '<!-- Below: a record of many runs (BENCH_ONLY=runs make bench). -->';
 
 export interface Parts {
-  /** The service beside other tools. */
+  /** The service compared with other tools. */
   readonly service?: string;
   readonly remote?: string;
-  /** What requests cost as jobs become more. */
+  /** Times of requests with many jobs. */
   readonly jobs?: string;
-  /** The service beside an earlier version of itself. */
+  /** The service compared with an earlier version of itself. */
   readonly versions?: string;
-  /** What a record of many runs costs. */
+  /** Times with a record of many runs. */
   readonly runs?: string;
 }
 
-/** A part that is not given stays as it is. */
+/** Keeps the parts that are not given. */
 export async function writeDocument(path: string, parts: Parts): Promise<void> {
   const [service = '', rest = ''] = (await readFile(path, 'utf8').catch(() => '')).split(`${beforeRemote}\n`);
   const [remote = '', others = ''] = rest.split(`${beforeJobs}\n`);

@@ -1,4 +1,4 @@
-/** What is measured, and how a handful of measurements becomes one figure with its spread. */
+/** Measurements, and the median and spread of several. */
 
 import type { Resident } from './processes.js';
 
@@ -9,20 +9,20 @@ export interface Measurement {
   readonly contender: string;
   readonly phase: Phase;
   readonly round: number;
-  /** From the command or the API request to its end. */
+  /** Seconds from the command or the API request to its end. */
   readonly seconds: number;
-  /** The same, and until the file system was synced: what a power cut leaves alone. */
+  /** The same, plus the sync of the file system. After it, a power cut loses nothing. */
   readonly durable: number;
-  /** What the job itself says that it took; ours only. */
+  /** Duration that the job reports; for the service only. */
   readonly own?: number;
-  /** Bytes in new or replaced files of the destination. */
+  /** Bytes of new or replaced files at the destination. */
   readonly written: number;
   /** Processor seconds, of all its processes. */
   readonly processor: number;
   /** Peak memory, of all its processes. */
   readonly peak: number;
   readonly atPeak: readonly Resident[];
-  /** How busy the machine was with something else just before, 0 to 1. */
+  /** Part of the processors, 0 to 1, that other processes used just before. */
   readonly foreign: number;
 }
 
@@ -32,7 +32,7 @@ export interface Spread {
   readonly most: number;
 }
 
-/** @throws RangeError when there is nothing */
+/** @throws RangeError for an empty list */
 export function spreadOf(values: readonly number[]): Spread {
   const sorted = values.toSorted((a, b) => a - b);
   const [low, high] = [sorted[(sorted.length - 1) >> 1], sorted[sorted.length >> 1]];
@@ -56,13 +56,13 @@ export class Figures {
     return spreadOf(this.of(contender, phase).map((one) => one[key]));
   }
 
-  /** How many times as fast as `other`, compared within each round: what slows the machine for a while slows both. */
+  /** How many times as fast as `other`, compared within each round: a slow phase of the machine slows both. */
   speedup(contender: string, other: string, phase: Phase, key: 'seconds' | 'durable'): Spread {
     const others = new Map(this.of(other, phase).map((one) => [one.round, one[key]]));
     return spreadOf(this.of(contender, phase).map((one) => (others.get(one.round) ?? Number.NaN) / one[key]));
   }
 
-  /** The step of a contender, or of one phase of it, that took the most memory. @throws RangeError when there is none */
+  /** The step of a contender, or of one phase, that took the most memory. @throws RangeError when there is none */
   largest(contender: string, phase?: Phase): Measurement {
     const own = this.#all.filter((one) => one.contender === contender && (phase === undefined || one.phase === phase));
     const [largest] = own.toSorted((a, b) => b.peak - a.peak);

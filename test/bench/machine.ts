@@ -1,4 +1,4 @@
-/** What the figures were measured on. */
+/** Describes the machine of the figures. */
 import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { cpus, release, totalmem } from 'node:os';
@@ -15,7 +15,7 @@ export interface Machine {
   readonly disk: string;
 }
 
-/** The file system of the folder, and how fast its device takes one long synced write. */
+/** The type of the folder's file system, and the speed of one long write with fsync. */
 async function diskOf(folder: string): Promise<string> {
   const { stdout: type } = await run('findmnt', ['-n', '-o', 'FSTYPE', '-T', folder]);
   const file = `${folder}/write-speed`;
@@ -42,7 +42,7 @@ export async function thisMachine(folder: string): Promise<Machine> {
   };
 }
 
-/** The first line of what a tool says of itself. */
+/** The first line of a tool's --version. */
 export async function versionOf(command: string, ...args: readonly string[]): Promise<string> {
   const { stdout } = await run(command, [...args]);
   return stdout.split('\n')[0]?.trim() ?? '';

@@ -1,4 +1,4 @@
-/** What people use instead: a pipe of tar and zstd, restic, borg. */
+/** The other tools: a pipe of tar and zstd, restic, borg. */
 import { spawn } from 'node:child_process';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -8,14 +8,14 @@ import { versionOf } from './machine.js';
 import { endedChildrenSeconds } from './processes.js';
 
 export interface PeerFolders {
-  /** Holds the parts; the commands run in it. */
+  /** Folder with the parts. The commands run in it. */
   readonly subject: string;
   readonly parts: readonly string[];
-  /** A folder for each peer is made in it. */
+  /** Each peer gets a folder in it. */
   readonly work: string;
 }
 
-/** Lines of bash. They know $PARTS, $DEST, $OUT and $CACHE. */
+/** Lines of bash, with the variables $PARTS, $DEST, $OUT and $CACHE. */
 interface Recipe {
   readonly name: string;
   readonly version: () => Promise<string>;
@@ -26,20 +26,20 @@ interface Recipe {
   readonly environment?: (cache: string) => Readonly<Record<string, string>>;
 }
 
-/** What a container needs of tar: with less, it would not come back as it was. The flags cost a few per cent. */
-const keep = "--xattrs --xattrs-include='*' --acls --sparse --numeric-owner --one-file-system --format=posix";
+/** The flags of tar that a container needs: without them, a restore would lose attributes. They cost a few per cent. */
+const flags = "--xattrs --xattrs-include='*' --acls --sparse --numeric-owner --one-file-system --format=posix";
 const level = (name: string): string =>
   `cp $CACHE/base.snar $CACHE/${name}.snar && ` +
-  `tar ${keep} --listed-incremental=$CACHE/${name}.snar -cf - $PARTS | zstd -3 -T0 -q -o $DEST/${name}.tar.zst`;
+  `tar ${flags} --listed-incremental=$CACHE/${name}.snar -cf - $PARTS | zstd -3 -T0 -q -o $DEST/${name}.tar.zst`;
 
 const tar: Recipe = {
   name: 'tar | zstd',
   restoresLatest: false,
   version: async () => `${await versionOf('tar', '--version')}, zstd ${/v[\d.]+/.exec(await versionOf('zstd', '--version'))?.[0]}`,
-  // tar reads no file's content when it writes to /dev/null: the pipe itself stays bare
-  prepare: { unchanged: `tar ${keep} --listed-incremental=$CACHE/base.snar -cf /dev/null $PARTS` },
+  // with /dev/null as its archive tar reads no file's content: it only makes the snapshot file
+  prepare: { unchanged: `tar ${flags} --listed-incremental=$CACHE/base.snar -cf /dev/null $PARTS` },
   steps: {
-    full: `tar ${keep} -cf - $PARTS | zstd -3 -T0 -q -o $DEST/full.tar.zst`,
+    full: `tar ${flags} -cf - $PARTS | zstd -3 -T0 -q -o $DEST/full.tar.zst`,
     unchanged: level('unchanged'),
     changed: level('changed'),
     restore: `zstd -d -c -q $DEST/full.tar.zst | tar --xattrs --xattrs-include='*' --acls --numeric-owner --same-permissions -C $OUT -xf -`,
@@ -122,7 +122,7 @@ class Peer implements Contender {
     return this.#shell(this.recipe.steps[phase]);
   }
 
-  /** Nothing else that this process starts runs meanwhile; the service, which does, has not ended. */
+  /** Times of all ended children. Meanwhile this process starts nothing else, and the service, which runs, has not ended. */
   processor(): number {
     return endedChildrenSeconds();
   }
@@ -132,7 +132,7 @@ class Peer implements Contender {
     return { PATH: process.env.PATH, HOME: this.#own, LC_ALL: 'C.UTF-8', ...folders, ...this.recipe.environment?.(this.#cache) };
   }
 
-  /** In a process group of its own, so that when it is stopped all of a pipe ends, and nothing is written after that. */
+  /** Runs it in a process group of its own, so that a stop ends all processes of a pipe and nothing is written afterwards. */
   #shell(line: string): Running {
     const child = spawn('bash', ['-euo', 'pipefail', '-c', line], {
       cwd: this.folders.subject,
@@ -152,7 +152,7 @@ class Peer implements Contender {
       child.once('error', reject);
       child.once('close', (code) => (code === 0 ? resolve({}) : reject(new Error(`${line} ended with ${code}: ${said}`))));
     }).finally(() => this.signal.removeEventListener('abort', stop));
-    ended.catch(() => undefined); // whoever measures it waits a moment later
+    ended.catch(() => undefined); // the measurement awaits it later
     return { pid: child.pid ?? 0, ended };
   }
 }

@@ -1,4 +1,4 @@
-/** Memory and processor time of a process with all its descendants, and what the rest of the machine is busy with. */
+/** Memory and processor time of a process with all its descendants, and the load by other processes. */
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -8,7 +8,7 @@ const setting = (name: string): number => Number(execFileSync('getconf', [name],
 const pageBytes = setting('PAGESIZE');
 const ticks = setting('CLK_TCK');
 
-/** Processes end while they are looked at: what is gone counts as empty. */
+/** '' for a file that is gone: a process may end while it is read. */
 function textOf(path: string): string {
   try {
     return readFileSync(path, 'latin1');
@@ -24,7 +24,7 @@ function statOf(pid: number | 'self'): { readonly name: string; readonly numbers
 }
 const field = (stat: ReturnType<typeof statOf>, number: number): number => stat.numbers[number - 4] ?? 0;
 
-/** Children are listed by the thread that started them. */
+/** Each thread has a list of the children that it started. */
 function childrenOf(pid: number): number[] {
   let threads: string[];
   try {
@@ -40,8 +40,8 @@ export interface Resident {
   readonly bytes: number;
 }
 
-/** resident: pages that processes share are counted for each of them, so a sum is never too low. proportional: each counts its
- *  part of them, which takes longer to read. */
+/** resident (RSS): a shared page counts for each process, so a sum is never too low. proportional (PSS): each process counts its share
+ *  of a shared page, which takes longer to read. */
 export type Counted = 'resident' | 'proportional';
 
 function bytesOf(pid: number, stat: ReturnType<typeof statOf>, counted: Counted): number {
@@ -54,8 +54,8 @@ function residents(pid: number, counted: Counted): Resident[] {
   return [{ name: stat.name, bytes: bytesOf(pid, stat, counted) }, ...childrenOf(pid).flatMap((child) => residents(child, counted))];
 }
 
-/** Memory of the tree, sampled until it is ended. Read synchronously: a sample is of one moment, and takes less than a
- *  millisecond when resident memory is counted. */
+/** Samples the memory of the tree until it is disposed. It reads synchronously, so that a sample shows one moment. A sample of resident
+ *  memory takes less than a millisecond. */
 export class MemoryWatch implements Disposable {
   #peak = 0;
   #atPeak: readonly Resident[] = [];
@@ -81,7 +81,7 @@ export class MemoryWatch implements Disposable {
     return this.#peak;
   }
 
-  /** Which processes made the peak, the largest first. */
+  /** The processes of the peak, the largest first. */
   get atPeak(): readonly Resident[] {
     return this.#atPeak.toSorted((a, b) => b.bytes - a.bytes);
   }
@@ -91,19 +91,19 @@ export class MemoryWatch implements Disposable {
   }
 }
 
-/** Processor seconds of all children of this process that have ended, and of theirs. */
+/** Processor seconds of all ended children of this process, and of their ended descendants. */
 export function endedChildrenSeconds(): number {
   const stat = statOf('self');
   return (field(stat, 16) + field(stat, 17)) / ticks;
 }
 
-/** Processor seconds of a process and of its descendants that have ended. */
+/** Processor seconds of a process and of its ended descendants. */
 export function processorSeconds(pid: number): number {
   const stat = statOf(pid);
   return [14, 15, 16, 17].reduce((sum, number) => sum + field(stat, number), 0) / ticks;
 }
 
-/** How busy the machine is while nothing is measured: 0 to 1 of all its cores. */
+/** Part of all cores, 0 to 1, that other processes use while nothing is measured. */
 export async function foreignLoad(): Promise<number> {
   const look = () => {
     const [all = ''] = textOf('/proc/stat').split('\n');

@@ -1,4 +1,4 @@
-/** The part of docs/performance.md that tells of the service beside other tools. */
+/** The part of docs/performance.md that compares the service with other tools. */
 import { type Figures, type Phase, phases, type Spread, spreadOf } from './figures.js';
 import type { Machine } from './machine.js';
 import { filesPerFolder, folderCount } from './small-files.js';
@@ -12,7 +12,7 @@ export interface Report {
   readonly rounds: number;
   readonly root: Contents;
   readonly data: Contents;
-  /** How many small files a round changed. */
+  /** Number of small files that a round changed. */
   readonly changed: number;
   readonly contenders: readonly { readonly name: string; readonly version: string; readonly commands: readonly string[] }[];
   readonly figures: Figures;
@@ -41,7 +41,7 @@ function phaseTable(report: Report, phase: Phase): string {
   return table(['', 's', 's until on disk', 'MB/s', 'processor s', 'MB written', 'peak MiB'], rows);
 }
 
-/** Ours alone: what the job says, beside what a client waits. */
+/** For the service only: the duration that the job reports, and the time that a client waits. */
 function ownTimes({ figures }: Report): string {
   const rows = phases.map((phase) => [
     titles[phase],
@@ -51,7 +51,7 @@ function ownTimes({ figures }: Report): string {
   return table(['', 'job’s own duration, s', 'from request to end, s'], rows);
 }
 
-/** Where the service's memory goes when it needs the most. */
+/** The processes of the service at its memory peak. */
 function peakText({ figures }: Report): string {
   const { atPeak, peak, phase } = figures.largest(ours);
   const names = new Map<string, number>();

@@ -1,4 +1,4 @@
-/** The service as one of those that are measured: through its API, as any client drives it. */
+/** The service as a contender. The bench uses its API as any client does. */
 import { execFile } from 'node:child_process';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -41,7 +41,7 @@ export class ServiceContender implements Contender, AsyncDisposable {
     return `${this.subject.name}-restored-by-${this.name}-${round}`;
   }
 
-  /** @param checkout a built one, to measure another version */
+  /** @param checkout a built checkout, to measure another version */
   static async open(subject: BenchSubject, work: string, signal: AbortSignal, checkout?: string): Promise<ServiceContender> {
     const { stdout } = await run('git', ['describe', '--always', '--dirty'], { cwd: checkout }).catch(() => ({ stdout: 'unknown commit' }));
     const commit = stdout.trim();
@@ -57,7 +57,7 @@ export class ServiceContender implements Contender, AsyncDisposable {
     return new ServiceContender(name, service, subject, share, `${commit}, Node.js ${process.version}`, signal);
   }
 
-  /** A job of its own in a folder of its own, so that each round begins with a full backup. */
+  /** Makes a new job with a new folder, so that each round begins with a full backup. */
   async begin(round: number): Promise<void> {
     await rm(join(this.destination, `round-${this.#round}`), { recursive: true, force: true });
     this.#round = round;
@@ -67,7 +67,7 @@ export class ServiceContender implements Contender, AsyncDisposable {
       type: 'lxc',
       dest: { target: 'local', path: `/bench/round-${round}` },
       at: notSoon(),
-      disable: true, // it runs when it is told to
+      disable: true, // it runs only on request
       features: ['compress'],
     });
   }
@@ -78,7 +78,7 @@ export class ServiceContender implements Contender, AsyncDisposable {
     const pid = this.service.child.pid;
     if (pid === undefined) throw new Error('the service did not start');
     const ended = phase === 'restore' ? this.#restore() : this.#backUp();
-    ended.catch(() => undefined); // whoever measures it waits a moment later
+    ended.catch(() => undefined); // the measurement awaits it later
     return { pid, ended };
   }
 
@@ -97,7 +97,7 @@ export class ServiceContender implements Contender, AsyncDisposable {
     return this.#ended('restore', id);
   }
 
-  /** Asks often enough to be no more than 2 % late, and seldom enough not to be what is measured. */
+  /** Polls the job. It notices the end at most 2 % too late, and polls too rarely to change the figures. */
   async #ended(kind: 'backup' | 'restore', id: number): Promise<{ own: number }> {
     const began = performance.now();
     for (let passed = 0; passed < limitMs; passed = performance.now() - began) {

@@ -1,4 +1,4 @@
-/** Many small files, the same bytes on every machine: half of them compress, half of them don't. */
+/** Many small files with the same bytes on every machine. Half of them compress, half do not. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
@@ -6,10 +6,10 @@ export const folderCount = 1000;
 export const filesPerFolder = 100;
 const least = 1024;
 const most = 4096;
-/** Two files in so many are changed between two runs: 1 %. */
+/** Of so many files, two change between two runs: 1 %. */
 const changedTwoIn = 200;
 
-/** mulberry32: 32 bits of state, good enough that zstd finds nothing to save. */
+/** mulberry32: a generator with 32 bits of state. zstd cannot compress its bytes. */
 function numbers(seed: number): () => number {
   let state = seed;
   return () => {
@@ -40,7 +40,7 @@ function contentOf(index: number, version: number): Buffer {
 const folderOf = (top: string, index: number): string => join(top, String(Math.floor(index / filesPerFolder)).padStart(3, '0'));
 const pathOf = (top: string, index: number): string => join(folderOf(top, index), `${String(index % filesPerFolder).padStart(2, '0')}.dat`);
 
-/** A few at a time: Node's pool has four threads. */
+/** Files at a time: Node's pool has four threads. */
 async function writeAll(top: string, indexes: readonly number[], version: number): Promise<void> {
   for (let at = 0; at < indexes.length; at += 64) {
     await Promise.all(indexes.slice(at, at + 64).map((index) => writeFile(pathOf(top, index), contentOf(index, version))));
@@ -55,8 +55,8 @@ export async function makeSmallFiles(top: string): Promise<void> {
   await writeAll(top, indexes(0, 1), 0);
 }
 
-/** Gives 1 % of the files, spread over all folders and others in each round, a new content and length; as many that compress as
- *  that don't. Version 0 is the original. @returns how many */
+/** Gives 1 % of the files new content of another length: files of all folders, other ones in each round, as many that compress as do
+ *  not. Version 0 is the original. @returns how many */
 export async function changeSmallFiles(top: string, round: number, version: number): Promise<number> {
   const first = (round * 7) % changedTwoIn;
   const changed = [first, (first + 101) % changedTwoIn].flatMap((start) => indexes(start, changedTwoIn));

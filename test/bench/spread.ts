@@ -1,13 +1,13 @@
-/** Times of things that are done again and again, one after the other. */
+/** Times of an action that is repeated. */
 
-/** Milliseconds: median, and that of the slowest hundredth. */
+/** Milliseconds: the median and the 99th percentile. */
 export type Spread = readonly [median: number, slowest: number];
 
 export const samples = 500;
-/** Before the first that counts: code that has just been loaded is slow. */
+/** Repetitions before the first that counts: code is slow until it is compiled. */
 const unmeasured = 200;
 
-/** @param prepare is not measured */
+/** @param prepare runs before each repetition and is not measured */
 export async function spread(action: (n: number) => Promise<unknown>, prepare?: (n: number) => Promise<unknown>): Promise<Spread> {
   const times: number[] = [];
   for (let n = 0; n < unmeasured + samples; n++) {
@@ -18,7 +18,7 @@ export async function spread(action: (n: number) => Promise<unknown>, prepare?: 
   return spreadOf(times);
 }
 
-/** Two things in turns: what the machine does meanwhile, it does to both. */
+/** Two actions in turns, so that the machine's load changes both alike. */
 export async function spreadPair(one: () => Promise<unknown>, other: () => Promise<unknown>): Promise<[Spread, Spread]> {
   const others: number[] = [];
   const ones = await spread(one, async () => others.push(await timed(other)));

@@ -1,4 +1,4 @@
-/** The container that everybody backs up: a real Debian root of about 1 GiB, and a volume of 100,000 small files. */
+/** The container that every tool backs up: a real Debian root of about 1 GiB, and a volume of 100,000 small files. */
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { chmod, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
@@ -9,19 +9,19 @@ import { changeSmallFiles, filesPerFolder, folderCount, makeSmallFiles } from '.
 
 const run = promisify(execFile);
 
-/** About 1 GiB when installed: a compiler and a debugger, languages, a database and a web server, as containers have them. */
+/** Packages of about 1 GiB: a compiler, a debugger, languages, a database and a web server. */
 const packages = [
   ...['build-essential', 'cmake', 'curl', 'gdb', 'git', 'less', 'locales', 'man-db', 'manpages-dev', 'mariadb-server'],
   ...['nginx-light', 'openssh-server', 'php-cli', 'python3-dev', 'python3-numpy', 'rsync', 'ruby', 'sqlite3', 'vim'],
 ];
-/** Counted up when the small files are made otherwise. */
+/** Version of the recipe of the small files. */
 const smallFilesVersion = 1;
 
 /** What a restored folder must hold. */
 export interface Contents {
   readonly entries: number;
   readonly bytes: number;
-  /** Over names, types, modes, owners, sizes and times; bytes of the files are the business of other suites. */
+  /** Hash over names, types, modes, owners, sizes and times. Other suites compare the files' bytes. */
   readonly hash: string;
 }
 
@@ -40,7 +40,7 @@ export async function contentsOf(folder: string): Promise<Contents> {
   return { entries: lines.length, bytes, hash: hash.digest('hex') };
 }
 
-/** Packages from the machine's own Debian sources, through its own proxy if it has one. */
+/** Installs packages from the machine's Debian sources, through its proxy if it has one. */
 async function makeRoot(folder: string, log: string): Promise<void> {
   const { stdout: about } = await run('sh', ['-c', '. /etc/os-release; echo "$VERSION_CODENAME"']);
   const format = 'deb $(REPO_URI) $(RELEASE) $(COMPONENT)';
@@ -65,7 +65,7 @@ async function makeRoot(folder: string, log: string): Promise<void> {
   }
 }
 
-/** Makes `folder` once: again only when its recipe is another one. `make` gets a new folder, which is taken when it is whole. */
+/** Makes `folder`, unless it was made by the same recipe. `make` fills a new folder, which is renamed when it is complete. */
 async function cached(folder: string, recipe: string, make: (fresh: string) => Promise<void>): Promise<void> {
   if ((await readFile(`${folder}.recipe`, 'utf8').catch(() => '')) === recipe) return;
   const fresh = `${folder}.new`;
@@ -77,7 +77,7 @@ async function cached(folder: string, recipe: string, make: (fresh: string) => P
 
 export class BenchSubject implements AsyncDisposable {
   readonly name = 'bench';
-  /** Names below `folder` of what belongs to the container. */
+  /** Names of the container's parts below `folder`. */
   readonly parts = ['rootfs', 'volumes/data'] as const;
   readonly folder: string;
   readonly root: string;
@@ -92,9 +92,9 @@ export class BenchSubject implements AsyncDisposable {
     this.data = join(this.folder, this.parts[1]);
   }
 
-  /** Makes what is missing, brings the small files into their first state, and starts the container. */
+  /** Makes what is missing, resets the small files to version 0, and starts the container. */
   async start(rounds: number): Promise<void> {
-    await stopLxc(this.lxcPath, this.name); // of a run that was killed
+    await stopLxc(this.lxcPath, this.name); // left by a killed bench
     await mkdir(join(this.folder, 'volumes'), { recursive: true });
     await chmod(this.lxcPath, 0o755);
     await cached(this.root, packages.join(' '), (fresh) => {
@@ -110,7 +110,7 @@ export class BenchSubject implements AsyncDisposable {
     await lxc('start', this.lxcPath, this.name);
   }
 
-  /** It runs, and does nothing: the figures are those of the tools. */
+  /** Starts the container. It does nothing, so that the figures are those of the tools. */
   #config(): string {
     const lines = [
       `lxc.rootfs.path = dir:${this.root}`,
@@ -122,7 +122,7 @@ export class BenchSubject implements AsyncDisposable {
     return `${lines.join('\n')}\n`;
   }
 
-  /** Reads all of it, so that everybody finds it in the page cache. */
+  /** Reads all files, so that they are in the page cache for every tool. */
   async warm(): Promise<void> {
     await run('sh', ['-c', 'tar -cf - -- "$@" | cat >/dev/null', 'sh', ...this.parts], { cwd: this.folder });
   }
@@ -131,7 +131,7 @@ export class BenchSubject implements AsyncDisposable {
     return changeSmallFiles(this.data, round, round);
   }
 
-  /** Removes whatever else is in the LXC path: what was restored, or half of it. @returns whether there was anything */
+  /** Removes all other containers of the LXC path: restored ones, and parts of them. @returns whether there were any */
   async removeCopies(): Promise<boolean> {
     const others = (await readdir(this.lxcPath).catch(() => [])).filter((name) => name !== this.name);
     for (const name of others) await destroyLxc(this.lxcPath, name);

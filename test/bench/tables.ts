@@ -1,4 +1,4 @@
-/** How figures look in docs/performance.md. */
+/** Formats figures and tables for docs/performance.md. */
 import type { Spread } from './figures.js';
 
 export const spreadText = ({ median, least, most }: Spread, digits: number): string =>

@@ -1,4 +1,4 @@
-/** What the project promises of its speed, held against what was measured. */
+/** The promised speeds, compared with the measured ones. */
 import { type Figures, type Phase, type Spread, spreadOf } from './figures.js';
 
 export const ours = 'container-backup';
@@ -9,7 +9,7 @@ export interface Verdict {
   readonly wanted: string;
   /** The figure that decides, with its spread. */
   readonly measured: string;
-  /** The same, each until its data was on disk; speeds only. */
+  /** The same, each including the sync; for speeds only. */
   readonly durable: string;
   readonly met: boolean;
 }
@@ -19,7 +19,7 @@ const times = ({ median, least, most }: Spread): string => `${median.toFixed(2)}
 interface SpeedTarget {
   readonly phase: Phase;
   readonly title: string;
-  /** How many times as fast as each. */
+  /** How many times as fast as each tool. */
   readonly atLeast: Readonly<Record<string, number>>;
 }
 
@@ -46,7 +46,7 @@ function speedVerdicts(figures: Figures): Verdict[] {
   );
 }
 
-/** Medians decide on speed, the worst round on what must never be exceeded. */
+/** For a speed the median decides, for a limit the worst round. */
 export function verdicts(figures: Figures): Verdict[] {
   const written = spreadOf(figures.of(ours, 'unchanged').map((one) => one.written));
   const { peak } = figures.largest(ours);

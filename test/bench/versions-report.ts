@@ -11,7 +11,7 @@ interface Version {
 export interface VersionsReport {
   readonly date: Date;
   readonly machine: Machine;
-  /** Processes that waited for a processor as it began, a minute's mean. */
+  /** Load at the beginning: the mean number of runnable processes over a minute. */
   readonly load: number;
   readonly rounds: number;
   readonly before: Version;

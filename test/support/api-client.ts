@@ -1,4 +1,4 @@
-/** A client of the service's API, as a NAS owner's program is one. */
+/** A client of the service's API, as a user's program would be. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { JobKind } from '../../core/jobs/job.js';
 import { type DescribedAnswers, describedBy, type GivenAnswer } from './described-answers.js';
@@ -7,12 +7,12 @@ export type Body = Readonly<Record<string, unknown>>;
 export const isBody = (value: unknown): value is Body => typeof value === 'object' && value !== null && !Array.isArray(value);
 export const part = (value: unknown, key: string): unknown => (isBody(value) ? value[key] : undefined);
 
-/** Whether a job's state is that of a run that is over. */
+/** Whether the state says that the job's run has ended. */
 export function hasEnded(state: unknown): state is Body {
   return isBody(state) && !['init', 'waiting', 'running'].includes(String(state.code)) && state.result !== undefined;
 }
 
-/** A time of day that is half a day away: a job made with it runs only when it is told to. */
+/** A time of day half a day from now, so that a job runs only on request. */
 export function notSoon(): { readonly repeat: 'daily'; readonly start: number } {
   const now = new Date();
   return { repeat: 'daily', start: (now.getHours() * 60 + now.getMinutes() + 720) % 1440 };
@@ -34,24 +34,24 @@ export class ApiClient {
   /** `address` is http://HOST:PORT */
   constructor(readonly address: string) {}
 
-  /** Of its session, for a request that is made by hand. */
+  /** The session's cookie, for a request that a test makes by itself. */
   get cookie(): string {
     return this.#cookie;
   }
 
-  /** Makes the first admin with the one-time code, where there is one, and logs in as that. */
+  /** Makes the first admin with the one-time code, if one is given, and logs in as that user. */
   async logIn(setupCode?: string): Promise<void> {
     if (setupCode !== undefined) await this.call('POST', '/setup', { code: setupCode, ...account });
     await this.call('POST', '/login', account);
     this.#described = await describedBy(this.address);
   }
 
-  /** From its login on, all that the service answers is held against its own description. @throws Error for what is not described */
+  /** Checks an answer against the service's OpenAPI description, once the client has logged in. @throws Error for an answer that differs */
   check(method: string, path: string, answer: GivenAnswer): void {
     this.#described?.check(method, `/api/v1${path}`, answer);
   }
 
-  /** Any request below /api/v1, with the session's cookie; the body goes out as `curl -d` sends it. */
+  /** Sends any request below /api/v1, with the session's cookie. Sends the body as `curl -d` does. */
   async ask(method: string, path: string, body?: Body | string | Blob, headers: Readonly<Record<string, string>> = {}): Promise<Answer> {
     const answer = await fetch(`${this.address}/api/v1${path}`, {
       method,
@@ -77,23 +77,23 @@ export class ApiClient {
     return json;
   }
 
-  /** The id of the job that was made. */
+  /** Makes a job. @returns its id */
   async create(kind: JobKind, body: Body): Promise<number> {
     const id = part(await this.call('POST', `/${kind}`, body), 'id');
     if (typeof id !== 'number') throw new Error(`POST /${kind} answered without an id`);
     return id;
   }
 
-  /** Waits until no run of the job goes on any more; its state in full, whatever the result. */
+  /** Waits until the job's run has ended. @returns its full state, whatever the result */
   async settled(kind: JobKind, id: number, limitMs = 300_000): Promise<Body> {
     const began = Date.now();
     while (Date.now() < began + limitMs) {
       if (hasEnded(part(await this.call('GET', `/${kind}/${id}`), 'state'))) {
-        // the light answer may be older than what is asked for now
+        // the short answer may be older than the full one
         const state = part(await this.call('GET', `/${kind}/${id}?view=full`), 'state');
         if (hasEnded(state)) return state;
       }
-      await sleep(Math.min(1000, Math.max(50, (Date.now() - began) / 10))); // a slow machine has better things to do than to answer
+      await sleep(Math.min(1000, Math.max(50, (Date.now() - began) / 10))); // fewer requests on a slow machine
     }
     throw new Error(`${kind} ${id} did not end in ${limitMs / 1000} s`);
   }

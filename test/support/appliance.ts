@@ -1,4 +1,4 @@
-/** A whole appliance for a suite: containers, a share, and the service over them as its own process. */
+/** A whole appliance for a suite: containers, a share, and the service in a process of its own. */
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,11 +14,11 @@ export interface Appliance {
   readonly lxcPath: string;
   readonly stateFolder: string;
   readonly service: DemoService;
-  /** Stops or kills what runs and starts the service anew on the same state. */
+  /** Stops or kills the service, and starts it again on the same state. */
   restart(o?: { readonly kill?: boolean; readonly stateFolder?: string }): Promise<void>;
-  /** A busybox container that is destroyed with the appliance; started unless it is told not to. */
+  /** Makes a busybox container, and starts it unless the options say otherwise. The appliance destroys it at its end. */
   lxc(name: string, o?: { readonly shifted?: boolean; readonly lines?: readonly string[]; readonly stopped?: boolean }): Promise<void>;
-  /** Has a container that a restore makes destroyed with the appliance. */
+  /** Registers a container that a restore will make, so that the appliance destroys it at its end. */
   alsoDestroy(name: string): void;
 }
 
@@ -62,7 +62,7 @@ export async function makeAppliance(t: Owner, o: Partial<ServiceOptions> & { rea
   };
 }
 
-/** A Docker engine that goes with the suite. */
+/** A Docker engine that ends with the suite. */
 export async function ownDockerd(t: Owner, flags: readonly string[] = []): Promise<Dockerd> {
   const dockerd = await startDockerd(flags);
   t.teardown(() => dockerd[Symbol.asyncDispose]());

@@ -11,16 +11,16 @@ export interface ServiceOptions {
   readonly shares: Readonly<Record<string, string>>;
   readonly lxcPath?: string;
   readonly dockerSocket?: string;
-  /** Another version than this one: a built checkout. */
+  /** A built checkout, to start another version. */
   readonly checkout?: string;
-  /** Added to the command line. */
+  /** Further arguments of the command line. */
   readonly flags?: readonly string[];
   readonly environment?: Readonly<Record<string, string>>;
-  /** Where its log goes; inherited without. */
+  /** Drops its log. Without it, the log goes to the suite's stderr. */
   readonly quiet?: boolean;
 }
 
-/** The service as its own process, and a client that is logged in as its first admin. */
+/** The service in a process of its own, and a client that is logged in as its first admin. */
 export class DemoService extends ApiClient implements AsyncDisposable {
   private constructor(
     readonly child: ChildProcess,
@@ -29,7 +29,7 @@ export class DemoService extends ApiClient implements AsyncDisposable {
     super(address);
   }
 
-  /** Starts it. On a state folder that has an admin already, started by this class, it logs in again. */
+  /** Starts it. If this class has made an admin in the state folder before, it logs in as that admin. */
   static async start(options: ServiceOptions): Promise<DemoService> {
     const shares = Object.entries(options.shares).flatMap(([name, folder]) => ['--share', `${name}=${folder}`]);
     const lxc = options.lxcPath === undefined ? [] : ['--lxc-path', options.lxcPath];
@@ -65,7 +65,7 @@ export class DemoService extends ApiClient implements AsyncDisposable {
     return this.child.pid;
   }
 
-  /** As a power cut ends it: only the process itself; its children see to themselves. */
+  /** Sends SIGKILL to the process, and not to its children, as a crash would. */
   async kill(): Promise<void> {
     const closed = once(this.child, 'exit');
     this.child.kill('SIGKILL');
@@ -82,7 +82,7 @@ export class DemoService extends ApiClient implements AsyncDisposable {
   }
 }
 
-/** Its first line is `listening on http://…`; what it says later is read and dropped. */
+/** Waits for its first line, `listening on http://…`. Reads and drops all later lines. */
 async function announcedAddress(child: ChildProcess): Promise<string> {
   if (!child.stdout) throw new Error('the service has no output');
   const lines = createInterface(child.stdout);

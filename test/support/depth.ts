@@ -1,10 +1,10 @@
-/** How many points a suite tries that could try any number: kills, cuts, names, cells of a matrix. `make test` takes a short
- *  part with a fixed seed; it still hits each kind of point. `make campaign-<name>` takes the whole, with any seed (TEST_SEED). */
+/** How many points a suite tries: kills, cuts, names, cells of a matrix. `make test` tries a few with a fixed seed, and still each
+ *  kind of point. `make campaign-<name>` tries all, with any seed (TEST_SEED). */
 
 import type { DataSize } from '../system/crash/busy-data.js';
 
 interface Campaign<Points> {
-  /** Suites that take their points from here, as `make test ONLY=` names them. */
+  /** Suites that take their points from here, by the names of `make test ONLY=`. */
   readonly suites: readonly string[];
   /** One line for `make campaigns-help` and docs/reliability.md. */
   readonly about: string;
@@ -12,13 +12,13 @@ interface Campaign<Points> {
   readonly whole: Points;
 }
 
-/** What a container holds (busy-data.ts), and kills of each engine: anywhere in a run, or aimed at a state of the container (`frozen`, `swap`, `made`). */
+/** The container's content (busy-data.ts), and the kills of each engine: anywhere in a run, or at a state of the container (`frozen`, `swap`, `made`). */
 export interface CrashPoints {
   readonly size: DataSize;
   readonly backups: number;
   readonly frozen: readonly ('child' | 'service')[];
   readonly replacements: number;
-  /** Kills in or after the swap, beside the one right after the container was stopped and the one after it was started. */
+  /** Kills in or after the swap, in addition to one right after the container stops and one after it starts. */
   readonly swaps: number;
   readonly clones: number;
 }
@@ -49,7 +49,7 @@ export interface HouseholdPoints {
   readonly docker: number;
   readonly lxc: number;
   readonly steps: number;
-  /** Walked on at a time. */
+  /** How many households run at a time. */
   readonly machines: number;
 }
 
@@ -155,18 +155,18 @@ export const campaigns = {
 type Campaigns = typeof campaigns;
 export type CampaignName = keyof Campaigns;
 
-/** Whether this process runs as a part of `make campaign-<name>`. */
+/** Whether `make campaign-<name>` started this process. */
 export const isCampaign = (name: CampaignName): boolean => process.env.TEST_CAMPAIGN === name;
 
-/** The points that a suite takes now. */
+/** The points of the suite, short or whole. */
 export function pointsOf<Name extends CampaignName>(name: Name): Campaigns[Name]['short'] {
   return isCampaign(name) ? campaigns[name].whole : campaigns[name].short;
 }
 
-/** TEST_SEED, if it is set; else a fixed one, and another one at each run of a campaign. A suite prints it. */
+/** TEST_SEED, if it is set. Else `make test` takes a fixed seed, and a campaign takes a new one each time. A suite prints its seed. */
 export const seed: number =
   Number(process.env.TEST_SEED) || (process.env.TEST_CAMPAIGN === undefined ? 20_261_129 : Date.now() % 1_000_000_007);
 
-/** POINT='^cut (8[3-9]|9)' takes only the points that are called so, where a suite names its points. */
+/** Picks the points whose name matches POINT, as POINT='^cut (8[3-9]|9)', in suites that name their points. */
 const named = new RegExp(process.env.POINT ?? '');
 export const isWanted = (point: string): boolean => named.test(point);

@@ -1,4 +1,4 @@
-/** Holds each answer against the service's own description: a key that is not described, or of another type, is a fault. */
+/** Checks each answer against the service's OpenAPI description. A key that is not described, or has another type, is a fault. */
 import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js';
 
 type Json = Readonly<Record<string, unknown>>;
@@ -10,13 +10,13 @@ export interface GivenAnswer {
   readonly json: unknown;
 }
 
-/** What leads to a part of a JSON value; undefined when nothing is there. */
+/** The part of a JSON value that the keys lead to; undefined when it is missing. */
 export function at(value: unknown, ...keys: readonly string[]): unknown {
   return keys.reduce<unknown>((inner, key) => (isObject(inner) && Object.hasOwn(inner, key) ? inner[key] : undefined), value);
 }
 
-/** Every object of an answer is closed, though clients must expect keys of later versions: only so is a key missed that nobody
- *  described. A manifest is as open as it was written. */
+/** Closes every object of an answer (additionalProperties: false), so that a key without a description is a fault. Clients must still
+ *  expect keys of later versions. A schema that sets additionalProperties keeps it, such as that of a manifest. */
 function closed(schema: unknown): unknown {
   if (Array.isArray(schema)) return schema.map(closed);
   if (!isObject(schema)) return schema;
@@ -35,7 +35,7 @@ interface Matcher {
   readonly responses: unknown;
 }
 
-/** `{path}` is the rest of the path, or nothing. */
+/** `{path}` matches the rest of the path, which may be empty. */
 function matcherOf(template: string): RegExp {
   const pattern = template
     .replace(/\/\{path\}$/, '(?:/.*)?')
@@ -71,8 +71,8 @@ export class DescribedAnswers {
       .sort((a, b) => a.parameters - b.parameters); // /backup/progress before /backup/{id}
   }
 
-  /** @param path with its query, as it was asked for
-   *  @throws Error that names the request and what is not described */
+  /** @param path of the request, with its query
+   *  @throws Error that names the request and the part without a description */
   check(method: string, path: string, answer: GivenAnswer): void {
     const schema = answer.status >= 400 ? errorSchema(answer.type) : this.#schemaOf(method, path, answer.status);
     const fault = schema === undefined ? undefined : this.fault(schema, answer.json);
@@ -81,7 +81,7 @@ export class DescribedAnswers {
     throw new Error(`the description does not have what ${method} ${path} answers: ${fault}: ${text}`);
   }
 
-  /** What a schema of the description has against a value. */
+  /** The errors of a value by a schema of the description. */
   fault(schema: unknown, value: unknown): string | undefined {
     const validate = this.#validate(schema);
     return validate(value) ? undefined : this.#ajv.errorsText(validate.errors);
@@ -105,16 +105,16 @@ export class DescribedAnswers {
   }
 }
 
-/** Nothing for what has no type: Node itself refuses a request that it cannot read. */
+/** Checks nothing of an answer without a content type: Node itself answers a request that it cannot parse. */
 function errorSchema(type: string): Json | undefined {
   if (type === '') return undefined;
   return { $ref: `#/components/schemas/${type.startsWith('application/problem+json') ? 'problem' : 'error'}` };
 }
 
-/** One for all clients of a suite that meet the same description. */
+/** One for all clients of a suite whose services have the same description. */
 const known = new Map<string, DescribedAnswers>();
 
-/** The description of the service at http://HOST:PORT; undefined while that serves none, and for a version that describes no answers. */
+/** The description of the service at http://HOST:PORT. undefined when it serves none, or when its version describes no answers. */
 export async function describedBy(address: string): Promise<DescribedAnswers | undefined> {
   const answer = await fetch(`${address}/api/v1/openapi.json`);
   const text = await answer.text();

@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 
 const run = promisify(execFile);
 
-/** All that a restore must bring back of one file. Names and link targets are bytes, held as latin-1 strings. */
+/** Everything of one file that a restore must bring back. Names and link targets are bytes, as latin-1 strings. */
 export interface Snapshot {
   readonly type: 'file' | 'folder' | 'symlink' | 'fifo' | 'socket' | 'character device' | 'block device';
   readonly mode: string;
@@ -20,7 +20,7 @@ export interface Snapshot {
   readonly attributes: string; // xattr, ACL and capability
 }
 
-/** Every entry under the folder by its relative name; the folder itself is ''. */
+/** Every entry below the folder by its relative name. The folder itself has the name ''. */
 export async function snapshotOf(folder: string): Promise<Map<string, Snapshot>> {
   const stats = new Map<string, BigIntStats>();
   walk(Buffer.from(folder), '', stats);
@@ -47,7 +47,7 @@ export async function snapshotOf(folder: string): Promise<Map<string, Snapshot>>
   return result;
 }
 
-/** One line for each thing that is not as it was; none when the trees are the same. */
+/** One line for each difference; none when the trees are the same. */
 export function differences(before: ReadonlyMap<string, Snapshot>, after: ReadonlyMap<string, Snapshot>): string[] {
   const found: string[] = [];
   for (const [name, was] of before) {
@@ -67,7 +67,7 @@ function changes(was: Snapshot, is: Snapshot): string[] {
   return found;
 }
 
-/** Within 1 % or 8 blocks of 512 bytes: an extent or attribute block more or less is no loss. */
+/** Whether the sizes on disk differ by at most 1 % or 8 blocks of 512 bytes. One extent or attribute block more is no loss. */
 function sameSparseness(a: bigint, b: bigint): boolean {
   const apart = a > b ? a - b : b - a;
   return apart <= 8n || apart * 100n <= (a > b ? a : b);
@@ -76,7 +76,7 @@ function sameSparseness(a: bigint, b: bigint): boolean {
 const pathOf = (folder: string, name: string): Buffer =>
   name === '' ? Buffer.from(folder) : Buffer.concat([Buffer.from(`${folder}/`), Buffer.from(name, 'latin1')]);
 
-/** Synchronous: over thousands of small files, promises take five times as much of the processor. */
+/** Synchronous: for thousands of small files, promises take five times as much processor time. */
 function walk(path: Buffer, name: string, stats: Map<string, BigIntStats>): void {
   const stat = lstatSync(path, { bigint: true });
   stats.set(name, stat);

@@ -1,9 +1,9 @@
-/** Inode flags as chattr sets and lsattr tells them. */
+/** Inode flags: chattr sets them, lsattr reads them. */
 import { childOutput } from '../../plugins/shared/primitives/child.js';
 
 export const chattr = (change: string, ...paths: readonly string[]) => childOutput('chattr', [change, '--', ...paths]);
 
-/** `path flags` of a folder that holds no names with a line end. */
+/** A line `path flags` for each entry. The folder must hold no names with a line end. */
 export async function flagsIn(folder: string): Promise<string[]> {
   const said = await childOutput('find', [folder, '(', '-type', 'f', '-o', '-type', 'd', ')', '-exec', 'lsattr', '-d', '{}', '+']);
   const lines = said.split('\n').flatMap((line) => {

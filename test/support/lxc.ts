@@ -11,19 +11,19 @@ trap 'exit 0' PWR TERM INT
 while :; do /bin/busybox sleep 1 & wait $!; done
 `;
 
-/** A new, empty LXC path that shifted roots can reach too. */
+/** Makes a new, empty LXC path. Containers with shifted ids can reach it, too. */
 export async function makeLxcPath(): Promise<string> {
   const path = await mkdtemp(join(tmpdir(), 'lxc-'));
   await chmod(path, 0o755);
   return path;
 }
 
-/** One LXC tool. A relative path would show every container as stopped. */
+/** Runs one LXC tool. The path must be absolute: with a relative one, every container seems to be stopped. */
 export async function lxc(tool: string, path: string, name: string, ...args: string[]): Promise<string> {
   return (await run(`lxc-${tool}`, ['-P', path, '-n', name, ...args], { cwd: '/' })).stdout.trim();
 }
 
-/** newuidmap asks these files even for root. */
+/** newuidmap reads these files even for root. */
 async function allowShiftedRoot(): Promise<void> {
   for (const file of ['/etc/subuid', '/etc/subgid']) {
     const text = await readFile(file, 'utf8').catch(() => '');
@@ -41,7 +41,8 @@ async function makeRoot(root: string): Promise<void> {
   await writeFile(join(root, 'etc/hostname'), 'original\n');
 }
 
-/** A busybox container with a network that leads nowhere, stopped, with the volume `volumes/data` at /data. `lines` are added to its configuration. */
+/** Makes a busybox container and does not start it. Its network is connected to nothing, and its volume `volumes/data` is at /data.
+ *  `lines` are added to its configuration. */
 export async function makeLxcContainer(
   path: string,
   name: string,

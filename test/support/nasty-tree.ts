@@ -7,13 +7,13 @@ const run = promisify(execFile);
 const bytes = (folder: string, name: string): Buffer => Buffer.concat([Buffer.from(`${folder}/`), Buffer.from(name, 'latin1')]);
 
 export interface NastyOptions {
-  /** Owner of one file; false leaves it out, for places whose ids are limited. */
+  /** Owner of one file. false leaves the file out, where a container may use only some ids. */
   readonly highUid?: number | false;
   /** Whether device nodes may be made. */
   readonly devices?: boolean;
 }
 
-/** Makes a folder of what backups like to lose. Needs root and a file system with ACL, as ext4. */
+/** Fills a folder with what backups often lose. Needs root and a file system with ACLs, such as ext4. */
 export async function makeNastyTree(folder: string, options: NastyOptions = {}): Promise<void> {
   await fs.mkdir(folder, { recursive: true });
   await plainFiles(folder);
@@ -111,7 +111,7 @@ async function links(folder: string): Promise<void> {
   await fs.lchown(join(folder, 'links/dangling'), 33, 33);
 }
 
-/** 50 MB with three islands of data. */
+/** Makes a sparse file of 50 MB with three areas of data. */
 async function sparse(file: string): Promise<void> {
   const handle = await fs.open(file, 'w');
   try {
@@ -122,7 +122,7 @@ async function sparse(file: string): Promise<void> {
   }
 }
 
-/** Nanoseconds, the past, the time before 1970; folders last, as anything made in them moves their time. */
+/** Sets times with nanoseconds, old ones, and one before 1970. Folders come last, since a new entry changes their time. */
 async function times(folder: string): Promise<void> {
   const stamps: Readonly<Record<string, string>> = {
     'many/file-1': '@1600000000.123456789',
@@ -137,7 +137,7 @@ async function times(folder: string): Promise<void> {
   for (const [name, stamp] of Object.entries(stamps)) await run('touch', ['-h', '-d', stamp, join(folder, name)]);
 }
 
-/** What happens to a tree between two runs: removals, a renamed folder, changed content, rights and attributes. */
+/** Changes a tree as between two runs: removals, a renamed folder, changed content, rights and attributes. */
 export async function changeTree(folder: string): Promise<void> {
   for (const name of ['empty-file', 'many/file-9', 'links/hard', 'fifo']) await fs.rm(join(folder, name));
   await fs.rm(join(folder, 'closed-folder'), { recursive: true });

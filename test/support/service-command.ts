@@ -1,9 +1,9 @@
-/** How the service is started: with the flags of its own first line, by the Node that runs the suite. */
+/** The command that starts the service: the Node that runs the suite, with the flags of the first line of main.js. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** Where this service's code is compiled to, and that of another checkout. */
+/** Folder of the compiled code, of this checkout or another one. */
 const here = fileURLToPath(new URL('../../', import.meta.url));
 const compiledIn = (checkout: string | undefined): string => (checkout === undefined ? here : join(checkout, 'dist'));
 const mainOf = (checkout?: string): string => join(compiledIn(checkout), 'core/cli/main.js');
@@ -13,11 +13,11 @@ function flagsOf(main: string): string[] {
   return flags.split(' ').filter((flag) => flag !== '');
 }
 
-/** What Node is started with. */
+/** The flags of Node. */
 export const nodeFlags: readonly string[] = flagsOf(mainOf());
 
 /** The program and its arguments.
- *  @param checkout a built one, to start another version */
+ *  @param checkout a built checkout, to start another version */
 export function serviceCommand(args: readonly string[], checkout?: string): [program: string, args: string[]] {
   const main = mainOf(checkout);
   return [process.execPath, [...flagsOf(main), main, ...args]];

@@ -1,4 +1,4 @@
-/** The part of docs/performance.md that tells what requests cost as jobs become more. */
+/** The part of docs/performance.md about the times of requests with many jobs. */
 import type { Machine } from '../machine.js';
 import { type Spread, samples } from '../spread.js';
 import { table } from '../tables.js';
@@ -8,9 +8,9 @@ import type { TickFigures } from './ticks.js';
 export interface JobsReport {
   readonly date: Date;
   readonly machine: Machine;
-  /** Processes that waited for a processor, a minute's mean. */
+  /** Load: the mean number of runnable processes over a minute. */
   readonly load: number;
-  /** `ticks` of this version only: they are no request. */
+  /** `ticks` exist for this version only, since they are no requests. */
   readonly rows: readonly { readonly version: string; readonly figures: JobFigures; readonly ticks?: TickFigures }[];
 }
 

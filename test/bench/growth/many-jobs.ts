@@ -1,4 +1,4 @@
-/** What requests cost as jobs become more: the service with so many of them, over its API. Nothing of it runs a job. */
+/** Times of API requests with many jobs. No job runs. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, readFile, rm } from 'node:fs/promises';
@@ -9,20 +9,20 @@ import { ApiClient } from '../../support/api-client.js';
 import { nodeFlags, serviceCommand } from '../../support/service-command.js';
 import { type Spread, samples, spread, spreadPair, timed } from '../spread.js';
 
-/** While jobs are made that are not measured. */
+/** Requests at a time for jobs that are made without a measurement. */
 const atOnce = 16;
 
 export interface JobFigures {
   readonly jobs: number;
   readonly post: Spread;
   readonly get: Spread;
-  /** The same of a server that does nothing, asked in turns with it: what the machine and the client take. */
+  /** The same request to a server that does nothing, in turns: the cost of the machine and the client. */
   readonly nothing: Spread;
   /** Milliseconds. */
   readonly part: number;
   readonly list: number;
   readonly full: number;
-  /** From the start of the process to its first line, with all these jobs in its state. */
+  /** From the start of the process to its first line of output, with all these jobs in its state. */
   readonly start: number;
   /** Resident, MiB. */
   readonly memory: number;
@@ -71,7 +71,7 @@ async function fill(client: ApiClient, jobs: number): Promise<void> {
   await Promise.all(Array.from({ length: atOnce }, lane));
 }
 
-/** One connection, and no more of a client than Node's own: `fetch` takes as long as the service does. */
+/** A client with one connection by node:http: `fetch` would take as long as the service. */
 const agent = new Agent({ keepAlive: true, maxSockets: 1 });
 
 function got(address: string, cookie = ''): Promise<void> {
@@ -88,7 +88,7 @@ const server = require('node:http').createServer((_, answer) => answer.end('{}')
 server.listen(0, '127.0.0.1', () => console.log(server.address().port));
 `;
 
-/** A request of the service in turns with one of a server that does nothing. */
+/** Measures a request to the service in turns with one to a server that does nothing. */
 async function besideNothing(request: () => Promise<void>): Promise<[Spread, Spread]> {
   const child = spawn(process.execPath, [...nodeFlags, '-e', emptyServer], { stdio: ['ignore', 'pipe', 'inherit'] });
   const [port] = await once(createInterface(child.stdout), 'line');
@@ -102,7 +102,7 @@ async function memoryOf(pid: number): Promise<number> {
   return Number(/VmRSS:\s+(\d+)/.exec(await readFile(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024;
 }
 
-/** @param checkout a built one: this, or an earlier one to compare with */
+/** @param checkout a built checkout: this one, or an earlier one to compare with */
 export async function measureJobs(checkout: string, work: string, jobs: number): Promise<JobFigures> {
   const state = join(work, 'many-jobs');
   await rm(state, { recursive: true, force: true });

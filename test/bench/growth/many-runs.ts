@@ -1,5 +1,5 @@
-/** What a record of many runs costs: how long a run waits before it stores its first byte, and how long a list takes. The service over
- *  its API, on a container of a few files, so that nothing but the record takes time. */
+/** Times with a record of many runs: until a run stores its first byte, and for a list, both by the API. The container has few files,
+ *  so that only the record takes time. */
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, rm, utimes, watch, writeFile } from 'node:fs/promises';
@@ -14,18 +14,18 @@ import { delayedWay } from '../remote/servers.js';
 
 const run = promisify(execFile);
 const name = 'many';
-/** A run that takes longer is given up: nobody waits for its end. */
+/** Time limit of a run; the bench does not wait longer. */
 const limitMs = 200_000;
 
 export interface RunsCase {
-  /** A built one: this, or an earlier one to compare with. */
+  /** A built checkout: this one, or an earlier one to compare with. */
   readonly checkout: string;
   readonly runs: number;
-  /** Milliseconds of a round trip to an SMB server; a share of the machine's own without. */
+  /** Milliseconds of a round trip to an SMB server; without it, a share of this machine. */
   readonly smb?: number;
 }
 
-/** Milliseconds; undefined when it took longer than it is waited for, or was refused. */
+/** Milliseconds; undefined when the limit ran out or the request was refused. */
 interface Figure {
   readonly first: number | undefined;
   readonly whole: number | undefined;
@@ -33,11 +33,11 @@ interface Figure {
 }
 
 export interface RunsFigures {
-  /** With an index that knows none of the runs; not measured where reading them all takes too long. */
+  /** With an empty index; not measured where reading all manifests takes too long. */
   readonly without: Figure;
-  /** With the one that the run before wrote. */
+  /** With the index that the run before wrote. */
   readonly indexed: Figure;
-  /** Of the service, the most resident, MiB. */
+  /** Peak resident memory of the service, MiB. */
   readonly memory: number;
 }
 
@@ -48,7 +48,7 @@ interface Bed {
   readonly record: string;
 }
 
-/** Puts as many runs before the newest, each a copy of it: a manifest, and a file for each archive in its folder. */
+/** Makes so many runs before the newest. Each is a copy of the newest: a manifest, and a file for each archive in its folder. */
 async function fill(record: string, count: number): Promise<void> {
   const newest = (await readdir(record)).filter(isRunName).sort().at(-1) ?? '';
   const [body = ''] = (await readFile(join(record, newest, 'manifest.json'), 'utf8')).split('\n');
@@ -62,18 +62,18 @@ async function fill(record: string, count: number): Promise<void> {
     await writeFile(join(record, older, 'manifest.json'), `${text}\n${hash}\n`);
   }
   await run('chown', ['-R', '--reference', record, record]);
-  // A run takes no note of what was written just now, and SMB tells whole seconds.
+  // The index leaves out what was written just now, and SMB has times in whole seconds.
   const then = Math.floor(Date.now() / 1000) - 60;
   for (const name of (await readdir(record)).filter(isRunName)) await utimes(join(record, name), then, then);
 }
 
-/** When something is first stored: the new run's folder is made for it. */
+/** Waits for the first byte: the run's new folder appears with it. */
 async function firstByte(record: string, began: number, signal: AbortSignal): Promise<number | undefined> {
   try {
     for await (const { filename } of watch(record, { signal })) {
       if (filename !== null && isRunName(filename)) return performance.now() - began;
     }
-  } catch {} // it is no longer waited for
+  } catch {} // the limit ran out
   return undefined;
 }
 
@@ -85,7 +85,7 @@ async function listed({ service, job }: Bed): Promise<number | undefined> {
 
 const nothing: Figure = { first: undefined, whole: undefined, list: undefined };
 
-/** A list, and a run after it. */
+/** Measures a list and the run after it. */
 async function oneRun(bed: Bed): Promise<Figure> {
   const { service, job, record } = bed;
   const list = await listed(bed);
@@ -103,7 +103,7 @@ async function oneRun(bed: Bed): Promise<Figure> {
 
 type Ends = (() => unknown)[];
 
-/** Over a long way so many manifests take longer to read than anybody waits: the index is made without it. */
+/** Makes the index on the server's own disk: over a slow network, so many manifests take longer to read than the limit. */
 const mostOverWay = 1000;
 
 /** The server's folder, and the target as POST /target takes it. */
@@ -154,7 +154,7 @@ async function measured(o: RunsCase, folder: string, ends: Ends): Promise<RunsFi
     features: ['compress'],
   });
   const bed = { service, job, record: join(share, 'runs', `container-backup@${name}`) };
-  for (let n = 0; n < 2; n++) await service.backUp(job); // a base, and a run on it
+  for (let n = 0; n < 2; n++) await service.backUp(job); // a base, and a level on it
   await fill(bed.record, o.runs);
   const isIndexedNear = server !== undefined && o.runs > mostOverWay;
   const without = isIndexedNear ? nothing : await oneRun(bed);

@@ -1,4 +1,4 @@
-/** The part of docs/performance.md that tells what a record of many runs costs. */
+/** The part of docs/performance.md about a record of many runs. */
 import type { Machine } from '../machine.js';
 import { table } from '../tables.js';
 import type { RunsCase, RunsFigures } from './many-runs.js';
@@ -6,7 +6,7 @@ import type { RunsCase, RunsFigures } from './many-runs.js';
 export interface RunsReport {
   readonly date: Date;
   readonly machine: Machine;
-  /** Processes that waited for a processor, a minute's mean. */
+  /** Load: the mean number of runnable processes over a minute. */
   readonly load: number;
   readonly rows: readonly { readonly version: string; readonly one: RunsCase; readonly figures: RunsFigures }[];
 }

@@ -1,4 +1,4 @@
-/** How long the calendar takes to look for due jobs, with so many of them: the service's own parts, and a queue that starts none. */
+/** Time in which the calendar looks for due jobs among many. It uses the service's own parts, and a queue that starts no job. */
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { BackupSpec, JobRows } from '../../../core/jobs/job.js';
@@ -17,7 +17,7 @@ import { job } from './many-jobs.js';
 export interface TickFigures {
   /** Nothing is due. */
   readonly idle: Spread;
-  /** One job is due, and is kept as waiting. */
+  /** One job is due, and is stored as waiting. */
   readonly one: Spread;
 }
 
@@ -40,8 +40,8 @@ export async function measureTicks(work: string, jobs: number): Promise<TickFigu
     const one = await spread(
       async () => void (await tick(began)),
       async (n) => {
-        if (n > 0) await backups.stop(n); // the one before
-        now = began + hour + n * 1000; // the next one's time
+        if (n > 0) await backups.stop(n); // the job of the round before
+        now = began + hour + n * 1000; // the due time of the next job
       },
     );
     return { idle, one };
@@ -50,7 +50,7 @@ export async function measureTicks(work: string, jobs: number): Promise<TickFigu
   }
 }
 
-/** Each is due a second after the one before. */
+/** Each job is due a second after the one before. */
 async function fill(backups: JobRows<BackupSpec>, jobs: number, first: number): Promise<void> {
   let next = 0;
   const lane = async () => {

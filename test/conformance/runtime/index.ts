@@ -15,17 +15,17 @@ import {
 } from '../../../core/contract/index.js';
 import { conflictsOf, testGrants, testPlaces } from './preview.js';
 
-/** What the suite needs of an engine. */
+/** What the suite needs from an engine. */
 export interface RuntimeConformance {
   readonly name: string;
   open(): Promise<Runtime>;
-  /** Running, with one new-folder volume holding a file. */
+  /** Makes a running container with one volume of its own (a new folder), which holds a file. */
   makeContainer(name: string): Promise<void>;
-  /** Gone afterwards, with all its volumes; absent is fine. */
+  /** Removes the container with its volumes. Does nothing when it is absent. */
   removeContainer(name: string): Promise<void>;
 }
 
-/** A container as a backup holds it: what draft needs, and an archive for each source. */
+/** A container as a backup stores it: the input of draft, and an archive for each source. */
 export interface Saved {
   readonly description: Description;
   readonly sources: readonly Source[];
@@ -42,11 +42,11 @@ async function tar(args: readonly string[]): Promise<void> {
     said += chunk;
   });
   await once(child, 'close');
-  // 1 only says that a file changed while it was read: the container is running
+  // exit code 1: a file changed while tar read it, since the container runs
   if (child.exitCode !== 0 && child.exitCode !== 1) throw new Error(`tar ended with ${child.exitCode}: ${said}`);
 }
 
-/** Backs a container up into a folder of archives, which goes with the test. */
+/** Backs a container up into a folder of archives. The test removes the folder at its end. */
 export async function save(t: Test, runtime: Runtime, id: string): Promise<Saved> {
   const archives = await mkdtemp(join(tmpdir(), 'conformance-'));
   t.teardown(() => rm(archives, { force: true, recursive: true }));
@@ -59,7 +59,7 @@ export async function save(t: Test, runtime: Runtime, id: string): Promise<Saved
   return { archives, description: await runtime.describe(id), image: (await runtime.image(id))?.digest, sources };
 }
 
-/** The plan that restores what `save` kept. */
+/** The plan that restores what `save` stored. */
 export function planOf(saved: Saved, container: string, action: RestorePlan['action']): RestorePlan {
   const sources = saved.sources.map(({ name, origin, kind }) => ({ kind, name, origin }));
   const image = saved.image === undefined ? {} : { image: { digest: saved.image } };
@@ -81,7 +81,7 @@ export async function stateOf(runtime: Runtime, id: string): Promise<ContainerSt
   return undefined;
 }
 
-/** Asserts that the promise is rejected with a PluginError of that code. */
+/** Asserts that the promise rejects with a PluginError of that code. */
 export async function rejectsWith(t: Test, code: PluginError['code'], promise: Promise<unknown>): Promise<void> {
   const error = await promise.then(
     () => undefined,
@@ -164,7 +164,7 @@ async function testClone(t: Test, runtime: Runtime, saved: Saved, clone: string)
   await rejectsWith(t, 'exists', creating(runtime, planOf(saved, clone, 'create')));
 }
 
-/** What a remap asks for is done or refused, never passed over. */
+/** Asserts that an engine does what a remap asks for, or refuses it. */
 async function testRemap(t: Test, runtime: Runtime, saved: Saved, clone: string): Promise<void> {
   const unknown: readonly NonNullable<RestorePlan['remap']>[] = [
     { volumes: { 'no-such-volume': '/var/tmp/no-such-place' } },
@@ -184,7 +184,7 @@ async function testRemap(t: Test, runtime: Runtime, saved: Saved, clone: string)
   t.equal(await stateOf(runtime, clone), undefined, 'and nothing is made');
 }
 
-/** draft may refuse at once or at commit; a draft that came to be is discarded. */
+/** Asserts that draft() or commit() refuses. Discards a draft that was made. */
 async function creating(runtime: Runtime, plan: RestorePlan): Promise<void> {
   const draft = await runtime.draft(plan, { signal: never });
   try {
@@ -215,17 +215,17 @@ async function testReplace(t: Test, runtime: Runtime, saved: Saved, id: string):
   t.equal(await stateOf(runtime, id), 'running', 'runs again');
 }
 
-/** Replaces it, keeping what was there; gives the undo's id. */
+/** Replaces the container and keeps what was there. @returns the id of the undo */
 async function replaceKeeping(t: Test, runtime: Runtime, saved: Saved, id: string, undoUntil: number): Promise<string> {
   const draft = await runtime.draft({ ...planOf(saved, id, 'replace'), undoUntil }, { signal: never });
   await fill(draft, saved);
   const { undo } = await draft.commit();
-  await draft.discard(); // nothing is left to discard
+  await draft.discard(); // does nothing after a commit
   t.type(undo, 'string', 'the commit names what it keeps');
   return undo ?? '';
 }
 
-/** A replacement whose commit is stopped. */
+/** Begins a replacement and aborts its commit. */
 async function givenUp(runtime: Runtime, saved: Saved, id: string): Promise<void> {
   const stop = new AbortController();
   const draft = await runtime.draft({ ...planOf(saved, id, 'replace'), undoUntil: Date.now() + 3_600_000 }, { signal: stop.signal });

@@ -3,10 +3,10 @@ import type { Test } from 'tap';
 import type { Target } from '../../../core/contract/index.js';
 import { type Bench, type Check, entries, never, pattern, read, refused, store, supply } from './support.js';
 
-/** When it must have settled after an abort, by the contract. */
+/** Time limit after an abort, by the contract. */
 const settles = 5_000;
 
-/** What happens when a source or the caller gives up. */
+/** Checks of a source or a caller that gives up. */
 export const faults: readonly Check[] = [
   { title: 'an abort of a put leaves nothing, at any byte', run: abortPut },
   { title: 'a put and a get with an aborted signal are refused', run: abortBefore },
@@ -18,7 +18,7 @@ export const faults: readonly Check[] = [
   { title: 'an abort of a get ends its stream as aborted', run: abortGet },
 ];
 
-/** No file anywhere, and no half of one: the check's folder is as if nothing had been tried. */
+/** Asserts that the check's folder holds no file and no part of one. */
 async function noTrace({ t, target, open, folder }: Bench, kept: readonly string[] = []): Promise<void> {
   t.same(
     (await entries(target, folder)).map(({ name }) => name),
@@ -37,7 +37,7 @@ async function abortPut(bench: Bench): Promise<void> {
   const { t, target, folder } = bench;
   for (const at of [1, 65_536, 1 << 20, (8 << 20) - 1, 8 << 20]) {
     const abort = new AbortController();
-    // the source never ends, so that the abort is what ends the put
+    // the source never ends, so only the abort can end the put
     const source = supply(at, { end: 'stall', at: (given) => given >= at && setImmediate(() => abort.abort()) });
     const started = Date.now();
     await refused(t, target.put(`${folder}/abort`, source.stream, { signal: abort.signal }), ['aborted'], `at ${at}`);
@@ -75,7 +75,7 @@ async function sourceFails(bench: Bench): Promise<void> {
   await store(target, `${folder}/fine`, 'the target goes on working');
 }
 
-/** A destroyed source looks like one that ended to whoever does not look twice. */
+/** A target that checks only for the end would take a destroyed source for a complete one. */
 async function sourceDestroyed(bench: Bench): Promise<void> {
   const { t, target, folder } = bench;
   const source = supply(1 << 20, { end: 'stall' });
@@ -92,7 +92,7 @@ async function sourceDestroyed(bench: Bench): Promise<void> {
 async function stalled(bench: Bench): Promise<void> {
   const { t, target, folder } = bench;
   const source = supply(100_000, { end: 'stall' });
-  // even a source that cannot be destroyed must not hold the put
+  // a source that cannot be destroyed must not keep the put waiting
   source.stream._destroy = () => undefined;
   const abort = new AbortController();
   const work = target.put(`${folder}/s`, source.stream, { signal: abort.signal });

@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream';
 import { type Bench, type Check, digest, entries, never, pattern, read, refused, store, supply } from './support.js';
 
-/** Files and folders when nothing goes wrong. */
+/** Checks of files and folders without faults. */
 export const files: readonly Check[] = [
   { title: 'bytes come back in order', run: order },
   { title: 'a source of many uneven chunks is stored in order', run: uneven },
@@ -70,7 +70,7 @@ async function wholeOrNothing({ t, target, open, folder }: Bench): Promise<void>
   })();
   let parts = 0;
   let reads = 0;
-  // where replacing takes two steps, the file may be away for a moment; a part may never be seen
+  // without an atomic replace the file may be missing for a moment, but a reader must never see a part of it
   while (writing) {
     const seen = await reader.get(`${folder}/w`, { signal: never() }).then(digest, () => undefined);
     if (seen === undefined ? target.supports.atomicReplace : !known.has(seen)) parts++;
@@ -135,7 +135,7 @@ async function folders({ t, target, folder }: Bench): Promise<void> {
   t.equal((await entries(target, `${folder}/many`)).length, 50);
 }
 
-/** Locks of appliances that are gone are told by it from those of appliances that write. */
+/** The lock of a record needs these times: by them it tells a stale lock from one in use. */
 async function times({ t, target, folder }: Bench): Promise<void> {
   for (const name of ['a', 'b']) await store(target, `${folder}/${name}`, name);
   await store(target, `${folder}/a`, 'again', true);

@@ -1,4 +1,4 @@
-/** The behaviour that every target must have, as tests. `targetConformance` registers them. The other files hold them by theme. */
+/** Tests of the behaviour that every target must have. `targetConformance` registers them. Each other file holds those of one theme. */
 import { randomBytes } from 'node:crypto';
 import t from 'tap';
 import type { Target } from '../../../core/contract/index.js';
@@ -9,11 +9,11 @@ import { names } from './names.js';
 import type { Bench, Check } from './support.js';
 
 export interface TargetConformance {
-  /** Stands in the tests' names. */
+  /** Name of the target in the titles of the tests. */
   readonly name: string;
-  /** Opens the target anew; what it opens is disposed by the suite. All of them show the same folder. */
+  /** Opens the target once more. All of them show the same folder. The suite disposes them. */
   open(): Promise<Target>;
-  /** Opens a folder on a file system that has no room for 64 MiB. `elsewhere`: the suite runs for this plugin a second time, with one. */
+  /** Opens a folder on a file system that has no room for 64 MiB. `elsewhere`: another run of the suite for this plugin has such a folder. */
   readonly openFull: (() => Promise<Target>) | 'elsewhere';
   /** Runs after all tests. */
   cleanup?(): Promise<void>;

@@ -3,12 +3,12 @@ import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Bench, type Check, digest, never, pattern, supply } from './support.js';
 
-/** How much more memory a stream of any size may take: fixed buffers, and what the collector has not yet given back. */
+/** Bytes that a stream of any size may add to the memory: fixed buffers, and garbage that is not collected yet. */
 const growth = 96 << 20;
-/** How far a source may be read ahead of what can be written. */
+/** Bytes that a target may read ahead of what it has written. */
 const ahead = 16 << 20;
 
-/** Streams that do not fit into memory. */
+/** Checks with streams that do not fit into memory. */
 export function large(bytes: number): readonly Check[] {
   return [
     { title: `${bytes} bytes are stored and read in bounded memory`, run: (bench) => bounded(bench, bytes) },
@@ -27,7 +27,7 @@ async function bounded({ t, target, folder }: Bench, bytes: number): Promise<voi
   }, 20);
   function* blocks(): Generator<Buffer> {
     for (let left = bytes; left > 0; left -= block.length) {
-      // a buffer of its own each time: what is kept instead of written then shows in the memory
+      // a new buffer each time, so that a target that keeps them instead of writing them takes more and more memory
       const piece = Buffer.from(block.subarray(0, Math.min(left, block.length)));
       hash.update(piece);
       yield piece;
@@ -44,7 +44,7 @@ async function bounded({ t, target, folder }: Bench, bytes: number): Promise<voi
   t.ok(peak < growth, `memory grew by ${Math.round(peak / (1 << 20))} MiB`);
 }
 
-/** Whoever waits for its writes needs a turn of the event loop for each; whoever does not takes all in one. */
+/** Back-pressure: a target that waits for its writes needs a turn of the event loop for each. One that does not wait takes all in one turn. */
 async function putPressure({ t, target, folder }: Bench): Promise<void> {
   const source = supply(64 << 20);
   let most = 0;

@@ -29,7 +29,7 @@ const odd = [
   `long-${'n'.repeat(200)}`,
 ];
 
-/** Names that trip shells, protocols and parsers, and the rules for names that the target gives. */
+/** Checks of names that break shells, protocols and parsers, and of the target's own rules for names. */
 export const names: readonly Check[] = [
   { title: 'odd names of files and folders are stored as they are or refused', run: oddNames },
   { title: 'every character that the rules for names refuse is refused', run: refusedCharacters },
@@ -71,7 +71,7 @@ const charactersOf = (from: number, to: number): string =>
 async function otherCharacters(bench: Bench): Promise<void> {
   const { refused, refusedAtEnd } = rulesOf(bench);
   const kept = (characters: string) => [...characters].filter((char) => !refused.includes(char) && char !== '/').join('');
-  const printed = `${charactersOf(0x20, 0x5b)}${charactersOf(0x5d, 0x7e)}\\`; // the backslash last: nothing that it could escape follows
+  const printed = `${charactersOf(0x20, 0x5b)}${charactersOf(0x5d, 0x7e)}\\`; // the backslash comes last, so that it escapes nothing
   for (const name of [kept(printed), kept(`${charactersOf(0x01, 0x1f)}\x7f`)]) if (name !== '') await keep(bench, `a${name}b`);
   for (const char of kept(' .')) if (!refusedAtEnd.includes(char)) await keep(bench, `end${char}`);
 }

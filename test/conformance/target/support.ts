@@ -3,7 +3,7 @@ import { Readable } from 'node:stream';
 import type { Test } from 'tap';
 import { type Entry, PluginError, type PluginErrorCode, type Target } from '../../../core/contract/index.js';
 
-/** What a check works with: a folder of its own on the target, which is removed afterwards. */
+/** What a check gets: a folder of its own on the target, which the suite removes afterwards. */
 export interface Bench {
   readonly t: Test;
   readonly target: Target;
@@ -28,11 +28,11 @@ export function pattern(length: number, from = 0): Buffer {
 
 export interface Supply {
   readonly stream: Readable;
-  /** Bytes handed out so far. */
+  /** Bytes given so far. */
   given(): number;
 }
 
-/** A source that makes its bytes when asked, and does something at its end: end, stall for ever, or fail. */
+/** A source that makes its bytes on demand. After the last byte it ends, stalls for ever or fails. */
 export function supply(length: number, o: { end?: 'end' | 'stall' | 'fail'; chunk?: number; at?: (given: number) => void } = {}): Supply {
   const { end = 'end', chunk = 64 << 10 } = o;
   let given = 0;
@@ -82,7 +82,7 @@ export function store(target: Target, path: string, bytes: Uint8Array | string, 
   return target.put(path, Readable.from([Buffer.from(bytes)]), { signal: never(), replace });
 }
 
-/** Expects a coded error; any of the codes will do. Gives the error, for more questions. */
+/** Asserts that the work fails with one of the codes. @returns the error */
 export async function refused(t: Test, work: Promise<unknown>, codes: readonly PluginErrorCode[], what: string): Promise<void> {
   const error: unknown = await work.then(
     () => undefined,
@@ -95,7 +95,7 @@ export async function refused(t: Test, work: Promise<unknown>, codes: readonly P
   t.ok(codes.length === 0 || codes.includes(error.code), `${what}: ${error.code} (${error.message})`);
 }
 
-/** The coded error that work must end with. */
+/** The PluginError that the work must fail with. */
 export async function failure(work: Promise<unknown>): Promise<PluginError> {
   const error: unknown = await work.then(
     () => 'nothing went wrong',

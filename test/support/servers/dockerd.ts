@@ -7,16 +7,16 @@ import { type Client, createClient } from '../../../plugins/runtimes/docker/engi
 import { fields, items, text } from '../../../plugins/runtimes/docker/engine/json.js';
 import { childOutput, startChild } from '../../../plugins/shared/primitives/child.js';
 
-/** A Docker engine of the test's own, without a registry; nothing of it is left after dispose. */
+/** A Docker engine of the test's own, without a registry. Dispose removes everything of it. */
 export interface Dockerd extends AsyncDisposable {
   readonly socket: string;
   readonly folder: string;
   readonly client: Client;
-  /** Makes an image that holds busybox and /seed/file; gives its id. */
+  /** Makes an image that holds busybox and /seed/file. @returns its id */
   sampleImage(tag: string): Promise<string>;
-  /** Creates and starts a container; `body` as the API takes it. */
+  /** Creates and starts a container. `body` is that of Docker's API. */
   run(name: string, body: Readonly<Record<string, unknown>>): Promise<string>;
-  /** Runs a shell command in a container, to its end. */
+  /** Runs a shell command in a container and waits for its end. */
   exec(name: string, command: string): Promise<void>;
   removeContainer(name: string): Promise<void>;
 }
@@ -63,7 +63,7 @@ async function unmountBelow(folder: string): Promise<void> {
   for (const mount of mounts.filter((path) => path.startsWith(`${folder}/`)).reverse()) await childOutput('umount', ['-l', mount]);
 }
 
-/** Starts an engine in a folder of its own. Without the default bridge, so that engines don't clash; user networks work. */
+/** Starts an engine in a folder of its own. It has no default bridge, so that engines don't clash. User networks work. */
 export async function startDockerd(more: readonly string[] = []): Promise<Dockerd> {
   const folder = await mkdtemp('/tmp/dockerd-'); // short: a socket's path has 107 characters at most
   const socket = `${folder}/s`;

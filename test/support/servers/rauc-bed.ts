@@ -1,4 +1,4 @@
-/** RAUC as an appliance has it: the real program and its service on a bus of the suite's own, over slots that are files. */
+/** RAUC as on an appliance: the real program and its service, on a D-Bus bus of the suite's own. Its slots are files. */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { mkdir, mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises';

@@ -1,4 +1,4 @@
-/** A real server of each kind that a remote target is for, and the target as a client tells it to the service. */
+/** A real server for each kind of remote target, and the body of POST /target for it. */
 import { execFile } from 'node:child_process';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -18,14 +18,14 @@ export interface RemoteBed {
   readonly kind: RemoteKind;
   readonly host: string;
   readonly port: number;
-  /** What POST /target takes. Of smb and sftp the type is left to be found. */
+  /** Body of POST /target. For smb and sftp it names no type, so that the service detects it. */
   readonly body: Body;
-  /** A job's path on it, and the folder of this machine where that lies. */
+  /** A job's path on it, and the folder of this machine that the path leads to. */
   readonly path: string;
   readonly root: string;
-  /** As a power cut ends it, with all its connections. */
+  /** Kills the server and all its connections (SIGKILL), as a power cut does. */
   kill(): Promise<void>;
-  /** Ends the connections only. */
+  /** Kills the connections only. */
   killConnections(): Promise<void>;
   start(): Promise<void>;
   pause(): Promise<void>;
@@ -36,7 +36,7 @@ export interface RemoteOptions {
   readonly network?: Network;
   /** The folder for backups is a file system in memory (tmpfs) of this size: '40m'. */
   readonly size?: string;
-  /** rsync: the login is restricted by rrsync; without, it has a shell. */
+  /** rsync: rrsync restricts the login; without, it has a shell. */
   readonly jail?: boolean;
 }
 
@@ -72,7 +72,7 @@ async function mounted(t: Owner, folder: string, size: string, owner: string): P
 
 async function sshBed(t: Owner, kind: 'sftp' | 'rsync', { network, size, jail = false }: RemoteOptions): Promise<RemoteBed> {
   const config = jail && kind === 'rsync' ? ['ForceCommand /usr/bin/rrsync %F/jail'] : [];
-  // not root, whose own profile a shell would run at each command
+  // not root: a shell would run root's own profile at each command
   const server = await startSshd({ user: true, config, ...(network && { network }) });
   t.teardown(() => server.stop());
   const { host, port, user: username, password, folder, home } = server;
@@ -81,7 +81,7 @@ async function sshBed(t: Owner, kind: 'sftp' | 'rsync', { network, size, jail = 
   await run('chown', [username, top]);
   if (size !== undefined) {
     await mounted(t, top, size, username);
-    // one in a network namespace sees only what was mounted when it started
+    // a server in a network namespace sees only what was mounted when it started
     await server.kill();
     await server.start();
   }
@@ -103,7 +103,7 @@ async function sshBed(t: Owner, kind: 'sftp' | 'rsync', { network, size, jail = 
   };
 }
 
-/** Started; stopped, with all that it keeps, at the end of the test. */
+/** Starts a server. The test stops it at its end, and removes what it stores. */
 export function startRemote(t: Owner, kind: RemoteKind, o: RemoteOptions = {}): Promise<RemoteBed> {
   return kind === 'smb' ? smbBed(t, o) : sshBed(t, kind, o);
 }

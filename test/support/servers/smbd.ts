@@ -21,15 +21,15 @@ export interface SmbdOptions {
   /** The share lies in a file system in memory of this size: '8m'. */
   readonly size?: string;
   readonly password?: string;
-  /** On another host. */
+  /** Runs it on another host. */
   readonly network?: Network;
 }
 
-/** An smbd of a suite's own, with a user and the share `data`; nothing of the machine's Samba is used. */
+/** An smbd of the suite's own, with a user and the share `data`. It uses nothing of the machine's Samba. */
 export class Smbd implements AsyncDisposable {
   readonly share = 'data';
   #server: ChildProcess | undefined;
-  /** What runs as long as nobody is connected. */
+  /** The processes that run while nobody is connected. */
   #own = new Set<number>();
 
   private constructor(
@@ -96,7 +96,7 @@ export class Smbd implements AsyncDisposable {
   }
   /** Starts it, or starts it again after stop or kill, at the same port. */
   async again(): Promise<void> {
-    // a group of its own, so that all of it can be reached even when the first is gone
+    // a process group of its own, so that a signal reaches all of it even when the first process has ended
     const args = ['-F', '--no-process-group', '-s', this.#conf];
     const server = spawn(...onHost(this.options.network, 'smbd', args), { stdio: 'ignore', detached: true });
     server.once('error', () => undefined);
@@ -106,10 +106,10 @@ export class Smbd implements AsyncDisposable {
         throw new Error(`smbd does not start: ${await readFile(join(this.root, 'log'), 'utf8')}`);
       await sleep(100);
     }
-    await sleep(200); // its helpers
+    await sleep(200); // time for its helper processes
     this.#own = new Set(await this.#members());
   }
-  /** All of its processes. */
+  /** Pids of all its processes. */
   async #members(): Promise<number[]> {
     const group = this.#server?.pid;
     const found: number[] = [];
@@ -117,7 +117,7 @@ export class Smbd implements AsyncDisposable {
       if (!/^\d+$/.test(name)) continue;
       const stat = await readFile(`/proc/${name}/stat`, 'utf8').catch(() => '');
       const [state, , pgrp] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-      // what it starts for its list of shares has a group of its own
+      // the process for its list of shares has a group of its own
       const helper = (await readFile(`/proc/${name}/cmdline`, 'utf8').catch(() => '')).includes(`--configfile=${this.#conf}`);
       if (state !== 'Z' && (helper || Number(pgrp) === group)) found.push(Number(name));
     }
@@ -126,7 +126,7 @@ export class Smbd implements AsyncDisposable {
   async #signal(signal: NodeJS.Signals, which: (pid: number) => boolean = () => true): Promise<void> {
     for (const pid of await this.#members()) if (which(pid)) kill(pid, signal);
   }
-  /** As an administrator stops it. */
+  /** Stops it with SIGTERM. */
   async stop(): Promise<void> {
     if (this.#server === undefined) return;
     await this.#signal('SIGCONT');
@@ -134,14 +134,14 @@ export class Smbd implements AsyncDisposable {
     for (let tries = 50; tries > 0 && (await this.#members()).length > 0; tries--) await sleep(100);
     await this.kill();
   }
-  /** As a power cut. */
+  /** Kills it with SIGKILL, as a power cut does. */
   async kill(): Promise<void> {
     while (this.#server !== undefined && (await this.#members()).length > 0) {
       await this.#signal('SIGKILL');
       await sleep(20);
     }
   }
-  /** Breaks all connections; new ones can be made at once. */
+  /** Breaks all connections. Clients can connect again at once. */
   async killConnections(): Promise<void> {
     await this.#signal('SIGKILL', (pid) => !this.#own.has(pid));
   }
@@ -167,7 +167,7 @@ function kill(pid: number, signal: NodeJS.Signals): void {
   }
 }
 
-/** Others may hold the lock of the machine's list of users. */
+/** Retries: another program may hold the lock of the machine's list of users. */
 async function changeUsers(command: string, ...args: string[]): Promise<void> {
   for (let tries = 20; ; tries--) {
     try {
@@ -191,14 +191,14 @@ function reachable(host: string, port: number): Promise<boolean> {
   });
 }
 
-/** Opens the share `data`, or what `o` says. */
+/** Opens the share `data`, or another one with the options `o`. */
 export function openSmb(smbd: Smbd, stateFolder: string, o: Partial<SmbOptions> = {}): Promise<Target> {
   const { host, port, user: username, password, share: base } = smbd;
   const options = { host, port, username, password, base, ...o };
   return smb.open({ log: () => undefined, signal: new AbortController().signal, stateFolder, options });
 }
 
-/** A folder for a plugin's state, for as long as the suite runs. */
+/** A folder for a plugin's state. The suite removes it at its end. */
 export async function stateFolder(t: { teardown(work: () => Promise<void>): unknown }): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'smb-state-'));
   t.teardown(() => rm(folder, { recursive: true, force: true }));

@@ -1,4 +1,4 @@
-/** An SSH server of the suite's own: real sshd, own keys, own port, own user. Nothing of it stays. */
+/** An SSH server of the suite's own: a real sshd with own keys, an own port and an own user. stop() removes all of it. */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { closeSync, openSync } from 'node:fs';
@@ -17,7 +17,7 @@ export interface SshdOptions {
   readonly config?: readonly string[];
   /** Default 127.0.0.1. */
   readonly listen?: string;
-  /** On another host; `listen` is its address then. */
+  /** Runs it on another host. `listen` is then the address of that host. */
   readonly network?: Network;
   /** Makes a system user with a password, removed at the end; without, `user` is root, who logs in by key only. */
   readonly user?: boolean;
@@ -36,39 +36,39 @@ export interface Sshd {
   readonly password: string;
   /** The user's home folder, inside `folder`. */
   readonly home: string;
-  /** A folder that is root's all the way up, as ChrootDirectory demands; removed at the end. */
+  /** A folder that belongs to root with all its parents, as ChrootDirectory requires; removed at the end. */
   readonly folder: string;
-  /** What `ssh-keygen -l` prints for the host keys. */
+  /** Fingerprints of the host keys, as `ssh-keygen -l` prints them. */
   readonly fingerprints: { readonly ed25519: string; readonly rsa: string };
-  /** A new key pair that the user may log in with. */
+  /** Makes a key pair that the user may log in with. */
   newKey(type: 'ed25519' | 'rsa' | 'ecdsa', o?: KeyOptions): Promise<KeyFile>;
-  /** New host keys, in force with the next restart. */
+  /** Makes new host keys. The next restart uses them. */
   newHostKeys(): Promise<void>;
-  /** SIGKILL of the server and of every connection, as if the machine had lost its power. */
+  /** Sends SIGKILL to the server and its connections, as a power cut would end them. */
   kill(): Promise<void>;
-  /** SIGKILL of what serves the connections; the server goes on listening. */
+  /** Sends SIGKILL to the processes of the connections. The server keeps listening. */
   killConnections(): Promise<void>;
-  /** SIGSTOP and SIGCONT of the server and of every connection. */
+  /** Sends SIGSTOP and SIGCONT to the server and its connections. */
   pause(): Promise<void>;
   resume(): Promise<void>;
-  /** Starts it again after kill, at the same port. */
+  /** Starts it again on the same port, after kill(). */
   start(): Promise<void>;
-  /** What sshd has logged. */
+  /** The log of sshd. */
   log(): Promise<string>;
-  /** Ends it and removes all that it had. */
+  /** Ends it and removes its files and its user. */
   stop(): Promise<void>;
 }
 
 export interface KeyOptions {
   readonly passphrase?: string;
-  /** False: nobody may log in with it. */
+  /** false: the key is not authorized. */
   readonly allowed?: boolean;
   readonly pem?: boolean;
-  /** How much work a passphrase is to try; ssh-keygen's own choice takes a fifth of a second and more. */
+  /** Rounds of the key derivation (ssh-keygen -a). The default takes a fifth of a second or more. */
   readonly rounds?: number;
 }
 
-/** Starts a server; `stop` it, in a teardown. */
+/** Starts a server. The test must stop it in a teardown. */
 export async function startSshd(o: SshdOptions = {}): Promise<Sshd> {
   await mkdir('/run/sshd', { recursive: true, mode: 0o755 });
   const folder = await mkdtemp('/srv/sshd-test-'); // not below /tmp: a chroot there is refused
@@ -181,7 +181,7 @@ class Server implements Sshd {
     const child = this.#child;
     if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
     const ended = new Promise((resolve) => child.once('exit', resolve));
-    await this.#signal('SIGSTOP', { listener: true }); // nothing new is forked while the processes are counted
+    await this.#signal('SIGSTOP', { listener: true }); // a stopped server forks no process while they are listed
     await this.#signal('SIGKILL', { listener: true });
     await ended;
   }
@@ -215,7 +215,7 @@ class Server implements Sshd {
   }
 }
 
-/** The given lines and then our own, without those of ours that a given line replaces. A Match block stays at the end. */
+/** The given lines, then our own except those that a given line replaces. A Match block stays at the end. */
 function* merged(given: readonly string[], own: readonly string[]): Generator<string> {
   const keyword = (line: string): string => line.split(/\s/, 1)[0]?.toLowerCase() ?? '';
   const match = given.findIndex((line) => keyword(line) === 'match');
@@ -226,7 +226,7 @@ function* merged(given: readonly string[], own: readonly string[]): Generator<st
   if (match >= 0) yield* given.slice(match);
 }
 
-/** All that a process has started, and what that has. */
+/** Pids of a process's children, their children, and so on. */
 async function descendants(pid: number): Promise<number[]> {
   const children = new Map<number, number[]>();
   for (const name of await readdir('/proc')) {
@@ -244,7 +244,7 @@ function send(pid: number, signal: NodeJS.Signals): void {
   try {
     process.kill(pid, signal);
   } catch {
-    // it has ended meanwhile
+    // the process has ended meanwhile
   }
 }
 
