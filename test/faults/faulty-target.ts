@@ -1,17 +1,16 @@
 import { Readable } from 'node:stream';
 import { anySignal, type Entry, PluginError, type Stored, type Target } from '../../core/contract/index.js';
 
-/** What fails, when and how. `call`: the nth call of the operation, from 1, as it begins. `byte`: in every put or get
- *  that comes so far. error and no_space: a coded error. stall: nothing moves until the signal is aborted or the
- *  target is closed. short: a put stores and a get gives only what came before, and neither says so; a list, stat or
- *  space knows nothing, a remove removes nothing. */
+/** What fails, when and how. `call`: the nth call of the operation, from 1, at its beginning. `byte`: every put or get, at that byte.
+ *  error and no_space: a PluginError. stall: nothing moves until the signal is aborted or the target is closed. short: without an error,
+ *  a put stores and a get gives only the bytes before; a list, stat or space finds nothing; a remove removes nothing. */
 export interface Fault {
   readonly op: 'put' | 'get' | 'stat' | 'list' | 'remove' | 'space';
   readonly at: { readonly call: number } | { readonly byte: number };
   readonly kind: 'error' | 'stall' | 'short' | 'no_space';
 }
 
-/** A target around another that fails as told, for tests of whoever uses targets. */
+/** Wraps a target and injects the fault, for tests of code that uses targets. */
 export function faultyTarget(target: Target, fault: Fault): Target {
   return new FaultyTarget(target, fault);
 }
@@ -29,14 +28,14 @@ class FaultyTarget implements Target {
   get supports(): Target['supports'] {
     return this.target.supports;
   }
-  /** Takes the turn of an operation that is not a stream; true when it should pretend. */
+  /** Counts a call that has no stream, and injects the fault. @returns true for `short`: the call must do nothing and report success */
   async #short(op: Fault['op']): Promise<boolean> {
     if (!this.#hit(op)) return false;
     if (this.fault.kind === 'stall') await aborted(this.#closed.signal);
     if (this.fault.kind === 'short') return true;
     throw faultError(this.fault);
   }
-  /** The byte at which a stream fails, if this one does. */
+  /** The byte at which a stream fails; undefined for none. */
   #byte(op: Fault['op']): number | undefined {
     if ('byte' in this.fault.at) return this.fault.op === op ? this.fault.at.byte : undefined;
     return this.#hit(op) ? 0 : undefined;
@@ -62,7 +61,7 @@ class FaultyTarget implements Target {
     if (byte === undefined) return stream;
     const broken = this.#broken(stream, byte, anySignal(o.signal, this.#closed.signal));
     broken.once('close', () => stream.destroy());
-    return broken.on('error', () => undefined); // an abort before anybody reads; reading reports it
+    return broken.on('error', () => undefined); // without a listener, an abort before the first read would end the process; the read reports it
   }
   async stat(path: string): Promise<Entry | undefined> {
     return (await this.#short('stat')) ? undefined : this.target.stat(path);
@@ -82,7 +81,7 @@ class FaultyTarget implements Target {
   }
 }
 
-/** Tells whether a call is the one that fails. */
+/** Whether this call fails. */
 function counter({ op: failing, at }: Fault): (op: Fault['op']) => boolean {
   let calls = 0;
   return (op) => 'call' in at && op === failing && ++calls === at.call;
@@ -90,7 +89,7 @@ function counter({ op: failing, at }: Fault): (op: Fault['op']) => boolean {
 
 function faultError({ op, kind }: Fault): PluginError {
   if (kind === 'no_space') return new PluginError('no_space', `${op}: the target is full, as the test wants it`);
-  return new PluginError('io', `${op}: failed, as the test wants it`); // for good: what may be tried again is, and then there is nothing to see
+  return new PluginError('io', `${op}: failed, as the test wants it`); // not retryable: a retry would hide the fault
 }
 
 /** Never resolves; rejects when the signal is aborted. */
@@ -102,7 +101,7 @@ function aborted(signal: AbortSignal): Promise<never> {
   });
 }
 
-/** The source's first bytes, then the fault; a source that ends before is left as it is. */
+/** Gives the source's first bytes and then the fault. A source that ends before stays as it is. */
 async function* cut(source: Readable, byte: number, fault: () => Promise<never>, kind: Fault['kind']): AsyncGenerator<Uint8Array> {
   let given = 0;
   const chunks: AsyncIterable<unknown> = source;

@@ -36,7 +36,7 @@ const suiteRoot = await newRoot(t);
 const open = async () => withPolicy(await openAt(suiteRoot), policy());
 targetConformance({ name: 'withPolicy local', open, openFull: 'elsewhere', large: 64 << 20 });
 
-/** A target whose gets break, retryably, after so many bytes each. */
+/** A target each of whose gets fails with a retryable error after so many bytes. */
 function breakingTarget(target: Target, after: number): Target & { gets: number } {
   const breaking = {
     supports: target.supports,

@@ -1,4 +1,4 @@
-/** Each policy wrapper alone around the local target, and the order in which withPolicy composes them. */
+/** Tests each policy wrapper alone around the local target, and the order in which withPolicy composes them. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -24,7 +24,8 @@ async function openLocal(t: Test): Promise<Target> {
 
 const away = (): PluginError => new PluginError('unavailable', 'the connection broke', { retryable: true });
 
-/** Fails so often, retryably, before it works; a get after it has given `after` bytes, a list after its first entry. */
+/** A target whose calls fail so many times with a retryable error, and then work. A get fails after `after` bytes, a list after its first
+ *  entry. */
 class BreakingTarget extends WrappedTarget {
   calls = 0;
   constructor(
@@ -170,7 +171,7 @@ t.test('in withPolicy a retried get keeps its connection, and the wait before th
   const put = store(target, 'b', 'b').then(() => {
     second = true;
   });
-  await sleep(150); // longer than the stall limit, and shorter than the wait before the next try, of which half is chance
+  await sleep(150); // longer than the stall limit, shorter than the wait before the next try, half of which is random
   t.equal(second, false, 'nobody has got its connection meanwhile');
   t.equal(breaking.calls, 1);
   await store(target.aside, 'small', 'aside', true);

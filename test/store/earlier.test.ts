@@ -1,4 +1,4 @@
-/** The state of a version that had one copy of its rows and no format file: it is taken on, and never made anew over. */
+/** An earlier version had one copy of its rows and no format file. The service adopts that state and never overwrites it with a new one. */
 import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,7 +7,7 @@ import t, { type Test } from 'tap';
 import { beginAnew, examineState, openStore, repairedWay, takeRows } from '../../core/store/index.js';
 import { backupNamed } from '../system/state/bed.js';
 
-/** As that version wrote it: JSON under string keys. */
+/** Writes the rows as that version did: JSON under string keys. */
 async function earlierState(t: Test, jobs: number): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'earlier-'));
   t.teardown(() => rm(folder, { recursive: true }));

@@ -1,4 +1,4 @@
-/** Ended runs on the disk: what a power cut leaves of them, and how many are kept. */
+/** The history of ended runs: what a power cut leaves of it, and how many runs are kept. */
 import { appendFile, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

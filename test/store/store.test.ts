@@ -1,4 +1,4 @@
-/** What was acknowledged is there again, older records are brought up, secrets can't be read from the files. */
+/** Acknowledged rows are there after a restart, older rows are converted, and the files show no secret. */
 import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -23,7 +23,7 @@ async function newRoot(t: Pick<Test, 'teardown'>): Promise<string> {
   return root;
 }
 
-/** A small file system in memory, as a share. */
+/** A share on a small file system in memory (tmpfs). */
 async function mounted(t: Pick<Test, 'teardown'>, size: string): Promise<string> {
   const root = await mkdtemp(join(tmpdir(), 'local-mount-'));
   t.teardown(async () => {
@@ -49,7 +49,7 @@ t.test('the conformance suite leaves no unfinished upload', async (t) => {
 t.test('a share without its marker is not mounted', async (t) => {
   const root = await newRoot(t);
   t.ok(await hasMarker(root));
-  await markShare(root); // again: fine
+  await markShare(root); // a second time does no harm
   const target = await openAt(root);
   await store(target, 'a', 'a');
   t.same(
@@ -71,7 +71,7 @@ t.test('a share without its marker is not mounted', async (t) => {
 t.test('a share on a case-insensitive file system reports caseSensitive false', async (t) => {
   const root = await newRoot(t);
   t.equal((await openAt(root)).supports.names?.caseSensitive, true);
-  await writeFile(join(root, markerName.toUpperCase()), ''); // there, every file is found under this kind of name, too
+  await writeFile(join(root, markerName.toUpperCase()), ''); // a file system that ignores case finds every file by such a name, too
   t.equal((await openAt(root)).supports.names?.caseSensitive, false);
 });
 

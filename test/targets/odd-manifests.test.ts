@@ -1,5 +1,5 @@
-/** A link, a folder or a device in the place of a manifest is a problem of that run alone. The error names the run and comes
- *  soon, on each kind of target. */
+/** A link, a folder or a device with the name of a manifest is a problem of that run alone. On each kind of target, the error comes
+ *  soon and names the run. */
 import { execFile } from 'node:child_process';
 import { mkdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -17,7 +17,7 @@ import { openSftp } from './sftp-open.js';
 const run = promisify(execFile);
 const good = '2026-11-01_00-00-00';
 
-/** What is put there, and how. */
+/** Makes each odd entry at a path. */
 const things: Readonly<Record<string, (path: string) => Promise<unknown>>> = {
   fifo: (path) => run('mkfifo', [path]),
   folder: (path) => mkdir(path),
@@ -38,7 +38,7 @@ async function fill(root: string): Promise<void> {
   await run('chmod', ['-R', 'a+rX', root]);
 }
 
-/** Each of them is told of its run, within a moment; `hidden` is what the server shows to nobody. */
+/** Asserts that reading each odd manifest soon fails with an error that names the run. The server shows no entry of `hidden`. */
 async function judge(t: Test, target: Target, hidden: readonly string[] = []): Promise<void> {
   for (const name of Object.keys(things)) {
     const record = `container-backup@${name}`;

@@ -31,7 +31,7 @@ async function bed(owner: Owner, o: SshdOptions = {}): Promise<Bed> {
   return { sshd, said, open };
 }
 
-/** A server whose key runs only this, of which the command that was asked for is $SSH_ORIGINAL_COMMAND. */
+/** A server whose key runs only this command (command= in authorized_keys). $SSH_ORIGINAL_COMMAND is the requested one. */
 const forced = (command: string): SshdOptions => ({ config: [`ForceCommand ${command}`] });
 
 t.test('wrong logins, host keys, ports and bases are refused with a code', async (t) => {

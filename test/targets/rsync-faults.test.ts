@@ -21,10 +21,10 @@ interface Owner {
 }
 interface Bed {
   readonly sshd: Sshd;
-  /** The folder that the target shows. */
+  /** Folder of the target on the server. */
   readonly folder: string;
   open(more?: Partial<RsyncOptions>): Promise<Target>;
-  /** Gives the login what the suite has put there. */
+  /** Makes the login the owner of what the suite has put there. */
   own(): Promise<unknown>;
 }
 
@@ -49,7 +49,7 @@ async function names(target: Target, path: string): Promise<string[]> {
   for await (const { name } of target.list(path)) found.push(name);
   return found.sort();
 }
-/** The sizes of staged pieces; the note of the folder on the server is none. */
+/** The sizes of staged pieces, without the note of the folder on the server. */
 const staged = async (): Promise<string[]> => {
   const { stdout } = await run('find', [stateFolder, '-type', 'f', '-size', '+0', '!', '-name', '*.json', '-printf', '%s\n']);
   return stdout.split('\n').filter((line) => line !== '');
@@ -201,7 +201,7 @@ t.test('a put and a get survive killed connections', { timeout: 200_000 }, async
       killed++;
     }
   };
-  // slow enough that all ten fall into it
+  // slow enough that all ten kills happen meanwhile
   const slow = async function* () {
     for (let at = 0; at < size; at += 1 << 20) {
       await sleep(killed < 10 ? 140 : 0);

@@ -21,7 +21,7 @@ async function server(t: Pick<Test, 'teardown'>): Promise<{ sshd: Sshd; target: 
   return { sshd, target, reopen };
 }
 
-/** Bytes at a pace that leaves time to break things, and a promise of when so many were given. The rest waits for `broken`. */
+/** A slow source, so that a test can break something meanwhile. Its promise resolves after so many bytes. The rest waits for `broken`. */
 function paced(length: number, at: number, broken: Promise<void> = Promise.resolve()) {
   let reached: () => void = () => undefined;
   const there = new Promise<void>((resolve) => {
@@ -39,7 +39,7 @@ function paced(length: number, at: number, broken: Promise<void> = Promise.resol
 
 const partsIn = async (folder: string): Promise<string[]> => (await readdir(folder)).filter(isPart);
 
-/** Begun at once and looked at last: it takes as long as a put waits for a server that is away. */
+/** Starts first and is awaited last, because it takes as long as a put waits for a server that is away. */
 const lost = (async () => {
   const { sshd, target, reopen } = await server(t);
   const { stream, there } = paced(size, 4 << 20);

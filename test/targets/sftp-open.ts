@@ -1,4 +1,4 @@
-/** How the suites of the sftp target open it. */
+/** Opens the sftp target for its suites. */
 import type { PluginContext, Target } from '../../core/contract/index.js';
 import type { SftpOptions } from '../../plugins/targets/sftp/connection.js';
 import sftp from '../../plugins/targets/sftp/index.js';
@@ -13,7 +13,7 @@ export const contextOf = (options: SftpOptions, signal = never()): PluginContext
   options,
 });
 
-/** Opens a target on a server whose ed25519 key is pinned. */
+/** Opens a target on a server, with its ed25519 key pinned. */
 export const openSftp = (server: Sshd, o: Partial<SftpOptions>, signal?: AbortSignal): Promise<Target> => {
   const { host, port, user: username } = server;
   return sftp.open(contextOf({ host, port, username, hostKey: server.fingerprints.ed25519, ...o }, signal));

@@ -18,7 +18,7 @@ async function server(t: Pick<Test, 'teardown'>, o: SshdOptions = {}): Promise<S
   return started;
 }
 
-/** A small file system in memory. */
+/** A small file system in memory (tmpfs). */
 async function mounted(t: Pick<Test, 'teardown'>, at: string, owner: Sshd): Promise<void> {
   await mkdir(at);
   await run('mount', ['-t', 'tmpfs', '-o', 'size=8m', 'tmpfs', at]);
@@ -31,7 +31,7 @@ async function give(path: string, owner: Sshd): Promise<void> {
   await chown(path, uid ?? 0, gid ?? 0);
 }
 
-/** The usual login for backups: a user who may do nothing but sftp, in a chroot of their own. */
+/** The usual login for backups: a user who may only use sftp, in a chroot. */
 const chroot = await server(t, { config: ['ForceCommand internal-sftp', 'ChrootDirectory %F/jail'] });
 const jail = join(chroot.folder, 'jail');
 await mkdir(join(jail, 'data'), { recursive: true });
@@ -39,7 +39,7 @@ await chmod(jail, 0o755);
 await give(join(jail, 'data'), chroot);
 await mounted(t, join(jail, 'small'), chroot);
 
-/** A whole login, with sftp-server as a program of its own. */
+/** A login with a shell, and sftp-server as a program of its own. */
 const plain = await server(t, { config: ['Subsystem sftp /usr/lib/openssh/sftp-server'] });
 const key = await plain.newKey('ed25519', { passphrase: 'not a secret' });
 const { password } = plain;

@@ -4,7 +4,7 @@ import { openSmb, Smbd, stateFolder } from '../support/servers/smbd.js';
 
 const state = await stateFolder(t);
 
-// Samba as it is delivered keeps names that end in a dot under others; smb/names.test.ts tells what is done then
+// Samba stores a name that ends in a dot under another name by default; smb/names.test.ts tests that
 const signed = await Smbd.start({ global: ['server signing = mandatory', 'mangled names = no'] });
 const small = await Smbd.start({ size: '8m' });
 targetConformance({

@@ -62,7 +62,7 @@ async function fill(record: string, count: number): Promise<void> {
     await writeFile(join(record, older, 'manifest.json'), `${text}\n${hash}\n`);
   }
   await run('chown', ['-R', '--reference', record, record]);
-  // The index leaves out what was written just now, and SMB has times in whole seconds.
+  // Sets older times: a folder that was just written may change again within the same second, so the record's index does not trust it.
   const then = Math.floor(Date.now() / 1000) - 60;
   for (const name of (await readdir(record)).filter(isRunName)) await utimes(join(record, name), then, then);
 }

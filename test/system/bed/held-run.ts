@@ -1,4 +1,4 @@
-/** A run that is suspended in the middle, for as long as a suite looks at it. */
+/** Suspends a run in the middle (SIGSTOP to a child), while a suite looks at it. */
 
 import { mkdir, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
@@ -8,7 +8,7 @@ import { descendants } from './process-tree.js';
 
 export interface HeldRun {
   readonly pid: number;
-  /** Lets it go on; fine when it has ended. */
+  /** Resumes it. Does nothing when it has ended. */
   release(): void;
 }
 
@@ -22,8 +22,8 @@ function signal(pid: number, name: 'SIGSTOP' | 'SIGCONT'): boolean {
   }
 }
 
-/** Stops the first child of that name as soon as it is there. Start it before the run: a small run is over in no time.
- *  `after`: a child that is left alone. */
+/** Suspends the first child of that name as soon as it appears. Call it before the run starts: a small run may end at once.
+ *  `after`: pid of a child to leave alone. */
 export async function heldChild(service: DemoService, name: string, after?: HeldRun): Promise<HeldRun> {
   for (const end = Date.now() + catchLimit; Date.now() < end; await sleep(2)) {
     const child = descendants(service.pid).find((one) => one.name === name && one.pid !== after?.pid);
@@ -33,7 +33,7 @@ export async function heldChild(service: DemoService, name: string, after?: Held
   throw new Error(`no ${name} was seen in ${catchLimit / 1000} s`);
 }
 
-/** A file so large that reading and storing it takes a while: 160 MiB are half a second at the least. */
+/** Makes a large file: a backup reads and stores its 160 MiB in half a second or more. */
 export async function ballast(file: string, mebibytes = 160): Promise<void> {
   await mkdir(dirname(file), { recursive: true });
   await using handle = await open(file, 'w');

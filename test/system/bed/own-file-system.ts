@@ -5,12 +5,11 @@ import type { Test } from 'tap';
 
 const run = promisify(execFile);
 
-/** Mounts an empty ext4 at a folder, in a new file `image`: whatever else is synced on this machine, its pages are not
- *  written back by that. */
+/** Mounts an empty ext4 at a folder, in a new file `image`. A sync of another file system of this machine does not write back its pages. */
 export async function ownFileSystem(t: Pick<Test, 'teardown'>, image: string, folder: string, bytes: number): Promise<void> {
   await writeFile(image, '');
   await truncate(image, bytes);
   await run('mkfs.ext4', ['-q', '-F', '-m', '0', image]);
   await run('mount', ['-o', 'loop', image, folder]);
-  t.teardown(() => run('umount', ['-l', folder])); // lazily: a container that goes later may still hold it
+  t.teardown(() => run('umount', ['-l', folder])); // lazily: a container that ends later may still use it
 }

@@ -1,14 +1,14 @@
-/** The descendants of a process, from /proc. Read synchronously, so that the result is of one moment. */
+/** The descendants of a process, from /proc. It reads synchronously, so that the result shows one moment. */
 import { readdirSync, readFileSync } from 'node:fs';
 
 export interface Process {
   readonly pid: number;
   readonly parent: number;
-  /** The command's name: 15 characters of it. */
+  /** The first 15 characters of the command's name. */
   readonly name: string;
 }
 
-/** Processes end while they are looked at: what is gone counts as empty. */
+/** '' for a file that is gone: a process may end while it is read. */
 function textOf(path: string): string {
   try {
     return readFileSync(path, 'latin1');

@@ -1,4 +1,4 @@
-/** Good request bodies of every kind, and the parts of an answer that suites compare. */
+/** Valid request bodies of every kind, and functions that read and compare answers. */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -7,7 +7,7 @@ import type { DemoService } from '../../support/demo-client.js';
 
 let made = 0;
 
-/** A daily backup under a name of its own. */
+/** A daily backup job with a unique name. */
 export const backupBody = (more: Body = {}): Body => ({
   job_name: `job-${++made}`,
   container_id: 'utest',
@@ -36,27 +36,27 @@ export const targetBody = (more: Body = {}): Body => ({
 export const list = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : []);
 export const idOf = (value: unknown): number => Number(part(value, 'id'));
 
-/** The state of a job; `?view=full` when asked for. */
+/** The state of a job, short or full (`?view=full`). */
 export async function stateOf(service: DemoService, kind: 'backup' | 'restore', id: number, view = ''): Promise<Body> {
   const state = part(await service.call('GET', `/${kind}/${id}${view}`), 'state');
   if (!isBody(state)) throw new Error(`${kind} ${id} has no state`);
   return state;
 }
 
-/** Waits until the scheduler has taken a new backup job on, which it does right after the answer. */
+/** Waits until the scheduler knows a new backup job; it learns of it right after the answer. */
 export async function accepted(service: DemoService, id: number): Promise<number> {
   while ((await stateOf(service, 'backup', id)).code === 'init') await sleep(20);
   return id;
 }
 
-/** Makes a backup job and runs it to its good end: the job and the run. */
+/** Makes a backup job and runs it. @returns the job and the run @throws Error when the run failed */
 export async function backedUp(service: DemoService, more: Body = {}): Promise<{ readonly id: number; readonly run: string }> {
   const id = await service.create('backup', backupBody(more));
   return { id, run: await ranAgain(service, id) };
 }
 
-/** Waits until no run of a backup job goes on any more: its state in full. Asked briefly until then: each question in full has the
- *  engines list all their containers, which slows down what is waited for. */
+/** Waits until the run of a backup job has ended. @returns the full state. It polls the short state: for a full one the engines list all
+ *  their containers, which would slow down the run. */
 export async function settledBackup(service: DemoService, id: number): Promise<Body> {
   while (['init', 'waiting', 'running'].includes(String((await stateOf(service, 'backup', id)).code))) await sleep(50);
   return service.settled('backup', id);
@@ -74,12 +74,12 @@ export async function ranAgain(service: DemoService, id: number): Promise<string
   return String((await endedBackup(service, id)).run);
 }
 
-/** Restores and waits for the end, good or bad: the state in full. */
+/** Restores and waits for the end. @returns the full state, whatever the result */
 export async function restored(service: DemoService, more: Body): Promise<Body> {
   return service.settled('restore', await service.create('restore', restoreBody(more)));
 }
 
-/** All that lies in a folder, by path, hidden things too. */
+/** Paths of everything in a folder, hidden entries included. */
 export async function allIn(folder: string): Promise<string[]> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
   return entries.map((entry) => join(entry.parentPath, entry.name).slice(folder.length + 1)).sort();

@@ -16,20 +16,20 @@ export interface Archive {
 export interface Taken {
   readonly record: string;
   readonly run: string;
-  /** What the service says about the pause, in milliseconds. */
+  /** Duration of the pause as the service reports it, in milliseconds. */
   readonly pauseMs: number;
-  /** From the first look at the container to the last byte that was stored of it, in milliseconds. */
+  /** From the first contact with the container to its last stored byte, in milliseconds. */
   readonly readMs: number;
-  /** In the order of a restore. */
+  /** In the order in which a restore reads them. */
   readonly archives: readonly Archive[];
 }
 
-/** One folder a record: a restore looks through all records beside the one it is told. */
+/** A folder for each record, because a restore reads all records of its location. */
 const parent = (record: string): string => `/runs of ${record}`;
 
 export type Feature = 'compress' | 'pause';
 
-/** A new job, and so a new record with a base of its own. */
+/** Makes a new job, and so a new record, which begins with a base. */
 export function newJob(appliance: Appliance, container: string, record: string, features: readonly Feature[]): Promise<number> {
   return appliance.service.create('backup', {
     job_name: record,
@@ -41,12 +41,12 @@ export function newJob(appliance: Appliance, container: string, record: string, 
   });
 }
 
-/** Where a job keeps its runs, on the host. */
+/** Folder of a job's record on the host. */
 export const recordFolder = (appliance: Appliance, record: string): string =>
   join(appliance.share, parent(record), `container-backup@${record}`);
 
-/** Waits for the end of a run that goes on. A short question: a long one has the engine's tools run, which would slow the
- *  run down. @throws Error when it failed */
+/** Waits for the end of a run. It polls the short state: for a full one the engine's tools run, which would slow down the run.
+ *  @throws Error when it failed */
 async function ended({ service }: Appliance, kind: 'backup' | 'restore', job: number): Promise<Body> {
   for (let busy = true; busy; await sleep(50)) {
     const code = String(part(part(await service.call('GET', `/${kind}/${job}`), 'state'), 'code'));
@@ -68,7 +68,7 @@ function archivesOf(manifest: unknown): Archive[] {
 
 export const levelsOfData = ({ archives }: Taken): number[] => archives.filter(({ source }) => source === 'data').map(({ level }) => level);
 
-/** Waits for the end of a run that goes on, and tells what it took. @throws Error when it failed */
+/** Waits for the end of a run. @returns its figures @throws Error when it failed */
 export async function taken(appliance: Appliance, job: number): Promise<Taken> {
   const { run, pause_ms } = await ended(appliance, 'backup', job);
   const manifest = await appliance.service.call('GET', `/backup/${job}/runs/${run}`);
@@ -78,13 +78,13 @@ export async function taken(appliance: Appliance, job: number): Promise<Taken> {
   return { record, run: String(run), pauseMs: Number(pause_ms), readMs, archives: archivesOf(manifest) };
 }
 
-/** One whole run. @throws Error when it failed */
+/** Starts a run and waits for its end. @throws Error when it failed */
 export async function take(appliance: Appliance, job: number): Promise<Taken> {
   await appliance.service.call('PUT', `/backup/${job}/run`);
   return taken(appliance, job);
 }
 
-/** Restores a run under another name, looks at the new container's volume, and removes it. */
+/** Restores a run as a clone, reads the clone's volume, and removes the clone. */
 export async function lookAt<Seen>(appliance: Appliance, { record, run }: Taken, look: (data: string) => Promise<Seen>): Promise<Seen> {
   const copy = `copy-of-${record}`;
   appliance.alsoDestroy(copy);

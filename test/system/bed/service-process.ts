@@ -1,4 +1,4 @@
-/** Starts the service like a person: with any flags and variables, and with all of its output. */
+/** Starts the service from a command line, with any flags and variables, and collects all its output. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -6,15 +6,15 @@ import { serviceCommand } from '../../support/service-command.js';
 
 export interface ServiceProcess extends AsyncDisposable {
   readonly child: ChildProcess;
-  /** What it said so far. */
+  /** Its output so far. */
   readonly said: { stdout: string; stderr: string };
-  /** Its exit code; a signal's name when one ended it. */
+  /** Its exit code, or the name of the signal that ended it. */
   readonly ended: Promise<number | string>;
   /** Waits until its standard output matches. @throws Error when it ended before */
   announces(pattern: RegExp): Promise<RegExpExecArray>;
 }
 
-/** Variables of the one who runs the suite must not configure the service. */
+/** The environment without variables that would configure the service. */
 function cleanEnvironment(more: Readonly<Record<string, string>>): NodeJS.ProcessEnv {
   const own = Object.entries(process.env).filter(([name]) => !name.startsWith('CONTAINER_BACKUP_'));
   return { ...Object.fromEntries(own), ...more };
@@ -65,7 +65,7 @@ export function startProcess(args: readonly string[], { environment = {}, cwd }:
   };
 }
 
-/** Runs the command to its end. */
+/** Runs the command and waits for its end. */
 export async function runToEnd(
   args: readonly string[],
   options: ProcessOptions = {},

@@ -11,25 +11,25 @@ import type { Random } from './random.js';
 export type Victim = 'service' | 'child';
 export type JobKind = 'backup' | 'restore';
 
-/** lxc-start is left out: what it leaves behind is the container itself, which no crash of ours kills. */
+/** Not lxc-start: its process becomes the container's monitor, which no crash of the service kills. */
 const children = new Set(['tar', 'zstd', 'bwrap', 'setpriv', 'sync', 'lxc-freeze', 'lxc-unfreeze', 'lxc-stop', 'lxc-info']);
-/** A container that nobody thaws by then is left frozen; the bench thaws it itself, to go on. */
+/** Time limit of a thaw. A container that is frozen for longer is a fault; the bench thaws it to continue. */
 const thawLimitMs = 10_000;
 
-/** A point in a run as a part of its usual length, or so many ms after the container was seen in one state after the other. */
+/** A point in a run: a part of the run's usual length, or so many ms after the container went through the states. */
 export type Moment = { readonly part: number } | { readonly seen: readonly State[]; readonly delayMs: number };
 
 export interface Hit {
   readonly victim: Victim;
-  /** The service, or the command of the child. */
+  /** The killed process: the service, or the command of the child. */
   readonly what: string;
-  /** Of the container, at the kill. */
+  /** State of the container at the kill. */
   readonly state: State;
-  /** Since the run was asked for. */
+  /** Ms since the request to run. */
   readonly afterMs: number;
-  /** What became of the run. */
+  /** Result of the run. */
   readonly outcome: Body;
-  /** Until the container was no longer frozen, from the moment that somebody could thaw it. */
+  /** Ms from the moment at which a process could thaw the container, until it was no longer frozen. */
   readonly thawedMs: number;
 }
 
@@ -39,21 +39,21 @@ export interface Attempt {
   readonly container: string;
   readonly engine: Engine;
   readonly victim: Victim;
-  /** Of the children only one of this command is killed. */
+  /** Kills one child with this command. */
   readonly command?: string;
   readonly when: Moment;
-  /** Of such runs, for `part`. */
+  /** Usual length of such a run, for `part`. */
   readonly usual: string;
 }
 
-/** A run that is watched until it ends. */
+/** A run and what the bench sees of it until it ends. */
 interface Watched {
   readonly ended: Promise<Body>;
   over(): boolean;
 }
 
 export class CrashBench {
-  /** Kills that hit a run, and of these the ones that found a frozen container. */
+  /** Number of kills during a run, and of those at which the container was frozen. */
   kills = 0;
   frozen = 0;
   late = 0;
@@ -67,13 +67,13 @@ export class CrashBench {
     readonly ledger: Ledger,
   ) {}
 
-  /** How long such a run takes when nobody kills anything. */
+  /** Measures such a run without a kill. */
   learn(what: string, { duration }: Body): void {
     const before = this.#expected.get(what) ?? Number(duration);
     this.#expected.set(what, before * 0.5 + Number(duration) * 0.5);
   }
 
-  /** Undefined when the run was over before it could be hit. The service runs afterwards, whatever was killed. */
+  /** Kills during a run. Afterwards the service runs. @returns undefined when the run ended before the kill */
   async interrupt(attempt: Attempt): Promise<Hit | undefined> {
     const began = performance.now();
     const run = watched(this.a.service, attempt);
@@ -103,11 +103,11 @@ export class CrashBench {
     const afterMs = performance.now() - began;
     await service.kill();
     await writing.end();
-    const state = await engine.state(container); // nobody can thaw it now
+    const state = await engine.state(container); // no process can thaw it now
     await this.a.restart();
     const thawedMs = await thawed(engine, container);
     const outcome = await stateOf(this.a.service, kind, id);
-    const over = outcome.result === 0; // it ended between the last look and the kill
+    const over = outcome.result === 0; // the run ended between the last poll and the kill
     return over ? undefined : { victim: 'service', what: 'service', state, afterMs, outcome, thawedMs };
   }
 
@@ -128,7 +128,7 @@ export class CrashBench {
     return what === undefined ? undefined : { victim: 'child', what, state, afterMs, outcome, thawedMs };
   }
 
-  /** Kills one of the children by its process id, of a command that was hit least so far; tells which. */
+  /** Kills a child whose command was killed least often so far. @returns the command */
   #shoot(service: number, command?: string): string | undefined {
     const there = descendants(service).filter(({ name }) => (command === undefined ? children.has(name) : name === command));
     const hits = ({ name }: { readonly name: string }): number => this.byWhat.get(name) ?? 0;
@@ -139,7 +139,7 @@ export class CrashBench {
       process.kill(child.pid, 'SIGKILL');
       return child.name;
     } catch {
-      return undefined; // it had just ended
+      return undefined; // the child has just ended
     }
   }
 }
@@ -149,11 +149,11 @@ function watched(service: DemoService, { kind, id }: Attempt): Watched {
   const ended = service.settled(kind, id).finally(() => {
     over = true;
   });
-  ended.catch(() => undefined); // the service may be killed; who kills a child waits for it
+  ended.catch(() => undefined); // the service may be killed; after the kill of a child it is awaited
   return { ended, over: () => over };
 }
 
-/** Milliseconds until the container is no longer frozen, from when somebody could thaw it. */
+/** Waits until the container is no longer frozen. @returns ms since a process could thaw it */
 async function thawed(engine: Engine, container: string): Promise<number> {
   const began = performance.now();
   while ((await engine.state(container)) === 'frozen') {
@@ -163,7 +163,7 @@ async function thawed(engine: Engine, container: string): Promise<number> {
   return Math.round(performance.now() - began);
 }
 
-/** The job's state, once nothing of it waits or runs. */
+/** The job's state, once it neither waits nor runs. */
 export async function stateOf(service: DemoService, kind: JobKind, id: number): Promise<Body> {
   const state = part(await service.call('GET', `/${kind}/${id}?view=full`), 'state');
   const code = part(state, 'code');
@@ -171,7 +171,7 @@ export async function stateOf(service: DemoService, kind: JobKind, id: number): 
   return typeof state === 'object' && state !== null ? { ...state } : {};
 }
 
-/** The service's jobs for a container, and what to ask of it. */
+/** The jobs for a container, and the requests for them. */
 export function backupBody({ engine, name }: BusyContainer, retention: number): Body {
   return {
     job_name: name,

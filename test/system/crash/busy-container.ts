@@ -1,4 +1,4 @@
-/** A container with a root, a volume and a folder of the host, each with much data, the same for both engines. */
+/** A container with much data in its root, its volume and its folder of the host, alike for both engines. */
 import { mkdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fields, items, text } from '../../../plugins/runtimes/docker/engine/json.js';
@@ -14,18 +14,18 @@ export type State = 'running' | 'frozen' | 'stopped' | 'absent';
 export type Places = Readonly<Record<'root' | 'volume' | 'host', string>>;
 export type Trees = Readonly<Record<string, ReadonlyMap<string, Snapshot>>>;
 
-/** How one engine answers what the suites ask; each takes the name of the container or of a clone of it. */
+/** An engine as the suites use it. Each function takes the name of the container or of a clone. */
 export interface Engine {
   readonly type: 'lxc' | 'docker';
   state(name: string): Promise<State>;
-  /** Where its data lies on the host while it runs. */
+  /** Folders of its data on the host while it runs. */
   places(name: string): Promise<Places>;
   start(name: string): Promise<void>;
   stop(name: string): Promise<void>;
   thaw(name: string): Promise<void>;
-  /** With all that it holds, its folder of the host too. */
+  /** Removes it with all its data, its folder of the host included. */
   remove(name: string): Promise<void>;
-  /** What a draft or a swap left behind. */
+  /** Leftovers of a draft or a swap. */
   leftovers(): Promise<string[]>;
 }
 
@@ -46,7 +46,7 @@ export function lxcEngine(a: Appliance): Engine {
   };
   const state = async (name: string): Promise<State> => {
     if (!(await stat(join(a.lxcPath, name, 'config')).catch(() => undefined))) return 'absent';
-    const word = await lxc('info', a.lxcPath, name, '-sH').catch(() => 'ABSENT'); // a swap takes its configuration away for a moment
+    const word = await lxc('info', a.lxcPath, name, '-sH').catch(() => 'ABSENT'); // during a swap its configuration is missing for a moment
     if (word === 'STOPPED' || word === 'ABSENT') return word === 'STOPPED' ? 'stopped' : 'absent';
     return word === 'FROZEN' || word === 'FREEZING' ? 'frozen' : 'running';
   };
@@ -57,7 +57,7 @@ export function lxcEngine(a: Appliance): Engine {
     start: (name) => startLxc(a.lxcPath, name),
     stop: (name) => stopLxc(a.lxcPath, name),
     async thaw(name) {
-      await lxc('freeze', a.lxcPath, name); // ends a freeze that was broken off, which unfreeze alone does nothing about
+      await lxc('freeze', a.lxcPath, name); // completes an interrupted freeze, which lxc-unfreeze alone cannot end
       await lxc('unfreeze', a.lxcPath, name);
     },
     async remove(name) {
@@ -69,7 +69,7 @@ export function lxcEngine(a: Appliance): Engine {
   };
 }
 
-/** Whatever a draft or swap would leave in the engine, in its folders and in its journals. */
+/** Lists leftovers of a draft or a swap in the engine, in its folders and in its journals. */
 async function dockerLeftovers(a: Appliance, dockerd: Dockerd): Promise<string[]> {
   const { client } = dockerd;
   const all = async (path: string, key: string, list: (answer: unknown) => readonly unknown[]): Promise<string[]> =>
@@ -117,9 +117,9 @@ const loop = "trap 'exit 0' TERM; while :; do sleep 1 & wait $!; done";
 export interface BusyContainer {
   readonly engine: Engine;
   readonly name: string;
-  /** Brings its data into another state; the container may run meanwhile. */
+  /** Changes its data. The container may run meanwhile. */
   change(generation: number): Promise<void>;
-  /** All of it, as it is now. */
+  /** Reads all its data. */
   trees(): Promise<Trees>;
 }
 
@@ -176,7 +176,7 @@ export async function treesOf(places: Places): Promise<Trees> {
   return Object.fromEntries(await Promise.all(pairs));
 }
 
-/** One line for each difference; none when all is as it was. */
+/** One line for each difference; none when nothing differs. */
 export function treeDifferences(before: Trees, after: Trees): string[] {
   const keys = new Set([...Object.keys(before), ...Object.keys(after)]);
   return [...keys].flatMap((key) => differences(before[key] ?? new Map(), after[key] ?? new Map()).map((line) => `${key} ${line}`));

@@ -1,5 +1,5 @@
-/** The data of the containers of the crash and shutdown suites. A run of it lasts a second or two. A part of it changes before
- *  every run, so that the paused pass has something to read. */
+/** The data of the containers of the crash and shutdown suites. A backup of it takes one or two seconds. Some of it changes before each
+ *  run, so that the paused pass reads something. */
 import { randomBytes } from 'node:crypto';
 import { mkdir, open, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -15,7 +15,7 @@ export interface DataSize {
   readonly hotLarge: number;
 }
 
-/** Half of it compresses, as on a real NAS. */
+/** Half of the data compresses, as on a real NAS. */
 function block(bytes: number): Buffer {
   const random = randomBytes(Math.ceil(bytes / 2));
   return Buffer.concat([random, Buffer.alloc(bytes - random.length, 'a line of a log that says the same again\n')]);
@@ -39,7 +39,7 @@ export async function makeData(folder: string, size: DataSize): Promise<void> {
   await changeData(folder, size, 0);
 }
 
-/** Makes a state that differs from every other in each of the changing files. */
+/** Writes a state. In each changing file it differs from every other state. */
 export async function changeData(folder: string, size: DataSize, generation: number): Promise<void> {
   await smallFiles(join(folder, 'changes'), size.hotSmall, `state ${generation}`);
   const hot = await open(join(folder, 'hot'), 'r+');

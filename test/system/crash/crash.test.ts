@@ -1,4 +1,4 @@
-/** kill -9 of the service and of its children, at random points of real runs. Acknowledged writes are there, listed runs are
+/** SIGKILL of the service and of its children, at random points of real runs. Afterwards acknowledged writes are there, listed runs are
  *  complete, no container stays frozen, and a restored container is wholly old or wholly new. */
 import { mkdtemp, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -20,14 +20,14 @@ interface Kills {
   readonly aimed: readonly { readonly seen: readonly State[]; readonly within: number; readonly victims: readonly Victim[] }[];
 }
 
-/** Of each engine: so many anywhere in a run, and others up to so many ms after the container was seen in a state, or in one
- *  after the other: in the pause and in the swap, which are short, and right after the swap. */
+/** The kills of each engine: some anywhere in a run, others up to so many ms after the container went through the states. These hit the
+ *  pause and the swap, which are short, and the moment after the swap. */
 const kills: Readonly<Record<'backups' | 'replacements' | 'clones', Kills>> = {
   backups: { anywhere: points.backups, aimed: [{ seen: ['frozen'], within: 150, victims: points.frozen }] },
   replacements: {
     anywhere: points.replacements,
     aimed: [
-      { seen: ['stopped'], within: 80, victims: ['service'] }, // what was swapped is not started yet
+      { seen: ['stopped'], within: 80, victims: ['service'] }, // the new container is not started yet
       { seen: ['stopped'], within: 600, victims: Array<Victim>(points.swaps).fill('service') },
       { seen: ['stopped', 'running'], within: 600, victims: ['service'] },
     ],
@@ -40,7 +40,7 @@ const allKills = 2 * Object.values(kills).reduce((sum, one) => sum + killsOf(one
 const random = seededRandom();
 t.comment(`TEST_SEED=${random.seed}`);
 const dockerd = await ownDockerd(t);
-// a low ratio: bases and differentials take turns, so that both are hit
+// a low ratio: bases and differentials alternate, so that kills hit both
 const a = await makeAppliance(t, { dockerd, flags: ['--new-base-ratio', '0.05', '--undo-hours', '0'] });
 const bench = new CrashBench(a, random, new Ledger('busy-lxc'));
 a.alsoDestroy('clone');
@@ -51,10 +51,10 @@ interface Shot {
   readonly command?: string;
 }
 
-/** The children that move a backup's bytes: each is hit, whatever else is there by chance; the first of an engine's also in short. */
+/** The children that a backup's bytes go through. A campaign kills each of them; `make test` kills the first of each engine. */
 const movers = { lxc: ['zstd', 'tar'], docker: ['tar', 'zstd'] } as const;
 
-/** Whom to hit and when, in random order: anywhere, the victims take turns over all parts of a run, first the named children. */
+/** The kills in random order. Those anywhere in a run are spread over its parts, with the victims in turn, the named children first. */
 function plan({ anywhere, aimed }: Kills, commands: readonly string[] = []): Shot[] {
   const shots = random.spread(anywhere).map((part, n): Shot => {
     const command = commands[n / 2];
@@ -66,7 +66,7 @@ function plan({ anywhere, aimed }: Kills, commands: readonly string[] = []): Sho
   return random.shuffled([...shots, ...waited]);
 }
 
-/** Fires until the plan is done; a shot that came too late for its run is tried again, earlier. */
+/** Kills until the plan is done. A kill that came too late for its run is repeated at an earlier point. */
 async function fire(shots: readonly Shot[], attempt: (shot: Shot, n: number) => Promise<Hit | undefined>): Promise<void> {
   let n = 0;
   for (const shot of shots) {
@@ -88,14 +88,14 @@ async function newJob(container: BusyContainer): Promise<number> {
   return Number(part(answer, 'id'));
 }
 
-/** What must hold after any kill, once the service runs. */
+/** Checks after any kill, once the service runs. */
 async function checkAfterKill(t: Test, hit: Hit): Promise<void> {
   t.ok(hit.thawedMs < 3000, `${told(hit)}: not frozen after ${hit.thawedMs} ms`);
   t.same(await bench.ledger.problems(a.service), [], 'what was acknowledged is there');
   if (hit.outcome.result !== 0) t.match(hit.outcome, { result: -1, error: { code: String, message: String } });
 }
 
-/** What must hold once a run succeeded after a kill. */
+/** Checks after a run that succeeded after a kill. */
 async function checkNoTrace(t: Test, container: BusyContainer): Promise<void> {
   t.same(await container.engine.leftovers(), [], 'nothing of a draft is left, nor of what was replaced');
   t.same(await readdir(join(a.stateFolder, 'work')).catch(() => []), [], 'nor of a run');
@@ -106,7 +106,7 @@ async function checkNoTrace(t: Test, container: BusyContainer): Promise<void> {
   );
 }
 
-/** A run that a kill left whole although its job says that it failed: then it must hold what it should. */
+/** Checks a run that is whole although its job reports a failure, because the kill came late: its content must be right. */
 async function checkKilledRun(t: Test, container: BusyContainer, run: string): Promise<void> {
   const folder = await mkdtemp(join(a.folder, 'by-hand-'));
   const restored = await restoredByHand(recordOf(container), run, folder);
@@ -175,13 +175,13 @@ for (const type of ['lxc', 'docker'] as const) {
 
 interface Kept {
   readonly container: BusyContainer;
-  /** Two states of it, each with the run that holds it. */
+  /** Two states of the container, each with the run that stored it. */
   readonly states: readonly { readonly run: string; readonly trees: Trees }[];
 }
 
 const kept: { lxc?: Promise<Kept>; docker?: Promise<Kept> } = {};
 
-/** Made by the first test that asks. */
+/** The first test that needs it makes it. */
 function keptContainer(type: 'lxc' | 'docker'): Promise<Kept> {
   kept[type] ??= makeKept(type);
   return kept[type];
@@ -198,7 +198,7 @@ async function makeKept(type: 'lxc' | 'docker'): Promise<Kept> {
   return { container, states };
 }
 
-/** A restore that nobody kills. */
+/** Restores without a kill. */
 async function restored(usual: string, body: Body): Promise<void> {
   const id = await a.service.create('restore', body);
   bench.learn(usual, await a.service.ended('restore', id));

@@ -1,21 +1,21 @@
-/** A client that creates and deletes while the service dies under it, and records each acknowledged request. */
+/** A client that creates and deletes while the service is killed. It notes each acknowledged request. */
 import { isDeepStrictEqual } from 'node:util';
 import { type Body, isBody, notSoon } from '../../support/api-client.js';
 import type { DemoService } from '../../support/demo-client.js';
 
 type Kind = 'backup' | 'target';
 
-/** As many stay; older ones are deleted, so that acknowledged deletions are looked at too. */
+/** So many stay. Older ones are deleted, so that the checks cover acknowledged deletions, too. */
 const most = 10;
 
-/** What an answer says of a thing itself; its state changes with time. */
+/** The part of an answer that does not change with time. */
 function lasting({ state: _, ...spec }: Body): Body {
   return spec;
 }
 
 export class Ledger {
   readonly #kept: Readonly<Record<Kind, Map<number, Body>>> = { backup: new Map(), target: new Map() };
-  /** The suite's own, which are never deleted. */
+  /** The suite's own rows, which are never deleted. */
   readonly #own: Readonly<Record<Kind, Map<number, Body>>> = { backup: new Map(), target: new Map() };
   readonly #gone: Readonly<Record<Kind, Set<number>>> = { backup: new Set(), target: new Set() };
   #count = 0;
@@ -31,7 +31,7 @@ export class Ledger {
     return { job_name: name, container_id: this.container, type: 'lxc', dest, at: notSoon(), disable: true };
   }
 
-  /** Keeps writing until the service does not answer any more or `end` is called; settles then. */
+  /** Writes until the service stops answering or `end` is called. */
   write(service: DemoService): { readonly end: () => Promise<void> } {
     let ending = false;
     const go = async () => {
@@ -39,7 +39,7 @@ export class Ledger {
         for (const kind of ['backup', 'target'] as const) await this.#one(service, kind);
       }
     };
-    const gone = go().catch(() => undefined); // the connection broke: what was not answered may or may not be there
+    const gone = go().catch(() => undefined); // the connection broke: a request without an answer may or may not have worked
     return {
       end: async () => {
         ending = true;
@@ -55,14 +55,14 @@ export class Ledger {
     this.acknowledged++;
     const [oldest] = this.#kept[kind].keys();
     if (oldest === undefined || this.#kept[kind].size <= most) return;
-    this.#kept[kind].delete(oldest); // from here on until it is answered, both are right
+    this.#kept[kind].delete(oldest); // until the answer comes, both are right: it exists or it does not
     const { status } = await service.ask('DELETE', `/${kind}/${oldest}`);
     if (status !== 200) throw new Error(`DELETE /${kind}/${oldest} answered ${status}`);
     this.#gone[kind].add(oldest);
     this.deletions++;
   }
 
-  /** One line for each thing that the service does not know as it was acknowledged. */
+  /** One line for each acknowledged request that the service does not show. */
   async problems(service: DemoService): Promise<string[]> {
     const found: string[] = [];
     for (const kind of ['backup', 'target'] as const) {
@@ -78,7 +78,7 @@ export class Ledger {
     return found;
   }
 
-  /** Something else that was acknowledged, such as the suite's own jobs. */
+  /** Notes another acknowledged row, such as one of the suite's own jobs. */
   keep(kind: Kind, answer: unknown): void {
     if (isBody(answer)) this.#own[kind].set(Number(answer.id), lasting(answer));
   }

@@ -1,4 +1,4 @@
-/** Random points that a seed brings back. */
+/** Random points that a seed reproduces. */
 import { seed as suiteSeed } from '../../support/depth.js';
 
 export interface Random {
@@ -7,11 +7,11 @@ export interface Random {
   next(): number;
   pick<T>(list: readonly T[]): T | undefined;
   shuffled<T>(list: readonly T[]): T[];
-  /** One point from each of `count` equal parts of 0 to 1, in random order: random, yet spread over all of it. */
+  /** One random point in each of `count` equal parts of 0 to 1, in random order. */
   spread(count: number): number[];
 }
 
-/** Mulberry32: small, and good enough to choose moments and to mix values. Gives numbers from 0 to 1, without 1. */
+/** Mulberry32: a small generator, good enough for moments and values. @returns numbers from 0 to 1, without 1 */
 export function mulberry(seed: number): () => number {
   let state = seed >>> 0;
   return () => {

@@ -1,4 +1,4 @@
-/** Compares a record on the share with its manifests: each promised byte must be there, and nothing else. */
+/** Compares a record on the share with its manifests: every file that they name must be there with its bytes, and no other. */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdir, readdir, readFile, stat } from 'node:fs/promises';
@@ -17,7 +17,7 @@ export async function listedRuns(service: DemoService, job: number): Promise<rea
 
 export const runNames = (runs: readonly Body[]): string[] => runs.map(({ run }) => String(run));
 
-/** By inode, size and time: bases are looked at after every kill, and change only when something is stored there anew. */
+/** Hashes by inode, size and time. The suite checks bases after each kill, and a base changes only when it is stored again. */
 const known = new Map<string, string>();
 
 async function knownSum(path: string): Promise<string> {
@@ -41,13 +41,13 @@ function filesOf(manifest: unknown): readonly Body[] {
 }
 
 export interface RecordCheck {
-  /** One line for each promise that does not hold. */
+  /** One line for each difference. */
   readonly problems: string[];
   /** Files of the record that some listed run needs. */
   readonly needed: ReadonlySet<string>;
 }
 
-/** Checks every listed run by the bytes that lie in the record's folder. */
+/** Checks every listed run by the bytes in the record's folder. */
 export async function checkRecord(service: DemoService, job: number, record: string): Promise<RecordCheck> {
   const problems: string[] = [];
   const needed = new Set<string>();
@@ -64,7 +64,7 @@ export async function checkRecord(service: DemoService, job: number, record: str
   return { problems, needed };
 }
 
-/** Files in a folder, hidden ones too, by their paths in it. */
+/** Relative paths of a folder's files, hidden ones included. */
 export async function filesIn(folder: string): Promise<string[]> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
   return entries
@@ -73,7 +73,7 @@ export async function filesIn(folder: string): Promise<string[]> {
     .sort();
 }
 
-/** What lies in the record and is needed by no run. */
+/** Files of the record that no run needs. */
 export async function rubbish(record: string, { needed }: RecordCheck): Promise<string[]> {
   return (await filesIn(record)).filter((file) => !['backup-metadata', 'verified.json'].includes(file) && !needed.has(file));
 }
@@ -81,7 +81,7 @@ export async function rubbish(record: string, { needed }: RecordCheck): Promise<
 const flags = '--listed-incremental=/dev/null --xattrs --xattrs-include="*" --acls --same-permissions --numeric-owner';
 const extract = `set -e; case "$0" in *.zst) zstd -dcq "$0" ;; *) cat "$0" ;; esac | tar -x -C "$1" ${flags}`;
 
-/** Restores a run with nothing but tar and zstd, as docs/archive-format.md tells it. */
+/** Restores a run with tar and zstd alone, as docs/archive-format.md describes. */
 export async function restoredByHand(record: string, run: string, into: string): Promise<Trees> {
   const manifest: unknown = JSON.parse((await readFile(join(record, run, 'manifest.json'), 'utf8')).split('\n')[0] ?? '');
   for (const { source, path } of bodies(part(manifest, 'archives'))) {

@@ -17,7 +17,7 @@ export type Make = () => Promise<WayBack>;
 /** Folders of the host: share `test` on the disk, `away` on one that can be taken away, `small` on one of 24 MB. */
 export interface BedFolders {
   readonly at: (path: string) => string;
-  /** Takes the disk of `away` away. The way back fails when something was written where it was mounted. */
+  /** Unmounts the disk of `away`. Mounting it again fails when something was written into its mount point. */
   readonly unmounted: Make;
 }
 
@@ -90,12 +90,12 @@ export async function makeBed(t: Test): Promise<Bed> {
   const { at } = folders;
   const dockerd = await ownDockerd(t);
   const shares = { test: at('test'), away: at('away'), small: at('small') };
-  const a = await makeAppliance(t, { dockerd, shares, flags: ['--undo-hours', '0'] }); // what an undo keeps would look like a leftover
+  const a = await makeAppliance(t, { dockerd, shares, flags: ['--undo-hours', '0'] }); // files kept for an undo would look like leftovers
   const own = join(a.lxcPath, 'utest');
   const volume = join(own, 'volumes/data');
   const host = at('host');
   await a.lxc('utest');
-  await mkdir(join(volume, 'inner')); // for a mount
+  await mkdir(join(volume, 'inner')); // a mount point
   await makeDockerContainer(dockerd, host);
   const lxcWatched = {
     trees: async () => ({ rootfs: join(own, 'rootfs'), data: volume }),
@@ -109,7 +109,7 @@ export async function makeBed(t: Test): Promise<Bed> {
 export const local = (path: string, portfolio?: string) => ({ target: 'local', path, ...(portfolio !== undefined && { portfolio }) });
 export const nothing: Make = async () => async () => undefined;
 
-/** Makes a job, runs it under the fault, and takes both away again; how the run ended. */
+/** Makes a job, runs it under the fault, and removes both. @returns the result of the run */
 export async function under({ a }: Bed, make: Make, kind: 'backup' | 'restore', more: Body): Promise<Body> {
   const given = { ...(more.type === 'docker' && { container_id: 'dtest' }), ...more };
   const body = kind === 'backup' ? backupBody({ dest: local('/test/jobs'), ...given }) : restoreBody({ disable: true, ...given });

@@ -1,5 +1,5 @@
-/** A real LXC container and a real share for runs that a suite calls directly, so that it can make their target fail. Both lie
- *  in memory, because hundreds of runs sync their files. */
+/** A real LXC container and a real share. The suite calls runs directly, so that it can inject faults into their target. Both lie in
+ *  memory (tmpfs), because hundreds of runs sync their files. */
 import { createHash } from 'node:crypto';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -36,7 +36,7 @@ export interface FaultBench {
   state(): Promise<string>;
   /** Complete runs that a reader finds, newest first. */
   runs(): Promise<readonly Manifest[]>;
-  /** What is wrong with the record: runs whose manifest or archives are not whole. */
+  /** Problems of the record: runs whose manifest or archives are not whole. */
   damage(): Promise<string[]>;
   /** Files of the record that no run needs. */
   leftovers(): Promise<string[]>;
@@ -166,7 +166,7 @@ export interface CallCounts {
   readonly space: number;
 }
 
-/** The target, and how often each of its operations was asked for. */
+/** The target, and the number of calls of each operation. */
 export function countedTarget(target: Target): { readonly target: Target; readonly calls: CallCounts } {
   const calls = { put: 0, get: 0, stat: 0, list: 0, remove: 0, space: 0 };
   const count = <T>(op: keyof CallCounts, call: () => T): T => {

@@ -43,9 +43,9 @@ t.test('a container that was deleted after its job was made is not found', async
 });
 
 t.test('a full share ends the run with no_space, and keeps the run before it', async (t) => {
-  await writeFile(random, randomBytes(12 << 20)); // half of what the share holds
+  await writeFile(random, randomBytes(12 << 20)); // half of the share's size
   const { id, run } = await backedUp(a.service, { job_name: 'Tight', dest: local('/small') });
-  await utimes(random, 1, 1); // so that the next level holds all of it again
+  await utimes(random, 1, 1); // so that the next level stores it again
   const before = await lookAt(lxcWatched);
   await a.service.call('PUT', `/backup/${id}/run`);
   failedWith(t, await settledBackup(a.service, id), 'no_space', [/share small/, /Tight/, /free/]);
@@ -151,7 +151,7 @@ t.test('a restored container that does not start is swapped back for the old one
 
 t.test('a restore without space makes no container and keeps an existing one', async (t) => {
   const tight = await makeAppliance(t, { shares: { test: at('test') } });
-  const unmount = await mountedTmpfs(tight.lxcPath, '5m'); // the container takes 2 MB
+  const unmount = await mountedTmpfs(tight.lxcPath, '5m'); // the container needs 2 MB
   t.teardown(async () => {
     await destroyLxc(tight.lxcPath, 'utest');
     await unmount();

@@ -22,9 +22,9 @@ export function backupFaults({ a, at, own, volume, host, unmounted, dockerd, soc
   ];
 }
 
-/** What the records hold that the restores are asked for. */
+/** The runs that the restores name. */
 export interface Records {
-  /** Of `Plain`, older first. */
+  /** The runs of `Plain`, the older one first. */
   readonly older: string;
   readonly newer: string;
   /** The run of `Docker`. */
@@ -35,7 +35,7 @@ export const inRecord = ({ at }: Bed, record: string, path: string): string => a
 export const from = (portfolio: string) => ({ src: local('/test/jobs', portfolio) });
 const another = /another run/;
 
-/** Stored bytes that are not what was written. */
+/** Stored bytes that differ from the written ones. */
 export function damageFaults(bed: Bed, { older, newer, docker }: Records): readonly Fault[] {
   const plain = (path: string) => inRecord(bed, 'Plain', path);
   const whole = plain('image.tar');
@@ -90,7 +90,7 @@ export function restoreFaults({ unmounted, dockerd, socketGone }: Bed): readonly
   ];
 }
 
-/** Manifests that cannot be used, by why. */
+/** Manifests that cannot be used, by reason. */
 export function brokenManifests(file: string, run: string): Readonly<Record<string, Make>> {
   const changed = (from: string, to: string) => () => rewritten(file, (line) => line.replace(from, to));
   return {

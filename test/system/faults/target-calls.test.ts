@@ -10,16 +10,16 @@ const { stride } = pointsOf('target-faults');
 const bench = await makeFaultBench(t);
 let round = 0;
 
-/** The nth sweep over the calls of a run begins at this one: sweeps of strides that begin at different calls reach all of them. */
+/** First call of the nth sweep. Sweeps that begin at different calls reach every call, although each skips some. */
 let sweeps = 0;
 const firstCall = (): number => 1 + (sweeps++ % stride);
-/** Every `stride`th of a list, from another one at each sweep. */
+/** Every `stride`th item of a list; each sweep begins at another item. */
 const someOf = <T>(list: readonly T[]): T[] => list.filter((_, n) => n % stride === sweeps % stride);
 
-/** What each kept run holds in the volume's one file that changes. */
+/** Content of the volume's changing file in each kept run. */
 const contents = new Map<string, string>();
 
-/** A run that nothing disturbs, after a change. */
+/** Changes the file, and runs a backup without a fault. */
 async function healthyRun(t: Test, what: string): Promise<void> {
   const content = `round ${++round}`;
   await writeFile(join(bench.data, 'changing'), content);
@@ -32,12 +32,12 @@ async function healthyRun(t: Test, what: string): Promise<void> {
 interface Outcome {
   readonly run?: string;
   readonly error?: unknown;
-  /** Calls of the operation that fails. */
+  /** Number of calls of the failing operation. */
   readonly calls: number;
   readonly settledIn: number; // ms since the abort
 }
 
-/** A run on a target that fails as told. A stall is ended by stopping the run, as soon as it is reached. */
+/** Runs a backup on a target with the fault. When the run reaches a stall, it is stopped. */
 async function faultyRun(fault: Fault, newBase: boolean): Promise<Outcome> {
   const { target, calls } = countedTarget(faultyTarget(bench.target, fault));
   const abort = new AbortController();
@@ -45,7 +45,7 @@ async function faultyRun(fault: Fault, newBase: boolean): Promise<Outcome> {
   const reached = () => ('call' in fault.at ? calls[fault.op] >= fault.at.call : calls[fault.op] > 0);
   const timer = setInterval(() => {
     if (fault.kind !== 'stall' || !reached() || aborted > 0) return;
-    aborted = performance.now() + 150; // so much that a stalled byte is reached, too
+    aborted = performance.now() + 150; // long enough to reach the byte of a stall
     setTimeout(() => abort.abort(), 150);
   }, 10);
   const settledIn = () => (aborted === 0 ? 0 : performance.now() - aborted);
@@ -66,7 +66,7 @@ interface Wish {
   readonly codes: readonly string[];
 }
 
-/** One failing run and one good one after it. @returns whether the fault was reached */
+/** Runs once with the fault and once without. @returns whether the run reached the fault */
 async function survives(t: Test, { fault, newBase, codes }: Wish): Promise<boolean> {
   const what = `${fault.op} ${fault.kind} at ${JSON.stringify(fault.at)}${newBase ? ', new base' : ''}`;
   const before = (await bench.runs()).map(({ run }) => run);
@@ -130,7 +130,7 @@ const others = [
   { op: 'get', kind: 'short', codes: ['damaged'] },
   { op: 'get', kind: 'stall', codes: ['aborted'] },
   { op: 'stat', kind: 'error', codes: ['io'] },
-  { op: 'stat', kind: 'short', codes: ['damaged', 'exists', 'record_in_use'] }, // the last: it looks as if the run's lock was gone
+  { op: 'stat', kind: 'short', codes: ['damaged', 'exists', 'record_in_use'] }, // record_in_use: the run's lock seems to be gone
   { op: 'list', kind: 'error', codes: ['io'] },
   { op: 'list', kind: 'short', codes: ['damaged', 'exists', 'conflict'] },
   { op: 'remove', kind: 'error', codes: ['io'] },
@@ -145,7 +145,7 @@ for (const { op, kind, codes } of others) {
   });
 }
 
-/** What a look at the container shows: nothing of this may change when a restore fails. */
+/** What must not change when a restore fails. */
 async function containerNow(): Promise<object> {
   const volumes = join(bench.data, '..');
   return {
@@ -155,7 +155,7 @@ async function containerNow(): Promise<object> {
   };
 }
 
-/** A restore from a target that fails as told. @returns whether the fault made it fail */
+/** Restores from a target with the fault. @returns whether the restore failed */
 async function restoreFails(t: Test, fault: Fault, run: string): Promise<boolean> {
   const what = `${fault.op} ${fault.kind} at ${JSON.stringify(fault.at)}`;
   await writeFile(join(bench.data, 'changing'), 'as it is now');

@@ -1,4 +1,4 @@
-/** What a failed run must not change: the container as its engine shows it, and every file name around it. */
+/** Asserts that a failed run changes nothing: neither the container as its engine shows it, nor any file name around it. */
 import { readdir } from 'node:fs/promises';
 import type { Test } from 'tap';
 import { type Body, part } from '../../support/api-client.js';
@@ -6,11 +6,11 @@ import { differences, type Snapshot, snapshotOf } from '../../support/fidelity.j
 import { allIn } from '../bed/request-bodies.js';
 
 export interface Watched {
-  /** Folders whose every entry must stay as it is, by what a failure calls them. */
+  /** Folders in which no entry may change, by their names in messages. */
   readonly trees: () => Promise<Readonly<Record<string, string>>>;
-  /** States, names, whatever else the engine tells. */
+  /** The engine's own view: states and names. */
   readonly told: () => Promise<unknown>;
-  /** Folders in which nothing may come or go. */
+  /** Folders in which no entry may appear or disappear. */
   readonly folders: readonly string[];
 }
 

@@ -5,13 +5,13 @@ import { childOutput } from '../../../plugins/shared/primitives/child.js';
 
 export type WayBack = () => Promise<unknown>;
 
-/** Out of the way, and back. */
+/** Renames the path, and back. */
 export async function movedAway(path: string): Promise<WayBack> {
   await rename(path, `${path}-away`);
   return () => rename(`${path}-away`, path);
 }
 
-/** The file as it was, whatever is done to it. */
+/** Copies the file, and restores it whatever happens to it. */
 async function keeping(path: string, damage: () => Promise<unknown>): Promise<WayBack> {
   const [before, { atime, mtime }] = [await readFile(path), await stat(path)];
   await damage();
@@ -37,7 +37,7 @@ export function cutShort(path: string, bytes = 1): Promise<WayBack> {
 export const emptied = (path: string): Promise<WayBack> => keeping(path, () => truncate(path, 0));
 export const removed = (path: string): Promise<WayBack> => keeping(path, () => rm(path));
 
-/** Another content under a hash that holds, as a later version or a strange hand would write it. */
+/** Writes other content with a valid hash, as a later version or an attacker would. */
 export function rewritten(path: string, change: (line: string) => string): Promise<WayBack> {
   return keeping(path, async () => {
     const line = change((await readFile(path, 'utf8')).split('\n')[0] ?? '');
@@ -45,13 +45,13 @@ export function rewritten(path: string, change: (line: string) => string): Promi
   });
 }
 
-/** A small file system of its own. */
+/** Mounts a small file system. */
 export async function mountedTmpfs(folder: string, size: string): Promise<WayBack> {
   await childOutput('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'none', folder]);
   return () => childOutput('umount', ['-l', folder]);
 }
 
-/** A folder that is seen at another place too. */
+/** Mounts a folder at a second path, too (bind mount). */
 export async function boundMount(from: string, to: string): Promise<WayBack> {
   await childOutput('mount', ['--bind', from, to]);
   return () => childOutput('umount', ['-l', to]);

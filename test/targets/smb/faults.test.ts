@@ -22,7 +22,7 @@ const failure = (work: Promise<unknown>): Promise<unknown> =>
     (error: unknown) => error,
   );
 
-/** The smbclients of this process. */
+/** Pids of the smbclients that this process started. */
 async function clients(): Promise<number[]> {
   const found: number[] = [];
   for (const name of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
