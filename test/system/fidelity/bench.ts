@@ -7,14 +7,14 @@ import { pointsOf } from '../../support/depth.js';
 import { differences, type Snapshot, snapshotOf } from '../../support/fidelity.js';
 
 export type Tree = ReadonlyMap<string, Snapshot>;
-/** All that belongs to a container, by what a suite calls it: the root and each volume. */
+/** The trees of a container by name: the root and each volume. */
 export type Trees = Readonly<Record<string, Tree>>;
-/** Where each of them lies on the host; a path that ends in `:file` is a single file. */
+/** The path of each tree on the host. A path that ends in `:file` is a single file. */
 export type Places = Readonly<Record<string, string>>;
 
 export const singleFile = (path: string): string => `${path}:file`;
 
-/** A single file is looked at through its folder, whose own times a swap inside it moves. */
+/** Reads a single file through its folder, and leaves out the folder itself: a swap of the file changes the folder's times. */
 async function treeAt(place: string): Promise<Tree> {
   if (!place.endsWith(':file')) return snapshotOf(place);
   const path = place.slice(0, -':file'.length);
@@ -28,7 +28,7 @@ export async function treesOf(places: Places): Promise<Trees> {
   return Object.fromEntries(trees);
 }
 
-/** One line for each difference, named by its tree; `expected` are those that a clone is made to have. */
+/** One line for each difference, beginning with the name of its tree, without the `expected` ones of a clone. */
 export function allDifferences(before: Trees, after: Trees, expected: readonly RegExp[] = []): string[] {
   const names = new Set([...Object.keys(before), ...Object.keys(after)]);
   const found = [...names].flatMap((name) =>
@@ -37,7 +37,7 @@ export function allDifferences(before: Trees, after: Trees, expected: readonly R
   return found.filter((line) => !expected.some((pattern) => pattern.test(line)));
 }
 
-/** Where a job keeps its record; without, in the share. */
+/** Location of a job's record. */
 export interface LocationWish {
   readonly target: 'local' | 'remote';
   readonly path: string;
@@ -66,11 +66,11 @@ export function makeJob(service: DemoService, { name, container, type, location 
   });
 }
 
-/** Until what was made before counts as old: a level looks a second further back than the start of its base, since ctime
- *  is coarse, so that fresh files are stored twice and hide what a level would miss. */
+/** Waits until new files count as old. A level stores again what changed within the second before its base, since ctime is coarse. So
+ *  fresh files would hide what a level misses. */
 export const settle = (): Promise<void> => sleep(1300);
 
-/** Runs a backup; the name of the run that came of it. */
+/** Runs a backup. @returns the name of the run */
 export async function backUp(service: DemoService, job: number): Promise<string> {
   const { run } = await service.backUp(job);
   if (typeof run !== 'string') throw new Error(`backup ${job} names no run`);
@@ -94,7 +94,7 @@ const restoreBody = ({ portfolio, container, type, remap, location = inShare, co
   ...(consent !== undefined && { consent }),
 });
 
-/** Restores and waits for it: the state in full. @throws Error when the run failed */
+/** Restores and waits for the end. @returns the full state @throws Error when the run failed */
 export async function restore(service: DemoService, wish: RestoreWish): Promise<Body> {
   const id = await service.create('restore', { job_name: `restore of ${wish.container}`, ...restoreBody(wish) });
   return service.ended('restore', id);
@@ -104,7 +104,7 @@ export function restorePlan(service: DemoService, wish: RestoreWish): Promise<un
   return service.call('POST', '/restore/plan', { job_name: 'plan', ...restoreBody(wish) });
 }
 
-/** As an owner does who has looked at the plan of what another appliance backed up. */
+/** Adds the consent that the plan of another appliance's backup asks for. */
 export async function consented(service: DemoService, wish: RestoreWish): Promise<RestoreWish> {
   const consent = part(await restorePlan(service, wish), 'consent');
   return { ...wish, ...(typeof consent === 'string' && { consent }) };
@@ -117,12 +117,12 @@ export async function levelsOf(service: DemoService, job: number, run: string, s
   return all.filter((one) => part(one, 'source') === source).map((one) => `${part(one, 'level')} ${part(one, 'path')}`);
 }
 
-/** Every combination of what a job can be told. */
+/** Every combination of a job's features. */
 export const featureSets = [[], ['compress'], ['pause'], ['compress', 'pause']] as const;
 
 const { everyCell } = pointsOf('fidelity');
 
-/** The ways in which the nth cell comes back: both, or in turn the one and the other. */
+/** How the nth cell is restored: in both ways, or in one of them by turns. */
 export const waysOf = (n: number): { readonly inPlace: boolean; readonly clone: boolean } => ({
   inPlace: everyCell || n % 2 === 0,
   clone: everyCell || n % 2 === 1,

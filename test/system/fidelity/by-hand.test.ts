@@ -115,7 +115,7 @@ t.test('Docker: an image, a layer and a volume are restored by hand', async (t) 
     [{ Name: '/hand', Config: { Image: 'hand:1' } }, { Name: 'byhand' }],
     'its settings are shown',
   );
-  // overlayfs gives all that was deleted one node, which ends with the layer.
+  // overlayfs uses one whiteout inode for all deleted files of a layer
   const asAlone = (tree: ReadonlyMap<string, Snapshot>) => new Map([...tree].map(([path, one]) => [path, { ...one, links: '' }]));
   const layer = asAlone(await snapshotOf(await upper('hand')));
   t.equal(layer.get('seed/file')?.type, 'character device', 'what was deleted stands in the layer');

@@ -10,7 +10,7 @@ import { freePort } from '../../support/servers/free-port.js';
 import { backUp, consented, makeJob, restore, restorePlan } from './bench.js';
 
 const docker = await ownDockerd(t);
-// What an undo keeps would hold on to the volumes that are to be lost below.
+// The container that is kept for an undo would hold the volumes that the test removes below.
 const a = await makeAppliance(t, { dockerd: docker, flags: ['--undo-hours', '0'] });
 const of = (what: string) => join(a.folder, what);
 const imageId = await docker.sampleImage('sample:1');
@@ -103,7 +103,7 @@ function networksOf(inspect: Fields): object {
   return Object.fromEntries(all.sort());
 }
 
-/** How its networks were made, and the labels of its volumes. */
+/** The settings of its networks, and the labels of its volumes. */
 async function besideOf(d: Dockerd, inspect: Fields): Promise<object> {
   const networks = Object.keys(fields(fields(inspect.NetworkSettings).Networks)).map(async (name) => {
     const { Driver, Internal, Attachable, Labels, Options } = fields(await d.client.json('GET', `/networks/${name}`));
@@ -119,7 +119,7 @@ async function besideOf(d: Dockerd, inspect: Fields): Promise<object> {
   return { networks: await Promise.all(networks), labels: Object.fromEntries(await Promise.all(labels)) };
 }
 
-/** Everything that a person can set, and what the container changed of its image. */
+/** Everything that a user can set, and what the container changed in its root. */
 async function settingsOf(d: Dockerd, name: string) {
   const inspect = await inspectOf(d, name);
   const { Binds, Mounts, ...host } = fields(inspect.HostConfig);
@@ -131,7 +131,7 @@ async function settingsOf(d: Dockerd, name: string) {
     name: inspect.Name,
     image: inspect.Image,
     tags: texts(image.RepoTags).toSorted(),
-    // The engine's own choice of a name is the container's id, which is another one each time.
+    // The default host name is the container's id, which differs each time.
     config: { ...own, Hostname: own.Hostname === text(inspect.Id).slice(0, 12) ? 'chosen by the engine' : own.Hostname },
     host,
     networks: networksOf(inspect),
@@ -182,7 +182,7 @@ t.test('a clone with a taken port and address is made, stays stopped, and says w
   const warnings = [{ code: 'labels_dropped', names: ['com.docker.compose.project'] }];
   t.match(state, { result: 0, conflicts, warnings });
   const twin = await settingsOf(docker, 'twin');
-  const labels = { one: '1', 'com.example.two': 'x y' }; // it belongs to no project of compose
+  const labels = { one: '1', 'com.example.two': 'x y' }; // no labels of a compose project
   const beside = { ...before.beside, labels: { ...fields(fields(before.beside).labels), '/data': null } };
   const expected = {
     ...before,
@@ -205,7 +205,7 @@ t.test('a clone with a taken port and address is made, stays stopped, and says w
   await docker.client.json('POST', '/containers/rich/start');
 });
 
-/** As a machine that was set up anew: nothing of the container is there. */
+/** Removes everything of the container, as on a new machine. */
 async function loseAll(): Promise<void> {
   await docker.removeContainer('rich');
   for (const path of ['conf', 'one.conf']) await rm(of(path), { recursive: true });

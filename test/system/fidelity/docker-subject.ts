@@ -10,10 +10,10 @@ import { changeSmallTree, changeTreeAgain, makeSmallTree } from './tree-changes.
 
 export interface DockerSubject {
   readonly name: string;
-  /** Where a container's root (as it sees it) and volumes lie, by inspect. */
+  /** Paths of a container's root (its merged view) and its volumes, from inspect. */
   places(container?: string): Promise<Places>;
   change(round: 1 | 2): Promise<void>;
-  /** What the engine says that the container changed of its image. */
+  /** The engine's list of changes to the image (docker diff). */
   diff(container?: string): Promise<readonly string[]>;
 }
 
@@ -36,7 +36,7 @@ async function diffOf({ client }: Dockerd, name: string): Promise<readonly strin
   return changes.map(({ Kind, Path }) => `${Kind} ${Path}`).sort();
 }
 
-/** Made and running; `image` is its tag. */
+/** Makes and starts it. `image` is its tag. */
 export async function makeDockerSubject(docker: Dockerd, folder: string, name: string): Promise<DockerSubject> {
   const of = (what: string) => join(folder, `${what}-of-${name}`);
   for (const what of ['host', 'read-only', 'file']) await mkdir(of(what));
@@ -59,7 +59,7 @@ export async function makeDockerSubject(docker: Dockerd, folder: string, name: s
     places: (container = name) => placesOf(docker, container),
     diff: (container = name) => diffOf(docker, container),
     async change(round) {
-      // The root of a container that was replaced lies in another layer.
+      // A replaced container has its root in another layer.
       const { rootfs: now = '', data: volume = '' } = await placesOf(docker, name);
       const changeNasty = round === 1 ? changeTree : changeTreeAgain;
       for (const tree of [now, join(volume, 'inner')]) await changeNasty(tree);

@@ -27,7 +27,7 @@ interface State {
   readonly what: string;
   readonly trees: Trees;
   readonly diff: readonly string[];
-  /** Runs that hold it, by job. */
+  /** Runs that stored it, by job. */
   readonly runs: readonly string[];
 }
 
@@ -37,7 +37,7 @@ async function keptState(subject: DockerSubject, what: string, backUpAll: () => 
   return { what, trees, diff, runs: await backUpAll() };
 }
 
-/** Ends a clone and what it holds, so that the next one can have its name. */
+/** Removes a clone with its volumes, so that the next one can have its name. */
 async function dropClone(docker: Dockerd, subject: DockerSubject, clone: string): Promise<void> {
   const { host, file, 'read-only': readOnly } = await subject.places(clone);
   await docker.removeContainer(clone);
@@ -114,13 +114,13 @@ t.test('docker: a container is restored with its volumes and image after all wer
 const inspectOf = async (docker: Dockerd, name: string): Promise<Fields> =>
   fields(await docker.client.json('GET', `/containers/${name}/json`));
 
-/** The kernel makes all whiteouts one inode where it can, which means nothing. */
+/** Leaves out the link count of whiteouts: the kernel may use one inode for all of them. */
 function withoutWhiteoutLinks(tree: Tree): Tree {
   const isWhiteout = ({ type, rdev }: Snapshot) => type === 'character device' && rdev === 0n;
   return new Map([...tree].map(([name, one]) => [name, isWhiteout(one) ? { ...one, links: '' } : one]));
 }
 
-/** The container's own layer as it lies on the host, with its whiteouts, and what the engine makes of it. */
+/** The container's own layer on the host, with its whiteouts, and the engine's list of changes. */
 async function layerOf(docker: Dockerd, name: string): Promise<{ trees: Trees; diff: string[] }> {
   const { UpperDir } = fields(fields((await inspectOf(docker, name)).GraphDriver).Data);
   const changes = items(await docker.client.json('GET', `/containers/${name}/changes`)).map(fields);

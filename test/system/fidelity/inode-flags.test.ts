@@ -19,9 +19,9 @@ interface Subject {
   readonly a: Appliance;
   readonly kind: Kind;
   readonly name: string;
-  /** Where its root, its volume and its folder of the host lie now. */
+  /** Current paths of its root, its volume and its folder of the host. */
   places(container?: string): Promise<readonly string[]>;
-  /** Makes that the root cannot be started, or can be again. */
+  /** Breaks the root so that it cannot start, or repairs it. */
   breakRoot(broken: boolean): Promise<void>;
 }
 
@@ -30,7 +30,7 @@ async function lxcSubject(t: Test, name: string): Promise<Subject> {
   t.teardown(() => Promise.all([a.lxcPath, a.folder].map(unlockTree)));
   const host = join(a.folder, 'host');
   await mkdir(host);
-  await chmod(a.folder, 0o755); // a shifted root must reach what it mounts
+  await chmod(a.folder, 0o755); // a root with shifted ids must reach its mounts
   await a.lxc(name, { stopped: true, lines: [`lxc.mount.entry = ${host} srv none bind,create=dir 0 0`] });
   const init = join(a.lxcPath, name, 'rootfs/sbin/init');
   return {
@@ -63,7 +63,7 @@ async function dockerSubject(t: Test, name: string): Promise<Subject> {
   };
 }
 
-/** At the top and further down: immutable files, logs that only grow, folders in which nothing changes. */
+/** Makes immutable files, append-only logs and immutable folders, at the top and deeper. */
 async function fillFolder(folder: string): Promise<void> {
   for (const path of ['locked', 'etc', 'deep/er/locked']) await mkdir(join(folder, path), { recursive: true });
   for (const path of ['fixed', 'log', 'locked/file', 'etc/resolv.conf', 'etc/machine-id', 'deep/er/locked/file', 'deep/scratch', 'plain'])
@@ -86,7 +86,7 @@ const wanted = [
   'log a',
 ];
 
-/** In the root: immutable itself, in a folder that is, and no part of the backup. */
+/** In the root: an excluded file that is immutable, in an immutable folder. */
 const excluded = 'locked/kept i';
 
 async function makeExcluded(root: string): Promise<void> {
@@ -116,7 +116,7 @@ async function seen(subject: Subject, container?: string): Promise<unknown[]> {
 const three = (flags: readonly string[], log: string, plain: string) => Array(3).fill([flags, log, plain]);
 const asBackedUp = three(wanted, 'as it was\n', 'as it was\n');
 
-/** What a restore made and did not remove. */
+/** Leftovers of a restore. */
 async function leftOver({ a, kind }: Subject): Promise<string[]> {
   const roots = [a.lxcPath, a.folder, ...(kind === 'docker' ? [join(docker.folder, 'd/volumes'), join(docker.folder, 'd/overlay2')] : [])];
   const names = (await Promise.all(roots.map((root) => readdir(root, { recursive: true })))).flat();
@@ -128,7 +128,7 @@ async function leftOver({ a, kind }: Subject): Promise<string[]> {
   ];
 }
 
-/** Changes a file, and what a flagged one holds and is. */
+/** Removes a flag, appends to a log, and rewrites a plain file. */
 async function change(subject: Subject): Promise<void> {
   for (const folder of await subject.places()) {
     await chattr('-i', join(folder, 'fixed'));
@@ -144,7 +144,7 @@ const changed = three(
 
 const inPlace = ({ kind, name }: Subject, portfolio = name): RestoreWish => ({ portfolio, container: name, type: kind });
 
-/** The id of its job, for its undo. */
+/** Restores. @returns the id of the job, for its undo */
 async function restored(subject: Subject, wish: RestoreWish = inPlace(subject)): Promise<number> {
   const { a } = subject;
   const src = { target: 'local', path: '/test/backups', portfolio: wish.portfolio };

@@ -1,5 +1,5 @@
-/** Changes between two runs that levels easily miss, lose or undo. Each trick has a folder of its own. All are made before a
- *  base, changed before the next level, and judged one by one afterwards. */
+/** Changes between two runs that levels easily miss, lose or undo. Each trick has a folder of its own. All tricks are made before a base
+ *  and changed before the next level. Afterwards each is checked alone. */
 import { execFile } from 'node:child_process';
 import * as fs from 'node:fs/promises';
 import { join } from 'node:path';
@@ -7,12 +7,12 @@ import { promisify } from 'node:util';
 
 export interface Trick {
   readonly title: string;
-  /** The state that the base holds, as shell lines in the trick's folder. */
+  /** Shell lines that make the state of the base, in the trick's folder. */
   readonly before: string;
   readonly change: string;
 }
 
-/** rm and mkdir in between give new folders the inodes of old ones, as a package's upgrade or a restore does. */
+/** rm and mkdir in between give new folders the inode numbers of old ones, as the upgrade of a package or a restore does. */
 const reuse =
   'cp -a . ../aside-$$; find . -mindepth 1 -delete; for i in $(seq 40 -1 1); do cp -a ../aside-$$/d$i .; done; rm -r ../aside-$$';
 
@@ -106,7 +106,7 @@ export const tricks: readonly Trick[] = [
   { title: 'a folder that stays as it was', before: 'mkdir a; echo a >a/a; touch -d @1234567890.123456789 a/a a', change: 'true' },
 ];
 
-/** Apart from the others, since it makes the whole source be read anew. */
+/** Alone, because it makes a run read the whole source again. */
 export const renamedLinks: Trick = {
   title: 'hard links to a file in a folder that is renamed',
   before: 'mkdir a b; echo x >a/x; ln a/x b/x; echo y >a/y; ln a/y a/z',
@@ -124,11 +124,11 @@ async function inEach(folder: string, all: readonly Trick[], lines: (trick: Tric
   }
 }
 
-/** In a folder that lies in the source itself: one trick needs what is beside the source. */
+/** In a folder of the source, because one trick needs a folder beside its own. */
 export const makeTricks = (folder: string, all = tricks): Promise<void> => inEach(folder, all, ({ before }) => before);
 export const changeTricks = (folder: string, all = tricks): Promise<void> => inEach(folder, all, ({ change }) => change);
 
-/** The differences that are this trick's, of lines that name entries relative to the tricks' folder's parent. */
+/** The differences of this trick. The lines name entries relative to the parent of the tricks' folder. */
 export function ofTrick(lines: readonly string[], index: number): string[] {
   return lines.filter((line) => line.includes(`trick-${index}/`) || line.includes(`trick-${index}"`));
 }

@@ -11,9 +11,9 @@ import { changeSmallTree, changeTreeAgain, makeSmallTree } from './tree-changes.
 
 export interface LxcSubject {
   readonly name: string;
-  /** Where a container's root and volumes lie, by its own configuration. */
+  /** Paths of a container's root and volumes, from its configuration. */
   places(container?: string): Promise<Places>;
-  /** Changes all that it holds: first once, then again. */
+  /** Changes all its data, differently the first and the second time. */
   change(round: 1 | 2): Promise<void>;
 }
 
@@ -44,13 +44,13 @@ export async function makeOddFile(file: string): Promise<void> {
   await childOutput('touch', ['-d', '@1234567890.123456789', file]);
 }
 
-/** `nasty`: which of its sources hold a whole nasty tree; the others have a small one. */
+/** `nasty`: the sources with a whole nasty tree; the others have a small one. */
 export async function makeLxcSubject(
   a: Appliance,
   name: string,
   o: { readonly shifted?: boolean; readonly nasty?: readonly string[] } = {},
 ): Promise<LxcSubject> {
-  await chmod(a.folder, 0o755); // a shifted root must reach what it mounts
+  await chmod(a.folder, 0o755); // a root with shifted ids must reach its mounts
   const of = (what: string) => join(a.folder, `${what}-of-${name}`);
   const file = join(of('file'), 'app.conf');
   await mkdir(of('file'));
@@ -82,7 +82,7 @@ export async function makeLxcSubject(
   };
 }
 
-/** Ends a clone and removes what it holds, so that the next one can have its name. */
+/** Removes a clone with its data, so that the next one can have its name. */
 export async function dropClone(a: Appliance, subject: LxcSubject, clone: string): Promise<void> {
   const { rootfs: _, ...others } = await subject.places(clone);
   await destroyLxc(a.lxcPath, clone);

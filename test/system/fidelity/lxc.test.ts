@@ -9,22 +9,22 @@ import { allDifferences, backUp, featureSets, levelsOf, makeJob, restore, settle
 import { changeTricks, makeTricks, ofTrick, renamedLinks, tricks } from './level-pitfalls.js';
 import { dropClone, type LxcSubject, makeLxcSubject } from './lxc-subject.js';
 
-/** Each start of LXC itself stamps the root's own folder; the stopped container shows that a restore brings it back. */
+/** Each start of LXC changes the time of the root folder. The stopped container shows that a restore brings the time back. */
 const ofStart = [/^rootfs "": mtime was \d+, is \d+$/];
-/** Two machines must not have one id: a clone's is emptied. */
+/** A clone has an empty machine id, because two machines must not have the same. */
 const ofClones = [...ofStart, /^rootfs "etc\/machine-id": /];
 
-/** What a restore replaced is not kept: these suites restore often, and their containers would fill the disk. */
+/** No undo: these suites restore often, and the replaced containers would fill the disk. */
 const noUndo = { flags: ['--undo-hours', '0'] };
 
 interface State {
   readonly what: string;
   readonly trees: Trees;
-  /** Runs that hold it, by job. */
+  /** Runs that stored it, by job. */
   readonly runs: Map<number, string>;
 }
 
-/** Backs the container up with every job, as it is now. */
+/** Backs the container up with every job. */
 async function keptState(a: Appliance, subject: LxcSubject, jobs: readonly number[], what: string): Promise<State> {
   const runs = new Map<number, string>();
   const trees = await treesOf(await subject.places());
@@ -34,7 +34,7 @@ async function keptState(a: Appliance, subject: LxcSubject, jobs: readonly numbe
 
 const { everyCell } = pointsOf('fidelity');
 
-/** Without every cell, each set of features goes with one kind of root. */
+/** When not every cell is tested, each set of features has one kind of root. */
 for (const shifted of [false, true]) {
   const kind = shifted ? 'idmapped' : 'privileged';
   t.test(`lxc, ${kind}: every cell of the matrix is restored without a difference`, async (t) => {

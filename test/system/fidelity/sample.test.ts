@@ -15,7 +15,7 @@ const formats = (await readdir(fixtures)).filter((name) => /^format-\d+$/.test(n
 const a = await makeAppliance(t, { flags: ['--undo-hours', '0'] });
 for (const format of formats) await cp(join(fixtures, format), join(a.share, format), { recursive: true });
 
-/** How much of what a listing says may differ: the blocks of a file are those of its file system. */
+/** Whether the numbers of blocks differ by at most 8. They depend on the file system. */
 function sameBlocks(wanted: unknown, found: unknown): boolean {
   return Math.abs(Number(wanted ?? 0) - Number(found ?? 0)) <= 8;
 }

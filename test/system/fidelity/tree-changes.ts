@@ -1,4 +1,4 @@
-/** Changes of trees between runs, beside those of the support folder. Levels must put them together again. */
+/** More changes of trees between runs. A restore of the levels must bring each state back. */
 import { execFile } from 'node:child_process';
 import * as fs from 'node:fs/promises';
 import { join } from 'node:path';
@@ -6,7 +6,7 @@ import { promisify } from 'node:util';
 
 const run = promisify(execFile);
 
-/** Undoes some of what changeTree did and does more of the kind: names come back as something else. */
+/** Reverts some changes of changeTree and makes more: names come back with another type. */
 export async function changeTreeAgain(folder: string): Promise<void> {
   await fs.rename(join(folder, 'moved'), join(folder, 'many/deep')); // back to where it was
   await fs.rename(join(folder, 'links'), join(folder, 'a-links'));
@@ -28,7 +28,7 @@ export async function changeTreeAgain(folder: string): Promise<void> {
   await run('touch', ['-h', '-d', '@1100000000.555555555', join(folder, 'many')]);
 }
 
-/** A few hard entries, for the sources that need not hold all of them each time. */
+/** A few difficult entries, for sources without a whole nasty tree. */
 export async function makeSmallTree(folder: string): Promise<void> {
   await fs.mkdir(join(folder, 'a/b'), { recursive: true });
   await fs.writeFile(join(folder, 'a/b/owned'), 'owned');
@@ -42,7 +42,7 @@ export async function makeSmallTree(folder: string): Promise<void> {
   await run('touch', ['-d', '@1300000000.123456789', join(folder, 'attributed'), join(folder, 'a/b')]);
 }
 
-/** Another state of a small tree each time: files come and go, a folder changes its name. */
+/** Changes a small tree: files appear and disappear, a folder gets another name. */
 export async function changeSmallTree(folder: string, round: number): Promise<void> {
   await fs.rename(join(folder, round === 1 ? 'a' : 'a-1'), join(folder, `a-${round}`));
   await fs.rm(join(folder, round === 1 ? 'hard' : 'new-1'));

@@ -36,7 +36,7 @@ export function archive(path: string, more: Partial<ArchiveEntry> = {}): Archive
 
 export const snapshot = (path: string) => ({ path: recordPath(path), stored_bytes: 5, sha256: hash('b') });
 
-/** A manifest that is whole; what it names need not be there. */
+/** A valid manifest. The files that it names need not exist. */
 export function manifest(run: string, more: Partial<Manifest> = {}): Manifest {
   return {
     format: 1,
@@ -67,14 +67,14 @@ export function manifest(run: string, more: Partial<Manifest> = {}): Manifest {
   };
 }
 
-/** A manifest file around any body, with the hash that it needs. */
+/** The text of a manifest file with any body and its right hash. */
 export const sealed = (body: string): string => `${body}\n${createHash('sha256').update(body).digest('hex')}\n`;
 
 export async function put(target: Target, path: string, text: string): Promise<void> {
   await target.put(path, Readable.from([Buffer.from(text)]), { signal: never, replace: true });
 }
 
-/** Puts a run's manifest and everything that it names, as files of 5 bytes. */
+/** Stores a run's manifest, and every file that it names with 5 bytes. */
 export async function putRun(target: Target, record: string, one: Manifest): Promise<void> {
   for (const { path, snapshot: beside } of one.archives) {
     await put(target, `${record}/${path}`, 'bytes');
@@ -103,7 +103,7 @@ export function folderSource(path: string, more: Partial<Source> = {}): Source {
   return { name: 'data', origin: 'new', kind: 'folder', path, excludes: [], ...more };
 }
 
-/** How something ended: 'fine', or the code of its error. */
+/** The result of the work: 'fine', or the code of its error. */
 export async function codeOf(work: Promise<unknown>): Promise<string> {
   const error: unknown = await work.then(
     () => undefined,

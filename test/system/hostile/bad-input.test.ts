@@ -1,4 +1,4 @@
-/** A wrong request is refused with the place and the reason. It changes nothing, and the service goes on. */
+/** The service refuses a wrong request with the field and the reason. The request changes nothing, and the service goes on. */
 import { request } from 'node:http';
 import t, { type Test } from 'tap';
 import { type Answer, type Body, isBody, part } from '../../support/api-client.js';
@@ -12,13 +12,13 @@ const a = await makeAppliance(t);
 const curl = await curlOf(a);
 const problem = { accept: 'application/problem+json' };
 
-/** All that a client could make or change. */
+/** Everything that a client can make or change. */
 async function kept(): Promise<unknown> {
   const paths = ['/target/?view=full', '/backup/?view=full', '/restore/?view=full', '/preference/'];
   return Promise.all(paths.map((path) => a.service.call('GET', path)));
 }
 
-/** 400, with the place and the reason, in both forms. */
+/** Asserts status 400 with the field and the reason, in both forms of an error. */
 function refused(t: Test, answer: Answer, pointer: string, title: string): void {
   const errors = list(part(answer.json, 'errors'));
   const here = errors.find((one) => part(one, 'pointer') === pointer);
@@ -36,7 +36,7 @@ interface Kind {
   readonly good: Body;
   readonly fields: table.Fields;
   readonly more?: readonly (readonly [change: Body, pointer: string])[];
-  /** METHOD /path of a request that takes the whole body, or only what changes. */
+  /** METHOD /path of a request whose body is whole, or holds only the changes. */
   readonly whole: string;
   readonly change?: string;
 }
@@ -87,7 +87,7 @@ for (const { title, good, fields, more = [], whole, change } of kinds) {
   t.test(`a change of ${title} refuses each field wrong in each way`, async (t) => {
     const before = await kept();
     const [method = '', path = ''] = change.split(' ');
-    // A key that is left out stays as it is; only inside of another one it is missed.
+    // A missing key stays as it is; only inside another one it is required.
     const changes = cases.filter((one) => Object.values(one.change).every((value) => value !== undefined));
     for (const one of changes)
       refused(t, await a.service.ask(method, path, JSON.stringify(one.change), problem), one.pointer, `${change} ${one.title}`);
@@ -98,7 +98,7 @@ for (const { title, good, fields, more = [], whole, change } of kinds) {
 
 t.test('a login refuses each field wrong in each way, as JSON and as a form', async (t) => {
   for (const { title, change, pointer } of table.wrongBodies(account, table.loginFields)) {
-    if (!/^\/(username|password)$/.test(pointer)) continue; // a form may send what it likes besides
+    if (!/^\/(username|password)$/.test(pointer)) continue; // a login form may have other fields, too
     refused(t, await a.service.ask('POST', '/login', JSON.stringify({ ...account, ...change }), problem), pointer, title);
   }
   for (const [form, pointer] of [

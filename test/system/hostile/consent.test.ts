@@ -58,7 +58,7 @@ async function restored({ portfolio, container, type }: RestoreWish, more: Body 
   return a.service.settled('restore', await a.service.create('restore', { job_name: 'r', container_id: container, type, src, ...more }));
 }
 
-/** What both engines hold, hidden things too. */
+/** Everything in both engines, hidden files included. */
 async function everything(): Promise<object> {
   const lists = ['/containers/json?all=1', '/volumes', '/networks', '/images/json?all=1'].map(async (path) => {
     const text = await docker.client.text('GET', path);

@@ -1,5 +1,5 @@
-/** Archives that an attacker with write access to a target could leave: two levels that together lead out of the folder of
- *  their extraction. */
+/** Archives of an attacker with write access to a target: two levels that together would write outside of the folder of their
+ *  extraction. */
 
 export interface Crafted {
   readonly name: string;
@@ -7,7 +7,7 @@ export interface Crafted {
   readonly type?: '0' | '1' | '2' | '3' | '5' | '6' | 'D' | 'x';
   readonly target?: string;
   readonly data?: string;
-  /** Instead of the length of the data. */
+  /** Claimed size, instead of the length of the data. */
   readonly size?: number;
 }
 
@@ -53,14 +53,14 @@ export function tarOf(entries: readonly Crafted[]): Buffer {
   return Buffer.concat([...blocks, Buffer.alloc(1024)]);
 }
 
-/** A folder with the list of what it holds, as an incremental archive has it: what is not in the list is deleted. */
+/** A folder with the list of its entries (GNU dumpdir), as in an incremental archive. Extraction deletes every entry that is not listed. */
 const listed = (name: string, ...items: readonly string[]): Crafted => ({
   name: `${name}/`,
   type: 'D',
   data: `${items.join('\0')}${items.length > 0 ? '\0' : ''}\0`,
 });
 
-/** The same as an extended header and a folder, which is how tar writes it today. */
+/** The same in the form of today's tar: an extended header and a folder. */
 function extended(name: string, ...items: readonly string[]): Crafted[] {
   const { data = '' } = listed(name, ...items);
   const body = ` GNU.dumpdir=${data}\n`;
@@ -76,7 +76,7 @@ const link = (name: string, target: string): Crafted => ({ name, type: '2', targ
 const hardLink = (name: string, target: string): Crafted => ({ name, type: '1', target });
 const top = listed('.', 'Yx');
 
-/** `outside` is a folder that holds the file `keep` and the folder `sub` with `inner`; `../outside` of the extracted tree leads there. */
+/** `outside` is a folder with the file `keep` and the folder `sub` with `inner`. From the extracted tree, `../outside` leads there. */
 export function craftedArchives(outside: string): readonly TwoLevels[] {
   const through = [top, link('./x', outside)];
   const around = [top, link('./x', '..')];

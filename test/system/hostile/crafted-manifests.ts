@@ -1,9 +1,9 @@
-/** Manifests by an attacker with write access to a target. Each breaks one rule of the format, and its hash is right. */
+/** Manifests of an attacker with write access to a target. Each breaks one rule of the format and has a right hash. */
 import { createHash } from 'node:crypto';
 
 type Path = readonly (string | number)[];
 
-/** The value with another one at a path; `undefined` takes the key away. */
+/** The value with another value at a path; `undefined` removes the key. */
 export function changed(value: unknown, [key, ...rest]: Path, next: unknown): unknown {
   if (key === undefined) return next;
   if (Array.isArray(value)) return value.map((item, n) => (n === key ? changed(item, rest, next) : item));
@@ -12,12 +12,12 @@ export function changed(value: unknown, [key, ...rest]: Path, next: unknown): un
   return Object.fromEntries([...entries].filter(([, item]) => item !== undefined));
 }
 
-/** The file around a body, with the hash that it needs. */
+/** The text of the file: the body and its right hash. */
 export const sealedBytes = (body: string | Buffer): Buffer =>
   Buffer.concat([Buffer.from(body), Buffer.from(`\n${createHash('sha256').update(body).digest('hex')}\n`)]);
 
 const set = (path: Path, next: unknown) => (good: unknown) => JSON.stringify(changed(good, path, next));
-/** As JSON has it, where JSON.stringify would not. */
+/** JSON text that JSON.stringify does not write. */
 const raw = (path: Path, text: string) => (good: unknown) => JSON.stringify(changed(good, path, 'RAW')).replace('"RAW"', text);
 
 const archive = (more: object) => ({
@@ -48,7 +48,7 @@ const twoSources = (good: unknown, ...names: readonly string[]) =>
 const volume = ['container', 'volume', 0] as const;
 const first = ['archives', 0] as const;
 
-/** Of the packed sample's newest run: its archives are rootfs 0, 1, 2, then those of its volumes. */
+/** Indexes in the packed sample's newest run: its archives are rootfs 0, 1, 2, then those of its volumes. */
 export const craftedBodies: Readonly<Record<string, (good: unknown) => string | Buffer>> = {
   'no-volume': set(['container', 'volume'], [null]),
   'volume-is-object': set(['container', 'volume'], { length: 1 }),
@@ -141,7 +141,7 @@ export const craftedBodies: Readonly<Record<string, (good: unknown) => string | 
   'byte-order-mark': (good) => `\ufeff${JSON.stringify(good)}`,
 };
 
-/** Whole files that are no manifest, whatever their hash. */
+/** Files that are no manifest, whatever their hash. */
 export const craftedFiles: Readonly<Record<string, (good: unknown) => Buffer>> = {
   empty: () => Buffer.alloc(0),
   'wrong-hash': (good) => Buffer.from(`${JSON.stringify(good)}\n${'0'.repeat(64)}\n`),
@@ -150,7 +150,7 @@ export const craftedFiles: Readonly<Record<string, (good: unknown) => Buffer>> =
   huge: (good) => sealedBytes(JSON.stringify(changed(good, ['x'], 'x'.repeat(17 << 20)))),
 };
 
-/** What no version writes and every version reads. */
+/** Manifests that no version writes and every version reads. */
 export const oddBodies: Readonly<Record<string, (good: unknown) => string>> = {
   'unknown-keys': (good) => JSON.stringify(changed(changed(good, ['seal'], { by: 1 }), ['archives', 0, 'later'], [1])),
   'deep-60': raw(['x'], `${'['.repeat(60)}${']'.repeat(60)}`),

@@ -1,4 +1,4 @@
-/** A folder to extract hostile archives into, and files beside it that no archive may touch. */
+/** A folder for the extraction of hostile archives, and files beside it that no archive may touch. */
 import { createHash } from 'node:crypto';
 import { lstatSync, readdirSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
@@ -8,7 +8,7 @@ import type { Test } from 'tap';
 import { extractLevel } from '../../../core/archive/index.js';
 import { archive, codeOf, never, temporary } from './archive-samples.js';
 
-/** Puts a `bwrap` first that runs tar in no sandbox at all, for the time of `action`. */
+/** During `action`, PATH begins with a `bwrap` that runs tar without a sandbox. */
 export async function unconfined<T>(t: Test, action: () => Promise<T>): Promise<T> {
   const folder = await temporary(t);
   const script = `#!/bin/sh
@@ -49,11 +49,11 @@ export interface EscapeBed {
   /** Where archives are extracted. */
   readonly tree: string;
   readonly outside: string;
-  /** What changes with anything that is done to a file outside. */
+  /** Attributes that change whenever a file outside is touched. */
   look(): readonly string[];
 }
 
-/** A folder to extract into, and beside it one that no archive may touch. */
+/** Makes a folder to extract into, and beside it a folder that no archive may touch. */
 export async function escapeBed(t: Test): Promise<EscapeBed> {
   const top = await temporary(t);
   const [tree, outside] = [join(top, 'tree'), join(top, 'outside')];
@@ -69,7 +69,7 @@ export async function escapeBed(t: Test): Promise<EscapeBed> {
   return { tree, outside, look: () => stamp(top) };
 }
 
-/** Extracts crafted bytes as if the manifest named them. */
+/** Extracts crafted bytes as if a manifest named them. */
 export function extracted(bytes: Buffer, tree: string): Promise<string> {
   const sha256 = createHash('sha256').update(bytes).digest('hex');
   const entry = archive('x.tar', { compression: 'none', sha256, stored_bytes: bytes.length });

@@ -10,7 +10,7 @@ import { startSshd } from '../../support/servers/sshd.js';
 import { errorOf, expected, holds, Surroundings, type Tally } from './paths.js';
 import { isText, pick, type Random, shownValue } from './values.js';
 
-/** What lies beside the targets, for whoever would reach it. */
+/** Files beside the targets that no value may reach. */
 export async function decoys(folder: string): Promise<void> {
   for (const name of ['x', 'a', 'etc/passwd', 'x.pieces/0001-000001', '~root/x', 'tmp/x', 'y', 'beside 0/x']) {
     await mkdir(dirname(join(folder, name)), { recursive: true });
@@ -20,9 +20,9 @@ export async function decoys(folder: string): Promise<void> {
 
 export interface Server {
   readonly kind: 'smb' | 'sftp' | 'rsync';
-  /** What it opens with. */
+  /** Good options. */
   readonly good: Readonly<Record<string, unknown>> & { readonly host: string; readonly username: string };
-  /** The base below which those of the values lie, and its folder on this machine. */
+  /** Base of the values' bases, and its folder on this machine. */
   readonly base: string;
   readonly folder: string;
 }
@@ -30,11 +30,11 @@ export interface Server {
 export interface Servers {
   readonly all: readonly Server[];
   readonly around: readonly Surroundings[];
-  /** All that the servers have on this machine. */
+  /** The servers' folders on this machine. */
   readonly folders: readonly string[];
 }
 
-/** One of each kind, for as long as the test runs. rsync goes through the login's shell. */
+/** Starts a server of each kind, which ends with the test. rsync goes through the login's shell. */
 export async function openServers(t: Test): Promise<Servers> {
   const ssh = await startSshd({ user: true });
   t.teardown(() => ssh.stop());
@@ -70,7 +70,7 @@ let openings = 0;
 
 interface Wish {
   readonly options: Readonly<Record<string, unknown>>;
-  /** What lies on the server once a file `f` is stored in what was opened, below `folder`; undefined when opening is wrong. */
+  /** Where a file `f` must lie on the server, below `folder`, once it is stored; undefined when the target must not open. */
   readonly kept?: { readonly folder: string; readonly path: string };
 }
 
@@ -80,7 +80,7 @@ function wishOf({ random, server }: Opening, key: Key, value: string): Wish {
     const own = `${openings++}`;
     return { options: { ...good, base: `${base}/${own}/${value}` }, kept: { folder: join(folder, own), path: `${value}/f` } };
   }
-  // on an SSH server that is a folder at its top, which is looked at and not written
+  // on an SSH server that is a folder of its root, which the test only reads
   if (key === 'share') return { options: { ...good, base: value } };
   if (key === 'host')
     return { options: { ...good, host: pick(random, [value, `${good.host}${value}`, `[${value}]`, `${value}.invalid`]) } };
@@ -89,18 +89,18 @@ function wishOf({ random, server }: Opening, key: Key, value: string): Wish {
 
 const keys: readonly Key[] = ['base', 'base', 'base', 'username', 'host', 'share'];
 
-/** What only a plugin or server that was led astray would say. */
+/** Words that appear only when a plugin or a server took a value for something else. */
 const odd: readonly string[] = ['failed', 'damaged', 'aborted', 'stalled', 'io', 'no_space', 'in_use', 'conflict'];
 
-/** Whether a server takes one name for that of its user: a domain may stand before that of an SMB user, and sshd cuts off
- *  what stands after a colon or a slash. */
+/** Whether the server takes the name for its user: the name of an SMB user may begin with a domain, and sshd cuts off the text after a
+ *  colon or a slash. */
 function mayLogIn(asked: string, user: string): boolean {
   const at = asked.indexOf(user);
   const [before, after] = [asked.slice(0, at), asked.slice(at + user.length)];
   return at === 0 ? /^[:/]/.test(after) : after === '' && /[\\/]$/.test(before);
 }
 
-/** Opens a target; in one that opens a file is stored, looked for on the server, and removed. */
+/** Opens a target. If it opens, stores a file, looks for it on the server, and removes it. */
 export async function tryOpening(o: Opening, value: string, tally: Tally): Promise<void> {
   const key = pick(o.random, keys);
   const { kind, good } = o.server;
@@ -126,7 +126,7 @@ export async function tryOpening(o: Opening, value: string, tally: Tally): Promi
     for (const what of await misplaced(opened, kept)) problem(what);
 }
 
-/** What is wrong with where a file lies that is stored in what was opened. */
+/** Problems of the path at which a file of the opened target lies on the server. */
 async function misplaced(target: Target, { folder, path }: { readonly folder: string; readonly path: string }): Promise<string[]> {
   const bytes = `bytes of ${path}`;
   const failed = await errorOf(store(target, 'f', bytes));

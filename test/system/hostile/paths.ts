@@ -1,4 +1,4 @@
-/** What a hostile path does to a base: it is stored as it is or refused, and nothing outside the base changes. */
+/** Tests hostile paths: a target stores a path as it is or refuses it, and changes nothing outside its base. */
 import { execFile } from 'node:child_process';
 import { lstat, readdir, readFile } from 'node:fs/promises';
 import { homedir, tmpdir } from 'node:os';
@@ -11,16 +11,16 @@ import { isText, shownValue } from './values.js';
 
 const run = promisify(execFile);
 
-/** How each value of a block ended. */
+/** The results of a block of values. */
 export interface Tally {
   stored: number;
   refused: number;
-  /** What went wrong, with the value. */
+  /** Problems, each with its value. */
   readonly problems: string[];
-  /** How often a code was the answer. */
+  /** How often each code was the answer. */
   readonly codes: Map<string, number>;
 }
-/** A few problems of each sort: what goes wrong with one value goes wrong with many. */
+/** A few problems of each sort, since one fault shows with many values. */
 export function sample(problems: readonly string[]): string[] {
   const seen = new Map<string, number>();
   return problems.filter((text) => {
@@ -35,7 +35,7 @@ export function counted({ stored, refused, codes }: Tally): string {
   return `${stored} stored or opened, ${refused} refused (${[...codes].map(([code, n]) => `${code} ${n}`).join(', ')})`;
 }
 
-/** Does the work for each value, in as many lanes at a time as there are. */
+/** Does the work for each value, with one value at a time in each lane. */
 export async function inLanes<Lane>(lanes: readonly Lane[], values: readonly string[], work: (lane: Lane, value: string) => Promise<void>) {
   const rest = values.values();
   await Promise.all(
@@ -45,7 +45,7 @@ export async function inLanes<Lane>(lanes: readonly Lane[], values: readonly str
   );
 }
 
-/** All below a folder, by the bytes of its path, written as latin1: a name need not be text. Folders end in a slash. */
+/** Every path below a folder, its bytes as latin1, since a name need not be text. The path of a folder ends in a slash. */
 async function everythingIn(folder: string): Promise<string[]> {
   const found: string[] = [];
   const visit = async (inside: Buffer): Promise<void> => {
@@ -66,18 +66,18 @@ export interface Lane {
   readonly root: string;
 }
 
-/** A target may keep a folder of its own there, for what it is about to store. */
+/** A target may keep a folder for its uploads there. */
 const ownFolder = /^\.container-backup-[0-9a-f]{16}\.part\//;
 const ownFolderInside = /\/\.container-backup-[0-9a-f]{16}\.part\//;
 
-/** All that lies in a place, but that; `inside`: in a folder that the place lies in. */
+/** Everything in a target's folder except that one. `inside`: in a folder above the target's. */
 export async function holds(root: string, o: { readonly inside?: boolean } = {}): Promise<string[]> {
   return (await everythingIn(root)).filter((path) => !(o.inside ? ownFolderInside : ownFolder).test(path));
 }
 
 const latin1 = (text: string): string => Buffer.from(text).toString('latin1');
 
-/** What lies on the server once a file has been stored there: it and its folders. */
+/** What must lie on the server once a file is stored: it and its folders. */
 export function expected(path: string): string[] {
   const parts = path.split('/');
   return parts.map((_, i) => latin1(parts.slice(0, i + 1).join('/')) + (i < parts.length - 1 ? '/' : '')).sort();
@@ -91,12 +91,12 @@ export async function errorOf(work: Promise<unknown>): Promise<unknown> {
   );
 }
 
-/** Codes that say: this name cannot be kept. */
+/** Codes for a name that the target cannot store. */
 const refusals: readonly string[] = ['invalid', 'unsupported', 'exists'];
 
 let files = 0;
 
-/** Stores a file under the path, looks at it in every way, and removes it. */
+/** Stores a file under the path, reads and lists it in every way, and removes it. */
 export async function tryPath(
   { target, root }: Lane,
   path: string,
@@ -123,10 +123,10 @@ export async function tryPath(
   const left = await holds(root);
   if (left.length === 0) return;
   problem(`left behind: ${shownValue(left.join(' '))}`);
-  await cleared(root); // or every value after it would be blamed
+  await cleared(root); // else the following values would show the problem, too
 }
 
-/** Removes all from a place but what its target keeps there. */
+/** Removes everything from a target's folder except the target's own files. */
 async function cleared(root: string): Promise<void> {
   await run('find', [
     root,
@@ -146,7 +146,7 @@ async function cleared(root: string): Promise<void> {
   ]);
 }
 
-/** A path that a put has refused is no way to anything else, either. */
+/** Asserts that no other call accepts a path that put has refused. */
 async function leftBy(target: Target, path: string): Promise<string[]> {
   const found: string[] = [];
   const got = await errorOf(target.get(path, { signal: never() }).then(read));
@@ -156,7 +156,7 @@ async function leftBy(target: Target, path: string): Promise<string[]> {
   return found;
 }
 
-/** What is wrong with a file that should have been stored. */
+/** Problems of a file that must be stored. */
 async function misread({ target, root }: Lane, path: string, bytes: string): Promise<string[]> {
   const found: string[] = [];
   const there = await holds(root);
@@ -172,7 +172,7 @@ async function misread({ target, root }: Lane, path: string, bytes: string): Pro
   return found;
 }
 
-/** A folder of the server that a place lies in: what is beside the place must stay as it is. */
+/** A folder of the server that holds the target's folder. Everything else in it must stay as it is. */
 export class Surroundings {
   private constructor(
     readonly folder: string,
@@ -180,11 +180,11 @@ export class Surroundings {
     readonly before: readonly string[],
   ) {}
 
-  /** `except`: how paths in it begin that may change: the place, the server's own files. */
+  /** `except`: first parts of the paths that may change: the target's folder, and the server's own files. */
   static async of(folder: string, except: readonly string[]): Promise<Surroundings> {
     return new Surroundings(folder, except, await lookAround(folder, except));
   }
-  /** What was changed, came or went. */
+  /** Paths that were changed, made or removed. */
   async changes(): Promise<string[]> {
     const now = await lookAround(this.folder, this.except);
     const gone = this.before.filter((line) => !now.includes(line));
@@ -198,18 +198,18 @@ async function lookAround(folder: string, except: readonly string[]): Promise<st
   const lines = paths.map(async (path) => {
     const found = await lstat(Buffer.from(join(folder, path), 'latin1'));
     const text = found.isFile() ? (await readFile(Buffer.from(join(folder, path), 'latin1'))).toString('base64') : '';
-    // what may change in a folder changes its times
+    // entries that may change also change the times of their folder
     const times = except.some((one) => one.startsWith(path)) ? '' : found.mtimeMs;
     return `${path} ${found.mode} ${found.uid} ${found.size} ${times} ${text}`;
   });
   return Promise.all(lines);
 }
 
-/** Files of a name, wherever a command that was run could have made them. Links and other file systems are not followed. */
+/** Files with the name, in every folder where an executed command could have made them. Follows no link and no other file system. */
 export async function filesNamed(mark: string, folders: readonly string[]): Promise<string[]> {
   const everywhere = [...new Set(['/tmp', tmpdir(), homedir(), process.cwd(), '/var/tmp', '/srv', '/run', ...folders])];
   const args = [...everywhere, '-xdev', '-path', '*/node_modules', '-prune', '-o', '-name', `*${mark}*`, '-print'];
-  // find also fails when a file of others goes while it looks, and then has told what it found
+  // find also fails when another program removes a file meanwhile; its output is complete nevertheless
   const found = await run('find', args, { env: { ...process.env, LC_ALL: 'C' } }).catch((error: unknown) => ({
     stdout: String(part(error, 'stdout')),
   }));

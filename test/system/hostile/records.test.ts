@@ -36,7 +36,7 @@ async function plan(portfolio: string, more: object = {}): Promise<PlanAnswer> {
   return { status, ms: performance.now() - began, text, json };
 }
 
-/** Restores, with the consent that the plan asks for: the sample is another appliance's. */
+/** Restores with the consent that the plan asks for, since the sample is another appliance's. */
 async function restoredAs(container_id: string, portfolio: string): Promise<Body> {
   const consent = part((await plan(portfolio, { container_id })).json, 'consent');
   const src = { target: 'local', path: '/test/records', portfolio };
@@ -99,7 +99,7 @@ t.test('an odd manifest that breaks no rule is planned', async (t) => {
   }
 });
 
-/** What is put in the place of a file. */
+/** Entries that replace a file. */
 const things: Readonly<Record<string, (path: string) => Promise<unknown>>> = {
   fifo: (path) => execute('mkfifo', [path]),
   folder: (path) => mkdir(path),
@@ -177,7 +177,7 @@ t.test('a plan over 20,000 empty run folders takes less than two seconds', async
   const names = Array.from({ length: 20_000 }, (_, n) => new Date(Date.UTC(2027, 0) + n * 1000).toISOString().slice(0, 19));
   const folders = names.map((name) => join(recordOf('many'), name.replace('T', '_').replaceAll(':', '-')));
   for (let at = 0; at < folders.length; at += 1000) await execute('mkdir', folders.slice(at, at + 1000));
-  // the fastest of a few: whatever else this machine does is no cost of the plan
+  // the fastest of a few, since other load of the machine only adds time
   const { status, json, ...first } = await plan('many');
   const ms = Math.min(first.ms, (await plan('many')).ms, (await plan('many')).ms);
   t.match([status, json], [200, { run, warnings: [{ code: 'run_damaged', count: 20_000 }] }]);

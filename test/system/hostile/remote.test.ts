@@ -1,5 +1,5 @@
-/** Hostile values as each part of a remote target and as names on it. Each is stored as it is or refused. None is executed, and
- *  none reaches outside the base. */
+/** Hostile values in each part of a remote target and as names on it. The target stores each as it is or refuses it. It executes none,
+ *  and none leads out of the base. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -26,7 +26,7 @@ const plugins = await loadPlugins([fileURLToPath(new URL('../../../plugins/targe
 const opening = { signal: new AbortController().signal, log: () => undefined };
 const lanes = 4;
 
-/** Nothing went wrong, and both ends came about often. */
+/** Asserts that there are no problems, and that many values were stored and many refused. */
 function judged(t: Test, tally: Tally, o: { readonly count: number; readonly least?: number; readonly began: number }): void {
   t.comment(`${o.count} values: ${counted(tally)}; ${((performance.now() - o.began) / 1000).toFixed(1)} s`);
   t.equal(tally.stored + tally.refused, o.count, 'every value was kept or refused');
@@ -35,13 +35,13 @@ function judged(t: Test, tally: Tally, o: { readonly count: number; readonly lea
   t.ok(tally.stored >= least && tally.refused >= least, `both ends are common: ${counted(tally)}`);
 }
 
-/** Nothing was run by a shell, nor anything outside touched. */
+/** Asserts that no shell executed a value, and that nothing outside changed. */
 async function unharmed(t: Test, around: Surroundings, folders: readonly string[] = []): Promise<void> {
   t.same(await around.changes(), [], 'all else on the server is as it was');
   t.same(await filesNamed(mark, [state, around.folder, ...folders]), [], 'no command was run');
 }
 
-/** Stores below as many folders of a server at a time as there are lanes. */
+/** Stores below several folders of a server at a time, one for each lane. */
 async function pathsBlock(
   t: Test,
   o: {
@@ -67,7 +67,7 @@ async function pathsBlock(
 }
 
 t.test(`${points.targets} hostile targets over the API are stored as sent, or refused with the key`, async (t) => {
-  // each target is synced to the disk when it is made and when it goes: in memory that takes no time
+  // in memory: each target is synced when it is made and when it is removed
   const memory = await mkdtemp('/dev/shm/hostile-');
   t.teardown(() => rm(memory, { recursive: true, force: true }));
   const a = await makeAppliance(t);
@@ -97,10 +97,10 @@ t.test(`${points.sftp} hostile paths on an sftp server are stored as they are, o
   await pathsBlock(t, { count: points.sftp, open, around });
 });
 
-/** Names of devices: Windows finds no file under them, and Samba lists one under another name. */
+/** Names of devices: Windows finds no file with such a name, and Samba lists it under another name. */
 const device = /^(?:con|prn|aux|nul|com[\d¹²³]|lpt[\d¹²³]) *(?:\.|$)/i;
 
-/** Whether a name on Windows can be just so. */
+/** Whether Windows can store exactly this name. */
 const forWindows = (path: string): boolean =>
   isText(path) &&
   !/["*:<>?|\\]|[ .](?:\/|$)/.test(path) &&
@@ -117,7 +117,7 @@ t.test(`${points.smb} hostile paths on an SMB server are stored as they are with
     const options = { host, port, username, password, base: `${share}/place ${n}` };
     return { root: join(folder, `place ${n}`), target: await plugins.openTarget('smb', options, opening) };
   };
-  // much of what others keep is nothing for Windows
+  // Windows refuses many names that others store
   await pathsBlock(t, { count: points.smb, open, around, may: forWindows, impossible: 0.1 });
   t.same(await filesNamed(mark, [server.root]), []);
 });
@@ -144,6 +144,6 @@ t.test(`${points.openings} hostile users, hosts and bases open a plugin exactly 
   const began = performance.now();
   await inLanes([0, 1, 2, 3, 4, 5], values, (_lane, value) => tryOpening({ plugins, random, server: pick(random, all) }, value, tally));
   judged(t, tally, { count: points.openings, began });
-  for (const { folder } of all) await rm(folder, { recursive: true, force: true }); // names in it look like what is searched for
+  for (const { folder } of all) await rm(folder, { recursive: true, force: true }); // its names look like the searched ones
   for (const one of around) await unharmed(t, one, folders);
 });

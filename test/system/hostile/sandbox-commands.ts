@@ -1,12 +1,12 @@
-/** Runs commands of a test in the place of those that the sandbox of tar runs. */
+/** Replaces commands in the sandbox of tar by those of a test. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-/** The scripts (of sh) that take the place of commands in /usr/bin. */
+/** Scripts of sh that replace commands in /usr/bin. */
 export type Scripts = Readonly<Record<string, string>>;
 
-/** Leaves a `bwrap` in the folder that binds the scripts into its sandbox, above the real ones. Whoever has the folder first in
- *  its PATH runs them. `after` is sh, run outside with what bwrap was told as "$@". */
+/** Writes a `bwrap` into the folder. It mounts the scripts over the real commands in its sandbox. It takes effect for a process whose
+ *  PATH begins with the folder. `after` is sh code that runs outside, with the arguments of bwrap as "$@". */
 export async function putSandboxCommands(folder: string, scripts: Scripts, after = ''): Promise<void> {
   await mkdir(join(folder, 'inside'), { recursive: true });
   const binds: string[] = [];
@@ -21,7 +21,7 @@ export async function putSandboxCommands(folder: string, scripts: Scripts, after
   await writeFile(join(folder, 'bwrap'), `#!/bin/sh\n${insert}\n${start}\n`, { mode: 0o755 });
 }
 
-/** Runs something with the scripts in the sandbox of every tar that this process starts meanwhile. */
+/** During `action`, every tar that this process starts has the scripts in its sandbox. */
 export async function withSandboxCommands<T>(folder: string, scripts: Scripts, action: () => Promise<T>): Promise<T> {
   await putSandboxCommands(folder, scripts);
   const { PATH } = process.env;

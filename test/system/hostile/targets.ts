@@ -1,4 +1,4 @@
-/** Hostile values as each part of a target that a client makes: refused with the key, or stored as sent. */
+/** Hostile values in each part of a target that a client makes. The service refuses a value and names the key, or stores it as sent. */
 
 import { type Body, isBody, part } from '../../support/api-client.js';
 import type { DemoService } from '../../support/demo-client.js';
@@ -8,13 +8,13 @@ import { type HostileValues, pick, type Random, shownValue } from './values.js';
 
 interface Wish {
   readonly body: Body;
-  /** The key that a refusal has to name. */
+  /** The key that a refusal must name. */
   readonly key: string;
 }
 
 const types = ['smb', 'sftp', 'rsync'] as const;
 
-/** Options that the plugins know, ones of other plugins, and ones that the record itself says. */
+/** Options of the plugin, of other plugins, and of the target's row itself. */
 const optionNames = ['hostKey', 'privateKey', 'passphrase', 'domain', 'pieceMiB', 'host', 'password', 'base', '__proto__', 'constructor'];
 
 function addressWith(random: Random, value: string): string {
@@ -31,7 +31,7 @@ function addressWith(random: Random, value: string): string {
   return pick(random, forms);
 }
 
-/** A body that says `value` somewhere, and good things elsewhere. */
+/** A body with `value` in one key and good values in the others. */
 function wishOf(random: Random, values: HostileValues): Wish {
   const value = values.next();
   const type = pick(random, [...types, 'none', 'none'] as const);
@@ -45,20 +45,20 @@ function wishOf(random: Random, values: HostileValues): Wish {
   return with_(key, { [key]: value });
 }
 
-/** Also for `__proto__`, which an object in braces takes for something else. */
+/** Sets a key. Works for `__proto__`, too, which an object literal would take for the prototype. */
 const ownKey = (key: string, value: unknown): Body => Object.fromEntries([[key, value]]);
 
 /** Options that no answer shows. */
 const secrets = ['privateKey', 'passphrase', 'password'];
 
-/** What of the body an answer has otherwise than it was sent. */
+/** Keys of the body whose values differ in the answer. */
 function differences(sent: Body, got: unknown): string[] {
   const found: string[] = [];
   for (const [key, value] of Object.entries(sent)) {
     if (key === 'password' || key === 'options') continue;
     if (part(got, key) !== value) found.push(`${key} came back as ${shownValue(String(part(got, key)))}`);
   }
-  // of a target without a type it is not known which options are secret, so that none is shown
+  // without a type the service does not know which options are secret, so it shows none
   if (!isBody(sent.options) || sent.type === undefined) return found;
   const shown = part(got, 'options');
   for (const [name, value] of Object.entries(sent.options)) {
@@ -68,7 +68,7 @@ function differences(sent: Body, got: unknown): string[] {
   return found;
 }
 
-/** Makes a target of hostile parts; one that is made is looked at, twice, and removed. */
+/** Makes a target of hostile parts. If the service accepts it, reads it twice and removes it. */
 export async function tryTarget(service: DemoService, random: Random, values: HostileValues, tally: Tally): Promise<void> {
   const { body, key } = wishOf(random, values);
   const problem = (what: string): void => void tally.problems.push(`${key}: ${what}: ${shownValue(JSON.stringify(body))}`);

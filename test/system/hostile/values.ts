@@ -1,4 +1,4 @@
-/** Values that an attacker would try, or that break careless code. A seed makes them, so that a failure can be repeated. */
+/** Values that an attacker would try, or that break careless code. A seed determines them, so that a failure can be repeated. */
 
 /** A number from 0 up to, but not, 1. */
 export type Random = () => number;
@@ -9,10 +9,10 @@ export function pick<T>(random: Random, list: readonly T[]): T {
   return found;
 }
 
-/** Whether UTF-8 can hold it: half of a surrogate pair becomes another character. */
+/** Whether UTF-8 can encode it: half of a surrogate pair becomes another character. */
 export const isText = (value: string): boolean => !/\p{Surrogate}/u.test(value);
 
-/** For messages: short, and printable. */
+/** The value for messages: shortened and printable. */
 export function shownValue(value: string): string {
   const text = JSON.stringify(value).replace(/[^\x20-\x7e]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`);
   return text.length > 120 ? `${text.slice(0, 100)}…" (${value.length})` : text;
@@ -23,7 +23,7 @@ const words = ['a', 'x', 'backup', 'nas', 'data', 'File', '0', 'é', 'media'];
 /** The parts of a line, between its bars. */
 const parts = (line: string): string[] => line.split(' ¦ ');
 
-/** What a shell, a pattern, a line of a protocol, an option's parser or a file system takes for more than a letter. */
+/** Characters with a meaning in a shell, a pattern, a protocol, an option or a file system. */
 const spices = [
   ...parts(`; ¦ ' ¦ " ¦ \` ¦ | ¦ || ¦ & ¦ && ¦ $ ¦ $( ¦ ) ¦ \${HOME} ¦ $HOME ¦ $0 ¦ ! ¦ !id ¦ # ¦ < ¦ > ¦ ( ¦ {a,b} ¦ } ¦ ~ ¦ ^ ¦ =`),
   ...parts(String.raw`* ¦ ? ¦ [ ¦ ] ¦ [a-z] ¦ ** ¦ *** ¦ \ ¦ \\ ¦ \* ¦ \#012 ¦ \n ¦ % ¦ %s%n ¦ %2e%2e ¦ %00 ¦ %2f ¦ %U`),
@@ -33,10 +33,10 @@ const spices = [
 ];
 const controls = ['\n', '\r', '\r\n', '\t', '\u0001', '\u001b[2J', '\u007f', '\u0085', '\b'];
 
-/** What no path can hold, or no text. */
+/** Characters that no path or no text can hold. */
 const impossible = ['\0', '\ud800', '\udfff', '\udc00\ud800', '/../', '/./', '//', '/..', '../'];
 
-/** Each makes a file called `mark` once anything takes it for a command. */
+/** Commands. Each makes a file with the name `mark` when a program executes it. */
 function commands(mark: string): string[] {
   const plain = [`touch ${mark}`, `touch /tmp/${mark}`, `touch\${IFS}${mark}`, `touch\${IFS}/tmp/${mark}`, `touch\t${mark}`];
   const around: readonly ((command: string) => string)[] = [
@@ -58,7 +58,7 @@ function commands(mark: string): string[] {
   return [...around.flatMap((wrap) => plain.map(wrap)), `>${mark}`, `>/tmp/${mark}`, `&>${mark}`, `"\n!touch /tmp/${mark}\n"`];
 }
 
-/** Whole values that mean something of their own somewhere. */
+/** Whole values that have a meaning in some protocol or program. */
 const special = [
   ...parts('- ¦ -- ¦ -v ¦ --help ¦ -rf ¦ --delete ¦ --files-from=/etc/passwd ¦ -oPermitLocalCommand=yes ¦ -s/dev/null ¦ -A/etc/passwd'),
   ...parts('host:path ¦ host::module ¦ 127.0.0.1:/etc ¦ rsync://x/y ¦ //x/y ¦ user@host ¦ x:y:z ¦ file:///etc/passwd ¦ @x ¦ server:/x'),
@@ -76,11 +76,11 @@ const special = [
   ...['n'.repeat(240), 'a'.repeat(255), 'n'.repeat(256), '/'.repeat(50), `${'d/'.repeat(60)}f`],
 ];
 
-/** Options of what may be started, that start something themselves. */
+/** Options of programs that the plugins start. Each would start another program. */
 const options = (mark: string): string[] =>
   parts(`-oProxyCommand=touch /tmp/${mark} ¦ -oProxyCommand=touch\${IFS}${mark} ¦ --rsh=touch ${mark} ¦ -e touch ${mark} ¦ -U${mark}`);
 
-/** Somewhere in the value, or at an end of it. */
+/** Puts the text at a random position of the value, often at an end. */
 function put(random: Random, value: string, piece: string): string {
   const at = pick(random, [0, value.length, Math.floor(random() * (value.length + 1))]);
   return value.slice(0, at) + piece + value.slice(at);
@@ -89,7 +89,7 @@ function put(random: Random, value: string, piece: string): string {
 const long = (random: Random): string =>
   pick(random, ['x', 'ü', '$(id)', '/x', ' ', '%n', 'a;b', '📦']).repeat(pick(random, [300, 1300, 5000]));
 
-/** One value after the other; `mark` is the name of the file that shows that one was run. */
+/** Makes one value after the other. The file `mark` shows that a value was executed. */
 export class HostileValues {
   readonly #commands: readonly string[];
   readonly #special: readonly string[];
@@ -97,14 +97,14 @@ export class HostileValues {
   constructor(
     readonly random: Random,
     readonly mark: string,
-    /** How many of all are made so that nothing can keep them, from 0 to 0.6. */
+    /** Part of the values that no target can store, from 0 to 0.6. */
     readonly impossible = 0.3,
   ) {
     this.#commands = commands(mark);
     this.#special = [...special, ...options(mark)];
   }
 
-  /** Words with spices and commands in them; something of every kind comes, and much of it can be kept. */
+  /** Words mixed with special characters and commands. Every kind occurs, and a target can store many of them. */
   next(): string {
     const { random } = this;
     const kind = random();

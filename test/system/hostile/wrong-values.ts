@@ -1,4 +1,4 @@
-/** Every field of every body, wrong in every way, as a table: the type of its value, and the values of that type that it refuses. */
+/** A table of every field of every body: the type of its value, and values of that type that the service must refuse. */
 import type { Body } from '../../support/api-client.js';
 
 const kinds = {
@@ -12,9 +12,9 @@ const kinds = {
 interface Field {
   readonly kind: keyof typeof kinds;
   readonly required?: true;
-  /** An object whose keys are not ours to know. */
+  /** An object whose keys are free. */
   readonly open?: true;
-  /** Wrong for another reason than its kind. */
+  /** Values of the right type that are wrong for another reason. */
   readonly refused?: readonly unknown[];
 }
 
@@ -23,7 +23,7 @@ export type Fields = Readonly<Record<string, Field>>;
 
 export interface Wrong {
   readonly title: string;
-  /** Top-level keys that differ from a good body; undefined ones are left out. */
+  /** Top-level keys that differ from a good body; undefined removes a key. */
   readonly change: Body;
   readonly pointer: string;
 }
@@ -40,7 +40,7 @@ function changed(good: Body, pointer: string, value: unknown): Body {
   return { [key]: { ...(typeof inner === 'object' ? inner : {}), ...changed({}, `/${rest.join('/')}`, value) } };
 }
 
-/** One case for each field and wrong value, for each required one that is left out, and for a key too many at each level. */
+/** A case for each field and wrong value, for each missing required field, and for an unknown key at each level. */
 export function wrongBodies(good: Body, fields: Fields): Wrong[] {
   const wrong = (pointer: string, value: unknown): Wrong => ({
     title: `${pointer} ${short(value)}`,
@@ -74,7 +74,7 @@ const paths = [
   `/test/${'x'.repeat(1020)}`,
 ];
 
-/** `at` itself has no bad kind of its own here: each repetition has its own fields. */
+/** `at` itself is not in the table, because each repetition has fields of its own. */
 export const backupFields: Fields = {
   '/job_name': { kind: 'text', required: true, refused: names },
   '/container_id': { kind: 'text', required: true, refused: containers },
@@ -82,12 +82,12 @@ export const backupFields: Fields = {
   '/dest': { kind: 'object', required: true },
   '/dest/target': { kind: 'text', required: true, refused: ['', 'Local', 'cloud'] },
   '/dest/path': { kind: 'text', required: true, refused: paths },
-  '/dest/profile': { kind: 'whole', refused: [1, 0, -1] }, // it goes with remote alone
+  '/dest/profile': { kind: 'whole', refused: [1, 0, -1] }, // allowed with remote only
   '/at': { kind: 'object', required: true },
   '/at/repeat': { kind: 'text', required: true, refused: ['', 'hourly', 'Daily'] },
   '/at/start': { kind: 'whole', refused: [-1, 86_400, 1e12, 1e300] },
   '/at/times': { kind: 'whole', refused: [0, 25, -1] },
-  '/at/days': { kind: 'list', refused: [[], [1]] }, // not with daily
+  '/at/days': { kind: 'list', refused: [[], [1]] }, // not allowed with daily
   '/disable': { kind: 'flag' },
   '/retention': { kind: 'whole', refused: [1, -1, 2_147_483_648, 1e300] },
   '/features': { kind: 'list' },
@@ -146,7 +146,7 @@ export const preferenceFields: Fields = {
   '/backup_concurrent': { kind: 'whole', required: true, refused: [0, -1, 17, 1e300] },
 };
 
-/** Whole values of `at` that are wrong together, each with where. */
+/** Values of `at` whose fields are wrong together, each with the field of the error. */
 export const wrongTimes: readonly (readonly [at: Body, pointer: string])[] = [
   [{ repeat: 'daily', start: 1, time: '01:00' }, '/at'],
   ...['24:00', '1:00', '01:60', '01:00:00', '', ' 01:00', '01:00\n'].map((time) => [{ repeat: 'daily', time }, '/at/time'] as const),
@@ -166,7 +166,7 @@ export const wrongTimes: readonly (readonly [at: Body, pointer: string])[] = [
   [{ repeat: 'oneshot', start: 9_999_999_999, days: [1] }, '/at/days'],
 ];
 
-/** Lists with one wrong item, and places that are wrong as a whole. */
+/** Lists with one wrong item, and locations that are wrong as a whole. */
 export const wrongParts: readonly (readonly [change: Body, pointer: string])[] = [
   ...['zip', '', 'Pause', 7, null, {}, []].map((one) => [{ features: ['compress', one] }, '/features/1'] as const),
   [{ features: Array.from({ length: 17 }, () => 'pause') }, '/features'],

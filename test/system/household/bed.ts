@@ -11,7 +11,7 @@ import { backUp, makeJob } from '../fidelity/bench.js';
 export type Kind = 'lxc' | 'docker';
 export const kinds = ['lxc', 'docker'] as const;
 
-/** Where a folder of the host, or a volume by its name, is in the container. */
+/** Paths in the container, by the folder of the host or the name of the volume. */
 export type Mounts = Readonly<Record<string, string>>;
 
 export class Household {
@@ -42,13 +42,13 @@ export class Household {
     await this.docker.run(name, { ...body, HostConfig: { NetworkMode: 'none', Binds } });
   }
 
-  /** Has a container that a restore makes removed at the end. */
+  /** Registers a container that a restore will make, to remove it at the end. */
   alsoRemove(kind: Kind, name: string): void {
     if (kind === 'lxc') this.a.alsoDestroy(name);
     else this.t.teardown(() => this.docker.removeContainer(name));
   }
 
-  /** The container goes; its volumes and folders stay. */
+  /** Removes the container and keeps its volumes and folders. */
   async lose(kind: Kind, name: string): Promise<void> {
     if (kind === 'lxc') await destroyLxc(this.a.lxcPath, name);
     else await this.docker.client.json('DELETE', `/containers/${name}?force=1`);
@@ -77,7 +77,7 @@ export class Household {
     return this.a.service.call('POST', '/restore/plan', this.body(kind, name, as, more));
   }
 
-  /** Restores it, and compares what the plan had said of its places with what the result says. */
+  /** Restores it, and compares the places of the plan with those of the result. */
   async restore(kind: Kind, name: string, as = name, more: Body = {}): Promise<{ readonly id: number; readonly state: Body }> {
     const planned = part(await this.plan(kind, name, as, more), 'places');
     if (as !== name) this.alsoRemove(kind, as);
@@ -87,14 +87,14 @@ export class Household {
     return { id, state };
   }
 
-  /** The state of a restore that fails. */
+  /** Restores and expects a failure. @returns the state */
   async refused(kind: Kind, name: string, as = name): Promise<Body> {
     const id = await this.a.service.create('restore', this.body(kind, name, as));
     return this.a.service.settled('restore', id);
   }
 }
 
-/** How the API calls a source: by its place in the container (LXC) or on the host (Docker). */
+/** Name of a source in the API: from its path in the container (LXC) or on the host (Docker). */
 export const sourceOf = (kind: Kind, at: string, folder: string): string =>
   (kind === 'lxc' ? at : folder).replace(/^\/+/, '').replace(/[^a-zA-Z0-9._-]+/g, '-');
 

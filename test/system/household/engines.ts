@@ -1,4 +1,4 @@
-/** The folders and containers of a household on this machine. Each engine has the same verbs. */
+/** The folders and containers of a household on this machine. Both engines have the same functions. */
 import { chmod, chown, mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fields, items, text } from '../../../plugins/runtimes/docker/engine/json.js';
@@ -11,26 +11,26 @@ import type { ContainerWish, Graph } from './graph.js';
 
 export interface ToldMount {
   readonly at: string;
-  /** A volume's name or a path, as the engine tells it. */
+  /** A volume's name or a path, as the engine reports it. */
   readonly host: string;
   readonly readOnly: boolean;
 }
 
 export interface Engine {
   make(wish: ContainerWish): Promise<void>;
-  /** Its host folders and the engine's volumes stay. */
+  /** Removes it. Its host folders and the engine's volumes stay. */
   remove(name: string): Promise<void>;
   start(name: string): Promise<void>;
   stop(name: string): Promise<void>;
-  /** Its init on the host, 0 when it does not run; undefined when it is not there. */
+  /** Pid of its init on the host; 0 when it does not run, undefined when it does not exist. */
   pid(name: string): Promise<number | undefined>;
   mounts(name: string): Promise<readonly ToldMount[]>;
-  /** The folder of its root that is looked at. */
+  /** The folder of its root that the suite compares. */
   own(name: string): Promise<string>;
   /** By name. */
   volumes(): Promise<ReadonlyMap<string, string>>;
   removeVolume(name: string): Promise<void>;
-  /** Names of all containers, those that are kept for an undo too. */
+  /** Names of all containers, those kept for an undo included. */
   names(): Promise<readonly string[]>;
 }
 
@@ -115,7 +115,7 @@ export const cleared = async (folder: string): Promise<void> => {
   }
 };
 
-/** Makes folders, links and mounts; all are gone after dispose. */
+/** Makes folders, links and mounts. Dispose removes all of them. */
 export async function makeFolders(graph: Graph): Promise<AsyncDisposable> {
   const { top, media, folders, mounts, links, files } = graph;
   await mkdir(top, { mode: 0o751 });
@@ -145,7 +145,7 @@ export async function makeFolders(graph: Graph): Promise<AsyncDisposable> {
   };
 }
 
-/** Names of all journals of restores that an appliance keeps. */
+/** Names of all journals of restores on an appliance. */
 export async function journalsOf(a: Appliance): Promise<string[]> {
   const all = await readdir(join(a.stateFolder, 'plugin-state'), { recursive: true }).catch(() => []);
   return all.filter((name) => /swap-[0-9a-f]+\.json/.test(name));

@@ -1,8 +1,8 @@
-/** Makes a household of containers from a seed: its folders, which container has which, and the excludes of its jobs. */
+/** Makes a household of containers from a seed: folders, the containers that mount them, and the excludes of the jobs. */
 
 export type Kind = 'docker' | 'lxc';
 
-/** Numbers of a seed, the same ones again for the same seed (mulberry32). */
+/** Random numbers of a seed (mulberry32). */
 export class Dice {
   #state: number;
 
@@ -37,10 +37,10 @@ export class Dice {
 }
 
 export interface MountWish {
-  /** In the container, without a slash in front. */
+  /** Path in the container, without the first slash. */
   readonly at: string;
   readonly kind: 'folder' | 'file';
-  /** As the engine is told: a volume's name, or a path of the host. */
+  /** Source for the engine: a volume's name, or a path of the host. */
   readonly host: string;
   readonly isVolume: boolean;
 }
@@ -49,7 +49,7 @@ export interface ContainerWish {
   readonly name: string;
   readonly mounts: readonly MountWish[];
   readonly running: boolean;
-  /** As the job has it. */
+  /** Excludes of the job. */
   readonly exclude: readonly string[];
 }
 
@@ -78,7 +78,7 @@ const plainFolders = [
 ];
 const diskFolders = ['disk/d', 'disk/d/cache', 'disk/d/e'];
 
-/** How the API calls a mount's source: by its place in the container (LXC) or on the host (Docker). */
+/** Name of a mount's source in the API: from its path in the container (LXC) or on the host (Docker). */
 export const sourceName = (kind: Kind, { at, host }: MountWish): string =>
   kind === 'lxc'
     ? at
@@ -126,7 +126,7 @@ function mountsOf(dice: Dice, ground: Ground, candidates: readonly string[], n: 
   return mounts;
 }
 
-/** What a container may have mounted, by itself, through a link, or as a single file. */
+/** Sources that a container may mount: directly, through a link, or as a single file. */
 const mountable = [
   'plain/a',
   'plain/a/sub',
@@ -144,7 +144,7 @@ const mountable = [
   'disk/d/conf',
 ];
 
-/** The same for the same seed. */
+/** Makes the same household for the same seed. */
 export function graphOf(seed: number, ground: Ground): Graph {
   const dice = new Dice(seed);
   const { kind, top, media, prefix } = ground;

@@ -1,5 +1,5 @@
-/** Random households: containers with shared, nested, excluded, linked and mounted folders, random losses, restores and undos.
- *  After each step every file outside the restored run is as it was, and a shared folder is one. */
+/** Random households: containers with shared, nested, excluded, linked and mounted folders, and random losses, restores and undos.
+ *  After each step every file outside the restored run is unchanged, and a shared folder is still shared. */
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,10 +11,10 @@ import type { Kind } from './graph.js';
 import { type Bed, walk } from './walk.js';
 
 const { docker, lxc, steps, machines } = pointsOf('household');
-/** HOUSEHOLD=lxc:17 or lxc:17+5 walks through that one alone, or through five from there on, and tells all steps. */
+/** HOUSEHOLD=lxc:17 walks through that household alone, lxc:17+5 through five from it on. Both print all steps. */
 const [, chosen, first = seed, many = 1] = /^(docker|lxc):(\d+)(?:\+(\d+))?$/.exec(process.env.HOUSEHOLD ?? '') ?? [];
 
-/** An appliance with what it looks after. Households come and go there one after the other. */
+/** An appliance with its engines. It gets one household after the other. */
 interface Machine extends Pick<Bed, 'a' | 'media'> {
   readonly engines: Readonly<Record<Kind, Engine>>;
 }
@@ -39,14 +39,14 @@ for (const [kind, short] of [
   if (chosen !== undefined && chosen !== kind) continue;
   const count = chosen === undefined ? short : Number(many);
   t.test(`${kind}: ${count} households of ${steps} steps keep every file, from seed ${first} on`, async (t) => {
-    const left = Array.from({ length: count }, (_, n) => Number(first) + n).values(); // each machine takes the next one
+    const left = Array.from({ length: count }, (_, n) => Number(first) + n).values(); // each machine takes the next household
     const walkOn = async (first: Machine) => {
       let machine = first;
       for (const one of left) {
         const { said, problems } = await walk({ ...machine, engine: machine.engines[kind], kind }, one, steps);
         if (problems.length > 0 || chosen !== undefined) t.comment([`${kind}:${one}`, ...said].join('\n'));
         t.same(problems, [], `household ${kind}:${one}`);
-        if (problems.length > 0) machine = await makeMachine(); // what a failure left is not the next one's
+        if (problems.length > 0) machine = await makeMachine(); // leftovers of a failure must not reach the next household
       }
     };
     await Promise.all(all.map(walkOn));

@@ -13,12 +13,12 @@ export interface Entry {
 /** By path. */
 export type Files = ReadonlyMap<string, Entry>;
 
-/** Our own folders and markers, which no file of a household is called. */
+/** Names of the product's own folders and markers. No file of a household has such a name. */
 export const isOwn = (name: string): boolean => name.startsWith('.container-backup-');
 
 export interface Look {
   readonly files: Files;
-  /** Paths of our own that lie among them. */
+  /** The product's own paths in these folders. */
   readonly own: readonly string[];
 }
 
@@ -40,7 +40,7 @@ function walk(path: string, key: string, found: Map<string, Entry>, own: string[
   }
 }
 
-/** Everything in these folders and files, mounts inside of them too; what is absent is left out. */
+/** Reads everything in these folders and files, and in mounts inside them. Skips what is absent. */
 export function lookInto(paths: readonly string[]): Look {
   const files = new Map<string, Entry>();
   const own: string[] = [];
@@ -48,7 +48,7 @@ export function lookInto(paths: readonly string[]): Look {
   return { files, own: own.sort() };
 }
 
-/** A tree by relative paths; itself is ''. Empty when it is absent. */
+/** A tree by relative paths, its top as ''. Empty when it is absent. */
 export function treeIn(path: string): Files {
   const files = new Map<string, Entry>();
   if (isThere(path)) walk(path, '', files, []);
@@ -57,14 +57,14 @@ export function treeIn(path: string): Files {
 
 export const isThere = (path: string): boolean => lstatSync(path, { throwIfNoEntry: false }) !== undefined;
 
-/** What is expected of a path. */
+/** The expected state of a path. */
 export interface Wanted {
   readonly entry: Entry;
-  /** It was not touched: not even another file of the same content is there. */
+  /** It was not touched, and not replaced by a file with the same content. */
   readonly same: boolean;
-  /** Names came or went in the folder, so that its time is another one. */
+  /** The folder's time differs, because an entry was made or removed in it. */
   readonly anyTime?: boolean;
-  /** It is a folder, made above what a clone copies. */
+  /** It is a folder that was made above the copies of a clone. */
   readonly anyFolder?: boolean;
 }
 
@@ -79,7 +79,7 @@ function change({ entry, same, anyTime, anyFolder }: Wanted, is: Entry): string[
   return found;
 }
 
-/** One line for each path that is not as it should be. */
+/** One line for each path that differs from the expected state. */
 export function unlike(wanted: ReadonlyMap<string, Wanted>, is: Files): string[] {
   const found: string[] = [];
   for (const [path, one] of wanted) {

@@ -1,4 +1,4 @@
-/** What a restore and an undo must do in a household, by docs/plugins.md: for each source, the action and the files. */
+/** The expected result of a restore and an undo in a household, by docs/plugins.md: the action and the files of each source. */
 import { within } from '../../../plugins/shared/paths.js';
 import { type ContainerWish, type Kind, type MountWish, sourceName } from './graph.js';
 import type { Entry, Files, Wanted } from './look.js';
@@ -7,25 +7,25 @@ import type { Entry, Files, Wanted } from './look.js';
 export interface Source {
   readonly name: string;
   readonly mount: MountWish;
-  /** Host path without links on the way. */
+  /** Host path with its links resolved. */
   readonly path: string;
-  /** A mount point is not: an empty folder of the archive stands for it. */
+  /** Whether it is stored. A mount point is not: the archive holds an empty folder for it. */
   isHeld(relative: string): boolean;
   isPoint(relative: string): boolean;
 }
 
-/** What comes to a place: files of a run, or in an undo those that were there. */
+/** The files that come to a place: those of a run, or in an undo those from before the restore. */
 export interface Coming {
   readonly source: Source;
   readonly path: string;
   readonly held: Files;
-  /** The folders above it, as they are made when they are missing. */
+  /** The folders above it, with the attributes that they get when they are missing. */
   readonly parents: Files;
 }
 
 export interface Run {
   readonly wish: ContainerWish;
-  /** As its job calls the record and the run. */
+  /** Portfolio of the run. */
   readonly portfolio: string;
   readonly running: boolean;
   readonly mounts: readonly RealMount[];
@@ -34,7 +34,7 @@ export interface Run {
   isRootHeld(relative: string): boolean;
 }
 
-/** As GNU tar takes it anchored: a star also stands for slashes, and what is in an excluded folder is excluded. */
+/** An anchored pattern of GNU tar: a star matches slashes, too, and an excluded folder is excluded with its content. */
 function matcher(pattern: string): (relative: string) => boolean {
   const text = pattern
     .replace(/^\/+/, '')
@@ -44,19 +44,19 @@ function matcher(pattern: string): (relative: string) => boolean {
   return (relative) => relative !== '' && whole.test(relative);
 }
 
-/** What of a tree a job stores.
- *  @param apart relative paths in it that are stored by themselves, or that are mount points */
+/** The part of a tree that a job stores.
+ *  @param apart relative paths that are sources of their own, or mount points */
 function heldBy(excludes: readonly string[], name: string, apart: readonly string[]): (relative: string) => boolean {
   const tests = excludes.filter((one) => one.startsWith(`${name}:`)).map((one) => matcher(one.slice(name.length + 1)));
   return (relative) => !tests.some((test) => test(relative)) && !apart.some((path) => within(relative, path));
 }
 
-/** A mount with the path that its source really has. */
+/** A mount with the real path of its source. */
 export interface RealMount extends MountWish {
   readonly path: string;
 }
 
-/** The mounts that are sources. The others are a part of one: the same folder by another way, or for LXC one whose path holds theirs. */
+/** The mounts that are sources. Any other mount is a part of a source: the same folder by another path, or for LXC a folder inside it. */
 export function listedMounts(kind: Kind, mounts: readonly RealMount[]): RealMount[] {
   const holds = (outer: RealMount, one: RealMount) => kind === 'lxc' && outer !== one && within(one.host, outer.host);
   const listed: RealMount[] = [];
@@ -66,7 +66,7 @@ export function listedMounts(kind: Kind, mounts: readonly RealMount[]): RealMoun
   return listed.filter((one) => !listed.some((outer) => holds(outer, one)));
 }
 
-/** The sources that a job stores: each folder once, Docker's nested ones apart, LXC's as a part of the outer one.
+/** The sources that a job stores. Each folder is one source. A nested folder is a source for Docker, and a part of the outer one for LXC.
  *  @param points all mount points of the host */
 export function storedSources(kind: Kind, { exclude }: ContainerWish, mounts: readonly RealMount[], points: readonly string[]): Source[] {
   const listed = listedMounts(kind, mounts);
@@ -82,7 +82,7 @@ export function storedSources(kind: Kind, { exclude }: ContainerWish, mounts: re
   });
 }
 
-/** What of the container's own files the job stores; they are looked at below /own. */
+/** The part of the container's own files (below /own) that the job stores. */
 export const rootHeld = ({ exclude }: ContainerWish): ((relative: string) => boolean) => {
   const held = heldBy(exclude, 'rootfs', []);
   return (relative) => held(relative === '' ? 'own' : `own/${relative}`);
@@ -92,7 +92,7 @@ export const heldOf = (tree: Files, isHeld: (relative: string) => boolean): File
 
 const parentOf = (path: string): string => path.slice(0, Math.max(0, path.lastIndexOf('/')));
 
-/** A tree after `held` came into it: what the run leaves out stays, and the folders on the way to it. */
+/** A tree after the restore of `held`. Excluded files stay, with the folders above them. */
 export function mixed(held: Files, now: Files, isHeld: (relative: string) => boolean): Map<string, Wanted> {
   const result = new Map<string, Wanted>([...held].map(([path, entry]) => [path, { entry, same: false }]));
   for (const [path, entry] of now) {
@@ -112,13 +112,13 @@ export function mixed(held: Files, now: Files, isHeld: (relative: string) => boo
 
 const folder: Entry = { type: 'folder', rights: '', mtime: 0n, content: '', inode: '' };
 
-/** Names came or went in the folder above a path. @param made what is made of missing ones; undefined when nothing is */
+/** Marks the folder above a path as changed. @param made the folders that are made when they are missing; undefined for none */
 function foreseeParents(wanted: Map<string, Wanted>, path: string, made: Files | undefined): void {
   const missing: string[] = [];
   let above = parentOf(path);
   for (; above !== '' && !wanted.has(above); above = parentOf(above)) missing.push(above);
   const there = wanted.get(above);
-  if (there === undefined) return; // it is no folder that is looked at
+  if (there === undefined) return; // the suite does not compare that folder
   wanted.set(above, { ...there, anyTime: true });
   if (made === undefined) return;
   for (const one of missing) {
@@ -127,7 +127,7 @@ function foreseeParents(wanted: Map<string, Wanted>, path: string, made: Files |
   }
 }
 
-/** The whole household after sources got other files. `came`: by source, what is to be in it.
+/** The household after its sources got other files. `came`: the new files by source.
  *  @param points all mount points */
 export function expected(before: Files, came: readonly Coming[], points: readonly string[]): Map<string, Wanted> {
   const wanted = new Map<string, Wanted>([...before].map(([path, entry]) => [path, { entry, same: true }]));

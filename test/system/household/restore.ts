@@ -31,13 +31,13 @@ interface Foreseen {
   readonly actions: ReadonlyMap<string, Action>;
   readonly inUse: boolean;
   readonly missing: boolean;
-  /** Folders that LXC's container needs to be there. */
+  /** Folders that must exist for an LXC container to start. */
   readonly empty: readonly string[];
 }
 
 const none: Entry = { type: 'folder', rights: '', mtime: 0n, content: '', inode: '' };
 
-/** The table: what becomes of each source. */
+/** The table of docs/plugins.md: the action for each source. */
 async function foresee(household: Household, run: Run, target: string): Promise<Foreseen> {
   const { members, graph } = household;
   const there = members.get(target);
@@ -54,7 +54,7 @@ async function foresee(household: Household, run: Run, target: string): Promise<
     const [real] = await realMounts(household, [current ?? mount]);
     const path = real?.path ?? mount.path;
     const isOwn = graph.kind === 'lxc' && mount.isVolume;
-    const users = isOwn && isClone && there === undefined ? [] : await usersOf(household, path, target); // else it lies in the clone's own folder
+    const users = isOwn && isClone && there === undefined ? [] : await usersOf(household, path, target); // else the volume lies in the clone's own folder
     let action: Action = 'keep';
     if (held.has(name)) {
       if (there !== undefined || isOwn) action = 'restore';
@@ -73,8 +73,8 @@ async function foresee(household: Household, run: Run, target: string): Promise<
   return { actions, inUse, missing, empty };
 }
 
-/** Whether a mount that is no source of its own is there after the restore: with what the run holds of the source that it is a
- *  part of, or as what that one's excludes leave where it is. */
+/** Whether a mount that is no source exists after the restore. It exists when the run holds it as a part of its source, or when the
+ *  excludes leave it as it is. */
 function staysOrComes({ sources }: Run, { path }: RealMount, actions: Foreseen['actions'], isThereNow: boolean): boolean {
   const holding = sources.filter(({ source }) => within(path, source.path));
   const outer = holding.toSorted((a, b) => b.source.path.length - a.source.path.length)[0];
@@ -84,10 +84,10 @@ function staysOrComes({ sources }: Run, { path }: RealMount, actions: Foreseen['
   return outer.source.isHeld(relative) ? outer.held.has(relative) : action === 'restore' && isThereNow;
 }
 
-/** Nothing is there that a restore must not write into. */
+/** Whether the path is missing or empty, so that a restore may write there. */
 const isFree = (path: string): boolean => treeIn(path).size === 0 || (treeIn(path).size === 1 && treeIn(path).get('')?.type === 'folder');
 
-/** A mount that is a part of another one: it lies where that one does, of several the one by whose path it is mounted. */
+/** The path of a mount that is a part of another mount: inside that one's folder. Of several, the one with its path counts. */
 function asPart(
   { graph }: Household,
   run: Run,
@@ -105,7 +105,7 @@ function asPart(
   return undefined;
 }
 
-/** The member that comes of it: a clone has its copies. */
+/** The member after the restore. A clone has copies. */
 function memberAfter(household: Household, run: Run, target: string, places: readonly Place[], starts: boolean): Member {
   const before = household.members.get(target);
   const isClone = target !== run.wish.name;
@@ -136,7 +136,7 @@ async function cameOf(household: Household, run: Run, places: readonly Place[]):
 
 const src = (portfolio: string) => ({ target: 'local', path: '/test/backups', portfolio });
 
-/** Every file is as it was. */
+/** Asserts that no file changed. */
 const untouched = (files: Files): Map<string, Wanted> => new Map([...files].map(([path, entry]) => [path, { entry, same: true }]));
 
 interface Planned {
@@ -145,13 +145,13 @@ interface Planned {
   readonly problems: string[];
 }
 
-/** The plan says what the table says, and touches nothing. */
+/** Checks that the plan agrees with the table and changes nothing. */
 async function planned(household: Household, body: Body, foreseen: Foreseen, before: Files): Promise<Planned> {
   const plan = await household.a.service.call('POST', '/restore/plan', body);
   const problems = unlike(untouched(before), (await lookAround(household)).files);
   const places = placesIn(plan);
   const got = places.map(({ source, action }) => `${source} ${action}`).sort();
-  // a mount that is a part of another one is no source of its own
+  // a mount that is a part of another one is no source
   const named = [...foreseen.actions].filter(([name]) => places.some(({ source }) => source === name));
   const wanted = named.map(([name, action]) => `${name} ${action}`).sort();
   if (wanted.join() !== got.join()) problems.push(`planned ${got.join(', ')} instead of ${wanted.join(', ')}`);
@@ -161,7 +161,7 @@ async function planned(household: Household, body: Body, foreseen: Foreseen, bef
   return { plan, places, problems };
 }
 
-/** A new restore job, or one that was there, run again. @returns its id and the state in which it ended */
+/** Runs a new restore job, or an old one again. @returns its id and its last state */
 async function ran({ a, dice, restores, said }: Household, body: Body): Promise<{ id: number; state: Body }> {
   const key = JSON.stringify(body);
   const known = restores.get(key);
@@ -174,14 +174,14 @@ async function ran({ a, dice, restores, said }: Household, body: Body): Promise<
   return { id, state };
 }
 
-/** What an undo is to bring back in the places, and to take away above them. */
+/** What an undo must bring back in the places, and remove above them. */
 function replaced(before: Files, came: readonly Coming[]): Pick<Kept, 'came' | 'made'> {
   const was = ({ source, path }: Coming) => heldOf(partOf(before, path), (one) => source.isHeld(one) || source.isPoint(one));
   const parents = came.flatMap((one) => [...one.parents.keys()]);
   return { came: came.map((one) => ({ ...one, held: was(one) })), made: parents.filter((one) => !before.has(one)) };
 }
 
-/** Restores a run under a name and looks at all that came of it. @returns problems */
+/** Restores a run under a name and checks everything. @returns problems */
 export async function restoreAs(household: Household, run: Run, target: string): Promise<string[]> {
   const body: Body = { job_name: `r-${target}`, container_id: target, type: household.graph.kind, src: src(run.portfolio) };
   const foreseen = await foresee(household, run, target);
@@ -207,7 +207,7 @@ export async function restoreAs(household: Household, run: Run, target: string):
   const hasUndo = isBody(part(state, 'undo'));
   if (!hasUndo && member !== undefined) problems.push('it keeps nothing for an undo');
   const { kept } = household;
-  kept.splice(0, kept.length, ...kept.filter(({ container }) => container !== target)); // only the latest can be undone
+  kept.splice(0, kept.length, ...kept.filter(({ container }) => container !== target)); // only the latest restore of a container can be undone
   const root = roots.get(target) ?? new Map();
   if (hasUndo) kept.push({ restore: id, container: target, run, ...replaced(before, came), member, root });
   return problems;
@@ -220,7 +220,7 @@ function freshCopies(before: Files, places: readonly Place[], { graph }: Househo
     .map(({ after }) => `the copy ${after} was there before`);
 }
 
-/** A part of all files, by paths relative to it. */
+/** The files below a path, by relative paths. */
 function partOf(files: Files, path: string): Files {
   return new Map(
     [...files].flatMap(([one, entry]) =>
@@ -239,18 +239,18 @@ async function rootProblems(
   for (const [name, root] of await rootsOf(household)) {
     const was: Files = before.get(name) ?? new Map();
     const wanted = name === target ? change(was) : untouched(was);
-    if (name === target) for (const [path, one] of wanted) wanted.set(path, { ...one, same: false }); // another layer of the engine
+    if (name === target) for (const [path, one] of wanted) wanted.set(path, { ...one, same: false }); // it has a new layer in the engine
     found.push(...unlike(wanted, root).map((line) => `root of ${name}: ${line}`));
   }
   return found;
 }
 
-/** Brings back what a restore replaced. */
+/** Undoes a restore and checks everything. */
 export async function undo(household: Household, one: Kept): Promise<string[]> {
   const { a, members, kept, said } = household;
   const { container, came, member, run } = one;
   let inUse = false;
-  const going: Coming[] = []; // what the restore made stays where another container has it by now
+  const going: Coming[] = []; // a folder that the restore made stays when another container mounts it
   for (const place of came) {
     const users = await usersOf(household, place.path, container);
     inUse ||= place.path.startsWith('/') && users.some(({ running }) => running);

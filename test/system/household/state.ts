@@ -11,20 +11,20 @@ import type { Coming, RealMount, Run } from './model.js';
 
 export interface Member {
   readonly wish: ContainerWish;
-  /** What it has mounted now: a clone has copies. */
+  /** Its current mounts. A clone has copies. */
   readonly mounts: readonly (MountWish & { readonly readOnly?: boolean })[];
   readonly running: boolean;
 }
 
-/** What an undo is to bring back. */
+/** What an undo must bring back. */
 export interface Kept {
   readonly restore: number;
   readonly container: string;
   readonly run: Run;
   readonly came: readonly Coming[];
-  /** Folders that were made above them: they go again, unless somebody uses them by now. */
+  /** Folders that were made above them. An undo removes them, unless a container uses them. */
   readonly made: readonly string[];
-  /** The container as it was; undefined when it was not there. */
+  /** The container before the restore; undefined when it did not exist. */
   readonly member: Member | undefined;
   readonly root: Files;
 }
@@ -38,17 +38,17 @@ export interface Household {
   readonly points: readonly string[];
   readonly jobs: Map<string, number>;
   readonly members: Map<string, Member>;
-  /** Restore jobs by what they were asked for. */
+  /** Restore jobs by their requests. */
   readonly restores: Map<string, number>;
-  /** Restores whose undo has been removed by hand. */
+  /** Restores whose undo was deleted by request. */
   readonly gone: Set<number>;
   readonly runs: Run[];
   readonly kept: Kept[];
-  /** Steps taken, for a person. */
+  /** Descriptions of the steps so far. */
   readonly said: string[];
 }
 
-/** The path that goes with a name, as far as it is there, links followed; a link may lead to nothing. */
+/** The real path of a name as far as it exists. A link may lead to nothing. */
 export function goalOf(path: string): string {
   try {
     return realpathSync(path);
@@ -66,7 +66,7 @@ export async function realMounts({ engine }: Household, mounts: readonly MountWi
   }));
 }
 
-/** Who else uses a path, itself, a parent or a child of it. */
+/** The other containers that mount a path, a parent of it or a part of it. */
 export async function usersOf(
   household: Household,
   path: string,
@@ -81,7 +81,7 @@ export async function usersOf(
   return found;
 }
 
-/** Every file of the household on the host, but those of the containers' own roots. */
+/** Every file of the household on the host, except those in the containers' roots. */
 export async function lookAround({ engine, graph, members, a }: Household): Promise<Look> {
   const volumes = [...(await engine.volumes()).values()];
   const own = graph.kind === 'lxc' ? [...members.keys()].map((name) => join(a.lxcPath, name, 'volumes/data')) : [];
@@ -99,7 +99,7 @@ const inode = (path: string): string => {
   return `${dev}:${ino}`;
 };
 
-/** A container is in its state, has its mounts, and sees in them what the host sees. */
+/** Checks that a container is in its state and has its mounts, with the same files as on the host. */
 async function memberProblems(household: Household, name: string, { mounts, running }: Member): Promise<string[]> {
   const pid = await household.engine.pid(name);
   if (pid === undefined) return [`${name} is gone`];
@@ -120,7 +120,7 @@ async function memberProblems(household: Household, name: string, { mounts, runn
   return found;
 }
 
-/** What holds after every step. */
+/** Checks after every step. */
 export async function invariants(household: Household): Promise<string[]> {
   const { engine, members, kept, a } = household;
   const found: string[] = [];

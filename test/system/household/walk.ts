@@ -14,7 +14,7 @@ import { type Household, invariants, lookAround, realMounts, usersOf } from './s
 
 type Step = (household: Household) => Promise<string[] | undefined>;
 
-/** Other content in a few of the household's folders, excluded ones and containers' roots too. */
+/** Changes content in a few folders of the household, excluded ones and roots included. */
 const change: Step = async ({ graph, dice, engine, members, said }) => {
   const volumes = [...(await engine.volumes()).values()];
   const folders = [...graph.folders, ...graph.mounts.map(({ at }) => at), ...volumes].filter(isThere);
@@ -82,7 +82,7 @@ const loseFiles: Step = async ({ graph, dice }) => {
   return [];
 };
 
-/** Of these folders and files, those that nobody who runs has, and that hold nothing mounted, here or elsewhere, and nothing of an undo. */
+/** The folders and files that may be removed: no running container mounts them, and they hold no mount point and nothing of an undo. */
 async function losable(household: Household, paths: readonly string[]): Promise<string[]> {
   const { own } = await lookAround(household);
   const shown = household.graph.mounts.flatMap(({ from }) => from ?? []);
@@ -104,7 +104,7 @@ const loseFolder: Step = async (household) => {
   return [];
 };
 
-/** A container, and often what it had with it. */
+/** Removes a container, and often its folders and volumes. */
 const loseContainer: Step = async (household) => {
   const { dice, members, engine, said } = household;
   if (members.size === 0) return undefined;
@@ -114,17 +114,17 @@ const loseContainer: Step = async (household) => {
   members.delete(name);
   said.push(`  lost: ${name}`);
   const { gone, kept, graph } = household;
-  if (graph.kind === 'lxc') for (const { container, member, restore } of kept) if (container === name && member) gone.add(restore); // it lay in its folder
+  if (graph.kind === 'lxc') for (const { container, member, restore } of kept) if (container === name && member) gone.add(restore); // the files for its undo lay in its folder
   if (dice.chance(50)) return [];
   for (const [volume, path] of await engine.volumes()) {
     const holds = readdirSync(dirname(path)).some(isOwn);
-    if (!holds) await engine.removeVolume(volume).catch(() => undefined); // those in use refuse
+    if (!holds) await engine.removeVolume(volume).catch(() => undefined); // the engine refuses one in use
   }
   for (const path of await losable(
     household,
     mounts.filter(({ isVolume }) => !isVolume).map((mount) => mount.path),
   )) {
-    if (!isThere(path)) continue; // with another one
+    if (!isThere(path)) continue; // removed together with another path
     said.push(`  lost: ${path}`);
     rmSync(path, { recursive: true });
   }
@@ -145,7 +145,7 @@ const toggle: Step = async (household) => {
   return [];
 };
 
-/** Whether a running container would miss a folder that the restore leaves as it is: it could not even be started again. */
+/** Whether a restore could start the container again: all its mounts exist, or it does not run. */
 async function canStart(household: Household, name: string): Promise<boolean> {
   const member = household.members.get(name);
   return !member?.running || allThere(household, { ...member.wish, mounts: member.mounts });
@@ -185,7 +185,7 @@ const steps: readonly (readonly [name: string, weight: number, step: Step])[] = 
   ['drop', 3, dropOne],
 ];
 
-/** One step of the table by weight. */
+/** Picks a step of the table by weight. */
 function chosen(dice: Dice): (typeof steps)[number] {
   let at = dice.roll(steps.reduce((sum, [, weight]) => sum + weight, 0));
   for (const step of steps) {
@@ -195,7 +195,7 @@ function chosen(dice: Dice): (typeof steps)[number] {
   throw new Error('the weights do not add up');
 }
 
-/** A job's excludes name only what is a source of its container. */
+/** The excludes of a job that name sources of its container. */
 function withKnownExcludes(wish: ContainerWish, names: ReadonlySet<string>): ContainerWish {
   const known = (one: string) => one.split(':').some((word, n) => n < 2 && names.has(word));
   return { ...wish, exclude: wish.exclude.filter(known) };
@@ -232,13 +232,13 @@ const describe = ({ name, running, mounts, exclude }: ContainerWish): string =>
   `${name} ${running ? 'runs' : 'stands'}: ${mounts.map(({ at, host }) => `${at}=${host}`).join(' ')} without ${exclude.join(' ') || 'excludes'}`;
 
 export interface Walked {
-  /** The steps, for a person. */
+  /** Descriptions of the steps. */
   readonly said: readonly string[];
-  /** Of the last step; none when all is well. */
+  /** Problems of the last step. */
   readonly problems: readonly string[];
 }
 
-/** Walks through the household of a seed, as far as all is well. */
+/** Walks through the household of a seed, up to the first problem. */
 export async function walk({ a, engine, kind, media }: Bed, seed: number, length: number): Promise<Walked> {
   const prefix = `${kind[0]}${seed}`;
   const graph: Graph = graphOf(seed, { kind, top: `${a.folder}/${prefix}`, media, prefix, lxcPath: a.lxcPath });

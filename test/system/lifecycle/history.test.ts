@@ -10,7 +10,7 @@ async function historyOf(a: Appliance, path: string): Promise<Body[]> {
   return Array.isArray(rows) ? rows.filter(isBody) : [];
 }
 
-/** The full state once it is as wanted. */
+/** Waits until the state is as expected. @returns the full state */
 async function stateWhen(a: Appliance, path: string, isWanted: (state: Body) => boolean): Promise<Body> {
   for (const end = Date.now() + 60_000; Date.now() < end; ) {
     const state = part(await a.service.call('GET', `${path}?view=full`), 'state');

@@ -6,14 +6,14 @@ import { type Appliance, makeAppliance } from '../../support/appliance.js';
 import { startProcess } from '../bed/service-process.js';
 
 interface Plugin {
-  /** plugin.json as text, or what differs from a good one. */
+  /** plugin.json as text, or its differences from a good one. */
   readonly manifest?: string | Readonly<Record<string, unknown>>;
   readonly schema?: string;
   readonly code?: string;
 }
 
 const goodSchema = JSON.stringify({ type: 'object', additionalProperties: false, properties: {} });
-/** Takes the error class from the contract, which shows that a plugin outside the package finds it. */
+/** Imports the error class from the contract, which shows that a plugin outside the package can. */
 const goodCode = `
 import { PluginError } from 'container-backup/contract';
 const none = () => { throw new PluginError('not_found', 'there is no such container'); };
@@ -47,7 +47,7 @@ async function reports(a: Appliance): Promise<ReadonlyMap<string, unknown>> {
 
 const pluginsOf = (a: Appliance): string => join(a.stateFolder, 'plugins');
 
-/** Told before any code runs. The folders' names sort as they are looked at. */
+/** Faults that the service reports before it runs any code. The names of the folders sort in the order of the checks. */
 const refused: Readonly<Record<string, Plugin & { readonly why: RegExp }>> = {
   'bad-json': { manifest: '{"id": "bad-json",', why: /JSON/ },
   'no-object': { manifest: '["id"]', why: /must be object/ },
@@ -68,7 +68,7 @@ const refused: Readonly<Record<string, Plugin & { readonly why: RegExp }>> = {
   'takes-other': { manifest: { id: 'good' }, why: /id good is taken by .*\/good; choose another/ },
 };
 
-/** Their description holds; only their code does not. */
+/** Plugins with a good description and wrong code. */
 const failing: Readonly<Record<string, { readonly code: string; readonly why: RegExp }>> = {
   'import-throws': { code: 'throw new Error("not on this machine");', why: /cannot be imported: .*not on this machine/ },
   'no-syntax': { code: 'export default {{', why: /cannot be imported: SyntaxError/ },
@@ -189,7 +189,7 @@ t.test('a job of a plugin whose code fails ends with the reason', async (t) => {
   );
 });
 
-/** One container with a root, and the names of the calls in a file. */
+/** A runtime of one container with a root. It writes the names of the calls into a file. */
 const countingCode = `
 import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs';
 const open = async ({ stateFolder }) => {

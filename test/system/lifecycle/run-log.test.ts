@@ -1,4 +1,4 @@
-/** The log level of the service holds for its runs too, although they log from another thread. */
+/** The log level of the service applies to its runs, too, although they log from another thread. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';

@@ -1,4 +1,4 @@
-/** SIGTERM to the service while jobs run, stops of one run by a user, and the limit of concurrent runs. */
+/** SIGTERM to the service while jobs run, stops of a run by a user, and the limit of concurrent runs. */
 import { once } from 'node:events';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -18,19 +18,19 @@ const { seed } = seededRandom();
 t.comment(`TEST_SEED=${seed}`);
 t.jobs = 2; // each has a service and engines of its own
 
-/** Everything on the share, folders and hidden files too. */
+/** Everything on the share, folders and hidden files included. */
 const everything = async (a: Appliance): Promise<string[]> => (await readdir(a.share, { recursive: true })).sort();
 
 const newJob = async (a: Appliance, container: BusyContainer): Promise<number> => a.service.create('backup', backupBody(container, 0));
 
-/** Waits until the container is seen in a state. @throws Error after 20 s */
+/** Waits until the container is in the state. @throws Error after 20 s */
 async function reached({ engine, name }: BusyContainer, wanted: State): Promise<void> {
   for (const end = Date.now() + 20_000; (await engine.state(name)) !== wanted; await sleep(1)) {
     if (Date.now() > end) throw new Error(`${name} was not ${wanted} within 20 s`);
   }
 }
 
-/** Ends the service as an init system does; its exit code and how long that took. */
+/** Ends the service with SIGTERM, as an init system does. @returns its exit code and the ms until the end */
 async function terminate(service: DemoService): Promise<{ readonly code: unknown; readonly ms: number }> {
   const began = performance.now();
   const gone = once(service.child, 'exit');
@@ -39,7 +39,7 @@ async function terminate(service: DemoService): Promise<{ readonly code: unknown
   return { code, ms: Math.round(performance.now() - began) };
 }
 
-/** What a stop by the user must come to, and the time until it was answered. */
+/** Checks the result of a stop by the user. @returns ms until the answer */
 async function stopped(t: Test, a: Appliance, kind: 'backup' | 'restore', id: number, what: string): Promise<Body> {
   const began = performance.now();
   const answer = await a.service.call('PUT', `/${kind}/${id}/stop`);
@@ -62,7 +62,7 @@ t.test('SIGTERM ends the service within 10 s with code 0, its containers run, an
     const before = await everything(a);
     await Promise.all(containers.map((container) => container.change(before.length)));
     for (const id of jobs) await a.service.call('PUT', `/backup/${id}/run`);
-    const poll = a.service.ask('GET', '/backup/progress?duration=60').catch(() => undefined); // must not hold up the end
+    const poll = a.service.ask('GET', '/backup/progress?duration=60').catch(() => undefined); // an open poll must not delay the end
     await (where === 'paused' ? reached(first, 'frozen') : sleep(where * usual));
     const { code, ms } = await terminate(a.service);
     t.equal(code, 0, `exit code 0, ${where === 'paused' ? 'in the pause' : `${Math.round(where * usual)} ms into the runs`}`);
@@ -92,7 +92,7 @@ t.test('a stopped backup leaves nothing, at any point of the run', async (t) => 
     const nothing = await everything(a);
     const id = await newJob(a, container);
     await a.service.call('PUT', `/backup/${id}/run`);
-    await sleep(100); // before anything is stored: later its empty folders stay
+    await sleep(100); // stop it before it stores anything: later its empty folders would stay
     t.match(await stopped(t, a, 'backup', id, `${name}, the first run of all`), { result: -2 });
     t.same(await everything(a), nothing, 'not even a folder');
     let usual = Number((await a.service.backUp(id)).duration);
@@ -171,7 +171,7 @@ interface Seen {
   readonly twice: boolean;
 }
 
-/** Looks at all jobs until none waits or runs. */
+/** Polls all jobs until none waits or runs. */
 async function watchRuns(service: DemoService): Promise<Seen> {
   let most = 0;
   let twice = false;

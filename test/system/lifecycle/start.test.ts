@@ -21,7 +21,7 @@ const isThere = (path: string): Promise<boolean> =>
     () => false,
   );
 
-/** Flags of a service that touches nothing outside the folder. */
+/** Flags for a service that uses nothing outside the folder. */
 const flagsIn = (folder: string, ...more: readonly string[]): string[] => [
   'serve',
   '--state',
@@ -64,7 +64,7 @@ t.test('only root can read the setup code, a restart keeps it, and the setup del
     t.equal((await stat(join(folder, 'state'))).mode & 0o7777, 0o700, 'the folder around it, too');
     t.equal((await readFile(file, 'utf8')).trim(), code);
     codes.push(code);
-    await chmod(file, 0o644); // the next start puts it right
+    await chmod(file, 0o644); // the next start corrects the mode
   }
   t.equal(codes[0], codes[1]);
   {
@@ -166,7 +166,7 @@ t.test('a wrong command line or configuration ends the start with code 2 and say
     ['a relative path in it', ['serve', ...(await file('relative.json', '{"state": "x"}'))], /\/state/],
   ];
   for (const [what, args, why] of cases) {
-    const { code, stdout, stderr } = await runToEnd(args, { cwd: folder }); // what would wrongly be started must touch nothing else
+    const { code, stdout, stderr } = await runToEnd(args, { cwd: folder }); // a service that starts in error must use nothing else
     t.equal(code, 2, what);
     t.match(stderr, why, what);
     t.equal(stderr.trim().split('\n').length, 1, `${what}: one line, no stack`);

@@ -1,4 +1,4 @@
-/** The service with a certificate, over real connections. */
+/** The service with a certificate, tested over real connections. */
 import { execFile } from 'node:child_process';
 import { chmod, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { request } from 'node:https';
@@ -46,10 +46,10 @@ function ask(address: string, path: string, ca: string, o: { method?: string; bo
   });
 }
 
-/** The protocol that came about, or why none did. */
+/** The negotiated protocol, or the error. */
 function handshake(port: number, version: SecureVersion): Promise<string> {
   return new Promise((resolve) => {
-    // Security level 0, or this side would refuse the old ones by itself.
+    // Security level 0: otherwise the client would refuse the old protocols.
     const options = { port, host: '127.0.0.1', rejectUnauthorized: false, minVersion: version, maxVersion: version };
     const socket = connect({ ...options, ciphers: 'DEFAULT@SECLEVEL=0' }, () => {
       resolve(socket.getProtocol() ?? '');
@@ -59,7 +59,7 @@ function handshake(port: number, version: SecureVersion): Promise<string> {
   });
 }
 
-/** Subject of the certificate that a new connection is shown. */
+/** Subject of the certificate that the service shows to a new connection. */
 function shownBy(port: number): Promise<string> {
   return new Promise((resolve, reject) => {
     const socket = connect({ port, host: '127.0.0.1', rejectUnauthorized: false }, () => {

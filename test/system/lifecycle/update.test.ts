@@ -22,7 +22,7 @@ interface Sent {
   readonly json: unknown;
 }
 
-/** With the length of the file, or in chunks without one. */
+/** Sends a file with its length, or in chunks without one. */
 async function send(a: Appliance, body: string | Readable): Promise<Sent> {
   const length = typeof body === 'string' ? { 'content-length': (await stat(body)).size } : {};
   const headers = { cookie: a.service.cookie, accept: 'application/problem+json', 'content-type': 'application/octet-stream', ...length };
@@ -93,7 +93,7 @@ t.test('a good bundle is accepted, and a foreign, damaged or older one is refuse
   let status: unknown;
   do status = await a.service.call('GET', '/update/');
   while (/checking|installing/.test(String(part(status, 'state'))));
-  // As far as RAUC comes without a device mapper, which is all that this machine may lack.
+  // Without a device mapper RAUC comes no further. This machine may lack only that.
   if (part(status, 'state') === 'failed') t.match(status, { error: { code: 'install_failed', message: /mapper/ } });
 });
 
@@ -122,7 +122,7 @@ t.test('a bundle that does not fit is refused with no_space', async (t) => {
     'one that does not say how long it is',
   );
   t.same((await readdir(folder)).sort(), before, 'nothing is left over');
-  // A client that asks first is told before it sends anything.
+  // A client with `Expect: 100-continue` gets the refusal before it sends the body.
   const put = ['-s', '-o', '/dev/null', '-w', '%{http_code} %{size_upload}', '-b', a.service.cookie, '-T', large];
   const url = `${a.service.address}/api/v1/update/bundle`;
   t.equal((await run('curl', [...put, '--expect100-timeout', '20', '-H', 'Expect: 100-continue', url])).stdout, '507 0');

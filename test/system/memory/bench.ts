@@ -12,11 +12,11 @@ import { MemoryWatch } from './watch.js';
 export const limit = 256; // MiB
 const isLarge = isCampaign('large');
 const inShare: LocationWish = { target: 'local', path: '/test/large' };
-/** What the last quarter may need, MiB, when nothing goes on growing. In a run of some seconds V8's heaps are still finding
- *  their size, by some 30 MiB; a long one is judged strictly. */
+/** MiB by which the last quarter may exceed the third when nothing keeps growing. In a run of a few seconds V8's heaps still grow by some
+ *  30 MiB. A long run has a strict limit. */
 const mostAfter = (thirdQuarter: number): number => (isLarge ? 1.07 * thirdQuarter : thirdQuarter + 32);
 
-/** Puts the plugin where a user would, and has the service find it. */
+/** Installs the plugin as a user would, so that the service finds it. */
 export async function installGenerated(a: Appliance): Promise<void> {
   const folder = join(a.stateFolder, 'plugins/generated');
   await mkdir(folder, { recursive: true });
@@ -51,7 +51,7 @@ export function newJob(
   });
 }
 
-/** Runs something and checks what the service needed meanwhile. */
+/** Runs the work and checks the memory of the service meanwhile. */
 export async function measured<T>(t: Test, a: Appliance, what: string, action: () => Promise<T>): Promise<T> {
   using watch = new MemoryWatch(a.service.pid);
   const done = await action();

@@ -1,15 +1,15 @@
-/** A runtime plugin whose containers have an image of any size. It generates the bytes as they are read and checks them as they
- *  are loaded, and stores none. Its compiled file is copied into a plugin's folder, so it imports only types. */
+/** A runtime plugin whose containers have an image of any size. It generates the bytes for a backup, checks them in a restore, and stores
+ *  none. Its compiled file is copied into a plugin's folder, so it imports only types. */
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import type { Description, Draft, PluginContext, PluginError, RestorePlan, Runtime, RuntimePlugin } from '../../../core/contract/index.js';
 
 const chunkBytes = 256 << 10;
-/** Different chunks, over more than zstd's window of 2 MiB, of which each holds 1 KiB that no other has. */
+/** Different chunks. Together they exceed zstd's window of 2 MiB, and each holds 1 KiB that no other chunk has. */
 const kinds = 13;
 
-/** Not compressible in itself, and the same in every process. */
+/** Incompressible, and the same in every process. */
 function unique(kind: number): Buffer {
   let state = kind + 1;
   const bytes = Array.from({ length: 1024 }, () => {
@@ -34,7 +34,7 @@ function generated(bytes: number): Readable {
   });
 }
 
-/** Where the bytes stop being what was generated; -1 when all of them are. */
+/** Offset of the first byte that differs from the generated ones; -1 when none differs. */
 async function difference(source: Readable, bytes: number): Promise<number> {
   let at = 0;
   for await (const part of source) {
@@ -52,7 +52,7 @@ async function difference(source: Readable, bytes: number): Promise<number> {
 
 const name = /^generated-(\d+)$/;
 
-/** The MiB of an image stand in its container's name. */
+/** The size of an image in MiB, from its container's name. */
 const bytesOf = (id: string): number => Number(name.exec(id)?.[1] ?? 0) * 2 ** 20;
 
 class GeneratedDraft implements Draft {
@@ -89,7 +89,7 @@ class GeneratedRuntime implements Runtime {
   async version(): Promise<string> {
     return '1';
   }
-  async *list(): AsyncIterable<never> {} // any of the right name is there
+  async *list(): AsyncIterable<never> {} // every container with a right name exists
   async describe(id: string): Promise<Description> {
     if (!name.test(id)) throw new this.failure('not_found', `there is no container ${id}`);
     const none = { network: [], resource: {}, volume: [], left_out: [] };
@@ -121,7 +121,7 @@ class GeneratedRuntime implements Runtime {
   async [Symbol.asyncDispose](): Promise<void> {}
 }
 
-/** What the plugin's index.js makes its default export of; it hands in the contract's error class. */
+/** Makes the default export for the plugin's index.js, which passes the contract's error class. */
 export function generatedPlugin(failure: typeof PluginError): RuntimePlugin {
   return { open: async (context) => new GeneratedRuntime(context, failure) };
 }

@@ -9,8 +9,8 @@ import { backUp, bytesOf, installGenerated, measured, newJob, restoreGenerated }
 import { isWhole, reflinkedFolder } from './reflinked.js';
 
 const { mebibytes } = pointsOf('large');
-const plain = Math.min(4000, mebibytes); // MiB that are really stored, once
-/** A container whose volume holds so many MiB in files. */
+const plain = Math.min(4000, mebibytes); // MiB that the disk really stores, once
+/** Makes a container whose volume holds files of so many MiB. */
 async function makeLargeContainer(t: Test, a: Appliance, name: string, size: number): Promise<void> {
   const data = await reflinkedFolder(t, a.folder, size);
   const files = (await readdir(data)).map((file) => join(data, file));

@@ -19,14 +19,14 @@ const run = '2026-11-24_23-03-47';
 const sample = fileURLToPath(new URL(`../../fixtures/format-1/container-backup@packed/${run}/manifest.json`, import.meta.url));
 const good: unknown = JSON.parse((await readFile(sample, 'utf8')).split('\n')[0] ?? '');
 
-/** What fills a manifest: text, text that no byte a character holds, and as many values as there may be. */
+/** Contents of a large manifest: text, text with characters beyond latin1, and as many values as are allowed. */
 const fillings: Readonly<Record<string, unknown>> = {
   text: 'x'.repeat(large),
   'wide text': `ü€${'x'.repeat(large)}`,
   values: Array.from({ length: 190_000 }, (_, n) => ({ [`a${n % 220}${'x'.repeat(24)}`]: n, [`b${n % 219}${'x'.repeat(24)}`]: n })),
 };
 
-/** How much is read in the 30 seconds of an answer is the machine's affair. */
+/** Status codes: a slow machine may not read everything within the 30 seconds of an answer. */
 const inTimeOrNot: readonly number[] = [200, 503];
 
 const a = await makeAppliance(t);
@@ -43,7 +43,7 @@ async function record(name: string, file: Buffer | string, at = run): Promise<st
   return path;
 }
 
-/** Does it, and says what the service took meanwhile. */
+/** Does the work, and reports the memory of the service meanwhile. */
 async function within<T>(t: Test, what: string, work: () => Promise<T>): Promise<T> {
   using watch = new MemoryWatch(a.service.pid);
   const done = await work();

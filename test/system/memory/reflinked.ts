@@ -7,10 +7,10 @@ import type { Test } from 'tap';
 import { childOutput } from '../../../plugins/shared/primitives/child.js';
 
 const fileMiB = 256;
-/** The smallest that mkfs.xfs takes is 300 MB. */
+/** mkfs.xfs needs 300 MB or more. */
 const imageMiB = 1024;
 
-/** Compresses well, so that the target gets little, yet differs everywhere. */
+/** Text that compresses well, so that the target stores little, and that repeats nowhere. */
 async function makeFirst(path: string): Promise<void> {
   const file = await open(path, 'w');
   try {
@@ -21,7 +21,7 @@ async function makeFirst(path: string): Promise<void> {
   }
 }
 
-/** A mounted folder with files of so many MiB in all; it goes with the test, before what was made earlier. */
+/** Mounts a folder with files of so many MiB in all. The test removes it at its end, before everything that was made earlier. */
 export async function reflinkedFolder(t: Pick<Test, 'teardown'>, above: string, mebibytes: number): Promise<string> {
   const image = join(above, 'xfs-image');
   const folder = join(above, 'xfs');
@@ -40,7 +40,7 @@ export async function reflinkedFolder(t: Pick<Test, 'teardown'>, above: string, 
   return data;
 }
 
-/** Whether a file's blocks are all there. */
+/** Whether all blocks of a file are allocated. */
 export async function isWhole(path: string): Promise<boolean> {
   const { size, blocks } = await stat(path);
   return size > 0 && blocks * 512 >= size;

@@ -10,7 +10,7 @@ import { backUp, installGenerated, measured, newJob, restoreGenerated } from './
 
 const { remoteMebibytes: mebibytes } = pointsOf('large');
 
-/** The most files that were staged at a time, looked at all the while. */
+/** Samples the staged files. @returns the highest number at a time */
 function stagingWatch(stateFolder: string): { most(): number } {
   let most = 0;
   const folder = join(stateFolder, 'plugin-state/rsync');
@@ -19,7 +19,7 @@ function stagingWatch(stateFolder: string): { most(): number } {
       const files = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
       most = Math.max(most, files.length);
     } catch {
-      // a folder that went while it was looked at: the next look counts
+      // the folder was removed meanwhile: the next sample counts
     }
   }, 20);
   return {
@@ -51,7 +51,7 @@ for (const kind of remoteKinds) {
   });
 }
 
-/** The bed's own are small, to be many. */
+/** Options without the bed's small pieces, so that pieces have the default size. */
 function largePieces(body: Readonly<Record<string, unknown>>): object {
   return { options: { privateKey: part(body.options, 'privateKey') } };
 }

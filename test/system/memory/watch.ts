@@ -1,16 +1,16 @@
-/** Samples the memory of the service and all its children. Page cache is not counted: every file that is read or written passes
- *  through it, and the kernel frees it on demand. */
+/** Samples the memory of the service and all its children, without the page cache: every file that is read or written passes through it,
+ *  and the kernel frees it on demand. */
 import { descendants, proportionalBytes } from '../bed/process-tree.js';
 
 const everyMs = 100;
 const mebibyte = 2 ** 20;
-/** The service starts no Node: what is called so is a copy of itself that is about to become another program. */
+/** Name of a process between fork and exec. The service starts no Node, so a child with this name is a copy of the service. */
 const unborn = 'node';
 
 export interface Figures {
   readonly seconds: number;
   readonly samples: number;
-  /** MiB, of the whole time, and of its third and last quarters: before them a run that is short still starts. */
+  /** Peaks in MiB: of the whole time, and of its third and last quarters. In the first half a short run still starts. */
   readonly peak: number;
   readonly thirdQuarter: number;
   readonly lastQuarter: number;
@@ -27,7 +27,7 @@ interface Sample {
 const inMebibytes = (bytes: number): number => Math.round((bytes / mebibyte) * 10) / 10;
 const most = (samples: readonly Sample[]): number => inMebibytes(Math.max(0, ...samples.map(({ bytes }) => bytes)));
 
-/** Watches from when it is made until it is disposed of. */
+/** Samples from its construction until it is disposed. */
 export class MemoryWatch implements Disposable {
   readonly #samples: Sample[] = [];
   readonly #timer: NodeJS.Timeout;
@@ -39,7 +39,7 @@ export class MemoryWatch implements Disposable {
 
   #sample(): void {
     const children = descendants(this.pid);
-    // one that has not yet become its program shares the service's memory, which would count twice: the next look counts
+    // before exec a child shares the service's memory, which would count twice: the next sample counts
     if (children.some(({ name }) => name === unborn)) return;
     const parts = new Map([['service', proportionalBytes(this.pid)]]);
     for (const { pid, name } of children) parts.set(name, (parts.get(name) ?? 0) + proportionalBytes(pid));

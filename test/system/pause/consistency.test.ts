@@ -1,4 +1,4 @@
-/** A restored container is a snapshot of one moment, however busy it was: the moment of the pause. */
+/** A restored container is a snapshot of one moment, the pause, however busy the container was. */
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
@@ -18,23 +18,23 @@ interface Subject {
   readonly container: PythonContainer;
 }
 
-/** A container whose database has been written for a while. */
+/** Makes a container that has written its database for a while. */
 async function bank(t: Test): Promise<Subject> {
   const appliance = await makeAppliance(t);
   const container = await makePythonContainer(appliance, 'bank', databaseWriter, fillBank);
-  await sleep(2500); // what was made within the second before a pass is read again by the next one
+  await sleep(2500); // the next pass reads again what changed within the second before this one
   await until('the first transfers', async () => (await acknowledged(container.data)) > 100);
   return { appliance, container };
 }
 
-/** A container whose one process stores into a mapped file as fast as it can. */
+/** Makes a container whose only process stores into a mapped file as fast as it can. */
 async function mapped(t: Test, blank: Buffer): Promise<Subject> {
   const appliance = await makeAppliance(t, { flags: ['--new-base-ratio', '5'] }); // the file is most of the base
   const container = await makePythonContainer(appliance, 'mapped', mmapWriter, async (data) => {
     await ownFileSystem(t, join(appliance.folder, 'volume'), data, 256 << 20);
     await writeMapped(data, blank);
   });
-  await sleep(3500); // by then the latest stamp is too old for a pass to take it for a change
+  await sleep(3500); // then a pass no longer takes the latest time for a change
   return { appliance, container };
 }
 
@@ -61,7 +61,7 @@ t.test(`a database under constant writes comes back consistent and up to date, $
     const job = await newJob(appliance, 'bank', 'chain', ['compress', 'pause']);
     for (let n = 0; n < rounds; n++) whole.chain += await round(job, n === 0 ? [0, 1] : [0, 1, 2]);
   };
-  await Promise.all([bases(), chain()]); // one restores while the other has its turn with the container
+  await Promise.all([bases(), chain()]); // one restores while the other uses the container
   const perSecond = ((await acknowledged(container.data)) - began.number) / ((performance.now() - began.time) / 1000);
   const [shortest, median, longest] = [0, rounds, 2 * rounds - 1].map((n) => pauses.toSorted((a, b) => a - b)[n]);
   t.comment(`${whole.bases} of ${rounds} new bases and ${whole.chain} of ${rounds} runs on one base came back whole`);
@@ -98,11 +98,11 @@ t.test('a file that is written through a mapping comes back byte for byte as in 
     t.equal(tornBy(blank, restored), undefined, `one moment: after store ${latest(restored)}`);
     t.ok(stood?.content.equals(restored), 'the moment of the pause, as the file was then');
     const first = await firstCopy(appliance, run);
-    if (tornBy(blank, first.content) !== undefined) torn++; // a writer that waits for the disk all the while leaves a moment
+    if (tornBy(blank, first.content) !== undefined) torn++; // a writer that always waits for the disk leaves a consistent file
     if (first.mtime === stood?.mtime) unstamped++;
   }
   t.ok(torn > 0, `${torn} of 3 live passes are no moment: a check that nothing fails would prove nothing`);
-  t.comment(`in ${unstamped} of 3 runs no stamp told the passes apart`); // the next test makes sure of one
+  t.comment(`in ${unstamped} of 3 runs no stamp told the passes apart`); // the next test forces that case
 });
 
 t.test('only the sync before the first pass makes stores through a mapping visible to the second', async (t) => {

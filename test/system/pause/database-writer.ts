@@ -1,5 +1,5 @@
-/** A bank in SQLite whose books do not balance in a torn copy. Each transfer between random accounts is a transaction. Its
- *  number is acknowledged in another file right after the commit. */
+/** A bank in SQLite. In a torn copy its books do not balance. Each transfer between random accounts is a transaction. Right after the
+ *  commit, its number is acknowledged in another file. */
 import { randomFillSync } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -9,13 +9,13 @@ import { hostPython } from './python-container.js';
 const accounts = 20_000;
 const opening = 1_000_000;
 
-/** So much beside the database that never changes that a level which holds all of the database still is a small one. */
+/** Bytes beside the database that never change. So a level with the whole database is still small. */
 export async function fillBank(data: string): Promise<void> {
   await writeFile(join(data, 'still'), randomFillSync(Buffer.alloc(24e6)));
 }
 
-/** WAL mode, every commit on the disk before it is acknowledged, as many of them as the machine gives. The index on the
- *  balance moves with each of them; checkpoints come often, so that the main file changes under a reader too. */
+/** WAL mode with an fsync for each commit before its acknowledgement, as fast as the machine can. Each commit changes the index on the
+ *  balance. Checkpoints come often, so that the main file changes while a reader reads it, too. */
 export const databaseWriter = `
 import os, random, sqlite3
 db = sqlite3.connect('/data/bank.db', isolation_level=None)
@@ -43,7 +43,7 @@ while True:
     os.pwrite(acknowledged, b'%020d' % number, 0)
 `;
 
-/** Opening the database replays its WAL, as the first program after a power cut does. */
+/** Opens the database, which replays its WAL, as the first program after a power cut does. */
 const auditor = `
 import json, sqlite3, sys
 problems, committed = [], -1
@@ -72,18 +72,18 @@ export interface Audit {
   readonly problems: readonly string[];
 }
 
-/** Number of the last transaction that the writer knows to be on the disk; 0 before the first. */
+/** Number of the last acknowledged transaction; 0 before the first. */
 export async function acknowledged(data: string): Promise<number> {
   return Number(await readFile(join(data, 'acknowledged'), 'utf8').catch(() => '0'));
 }
 
-/** Looks for anything that no single moment of the writer's life could have left in the folder. */
+/** Looks for content that the folder had at no single moment. */
 export async function audit(data: string): Promise<Audit> {
   const said = await hostPython(auditor, join(data, 'bank.db'));
   if (!isBody(said) || typeof said.committed !== 'number' || !Array.isArray(said.problems)) throw new Error('the auditor said nothing');
   const problems = said.problems.map(String);
   const known = await acknowledged(data);
-  // the writer may have been stopped between a commit and its acknowledgement, and nowhere else
+  // the pause may come between a commit and its acknowledgement
   if (![0, 1].includes(said.committed - known)) problems.push(`${said.committed} is the last transaction, ${known} the last acknowledged`);
   return { committed: said.committed, problems };
 }

@@ -1,4 +1,4 @@
-/** Reads the mapped file in each place: in the volume, during the pause, and in the archives of the passes. */
+/** Reads the mapped file in the volume, during the pause, and in the archives of the passes. */
 import { execFile } from 'node:child_process';
 import { createWriteStream } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
@@ -16,7 +16,7 @@ import type { PythonContainer } from './python-container.js';
 const run = promisify(execFile);
 const name = 'mapped';
 
-/** The file as it was at one time. */
+/** The file at one moment. */
 export interface Seen {
   readonly content: Buffer;
   readonly mtime: bigint; // ns
@@ -36,7 +36,7 @@ export async function writeMapped(data: string, content: Buffer): Promise<void> 
   await writeFile(join(data, name), content);
 }
 
-/** The file while the run holds the container still; undefined when the pause was too short to read all of it. */
+/** The file during the pause; undefined when the pause was too short to read all of it. */
 export async function seenFrozen(container: PythonContainer, going: Promise<unknown>): Promise<Seen | undefined> {
   let over = false;
   const end = () => {
@@ -65,14 +65,14 @@ export async function firstCopy(appliance: Appliance, taken: Taken): Promise<See
 }
 
 export interface TwoPasses {
-  /** How the file stood while the second pass read. */
+  /** The file while the second pass read. */
   readonly stood: Buffer;
   readonly restored: Buffer;
-  /** Something other than the sync of these passes gave the file a new stamp. */
+  /** Whether anything but the sync of these passes changed the file's time. */
   readonly stamped: boolean;
 }
 
-/** One level as a run makes it. */
+/** Makes one level as a run does. */
 async function pass(source: Source, folder: string, level: 0 | 1, reference: number): Promise<void> {
   const since = level === 1 ? { since: join(folder, '0.snar') } : {};
   const plan = { source, compression: 'none' as const, snapshot: join(folder, `${level}.snar`), reference, still: level === 1, ...since };
@@ -88,7 +88,7 @@ async function restored(folder: string): Promise<Buffer> {
   return mappedFile(into);
 }
 
-/** A live pass and a frozen one, as a run makes them, with or without the sync before them. */
+/** Makes a live pass and a frozen one as a run does, with or without the sync before them. */
 export async function twoPasses({ folder, lxcPath }: Appliance, container: PythonContainer, synced: boolean): Promise<TwoPasses> {
   const source: Source = { name: 'data', origin: 'new', kind: 'folder', path: container.data, excludes: [] };
   const work = await mkdtemp(join(folder, 'passes-'));
@@ -98,7 +98,7 @@ export async function twoPasses({ folder, lxcPath }: Appliance, container: Pytho
   try {
     const { content, mtime } = await seen(container.data);
     await pass(source, work, 1, Date.now());
-    // the second pass looks from a second before the reference
+    // the second pass takes changes from a second before the reference on
     return { stood: content, restored: await restored(work), stamped: Number(mtime / 1_000_000n) > reference - 2000 };
   } finally {
     await lxc('unfreeze', lxcPath, container.name);

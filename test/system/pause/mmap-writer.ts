@@ -1,12 +1,12 @@
-/** A file that changes only through a shared mapping. The writer numbers its pages in turn for ever, so the latest number
- *  determines the whole file. An older page shows a torn or stale copy. */
+/** A file that changes only through a shared mapping (mmap). The writer numbers its pages in turn for ever. So the latest number determines
+ *  the whole file, and an older page shows a torn or stale copy. */
 import { randomFillSync } from 'node:crypto';
 
 const page = 4096;
-/** Random filler makes the paused pass long enough to be looked at from outside: it must be read, and hardly shrinks. */
+/** Random filler, which does not compress. It makes the paused pass long enough to be seen from outside. */
 const pages = 16_384;
 
-/** Each page's first word, then its last. A store into a page that is dirty already stamps no time on the file. */
+/** Stores into each page's first word, then its last. A store into a page that is already dirty does not change the file's time. */
 export const mmapWriter = `
 import mmap, os
 words = memoryview(mmap.mmap(os.open('/data/mapped', os.O_RDWR), 0)).cast('Q')
@@ -18,7 +18,7 @@ while True:
         words[first + ${page / 8 - 1}] = number
 `;
 
-/** The file as it is before the first store. */
+/** The file before the first store. */
 export function blankMapped(): Buffer {
   const blank = randomFillSync(Buffer.alloc(page * pages));
   for (let n = 0; n < pages; n++) {
@@ -38,7 +38,7 @@ export function latest(content: Buffer): bigint {
   return found;
 }
 
-/** The file at the moment when store `number` had been made, or only its first half. */
+/** The file after store `number`, or after its first half. */
 export function momentOf(blank: Buffer, number: bigint, half: boolean): Buffer {
   const content = Buffer.from(blank);
   const all = BigInt(pages);
@@ -52,7 +52,7 @@ export function momentOf(blank: Buffer, number: bigint, half: boolean): Buffer {
   return content;
 }
 
-/** What is in the content that no single moment could have left there, byte for byte; undefined when nothing is. */
+/** A difference from the file at every single moment; undefined when the content is that of one moment. */
 export function tornBy(blank: Buffer, content: Buffer): string | undefined {
   if (content.length !== blank.length) return `${content.length} bytes instead of ${blank.length}`;
   const number = latest(content);

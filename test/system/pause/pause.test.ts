@@ -22,7 +22,7 @@ import {
   touchAll,
 } from './ticker.js';
 
-/** The part of a wholly frozen backup that a container may stand still. */
+/** Longest pause, as a part of the time of a wholly frozen backup. */
 const shortEnough = 0.05;
 
 interface Subject {
@@ -30,7 +30,7 @@ interface Subject {
   readonly container: PythonContainer;
 }
 
-/** Starts a first run with a pause and waits until its live pass is well on its way through the gibibyte. */
+/** Starts a first run with a pause, and waits until its live pass has read a part of the gibibyte. */
 async function begun({ appliance, container }: Subject, record: string): Promise<number> {
   const job = await newJob(appliance, container.name, record, ['compress', 'pause']);
   await appliance.service.call('PUT', `/backup/${job}/run`);
@@ -39,7 +39,7 @@ async function begun({ appliance, container }: Subject, record: string): Promise
 }
 
 interface Figures {
-  /** Milliseconds: what the service tells, what the container saw, and what a backup under one freeze takes. */
+  /** Milliseconds: the pause as reported by the service, the pause as seen in the container, and a backup under one freeze. */
   readonly told: number;
   readonly seen: number;
   readonly whole: number;
@@ -47,7 +47,7 @@ interface Figures {
   readonly read: number;
 }
 
-/** The same data twice: with a short pause, and under a freeze of the owner's from beginning to end. */
+/** Backs up the same data twice: with a short pause, and while the owner keeps the container frozen. */
 async function figures(t: Test, subject: Subject, attempt: number): Promise<Figures> {
   const { appliance, container } = subject;
   const from = bootTime();
@@ -75,7 +75,7 @@ t.test('a container of 1 GiB is paused for a short time', async (t) => {
   const appliance = await makeAppliance(t);
   const container = await makePythonContainer(appliance, 'large', ticker, fillGibibyte);
   const subject = { appliance, container };
-  await sleep(2500); // what was made within the second before a pass is read again by the next one
+  await sleep(2500); // the next pass reads again what changed within the second before this one
 
   await t.test(
     `it is frozen for at most ${shortEnough * 100} % of the time of a wholly frozen backup when 1 % changes meanwhile`,
@@ -98,7 +98,7 @@ t.test('a container of 1 GiB is paused for a short time', async (t) => {
 
   await t.test('it is resumed when the run is stopped in its pause', async (t) => {
     const job = await begun(subject, 'stopped');
-    await touchAll(container); // a long pause: all of it is read again
+    await touchAll(container); // for a long pause: the second pass reads all files again
     await until('the pause', async () => (await container.state()) === 'FROZEN');
     await appliance.service.call('PUT', `/backup/${job}/stop`);
     t.equal(await container.state(), 'RUNNING', 'as soon as the stop is answered');
@@ -118,7 +118,7 @@ t.test('a container of 1 GiB is paused for a short time', async (t) => {
   });
 
   await t.test('it comes back as of one moment when its owner thaws it during the run', async (t) => {
-    const [early, late] = [0, 319]; // read among the first, and last
+    const [early, late] = [0, 319]; // among the first files that are read, and the last
     await lxc('freeze', appliance.lxcPath, container.name);
     const job = await begun(subject, 'thawed');
     await lxc('unfreeze', appliance.lxcPath, container.name);

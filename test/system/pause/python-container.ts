@@ -10,10 +10,10 @@ import { lxc, startLxc } from '../../support/lxc.js';
 const run = promisify(execFile);
 const python = '/usr/bin/python3';
 
-/** The host's /usr is a system folder, so that no backup holds it. */
+/** Mounts the host's /usr. It is a system folder, so a backup leaves it out. */
 const lines = ['lxc.mount.entry = /usr usr none bind,ro,create=dir 0 0'];
 
-/** The program runs under the container's first name only: a clone holds still, to be looked at. */
+/** Runs the program only in the container with the first name. A clone does nothing, so that a test can read it. */
 const init = (name: string): string => `#!/bin/sh
 trap 'exit 0' PWR TERM INT
 [ "$(/bin/busybox hostname)" = ${name} ] && ${python} -E -s -B /program.py >/tmp/said 2>&1 &
@@ -24,15 +24,15 @@ export interface PythonContainer {
   readonly name: string;
   /** Its volume /data on the host. */
   readonly data: string;
-  /** What lxc-info says: RUNNING, FROZEN or STOPPED. */
+  /** State by lxc-info: RUNNING, FROZEN or STOPPED. */
   state(): Promise<string>;
-  /** A file of its /tmp, which no backup holds and which lies on no disk. */
+  /** A file of its /tmp, which lies in memory and is in no backup. */
   temporary(file: string): Promise<string>;
-  /** Runs busybox inside it, to its end. */
+  /** Runs busybox inside it and waits for its end. */
   busybox(...args: string[]): Promise<void>;
 }
 
-/** Makes and starts a container that runs `program`; `fill` puts things into its volume before that. */
+/** Makes and starts a container that runs `program`. `fill` fills its volume first. */
 export async function makePythonContainer(
   appliance: Appliance,
   name: string,
@@ -60,13 +60,13 @@ export async function makePythonContainer(
   };
 }
 
-/** Runs Python on the host and gives the JSON that it prints. */
+/** Runs Python on the host. @returns the JSON that it prints */
 export async function hostPython(program: string, ...args: string[]): Promise<unknown> {
   const { stdout } = await run(python, ['-E', '-s', '-B', '-c', program, ...args]);
   return JSON.parse(stdout);
 }
 
-/** Waits until it holds. @throws Error naming what was waited for */
+/** Waits until the condition is true. @throws Error that names the condition */
 export async function until(what: string, holds: () => Promise<boolean>, limitMs = 20_000): Promise<void> {
   const end = Date.now() + limitMs;
   while (!(await holds())) {

@@ -12,9 +12,9 @@ import { lxc, startLxc } from '../../support/lxc.js';
 import { descendants } from '../bed/process-tree.js';
 import { lxcEngine } from '../crash/busy-container.js';
 
-t.jobs = 4; // most of the time is waiting, for what does not stop; each has a service of its own
+t.jobs = 4; // they mostly wait for containers that do not stop; each has a service of its own
 
-/** A lxc-unfreeze that kills itself as many times as the file says, before it is itself again. */
+/** An lxc-unfreeze that kills itself as many times as the file says, and then works. */
 const suicidal = (file: string): string => `#!/bin/sh
 n=$(cat ${file})
 if [ "$n" -gt 0 ]; then echo $((n - 1)) >${file}; kill -KILL $$; fi
@@ -32,7 +32,7 @@ const body = (name: string): Body => ({
 
 for (const { kills, result } of [
   { kills: 1, result: 0 },
-  { kills: 7, result: -1 }, // more than the run tries itself
+  { kills: 7, result: -1 }, // more often than the run tries
 ]) {
   t.test(`a thaw that is killed ${kills === 1 ? 'once' : `${kills} times`} is repeated`, async (t) => {
     const tools = t.testdir({});
@@ -52,7 +52,7 @@ for (const { kills, result } of [
   });
 }
 
-/** An init that hears no request to stop: lxc-stop waits for 30 s before it kills. */
+/** An init that ignores a request to stop. lxc-stop waits 30 s before it kills. */
 const stubborn = `#!/bin/sh
 trap '' PWR TERM INT
 while :; do /bin/busybox sleep 1; done

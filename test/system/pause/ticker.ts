@@ -1,4 +1,4 @@
-/** A container with a gibibyte of files and a clock. The gaps in its ticks show from outside how long it was frozen. */
+/** A container with a gibibyte of files and a clock. Gaps between its ticks show how long it was frozen. */
 import { randomFillSync } from 'node:crypto';
 import { mkdir, readdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -9,8 +9,8 @@ const folders = 32;
 const filesOfFolder = 32;
 export const gibibyte = folders * filesOfFolder * mebibyte;
 
-/** Every 5 ms the time since boot, which the host counts the same; first in line for a processor, so that a silence is a
- *  freeze and no crowd. */
+/** Writes the time since boot every 5 ms; it is the same on the host. It has a high priority, so that a gap shows a freeze and not a busy
+ *  machine. */
 export const ticker = `
 import os, time
 os.nice(-20)
@@ -24,7 +24,7 @@ const folderOf = (n: number): string => `part-${Math.floor(n / filesOfFolder)}`;
 /** The file with a number, in the volume. */
 export const fileOf = (n: number): string => `${folderOf(n)}/file-${n}`;
 
-/** Text that a compressor has to work for, as it has for most of what people keep. */
+/** Text that compresses as usual files do. */
 function words(bytes: number): Buffer {
   const letters = randomFillSync(Buffer.alloc(32_768)).toString('hex');
   const dictionary = Array.from({ length: 4096 }, (_, n) => letters.slice(n * 16, n * 16 + 3 + (n % 9)));
@@ -40,15 +40,15 @@ export async function fillGibibyte(data: string): Promise<void> {
   const text = words(64 * mebibyte);
   for (let n = 0; n < folders * filesOfFolder; n++) {
     if (n % filesOfFolder === 0) await mkdir(join(data, folderOf(n)));
-    const start = (n * 3_671_111) % (random.length - half); // far enough apart that a compressor sees no repetition
+    const start = (n * 3_671_111) % (random.length - half); // so far apart that a compressor finds no repetition
     await writeFile(join(data, fileOf(n)), [random.subarray(start, start + half), text.subarray(start, start + half)]);
   }
 }
 
-/** Eleven of the files, just over 1 % of them, from all over the volume. */
+/** Eleven of the files, just over 1 %, spread over the volume. */
 export const onePercent = Array.from({ length: 11 }, (_, n) => n * 93);
 
-/** Overwrites files from inside the container, each with the content of the one after it. */
+/** Overwrites files from inside the container, each with the content of the next file. */
 export async function overwrite(container: PythonContainer, files: readonly number[]): Promise<void> {
   const each = 'while [ $# -gt 0 ]; do /bin/busybox dd if=$1 of=$2 bs=1M conv=notrunc; shift 2; done';
   await container.busybox('sh', '-c', each, 'sh', ...files.flatMap((n) => [`/data/${fileOf(n + 1)}`, `/data/${fileOf(n)}`]));
@@ -59,10 +59,10 @@ export async function touchAll(container: PythonContainer): Promise<void> {
   await container.busybox('sh', '-c', '/bin/busybox touch /data/*/*');
 }
 
-/** Now, on the ticker's clock, in milliseconds. */
+/** The current time of the ticker's clock, in milliseconds. */
 export const bootTime = (): number => Number(process.hrtime.bigint()) / 1e6;
 
-/** The longest silence of the ticker that began and ended between two times, in milliseconds. */
+/** The longest gap between ticks within two times, in milliseconds. */
 export async function longestSilence(container: PythonContainer, from: number, to: number): Promise<number> {
   const all = (await container.temporary('ticks')).split('\n').filter(Boolean);
   const ticks = all.map((line) => Number(line) / 1e6).filter((time) => time >= from && time <= to);
@@ -70,12 +70,12 @@ export async function longestSilence(container: PythonContainer, from: number, t
   return ticks.reduce((longest, time, n) => Math.max(longest, time - (ticks[n - 1] ?? time)), 0);
 }
 
-/** How many ticks there were until now. */
+/** Number of ticks so far. */
 export async function tickCount(container: PythonContainer): Promise<number> {
   return (await container.temporary('ticks')).split('\n').length;
 }
 
-/** Bytes of all files under a folder; what vanishes meanwhile is nothing. */
+/** Bytes of all files below a folder; a file that is removed meanwhile counts 0. */
 export async function bytesUnder(folder: string): Promise<number> {
   let bytes = 0;
   for (const entry of await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => [])) {

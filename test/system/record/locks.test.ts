@@ -9,7 +9,7 @@ import { lxc } from '../../support/lxc.js';
 import { ballast, type HeldRun, heldChild } from '../bed/held-run.js';
 import { list } from '../bed/request-bodies.js';
 
-t.jobs = 3; // each has a service of its own, and mostly waits
+t.jobs = 3; // each has a service of its own and mostly waits
 
 const lockPrefix = '.container-backup-lock-';
 
@@ -36,7 +36,7 @@ async function codeOf({ service }: Appliance, kind: 'backup' | 'restore', id: nu
   return String(part(part(await service.call('GET', `/${kind}/${id}`), 'state'), 'code'));
 }
 
-/** A restore that stands still while it extracts. */
+/** A restore that is suspended while it extracts. */
 async function heldRestore(a: Appliance, from: string, to: string): Promise<{ readonly id: number; readonly held: HeldRun }> {
   const holding = heldChild(a.service, 'tar');
   const id = await a.service.create('restore', restoreBody(from, to));
@@ -46,7 +46,7 @@ async function heldRestore(a: Appliance, from: string, to: string): Promise<{ re
 t.test('a waiting backup that is changed to a container under restore waits for the restore', async (t) => {
   const a = await makeAppliance(t);
   for (const name of ['one', 'two']) await a.lxc(name);
-  await ballast(join(a.lxcPath, 'two/volumes/data/ballast'), 48); // so that a tar of it can be caught
+  await ballast(join(a.lxcPath, 'two/volumes/data/ballast'), 48); // so large that its tar can be suspended
   const two = await a.service.create('backup', backupBody('two'));
   await a.service.backUp(two);
   const id = await a.service.create('backup', backupBody('one', { dest: { target: 'local', path: '/test/elsewhere' } }));
@@ -56,7 +56,7 @@ t.test('a waiting backup that is changed to a container under restore waits for 
   await a.service.call('PUT', `/backup/${id}`, { container_id: 'two' });
   await a.service.call('PUT', '/preference/', { backup_concurrent: 3 });
   const other = await a.service.create('backup', backupBody('one', { job_name: 'other' }));
-  await a.service.backUp(other); // there is room for one more, and it was looked for
+  await a.service.backUp(other); // the queue could start one more, and has looked for it
   t.equal(await codeOf(a, 'backup', id), 'waiting');
   t.equal(await codeOf(a, 'restore', restore.id), 'running');
   restore.held.release();
@@ -71,7 +71,7 @@ t.test('a run with retention and a purge wait for a restore that reads the recor
   for (const name of ['removed', 'small']) await a.lxc(name);
   await ballast(join(a.lxcPath, 'removed/volumes/data/ballast'), 48);
   for (const name of ['copy', 'second']) a.alsoDestroy(name);
-  const other = await a.service.create('backup', backupBody('small')); // when it has run, all that could start has
+  const other = await a.service.create('backup', backupBody('small')); // once it has run, every job that can start has started
   const id = await a.service.create('backup', backupBody('removed', { retention: 2 }));
   for (let n = 0; n < 2; n++) await a.service.backUp(id);
   const first = await heldRestore(a, 'removed', 'copy');
@@ -101,7 +101,7 @@ t.test('a purge without its target keeps the job, and succeeds once the target i
   const id = await a.service.create('backup', backupBody('away'));
   await a.service.backUp(id);
   await rename(a.share, `${a.share}-away`);
-  await mkdir(a.share); // as under a disk that is not mounted
+  await mkdir(a.share); // as when the disk is not mounted
   const failed = await a.service.ask('DELETE', `/backup/${id}?purge=true`);
   t.equal(failed.status, 503);
   t.match(failed.text, /not mounted/);
@@ -128,7 +128,7 @@ t.test('SIGTERM refuses a waiting undo with 503 and lets a running one finish', 
   await a.service.call('PUT', `/backup/${id}/run`);
   const held = await holding;
   const waiting = a.service.ask('PUT', `/restore/${restore}/undo`);
-  for (let n = 0; n < 3; n++) await a.service.call('GET', `/restore/${restore}`); // what was asked before has reached the queue
+  for (let n = 0; n < 3; n++) await a.service.call('GET', `/restore/${restore}`); // earlier requests have reached the queue by then
   a.service.child.kill('SIGTERM');
   t.equal((await waiting).status, 503, 'one that waits');
   held.release();
@@ -150,7 +150,7 @@ t.test('SIGTERM refuses a waiting undo with 503 and lets a running one finish', 
   t.equal((await a.service.ask('PUT', `/restore/${restore}/undo`)).status, 404, 'and the job says so');
 });
 
-/** Runs that an appliance was told are good and that are not there with all that they name. */
+/** Runs that the service reported as good although some of their files are missing. */
 async function lostRuns(a: Appliance, job: number, told: readonly string[], record = recordOf(a, 'web')): Promise<string[]> {
   const lost: string[] = [];
   for (const run of told) {
@@ -168,7 +168,7 @@ async function lostRuns(a: Appliance, job: number, told: readonly string[], reco
   return lost;
 }
 
-/** Of a name of its own in each: LXC renames what has the name of another that runs. */
+/** Each appliance's container has a name of its own: LXC renames one with the name of another running container. */
 const sharing = (prefix: string, index: number): Body => backupBody(`${prefix}-${index}`, { job_name: 'web' });
 
 async function twoAppliances(t: Test, prefix: string): Promise<readonly Appliance[]> {

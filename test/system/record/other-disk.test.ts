@@ -1,4 +1,4 @@
-/** Two disks that are mounted at one place in turn. Each run holds the mounted disk, even when names, inode numbers and times are equal. */
+/** Two disks that are mounted at one path in turn. Each run holds the mounted disk, even when names, inode numbers and times are equal. */
 import { execFile } from 'node:child_process';
 import { mkdir, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -14,10 +14,10 @@ await docker.sampleImage('sample:1');
 const a = await makeAppliance(t, { dockerd: docker });
 const makers = { ext4: ['mkfs.ext4', '-q', '-F'], xfs: ['mkfs.xfs', '-q'] } as const;
 
-/** An image of a disk with one film on it. */
+/** Makes the image of a disk with one film. */
 async function filmDisk(type: keyof typeof makers, image: string, folder: string): Promise<{ readonly inode: number }> {
   await writeFile(image, '');
-  await truncate(image, 320 << 20); // mkfs.xfs makes none smaller than 300 MiB
+  await truncate(image, 320 << 20); // mkfs.xfs needs 300 MiB or more
   const [maker, ...flags] = makers[type];
   await run(maker, [...flags, image]);
   await run('mount', ['-o', 'loop', image, folder]);

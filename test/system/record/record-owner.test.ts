@@ -17,9 +17,9 @@ const exec = promisify(execFile);
 const one = await makeAppliance(t);
 const two = await makeAppliance(t, { shares: { test: one.share } });
 const both = [one, two] as const;
-t.jobs = 3; // each has containers of its own, and much of it waits
+t.jobs = 3; // each has containers of its own and mostly waits
 
-/** A record that jobs of both appliances lead to, each with a container of that name. */
+/** A record of jobs on both appliances, each with a container of that name. */
 interface Shared {
   readonly name: string;
   readonly job: readonly [number, number];
@@ -33,7 +33,7 @@ const locations = (path: string): readonly [LocationWish, LocationWish] => [
 ];
 
 async function shared(name: string, root = join(one.share, name), at = locations(`/test/${name}`)): Promise<Shared> {
-  // Stopped: LXC renames what has the name of another one that runs.
+  // Stopped: LXC renames a container with the name of another running one.
   for (const a of both) await a.lxc(name, { stopped: true });
   const jobs = both.map(({ service }, n) => makeJob(service, { name, container: name, type: 'lxc', location: at[n] ?? at[0] }));
   const [first = 0, second = 0] = await Promise.all(jobs);
@@ -55,7 +55,7 @@ async function idOf(a: Appliance, id: number): Promise<string> {
 
 const takeOver = (a: Appliance, id: number) => a.service.ask('PUT', `/backup/${id}/take-over?view=full`);
 
-/** What the file of the container's volume says in a run, by tar alone. */
+/** Content of the volume's file in a run, read with tar alone. */
 async function textIn(folder: string, run: unknown): Promise<string> {
   const [body = ''] = (await readFile(join(folder, String(run), 'manifest.json'), 'utf8')).split('\n');
   const archives = list(part(JSON.parse(body), 'archives')).filter((one) => part(one, 'source') === 'data');
@@ -74,7 +74,7 @@ interface Round {
   readonly states: readonly Body[];
 }
 
-/** Each container holds a text of its own in each round. */
+/** In each round, each container gets a text of its own. */
 async function round(n: number, record: Shared, atOnce: boolean): Promise<Round> {
   for (const [index, a] of both.entries()) await writeFile(dataOf(a, record), `of ${index} in round ${n}`);
   const runs = both.map((a, index) => () => run(a, record.job[index] ?? 0));

@@ -16,14 +16,14 @@ interface Bed {
   readonly h: Household;
   readonly job: number;
   readonly name: string;
-  /** A folder of the host that the container has, and what the run calls it. */
+  /** A folder of the host that the container mounts, and its name in a run. */
   readonly folder: string;
   readonly source: string;
   readonly record: string;
-  /** Runs the job: its state in full. */
+  /** Runs the job. @returns its full state */
   run(): Promise<Body>;
   runs(): Promise<readonly unknown[]>;
-  /** Path in the record of the archive that the newest run has of the source at its lowest level. */
+  /** Path in the record of the source's base in the newest run. */
   base(source: string): Promise<string>;
 }
 
@@ -34,7 +34,7 @@ async function makeBed(t: Test, kind: Kind, title: string, o: { readonly a?: App
   const name = `${title}-${kind}`;
   const folder = await h.folder(title + kind);
   await h.container(kind, name, { '/app': folder });
-  // A level that is larger than half of its base would make a new one by itself.
+  // A level of more than half of its base would cause a new base by itself.
   await writeFile(join(folder, 'ballast'), randomBytes(1 << 20));
   await writeFile(join(folder, 'file'), 'first');
   await settle();

@@ -1,4 +1,4 @@
-/** A service whose every output is recorded, and remote servers whose secrets occur nowhere else. */
+/** A service whose outputs are all kept, and remote servers with unique secrets (canaries). */
 import { randomBytes } from 'node:crypto';
 import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -16,10 +16,10 @@ import { canaryMark } from './canary-watch.js';
 
 export const canary = (): string => `${canaryMark}${randomBytes(12).toString('hex')}`;
 
-/** Whatever a server does, the service answers in 30 s; twice that on a busy machine. */
+/** Limit of an answer: whatever a server does, the service answers within 30 s. Twice that for a busy machine. */
 const answerMs = 60_000;
 
-/** A client that keeps all that it is told. */
+/** A client that keeps every answer. */
 export class Listener {
   #cookie = '';
   readonly told: string[] = [];
@@ -46,7 +46,7 @@ export class Listener {
     if (status >= 400) throw new Error(`${method} ${path}: ${status} ${JSON.stringify(json)}`);
     return json;
   }
-  /** Waits until no run of the job goes on any more: its state in full. */
+  /** Waits until the job's run has ended. @returns its full state */
   async settled(kind: 'backup' | 'restore', id: number): Promise<Body> {
     for (let tries = 600; tries > 0; tries--) {
       const state = part(await this.call('GET', `/${kind}/${id}?view=full`), 'state');
@@ -58,7 +58,7 @@ export class Listener {
 }
 
 export interface CanaryBed {
-  /** Holds the state and the share. */
+  /** Folder of the state and the share. */
   readonly folder: string;
   readonly lxcPath: string;
   readonly service: ServiceProcess;
@@ -67,7 +67,7 @@ export interface CanaryBed {
 
 const cloneOf = (container: string): string => `${container}-again`;
 
-/** The service, with containers to be backed up. */
+/** The service, with containers for backups. */
 export async function openBed(t: Test, containers: readonly string[], flags: readonly string[] = []): Promise<CanaryBed> {
   const folder = await mkdtemp(join(tmpdir(), 'canaries-'));
   const lxcPath = await makeLxcPath();
@@ -92,18 +92,18 @@ export async function openBed(t: Test, containers: readonly string[], flags: rea
 }
 
 export interface CanaryServer {
-  /** By what messages call them. */
+  /** By their names in messages. */
   readonly secrets: Readonly<Record<string, string>>;
   readonly body: Body;
-  /** What a client changes so that the login is refused, each; and what makes it right again. */
+  /** Changes of the target that make the server refuse the login, and those that repair it. */
   readonly wrong: readonly Body[];
   readonly right: Body;
   readonly kill: () => Promise<void>;
   /** Another host key; undefined where there is none. */
   readonly changeKey?: () => Promise<void>;
-  /** Of the server's own, which may know its secrets. */
+  /** Pids of the server itself, which may know its secrets. */
   readonly own: string;
-  /** Where on this machine lies what is stored there. */
+  /** Folder of this machine with the stored files. */
   readonly stored: string;
 }
 
@@ -149,7 +149,7 @@ async function passwordServer(t: Test): Promise<CanaryServer> {
   };
 }
 
-/** A line of nothing but the key. */
+/** The middle line of a private key, which holds only key material. */
 function middleLine({ privateKey }: KeyFile): string {
   const lines = privateKey.trim().split('\n');
   return lines[Math.floor(lines.length / 2)] ?? '';
@@ -163,7 +163,7 @@ async function keyServer(t: Test, kind: 'sftp' | 'rsync'): Promise<CanaryServer>
   const stored = kind === 'sftp' ? home : join(own, 'jail');
   await mkdir(stored, { recursive: true });
   const [passphrase, wrong, password] = [canary(), canary(), canary()];
-  const easy = { passphrase, rounds: 1 }; // with the usual rounds the suite would do little else than open it
+  const easy = { passphrase, rounds: 1 }; // with the usual rounds, each use of the key would take long
   const { privateKey } = await server.newKey('ed25519', easy);
   const stranger = await server.newKey('ed25519', { ...easy, allowed: false });
   const secrets = { passphrase, 'the wrong passphrase': wrong, 'the unused password': password };
@@ -182,7 +182,7 @@ async function keyServer(t: Test, kind: 'sftp' | 'rsync'): Promise<CanaryServer>
   };
 }
 
-/** One of each kind, and for each way to log in. By names that a container can have. */
+/** A server for each kind and each way to log in, by names that a container can have. */
 export const canaryServers: Readonly<Record<string, (t: Test) => Promise<CanaryServer>>> = {
   'smb-by-password': smbServer,
   'sftp-by-password': passwordServer,
@@ -190,14 +190,14 @@ export const canaryServers: Readonly<Record<string, (t: Test) => Promise<CanaryS
   'rsync-by-key': (t) => keyServer(t, 'rsync'),
 };
 
-/** A backup job of a container on a target, which runs only when it is told to. */
+/** Makes a backup job of a container on a target, which runs only on request. */
 export async function makeBackup({ client }: CanaryBed, container: string, profile: number): Promise<number> {
   const dest = { target: 'remote', profile, path: '/back ups/all' };
   const body = { job_name: container, container_id: container, type: 'lxc', features: ['compress'], dest, at: notSoon() };
   return idOf(await client.call('POST', '/backup', body));
 }
 
-/** Restores what the job has stored beside the container: the state of the restore. */
+/** Restores the job's run as a clone. @returns the state of the restore */
 export async function restoreBeside({ client }: CanaryBed, container: string, profile: number): Promise<Body> {
   const src = { target: 'remote', profile, path: '/back ups/all', portfolio: container };
   const made = await client.call('POST', '/restore', { job_name: 'beside', container_id: cloneOf(container), type: 'lxc', src });

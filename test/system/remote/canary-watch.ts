@@ -1,14 +1,14 @@
-/** Searches for secrets where none may be: in the arguments and environment of every process, and in files. */
+/** Searches for secrets in the arguments and the environment of every process, and in files. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { lstat, open, readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 
 const everyMs = 8;
 
-/** What a secret looks like as bytes: as it is, as Windows writes text, in hexadecimal digits, and in base64 wherever it begins. */
+/** The forms of a secret as bytes: UTF-8, UTF-16, hexadecimal, and base64 at each offset. */
 function formsOf(secret: string): Buffer[] {
   const bytes = Buffer.from(secret);
-  // the first and last characters also hold bits of what stands beside it
+  // the first and the last character also depend on the neighbouring bytes
   const shifted = [0, 1, 2].map((shift) =>
     Buffer.concat([Buffer.alloc(shift), bytes])
       .toString('base64')
@@ -17,15 +17,15 @@ function formsOf(secret: string): Buffer[] {
   return [bytes, Buffer.from(secret, 'utf16le'), Buffer.from(bytes.toString('hex')), ...shifted.map((text) => Buffer.from(text))];
 }
 
-/** How most secrets of the suites begin: looking for the forms of this one word first spares a pass over the bytes a secret. */
+/** First word of most secrets. A search for this one word comes first, so that most bytes need only one pass. */
 export const canaryMark = 'canary-';
 
 type Form = readonly [name: string, form: Buffer];
 
-/** Secrets by what a message calls them. */
+/** Secrets by their names in messages. */
 export class Canaries {
   readonly #forms: readonly Form[];
-  /** Of those that do not begin with the mark. */
+  /** Forms of the secrets that do not begin with the mark. */
   readonly #others: readonly Form[];
   readonly #marks = formsOf(canaryMark);
   readonly longest: number;
@@ -38,7 +38,7 @@ export class Canaries {
     this.#others = formed(all.filter(([, secret]) => !secret.startsWith(canaryMark)));
     this.longest = Math.max(0, ...this.#forms.map(([, form]) => form.length));
   }
-  /** Names of those that the bytes hold. */
+  /** Names of the secrets that the bytes contain. */
   in(bytes: Buffer | string): string[] {
     const all = typeof bytes === 'string' ? Buffer.from(bytes) : bytes;
     const forms = this.#marks.some((mark) => all.includes(mark)) ? this.#forms : this.#others;
@@ -50,11 +50,11 @@ function bytesOf(path: string): Buffer {
   try {
     return readFileSync(path);
   } catch {
-    return Buffer.alloc(0); // processes end while they are looked at
+    return Buffer.alloc(0); // a process may end while it is read
   }
 }
 
-/** Which processes come of one: asked again and again, only of those that are new. One that lost its parent still counts. */
+/** Finds the descendants of a process. Each call examines only new processes. One that has lost its parent still counts. */
 class Offspring {
   #known = new Map<number, boolean>();
 
@@ -78,22 +78,22 @@ class Offspring {
 
 const firstWord = (cmdline: Buffer): string => basename(cmdline.toString('latin1').split('\0', 1)[0] ?? '');
 
-/** Samples arguments and environment of a process and all below it, until it is disposed of. Read synchronously: what is
- *  told of a process is of one moment. */
+/** Samples arguments and environment of a process and its descendants, until it is disposed. It reads synchronously, so that a sample
+ *  shows one moment. */
 export class ProcessWatch implements Disposable {
   readonly #timer: NodeJS.Timeout;
   readonly #offspring: Offspring;
   readonly #found = new Set<string>();
-  /** Arguments of each process at the last look: they and the environment only change together, by exec. */
+  /** Arguments of each process in the last sample. They and the environment change only together, by exec. */
   #looked = new Map<number, Buffer>();
-  /** Names of the commands that were seen. */
+  /** Names of the commands so far. */
   readonly commands = new Set<string>();
   samples = 0;
 
   constructor(
     private readonly pid: number,
     private readonly canaries: Canaries,
-    /** What it starts is looked at, not the process itself. */
+    /** Samples only what it starts, not the process itself. */
     private readonly o: { readonly childrenOnly?: boolean } = {},
   ) {
     this.#offspring = new Offspring(pid);
@@ -128,7 +128,7 @@ async function inFile(path: string, canaries: Canaries): Promise<string[]> {
   const found = new Set<string>();
   await using file = await open(path, 'r');
   const bytes = Buffer.alloc(chunk + canaries.longest);
-  // the end of each chunk is looked at again with the next: a secret may lie across
+  // the end of each chunk is searched again with the next one: a secret may lie across both
   for (let at = 0, kept = 0; ; ) {
     const { bytesRead } = await file.read(bytes, kept, chunk, at);
     if (bytesRead === 0) return [...found];
@@ -141,14 +141,14 @@ async function inFile(path: string, canaries: Canaries): Promise<string[]> {
 }
 
 export interface Where {
-  /** Folders and files that are not looked at, with all that is in them. */
+  /** Folders and files to skip, with their content. */
   readonly except?: readonly string[];
-  /** Only files that were changed since, epoch ms. */
+  /** Skips files that are older than this, epoch ms. */
   readonly since?: number;
 }
 
-/** `<name> in <path>` for each file below a folder that holds a canary in its bytes or its name. Of other file systems
- *  nothing is looked at; files that go meanwhile are fine. */
+/** `<name> in <path>` for each file below a folder with a canary in its bytes or its name. Skips other file systems, and files that are
+ *  removed meanwhile. */
 export async function canariesBelow(folder: string, canaries: Canaries, o: Where = {}): Promise<string[]> {
   const found: string[] = [];
   const { dev } = await lstat(folder);

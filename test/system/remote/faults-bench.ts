@@ -1,4 +1,4 @@
-/** A container that is backed up to a server which fails meanwhile, and the checks that must hold then. */
+/** Backs a container up to a server that fails meanwhile, and checks the result. */
 import { randomBytes } from 'node:crypto';
 import { rm, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -11,7 +11,7 @@ import { lxc } from '../../support/lxc.js';
 import type { RemoteBed } from '../../support/servers/remotes.js';
 import { faultsOf, leftoversOf, strayFiles } from './record.js';
 
-/** Large enough to be hit in the middle at this bandwidth, small enough for twenty runs. */
+/** Large enough that at this bandwidth a fault hits the middle, and small enough for twenty runs. */
 const bytes = 12 << 20;
 const bandwidth = 12 << 20;
 
@@ -41,7 +41,7 @@ export class RemoteFaults {
     return join(this.a.lxcPath, this.name, 'volumes/data');
   }
 
-  /** New bytes, and a run of them; a fault meanwhile. */
+  /** Writes new bytes and backs them up, with a fault meanwhile. */
   async run(fault: () => Promise<void> = async () => undefined): Promise<Body> {
     await writeFile(join(this.#data, 'changing'), randomBytes(bytes));
     await this.a.service.call('PUT', `/backup/${this.job}/run`);
@@ -54,7 +54,7 @@ export class RemoteFaults {
     return Array.isArray(runs) ? runs.filter(isBody) : [];
   }
 
-  /** Never a false success, the container running, and nothing listed that is not whole. @returns whether it succeeded */
+  /** Checks that there is no false success, that the container runs, and that every listed run is whole. @returns whether the run succeeded */
   async check(t: Test, state: Body, what: string): Promise<boolean> {
     const info = await lxc('info', this.a.lxcPath, this.name, '-sH');
     t.equal(info.trim(), 'RUNNING', `${what}: the container runs`);
@@ -78,7 +78,7 @@ export class RemoteFaults {
     return succeeded;
   }
 
-  /** Takes all but a little of the server's disk; `free` gives it back. */
+  /** Fills the server's disk almost to its end. `free` frees it again. */
   async fill(): Promise<void> {
     const { bavail, bsize } = await statfs(this.bed.root);
     await writeFile(this.#ballast, Buffer.alloc(Math.max(0, bavail * bsize - (8 << 20))));
@@ -90,7 +90,7 @@ export class RemoteFaults {
     return join(this.bed.root, '../../ballast');
   }
 
-  /** The next run is good, nothing of the broken ones is left, and a clone of it is what was there. */
+  /** Checks that the next run is good, that no file of a broken run is left, and that a clone has the right content. */
   async recovers(t: Test): Promise<void> {
     const state = await this.run();
     t.equal(state.result, 0, `the next run is good: ${JSON.stringify(part(state, 'error'))}`);
@@ -106,7 +106,7 @@ export class RemoteFaults {
   }
 }
 
-/** The server is gone for a moment: all of it, or only its connections. */
+/** Kills the server for a moment, or only its connections. */
 export async function killedFor(bed: RemoteBed, atMs: number, awayMs: number, connectionsOnly: boolean): Promise<void> {
   await sleep(atMs);
   if (connectionsOnly) return bed.killConnections();

@@ -1,5 +1,5 @@
-/** Servers that die, hang, are cut off or fill up during a backup. No run succeeds falsely, the container runs on, the next run
- *  is good, and unfinished uploads are deleted. */
+/** Servers that die, hang, are cut off or fill up during a backup. No run succeeds falsely, the container keeps running, the next run is
+ *  good, and unfinished uploads are deleted. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { pointsOf } from '../../support/depth.js';
@@ -8,7 +8,7 @@ import { remoteKinds, startRemote } from '../../support/servers/remotes.js';
 import { killedFor, RemoteFaults } from './faults-bench.js';
 
 const { kills } = pointsOf('remote-faults');
-// most of the time is waiting, for servers and until something is tried again; each has a server and a service of its own
+// they mostly wait for servers and retries; each has a server and a service of its own
 t.jobs = 6;
 
 for (const kind of remoteKinds) {

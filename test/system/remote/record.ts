@@ -5,7 +5,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isBody, part } from '../../support/api-client.js';
 
-/** The files that make up an archive: itself, or its pieces in the order of their names. */
+/** The files of an archive: one file, or its pieces in the order of their names. */
 async function filesOf(record: string, stored: unknown): Promise<string[]> {
   const folder = part(part(stored, 'pieces'), 'folder');
   if (typeof folder !== 'string') return [join(record, String(part(stored, 'path')))];
@@ -19,7 +19,7 @@ async function sha256Of(files: readonly string[]): Promise<string> {
   return hash.digest('hex');
 }
 
-/** One line for each thing that is wrong with a run: its manifest's hash, or an archive's. */
+/** One line for each problem of a run: a wrong hash of its manifest or of an archive. */
 export async function faultsOf(root: string, record: string, run: string): Promise<string[]> {
   const folder = join(root, record);
   const [body = '', hash] = (await readFile(join(folder, run, 'manifest.json'), 'utf8')).split('\n');
@@ -36,7 +36,7 @@ export async function faultsOf(root: string, record: string, run: string): Promi
   return faults;
 }
 
-/** What puts that were broken off left: parts, and pieces that nothing makes whole. */
+/** Leftovers of interrupted puts: uploads, and pieces without a marker. */
 export async function leftoversOf(root: string): Promise<string[]> {
   const entries = await readdir(root, { recursive: true, withFileTypes: true });
   const paths = entries.map((entry) => join(entry.parentPath, entry.name));

@@ -1,5 +1,5 @@
-/** The service with each remote target, as the owner of a NAS uses it: make, check and list the target, back up to it, lose the
- *  appliance, restore. */
+/** The service with each remote target, as the owner of a NAS uses it: make, check and list the target, back up to it, lose the appliance,
+ *  and restore. */
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -12,14 +12,14 @@ import { allDifferences, backUp, consented, type LocationWish, makeJob, restore,
 import { makeDockerSubject } from '../fidelity/docker-subject.js';
 import { makeLxcSubject } from '../fidelity/lxc-subject.js';
 
-/** A start of LXC stamps the root's own folder; the engine makes mount points of Docker's. */
+/** A start of LXC changes the time of the root folder. Docker makes mount points in the root. */
 const ofStart = [/^rootfs "": mtime was \d+, is \d+$/];
 
 async function makeTarget({ service }: Appliance, bed: RemoteBed): Promise<number> {
   return Number(part(await service.call('POST', '/target', bed.body), 'id'));
 }
 
-/** What a client sees of the target before anything is on it, and after. */
+/** Checks the answers about the target before it has a record, and after. */
 async function lookedAt(t: Test, a: Appliance, bed: RemoteBed, profile: number): Promise<void> {
   t.same(await a.service.call('GET', `/target/${profile}/ping`), { alive: true }, 'it is alive');
   const check = await a.service.call('GET', `/target/${profile}/check`);

@@ -15,17 +15,17 @@ const began = Date.now();
 
 interface Round {
   readonly bed: CanaryBed;
-  /** Of the server, and so of the container. */
+  /** Name of the server and of the container. */
   readonly name: string;
   readonly profile: number;
   readonly job: number;
 }
 
-/** All that a client can ask of the target, which is to find the problem `code`; without: none. */
+/** Sends every request about the target. A check must find the problem `code`, or none when it is undefined. */
 async function askedAll(t: Test, { bed: { client }, name, profile }: Round, code?: string): Promise<void> {
   const what = `${name}, ${code ?? 'good'}`;
   const target = `/target/${profile}`;
-  // all at a time: each waits for a server that does not answer as long as it may
+  // all at a time: each waits for its limit when the server does not answer
   const asked = ['ping', 'check', 'dirs'].map((one) => client.ask('GET', `${target}/${one}`));
   const [ping, check, dirs] = await Promise.all(asked);
   t.same(ping?.json, { alive: code === undefined }, `${what}: ping`);
@@ -42,7 +42,7 @@ async function failedRun(t: Test, { bed: { client }, name, job }: Round, code: s
   t.match({ result, error }, { result: -1, error: { code } }, `${name}: a backup ends so: ${code}`);
 }
 
-/** It would try again for long. */
+/** Starts a run and stops it, because it would retry for long. */
 async function stoppedRun({ bed: { client }, job }: Round): Promise<void> {
   await client.call('PUT', `/backup/${job}/run`);
   await sleep(1500);
@@ -50,7 +50,7 @@ async function stoppedRun({ bed: { client }, job }: Round): Promise<void> {
   await client.settled('backup', job);
 }
 
-/** A target is made, used well, and then in every way that fails. */
+/** Makes a target, uses it without a fault, and then with each fault. */
 async function used(t: Test, bed: CanaryBed, name: string, server: CanaryServer): Promise<void> {
   const { client } = bed;
   const profile = idOf(await client.call('POST', '/target', server.body));
@@ -76,7 +76,7 @@ async function used(t: Test, bed: CanaryBed, name: string, server: CanaryServer)
   await Promise.all([askedAll(t, round, 'unavailable'), stoppedRun(round)]);
 }
 
-/** Every file that the service, or what it started, can have written. */
+/** Every file that the service and its children may have written. */
 async function inFiles({ folder, lxcPath }: CanaryBed, servers: readonly CanaryServer[], canaries: Canaries): Promise<string[]> {
   const folders = [folder, lxcPath, ...servers.map(({ stored }) => stored)];
   const except = [folder, lxcPath, ...servers.map(({ own }) => own)];
@@ -85,7 +85,7 @@ async function inFiles({ folder, lxcPath }: CanaryBed, servers: readonly CanaryS
   return (await Promise.all([...all, ...fresh])).flat();
 }
 
-/** Each with the name of its server before it. */
+/** The problems, each with the name of its server. */
 const named = (name: string, { secrets }: CanaryServer): (readonly [string, string])[] =>
   Object.entries(secrets).map(([what, secret]) => [`${name}: ${what}`, secret] as const);
 

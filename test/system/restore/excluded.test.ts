@@ -22,7 +22,7 @@ async function files(folder: string, paths: readonly string[]): Promise<void> {
   }
 }
 
-/** What an undo keeps of a mount point lies hidden in it. */
+/** The files that an undo of a mount point keeps lie hidden in it. */
 const keptForUndo = /^"\.container-backup-[0-9a-f]{12}-[0-9]+["/]/;
 
 async function restoreInPlace(a: Appliance, type: Kind, name: string): Promise<number> {

@@ -12,7 +12,7 @@ const docker = await ownDockerd(t);
 
 const household = async (t: Test) => new Household(t, await makeAppliance(t, { dockerd: docker, flags: ['--undo-hours', '1'] }), docker);
 
-/** undefined for one that is not there. */
+/** undefined when it is missing. */
 async function stateOf({ a }: Household, name: string): Promise<unknown> {
   const all = await a.service.call('GET', '/container/?type=lxc');
   return part((Array.isArray(all) ? all : []).find((one) => part(one, 'id') === name) ?? {}, 'state');
@@ -20,7 +20,7 @@ async function stateOf({ a }: Household, name: string): Promise<unknown> {
 
 const conflictsOf = async (h: Household, name: string, as = name) => part(await h.plan('lxc', name, as), 'conflicts');
 
-/** With the folder `app`, and a folder in that mounted by itself, of which the job leaves out what holds it. */
+/** Makes a container with the folder `app` and a mount inside it. The job excludes the folder that holds the mount. */
 async function withPart(h: Household): Promise<{ readonly app: string; readonly films: string }> {
   const app = await h.folder('app');
   const films = await h.folder('app/inner/films');
@@ -74,7 +74,7 @@ t.test(
   },
 );
 
-/** A container with its own volume `data` that has lost its configuration and its root. */
+/** Makes a container with its own volume `data`, and removes its configuration and its root. */
 async function withRest(h: Household, exclude?: readonly string[]): Promise<{ readonly own: string; readonly data: string }> {
   const own = join(h.a.lxcPath, 'one');
   const data = join(own, 'volumes/data');

@@ -12,7 +12,7 @@ import { Household } from '../household/bed.js';
 const docker = await ownDockerd(t);
 await docker.sampleImage('sample:1');
 
-/** Mounted for as long as the test runs, or until what it gives is called. */
+/** Mounts until the end of the test. @returns a function that unmounts earlier */
 async function mounted(t: Test, args: readonly string[], at: string): Promise<() => Promise<void>> {
   await mkdir(at, { recursive: true });
   await childOutput('mount', [...args, at]);
@@ -35,7 +35,7 @@ for (const type of ['lxc', 'docker'] as const) {
     for (const folder of [media, disk]) await mkdir(folder);
     await writeFile(join(disk, 'film'), 'on a disk of its own');
     const name = `inside-${type}`;
-    // another file system, and a bind mount of the same one, whose device tar cannot tell apart
+    // another file system, and a bind mount of the same one, whose device number tells tar nothing
     const offs = [
       await mounted(t, ['-t', 'tmpfs', '-o', 'size=1m', 'none'], join(media, 'usb')),
       await mounted(t, ['--bind', disk], join(media, 'bound [1]')),
@@ -121,7 +121,7 @@ for (const type of ['lxc', 'docker'] as const) {
       src: { target: 'local', path: '/test/backups', portfolio: name },
     });
     await a.service.ended('restore', id);
-    await childOutput('chattr', ['+i', join(a.folder, 'top')]); // nothing can be renamed in it
+    await childOutput('chattr', ['+i', join(a.folder, 'top')]); // no entry of it can be renamed
     t.teardown(() => childOutput('chattr', ['-i', join(a.folder, 'top')]));
     t.ok((await a.service.ask('PUT', `/restore/${id}/undo`)).status >= 400, 'the undo fails');
     await restore(a.service, { portfolio: neighbour, container: neighbour, type });

@@ -13,7 +13,7 @@ await docker.sampleImage('sample:1');
 const household = async (t: Test, hours = '0') =>
   new Household(t, await makeAppliance(t, { dockerd: docker, flags: ['--undo-hours', hours] }), docker);
 
-/** Everything below a folder, but for what is ours. */
+/** Everything below a folder, except the product's own files. */
 const namesIn = async (folder: string) =>
   (await readdir(folder, { recursive: true })).filter((name) => !name.includes('.container-backup-')).sort();
 
@@ -118,7 +118,7 @@ t.test('a configuration that LXC cannot load is a conflict of the plan, and a re
   for (const name of ['includes', 'innocent']) await h.backUp('lxc', name);
   await rename(include, `${include}-away`);
   await mkdir(join(h.a.folder, 'conf/other'));
-  // what runs now loads, as its owner has mended it
+  // the owner has repaired the configuration of the running container, so it loads
   const config = join(h.a.lxcPath, 'includes/config');
   await writeFile(config, (await textOf(config)).replace(/^lxc\.include = \S*p\.conf$/m, ''));
   const file = join(h.a.lxcPath, 'includes/volumes/data/file');

@@ -45,7 +45,7 @@ t.test('an unknown source is refused, and the error lists the known ones', async
 t.test('a restore of one volume changes neither the root nor the other volumes', async (t) => {
   for (const folder of [root, data, more]) await writeFile(join(folder, 'mark'), 'changed');
   const others = archives.filter((one) => part(one, 'source') !== 'data').map((one) => String(part(one, 'path')));
-  for (const path of others) await rm(join(record, path)); // whoever looked at them would fail
+  for (const path of others) await rm(join(record, path)); // a restore that read them would fail
   const before = { root: await snapshotOf(root), more: await snapshotOf(more), config: await readFile(join(own, 'config'), 'utf8') };
   const state = await restored(a.service, body(['data']));
   t.match(state, { result: 0, run }, JSON.stringify(state.error ?? ''));

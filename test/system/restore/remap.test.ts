@@ -1,4 +1,4 @@
-/** A restore with a remap: ports, networks, ids and volumes other than backed up, as the fixes of a plan's conflicts propose. */
+/** A restore with a remap changes ports, networks, ids and volumes, as the fixes of a plan's conflicts propose. */
 import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -44,7 +44,7 @@ async function makeWeb(): Promise<void> {
 
 const inspectOf = async (name: string) => fields(await docker.client.json('GET', `/containers/${name}/json`));
 
-/** What a remap is about, as the engine tells it. */
+/** The engine's values of the settings that a remap can change. */
 async function setUpOf(name: string): Promise<object> {
   const inspect = await inspectOf(name);
   const networks = Object.entries(fields(fields(inspect.NetworkSettings).Networks)).map(([network, endpoint]) => [
@@ -159,7 +159,7 @@ t.test('Docker: a remap of an unknown port, network or volume, or to a taken one
   }
 });
 
-/** Owners, ACLs and capabilities as seen from inside, at an id that the container's root has. */
+/** Owners, ACLs and capabilities as the container sees them, with a given host id for its root. */
 async function insideOf(root: string, first: number): Promise<string[]> {
   const lines = async (...command: [string, ...string[]]) => (await childOutput(command[0], command.slice(1), { cwd: root })).split('\n');
   const own = (text: string) => String(Number(text) - first);

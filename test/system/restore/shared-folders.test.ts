@@ -11,7 +11,7 @@ await docker.sampleImage('sample:1');
 
 const household = async (t: Test) => new Household(t, await makeAppliance(t, { dockerd: docker, flags: ['--undo-hours', '1'] }), docker);
 
-/** Of a list in an answer those whose `key` is `value`. */
+/** The items of an answer's list whose `key` is `value`. */
 function found(answer: unknown, list: string, key: string, value: string): unknown[] {
   const all = part(answer, list);
   return (Array.isArray(all) ? all : []).filter((one) => part(one, key) === value);

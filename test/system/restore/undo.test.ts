@@ -107,7 +107,7 @@ t.test('a failed restore leaves the undo of the one before it', async (t) => {
   const id = await service.create('restore', { ...restore, src: { ...restore.src, portfolio: `u/${run}` } });
   await service.ended('restore', id);
 
-  await rename(init, `${init}-away`); // what runs goes on; what is backed up now cannot start
+  await rename(init, `${init}-away`); // the container keeps running, but a restore of the next backup cannot start
   await service.backUp(job);
   await rename(`${init}-away`, init);
   const failing = await service.create('restore', { ...restore, job_name: 'fails' });

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import type { ApiClient } from '../../support/api-client.js';
 
-/** What is answered to `route` (METHOD /path) with a body of `bytes` spaces, headers and all. */
+/** The whole answer, headers included, to `route` (METHOD /path) with a body of `bytes` spaces. */
 export async function sentBlindly(service: ApiClient, route: string, bytes: number): Promise<string> {
   const { hostname, port } = new URL(service.address);
   const socket = connect(Number(port), hostname);

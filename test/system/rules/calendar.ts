@@ -7,7 +7,7 @@ import { zone } from '../bed/zone.js';
 import type { Rules } from './rules.js';
 
 const day = 86_400_000;
-/** As if the appliance's zone were UTC. */
+/** A date whose UTC fields show the local time of the zone. */
 const local = (ms: number) => new Date(ms + zone.offsetMs);
 const written = (ms: number) => local(ms).toISOString().slice(0, 19).replace('T', ' ');
 

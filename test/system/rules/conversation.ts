@@ -13,7 +13,7 @@ interface Exchange {
 function exchangeOf(text: string): Exchange {
   const [request = '', ...answer] = text.split('\n\n');
   const method = /-X([A-Z]+)/.exec(request)?.[1] ?? 'GET';
-  // Where the print names a kind of value instead of one, the only target is meant.
+  // Where the capture names a kind of value, the id of the only target is meant.
   const command = request.replace(/^\$ /, '').replace('(int:id)', '1');
   const path = /\/api\/v1(\S*)$/.exec(command)?.[1] ?? '';
   return { name: `${method} ${path}`, command, answer: JSON.parse(answer.join('\n\n')) };
@@ -29,7 +29,7 @@ export function exchanges(): readonly Exchange[] {
 
 const date = /^\d{4}-\d\d-\d\d (?=\d\d:\d\d:\d\d$)/;
 
-/** An answer as text, keys in their order. Of dates only the form is kept, of next_run the time too. */
+/** An answer as text, with its keys in order. A date is reduced to its form, next_run to its form and time of day. */
 export function canonical(answer: unknown): string {
   return JSON.stringify(answer, (key, value) => {
     if (typeof value !== 'string' || !date.test(value)) return value;
@@ -38,10 +38,10 @@ export function canonical(answer: unknown): string {
 }
 
 export interface Conversation {
-  /** Says the next request of that name and holds the answer against the captured one. `changed`: what is decided otherwise
-   *  than it was captured. */
+  /** Sends the next captured request with that name, and compares the answer with the captured one. `changed` gives the expected
+   *  answer where today's API differs. */
   say(t: Pick<Test, 'equal'>, name: string, changed?: (captured: string) => string): Promise<void>;
-  /** Exchanges that were never said. */
+  /** Captured exchanges that no test has sent. */
   unsaid(): string[];
 }
 

@@ -8,22 +8,22 @@ const run = promisify(execFile);
 
 export interface Told {
   readonly status: number;
-  /** By lower-case name; of several lines, all. */
+  /** By lower-case name, with all lines of a header. */
   readonly headers: Readonly<Record<string, readonly string[]>>;
   readonly text: string;
   readonly json: unknown;
 }
 
 export interface Request {
-  /** Sent by -d, and so as application/x-www-form-urlencoded. */
+  /** Body, sent with -d and so as application/x-www-form-urlencoded. */
   readonly body?: string;
   readonly headers?: readonly string[];
   readonly flags?: readonly string[];
-  /** Nobody is logged in. */
+  /** Sends no cookie. */
   readonly stranger?: boolean;
 }
 
-/** The account that the appliance makes. */
+/** The first account of the appliance. */
 export const account = { username: 'admin', password: 'a long passphrase for tests' } as const;
 
 const isHeaders = (value: unknown): value is Record<string, string[]> => typeof value === 'object' && value !== null;
@@ -37,19 +37,19 @@ function parsed(text: string): unknown {
 }
 
 export class Curl {
-  /** @param folder where cookies.txt lies */
+  /** @param folder of cookies.txt */
   constructor(
     readonly folder: string,
     readonly service: () => DemoService,
   ) {}
 
-  /** By form, as a browser or the family's clients do; fills the cookie file. */
+  /** Logs in with a form, as a browser does. Writes the cookie file. */
   async logIn(): Promise<Told> {
     const form = Object.entries(account).flatMap(([key, value]) => ['--data-urlencode', `${key}=${value}`]);
     return this.ask('POST', '/login', { flags: ['-c', 'cookies.txt', ...form] });
   }
 
-  /** A request below /api/v1, the path as it is written. */
+  /** Sends a request below /api/v1, with the path unchanged. */
   async ask(method: string, path: string, o: Request = {}): Promise<Told> {
     const args = [
       '-sq',
@@ -70,7 +70,7 @@ export class Curl {
     return told;
   }
 
-  /** A command as it was printed, for a shell that knows QIP and QPORT; what it says. */
+  /** Runs a captured command in a shell with the variables QIP and QPORT. @returns its output */
   async printed(command: string): Promise<string> {
     const { hostname, port } = new URL(this.service().address);
     const env = { PATH: process.env.PATH, QIP: hostname, QPORT: port };
@@ -78,7 +78,7 @@ export class Curl {
   }
 }
 
-/** For a suite: a cookie file in the appliance's folder, logged in. */
+/** Makes a client for a suite and logs in. The cookie file lies in the appliance's folder. */
 export async function curlOf(a: { readonly folder: string; readonly service: DemoService }): Promise<Curl> {
   const curl = new Curl(join(a.folder, '.'), () => a.service);
   const { status, text } = await curl.logIn();

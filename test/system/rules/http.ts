@@ -10,11 +10,11 @@ interface DescribedRoute {
   readonly method: string;
   readonly path: string;
   readonly open: boolean;
-  /** It answers for as long as the client listens. */
+  /** The event stream, which ends only when the client closes it. */
   readonly isEndless: boolean;
 }
 
-/** Every route of the description, with ids that are there. */
+/** Every route of the description, with ids that exist. */
 async function routes(a: Appliance, ids: Readonly<Record<string, string>>): Promise<DescribedRoute[]> {
   const paths = part(await a.service.call('GET', '/openapi.json'), 'paths');
   return Object.entries(isBody(paths) ? paths : {}).flatMap(([path, operations]) =>
@@ -35,7 +35,7 @@ export const requestRules: Rules = {
       ({ method, path, isEndless }) => method === 'GET' && !/z$/.test(path) && !isEndless,
     );
     t.ok(gets.length > 10, `${gets.length} routes that GET`);
-    await curl.ask('GET', '/backup/progress'); // what ended until now is told once
+    await curl.ask('GET', '/backup/progress'); // takes the report of the runs that have ended
     for (const { path } of gets) {
       const bare = await curl.ask('GET', path.replace(/\/$/, ''));
       const slashed = await curl.ask('GET', `${path.replace(/\/$/, '')}/`);

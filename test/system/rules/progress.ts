@@ -14,10 +14,10 @@ async function poll(curl: Curl, seconds?: number): Promise<{ told: readonly unkn
   return { told: list(json), ms: performance.now() - began };
 }
 
-/** Of the suite's other session. */
+/** The cookie of the suite's other session. */
 const otherPoll = async (a: Appliance) => list(await a.service.call('GET', '/backup/progress?duration=1'));
 
-/** Has both sessions told all that there was. */
+/** Polls with both sessions until nothing is left to report. */
 async function caughtUp(a: Appliance, curl: Curl): Promise<void> {
   while ((await poll(curl, 1)).told.length > 0 || (await otherPoll(a)).length > 0);
 }
@@ -42,7 +42,7 @@ export const progressRules: Rules = {
     const first = await poll(curl, 10);
     t.match(first.told, [{ id, type: 'backup', progress: Number }]);
     t.ok(first.ms < 1000, 'a job that this session knew nothing of is told at once');
-    await sleep(700); // what was counted before tar was held may still be told
+    await sleep(700); // bytes from before the suspension of tar may still be reported
     while ((await poll(curl, 1)).told.length > 0);
     const idle = await poll(curl, 2);
     t.strictSame(idle.told, []);

@@ -1,5 +1,5 @@
-/** Runs that wait, go on and are stopped, and the requests that are refused meanwhile. The runs of the large container are
- *  suspended for that. */
+/** Runs that wait, continue and are stopped, and the requests that the service refuses meanwhile. The runs of the large container are
+ *  suspended for these tests. */
 import { utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -85,7 +85,7 @@ export const queueRules: Rules = {
     const { id } = await backedUp(a.service, { features: ['pause'] });
     const before = await allIn(join(a.share, 'jobs'));
     await run(a, id);
-    // Changed until the pause, it is read again in it.
+    // A file that changes until the pause is read again in the pause.
     while ((await inState(a, 'utest')) !== 'FROZEN') await utimes(large, 2, new Date());
     await heldChild(a.service, 'tar');
     t.equal(await inState(a, 'utest'), 'FROZEN');

@@ -1,4 +1,4 @@
-/** Restore jobs: how they name a run, what they make, and that they read the target alone. */
+/** Restore jobs: how they name a run, what they make, and that they need only the target. */
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Body, part } from '../../support/api-client.js';
@@ -10,7 +10,7 @@ import type { Rules } from './rules.js';
 
 const fileOf = (a: Appliance) => join(a.lxcPath, 'small/volumes/data/generation');
 const src = (portfolio?: string, path = '/test/restores') => ({ target: 'local', path, ...(portfolio !== undefined && { portfolio }) });
-/** What the first rule made, for the others. */
+/** Made by the first rule for the others. */
 const named = { id: 0, run: '', second: '' };
 
 export const restoreRules: Rules = {

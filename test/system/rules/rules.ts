@@ -11,9 +11,9 @@ export interface RulesBed {
   /** A file of the container `utest` that makes its runs last; `small` and `other` have no such file. */
   readonly large: string;
   ask(method: string, path: string, body?: Body): Promise<Answer>;
-  /** A backup job, good but for what is given: as it is answered. */
+  /** Makes a backup job from a good body with changes. @returns the answer */
   make(more?: Body): Promise<unknown>;
-  /** The same: its id. */
+  /** As above. @returns the id */
   create(more?: Body): Promise<number>;
   /** Deletes a backup job. */
   drop(id: number, query?: string): Promise<unknown>;

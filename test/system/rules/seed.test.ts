@@ -1,4 +1,4 @@
-/** The captured conversation as a client sends it, and then every rule around it. */
+/** Sends the captured conversation as a client does, and then tests the rules. */
 import { readFile, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
@@ -61,7 +61,7 @@ t.test('every request of the captured conversation is answered as captured', asy
 
   await t.test('a backup is stopped', async (t) => {
     const before = await allIn(a.share);
-    await utimes(large, 1, 1); // so that the next level holds it again, and takes as long
+    await utimes(large, 1, 1); // so that the next level stores it again and takes as long
     const held = heldChild(a.service, 'tar');
     await a.service.call('PUT', '/backup/1/run');
     await held;

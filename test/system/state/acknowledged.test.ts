@@ -17,12 +17,12 @@ import { backupNamed } from './bed.js';
 t.comment(`TEST_SEED=${seed}`);
 const writerFile = fileURLToPath(new URL('./writer.js', import.meta.url));
 
-/** What each job was last acknowledged to be: its bytes, or undefined once it was deleted. */
+/** The last acknowledged state of each job: its bytes, or undefined once it is deleted. */
 class Ledger {
   readonly jobs = new Map<number, number | undefined>();
   readonly deleted = new Set<number>();
   highest = 0;
-  /** Ids that were given to two jobs. */
+  /** Ids that two jobs got. */
   readonly twice: number[] = [];
 
   take(line: string): void {
@@ -43,13 +43,13 @@ class Ledger {
     return bytes !== undefined && (bytes % 1_000_000) % 3 === 0;
   }
 
-  /** What is wrong with a state. */
+  /** Problems of a state. */
   async problemsIn(folder: string): Promise<string[]> {
     const told: string[] = [];
     const store = await openStore(folder, { log: (level, message) => void (level === 'error' && told.push(message)) });
     const kept = new Map((await store.backup.list()).map(({ id, state }) => [id, state.bytes]));
     for (const [id, bytes] of this.jobs) {
-      // A deletion that was on its way may have come through, after the result that was acknowledged before it.
+      // A deletion without an acknowledgement may have worked, after the acknowledged result before it.
       if (!kept.has(id) && !this.#mayBeDeleted(bytes)) told.push(`job ${id} is lost`);
       if (kept.has(id) && bytes !== undefined && kept.get(id) !== bytes) told.push(`job ${id} has ${kept.get(id)} bytes, not ${bytes}`);
     }

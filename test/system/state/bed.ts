@@ -7,7 +7,7 @@ import { ServiceError } from '../../../core/primitives/service-error.js';
 import { openStore, StateDamaged, type Store } from '../../../core/store/index.js';
 import { childOutput } from '../../../plugins/shared/primitives/child.js';
 
-/** All that a client would read back. */
+/** Everything that a client can read back. */
 export type Contents = Readonly<Record<string, unknown>>;
 
 export const backupNamed = (name: string) => ({
@@ -33,7 +33,7 @@ export async function contentsOf(store: Store): Promise<Contents> {
   };
 }
 
-/** Writes that come after a reopening, so that the database has a table file and a log, as one in use has. */
+/** Writes again after a reopening, so that the database has a table file and a log, as in use. */
 async function fill(folder: string, word: string): Promise<Contents> {
   const first = await openStore(folder);
   for (let n = 1; n <= 30; n++) await first.backup.create(backupNamed(`${word}-${n}`), { code: 'scheduled', next_run: 1e12 + n });
@@ -54,19 +54,19 @@ async function fill(folder: string, word: string): Promise<Contents> {
 }
 
 export interface StateBed {
-  /** The state as it was acknowledged. */
+  /** The acknowledged state. */
   readonly folder: string;
   readonly contents: Contents;
-  /** Another appliance's, written in the same way. */
+  /** A state of another appliance, written in the same way. */
   readonly other: string;
   /** Paths of all files, relative to the folder. */
   readonly files: readonly string[];
-  /** A copy for one try; `end` removes it. */
+  /** Makes a copy for one test. `end` removes it. */
   copy(): Promise<{ readonly folder: string; end(): Promise<void> }>;
 }
 
 export async function makeStateBed(t: Pick<Test, 'teardown'>): Promise<StateBed> {
-  // In memory: a sync costs nothing there, and what a power cut leaves is another suite's.
+  // In memory, where a sync takes no time. Another suite tests power cuts.
   const shared = await access('/dev/shm').then(
     () => '/dev/shm',
     () => tmpdir(),
@@ -92,7 +92,7 @@ export async function makeStateBed(t: Pick<Test, 'teardown'>): Promise<StateBed>
   };
 }
 
-/** What may happen to a file. */
+/** Ways to damage a file. */
 export type Harm = (file: string, other: string) => Promise<unknown>;
 
 export const harms: Readonly<Record<string, Harm>> = {
@@ -118,7 +118,7 @@ export interface Outcome {
   /** `refused`: the folder cannot be written. */
   readonly kind: 'whole' | 'healed' | 'rescue' | 'refused';
   readonly contents?: Contents;
-  /** Warnings, or why it did not open. */
+  /** Warnings, or the reason why it did not open. */
   readonly told: readonly string[];
 }
 

@@ -11,7 +11,7 @@ import { backupNamed, contentsOf, flip, type Harm, harms, makeStateBed, outcomeO
 
 const compared = 'both copies of the state were compared';
 
-/** Removed as a whole, or as a file system check may leave it. */
+/** Removed, or as a file system check may leave it. */
 const ways: Readonly<Record<string, Harm>> = {
   deleted: (path) => rm(path, { recursive: true }),
   empty: harms.empty ?? (() => Promise.reject(new Error('no such harm'))),

@@ -7,7 +7,7 @@ import { childOutput } from '../../../plugins/shared/primitives/child.js';
 import { isWanted, pointsOf, seed } from '../../support/depth.js';
 import { flip, type Harm, harms, makeStateBed, outcomeOf, type StateBed } from './bed.js';
 
-/** Park and Miller's generator: a seed brings a run back. */
+/** Park and Miller's generator, so that a seed reproduces a run. */
 function randoms(start: number): () => number {
   let last = start % 2_147_483_647 || 1;
   return () => {
@@ -16,15 +16,15 @@ function randoms(start: number): () => number {
   };
 }
 
-/** @returns what is wrong with what became of it; undefined when it is as it must be */
+/** @returns the problem of the damaged copy; undefined when there is none */
 async function problemOf(bed: StateBed, file: string, harm: Harm): Promise<string | undefined> {
   const copy = await bed.copy();
   const path = join(copy.folder, file);
   try {
     await harm(path, join(bed.other, file));
     const { kind, contents, told } = await outcomeOf(copy.folder);
-    await childOutput('chattr', ['-i', path]).catch(() => undefined); // it may be gone
-    const isKey = file === 'secret.key' && kind === 'healed'; // targets are there without their passwords, and that is told
+    await childOutput('chattr', ['-i', path]).catch(() => undefined); // the file may be missing
+    const isKey = file === 'secret.key' && kind === 'healed'; // the targets have lost their passwords, and the service reports it
     const wanted = isKey ? { ...bed.contents, targets: contents?.targets } : bed.contents;
     if (contents !== undefined && !isDeepStrictEqual(contents, wanted)) return `silent loss, ${kind}: ${told}`;
     if (kind === 'rescue' || kind === 'refused' || isKey) {
@@ -63,8 +63,8 @@ t.test('any damage of one file of the state is harmless, repaired with a log lin
   t.comment(JSON.stringify(counts));
 });
 
-/** Makes the first key of a table too short to be one, for which LevelDB ends the process: the rest of the key goes to its value.
- *  Before a key stand its length in one byte and that of its value in two, seven bits each. @returns whether it could */
+/** Makes the first key of a table too short, for which LevelDB ends the process: the rest of the key goes to its value. Before a key, one
+ *  byte holds its length, and two hold that of its value, with seven bits each. @returns whether it could */
 async function shortenKey(file: string): Promise<boolean> {
   const bytes = await readFile(file);
   const at = bytes.indexOf('backup/0');

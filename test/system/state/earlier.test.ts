@@ -10,7 +10,7 @@ import { backupNamed, contentsOf, makeStateBed, outcomeOf } from './bed.js';
 const bed = await makeStateBed(t);
 const rowKey = (id: number): string => `backup/${String(id).padStart(12, '0')}`;
 
-/** What the version before does: rows of JSON, a counter, and a clock that says nothing of a journal. */
+/** Writes as the version before: rows of JSON and a counter, and no journal. */
 async function asBefore(folder: string, work: (db: ClassicLevel<string, string>) => Promise<void>, { noted = true } = {}): Promise<void> {
   const db = new ClassicLevel<string, string>(join(folder, 'db'), { keyEncoding: 'utf8', valueEncoding: 'utf8' });
   await db.open();
@@ -23,7 +23,7 @@ async function asBefore(folder: string, work: (db: ClassicLevel<string, string>)
   if (noted) await writeFile(join(folder, 'clock.json'), before);
 }
 
-/** A state that this version has run on. */
+/** A state that this version has used. */
 async function usedState(t: Test): Promise<string> {
   const { folder, end } = await bed.copy();
   t.teardown(end);

@@ -13,9 +13,9 @@ import { until } from '../pause/python-container.js';
 import { type SmallDisk, smallDisk } from './small-disk.js';
 
 const { serviceLevels: levels } = pointsOf('state');
-/** Of a run's data, which cannot be compressed. */
+/** Bytes of a run's incompressible data. */
 const dataBytes = 1 << 20;
-/** What the highest level leaves free: a run finds room on the share then, and its work files on the disk of the state. */
+/** Free bytes at the highest level: enough for a run on the share, and for its work files on the disk of the state. */
 const most = { state: 80_000, share: 1_800_000 } as const;
 
 const bodyOf = (name: string, at: Body): Body => ({
@@ -42,7 +42,7 @@ const fill = ({ disks }: Bed, part: number): Promise<unknown> =>
   Promise.all(disks.map(({ disk, most }) => disk.fill(Math.floor(part * most))));
 const empty = ({ disks }: Bed): Promise<unknown> => Promise.all(disks.map(({ disk }) => disk.empty()));
 
-/** Waits for a run's end. @param again is called all the while: then the reserve is used up as well */
+/** Waits for a run's end. @param again is called repeatedly meanwhile, which uses up the reserve, too */
 async function endOf({ a: { service }, job }: Bed, again: () => Promise<unknown>): Promise<Body> {
   for (;;) {
     const state = part(await service.call('GET', `/backup/${job}?view=full`), 'state');
@@ -52,7 +52,7 @@ async function endOf({ a: { service }, job }: Bed, again: () => Promise<unknown>
   }
 }
 
-/** Whether it ended as one may on a full disk: well, or with the word for it. */
+/** Problems of the end of a run: on a full disk only success and no_space are allowed. */
 function problemOf(state: Body): string[] {
   return state.result === 0 || part(state.error, 'code') === 'no_space' ? [] : [`the run ended with ${JSON.stringify(state)}`];
 }
@@ -61,7 +61,7 @@ function count({ counts }: Bed, what: string): void {
   counts[what] = (counts[what] ?? 0) + 1;
 }
 
-/** What is wrong with what a service on full disks answers. */
+/** Problems of the answers of a service on full disks. */
 async function problemsOfAnswers(bed: Bed): Promise<string[]> {
   const { service } = bed.a;
   const problems: string[] = [];
@@ -77,7 +77,7 @@ async function problemsOfAnswers(bed: Bed): Promise<string[]> {
   return problems;
 }
 
-/** A run while the disks are full: from its begin, or from somewhere in it and then without the reserve, too. */
+/** Runs a backup while the disks are full: from its beginning, or from a later point on and then without the reserve, too. */
 async function problemsOfLevel(bed: Bed, level: number): Promise<string[]> {
   const { a, job } = bed;
   const free = level / levels;
@@ -106,7 +106,7 @@ async function problemsOfRecord({ a, job }: Bed, before: readonly string[]): Pro
   return [...problems, ...before.filter((run) => !listed.includes(run)).map((run) => `${run} is not listed any more`)];
 }
 
-/** A job whose time comes while the disks are full. */
+/** A job that is due while the disks are full. */
 async function comesDue(t: Test, bed: Bed): Promise<void> {
   const { service } = bed.a;
   const start = Math.ceil(Date.now() / 1000) + 1;

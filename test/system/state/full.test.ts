@@ -20,7 +20,7 @@ const isNoSpace = (error: unknown): boolean =>
 
 const isNoSpaceError = { code: 'no_space' };
 
-/** Writes of clients until one finds no room. @returns how many were taken */
+/** Writes as clients do until there is no room. @returns the number of acknowledged writes */
 async function fillWithJobs(store: Store, most: number): Promise<number> {
   for (let n = 0; n < most; n++) {
     try {
@@ -33,7 +33,7 @@ async function fillWithJobs(store: Store, most: number): Promise<number> {
   return most;
 }
 
-/** What must be written on a full disk, too. */
+/** Writes that must work on a full disk, too. */
 async function urgentWrites(store: Store): Promise<void> {
   await store.leases.put({ runtime: 'lxc', container: 'c', until: 7 });
   await store.backup.delete(2);
@@ -79,7 +79,7 @@ t.test('a result waits in memory when the reserve is used up, and is written whe
       () => undefined,
       (error: unknown) => error,
     );
-    await disk.fill(0); // the reserve goes as well
+    await disk.fill(0); // uses up the reserve, too
   }
   t.match(refused, isNoSpaceError, 'a lease must be on the disk');
   await store.backup.put(resultOf(77), 'late');

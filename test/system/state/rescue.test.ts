@@ -36,7 +36,7 @@ const job = (name: string) => ({
   at: notSoon(),
 });
 
-/** A service that has been set up, with jobs of these names. */
+/** A service with an admin and jobs of these names. */
 async function fill({ flags }: Bed, names: readonly string[]): Promise<void> {
   await using service = startProcess(['serve', ...flags]);
   const client = await clientOf(service);
@@ -45,7 +45,7 @@ async function fill({ flags }: Bed, names: readonly string[]): Promise<void> {
   for (const name of names) await client.call('POST', '/backup/', job(name));
 }
 
-/** Damages both copies: the journal in the middle, the database beyond opening. */
+/** Damages both copies: the journal in its middle, the database so that it cannot be opened. */
 async function breakBoth({ state }: Bed): Promise<void> {
   const [file = ''] = await readdir(join(state, 'journal'));
   await cutLines(join(state, 'journal', file), '"job_name":"two"');
@@ -81,7 +81,7 @@ t.test('a state that is damaged in both copies is reported, and the service serv
   await until('the service serves again', () =>
     fetch(`${client.address}/readyz`).then(
       ({ status }) => status === 200,
-      () => false, // the port is closed for a moment
+      () => false, // the port is closed during the restart
     ),
   );
   await client.logIn();

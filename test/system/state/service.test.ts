@@ -18,7 +18,7 @@ import { checkRecord, listedRuns, runNames } from '../crash/record.js';
 const { serviceKills, serviceCuts } = pointsOf('state');
 const random = seededRandom();
 t.comment(`TEST_SEED=${random.seed}`);
-/** Within this time after its first request the service is hit: a run takes about a second. */
+/** The kill or power cut comes within this time after the first request. A run takes about a second. */
 const withinMs = 2_000;
 
 const body = (name: string) => ({
@@ -26,13 +26,13 @@ const body = (name: string) => ({
   ...{ features: ['compress', 'pause'], retention: 2 },
 });
 
-/** What clients were told, beside what the ledger keeps. */
+/** Acknowledged facts beyond those of the ledger. */
 class Told {
-  /** Of the job that is edited: what it may be now. */
+  /** Retention of the edited job: the values that it may have. */
   retention: number[] = [2];
-  /** Of the last session. */
+  /** Cookie of the last session. */
   cookie = '';
-  /** The last run that was seen to have ended well. */
+  /** The last run with a good end. */
   run = '';
   runs = 0;
   logins = 0;
@@ -44,7 +44,7 @@ class Told {
     private readonly data: string,
   ) {}
 
-  /** Keeps asking until the service does not answer any more. */
+  /** Sends requests until the service stops answering. */
   async ask(service: DemoService): Promise<void> {
     await Promise.all([this.#edit(service), this.#logIn(service), this.#run(service)].map((lane) => lane.catch(() => undefined)));
   }
@@ -52,7 +52,7 @@ class Told {
   async #edit(service: DemoService): Promise<never> {
     for (;;) {
       const next = 2 + ((this.retention.at(-1) ?? 2) % 90);
-      this.retention.push(next); // until it is answered, both are right
+      this.retention.push(next); // until the answer comes, both values are right
       await service.call('PUT', `/backup/${this.edited}`, { retention: next });
       this.retention = [next];
       this.edits++;
@@ -110,7 +110,7 @@ async function makeBed(t: Test): Promise<Bed> {
   return { a, disk, told, ledger: new Ledger('web') };
 }
 
-/** Hits the service in the middle of all that, and starts it again. */
+/** Kills the service or cuts its power meanwhile, and starts it again. */
 async function round({ a, told, ledger }: Bed, afterMs: number, hit: (service: DemoService) => Promise<void>): Promise<string[]> {
   const { service } = a;
   const writing = ledger.write(service);

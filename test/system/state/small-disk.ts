@@ -13,7 +13,7 @@ export interface SmallDisk {
   empty(): Promise<void>;
 }
 
-/** tmpfs, or ext4 on a loop device, which finds out that it is full when it allocates. */
+/** tmpfs, or ext4 on a loop device, which notices a full disk only when it allocates blocks. */
 export async function smallDisk(t: Pick<Test, 'teardown'>, kind: 'tmpfs' | 'ext4' = 'tmpfs', mebibytes = 64): Promise<SmallDisk> {
   const above = await mkdtemp(join(tmpdir(), 'full-'));
   const folder = join(above, 'disk');
@@ -32,7 +32,7 @@ export async function smallDisk(t: Pick<Test, 'teardown'>, kind: 'tmpfs' | 'ext4
     folder,
     async fill(bytes) {
       const { bavail, bsize } = await statfs(folder);
-      // ext4 takes blocks of its own for a large file: what it then refuses is filled in smaller ones.
+      // ext4 needs extra blocks for a large file. So the rest is filled with smaller files.
       let left = bavail * bsize - bytes;
       for (let size = left; size >= bsize; size = Math.min(left, size)) {
         const took = await childOutput('fallocate', ['-l', String(size), join(folder, `ballast-${randomUUID()}`)]).then(

@@ -1,10 +1,10 @@
-/** A process that writes to a state like a service, and prints each write right after it was acknowledged: writer.js FOLDER
- *  SEED. It is killed or loses its power. */
+/** writer.js FOLDER SEED: a process that writes to a state like a service, and prints each write right after its acknowledgement. The
+ *  suite kills it or cuts its power. */
 import { writeSync } from 'node:fs';
 import { openStore } from '../../../core/store/index.js';
 import { backupNamed } from './bed.js';
 
-/** What a line says was acknowledged: `state` undefined for a job that is deleted. */
+/** An acknowledged write of one line. `state` is undefined for a deleted job. */
 export interface Acknowledged {
   readonly id: number;
   readonly bytes?: number;
@@ -13,7 +13,7 @@ export interface Acknowledged {
 
 const say = (line: Acknowledged) => void writeSync(1, `${JSON.stringify(line)}\n`);
 
-/** Jobs are made, run, changed and deleted, with leases and logins between, several at a time. */
+/** Makes, runs, changes and deletes jobs, several at a time, with leases and logins between. */
 async function writeOn(folder: string, seed: number): Promise<never> {
   const store = await openStore(folder);
   say({ id: 0 });
@@ -35,5 +35,5 @@ async function writeOn(folder: string, seed: number): Promise<never> {
   return Promise.race([1, 2, 3].map(lane));
 }
 
-// A disk that loses its power refuses what is written before the process is killed.
+// After a power cut the disk refuses writes until the process is killed.
 if (process.argv[2] !== undefined) await writeOn(process.argv[2], Number(process.argv[3])).catch(() => process.exit(1));
