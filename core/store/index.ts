@@ -29,7 +29,7 @@ export type { Preferences } from './preferences.js';
 export type { TargetRow, TargetSpec } from './targets.js';
 export type { Session, User } from './users.js';
 
-/** Beside the rows of each kind of job, by its name. */
+/** All rows. Those of each kind of job are a table by the name of the kind. */
 export interface Store extends RowsByKind {
   readonly leases: LeaseRows;
   readonly history: HistoryRows;

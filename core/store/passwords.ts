@@ -3,9 +3,9 @@ import { hash, verify } from '@node-rs/argon2';
 import { PluginError } from '../contract/index.js';
 import { Semaphore } from '../primitives/semaphore.js';
 
-/** A small machine has two cores, and runs to do. */
+/** Hashes at a time: a small machine has two cores, and runs need them, too. */
 const atOnce = 2;
-/** A later one would wait longer than a person does. */
+/** Most requests in the queue: a later one would wait longer than a person does. */
 const mostWaiting = 64;
 
 const hashing = new Semaphore(atOnce);

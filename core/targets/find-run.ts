@@ -1,5 +1,5 @@
-/** Finds a record and a run on a target by a portfolio name. It reads the target and not the database, so that records of other
- *  appliances are found. It reads only records that the name can mean, and stops at the first manifest that decides. */
+/** Finds a record and a run on a target by a portfolio name. It reads the target and not the database, so that it finds records of other
+ *  appliances. It reads only records that the name can mean, and stops at the first manifest that decides. */
 import {
   isRunName,
   type Manifest,

@@ -43,7 +43,7 @@ export interface OpenedRemote {
 
 const partsOf = (path: string): string[] => path.split('/').filter((part) => part !== '');
 
-/** The plugin's options: of the target's row and the path, the keys that the plugin's schema names. */
+/** The plugin's options, from the target's row and the path: the keys that the plugin's schema names. */
 export function remoteOptions(
   plugins: Pick<Plugins, 'optionNames'>,
   type: string,
@@ -103,7 +103,8 @@ async function contact(plugins: Plugins, remote: RemoteTarget, o: PluginOpening)
   return { ipaddr: spec.ipaddr, type, options };
 }
 
-/** Opens a folder of the target under the policy; what may be tried again is, after the policy's `waits`. @throws PluginError secrets_lost, and what detection, pinning and the plugin's open throw */
+/** Opens a folder of the target under the policy. Retries after the policy's `waits`.
+ *  @throws PluginError secrets_lost, and what detection, pinning and the plugin's open throw */
 export async function openRemote(plugins: Plugins, remote: RemoteTarget, path: string, o: PolicyOpening): Promise<OpenedRemote> {
   requireSecrets(remote);
   const again = (error: PluginError, ms: number) => o.log('info', `${remote.spec.name} is tried again in ${ms} ms: ${error.message}`);
