@@ -5,11 +5,11 @@ import { Mutex } from '../../primitives/mutex.js';
 import { isNoSpace, stateErrorOf, wordsOf, writeError } from '../failure.js';
 import { Level } from './db.js';
 import type { Journal } from './journal.js';
-import { isWholeJournal, renewJournal } from './keeping.js';
 import { openByJournal, openWithRoom, type ReadState } from './no-room.js';
 import { Reserve, reserveBytes } from './reserve.js';
 import { type Changed, type KeyRange, makeRow, type Row, type Rows, type Stamp } from './rows.js';
 import { levelFolder, openState, remakeLevel, type StateFolders, setAside, unlessMissing } from './state.js';
+import { isWholeJournal, renewJournal } from './upkeep.js';
 
 export type Change =
   | { readonly type: 'put'; readonly key: string; readonly value: unknown }
