@@ -39,7 +39,7 @@ export function versionsText({ date, machine, load, rounds, before, now, figures
   return [
     '## Beside an earlier version',
     `Written by \`BENCH_ONLY=versions BENCH_BEFORE=<built checkout> make bench\` on ${date.toISOString().slice(0, 16).replace('T', ' ')} UTC, on ${machine.processor}, with a load of ${load.toFixed(1)} as it began. Before: ${before.version}. Now: ${now.version}.`,
-    `Each took ${rounds} turns, and the order alternated. Seconds are the median, the minimum and the maximum. The speed compares now with before within each round; above 1 now is faster.`,
+    `Each was measured ${rounds} times, in alternating order. Seconds are the median, the minimum and the maximum. The speed compares now with before within each round; above 1 now is faster.`,
     '',
     table(['', ...head, 'speed'], phases.map(line)),
   ].join('\n');

@@ -36,7 +36,7 @@ export function jobsText({ date, machine, load, rows }: JobsReport): string {
   return [
     '## Many jobs',
     `Written by \`BENCH_ONLY=jobs make bench\` on ${date.toISOString().slice(0, 16).replace('T', ' ')} UTC, on ${machine.processor}, with a load of ${load.toFixed(1)} beside it.`,
-    `Milliseconds. A pair is the median and the 99th percentile of ${samples} measurements, one after the other. \`nothing\`: a bare Node server that answers at once, asked in turns with \`GET /backup/1\`; it shows the cost of the machine and the client. \`tick\`: the calendar looks for due jobs, and stores a due one as waiting, with fsync. \`start\`: from the start of the process to its first line of output.`,
+    `Milliseconds. A pair is the median and the 99th percentile of ${samples} measurements, one after the other. \`nothing\`: a bare Node server that answers at once, measured in turns with \`GET /backup/1\`. It shows the cost of the machine and the client. \`tick\`: the calendar looks for due jobs, and stores a due one as waiting, with fsync. \`start\`: from the start of the process to its first line of output.`,
     '',
     table(head, lines),
   ].join('\n');

@@ -25,7 +25,7 @@ export function runsText({ date, machine, load, rows }: RunsReport): string {
   return [
     '## A record of many runs',
     `Written by \`BENCH_ONLY=runs make bench\` on ${date.toISOString().slice(0, 16).replace('T', ' ')} UTC, on ${machine.processor}, with a load of ${load.toFixed(1)} beside it.`,
-    "Seconds. The container has few files, so that only the record takes time. Each run of the record is a folder with a manifest and two files. `list`: GET /backup/:id/runs. `first byte`: from the request to run until the run stores its first byte. The first three columns are without an index of the record, the next three with the index that the run before wrote. `–`: no answer within 30 seconds, or no end within 200; for that record, a run on the server's own disk made the index. `memory`: the maximum of the service.",
+    "Seconds. The container has few files, so that only the record takes time. Each run of the record is a folder with a manifest and two files. `list`: GET /backup/:id/runs. `first byte`: from the request to run until the run stores its first byte. The first three columns are without an index of the record, the next three with the index that the run before wrote. `–`: no answer within 30 seconds, or no end within 200 seconds. For that record, a run on the server's own disk made the index. `memory`: the maximum of the service.",
     '',
     table(head, lines),
   ].join('\n');
