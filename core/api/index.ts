@@ -20,14 +20,14 @@ export type { ApiDeps, Folder, RemoteTargets, SshAccess, SshSwitch, Updates } fr
 
 export function createApi(deps: ApiDeps): RequestListener {
   /** Serialises changes of jobs and targets, so that a checked link still holds when it is written. */
-  const links = new Mutex();
+  const changes = new Mutex();
   const all: Route[] = [
     ...authRoutes(deps),
-    ...targetRoutes(deps, links),
+    ...targetRoutes(deps, changes),
     // Before /backup/:id, which would take `progress` for an id.
     ...progressRoutes(progressFeed(deps.jobs, deps.signal)),
-    ...backupRoutes(deps, links),
-    ...restoreRoutes(deps, links),
+    ...backupRoutes(deps, changes),
+    ...restoreRoutes(deps, changes),
     ...historyRoutes(deps),
     ...eventRoutes(createEventFeed(deps.jobs, deps.signal)),
     ...updateRoutes(deps),

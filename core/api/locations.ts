@@ -46,16 +46,16 @@ export function partsOf(path: string, pointer: string): string[] {
 }
 
 /** @throws ValidationError for a local path outside every share and for an unknown target */
-export async function checkLocation(deps: ApiDeps, place: Location, key: 'dest' | 'src'): Promise<void> {
-  const parts = partsOf(place.path, `/${key}/path`);
-  if (place.target === 'local') {
+export async function checkLocation(deps: ApiDeps, location: Location, key: 'dest' | 'src'): Promise<void> {
+  const parts = partsOf(location.path, `/${key}/path`);
+  if (location.target === 'local') {
     const share = parts[0];
-    if (place.path.startsWith('/') && share !== undefined && Object.hasOwn(deps.localTarget.shares, share)) return;
+    if (location.path.startsWith('/') && share !== undefined && Object.hasOwn(deps.localTarget.shares, share)) return;
     const names = Object.keys(deps.localTarget.shares).sort().join(', ');
     throw invalidField(`/${key}/path`, `must be /<share>/<folder> with one of the shares: ${names || 'none is configured'}`);
   }
-  if (place.profile === undefined || (await deps.store.targets.get(place.profile)) === undefined) {
-    throw invalidField(`/${key}/profile`, `there is no target ${place.profile}`);
+  if (location.profile === undefined || (await deps.store.targets.get(location.profile)) === undefined) {
+    throw invalidField(`/${key}/profile`, `there is no target ${location.profile}`);
   }
 }
 

@@ -129,18 +129,18 @@ async function manifest(deps: ApiDeps, request: ApiRequest): Promise<Reply> {
   return json(requireFound(await deps.backupManifest((await backup(deps, request)).spec, run, request.gone), `run ${run}`));
 }
 
-/** @param links serialises changes of the links between jobs and targets */
-export function backupRoutes(deps: ApiDeps, links: Mutex): Route[] {
+/** @param changes serialises changes of the links between jobs and targets */
+export function backupRoutes(deps: ApiDeps, changes: Mutex): Route[] {
   const jobs = deps.jobs.backup;
   const tell = async (request: ApiRequest, row: BackupRow) =>
     json(await showJob(deps, row, request.full), { headers: { ETag: tagOf(row.id, row.spec) } });
   const create = async (request: ApiRequest) => {
     const body = await specBody(request);
-    return links.run(async () => tell(request, await jobs.create(await checkSpec(deps, body))));
+    return changes.run(async () => tell(request, await jobs.create(await checkSpec(deps, body))));
   };
   const modify = async (request: ApiRequest) => {
     const body = await specBody(request);
-    return links.run(async () => tell(request, await change(deps, request, body)));
+    return changes.run(async () => tell(request, await change(deps, request, body)));
   };
   // As captured: answers the job as it was before the run. `?view=full` shows it as it is now.
   const run = async (request: ApiRequest) => {

@@ -53,14 +53,14 @@ async function restore(deps: ApiDeps, request: ApiRequest): Promise<RestoreRow> 
   return requireFound(await deps.jobs.restore.get(id), `restore ${id}`);
 }
 
-/** @param links serialises changes of the links between jobs and targets */
-export function restoreRoutes(deps: ApiDeps, links: Mutex): Route[] {
+/** @param changes serialises changes of the links between jobs and targets */
+export function restoreRoutes(deps: ApiDeps, changes: Mutex): Route[] {
   const jobs = deps.jobs.restore;
   const tell = (request: ApiRequest, row: RestoreRow) =>
     json(showJob(deps, row, request.full), { headers: { ETag: tagOf(row.id, row.spec) } });
   const create = async (request: ApiRequest) => {
     const body = await specBody(request);
-    return links.run(async () => tell(request, await jobs.create(await checkSpec(deps, 'restore', body))));
+    return changes.run(async () => tell(request, await jobs.create(await checkSpec(deps, 'restore', body))));
   };
   const plan = async (request: ApiRequest) =>
     json(await deps.restorePlan(await checkSpec(deps, 'restore-plan', await specBody(request)), request.gone));

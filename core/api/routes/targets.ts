@@ -160,8 +160,8 @@ async function usable(deps: ApiDeps, request: ApiRequest): Promise<TargetRow> {
   throw new ApiError('secrets_lost', `the password of target ${row.spec.name} cannot be opened, since secret.key was lost; ${fix}`);
 }
 
-/** @param links serialises changes of the links between jobs and targets */
-export function targetRoutes(deps: ApiDeps, links: Mutex): Route[] {
+/** @param changes serialises changes of the links between jobs and targets */
+export function targetRoutes(deps: ApiDeps, changes: Mutex): Route[] {
   const tell = (request: ApiRequest, row: TargetRow) =>
     json(showTarget(deps, row, request.full), { headers: { ETag: tagOf(row.id, row.spec) } });
   const create = async (request: ApiRequest) => {
@@ -170,7 +170,7 @@ export function targetRoutes(deps: ApiDeps, links: Mutex): Route[] {
   };
   const modify = async (request: ApiRequest) => {
     const body = await specBody(request);
-    return links.run(async () => tell(request, await change(deps, request, body)));
+    return changes.run(async () => tell(request, await change(deps, request, body)));
   };
   const list = async (request: ApiRequest) => json((await deps.store.targets.list()).map((t) => showTarget(deps, t, request.full)));
   return [
@@ -182,6 +182,6 @@ export function targetRoutes(deps: ApiDeps, links: Mutex): Route[] {
     route('get', '/target/:id/check', rows.checkTarget, async (c) => check(deps, await target(deps, c), c)),
     route('get', '/target/:id', rows.getTarget, async (c) => tell(c, await target(deps, c))),
     route('put', '/target/:id', rows.modifyTarget, modify),
-    route('delete', '/target/:id', rows.deleteTarget, (c) => links.run(() => remove(deps, c))),
+    route('delete', '/target/:id', rows.deleteTarget, (c) => changes.run(() => remove(deps, c))),
   ];
 }
