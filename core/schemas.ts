@@ -7,7 +7,7 @@ import { createRequire } from 'node:module';
 import { basename } from 'node:path';
 import type { Ajv2020, ErrorObject, ValidateFunction } from 'ajv/dist/2020.js';
 import type { Shapes } from '../schemas/types/index.js';
-import { ServiceError } from './primitives/service-error.js';
+import { CodedError } from './contract/index.js';
 
 export interface Fault {
   /** JSON pointer into the value. */
@@ -15,7 +15,8 @@ export interface Fault {
   readonly reason: string;
 }
 
-export class ValidationError extends ServiceError {
+/** A ServiceError is a refusal that its catchers know how to handle; a value that has not the form of its schema is none. */
+export class ValidationError extends CodedError<'validation'> {
   constructor(readonly errors: readonly Fault[]) {
     super('validation', errors.map((e) => `${e.pointer || 'the value'} ${e.reason}`).join('; '));
   }
