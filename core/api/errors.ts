@@ -2,6 +2,7 @@
 import { STATUS_CODES } from 'node:http';
 import { CodedError } from '../contract/index.js';
 import { type ErrorCode, errorRows, isErrorCode } from '../primitives/error-rows.js';
+import { hasCode } from '../primitives/guards.js';
 import { ServiceError } from '../primitives/service-error.js';
 import { type Fault, ValidationError } from '../schemas.js';
 
@@ -34,7 +35,7 @@ export function apiErrorOf(error: unknown): ApiError | undefined {
   if (error instanceof ValidationError) return new ApiError('validation', error.message, { errors: error.errors });
   if (error instanceof CodedError && isErrorCode(error.code))
     return new ApiError(error.code, error.message, { retryable: error.retryable });
-  if (error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT'))
+  if (error instanceof Error && hasCode(error, 'ENOSPC', 'EDQUOT'))
     return new ApiError('no_space', `a disk of the appliance is full: ${error.message}; free some space there`);
   return undefined;
 }

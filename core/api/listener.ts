@@ -5,6 +5,7 @@ import { PassThrough, Readable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import Router from '@koa/router';
 import Koa from 'koa';
+import { hasCode } from '../primitives/guards.js';
 import type { Session } from '../store/index.js';
 import { checkAccess, checkSite } from './auth.js';
 import type { ApiDeps } from './deps.js';
@@ -170,8 +171,7 @@ function routerOf(deps: Pick<ApiDeps, 'store'>, routes: readonly Route[]): Route
 }
 
 /** The client ended the connection. */
-const isGone = (error: Error): boolean =>
-  'code' in error && /^(ERR_STREAM_(PREMATURE_CLOSE|DESTROYED)|ECONNRESET|EPIPE)$/.test(String(error.code));
+const isGone = (error: Error): boolean => hasCode(error, 'ERR_STREAM_PREMATURE_CLOSE', 'ERR_STREAM_DESTROYED', 'ECONNRESET', 'EPIPE');
 
 export function listenerOf(deps: Pick<ApiDeps, 'store' | 'log'>, routes: readonly Route[]): RequestListener {
   const router = routerOf(deps, routes);

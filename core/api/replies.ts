@@ -4,6 +4,7 @@ import { open } from 'node:fs/promises';
 import { basename, extname } from 'node:path';
 import type { Readable } from 'node:stream';
 import { setImmediate as others } from 'node:timers/promises';
+import { hasCode } from '../primitives/guards.js';
 import { ApiError } from './errors.js';
 import { sortKeys } from './values.js';
 
@@ -64,9 +65,6 @@ export function stream(pieces: AsyncIterable<string | Uint8Array>, head: Head & 
   return { ...head, kind: 'stream', pieces };
 }
 
-const isAbsent = (error: unknown): boolean =>
-  error instanceof Error && 'code' in error && /^(ENOENT|ENOTDIR|ELOOP)$/.test(String(error.code));
-
 /** Opens a file of the service's own folder, which is only ever replaced by rename. Browsers keep it, and ask each time whether it is
  *  still the same.
  *  @param path never made of a client's text: a route finds it in a list of its own
@@ -75,7 +73,7 @@ export async function file(path: string, head: Head = {}): Promise<Reply> {
   const absent = () => new ApiError('not_found', `there is no file ${basename(path)}`);
   // O_NONBLOCK: opening a FIFO would wait for its writer.
   const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK).catch((error: unknown) => {
-    throw isAbsent(error) ? absent() : error;
+    throw hasCode(error, 'ENOENT', 'ENOTDIR', 'ELOOP') ? absent() : error;
   });
   const stat = await handle.stat();
   if (!stat.isFile()) {

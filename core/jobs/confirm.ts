@@ -1,5 +1,4 @@
 /** Confirms that sources which the last run found empty are meant to be empty. */
-
 import { ServiceError } from '../primitives/service-error.js';
 import type { BackupRow, BackupSpec } from './job.js';
 import type { JobRunner } from './schedule/job-runner.js';

@@ -11,7 +11,7 @@ export function nextId(text: string | undefined): number | undefined {
   return isFields(value) && typeof value.next === 'number' ? value.next : undefined;
 }
 
-/** Whether an error of the operating system has the code, such as ENOENT. */
-export function hasCode(error: unknown, code: string): boolean {
-  return error instanceof Error && 'code' in error && error.code === code;
+/** Whether an error of the operating system or of Node has one of the codes, such as ENOENT. */
+export function hasCode(error: unknown, ...codes: readonly string[]): boolean {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' && codes.includes(error.code);
 }

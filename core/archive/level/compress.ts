@@ -2,6 +2,7 @@ import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { PluginError } from '../../contract/index.js';
 import { archiveChild, childExit, runForOutput } from '../../primitives/child.js';
+import { hasCode } from '../../primitives/guards.js';
 
 /** Level 2 in jobs of 1 MiB, whose tables fit into a core's cache. A Debian root and 100,000 small files, 1.5 GB, on two cores:
  *  548 MB in 5.0 s of processor and 14 MiB of memory. zstd's default, level 3 in jobs of 8 MiB: 522 MB in 6.5 s and 63 MiB. Its
@@ -9,7 +10,7 @@ import { archiveChild, childExit, runForOutput } from '../../primitives/child.js
 export const zstdFlags = ['-2', '-T0', '-B1MiB', '-q'] as const;
 
 function isBrokenPipe(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && (error.code === 'EPIPE' || error.code === 'ERR_STREAM_PREMATURE_CLOSE');
+  return hasCode(error, 'EPIPE', 'ERR_STREAM_PREMATURE_CLOSE');
 }
 
 /** `source` through a zstd child. The stream fails when the source or the child does: with `damaged` on a bad exit code. */

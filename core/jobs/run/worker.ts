@@ -134,7 +134,7 @@ async function run(): Promise<Result> {
 /** The result of a run that threw. A stop by the user is no failure. */
 function failure(error: unknown): Result {
   if (stop.signal.aborted) return { type: 'result', result: -2 };
-  const isFull = hasCode(error, 'ENOSPC') || hasCode(error, 'EDQUOT');
+  const isFull = hasCode(error, 'ENOSPC', 'EDQUOT');
   const code = error instanceof PluginError ? error.code : isFull ? 'no_space' : 'failed'; // of the work folder
   const message = error instanceof Error ? error.message : String(error);
   if (!(error instanceof PluginError)) log('error', 'a run failed', { error: error instanceof Error ? (error.stack ?? message) : message });

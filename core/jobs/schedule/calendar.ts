@@ -1,5 +1,4 @@
 /** When a job runs next, in the appliance's local time (TZ). Pure: Date's local functions know the zone's rules. */
-
 import { ServiceError } from '../../primitives/service-error.js';
 import type { At } from '../job.js';
 import type { JobEvent } from './states.js';

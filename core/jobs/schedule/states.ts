@@ -1,5 +1,4 @@
 /** The states of a job as one table: state × event → state. No other change can happen. */
-
 import { ServiceError } from '../../primitives/service-error.js';
 import type { StateCode } from '../job.js';
 
