@@ -23,14 +23,18 @@ const hex = (text: string) => Buffer.from(text, 'hex');
 const signedData = hex('06092a864886f70d010702');
 const plainData = hex('06092a864886f70d010701');
 const one = hex('020101');
-// SHA-256, 384 and 512, each without and with a NULL.
-const digests = ['01', '02', '03'].flatMap((n) => [hex(`300b06096086480165030402${n}`), hex(`300d06096086480165030402${n}0500`)]);
-// rsaEncryption; RSA with each digest; ECDSA with each digest; Ed25519.
-const signatures = [
-  ...['01', '0b', '0c', '0d'].map((n) => hex(`300d06092a864886f70d0101${n}0500`)),
-  ...['02', '03', '04'].map((n) => hex(`300a06082a8648ce3d0403${n}`)),
-  hex('300506032b6570'),
-];
+// rsaEncryption and Ed25519 name no digest.
+const plainKinds = [hex('300d06092a864886f70d0101010500'), hex('300506032b6570')];
+// SHA-256, 384 and 512, each without and with a NULL. RSA and ECDSA with a digest must name the same one: OpenSSL takes the
+// digest from its own field, so with ecdsa-with-SHA384 in place of ecdsa-with-SHA256, one bit apart, it accepts the signature.
+const algorithms = [
+  { digest: '01', rsa: '0b', ecdsa: '02' },
+  { digest: '02', rsa: '0c', ecdsa: '03' },
+  { digest: '03', rsa: '0d', ecdsa: '04' },
+].map(({ digest, rsa, ecdsa }) => ({
+  digests: [hex(`300b06096086480165030402${digest}`), hex(`300d06096086480165030402${digest}0500`)],
+  kinds: [...plainKinds, hex(`300d06092a864886f70d0101${rsa}0500`), hex(`300a06082a8648ce3d0403${ecdsa}`)],
+}));
 
 function refuse(): never {
   throw new ServiceError('damaged_bundle', 'the bundle is damaged: its signature has another form than rauc bundle writes; get it again');
@@ -79,12 +83,16 @@ function nameOf(certificate: Item): Buffer {
   return Buffer.concat([(issuer ?? refuse()).all, (serial ?? refuse()).all]);
 }
 
+function algorithmOf(digest: Buffer): (typeof algorithms)[number] {
+  return algorithms.find(({ digests }) => digests.some((known) => known.equals(digest))) ?? refuse();
+}
+
 function checkSigner(signer: Buffer, digest: Buffer, names: readonly Buffer[]): void {
   const [version, who, hash, attributes, kind] = parts(signer, integer, sequence, sequence, zero, sequence, octets);
   check(version?.all.equals(one) === true);
   check(names.some((name) => name.equals(who?.content ?? refuse())));
   check(hash?.all.equals(digest) === true);
-  check(signatures.some((known) => known.equals(kind?.all ?? refuse())));
+  check(algorithmOf(digest).kinds.some((known) => known.equals(kind?.all ?? refuse())));
   // OpenSSL encodes them again, as a SET, before it checks the signature. So nothing else checks these tags.
   for (const { tag, content } of items(attributes?.content ?? refuse())) {
     check(tag === sequence);
@@ -102,7 +110,6 @@ export function checkEnvelope(cms: Buffer): void {
   const [version, hashes, content, certificates, signers] = parts(inner?.content ?? refuse(), integer, set, sequence, zero, set);
   check(version?.all.equals(one) === true);
   const [digest] = parts(hashes?.content ?? refuse(), sequence);
-  check(digests.some((known) => known.equals(digest?.all ?? refuse())));
   const [kind, manifest] = parts(content?.content ?? refuse(), 0x06, zero);
   check(kind?.all.equals(plainData) === true);
   parts(manifest?.content ?? refuse(), octets);
