@@ -77,6 +77,15 @@ t.test('a newer format is refused, never guessed at', async (t) => {
   );
 });
 
+t.test('a file of a later format says so, wherever it keeps its hash', async (t) => {
+  const later = JSON.stringify({ ...whole, format: 3 });
+  const said = { code: 'damaged', message: /^there is of format 3, .*; update the appliance$/ };
+  for (const content of [later, `${later}\n`, `${later}\n${hash('a')}\n`, `${later.slice(0, -1)},"sha256":"${hash('a')}"}\n`])
+    t.throws(() => parseManifest(Buffer.from(content), 'there'), said, content.slice(-80));
+  const damaged = { code: 'damaged', message: /^there is damaged: its hash is wrong/ };
+  t.throws(() => parseManifest(Buffer.from(text.replace('web', 'wob')), 'there'), damaged, 'not a known format with a changed byte');
+});
+
 t.test('keys of later versions are ignored', async (t) => {
   t.equal(verdict(sealed(JSON.stringify({ ...whole, later: true, archives: [{ ...archive('a.tar'), later: 1 }] }))), 'whole');
 });

@@ -127,6 +127,7 @@ t.test('while a manifest cannot be read, nothing is collected', async (t) => {
     empty: '',
     altered: text.replace('"pause_ms":12', '"pause_ms":13'),
     'of a newer format': sealed(JSON.stringify({ ...onBase(three), format: 2 })),
+    'of a newer format with its hash elsewhere': JSON.stringify({ ...onBase(three), format: 3 }),
     'no JSON': sealed('x'),
   };
   for (const [name, content] of Object.entries(cases)) {

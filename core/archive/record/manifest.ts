@@ -39,6 +39,7 @@ export interface Seal {
 export type Manifest = Omit<Written, 'archives'> & { readonly archives: readonly ArchiveEntry[]; readonly seal?: Seal };
 
 export const imageSource = '@image';
+const newestFormat = 1;
 /** Most characters of a reason in a message; it may quote the manifest. */
 const mostWords = 300;
 
@@ -95,13 +96,20 @@ function notOfFormat(where: string, wrong: string): PluginError {
   return new PluginError('damaged', `${where} does not match the format: ${wrong.slice(0, mostWords)}; restore from another run`);
 }
 
+/** A file without a right hash. A later format may keep its hash elsewhere, so its first key tells it from a damaged file. */
+function notWhole(where: string, bytes: Buffer): PluginError {
+  const format = Number(/^\{"format":(\d{1,9})[,}]/.exec(bytes.toString('latin1', 0, 32))?.[1] ?? 0);
+  if (format > newestFormat)
+    return new PluginError('damaged', `${where} is of format ${format}, which this version does not read; update the appliance`);
+  return new PluginError('damaged', `${where} is damaged: its hash is wrong; restore from another run`);
+}
+
 /** @throws PluginError damaged: cut, altered, of an unknown format or against its rules */
 export function parseManifest(bytes: Buffer, where: string): Manifest {
   const end = bytes.indexOf('\n');
   const body = end < 0 ? bytes : bytes.subarray(0, end);
   const [hash] = bytes.toString('latin1', body.length + 1, body.length + 66).split('\n');
-  if (createHash('sha256').update(body).digest('hex') !== hash)
-    throw new PluginError('damaged', `${where} is damaged: its hash is wrong; restore from another run`);
+  if (createHash('sha256').update(body).digest('hex') !== hash) throw notWhole(where, bytes);
   const value = parseBoundedJson(body, where);
   const isKnown = typeof value === 'object' && value !== null && 'format' in value && value.format === 1;
   if (!isKnown) throw new PluginError('damaged', `${where} is not a manifest of format 1; update the appliance`);
