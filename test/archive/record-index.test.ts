@@ -3,7 +3,7 @@ import { createHmac } from 'node:crypto';
 import { cp, mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { freeRunName, isRunName, type Manifest, manifestText, OpenRecord, removeRun, type Sealer } from '../../core/archive/index.js';
+import { freeRunName, isRunName, manifestText, type NewManifest, OpenRecord, removeRun, type Sealer } from '../../core/archive/index.js';
 import type { Target } from '../../core/contract/index.js';
 import { RecordKeeper } from '../../core/jobs/run/record/record-keeper.js';
 import { archive, manifest, never, put, putRun, recordRuns, someTarget } from '../system/hostile/archive-samples.js';
@@ -41,7 +41,7 @@ function counted(target: Target, read: (path: string) => void): Target {
 }
 
 /** Each has its own archive and one of the run before. */
-const onBefore = (run: string, before?: string): Manifest =>
+const onBefore = (run: string, before?: string): NewManifest =>
   manifest(run, {
     archives: [
       archive(before === undefined ? 'image.tar.zst' : `${before}/rootfs.tar.zst`),
@@ -112,8 +112,7 @@ async function nothingIsLost(t: Test, bed: Bed, what: string): Promise<void> {
   const { complete } = await recordRuns(bed.target, bed.record, never);
   const missing: string[] = [];
   for (const { run } of complete) {
-    const [body = ''] = (await readFile(join(bed.folder, run, 'manifest.json'), 'utf8')).split('\n');
-    const { archives }: Manifest = JSON.parse(body);
+    const { archives }: NewManifest = JSON.parse(await readFile(join(bed.folder, run, 'manifest.json'), 'utf8'));
     for (const { path } of archives) if ((await bed.target.stat(`${bed.record}/${path}`)) === undefined) missing.push(`${run}: ${path}`);
   }
   t.same(missing, [], what);
@@ -139,7 +138,7 @@ t.test('with an index, only the newest manifest is read', async (t) => {
   t.equal(await isTrue(t, bed, 'a list'), 1);
   await age(bed, hourAgo + 1);
   t.equal(await isTrue(t, bed, 'a list when all folders have another time: their manifests are looked at'), 1);
-  t.match(JSON.parse(await readFile(join(bed.folder, 'backup-metadata'), 'utf8')), { format: 1, runs: { length: 102 } });
+  t.match(JSON.parse(await readFile(join(bed.folder, 'backup-metadata'), 'utf8')), { format: 2, runs: { length: 102 } });
 });
 
 t.test('an index of another appliance or record is ignored, and the next run writes one', async (t) => {

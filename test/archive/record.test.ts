@@ -1,19 +1,11 @@
+import { createHash, createHmac } from 'node:crypto';
+import { text } from 'node:stream/consumers';
 import t, { type Test } from 'tap';
-import { collectGarbage, isRunName, manifestText, removeRun } from '../../core/archive/index.js';
+import { collectGarbage, isRunName, manifestText, OpenRecord, removeRun, writeIndex } from '../../core/archive/index.js';
 import type { Target } from '../../core/contract/index.js';
 import { findRun } from '../../core/targets/find-run.js';
-import {
-  archive,
-  filesOf,
-  manifest,
-  never,
-  put,
-  putRun,
-  recordRuns,
-  sealed,
-  snapshot,
-  someTarget,
-} from '../system/hostile/archive-samples.js';
+import { inFormat1, inFormat2 } from '../support/manifest-file.js';
+import { archive, filesOf, manifest, never, put, putRun, recordRuns, snapshot, someTarget } from '../system/hostile/archive-samples.js';
 
 const record = 'container-backup@web';
 const [one, two, three] = ['2026-11-01_00-00-00', '2026-11-02_00-00-00', '2026-11-03_00-00-00'] as const;
@@ -47,6 +39,41 @@ t.test('runs with a whole manifest are listed, newest first', async (t) => {
   const { complete, damaged } = await recordRuns(target, record, never);
   t.same([complete.map(({ run }) => run), damaged], [[three, two, one], []]);
   t.same(await recordRuns(target, 'container-backup@absent', never), { complete: [], damaged: [] });
+});
+
+t.test('runs of format 1 and 2 need the same bases', async (t) => {
+  const target = await threeRuns(t);
+  for (const run of [one, three])
+    await put(target, `${record}/${run}/manifest.json`, inFormat1(JSON.stringify({ ...onBase(run), format: 1 })));
+  const { complete, damaged } = await recordRuns(target, record, never);
+  t.same([complete.map(({ run }) => run), damaged], [[three, two, one], []]);
+  const before = await filesOf(target, record);
+  t.same([await collect(target), await filesOf(target, record)], [[], before]);
+  for (const run of [one, two]) await removeRun(target, record, run);
+  await collect(target);
+  const left = ['image.snar.zst', 'image.tar.zst', `${one}/data.snar.zst`, `${one}/data.tar.zst`];
+  t.same(
+    await filesOf(target, record),
+    [...left, ...['data', 'rootfs'].map((name) => `${three}/${name}.tar.zst`), `${three}/manifest.json`].sort(),
+  );
+});
+
+t.test('an index of format 1 is believed, and one of a later format is ignored', async (t) => {
+  const target = await threeRuns(t);
+  const sealer = { appliance: 'own', mac: (text: string) => createHmac('sha256', 'own').update(text).digest('hex') };
+  const { complete } = await recordRuns(target, record, never);
+  const runs = complete.map((run) => ({ ...run, pause_ms: 99 })); // so that it is seen who believes it
+  await writeIndex(target, record, { job: { id: 7, name: 'web' }, container: onBase(one).container, runs }, { sealer, signal: never });
+  const [body = ''] = (await text(await target.get(`${record}/backup-metadata`, { signal: never }))).split(',"mac":');
+  t.match(body, /^\{"format":2,/);
+  for (const format of [1, 2, 3]) {
+    const told = body.replace('"format":2', `"format":${format}`);
+    const sha256 = createHash('sha256').update(told).digest('hex');
+    const mac = sealer.mac(`backup-metadata\n${record}\n${sha256}`);
+    await put(target, `${record}/backup-metadata`, `${told},"mac":"${mac}"}\n`);
+    const listed = await (await OpenRecord.open(target, record, { signal: never, sealer })).runs();
+    t.equal(listed.complete.at(-1)?.pause_ms, format < 3 ? 99 : 12, `of format ${format}`);
+  }
 });
 
 t.test("a manifest under another run's name is damaged", async (t) => {
@@ -121,14 +148,15 @@ t.test('foreign files are never collected', async (t) => {
 });
 
 t.test('while a manifest cannot be read, nothing is collected', async (t) => {
-  const text = manifestText(onBase(three));
+  const whole = manifestText(onBase(three));
   const cases = {
-    cut: text.slice(0, 100),
+    cut: whole.slice(0, 100),
     empty: '',
-    altered: text.replace('"pause_ms":12', '"pause_ms":13'),
-    'of a newer format': sealed(JSON.stringify({ ...onBase(three), format: 2 })),
+    altered: whole.replace('"pause_ms":12', '"pause_ms":13'),
+    'of a newer format': inFormat2(JSON.stringify({ ...onBase(three), format: 3 })),
+    'with what only a later version knows': inFormat2(JSON.stringify({ ...onBase(three), must_know: ['later'] })),
     'of a newer format with its hash elsewhere': JSON.stringify({ ...onBase(three), format: 3 }),
-    'no JSON': sealed('x'),
+    'no JSON': inFormat2('x'),
   };
   for (const [name, content] of Object.entries(cases)) {
     const target = await threeRuns(t);

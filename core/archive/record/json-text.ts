@@ -20,9 +20,23 @@ function stringEnd(bytes: Uint8Array, from: number): number {
   return at;
 }
 
-/** Counts levels, values and keys; ignores brackets, commas and colons inside strings. */
+/** A key as JSON.parse takes it, whatever its escapes, in latin1. `start` and `end` are its quotes. */
+function keyAt(bytes: Buffer, start: number, end: number): string {
+  const raw = bytes.toString('latin1', start + 1, end);
+  if (!raw.includes('\\')) return raw;
+  try {
+    const key: unknown = JSON.parse(bytes.toString('utf8', start, end + 1));
+    return Buffer.from(String(key)).toString('latin1');
+  } catch {
+    return raw; // the text is no JSON, and its parser says so
+  }
+}
+
+/** Counts levels, values and keys, and compares the keys of each object; ignores brackets, commas and colons inside strings. */
 function isBounded(bytes: Buffer): boolean {
   const keys = new Set<string>();
+  /** Keys of the open objects, by their level. */
+  const own: (Set<string> | undefined)[] = [];
   let [depth, values, start, end] = [0, 1, 0, 0];
   for (let at = 0; at < bytes.length; at++) {
     const byte = bytes[at];
@@ -31,22 +45,30 @@ function isBounded(bytes: Buffer): boolean {
       at = end = stringEnd(bytes, at);
     } else if (byte === comma) values++;
     else if (byte === colon) {
-      if (end - start > longestKey || keys.add(bytes.toString('latin1', start, end)).size > mostKeys) return false;
+      if (end - start > longestKey) return false;
+      const key = keyAt(bytes, start, end);
+      own[depth] ??= new Set();
+      if (own[depth]?.has(key) || keys.add(key).size > mostKeys) return false;
+      own[depth]?.add(key);
     } else if (byte === closeList || byte === closeObject) depth--;
     else if (byte === openList || byte === openObject) {
       values++;
       if (++depth > mostLevels) return false;
+      own[depth] = undefined;
     }
     if (values > mostValues) return false;
   }
   return true;
 }
 
-/** Parses the text. @throws PluginError damaged: no JSON in UTF-8, nested deeper than 64 levels, or more than 600,000 values or
- *  500 keys */
+/** Parses the text. @throws PluginError damaged: no JSON in UTF-8, nested deeper than 64 levels, more than 600,000 values or 500
+ *  keys, or a key twice in one object, of which some programs read the first and some the last */
 export function parseBoundedJson(bytes: Buffer, where: string): unknown {
   if (!isBounded(bytes))
-    throw new PluginError('damaged', `${where} is nested deeper than ${mostLevels} levels, or has more values or keys than any manifest`);
+    throw new PluginError(
+      'damaged',
+      `${where} is nested deeper than ${mostLevels} levels, has more values or keys than any manifest, or a key twice in one object`,
+    );
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes));
   } catch (cause) {

@@ -1,10 +1,11 @@
 /** The manifest of a run: schemas/record/manifest.json, and rules that no schema can express. */
-import { createHash } from 'node:crypto';
 import { PluginError } from '../../contract/index.js';
+import { isFields } from '../../primitives/guards.js';
 import { parseOwn, type Shape, ValidationError } from '../../schemas.js';
 import { isFlaggedPath } from '../level/flags.js';
 import { parseBoundedJson } from './json-text.js';
 import { isRecordPath, isRunName, type RecordPath } from './layout.js';
+import { closeFile, openFile } from './manifest-file.js';
 
 type Written = Shape<'manifest'>;
 type WrittenArchive = Written['archives'][number];
@@ -30,24 +31,33 @@ export type ArchiveEntry = Omit<WrittenArchive, keyof StoredFile | 'snapshot'> &
 export type StoredSource = Written['sources'][number];
 
 /** Tells an appliance its own manifests from those of anybody else who can write to the target. `mac`: HMAC-SHA-256 in hex, with
- *  the appliance's key, over the manifest's JSON without its seal. */
+ *  the appliance's key; seal.ts says over what. */
 export interface Seal {
   readonly appliance: string;
   readonly mac: string;
 }
 
-export type Manifest = Omit<Written, 'archives'> & { readonly archives: readonly ArchiveEntry[]; readonly seal?: Seal };
+export type Manifest = Omit<Written, 'archives' | 'seal' | 'sha256'> & {
+  readonly archives: readonly ArchiveEntry[];
+  readonly seal?: Seal;
+};
+/** What the schema has checked. */
+type Checked = Omit<Manifest, 'archives' | 'seal'> & Pick<Written, 'archives'> & { readonly seal?: unknown };
+/** Of a run that is made now. */
+export type NewManifest = Manifest & { readonly format: 2 };
 
 export const imageSource = '@image';
-const newestFormat = 1;
+const newestFormat = 2;
 /** Most characters of a reason in a message; it may quote the manifest. */
 const mostWords = 300;
 
-/** The file's content: the manifest's JSON on the first line, its SHA-256 in hex on the second. */
-export function manifestText(manifest: Manifest): string {
-  const body = JSON.stringify(manifest);
-  return `${body}\n${createHash('sha256').update(body).digest('hex')}\n`;
-}
+/** Of each manifest of format 2 that was read: SHA-256 in hex of the bytes that its seal covers. */
+const sealedHashes = new WeakMap<Manifest, string>();
+/** @returns undefined without a seal, for format 1, and for any copy of a manifest, which may have been changed */
+export const sealedHashOf = (manifest: Manifest): string | undefined => sealedHashes.get(manifest);
+
+/** The file's content. */
+export const manifestText = (manifest: NewManifest): string => closeFile(manifest);
 
 const pathsOf = ({ path, pieces, snapshot }: WrittenArchive): (string | undefined)[] => [
   path,
@@ -55,7 +65,7 @@ const pathsOf = ({ path, pieces, snapshot }: WrittenArchive): (string | undefine
   snapshot?.path,
   snapshot?.pieces?.folder,
 ];
-const isPlaced = (written: Written): written is Manifest =>
+const isPlaced = (written: Checked): written is Manifest =>
   written.archives.flatMap(pathsOf).every((path) => path === undefined || isRecordPath(path));
 
 /** The first name that occurs twice: two such sources would be extracted into each other. */
@@ -66,7 +76,7 @@ function twice(names: readonly string[]): string | undefined {
 
 /** Describes a contradiction between keys. Each source needs levels 0, 1, … in order: with a missing or repeated level a restore
  *  would pass off a part as the whole. */
-function contradiction({ run, sources, container, image, archives }: Written): string | undefined {
+function contradiction({ run, sources, container, image, archives }: Checked): string | undefined {
   if (!isRunName(run)) return `the name of the run, ${run}, is no time`;
   const double = twice(sources.map(({ name }) => name)) ?? twice(container.volume.map(({ name }) => name));
   if (double !== undefined) return `${double} occurs twice`;
@@ -96,25 +106,34 @@ function notOfFormat(where: string, wrong: string): PluginError {
   return new PluginError('damaged', `${where} does not match the format: ${wrong.slice(0, mostWords)}; restore from another run`);
 }
 
+const notRead = (where: string, why: string): PluginError =>
+  new PluginError('damaged', `${where} ${why}, which this version does not read; update the appliance`);
+
 /** A file without a right hash. A later format may keep its hash elsewhere, so its first key tells it from a damaged file. */
 function notWhole(where: string, bytes: Buffer): PluginError {
   const format = Number(/^\{"format":(\d{1,9})[,}]/.exec(bytes.toString('latin1', 0, 32))?.[1] ?? 0);
-  if (format > newestFormat)
-    return new PluginError('damaged', `${where} is of format ${format}, which this version does not read; update the appliance`);
+  if (format > newestFormat) return notRead(where, `is of format ${format}`);
   return new PluginError('damaged', `${where} is damaged: its hash is wrong; restore from another run`);
+}
+
+/** Refuses what a later version wrote and this one would restore in part. It goes before the schema, which may have other rules by
+ *  then. @throws PluginError damaged */
+function refuseLater(value: unknown, format: number, where: string): void {
+  if (!isFields(value) || value.format !== format) throw notRead(where, 'is no manifest of format 1 or 2');
+  const { must_know: names } = value;
+  if (names !== undefined) throw notRead(where, `has ${JSON.stringify(names).slice(0, mostWords)}`);
 }
 
 /** @throws PluginError damaged: cut, altered, of an unknown format or against its rules */
 export function parseManifest(bytes: Buffer, where: string): Manifest {
-  const end = bytes.indexOf('\n');
-  const body = end < 0 ? bytes : bytes.subarray(0, end);
-  const [hash] = bytes.toString('latin1', body.length + 1, body.length + 66).split('\n');
-  if (createHash('sha256').update(body).digest('hex') !== hash) throw notWhole(where, bytes);
-  const value = parseBoundedJson(body, where);
-  const isKnown = typeof value === 'object' && value !== null && 'format' in value && value.format === 1;
-  if (!isKnown) throw new PluginError('damaged', `${where} is not a manifest of format 1; update the appliance`);
-  const written = checkKeys(value, where);
-  const wrong = contradiction(written);
-  if (wrong === undefined && isPlaced(written)) return written;
-  throw notOfFormat(where, wrong ?? 'a path leads out of the record');
+  const file = openFile(bytes);
+  if (file === undefined) throw notWhole(where, bytes);
+  const value = parseBoundedJson(file.json, where);
+  refuseLater(value, file.format, where);
+  const { sha256: _, ...written }: Checked & { readonly sha256?: string } = checkKeys(value, where);
+  const isAstray = file.format === 2 && written.seal !== undefined && file.sealed === undefined;
+  const wrong = isAstray ? 'its seal is not the last key but one' : contradiction(written);
+  if (wrong !== undefined || !isPlaced(written)) throw notOfFormat(where, wrong ?? 'a path leads out of the record');
+  if (file.sealed !== undefined) sealedHashes.set(written, file.sealed);
+  return written;
 }

@@ -131,7 +131,7 @@ export async function writeIndex(
   { job, container, runs }: IndexContents,
   { sealer, signal }: { readonly sealer: Sealer; readonly signal: AbortSignal },
 ): Promise<void> {
-  const head = { format: 1, job, container };
+  const head = { format: 2, job, container };
   const body = new IndexBody(mostBytes - Buffer.byteLength(JSON.stringify(head)) - 1024);
   for (const run of runs) body.add(run);
   const text = JSON.stringify({ ...head, ...body.value }).slice(0, -1);

@@ -5,10 +5,10 @@ import {
   type ArchiveEntry,
   freeRunName,
   inLanes,
-  type Manifest,
   manifestName,
   manifestText,
   type NewestRun,
+  type NewManifest,
   recordFolder,
   runManifest,
   type Sealer,
@@ -265,11 +265,11 @@ class Run {
     };
   }
 
-  #manifest(tracks: readonly Track[], image: { digest: string; archive: ArchiveEntry } | undefined): Manifest {
+  #manifest(tracks: readonly Track[], image: { digest: string; archive: ArchiveEntry } | undefined): NewManifest {
     const { run, description, chosen, keeper, emptied } = this.parts;
     const warnings = [...keeper.bases.warnings, ...emptied.warnings].slice(0, mostWarnings);
     return {
-      format: 1,
+      format: 2,
       run,
       job: { id: this.deps.id, name: this.deps.spec.job_name },
       container: description,

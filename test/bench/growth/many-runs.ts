@@ -1,7 +1,6 @@
 /** Times with a record of many runs: until a run stores its first byte, and for a list, both by the API. The container has few files,
  *  so that only the record takes time. */
 import { execFile } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, rm, utimes, watch, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -9,6 +8,7 @@ import { isRunName, runName, runTime } from '../../../core/archive/index.js';
 import { type Body, notSoon, part } from '../../support/api-client.js';
 import { DemoService } from '../../support/demo-client.js';
 import { destroyLxc, makeLxcContainer, makeLxcPath } from '../../support/lxc.js';
+import { jsonIn, withHash } from '../../support/manifest-file.js';
 import { Smbd } from '../../support/servers/smbd.js';
 import { delayedWay } from '../remote/servers.js';
 
@@ -51,15 +51,13 @@ interface Bed {
 /** Makes so many runs before the newest. Each is a copy of the newest: a manifest, and a file for each archive in its folder. */
 async function fill(record: string, count: number): Promise<void> {
   const newest = (await readdir(record)).filter(isRunName).sort().at(-1) ?? '';
-  const [body = ''] = (await readFile(join(record, newest, 'manifest.json'), 'utf8')).split('\n');
+  const json = jsonIn(await readFile(join(record, newest, 'manifest.json'), 'utf8'));
   const archives = (await readdir(join(record, newest))).filter((file) => file !== 'manifest.json');
   for (let n = 1; n <= count; n++) {
     const older = runName(runTime(newest) - n * 3_600_000 - 86_400_000);
-    const text = body.replaceAll(newest, older);
     await mkdir(join(record, older));
     for (const file of archives) await writeFile(join(record, older, file), '');
-    const hash = createHash('sha256').update(text).digest('hex');
-    await writeFile(join(record, older, 'manifest.json'), `${text}\n${hash}\n`);
+    await writeFile(join(record, older, 'manifest.json'), withHash(json.replaceAll(newest, older)));
   }
   await run('chown', ['-R', '--reference', record, record]);
   // Sets older times: a folder that was just written may change again within the same second, so the record's index does not trust it.

@@ -1,11 +1,12 @@
 /** Compares a record on the share with its manifests: every file that they name must be there with its bytes, and no other. */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { mkdir, readdir, readFile, stat } from 'node:fs/promises';
+import { mkdir, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { childOutput } from '../../../plugins/shared/primitives/child.js';
 import { type Body, isBody, part } from '../../support/api-client.js';
 import type { DemoService } from '../../support/demo-client.js';
+import { readManifestFile } from '../../support/manifest-file.js';
 import { type Trees, treesOf } from './busy-container.js';
 
 const bodies = (value: unknown): readonly Body[] => (Array.isArray(value) ? value.filter(isBody) : []);
@@ -83,14 +84,14 @@ const extract = `set -e; case "$0" in *.zst) zstd -dcq "$0" ;; *) cat "$0" ;; es
 
 /** Restores a run with tar and zstd alone, as docs/archive-format.md describes. */
 export async function restoredByHand(record: string, run: string, into: string): Promise<Trees> {
-  const manifest: unknown = JSON.parse((await readFile(join(record, run, 'manifest.json'), 'utf8')).split('\n')[0] ?? '');
-  for (const { source, path } of bodies(part(manifest, 'archives'))) {
+  const manifest = await readManifestFile(join(record, run, 'manifest.json'));
+  for (const { source, path } of bodies(manifest.archives)) {
     if (source === '@image') continue;
     const folder = join(into, String(source));
     await mkdir(folder, { recursive: true });
     await childOutput('sh', ['-c', extract, join(record, String(path)), folder]);
   }
-  const volumes = bodies(part(part(manifest, 'container'), 'volume'));
+  const volumes = bodies(part(manifest.container, 'volume'));
   const folderOf = (mountpoint: string) => join(into, String(volumes.find((volume) => volume.mountpoint === mountpoint)?.name));
   return treesOf({ root: join(into, 'rootfs/app'), volume: folderOf('/data'), host: folderOf('/srv') });
 }

@@ -92,11 +92,13 @@ export function restoreFaults({ unmounted, dockerd, socketGone }: Bed): readonly
 
 /** Manifests that cannot be used, by reason. */
 export function brokenManifests(file: string, run: string): Readonly<Record<string, Make>> {
-  const changed = (from: string, to: string) => () => rewritten(file, (line) => line.replace(from, to));
+  const changed = (from: string, to: string) => () => rewritten(file, (json) => json.replace(from, to));
   return {
     'cut in the middle': () => cutShort(file, 300),
     empty: () => emptied(file),
-    'of a later format': changed('"format":1', '"format":2'),
+    'of a later format': changed('"format":2', '"format":3'),
+    'of format 1 in the form of format 2': changed('"format":2', '"format":1'),
+    'with what only a later version knows': changed('"format":2', '"format":2,"must_know":["later"]'),
     'no JSON, under a hash that holds': () => rewritten(file, () => 'nonsense'),
     'of another run': changed(`"run":"${run}"`, '"run":"2001-01-01_00-00-00"'),
     'leading out of the record': changed('"path":"image.tar"', '"path":"../../image.tar"'),

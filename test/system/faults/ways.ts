@@ -1,7 +1,7 @@
 /** Ways to break what a run needs. Each returns the function that repairs it. */
-import { createHash } from 'node:crypto';
 import { readFile, rename, rm, stat, truncate, utimes, writeFile } from 'node:fs/promises';
 import { childOutput } from '../../../plugins/shared/primitives/child.js';
+import { inFormat2, jsonIn } from '../../support/manifest-file.js';
 
 export type WayBack = () => Promise<unknown>;
 
@@ -37,12 +37,9 @@ export function cutShort(path: string, bytes = 1): Promise<WayBack> {
 export const emptied = (path: string): Promise<WayBack> => keeping(path, () => truncate(path, 0));
 export const removed = (path: string): Promise<WayBack> => keeping(path, () => rm(path));
 
-/** Writes other content with a valid hash, as a later version or an attacker would. */
-export function rewritten(path: string, change: (line: string) => string): Promise<WayBack> {
-  return keeping(path, async () => {
-    const line = change((await readFile(path, 'utf8')).split('\n')[0] ?? '');
-    await writeFile(path, `${line}\n${createHash('sha256').update(line).digest('hex')}\n`);
-  });
+/** Writes other JSON into a manifest with a valid hash, as a later version or an attacker would. */
+export function rewritten(path: string, change: (json: string) => string): Promise<WayBack> {
+  return keeping(path, async () => writeFile(path, inFormat2(change(jsonIn(await readFile(path, 'utf8'))))));
 }
 
 /** Mounts a small file system. */

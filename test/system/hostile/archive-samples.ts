@@ -1,11 +1,10 @@
 /** Sample manifests, targets and sources for the suites of the archive format. */
-import { createHash } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import type { Test } from 'tap';
-import { type ArchiveEntry, type Manifest, manifestText, OpenRecord, type RecordRuns, recordPath } from '../../../core/archive/index.js';
+import { type ArchiveEntry, manifestText, type NewManifest, OpenRecord, type RecordRuns, recordPath } from '../../../core/archive/index.js';
 import { PluginError, type Source, type Target } from '../../../core/contract/index.js';
 import local from '../../../plugins/targets/local/index.js';
 import { markShare } from '../../../plugins/targets/local/marker.js';
@@ -37,9 +36,9 @@ export function archive(path: string, more: Partial<ArchiveEntry> = {}): Archive
 export const snapshot = (path: string) => ({ path: recordPath(path), stored_bytes: 5, sha256: hash('b') });
 
 /** A valid manifest. The files that it names need not exist. */
-export function manifest(run: string, more: Partial<Manifest> = {}): Manifest {
+export function manifest(run: string, more: Partial<NewManifest> = {}): NewManifest {
   return {
-    format: 1,
+    format: 2,
     run,
     job: { id: 7, name: 'web' },
     container: {
@@ -67,15 +66,12 @@ export function manifest(run: string, more: Partial<Manifest> = {}): Manifest {
   };
 }
 
-/** The text of a manifest file with any body and its right hash. */
-export const sealed = (body: string): string => `${body}\n${createHash('sha256').update(body).digest('hex')}\n`;
-
-export async function put(target: Target, path: string, text: string): Promise<void> {
+export async function put(target: Target, path: string, text: string | Buffer): Promise<void> {
   await target.put(path, Readable.from([Buffer.from(text)]), { signal: never, replace: true });
 }
 
 /** Stores a run's manifest, and every file that it names with 5 bytes. */
-export async function putRun(target: Target, record: string, one: Manifest): Promise<void> {
+export async function putRun(target: Target, record: string, one: NewManifest): Promise<void> {
   for (const { path, snapshot: beside } of one.archives) {
     await put(target, `${record}/${path}`, 'bytes');
     if (beside) await put(target, `${record}/${beside.path}`, 'bytes');

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -6,6 +5,7 @@ import { apiErrorOf } from '../../../core/api/errors.js';
 import { PluginError } from '../../../core/contract/index.js';
 import { type Body, part } from '../../support/api-client.js';
 import { makeAppliance, ownDockerd } from '../../support/appliance.js';
+import { changeManifestFile } from '../../support/manifest-file.js';
 import { backUp, makeJob, type RestoreWish, restorePlan } from '../fidelity/bench.js';
 
 const docker = await ownDockerd(t);
@@ -91,18 +91,16 @@ t.test('a run of this appliance is restored without consent, whatever rights its
 t.test('a manifest with a wrong or missing seal is foreign', async (t) => {
   const file = join(a.share, 'backups/container-backup@box', runs.get('box') ?? '', 'manifest.json');
   const text = await readFile(file, 'utf8');
-  const write = async (change: (manifest: Body) => Body) => {
-    const body = JSON.stringify(change(JSON.parse(text.split('\n')[0] ?? '')));
-    await writeFile(file, `${body}\n${createHash('sha256').update(body).digest('hex')}\n`);
-  };
   const changes: readonly ((manifest: Body) => Body)[] = [
     (manifest) => ({ ...manifest, ended: '2026-01-01T00:00:00.000Z' }),
     ({ seal: _seal, ...manifest }) => manifest,
     (manifest) => ({ ...manifest, seal: { appliance: part(manifest.seal, 'appliance'), mac: '0'.repeat(64) } }),
-    (manifest) => ({ ...manifest, seal: 'none' }),
+    (manifest) => ({ ...manifest, format: 1 }),
+    (manifest) => ({ ...manifest, format: 1, seal: 'none' }),
   ];
   for (const change of changes) {
-    await write(change);
+    await writeFile(file, text);
+    await changeManifestFile(file, change);
     await consentOf(t, box);
     t.match(await restored(box), { result: -1, error: { code: 'needs_consent' } });
   }

@@ -1,5 +1,5 @@
 /** Manifests of an attacker with write access to a target. Each breaks one rule of the format and has a right hash. */
-import { createHash } from 'node:crypto';
+import { inFormat1, inFormat2 } from '../../support/manifest-file.js';
 
 type Path = readonly (string | number)[];
 
@@ -11,10 +11,6 @@ export function changed(value: unknown, [key, ...rest]: Path, next: unknown): un
   entries.set(String(key), changed(entries.get(String(key)), rest, next));
   return Object.fromEntries([...entries].filter(([, item]) => item !== undefined));
 }
-
-/** The text of the file: the body and its right hash. */
-export const sealedBytes = (body: string | Buffer): Buffer =>
-  Buffer.concat([Buffer.from(body), Buffer.from(`\n${createHash('sha256').update(body).digest('hex')}\n`)]);
 
 const set = (path: Path, next: unknown) => (good: unknown) => JSON.stringify(changed(good, path, next));
 /** JSON text that JSON.stringify does not write. */
@@ -122,7 +118,9 @@ export const craftedBodies: Readonly<Record<string, (good: unknown) => string | 
   'run-of-no-time': set(['run'], '2026-13-45_00-00-00'),
   'started-number': set(['started'], 5),
   'left-out-text': set(['left_out'], '/'),
-  'format-2': set(['format'], 2),
+  'format-3': set(['format'], 3),
+  'must-know': set(['must_know'], ['later']),
+  'key-twice': raw(['x'], '{"a":1,"a":2}'),
   'proto-only': () => '{"__proto__":{"format":1}}',
   'no-object': () => 'null',
   deep: raw(['x'], `${'['.repeat(2_000_000)}${']'.repeat(2_000_000)}`),
@@ -144,15 +142,22 @@ export const craftedBodies: Readonly<Record<string, (good: unknown) => string | 
 /** Files that are no manifest, whatever their hash. */
 export const craftedFiles: Readonly<Record<string, (good: unknown) => Buffer>> = {
   empty: () => Buffer.alloc(0),
-  'wrong-hash': (good) => Buffer.from(`${JSON.stringify(good)}\n${'0'.repeat(64)}\n`),
-  cut: (good) => sealedBytes(JSON.stringify(good)).subarray(0, 500),
+  'wrong-hash': (good) => Buffer.from(`${JSON.stringify(good).slice(0, -1)},"sha256":"${'0'.repeat(64)}"}\n`),
+  'wrong-hash-of-format-1': (good) => Buffer.from(`${JSON.stringify(changed(good, ['format'], 1))}\n${'0'.repeat(64)}\n`),
+  'format-2-in-the-form-of-1': (good) => inFormat1(JSON.stringify(good)),
+  'format-1-in-the-form-of-2': (good) => inFormat2(JSON.stringify(changed(good, ['format'], 1))),
+  'seal-not-last': (good) => inFormat2(JSON.stringify({ ...Object(good), seal: { appliance: 'a', mac: 'a'.repeat(64) }, x: 1 })),
+  'seal-of-another-form': (good) => inFormat2(JSON.stringify(changed(good, ['seal'], { by: 1 }))),
+  'seal-twice': (good) =>
+    inFormat2(`{"seal":1,${JSON.stringify({ ...Object(good), seal: { appliance: 'a', mac: 'a'.repeat(64) } }).slice(1)}`),
+  cut: (good) => inFormat2(JSON.stringify(good)).subarray(0, 500),
   zeros: () => Buffer.alloc(4096),
-  huge: (good) => sealedBytes(JSON.stringify(changed(good, ['x'], 'x'.repeat(17 << 20)))),
+  huge: (good) => inFormat2(JSON.stringify(changed(good, ['x'], 'x'.repeat(17 << 20)))),
 };
 
 /** Manifests that no version writes and every version reads. */
 export const oddBodies: Readonly<Record<string, (good: unknown) => string>> = {
-  'unknown-keys': (good) => JSON.stringify(changed(changed(good, ['seal'], { by: 1 }), ['archives', 0, 'later'], [1])),
+  'unknown-keys': (good) => JSON.stringify(changed(changed(good, ['later'], { by: 1 }), ['archives', 0, 'later'], [1])),
   'deep-60': raw(['x'], `${'['.repeat(60)}${']'.repeat(60)}`),
   'brackets-in-text': set(['x'], `"${'[{\\"'.repeat(10_000)}`),
   'proto-key': raw(['x'], '{"__proto__":{"a":1},"constructor":5}'),

@@ -1,7 +1,7 @@
 /** A record may be written by an attacker who can write to the target. No such record harms the service, another record at the
  *  same path or anything outside. Each error names its record. */
 import { execFile } from 'node:child_process';
-import { cp, mkdir, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -9,13 +9,14 @@ import t, { type Test } from 'tap';
 import { type Body, part } from '../../support/api-client.js';
 import { makeAppliance } from '../../support/appliance.js';
 import { differences, snapshotOf } from '../../support/fidelity.js';
+import { inFormat2, readManifestFile } from '../../support/manifest-file.js';
 import { list, restored } from '../bed/request-bodies.js';
-import { changed, craftedBodies, craftedFiles, oddBodies, sealedBytes } from './crafted-manifests.js';
+import { changed, craftedBodies, craftedFiles, oddBodies } from './crafted-manifests.js';
 
 const execute = promisify(execFile);
 const sample = fileURLToPath(new URL('../../fixtures/format-1/container-backup@packed', import.meta.url));
 const [older, run] = ['2026-11-24_23-03-43', '2026-11-24_23-03-47'] as const;
-const good: unknown = JSON.parse((await readFile(join(sample, run, 'manifest.json'), 'utf8')).split('\n')[0] ?? '');
+const good = { ...(await readManifestFile(join(sample, run, 'manifest.json'))), format: 2 };
 
 const a = await makeAppliance(t, { flags: ['--undo-hours', '0'] });
 const location = join(a.share, 'records');
@@ -57,7 +58,7 @@ async function craftedRecord(name: string, manifest: Buffer): Promise<string> {
 t.test('each crafted manifest is refused by name, and no other record is', async (t) => {
   const before = { lxc: await snapshotOf(a.lxcPath), share: await snapshotOf(recordOf('innocent')) };
   const files = new Map<string, Buffer>([
-    ...Object.entries(craftedBodies).map(([name, body]) => [name, sealedBytes(body(good))] as const),
+    ...Object.entries(craftedBodies).map(([name, body]) => [name, inFormat2(body(good))] as const),
     ...Object.entries(craftedFiles).map(([name, file]) => [name, file(good)] as const),
   ]);
   t.ok(files.size > 70, `${files.size} manifests`);
@@ -92,7 +93,7 @@ t.test('an odd manifest that breaks no rule is planned', async (t) => {
     ...renamed.map((value, n) => [`named-${n}`, JSON.stringify(value)] as const),
   ]);
   for (const [name, body] of bodies) {
-    await craftedRecord(name, sealedBytes(body));
+    await craftedRecord(name, inFormat2(body));
     for (const remap of [{}, { volumes: { 'bin-app.conf': join(a.folder, 'elsewhere') } }])
       t.match(await plan(name, { remap }), { status: 200, json: { run } }, `${name} ${JSON.stringify(remap)}`);
     await rm(recordOf(name), { recursive: true });
@@ -197,7 +198,7 @@ t.test('a volume whose path lies in the root or in another volume is refused', a
     ['in-volume', 0, `${data}/x`],
   ] as const) {
     await cp(sample, recordOf(name), { recursive: true });
-    await craftedRecord(name, sealedBytes(JSON.stringify(changed(good, ['container', 'volume', index, 'path'], path))));
+    await craftedRecord(name, inFormat2(JSON.stringify(changed(good, ['container', 'volume', index, 'path'], path))));
     const state = await restoredAs(name, name);
     t.match(state, { result: -1, error: { code: 'damaged', message: / inside / } }, name);
     t.notOk((await readdir(a.lxcPath)).includes(name), `${name}: nothing was made`);

@@ -1,15 +1,16 @@
 /** The memory of the service does not grow with the content of a target: here many manifests of 14 MiB at one path. `make
  *  campaign-records` takes a thousand. */
-import { link, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { link, mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import { part } from '../../support/api-client.js';
 import { makeAppliance } from '../../support/appliance.js';
 import { pointsOf } from '../../support/depth.js';
+import { inFormat2, readManifestFile } from '../../support/manifest-file.js';
 import { list } from '../bed/request-bodies.js';
 import { makeJob } from '../fidelity/bench.js';
-import { changed, sealedBytes } from '../hostile/crafted-manifests.js';
+import { changed } from '../hostile/crafted-manifests.js';
 import { MemoryWatch } from './watch.js';
 
 const limit = 256; // MiB
@@ -17,7 +18,7 @@ const large = 14 << 20;
 const { manifests } = pointsOf('records');
 const run = '2026-11-24_23-03-47';
 const sample = fileURLToPath(new URL(`../../fixtures/format-1/container-backup@packed/${run}/manifest.json`, import.meta.url));
-const good: unknown = JSON.parse((await readFile(sample, 'utf8')).split('\n')[0] ?? '');
+const good = { ...(await readManifestFile(sample)), format: 2 };
 
 /** Contents of a large manifest: text, text with characters beyond latin1, and as many values as are allowed. */
 const fillings: Readonly<Record<string, unknown>> = {
@@ -52,11 +53,11 @@ async function within<T>(t: Test, what: string, work: () => Promise<T>): Promise
   return done;
 }
 
-await record('innocent', sealedBytes(JSON.stringify(good)));
+await record('innocent', inFormat2(JSON.stringify(good)));
 
 for (const [name, filling] of Object.entries(fillings)) {
   t.test(`plans among ${manifests} records with manifests full of ${name} stay within the limit`, async (t) => {
-    const bytes = sealedBytes(JSON.stringify(changed(changed(good, ['x'], filling), ['job', 'id'], 99)));
+    const bytes = inFormat2(JSON.stringify(changed(changed(good, ['x'], filling), ['job', 'id'], 99)));
     const one = await record('large-0', bytes);
     for (let n = 1; n < manifests; n++) await record(`large-${n}`, one);
     await within(t, 'a plan that looks for the record of a job', async () => {
@@ -81,7 +82,7 @@ t.test('a record with large manifests is listed and gets a new run within the li
   const job = await makeJob(a.service, { name, container: name, type: 'lxc', features: [] });
   for (let n = 0; n < 12; n++) {
     const at = `2026-10-${10 + n}_00-00-00`;
-    await record(name, sealedBytes(JSON.stringify(changed(changed(good, ['x'], fillings.text), ['run'], at))), at);
+    await record(name, inFormat2(JSON.stringify(changed(changed(good, ['x'], fillings.text), ['run'], at))), at);
   }
   const runs = await within(t, 'a list of its runs', () => a.service.call('GET', `/backup/${job}/runs`));
   t.equal(list(runs).filter((one) => part(one, 'ok') === true).length, 12);

@@ -1,13 +1,13 @@
 /** The owner of a record: real containers of two appliances, and of two jobs of one appliance, whose locations lead to the same folder. */
 import { execFile } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { mkdir, mkdtemp, readdir, readFile, rm, rmdir, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import t, { type Test } from 'tap';
-import { type Body, isBody, part } from '../../support/api-client.js';
+import { type Body, part } from '../../support/api-client.js';
 import { type Appliance, makeAppliance } from '../../support/appliance.js';
+import { changeManifestFile, readManifestFile } from '../../support/manifest-file.js';
 import { startRemote } from '../../support/servers/remotes.js';
 import { allIn, list } from '../bed/request-bodies.js';
 import { type LocationWish, levelsOf, makeJob, restore, settle } from '../fidelity/bench.js';
@@ -57,8 +57,8 @@ const takeOver = (a: Appliance, id: number) => a.service.ask('PUT', `/backup/${i
 
 /** Content of the volume's file in a run, read with tar alone. */
 async function textIn(folder: string, run: unknown): Promise<string> {
-  const [body = ''] = (await readFile(join(folder, String(run), 'manifest.json'), 'utf8')).split('\n');
-  const archives = list(part(JSON.parse(body), 'archives')).filter((one) => part(one, 'source') === 'data');
+  const manifest = await readManifestFile(join(folder, String(run), 'manifest.json'));
+  const archives = list(manifest.archives).filter((one) => part(one, 'source') === 'data');
   const out = await mkdtemp(join(tmpdir(), 'by-hand-'));
   try {
     for (const archive of archives)
@@ -229,19 +229,12 @@ t.test('two jobs of one appliance whose locations become one folder do not share
   t.match(await run(one, good), { result: 0 }, 'what a job that is gone left goes on');
 });
 
-async function rewriteManifest(path: string, change: (manifest: Body) => Body): Promise<void> {
-  const manifest: unknown = JSON.parse((await readFile(path, 'utf8')).split('\n')[0] ?? '');
-  if (!isBody(manifest)) throw new Error(`${path} is no manifest`);
-  const body = JSON.stringify(change(manifest));
-  await writeFile(path, `${body}\n${createHash('sha256').update(body).digest('hex')}\n`);
-}
-
 t.test('a run without a seal names no owner, and the newest usable run names the owner', async (t) => {
   const record = await shared('told');
   const [first, second] = record.job;
   const manifestOf = (run: unknown) => join(record.folder, String(run), 'manifest.json');
   const { run: unsealed } = await run(one, first);
-  await rewriteManifest(manifestOf(unsealed), ({ seal: _, ...manifest }) => manifest);
+  await changeManifestFile(manifestOf(unsealed), ({ seal: _, ...manifest }) => manifest);
   const { run: sealed } = await run(two, second);
   t.match(await two.service.call('GET', `/backup/${second}`), { state: { result: 0 } });
   t.match(await run(one, first), { error: { code: 'record_owned' } });

@@ -4,6 +4,7 @@ import { createReadStream } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isBody, part } from '../../support/api-client.js';
+import { isWholeFile, manifestIn, readManifestFile } from '../../support/manifest-file.js';
 
 /** The files of an archive: one file, or its pieces in the order of their names. */
 async function filesOf(record: string, stored: unknown): Promise<string[]> {
@@ -22,9 +23,9 @@ async function sha256Of(files: readonly string[]): Promise<string> {
 /** One line for each problem of a run: a wrong hash of its manifest or of an archive. */
 export async function faultsOf(root: string, record: string, run: string): Promise<string[]> {
   const folder = join(root, record);
-  const [body = '', hash] = (await readFile(join(folder, run, 'manifest.json'), 'utf8')).split('\n');
-  if (createHash('sha256').update(body).digest('hex') !== hash) return [`${run}: the manifest's hash does not hold`];
-  const archives = part(JSON.parse(body), 'archives');
+  const text = await readFile(join(folder, run, 'manifest.json'), 'utf8');
+  if (!isWholeFile(text)) return [`${run}: the manifest's hash does not hold`];
+  const { archives } = manifestIn(text);
   const faults: string[] = [];
   for (const archive of Array.isArray(archives) ? archives.filter(isBody) : []) {
     const files = [archive, ...(isBody(archive.snapshot) ? [archive.snapshot] : [])];
@@ -53,7 +54,7 @@ export async function strayFiles(root: string, record: string): Promise<string[]
   const needed = new Set(['backup-metadata', 'verified.json']);
   for (const manifest of files.filter((file) => file.endsWith('/manifest.json'))) {
     needed.add(manifest);
-    const archives = part(JSON.parse((await readFile(join(folder, manifest), 'utf8')).split('\n')[0] ?? ''), 'archives');
+    const { archives } = await readManifestFile(join(folder, manifest));
     for (const archive of Array.isArray(archives) ? archives.filter(isBody) : [])
       for (const file of [archive, archive.snapshot]) needed.add(String(part(file, 'path')));
   }

@@ -95,7 +95,7 @@ export const backupRules: Rules = {
     ]);
     t.equal(list(runs).length, 2);
     const manifest = await a.service.call('GET', `/backup/${id}/runs/${run}`);
-    t.match(manifest, { format: 1, run, job: { id, name: 'Listed' }, container: { name: 'small', type: 'lxc' }, result: 0 });
+    t.match(manifest, { format: 2, run, job: { id, name: 'Listed' }, container: { name: 'small', type: 'lxc' }, result: 0 });
     for (const none of ['2001-01-01_00-00-00', '%2e%2e', '%2e%2e%2f%2e%2e', 'x', `${run}x`])
       t.match(await curl.ask('GET', `/backup/${id}/runs/${none}`), { status: 404 }, none);
     await drop(id, '?purge=true');

@@ -9,6 +9,7 @@ import {
   type Manifest,
   manifestText,
   type NewestRun,
+  type NewManifest,
   OpenRecord,
   pathsNeeded,
   type RecordListing,
@@ -91,7 +92,7 @@ export class RecordKeeper {
   }
 
   /** Applies retention, collects garbage and writes the index. @param keepsAll retention deletes no run */
-  async afterwards(manifest: Manifest, keepsAll: boolean): Promise<void> {
+  async afterwards(manifest: NewManifest, keepsAll: boolean): Promise<void> {
     const { opened, bases, deps } = this;
     const { target, record, spec } = deps;
     await bases.noteStored(manifest.archives);
