@@ -21,7 +21,7 @@ type Wish = Partial<LevelPlan> & Pick<LevelPlan, 'source' | 'snapshot'>;
 
 /** Packs a level to its end. Its reference is now unless told otherwise. */
 async function packed(wish: Wish, signal = never): Promise<Kept> {
-  const plan = { compression: 'none', reference: Date.now(), still: false, ...wish } as const;
+  const plan = { compression: 'none', reference: Date.now(), moved: 'look', ...wish } as const;
   const { stream, report, searched } = await packLevel(plan, signal, () => undefined);
   const meter = new Meter();
   const chunks: Buffer[] = [];
@@ -125,7 +125,7 @@ t.test('a single file is packed and extracted', async (t) => {
   await writeFile(file, 'one file');
   await childOutput('setfattr', ['-n', 'user.a', '-v', 'b', '--', file]);
   const before = (await snapshotOf(source)).get('-odd "name"');
-  const one = await packed({ source: folderSource(file, { kind: 'file' }), snapshot: snar(0), still: true });
+  const one = await packed({ source: folderSource(file, { kind: 'file' }), snapshot: snar(0) });
   await extract(one, 'file', target);
   t.same([one.entry.entries, await readdir(target)], [1, ['-odd "name"']]);
   t.same((await snapshotOf(target)).get('-odd "name"'), before);

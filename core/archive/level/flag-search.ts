@@ -1,9 +1,10 @@
-/** Finds the entries of a level that carry inode flags, in a search of tar's list beside tar. A change of flags changes ctime, so
- *  an entry that a later level does not contain still has its earlier flags. */
+/** Finds the entries of a level that carry inode flags, and files that changed while tar ran, in a search of tar's list beside tar.
+ *  A change of flags changes ctime, so an entry that a later level does not contain still has its earlier flags. */
 import { rm } from 'node:fs/promises';
 import { LsattrLook } from './flag-lsattr.js';
-import { flagsByStatus, hasFlagsInStatus } from './flag-status.js';
+import { hasFlagsInStatus, type StatusFound, type StatusSearch, searchByStatus } from './flag-status.js';
 import { type FlaggedEntry, quoteName, unquoteName } from './flags.js';
+import type { FoundMoved } from './moved.js';
 import { countLines, listHas, type NameListPlan, readLines } from './name-list.js';
 import type { ConfinedTree } from './sandbox.js';
 
@@ -22,6 +23,8 @@ export interface KnownFlags {
 export interface SearchedLevel extends Required<KnownFlags> {
   /** Lines of tar's list. */
   readonly entries: number;
+  /** Files that changed while tar ran, when they were asked for. */
+  readonly moved?: FoundMoved;
 }
 
 /** The search removes the list at its end. */
@@ -31,6 +34,12 @@ export interface SearchPlan extends NameListPlan {
   readonly known: KnownFlags;
   /** A container is paused until tar ends. */
   readonly inPause: boolean;
+  /** Epoch ms; a file with a later stamp has changed. */
+  readonly since: number;
+  /** Whether files that changed will be asked for at tar's end. Then each file is looked at only then, for both. */
+  readonly willWantMoved: boolean;
+  /** Asked when tar has ended: whether to look for files that changed. */
+  wantsMoved(): boolean;
 }
 
 class FoundFlags {
@@ -64,7 +73,7 @@ export class FlagSearch {
   async go(): Promise<SearchedLevel> {
     const { plan, signal } = this;
     try {
-      if (plan.inPause) await listHas(mostBeforeSearch, plan, signal);
+      if (plan.inPause && !plan.willWantMoved) await listHas(mostBeforeSearch, plan, signal);
       return (await this.#byStatus()) ?? (await this.#byLsattr());
     } finally {
       await rm(plan.list, { force: true });
@@ -73,15 +82,31 @@ export class FlagSearch {
 
   /** @returns undefined when statx cannot be used here */
   async #byStatus(): Promise<SearchedLevel | undefined> {
-    const { tree, list, ended } = this.plan;
-    if (!(await hasFlagsInStatus(tree))) return undefined;
+    if (!(await hasFlagsInStatus(this.plan.tree))) return undefined;
     const found = this.#flags();
     const add = (line: string, flags: string) => found.add(unquoteName(line), flags);
-    const entries = await flagsByStatus({ tree, list, known: this.#known(), ended, add }, this.signal);
-    return entries === undefined ? undefined : found.level(entries);
+    const { entries, moved } = (await this.#search({ known: this.#known(), add })) ?? {};
+    return entries === undefined ? undefined : { ...found.level(entries), ...(moved && { moved }) };
+  }
+
+  /** @returns undefined when statx cannot be used here */
+  async #search(flags?: StatusSearch['flags']): Promise<StatusFound | undefined> {
+    const { willWantMoved, ...plan } = this.plan;
+    return searchByStatus({ ...plan, beside: !willWantMoved, ...(flags && { flags }) }, this.signal);
   }
 
   async #byLsattr(): Promise<SearchedLevel> {
+    const [level, moved] = await Promise.all([this.#flagsByLsattr(), this.#movedByStatus()]);
+    return { ...level, ...(moved && { moved }) };
+  }
+
+  async #movedByStatus(): Promise<FoundMoved | undefined> {
+    const { plan, signal } = this;
+    if (!plan.willWantMoved) await listHas(Number.POSITIVE_INFINITY, plan, signal);
+    return plan.willWantMoved || plan.wantsMoved() ? (await this.#search())?.moved : undefined;
+  }
+
+  async #flagsByLsattr(): Promise<SearchedLevel> {
     const { plan, signal } = this;
     const found = this.#flags();
     const look = new LsattrLook(plan.tree, found.add, signal);

@@ -7,16 +7,19 @@ import { childExit, runForOutput } from '../../primitives/child.js';
 import type { Compression } from '../record/layout.js';
 import { zstdFlags } from './compress.js';
 import { FlagSearch, type KnownFlags, type SearchedLevel } from './flag-search.js';
+import { joinMoved, type MovedFiles } from './moved.js';
 import { confineTar, heldElsewhere } from './sandbox.js';
 import { copySnapshot, setReference } from './snapshot.js';
+import { recordBlocks, TarMessages, type TarReport } from './tar-messages.js';
 
 /** tar pipes into the compressor itself, on a kernel pipe. */
 const compressor = `zstd ${zstdFlags.join(' ')}`;
-/** tar's blocking factor, in blocks of 512 bytes. tar's default, 20, took a tenth more processor time. */
-const recordBlocks = 64;
-const recordBytes = recordBlocks * 512;
 /** Records between two checkpoint messages. */
 const checkpointRecords = 640;
+/** The kernel stamps ctime with a coarse clock, up to 10 ms behind, and the next level must see what was written between the sync and
+ *  tar's start. The next level of a pause must not bring again all that the container wrote in its last second. */
+const marginMs = 1000;
+const pausedMarginMs = 50;
 
 export interface LevelPlan {
   readonly source: Source;
@@ -25,73 +28,21 @@ export interface LevelPlan {
   readonly since?: string;
   /** Path for the snapshot file of this level. */
   readonly snapshot: string;
-  /** Epoch ms noted before the file system was synced; the next level compares with this time, less a second. */
+  /** Epoch ms noted before the file system was synced, or after the container was paused. A file with a later stamp has changed; the
+   *  next level compares with this time, less a margin. */
   readonly reference: number;
-  /** Whether the container is frozen or stopped; then any change while reading is a failure. */
-  readonly still: boolean;
+  /** What to do about files that change: look for them when tar has ended, look for them only when tar noticed some, or nothing,
+   *  since a later level brings them again. */
+  readonly moved: 'look' | 'told' | 'ignore';
   /** Whether a container is paused until tar ends; then nothing that can wait runs beside tar. */
   readonly inPause?: boolean;
   /** Inode flags of the level before. */
   readonly flagsBefore?: KnownFlags;
 }
 
-export interface TarReport {
-  bytes: number; // of the tar stream before compression
-  /** A file has further hard links that are not in this level. */
-  outside_links?: true;
-}
-
-const harmless = [
-  /: Directory has been renamed from /,
-  /: Directory has been renamed$/,
-  /: socket ignored$/,
-  /: (file|directory) is on a different filesystem; not dumped$/, // the runtime's description lists it in left_out
-  /: contains a cache directory tag/,
-  /^tar: Total bytes written: /,
-  /^tar: checkpoint /,
-];
-const live = [
-  /: file changed as we read it$/,
-  /: File removed before we read it$/,
-  /: File shrank by \d+ bytes; padding with zeros$/,
-  /: Cannot (stat|open|readlink|read|savedir|opendir): (No such file or directory|Stale file handle)$/,
-  /: Warning: Cannot .*: No such file or directory$/,
-  /: (Directory|File) .*removed before we read it$/,
-  /^tar: Exiting with failure status due to previous errors$/,
-];
-
 /** The file into which tar lists names. On standard error each name would be a write of tar's and a read of ours: for 140,000
  *  names more than one second of six. Random, because the search of an aborted pass may end after the next one has begun. */
 const listFile = ({ snapshot }: LevelPlan): string => `${snapshot}.${randomBytes(4).toString('hex')}.list`;
-
-/** Parses tar's messages line by line: reports checkpoints, stores what is not harmless. */
-class TarMessages {
-  readonly report: TarReport = { bytes: 0 };
-  readonly problems: string[] = [];
-  /** A change that a live pass may meet was reported; it explains an exit code of 1 or 2. */
-  excused = false;
-  #rest = '';
-  constructor(
-    readonly still: boolean,
-    readonly onBytes: (bytes: number) => void,
-  ) {}
-
-  take(text: string): void {
-    const lines = (this.#rest + text).split('\n');
-    this.#rest = lines.pop() ?? '';
-    for (const line of lines) this.#line(line);
-  }
-
-  #line(line: string): void {
-    const total = /^Total bytes written: (\d+)/.exec(line.replace(/^tar: /, ''));
-    const checkpoint = /^tar: checkpoint (\d+)/.exec(line);
-    if (total) this.report.bytes = Number(total[1]);
-    else if (line.startsWith('tar: Missing links to ')) this.report.outside_links = true;
-    else if (checkpoint) this.onBytes(Number(checkpoint[1]) * recordBytes);
-    else if (!this.still && live.some((pattern) => pattern.test(line))) this.excused = true;
-    else if (line !== '' && !harmless.some((pattern) => pattern.test(line)) && this.problems.length < 20) this.problems.push(line);
-  }
-}
 
 /** Names of our files in tar's sandbox. */
 const names = { list: '/list', snapshot: '/snapshot' } as const;
@@ -134,6 +85,9 @@ export interface PackedLevel {
   readonly read: Promise<void>;
   /** Number of packed entries and their inode flags; resolves a little after `read`. */
   readonly searched: Promise<SearchedLevel>;
+  /** The files that changed or vanished while they were read; undefined when none did. Resolves with `read` when nobody asks for
+   *  them, and with `searched` otherwise. */
+  readonly moved: Promise<MovedFiles | undefined>;
 }
 
 /** Packs a level. `onBytes` gets tar's progress in bytes before compression. @throws PluginError unavailable */
@@ -143,10 +97,14 @@ export async function packLevel(plan: LevelPlan, signal: AbortSignal, onBytes: (
   const list = listFile(plan);
   await writeFile(list, '');
   const held = await heldElsewhere(plan.source.path);
-  const { stream, report, searched } = new TarRun({ ...plan, list, held }, signal, onBytes);
-  const ended = searched.finally(() => held?.close());
-  ended.catch(() => undefined); // the caller gets the error from `searched`; this only marks it as handled
-  return { stream, report, read: readOf(stream, plan.source.path), searched: ended };
+  const run = new TarRun({ ...plan, list, held }, signal, onBytes);
+  const { stream, report } = run;
+  const searched = run.searched.finally(() => held?.close());
+  searched.catch(() => undefined); // the caller gets the error from `searched`; this only marks it as handled
+  const read = readOf(stream, plan.source.path);
+  const moved = read.then(async () => (run.wantsMoved ? run.movedIn(await searched) : undefined));
+  moved.catch(() => undefined); // likewise
+  return { stream, report, read, searched, moved };
 }
 
 /** A run of tar, and beside it the search for flags in tar's list. */
@@ -164,14 +122,29 @@ class TarRun {
     const tree = { kind: plan.source.kind, path: plan.source.path, access: 'read', held: plan.held } as const;
     const files = { [names.list]: plan.list, [names.snapshot]: plan.snapshot };
     const child = confineTar({ ...tree, files }, tarArguments(plan), ['ignore', 'pipe', 'pipe']);
-    this.#messages = new TarMessages(plan.still, onBytes);
+    this.#messages = new TarMessages(onBytes);
     child.stderr?.setEncoding('utf8').on('data', (text: string) => this.#messages.take(text));
     const exit = childExit(child, 'tar', signal);
     this.stream = runForOutput(child, async () => this.#end(await exit));
     const given = new AbortController();
     this.stream.once('close', () => this.#ended.signal.aborted || given.abort()); // the reader gave up, or tar failed
-    const search = { tree, list: plan.list, known: plan.flagsBefore ?? {}, ended: this.#ended.signal, inPause: plan.inPause ?? false };
+    const search = {
+      ...{ tree, list: plan.list, known: plan.flagsBefore ?? {}, ended: this.#ended.signal, inPause: plan.inPause ?? false },
+      since: plan.reference + 1, // the reference is cut to a millisecond, and stamps are not
+      willWantMoved: plan.moved === 'look',
+      wantsMoved: () => this.wantsMoved,
+    };
     this.searched = new FlagSearch(search, anySignal(signal, given.signal)).go();
+  }
+
+  /** Valid when tar has ended. */
+  get wantsMoved(): boolean {
+    const { moved } = this.plan;
+    return moved === 'look' || (moved === 'told' && this.#messages.hasMoved);
+  }
+
+  movedIn({ moved }: SearchedLevel): MovedFiles | undefined {
+    return joinMoved(this.#messages, moved);
   }
 
   get report(): TarReport {
@@ -180,8 +153,8 @@ class TarRun {
 
   async #end(code: number): Promise<void> {
     const { plan } = this;
-    const { problems, excused } = this.#messages;
-    const tolerated = problems.length === 0 && (code === 0 || (excused && code <= 2));
+    const { problems, hasMoved } = this.#messages;
+    const tolerated = problems.length === 0 && (code === 0 || (hasMoved && code <= 2));
     if (!tolerated) {
       const said = problems.join('; ') || `exit code ${code}`;
       if (/No space left on device|Disk quota exceeded/.test(said))
@@ -191,7 +164,8 @@ class TarRun {
         );
       throw new PluginError('failed', `reading ${plan.source.name} (${plan.source.path}) failed: ${said}`);
     }
-    if (plan.source.kind === 'folder') await setReference(plan.snapshot, plan.reference);
+    const margin = plan.inPause ? pausedMarginMs : marginMs;
+    if (plan.source.kind === 'folder') await setReference(plan.snapshot, plan.reference - margin);
     this.#ended.abort();
     this.stream.emit(readEvent);
   }

@@ -51,16 +51,15 @@ export async function copySnapshot(since: string, snapshot: string): Promise<voi
   await writeFile(snapshot, withoutDevices(await readFile(since)));
 }
 
-/** Sets the snapshot's time to one second before the reference. The kernel stamps ctime with a coarse clock, and the next level
- *  must see what was written between the sync and tar's start. Sets both fields: tar's own nanoseconds beside other seconds would
- *  make the margin anything from nothing to two seconds. */
+/** Sets the time with which the next level compares, epoch ms. Sets both fields: tar's own nanoseconds beside other seconds would
+ *  move it by up to a second. */
 export async function setReference(snapshot: string, reference: number): Promise<void> {
   const data = await readFile(snapshot);
   const start = data.indexOf('\n') + 1;
   const seconds = start === 0 ? -1 : data.indexOf(0, start);
   const end = seconds < 0 ? -1 : data.indexOf(0, seconds + 1);
   if (end < 0) throw new PluginError('failed', 'tar wrote no usable snapshot file for the next level');
-  const from = Math.floor(reference) - 1000;
+  const from = Math.floor(reference);
   const time = Buffer.from(`${Math.floor(from / 1000)}\0${(from % 1000) * 1_000_000}`);
   await writeFile(snapshot, Buffer.concat([data.subarray(0, start), time, data.subarray(end)]));
 }

@@ -6,8 +6,10 @@ import {
   archiveName,
   type Compression,
   imageSource,
+  type KnownFlags,
   type LevelPlan,
   Meter,
+  type MovedFiles,
   packLevel,
   recordPath,
   type StoredFile,
@@ -17,8 +19,10 @@ import { anySignal, PluginError, type PluginLog, type Target } from '../../contr
 import { longWaits, retry } from '../../policy/index.js';
 
 export interface StoredLevel {
-  /** Resolves when tar has read everything: the container may be resumed. */
-  readonly read: Promise<void>;
+  /** Resolves when tar has read everything: the container may be resumed. It has the files that moved meanwhile. */
+  readonly moved: Promise<MovedFiles | undefined>;
+  /** The inode flags that the next level builds on; resolves with `moved` when something moved, and later otherwise. */
+  readonly searched: Promise<KnownFlags>;
   /** Resolves when the archive is durable on the target. */
   readonly stored: Promise<ArchiveEntry>;
 }
@@ -89,15 +93,17 @@ export class ArchiveWriter {
 
   /** Packs a level and stores it. */
   async level(path: string, plan: Omit<LevelPlan, 'compression'>, level: number, onBytes: (bytes: number) => void): Promise<StoredLevel> {
-    const { stream, report, read, searched } = await packLevel({ ...plan, compression: this.compression }, this.signal, onBytes);
+    const { stream, report, moved, searched } = await packLevel({ ...plan, compression: this.compression }, this.signal, onBytes);
     const stored = this.file(path, stream).then(async (file) => {
       onBytes(report.bytes);
-      const { flags_left_out: leftOut, ...found } = await searched;
+      const { flags_left_out: leftOut, moved: _, ...found } = await searched;
+      if (plan.source.kind === 'file' && found.entries === 0)
+        throw new PluginError('failed', `${plan.source.path} vanished before it was read; run the backup again`, { retryable: true });
       const more = leftOut > 0 && { flags_left_out: leftOut };
       return { source: plan.source.name, level, compression: this.compression, ...report, ...found, ...more, ...file };
     });
     stored.catch(() => undefined); // awaited after the pause
-    return { read, stored };
+    return { moved, searched, stored };
   }
 
   /** Retries work that reads a source and stores it, from the start: a put cannot be resumed without its source.

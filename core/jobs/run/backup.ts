@@ -23,6 +23,7 @@ import { ArchiveWriter } from './archive-writer.js';
 import { type Emptied, findEmptiedSources } from './emptied.js';
 import { Estimate, sizeOf } from './estimate.js';
 import type { HeldLease } from './lease.js';
+import { warnMoving } from './moving.js';
 import { dropPending, firstPass, flagsLeftOut, type PassDeps, type PendingArchive, secondPass, syncSources, type Track } from './passes.js';
 import { type Base, type BaseChoice, chooseBase, sourcesOf } from './record/choose-base.js';
 import { RecordKeeper } from './record/record-keeper.js';
@@ -211,21 +212,23 @@ class Run {
     const running = this.parts.description.state === 'running';
     const pausing = spec.features.includes('pause');
     const reference = await syncSources(sources, signal);
-    const frozen = pausing && !running;
     const folders = tracks.filter(({ source }) => source.kind === 'folder');
     const files = tracks.filter(({ source }) => source.kind === 'file');
-    await firstPass(this.#pass, pausing ? folders : tracks, { reference, frozen, shared });
+    // A pause does not stop others. Of what nobody else should write to, only what tar notices by itself is looked at.
+    const still = ({ origin, name }: Source) => (origin === 'host' || shared.has(name) ? 'look' : 'told');
+    const moved = pausing ? (running ? () => 'ignore' as const : still) : () => 'look' as const;
+    await firstPass(this.#pass, pausing ? folders : tracks, { reference, moved });
     if (!pausing) return;
     // If the owner started or thawed it meanwhile, the first pass does not hold one moment.
     const runs = running || (await runtime.describe(spec.container_id)).state === 'running';
-    if (!runs) return firstPass(this.#pass, files, { reference, frozen, shared });
+    const again = runs ? folders : folders.filter((track) => track.moved);
     // The whole pass starts over, not one archive: everything read in a pause must be of one moment.
     return this.parts.storer.retryFromStart(
       'the pass in the pause',
       async () => {
         const moving: PendingArchive[] = [];
-        const second = () => secondPass(this.#pass, folders, files, { reference: Date.now(), frozen: true, shared }, moving);
-        await this.#whilePaused(second).catch(async (error: unknown) => {
+        const second = () => secondPass(this.#pass, again, files, { inPause: runs, moved: still }, moving);
+        await (runs ? this.#whilePaused(second) : second().then((finish) => finish())).catch(async (error: unknown) => {
           await dropPending(this.#pass, moving);
           throw error;
         });
@@ -267,7 +270,8 @@ class Run {
 
   #manifest(tracks: readonly Track[], image: { digest: string; archive: ArchiveEntry } | undefined): NewManifest {
     const { run, description, chosen, keeper, emptied } = this.parts;
-    const warnings = [...keeper.bases.warnings, ...emptied.warnings].slice(0, mostWarnings);
+    const moving = warnMoving(tracks, description, this.deps.spec.features.includes('pause'));
+    const warnings = [...moving, ...keeper.bases.warnings, ...emptied.warnings].slice(0, mostWarnings);
     return {
       format: 2,
       run,

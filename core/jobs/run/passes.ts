@@ -1,8 +1,16 @@
 /** Two passes over a container's sources: the first while it runs, the second, short one while it is frozen (feature `pause`). */
 import { join } from 'node:path';
-import { type ArchiveEntry, besideArchive, childOutcome, inLanes, type LevelPlan } from '../../archive/index.js';
+import {
+  type ArchiveEntry,
+  besideArchive,
+  childOutcome,
+  inLanes,
+  type KnownFlags,
+  type LevelPlan,
+  type MovedFiles,
+} from '../../archive/index.js';
 import { PluginError, type Source } from '../../contract/index.js';
-import type { ArchiveWriter } from './archive-writer.js';
+import type { ArchiveWriter, StoredLevel } from './archive-writer.js';
 import { sourcesAtOnce } from './concurrency.js';
 import type { Estimate } from './estimate.js';
 import type { Base } from './record/choose-base.js';
@@ -18,6 +26,8 @@ export interface Track {
   readonly archives: ArchiveEntry[];
   /** Snapshot file of the latest packed level. */
   latest?: string;
+  /** Files that moved while the latest level was read. */
+  moved?: MovedFiles | undefined;
 }
 
 export interface PassDeps {
@@ -39,21 +49,17 @@ export async function syncSources(sources: readonly Source[], signal: AbortSigna
   return reference;
 }
 
-/** Whether a change during the read is an error. Sources that other containers write to may change at any time. */
-function isStill(source: Source, shared: ReadonlySet<string>): boolean {
-  return source.origin !== 'host' && !shared.has(source.name);
+export interface PassOptions {
+  /** What to do about files that change while a source is read. */
+  moved(source: Source): LevelPlan['moved'];
 }
 
-export interface PassOptions {
+export interface FirstPassOptions extends PassOptions {
   readonly reference: number;
-  /** The container is frozen or stopped. */
-  readonly frozen: boolean;
-  /** Sources that other containers use as well. */
-  readonly shared: ReadonlySet<string>;
 }
 
 /** Packs the first level of each source: its base, or the differential since its base. */
-export async function firstPass(deps: PassDeps, tracks: readonly Track[], o: PassOptions): Promise<void> {
+export async function firstPass(deps: PassDeps, tracks: readonly Track[], o: FirstPassOptions): Promise<void> {
   await inLanes(
     [...tracks.entries()],
     sourcesAtOnce(deps.connections),
@@ -62,14 +68,14 @@ export async function firstPass(deps: PassDeps, tracks: readonly Track[], o: Pas
   );
 }
 
-async function firstLevels(deps: PassDeps, track: Track, index: number, o: PassOptions): Promise<void> {
+async function firstLevels(deps: PassDeps, track: Track, index: number, o: FirstPassOptions): Promise<void> {
   if (await firstLevel(deps, track, index, o)) return;
   delete track.base;
   await firstLevel(deps, track, index, o);
 }
 
 /** @returns false when a new base is needed: tar stores a renamed folder whole, and its files would lose their hard links elsewhere. */
-async function firstLevel(deps: PassDeps, track: Track, index: number, o: PassOptions): Promise<boolean> {
+async function firstLevel(deps: PassDeps, track: Track, index: number, o: FirstPassOptions): Promise<boolean> {
   const { source, base } = track;
   const snapshot = join(deps.workFolder, `${index}.first.snar`);
   const path = deps.storer.freePath(base ? track.runStem : track.baseStem);
@@ -78,12 +84,14 @@ async function firstLevel(deps: PassDeps, track: Track, index: number, o: PassOp
     source,
     snapshot,
     reference: o.reference,
-    still: o.frozen && isStill(source, o.shared),
+    moved: o.moved(source),
     ...(base && { since: base.snapshot, flagsBefore: base.archive }),
   };
   const archive = await deps.storer.retryFromStart(source.name, async () => {
-    const { stored } = await deps.storer.level(path, plan, level, (bytes) => deps.estimate.did(source.name, bytes));
-    return stored;
+    const { stored, moved } = await deps.storer.level(path, plan, level, (bytes) => deps.estimate.did(source.name, bytes));
+    const whole = await stored;
+    track.moved = await moved;
+    return whole;
   });
   if (base && archive.outside_links && !base.archive.outside_links) {
     await deps.storer.drop(path);
@@ -93,11 +101,6 @@ async function firstLevel(deps: PassDeps, track: Track, index: number, o: PassOp
   track.archives.push(source.kind === 'folder' && !base ? await withSnapshot(deps, track, archive, snapshot) : archive);
   track.latest = snapshot;
   return true;
-}
-
-function flagsBefore({ archives }: Track): Pick<LevelPlan, 'flagsBefore'> {
-  const before = archives.at(-1);
-  return before ? { flagsBefore: before } : {};
 }
 
 /** The `left_out` entry for inode flags beyond the manifest's limit. */
@@ -122,6 +125,13 @@ export interface PendingArchive {
   readonly track: Track;
   readonly path: string;
   readonly stored: Promise<ArchiveEntry>;
+  /** A later one has all that it has: a single file that was read again. */
+  isSuperseded?: true;
+}
+
+export interface SecondPassOptions extends PassOptions {
+  /** The container is paused for this pass. */
+  readonly inPause: boolean;
 }
 
 /** Packs what changed since the first pass. Single files have no levels and are read here for the first time. It settles when
@@ -131,36 +141,88 @@ export async function secondPass(
   deps: PassDeps,
   tracks: readonly Track[],
   files: readonly Track[],
-  o: PassOptions,
+  o: SecondPassOptions,
   moving: PendingArchive[],
 ): Promise<() => Promise<void>> {
-  for (const [index, track] of [...tracks, ...files].entries()) {
-    // Before the next one only: the container is resumed before the last one is durable.
-    if (moving.length >= deps.connections) await moving[moving.length - deps.connections]?.stored;
-    await secondLevel(deps, track, index, o, moving);
-  }
+  for (const [index, track] of [...tracks, ...files].entries()) await secondLevels(deps, track, index, o, moving);
   return async () => {
-    const archives = await Promise.all(moving.map(({ stored }) => stored));
-    for (const [index, archive] of archives.entries()) moving[index]?.track.archives.push(archive);
+    const kept = moving.filter(({ isSuperseded }) => !isSuperseded);
+    const archives = await Promise.all(kept.map(({ stored }) => stored));
+    for (const [index, archive] of archives.entries()) kept[index]?.track.archives.push(archive);
+    await dropPending(
+      deps,
+      moving.filter(({ isSuperseded }) => isSuperseded),
+    );
   };
 }
 
-async function secondLevel(deps: PassDeps, track: Track, index: number, o: PassOptions, moving: PendingArchive[]): Promise<void> {
-  const { source, latest } = track;
-  const snapshot = join(deps.workFolder, `${index}.second.snar`);
-  const path = deps.storer.freePath(track.runStem, latest === undefined ? '' : '.1');
-  const level = latest === undefined ? 0 : (track.archives.at(-1)?.level ?? 0) + 1;
+/** Limits for reading again: how often, ms, and bytes of the files that moved. The container waits. */
+const mostAgain = 3;
+const mostAgainMs = 1000;
+const mostAgainBytes = 64 << 20;
+
+/** What a level of the second pass builds on. A single file is always read whole. */
+interface Before {
+  readonly level: number;
+  readonly snapshot?: string | undefined;
+  readonly flags?: KnownFlags | undefined;
+}
+
+/** Packs a source's level. If files moved meanwhile, packs further levels: each brings what changed since the one before began. */
+async function secondLevels(deps: PassDeps, track: Track, index: number, o: SecondPassOptions, moving: PendingArchive[]): Promise<void> {
+  const last = track.archives.at(-1);
+  let before: Before = { level: last === undefined ? 0 : last.level + 1, snapshot: track.latest, flags: last };
+  let began = 0;
+  for (let again = 0; ; again++) {
+    const snapshot = join(deps.workFolder, `${index}.second-${again}.snar`);
+    const suffix = before.snapshot === undefined ? '' : `.${again + 1}`;
+    const { pending, moved, searched } = await secondLevel(deps, { track, before, snapshot, suffix }, o, moving);
+    track.moved = moved;
+    began ||= performance.now();
+    if (!moved || again === mostAgain || !canSettle(moved) || performance.now() - began > mostAgainMs) return;
+    if (track.source.kind === 'file') pending.isSuperseded = true;
+    else before = { level: before.level + 1, snapshot, flags: await searched };
+  }
+}
+
+const canSettle = ({ isStamped, bytes }: MovedFiles): boolean => isStamped && bytes <= mostAgainBytes;
+
+interface SecondLevel extends Pick<StoredLevel, 'searched'> {
+  readonly pending: PendingArchive;
+  readonly moved: MovedFiles | undefined;
+}
+
+async function secondLevel(
+  deps: PassDeps,
+  {
+    track,
+    before,
+    snapshot,
+    suffix,
+  }: { readonly track: Track; readonly before: Before; readonly snapshot: string; readonly suffix: string },
+  o: SecondPassOptions,
+  moving: PendingArchive[],
+): Promise<SecondLevel> {
+  // Before the next one only: the container is resumed before the last one is durable.
+  if (moving.length >= deps.connections) await moving[moving.length - deps.connections]?.stored;
+  const { source } = track;
+  const path = deps.storer.freePath(track.runStem, suffix);
   const plan = {
     source,
     snapshot,
-    reference: o.reference,
-    still: isStill(source, o.shared),
-    inPause: true,
-    ...(latest !== undefined && { since: latest, ...flagsBefore(track) }),
+    reference: Date.now(),
+    moved: o.moved(source),
+    inPause: o.inPause,
+    ...(before.snapshot !== undefined && { since: before.snapshot, ...(before.flags && { flagsBefore: before.flags }) }),
   };
-  const { read, stored } = await deps.storer.level(path, plan, level, () => undefined);
-  moving.push({ track, path, stored });
-  await read.catch(() => stored); // the error of the put says more
+  const { moved, searched, stored } = await deps.storer.level(path, plan, before.level, () => undefined);
+  const pending: PendingArchive = { track, path, stored };
+  moving.push(pending);
+  const found = await moved.catch(async () => {
+    await stored; // its error says more
+    return undefined;
+  });
+  return { pending, moved: found, searched };
 }
 
 /** Files that cannot be removed, because the target is away, are garbage that the next run collects. */

@@ -75,7 +75,14 @@ export interface TwoPasses {
 /** Makes one level as a run does. */
 async function pass(source: Source, folder: string, level: 0 | 1, reference: number): Promise<void> {
   const since = level === 1 ? { since: join(folder, '0.snar') } : {};
-  const plan = { source, compression: 'none' as const, snapshot: join(folder, `${level}.snar`), reference, still: level === 1, ...since };
+  const plan = {
+    source,
+    compression: 'none' as const,
+    snapshot: join(folder, `${level}.snar`),
+    reference,
+    moved: 'ignore' as const,
+    ...since,
+  };
   const { stream } = await packLevel(plan, new AbortController().signal, () => undefined);
   await pipeline(stream, createWriteStream(join(folder, `${level}.tar`)));
 }
