@@ -2,6 +2,7 @@
  *  and the schemas, which parse what lies on a target. */
 export { childOutcome } from '../primitives/child.js';
 export { inLanes } from '../primitives/lanes.js';
+export * from './blocks/index.js';
 export * from './level/compress.js';
 export * from './level/extract.js';
 export * from './level/file-systems.js';

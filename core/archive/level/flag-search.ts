@@ -32,6 +32,8 @@ export interface SearchPlan extends NameListPlan {
   readonly tree: ConfinedTree;
   /** Flags of the level before. */
   readonly known: KnownFlags;
+  /** Paths that are in the level and not in tar's list, their bytes as latin-1. */
+  readonly unlisted: readonly string[];
   /** A container is paused until tar ends. */
   readonly inPause: boolean;
   /** Epoch ms; a file with a later stamp has changed. */
@@ -128,8 +130,9 @@ export class FlagSearch {
     return new FoundFlags(this.plan.known.flags_left_out ?? 0);
   }
 
-  /** Names that had flags in the level before, as lines. */
+  /** Names that had flags in the level before, and those that tar does not list, as lines. */
   #known(): string {
-    return (this.plan.known.flags ?? []).map(({ path }) => `./${path}\n`).join('');
+    const { known, unlisted } = this.plan;
+    return [...(known.flags ?? []).map(({ path }) => path), ...unlisted.map(quoteName)].map((path) => `./${path}\n`).join('');
   }
 }

@@ -38,16 +38,21 @@ export interface LevelPlan {
   readonly inPause?: boolean;
   /** Inode flags of the level before. */
   readonly flagsBefore?: KnownFlags;
+  /** Paths that tar leaves out, relative to the source, their bytes as latin-1: their blocks are stored beside. tar lists them in their
+   *  folders as being there, so that an extraction keeps what the levels before have brought. */
+  readonly leaveOut?: readonly string[];
 }
 
 /** The file into which tar lists names. On standard error each name would be a write of tar's and a read of ours: for 140,000
  *  names more than one second of six. Random, because the search of an aborted pass may end after the next one has begun. */
 const listFile = ({ snapshot }: LevelPlan): string => `${snapshot}.${randomBytes(4).toString('hex')}.list`;
 
-/** Names of our files in tar's sandbox. */
-const names = { list: '/list', snapshot: '/snapshot' } as const;
+const leaveOutFile = ({ snapshot }: LevelPlan): string => `${snapshot}.leave-out`;
 
-function tarArguments({ source, compression }: LevelPlan): string[] {
+/** Names of our files in tar's sandbox. */
+const names = { list: '/list', snapshot: '/snapshot', leaveOut: '/leave-out' } as const;
+
+function tarArguments({ source, compression, leaveOut }: LevelPlan): string[] {
   return [
     '--create',
     '--file=-',
@@ -69,6 +74,7 @@ function tarArguments({ source, compression }: LevelPlan): string[] {
     ...(source.kind === 'folder' ? ['--check-links', '--no-check-device', `--listed-incremental=${names.snapshot}`] : []),
     '--anchored',
     ...source.excludes.map((pattern) => `--exclude=${pattern}`),
+    ...(leaveOut === undefined ? [] : ['--no-wildcards', `--exclude-from=${names.leaveOut}`]),
     '--no-anchored',
     '--',
     source.kind === 'folder' ? '.' : `./${basename(source.path)}`,
@@ -96,6 +102,7 @@ export async function packLevel(plan: LevelPlan, signal: AbortSignal, onBytes: (
   await (plan.since === undefined ? writeFile(plan.snapshot, '') : copySnapshot(plan.since, plan.snapshot));
   const list = listFile(plan);
   await writeFile(list, '');
+  if (plan.leaveOut) await writeFile(leaveOutFile(plan), Buffer.from(plan.leaveOut.map((path) => `./${path}\n`).join(''), 'latin1'));
   const held = await heldElsewhere(plan.source.path);
   const run = new TarRun({ ...plan, list, held }, signal, onBytes);
   const { stream, report } = run;
@@ -120,7 +127,8 @@ class TarRun {
     onBytes: (bytes: number) => void,
   ) {
     const tree = { kind: plan.source.kind, path: plan.source.path, access: 'read', held: plan.held } as const;
-    const files = { [names.list]: plan.list, [names.snapshot]: plan.snapshot };
+    const leaveOut = plan.leaveOut && { [names.leaveOut]: leaveOutFile(plan) };
+    const files = { [names.list]: plan.list, [names.snapshot]: plan.snapshot, ...leaveOut };
     const child = confineTar({ ...tree, files }, tarArguments(plan), ['ignore', 'pipe', 'pipe']);
     this.#messages = new TarMessages(onBytes);
     child.stderr?.setEncoding('utf8').on('data', (text: string) => this.#messages.take(text));
@@ -129,7 +137,14 @@ class TarRun {
     const given = new AbortController();
     this.stream.once('close', () => this.#ended.signal.aborted || given.abort()); // the reader gave up, or tar failed
     const search = {
-      ...{ tree, list: plan.list, known: plan.flagsBefore ?? {}, ended: this.#ended.signal, inPause: plan.inPause ?? false },
+      ...{
+        tree,
+        list: plan.list,
+        known: plan.flagsBefore ?? {},
+        unlisted: plan.leaveOut ?? [],
+        ended: this.#ended.signal,
+        inPause: plan.inPause ?? false,
+      },
       since: plan.reference + 1, // the reference is cut to a millisecond, and stamps are not
       willWantMoved: plan.moved === 'look',
       wantsMoved: () => this.wantsMoved,

@@ -71,6 +71,11 @@ export function confineTar(tree: ConfinedTree, args: readonly string[], stdio: r
   return confine(tree, folderOf(tree), ['tar', ...args], stdio);
 }
 
+/** Starts a program in the tree. */
+export function confineTool(tree: ConfinedTree, command: readonly string[], stdio: readonly ('ignore' | 'pipe')[]): ChildProcess {
+  return confine(tree, folderOf(tree), command, stdio);
+}
+
 /** Starts a command for names from its standard input, each ended by NUL and relative to the tree. */
 export function confineNames(tree: ConfinedTree, command: readonly string[], stdio: readonly ('ignore' | 'pipe')[]): ChildProcess {
   return confine(tree, folderOf(tree), ['xargs', '-0', ...command], stdio);

@@ -1,0 +1,140 @@
+/** Finds the big files of a source: those whose blocks are compared, and which tar leaves out. */
+import { constants } from 'node:fs';
+import { type FileHandle, rm, writeFile } from 'node:fs/promises';
+import type { Readable } from 'node:stream';
+import { PluginError } from '../../contract/index.js';
+import { childExit } from '../../primitives/child.js';
+import { type ConfinedTree, confineTar, confineTool } from '../level/sandbox.js';
+import { openBeneath } from './beneath.js';
+import type { TableEntry } from './block-table.js';
+
+/** A regular file without further hard links. */
+export type BigFile = Pick<TableEntry, 'path' | 'size' | 'mtime' | 'ctime' | 'inode' | 'sparse'>;
+
+export interface BigFileSearch {
+  readonly tree: ConfinedTree;
+  /** The tree's folder, open. */
+  readonly top: FileHandle;
+  /** Least size, bytes. */
+  readonly least: number;
+  /** Files of the level before, by their paths: they are taken whatever their size, since tar has none of their earlier contents. */
+  readonly known: Iterable<string>;
+  /** tar's patterns of the source. */
+  readonly excludes: readonly string[];
+  /** Path for a file of names. */
+  readonly list: string;
+}
+
+/** More are left to tar: their table would take too much memory. */
+const mostFiles = 100_000;
+const fields = 7;
+const format = '%p\\0%D\\0%s\\0%T@\\0%C@\\0%i\\0%b\\0';
+
+/** tar reads names to leave out as lines, and cuts blanks from their ends. */
+const isExpressible = (path: string): boolean => !/\n|\s$/.test(path);
+
+/** `1700000000.1234567890` in nanoseconds. */
+const nanoseconds = (seconds: string): string => seconds.replace('.', '').slice(0, -1);
+
+/** Searches a tree. Files with hard links are left to tar, which keeps the links.
+ *  @returns sorted by path @throws PluginError unavailable, failed, aborted */
+export async function findBigFiles(search: BigFileSearch, signal: AbortSignal): Promise<BigFile[]> {
+  const found = await largeFiles(search, signal);
+  const seen = new Set(found.map(({ path }) => path));
+  found.push(
+    ...(await statFiles(
+      search.top,
+      [...search.known].filter((path) => !seen.has(path)),
+    )),
+  );
+  const kept = await withoutExcluded(search, found, signal);
+  return kept.sort((a, b) => (a.path < b.path ? -1 : 1));
+}
+
+/** Looks at files that are known to be big. Those that are no regular file of one name any more are left out.
+ *  @returns in the order of the paths */
+export async function statFiles(top: FileHandle, paths: Iterable<string>): Promise<BigFile[]> {
+  const { dev } = await top.stat({ bigint: true });
+  const files: BigFile[] = [];
+  for (const path of paths) {
+    const file = await statFile(top, path, dev);
+    if (file) files.push(file);
+  }
+  return files;
+}
+
+async function largeFiles({ tree, least }: BigFileSearch, signal: AbortSignal): Promise<BigFile[]> {
+  const chosen = ['(', '-path', '.', '-o', '-type', 'f', '-links', '1', '-size', `+${least - 1}c`, ')'];
+  const child = confineTool(tree, ['find', '.', '-xdev', ...chosen, '-printf', format], ['ignore', 'pipe', 'ignore']);
+  const exit = childExit(child, 'find', signal);
+  if (!child.stdout) throw new PluginError('failed', 'find has no output');
+  const found: BigFile[] = [];
+  let device: string | undefined;
+  for await (const [path = '', dev = '', bytes = '', mtime = '', ctime = '', inode = '', blocks = ''] of rowsOf(child.stdout)) {
+    device ??= dev; // of the tree itself, which comes first; a single file may be mounted from another disk
+    const size = Number(bytes);
+    const file = { path: path.slice(2), size, inode, sparse: Number(blocks) * 512 < size };
+    if (path !== '.' && dev === device && isExpressible(file.path) && found.length < mostFiles)
+      found.push({ ...file, mtime: nanoseconds(mtime), ctime: nanoseconds(ctime) });
+  }
+  await exit; // it ends with 1 when a folder was removed meanwhile; what it printed is right
+  return found;
+}
+
+async function* rowsOf(output: Readable): AsyncGenerator<string[]> {
+  let rest = '';
+  let row: string[] = [];
+  for await (const text of output.setEncoding('latin1')) {
+    const parts = `${rest}${text}`.split('\0');
+    rest = parts.pop() ?? '';
+    for (const part of parts) {
+      row.push(part);
+      if (row.length < fields) continue;
+      yield row;
+      row = [];
+    }
+  }
+}
+
+async function statFile(top: FileHandle, path: string, dev: bigint): Promise<BigFile | undefined> {
+  try {
+    await using file = await openBeneath(top, path, constants.O_RDONLY);
+    return (await file.stat({ bigint: true })).dev === dev ? await statOf(file, path) : undefined; // another file may be mounted there
+  } catch {
+    return undefined; // gone, a symlink, or its folder is
+  }
+}
+
+/** @returns undefined for what is no regular file of one name */
+export async function statOf(file: FileHandle, path: string): Promise<BigFile | undefined> {
+  const stat = await file.stat({ bigint: true });
+  if (!stat.isFile() || stat.nlink !== 1n) return undefined;
+  const { size, mtimeNs, ctimeNs, ino, blocks } = stat;
+  const sparse = blocks * 512n < size;
+  return { path, size: Number(size), mtime: `${mtimeNs}`, ctime: `${ctimeNs}`, inode: `${ino}`, sparse };
+}
+
+/** Asks tar itself, since its patterns have many rules. With /dev/null as the archive it reads no file. */
+async function withoutExcluded(
+  { tree, excludes, list }: BigFileSearch,
+  files: readonly BigFile[],
+  signal: AbortSignal,
+): Promise<BigFile[]> {
+  if (files.length === 0 || excludes.length === 0) return [...files];
+  await writeFile(list, Buffer.from(files.map(({ path }) => `./${path}\0`).join(''), 'latin1'));
+  try {
+    const patterns = ['--anchored', ...excludes.map((pattern) => `--exclude=${pattern}`), '--no-anchored'];
+    const names = ['--null', '--verbatim-files-from', '--no-unquote', '--files-from=/names'];
+    const shown = ['--verbose', '--quoting-style=literal', '--warning=none'];
+    const args = ['--create', '--file=/dev/null', ...shown, ...patterns, ...names];
+    const child = confineTar({ ...tree, files: { '/names': list } }, args, ['ignore', 'pipe', 'ignore']);
+    const exit = childExit(child, 'tar', signal);
+    let said = '';
+    if (child.stdout) for await (const text of child.stdout.setEncoding('latin1')) said += text;
+    await exit; // a file that was removed meanwhile makes it end with 2
+    const kept = new Set(said.split('\n'));
+    return files.filter(({ path }) => kept.has(`./${path}`));
+  } finally {
+    await rm(list, { force: true });
+  }
+}

@@ -1,0 +1,90 @@
+/** Packs the blocks of a level into a plain tar. For each file that differs, in this order:
+ *  - `data/<path>/new`, empty, if the file's content starts anew, as zeros;
+ *  - `data/<path>/<offset>`, a run of blocks that differ, from that byte on;
+ *  - `data/<path>/holes`, for a sparse file: a line for each hole, its first byte and the byte after its last;
+ *  - `data/<path>/sum`, the hash of all hashes of its blocks, in hex, and the size of its blocks;
+ *  - or only `data/<path>/gone`, if the level before has blocks of the file and this one has none.
+ *  Then `meta/<path>`: a stand-in for each of them, with its size and attributes, as GNU tar stores it. */
+import { mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { PluginError } from '../../contract/index.js';
+import { childExit } from '../../primitives/child.js';
+import { type ConfinedTree, confineTar } from '../level/sandbox.js';
+import { member } from './block-tar.js';
+import { type BlockEvent, type Comparison, compareBlocks, type Moved } from './compare-blocks.js';
+import { holesText } from './holes.js';
+import { makeStandIns, type StandIn, standInFolder } from './stand-ins.js';
+
+export const dataFolder = 'data';
+/** Last parts of a member's path, instead of an offset. */
+export const lastParts = { begins: 'new', holes: 'holes', sum: 'sum', gone: 'gone' } as const;
+
+export interface BlockPlan extends Comparison {
+  readonly tree: ConfinedTree;
+  /** Path for a folder of stand-ins. */
+  readonly workFolder: string;
+  /** Whether files that changed since the reference are counted as moved; otherwise only those that changed while they were read. */
+  readonly looks: boolean;
+}
+
+export interface BlockReport {
+  /** Bytes of blocks, before compression. */
+  bytes: number;
+  /** Files that are in the archive. */
+  files: number;
+  /** Paths of files that changed, and bytes of these files. */
+  readonly moved: string[];
+  movedBytes: number;
+}
+
+export const emptyReport = (): BlockReport => ({ bytes: 0, files: 0, moved: [], movedBytes: 0 });
+
+const offsetName = (offset: number): string => String(offset).padStart(16, '0');
+
+/** Gives the archive's bytes; nothing at all when no file differs. Fills the report and the plan's table. */
+export async function* packBlocks(plan: BlockPlan, report: BlockReport): AsyncGenerator<Buffer> {
+  const packed: StandIn[] = [];
+  for await (const event of compareBlocks(plan)) {
+    if (event.kind === 'blocks') report.bytes += event.bytes.length;
+    else if (event.kind === 'end') packed.push(event);
+    if ((event.kind === 'end' || event.kind === 'gone') && isMoved(event.moved, plan)) {
+      report.moved.push(event.path);
+      report.movedBytes += event.kind === 'end' ? event.size : 0;
+    }
+    yield* member(`${dataFolder}/${event.path}/${lastPartOf(event)}`, contentOf(event));
+  }
+  report.files = packed.length;
+  if (packed.length > 0) yield* packStandIns(plan, packed);
+}
+
+const isMoved = (moved: Moved, { looks }: BlockPlan): boolean => moved === 'reading' || (looks && moved === 'before');
+
+function lastPartOf(event: BlockEvent): string {
+  if (event.kind === 'blocks') return offsetName(event.offset);
+  return { new: lastParts.begins, holes: lastParts.holes, end: lastParts.sum, gone: lastParts.gone }[event.kind];
+}
+
+function contentOf(event: BlockEvent): Buffer {
+  if (event.kind === 'blocks') return Buffer.from(event.bytes); // a copy: the buffer is read into again
+  if (event.kind === 'holes') return Buffer.from(holesText(event.holes));
+  return Buffer.from(event.kind === 'end' ? `${event.digest} ${event.block_bytes}\n` : '');
+}
+
+async function* packStandIns({ tree, workFolder, signal }: BlockPlan, files: readonly StandIn[]): AsyncGenerator<Buffer> {
+  await mkdir(join(workFolder, standInFolder), { recursive: true, mode: 0o700 });
+  try {
+    await makeStandIns(tree, workFolder, files, signal);
+    const args = ['--create', '--file=-', '--format=posix', '--sparse', '--xattrs', '--xattrs-include=*', '--acls', '--numeric-owner'];
+    const own: ConfinedTree = { kind: 'folder', path: workFolder, access: 'read' };
+    const child = confineTar(own, [...args, '--', standInFolder], ['ignore', 'pipe', 'pipe']);
+    let said = '';
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      if (said.length < 1000) said += text;
+    });
+    const exit = childExit(child, 'tar', signal);
+    if (child.stdout) for await (const chunk of child.stdout) yield chunk;
+    if ((await exit) !== 0) throw new PluginError('failed', `the attributes of big files could not be packed: ${said.trim()}`);
+  } finally {
+    await rm(workFolder, { recursive: true, force: true });
+  }
+}
