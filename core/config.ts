@@ -58,7 +58,7 @@ function writtenValue(key: string, written: readonly string[]): unknown {
   if (key === 'share') return Object.fromEntries(written.map(shareOf));
   const last = written.at(-1) ?? '';
   if (key === 'runtime_options') return optionsIn(last);
-  if (['new_base_ratio', 'verify_days', 'undo_hours', 'stall_seconds', 'compare_hours'].includes(key)) return Number(last);
+  if (['new_base_ratio', 'big_file_mib', 'verify_days', 'undo_hours', 'stall_seconds', 'compare_hours'].includes(key)) return Number(last);
   // An empty path must not become the current folder; the schema refuses it.
   return paths.includes(key) && last !== '' ? resolve(last) : last;
 }

@@ -90,14 +90,14 @@ async function openTls({ tls_certificate, tls_key }: Config): Promise<Tls | unde
 }
 
 function environmentOf(config: Config): WorkerEnvironment {
-  const { state, share, lxc_path, docker_socket, runtime_options, new_base_ratio, verify_days, undo_hours, stall_seconds, log_level } =
-    config;
+  const { state, share, lxc_path, docker_socket, runtime_options, verify_days, undo_hours, stall_seconds, log_level } = config;
   return {
     stateFolder: state,
     pluginFolders: [join(pluginsFolder, 'targets'), join(pluginsFolder, 'runtimes'), join(state, 'plugins')],
     shares: share,
     runtimes: { ...runtime_options, lxc: { path: lxc_path }, docker: { socket: docker_socket } },
-    newBaseRatio: new_base_ratio,
+    newBaseRatio: config.new_base_ratio,
+    bigFileBytes: Math.round(config.big_file_mib * 2 ** 20),
     verifyMs: verify_days * 86_400_000,
     undoMs: undo_hours * 3_600_000,
     stallMs: stall_seconds * 1000,

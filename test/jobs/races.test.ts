@@ -119,7 +119,7 @@ function makeBed(watch: Watch) {
     }),
   };
   const environment = { ...{ pluginFolders: [], shares: {}, runtimes: {}, stateFolder: '/nonexistent', logLevel: 'info' as const } };
-  const limits = { newBaseRatio: 1, verifyMs: 0, undoMs: 0, stallMs: 0 };
+  const limits = { newBaseRatio: 1, bigFileBytes: 16 << 20, verifyMs: 0, undoMs: 0, stallMs: 0 };
   const task = { environment: { ...environment, ...limits } };
   const backups = new JobRunner<BackupSpec>({
     ...{ ...common, kind: 'backup', rows: slowly(memory<BackupSpec>()), at: ({ at }) => at },

@@ -58,6 +58,7 @@ const environment = {
   shares: {},
   runtimes: {},
   newBaseRatio: 0.5,
+  bigFileBytes: 16 << 20,
   verifyMs: 0,
   undoMs: 0,
   stallMs: 60_000,

@@ -4,7 +4,7 @@ import { type FileHandle, rm, writeFile } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { PluginError } from '../../contract/index.js';
 import { childExit } from '../../primitives/child.js';
-import { type ConfinedTree, confineTar, confineTool } from '../level/sandbox.js';
+import { type ConfinedTree, confineTool } from '../level/sandbox.js';
 import { openBeneath } from './beneath.js';
 import type { TableEntry } from './block-table.js';
 
@@ -121,18 +121,19 @@ async function withoutExcluded(
   signal: AbortSignal,
 ): Promise<BigFile[]> {
   if (files.length === 0 || excludes.length === 0) return [...files];
-  await writeFile(list, Buffer.from(files.map(({ path }) => `./${path}\0`).join(''), 'latin1'));
+  await writeFile(list, Buffer.from(['.', ...files.map(({ path }) => `./${path}`), ''].join('\0'), 'latin1'));
   try {
     const patterns = ['--anchored', ...excludes.map((pattern) => `--exclude=${pattern}`), '--no-anchored'];
     const names = ['--null', '--verbatim-files-from', '--no-unquote', '--files-from=/names'];
-    const shown = ['--verbose', '--quoting-style=literal', '--warning=none'];
+    const shown = ['--no-recursion', '--verbose', '--quoting-style=literal', '--warning=none'];
     const args = ['--create', '--file=/dev/null', ...shown, ...patterns, ...names];
-    const child = confineTar({ ...tree, files: { '/names': list } }, args, ['ignore', 'pipe', 'ignore']);
+    const child = confineTool({ ...tree, files: { '/names': list } }, ['tar', ...args], ['ignore', 'pipe', 'ignore']);
     const exit = childExit(child, 'tar', signal);
     let said = '';
     if (child.stdout) for await (const text of child.stdout.setEncoding('latin1')) said += text;
-    await exit; // a file that was removed meanwhile makes it end with 2
+    const code = await exit; // a file that was removed meanwhile makes it end with 2
     const kept = new Set(said.split('\n'));
+    if (!kept.has('./')) throw new PluginError('failed', `tar did not tell which big files are excluded; it ended with ${code}`);
     return files.filter(({ path }) => kept.has(`./${path}`));
   } finally {
     await rm(list, { force: true });

@@ -1,3 +1,4 @@
+import { createWriteStream } from 'node:fs';
 import { dirname } from 'node:path';
 import { type Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -111,6 +112,13 @@ export function extractLevel(
     ['pipe', 'ignore', 'pipe'],
   );
   return fed(child, { name: 'tar', room: 'where containers and volumes lie' }, archive, stored, signal);
+}
+
+/** Copies a stored file to this machine. @throws PluginError damaged, aborted, and as the target */
+export async function fetchFile(file: StoredFile, path: string, stored: Readable, signal: AbortSignal): Promise<void> {
+  const meter = new Meter();
+  await pipeline(stored, meter, createWriteStream(path, { mode: 0o600 }), { signal });
+  checkStored(meter, file);
 }
 
 /** Unpacks a zstd file (tar's snapshot file) onto this machine. @throws PluginError damaged, no_space, failed, aborted */

@@ -31,6 +31,19 @@ export interface MovedNames {
 
 const mostFiles = 100;
 
+/** Adds up what moved in the two parts of a level. */
+export function addMoved(one: MovedFiles | undefined, other: MovedFiles | undefined): MovedFiles | undefined {
+  if (one === undefined || other === undefined) return one ?? other;
+  const files = [...one.files, ...other.files];
+  const isOfDatabase = ({ database }: MovedFile) => database !== undefined;
+  return {
+    count: one.count + other.count,
+    files: [...files.filter(isOfDatabase), ...files.filter((file) => !isOfDatabase(file))].slice(0, mostFiles),
+    bytes: one.bytes + other.bytes,
+    isStamped: one.isStamped && other.isStamped,
+  };
+}
+
 /** The path of a name in tar's list or messages, which begins with `./` and may quote more than quoteName does. */
 export const plainPath = (quoted: string): string => quoteName(unquoteName(quoted).slice(2).replace(/\/$/, '')) || '.';
 

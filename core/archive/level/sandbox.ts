@@ -71,9 +71,10 @@ export function confineTar(tree: ConfinedTree, args: readonly string[], stdio: r
   return confine(tree, folderOf(tree), ['tar', ...args], stdio);
 }
 
-/** Starts a program in the tree. */
+/** Starts a program in the tree. It has /dev/null: perl opens that for a script given as argument, and tar reads no file when it writes
+ *  there. */
 export function confineTool(tree: ConfinedTree, command: readonly string[], stdio: readonly ('ignore' | 'pipe')[]): ChildProcess {
-  return confine(tree, folderOf(tree), command, stdio);
+  return confine(tree, folderOf(tree), command, stdio, ['--dev-bind', '/dev/null', '/dev/null']);
 }
 
 /** Starts a command for names from its standard input, each ended by NUL and relative to the tree. */
@@ -81,7 +82,5 @@ export function confineNames(tree: ConfinedTree, command: readonly string[], std
   return confine(tree, folderOf(tree), ['xargs', '-0', ...command], stdio);
 }
 
-/** Starts a Perl script. /dev/null is bound because perl opens it for a script given as argument. */
-export function confinePerl(tree: ConfinedTree, script: string, stdio: readonly ('ignore' | 'pipe')[]): ChildProcess {
-  return confine(tree, folderOf(tree), ['perl', '-e', script], stdio, ['--dev-bind', '/dev/null', '/dev/null']);
-}
+export const confinePerl = (tree: ConfinedTree, script: string, stdio: readonly ('ignore' | 'pipe')[]): ChildProcess =>
+  confineTool(tree, ['perl', '-e', script], stdio);

@@ -44,10 +44,10 @@ export function archiveName(stem: string, compression: Compression): string {
 
 /** Whether a file in a run's folder belongs to this format, whole or unfinished. */
 export const isRunFile = (name: string): boolean =>
-  name === manifestName || /\.(tar|tar\.zst|snar\.zst|part)$/.test(name) || name.startsWith('.');
+  name === manifestName || /\.(tar|tar\.zst|snar\.zst|blocks\.table|part)$/.test(name) || name.startsWith('.');
 
 /** Whether a file at the top of a record belongs to this format, so that it may be collected. */
-export const isBaseName = (name: string): boolean => /^image(-[0-9_-]+)?\.(tar|tar\.zst|snar\.zst)$/.test(name);
+export const isBaseName = (name: string): boolean => /^image(-[0-9_-]+)?(\.blocks)?\.(tar|tar\.zst|snar\.zst|table)$/.test(name);
 
 /** The path of an archive with another suffix, such as that of its snapshot. */
 export const besideArchive = (archivePath: string, suffix: string): string => `${archivePath.replace(/\.tar(\.zst)?$/, '')}.${suffix}`;

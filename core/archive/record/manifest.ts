@@ -19,13 +19,35 @@ export interface StoredFile {
   readonly pieces?: { readonly folder: RecordPath; readonly count: number };
 }
 
-/** One tar level. A source's levels are extracted in the order of `archives`; `bytes` is before compression. `outside_links`: some
- *  file has hard links that are not in this level, because they are outside the source or excluded. */
-export type ArchiveEntry = Omit<WrittenArchive, keyof StoredFile | 'snapshot'> &
+/** A stored block table; `hash_bytes`: bytes of the hashes, before the index. */
+export type StoredTableFile = StoredFile & { readonly hash_bytes: number };
+
+/** One level: a tar, and beside it the blocks of big files. A source's levels are extracted in the order of `archives`; `bytes` and
+ *  `entries` are of both, before compression. `outside_links`: some file has hard links that are not in this level, because they are
+ *  outside the source or excluded. */
+export type ArchiveEntry = Omit<WrittenArchive, keyof StoredFile | 'snapshot' | 'blocks' | 'table'> &
   StoredFile & {
     /** GNU tar's snapshot of this level, zstd; only where later runs build on it. */
     readonly snapshot?: StoredFile;
+    /** Blocks of big files that differ from the level before, a tar with the compression of the level. */
+    readonly blocks?: StoredFile;
+    /** The block table of this level; only where later runs build on it. */
+    readonly table?: StoredTableFile;
   };
+
+/** What a restore of the level reads, in this order. */
+export const restoredFilesOf = (archive: ArchiveEntry): readonly StoredFile[] => [archive, ...(archive.blocks ? [archive.blocks] : [])];
+
+/** All files of a level. */
+export const filesOf = (archive: ArchiveEntry): readonly StoredFile[] => [
+  ...restoredFilesOf(archive),
+  ...(archive.snapshot ? [archive.snapshot] : []),
+  ...(archive.table ? [archive.table] : []),
+];
+
+/** Stored bytes that a restore of the level reads. */
+export const storedBytesOf = (archive: ArchiveEntry): number =>
+  restoredFilesOf(archive).reduce((bytes, { stored_bytes }) => bytes + stored_bytes, 0);
 
 /** `excludes`: patterns that later levels on this base must exclude, too. */
 export type StoredSource = Written['sources'][number];
@@ -47,6 +69,8 @@ type Checked = Omit<Manifest, 'archives' | 'seal'> & Pick<Written, 'archives'> &
 export type NewManifest = Manifest & { readonly format: 2 };
 
 export const imageSource = '@image';
+/** What a reader must know to restore a run as a whole. `blocks`: big files are stored by blocks. */
+export const mustKnow = { blocks: 'blocks' } as const;
 const newestFormat = 2;
 /** Most characters of a reason in a message; it may quote the manifest. */
 const mostWords = 300;
@@ -59,12 +83,8 @@ export const sealedHashOf = (manifest: Manifest): string | undefined => sealedHa
 /** The file's content. */
 export const manifestText = (manifest: NewManifest): string => closeFile(manifest);
 
-const pathsOf = ({ path, pieces, snapshot }: WrittenArchive): (string | undefined)[] => [
-  path,
-  pieces?.folder,
-  snapshot?.path,
-  snapshot?.pieces?.folder,
-];
+const pathsOf = (archive: WrittenArchive): (string | undefined)[] =>
+  [archive, archive.snapshot, archive.blocks, archive.table].flatMap((file) => [file?.path, file?.pieces?.folder]);
 const isPlaced = (written: Checked): written is Manifest =>
   written.archives.flatMap(pathsOf).every((path) => path === undefined || isRecordPath(path));
 
@@ -87,6 +107,8 @@ function contradiction({ run, sources, container, image, archives }: Checked): s
     if (level !== next || (source === imageSource && level > 0)) return `level ${level} of ${source} comes out of order`;
     levels.set(source, next + 1);
   }
+  const misplaced = archives.find(({ source, blocks }) => blocks && sources.find(({ name }) => name === source)?.kind !== 'folder');
+  if (misplaced) return `${misplaced.source} is no folder and has blocks of big files`;
   const astray = archives.flatMap(({ flags = [] }) => flags).find(({ path }) => !isFlaggedPath(path));
   if (astray) return `a path with flags, ${astray.path}, leads out of its source`;
   const [bare] = [...levels].find(([, next]) => next === 0) ?? [];
@@ -120,8 +142,9 @@ function notWhole(where: string, bytes: Buffer): PluginError {
  *  then. @throws PluginError damaged */
 function refuseLater(value: unknown, format: number, where: string): void {
   if (!isFields(value) || value.format !== format) throw notRead(where, 'is no manifest of format 1 or 2');
-  const { must_know: names } = value;
-  if (names !== undefined) throw notRead(where, `has ${JSON.stringify(names).slice(0, mostWords)}`);
+  const { must_know: names = [] } = value;
+  const isKnown = Array.isArray(names) && names.every((name) => name === mustKnow.blocks);
+  if (!isKnown) throw notRead(where, `has ${JSON.stringify(names).slice(0, mostWords)}`);
 }
 
 /** @throws PluginError damaged: cut, altered, of an unknown format or against its rules */

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import type { Shape } from '../../schemas.js';
 import { manifestName } from './layout.js';
-import { imageSource, type Manifest, type StoredFile } from './manifest.js';
+import { filesOf, imageSource, type Manifest, type StoredFile, storedBytesOf } from './manifest.js';
 import type { ManifestFile } from './record.js';
 import type { Verifications } from './verifications.js';
 
@@ -72,15 +72,13 @@ export class Summaries {
   /** @param verifications for failures of runs whose files are not in memory */
   of(manifest: Manifest, file: ManifestFile, verifications: Verifications): RunSummary {
     const { run, started, ended, pause_ms, archives } = manifest;
-    const files = this.filesOf(
-      archives.flatMap((one) => [one, ...(one.snapshot ? [one.snapshot] : [])].map((each) => fileText(run, each))),
-    );
+    const files = this.filesOf(archives.flatMap((one) => filesOf(one).map((each) => fileText(run, each))));
     const failed = files === undefined && verifications.failedOf(manifest).map(({ path }) => path);
     return {
       ...{ run, started, ended, pause_ms },
       bytes: sumOf(archives, ({ bytes }) => bytes),
-      needed_bytes: sumOf(archives, ({ stored_bytes }) => stored_bytes),
-      own_bytes: sumOf(archives, ({ path, stored_bytes }) => (path.startsWith(`${run}/`) ? stored_bytes : 0)),
+      needed_bytes: sumOf(archives, storedBytesOf),
+      own_bytes: sumOf(archives, (one) => (one.path.startsWith(`${run}/`) ? storedBytesOf(one) : 0)),
       manifest: file,
       said: this.#saidOf(manifest),
       ...(files && { files }),

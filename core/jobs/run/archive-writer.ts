@@ -1,22 +1,45 @@
 /** Stores archives in a record: counts and hashes their bytes, checks them, and removes them when the run fails. */
 import { createReadStream } from 'node:fs';
-import { pipeline, type Readable } from 'node:stream';
+import { pipeline, Readable } from 'node:stream';
 import {
   type ArchiveEntry,
+  addMoved,
   archiveName,
+  type BlockPlan,
   type Compression,
   imageSource,
   type KnownFlags,
   type LevelPlan,
   Meter,
   type MovedFiles,
+  type PackedLevel,
   packLevel,
   recordPath,
   type StoredFile,
+  type StoredTableFile,
+  type TableWriter,
   zstdStream,
 } from '../../archive/index.js';
 import { anySignal, PluginError, type PluginLog, type Target } from '../../contract/index.js';
 import { longWaits, retry } from '../../policy/index.js';
+import { BlockStream } from './block-stream.js';
+
+/** Paths of a level in the record. */
+export interface LevelPaths {
+  readonly archive: string;
+  /** Used when big files differ. */
+  readonly blocks: string;
+}
+
+export interface LevelOrder {
+  readonly paths: LevelPaths;
+  readonly plan: Omit<LevelPlan, 'compression' | 'leaveOut'>;
+  readonly level: number;
+  /** The big files, which tar leaves out. */
+  readonly blocks?: BlockPlan | undefined;
+  /** Gets the bytes that were read so far. */
+  onBytes?(bytes: number): void;
+}
 
 export interface StoredLevel {
   /** Resolves when tar has read everything: the container may be resumed. It has the files that moved meanwhile. */
@@ -50,6 +73,11 @@ export class ArchiveWriter {
     private readonly deps: WriterDeps,
   ) {
     this.signal = anySignal(deps.signal, this.#given.signal);
+  }
+
+  /** Paths for a level that this run has not used yet. */
+  freePaths(stem: string, suffix = ''): LevelPaths {
+    return { archive: this.freePath(stem, suffix), blocks: this.freePath(stem, `${suffix}.blocks`) };
   }
 
   /** A path that this run has not used yet. Case is ignored: SMB does not tell `Data` from `data`. */
@@ -92,18 +120,47 @@ export class ArchiveWriter {
   }
 
   /** Packs a level and stores it. */
-  async level(path: string, plan: Omit<LevelPlan, 'compression'>, level: number, onBytes: (bytes: number) => void): Promise<StoredLevel> {
-    const { stream, report, moved, searched } = await packLevel({ ...plan, compression: this.compression }, this.signal, onBytes);
-    const stored = this.file(path, stream).then(async (file) => {
-      onBytes(report.bytes);
-      const { flags_left_out: leftOut, moved: _, ...found } = await searched;
-      if (plan.source.kind === 'file' && found.entries === 0)
-        throw new PluginError('failed', `${plan.source.path} vanished before it was read; run the backup again`, { retryable: true });
-      const more = leftOut > 0 && { flags_left_out: leftOut };
-      return { source: plan.source.name, level, compression: this.compression, ...report, ...found, ...more, ...file };
+  async level(order: LevelOrder): Promise<StoredLevel> {
+    const { paths, plan, blocks, onBytes = () => undefined } = order;
+    const { compression } = this;
+    const leaveOut = blocks && { leaveOut: blocks.files.map(({ path }) => path) };
+    const packed = await packLevel({ ...plan, ...leaveOut, compression }, this.signal, onBytes);
+    const beside = blocks && new BlockStream(blocks, plan.inPause ? `${plan.snapshot}.blocks` : undefined);
+    const stored = this.file(paths.archive, packed.stream).then(async (file) => {
+      onBytes(packed.report.bytes);
+      return this.#entry(order, packed, { file, beside });
     });
-    stored.catch(() => undefined); // awaited after the pause
-    return { moved, searched, stored };
+    stored.catch((error: unknown) => beside?.giveUp(error)); // awaited after the pause
+    const moved = Promise.all([packed.moved, beside?.moved]).then(([one, other]) => addMoved(one, other));
+    moved.catch(() => undefined); // likewise
+    return { moved, searched: packed.searched, stored };
+  }
+
+  /** Stores the blocks, once the tar is durable: a target may take only one put at a time. */
+  async #entry(
+    { paths, plan, level, onBytes }: LevelOrder,
+    { report, searched }: PackedLevel,
+    { file, beside }: { readonly file: StoredFile; readonly beside: BlockStream | undefined },
+  ): Promise<ArchiveEntry> {
+    const { flags_left_out: leftOut, moved: _, ...found } = await searched;
+    if (plan.source.kind === 'file' && found.entries === 0)
+      throw new PluginError('failed', `${plan.source.path} vanished before it was read; run the backup again`, { retryable: true });
+    const blocks = beside && (await this.#blocks(paths.blocks, beside, (bytes) => onBytes?.(report.bytes + bytes)));
+    const { bytes = 0, files = 0 } = beside?.report ?? {};
+    return {
+      ...{ source: plan.source.name, level, compression: this.compression, ...report, ...found },
+      ...{ bytes: report.bytes + bytes, entries: found.entries + files },
+      ...(leftOut > 0 && { flags_left_out: leftOut }),
+      ...file,
+      ...(blocks && { blocks }),
+    };
+  }
+
+  async #blocks(path: string, beside: BlockStream, onBytes: (bytes: number) => void): Promise<StoredFile | undefined> {
+    const stream = await beside.open();
+    if (stream === undefined) return undefined;
+    stream.on('data', () => onBytes(beside.report.bytes)).pause(); // whoever reads it starts it again
+    return this.file(path, this.compression === 'zstd' ? zstdStream(stream, 'compress', this.signal) : stream);
   }
 
   /** Retries work that reads a source and stores it, from the start: a put cannot be resumed without its source.
@@ -121,16 +178,24 @@ export class ArchiveWriter {
     return this.retryFromStart(path, () => this.file(path, source()));
   }
 
-  /** Removes an archive that is not needed after all. */
-  async drop(path: string): Promise<void> {
-    await this.target.remove(`${this.record}/${path}`);
-    this.#made.delete(path);
-    this.#names.delete(path.toLowerCase());
+  /** Removes a level that is not needed after all. */
+  async drop({ archive, blocks }: LevelPaths): Promise<void> {
+    for (const path of [blocks, archive]) {
+      if (this.#made.has(path)) await this.target.remove(`${this.record}/${path}`);
+      this.#made.delete(path);
+      this.#names.delete(path.toLowerCase());
+    }
   }
 
   /** Stores tar's snapshot file, compressed: the names of 100,000 files are some MiB. */
   async snapshot(path: string, local: string): Promise<StoredFile> {
     return this.smallFile(path, () => zstdStream(createReadStream(local), 'compress', this.signal));
+  }
+
+  /** Stores the block table of a base. */
+  async table(path: string, table: TableWriter): Promise<StoredTableFile> {
+    const file = await this.smallFile(path, () => Readable.from(table.stored(), { objectMode: false }));
+    return { ...file, hash_bytes: table.hashBytes };
   }
 
   /** Stores an engine's image. */

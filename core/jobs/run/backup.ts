@@ -7,6 +7,7 @@ import {
   inLanes,
   manifestName,
   manifestText,
+  mustKnow,
   type NewestRun,
   type NewManifest,
   recordFolder,
@@ -38,6 +39,8 @@ export interface BackupDeps {
   readonly sealer: Sealer;
   readonly newBase: boolean;
   readonly newBaseRatio: number;
+  /** Least size of a file that is stored by blocks. */
+  readonly bigFileBytes: number;
   /** A base must have been verified within so many ms. */
   readonly verifyMs: number;
   /** Sources that a person confirmed to be empty. */
@@ -123,17 +126,24 @@ class Run {
     private readonly parts: RunParts,
   ) {
     this.#estimate = new Estimate(deps.progress);
-    const { workFolder, signal, target } = deps;
+    const { workFolder, signal, target, bigFileBytes: least } = deps;
     this.#pass = {
       storer: parts.storer,
       estimate: this.#estimate,
-      workFolder,
-      signal,
+      ...{ workFolder, signal, least, opened: [] },
       connections: Math.max(1, target.supports.connections),
     };
   }
 
   async go(): Promise<BackupOutcome> {
+    try {
+      return await this.#go();
+    } finally {
+      await Promise.allSettled(this.#pass.opened.map((one) => one[Symbol.asyncDispose]())); // files of the work folder, and folders
+    }
+  }
+
+  async #go(): Promise<BackupOutcome> {
     const { storer, run, record, emptied } = this.parts;
     const image = await this.#image();
     const tracks = await this.#tracks();
@@ -186,9 +196,19 @@ class Run {
       sound.push([index, base && !isAsked && (await keeper.bases.isSound(base)) ? base : undefined]);
     }
     return inLanes(sound, this.#pass.connections, async ([index, archive]) => {
-      const snapshot = join(this.deps.workFolder, `${index}.base.snar`);
-      return archive && (await keeper.bases.hasSnapshot(archive, snapshot)) ? { archive, snapshot } : undefined;
+      return archive && this.#base(archive, join(this.deps.workFolder, `${index}.base`));
     });
+  }
+
+  /** Fetches what a level needs of its base. */
+  async #base(archive: Base, stem: string): Promise<Track['base']> {
+    const { bases } = this.parts.keeper;
+    const snapshot = `${stem}.snar`;
+    if (!(await bases.hasSnapshot(archive, snapshot))) return undefined;
+    if (archive.table === undefined) return { archive, snapshot, table: undefined };
+    const table = await bases.openTable(archive, archive.table, `${stem}.table`);
+    if (table) this.#pass.opened.push(table);
+    return table && { archive, snapshot, table };
   }
 
   #track(source: Source, choice: BaseChoice, base: Track['base']): Track {
@@ -271,9 +291,11 @@ class Run {
   #manifest(tracks: readonly Track[], image: { digest: string; archive: ArchiveEntry } | undefined): NewManifest {
     const { run, description, chosen, keeper, emptied } = this.parts;
     const moving = warnMoving(tracks, description, this.deps.spec.features.includes('pause'));
+    const archives = [...(image ? [image.archive] : []), ...tracks.flatMap((track) => track.archives)];
     const warnings = [...moving, ...keeper.bases.warnings, ...emptied.warnings].slice(0, mostWarnings);
     return {
       format: 2,
+      ...(archives.some(({ blocks }) => blocks) && { must_know: [mustKnow.blocks] }),
       run,
       job: { id: this.deps.id, name: this.deps.spec.job_name },
       container: description,
@@ -286,7 +308,7 @@ class Run {
       result: 0,
       left_out: [...chosen.left_out, ...tracks.flatMap(flagsLeftOut)],
       ...(warnings.length > 0 && { warnings }),
-      archives: [...(image ? [image.archive] : []), ...tracks.flatMap(({ archives }) => archives)],
+      archives,
     };
   }
 }

@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import {
   type ArchiveEntry,
+  type BlockTable,
   besideArchive,
   childOutcome,
   inLanes,
@@ -10,7 +11,8 @@ import {
   type MovedFiles,
 } from '../../archive/index.js';
 import { PluginError, type Source } from '../../contract/index.js';
-import type { ArchiveWriter, StoredLevel } from './archive-writer.js';
+import type { ArchiveWriter, LevelPaths, StoredLevel } from './archive-writer.js';
+import { BigFiles, type BigFilesDeps, type PlannedBlocks } from './big-files.js';
 import { sourcesAtOnce } from './concurrency.js';
 import type { Estimate } from './estimate.js';
 import type { Base } from './record/choose-base.js';
@@ -18,24 +20,23 @@ import type { Base } from './record/choose-base.js';
 /** A source and its archives so far. */
 export interface Track {
   readonly source: Source;
-  base?: { readonly archive: Base; readonly snapshot: string };
+  /** `table`: of its big files; undefined when it has none. */
+  base?: { readonly archive: Base; readonly snapshot: string; readonly table: BlockTable | undefined };
   /** Name of a new level 0 without its suffix, in the record's or the run's folder. */
   readonly baseStem: string;
   readonly runStem: string;
   /** In restore order. */
   readonly archives: ArchiveEntry[];
-  /** Snapshot file of the latest packed level. */
+  /** Snapshot file and block table of the latest packed level. */
   latest?: string;
+  table?: BlockTable | undefined;
   /** Files that moved while the latest level was read. */
   moved?: MovedFiles | undefined;
 }
 
-export interface PassDeps {
+export interface PassDeps extends BigFilesDeps {
   readonly storer: ArchiveWriter;
   readonly estimate: Estimate;
-  /** Folder for tar's snapshot files. */
-  readonly workFolder: string;
-  readonly signal: AbortSignal;
   /** Puts that the target takes at a time. */
   readonly connections: number;
 }
@@ -78,30 +79,32 @@ async function firstLevels(deps: PassDeps, track: Track, index: number, o: First
 async function firstLevel(deps: PassDeps, track: Track, index: number, o: FirstPassOptions): Promise<boolean> {
   const { source, base } = track;
   const snapshot = join(deps.workFolder, `${index}.first.snar`);
-  const path = deps.storer.freePath(base ? track.runStem : track.baseStem);
-  const level = base ? 1 : 0;
-  const plan = {
-    source,
-    snapshot,
-    reference: o.reference,
-    moved: o.moved(source),
-    ...(base && { since: base.snapshot, flagsBefore: base.archive }),
-  };
-  const archive = await deps.storer.retryFromStart(source.name, async () => {
-    const { stored, moved } = await deps.storer.level(path, plan, level, (bytes) => deps.estimate.did(source.name, bytes));
-    const whole = await stored;
-    track.moved = await moved;
-    return whole;
+  const paths = deps.storer.freePaths(base ? track.runStem : track.baseStem);
+  const { reference } = o;
+  const moved = o.moved(source);
+  const plan = { source, snapshot, reference, moved, ...(base && { since: base.snapshot, flagsBefore: base.archive }) };
+  const { archive, blocks } = await deps.storer.retryFromStart(source.name, async () => {
+    const blocks = await bigFilesOf(deps, track, index)?.find({ before: base?.table, reference, looks: moved === 'look' });
+    const onBytes = (bytes: number) => deps.estimate.did(source.name, bytes);
+    const level = await deps.storer.level({ paths, plan, level: base ? 1 : 0, blocks, onBytes });
+    const archive = await level.stored;
+    track.moved = await level.moved;
+    return { archive, blocks };
   });
   if (base && archive.outside_links && !base.archive.outside_links) {
-    await deps.storer.drop(path);
+    await deps.storer.drop(paths);
     return false;
   }
   if (base) track.archives.push(base.archive);
-  track.archives.push(source.kind === 'folder' && !base ? await withSnapshot(deps, track, archive, snapshot) : archive);
+  track.archives.push(source.kind === 'folder' && !base ? await asBase(deps, archive, { snapshot, blocks }) : archive);
   track.latest = snapshot;
+  track.table = blocks?.table;
   return true;
 }
+
+/** Single files are read whole by tar. */
+const bigFilesOf = (deps: PassDeps, { source }: Track, index: number): BigFiles | undefined =>
+  source.kind === 'folder' ? new BigFiles(source, `${index}.big`, deps) : undefined;
 
 /** The `left_out` entry for inode flags beyond the manifest's limit. */
 export function flagsLeftOut({ source, archives }: Track): { readonly path: string; readonly reason: string }[] {
@@ -115,15 +118,20 @@ export function flagsLeftOut({ source, archives }: Track): { readonly path: stri
   ];
 }
 
-/** Stores the snapshot file beside the base, so that any appliance can make further levels. */
-async function withSnapshot(deps: PassDeps, _track: Track, archive: ArchiveEntry, local: string): Promise<ArchiveEntry> {
-  return { ...archive, snapshot: await deps.storer.snapshot(besideArchive(archive.path, 'snar.zst'), local) };
+/** Stores the snapshot file and the block table beside the base, so that any appliance can make further levels. */
+async function asBase(
+  { storer }: PassDeps,
+  archive: ArchiveEntry,
+  { snapshot, blocks }: { readonly snapshot: string; readonly blocks: PlannedBlocks | undefined },
+): Promise<ArchiveEntry> {
+  const table = blocks && (await storer.table(besideArchive(archive.path, 'blocks.table'), blocks.table));
+  return { ...archive, snapshot: await storer.snapshot(besideArchive(archive.path, 'snar.zst'), snapshot), ...(table && { table }) };
 }
 
 /** An archive of the second pass whose put goes on. */
 export interface PendingArchive {
   readonly track: Track;
-  readonly path: string;
+  readonly paths: LevelPaths;
   readonly stored: Promise<ArchiveEntry>;
   /** A later one has all that it has: a single file that was read again. */
   isSuperseded?: true;
@@ -166,22 +174,24 @@ interface Before {
   readonly level: number;
   readonly snapshot?: string | undefined;
   readonly flags?: KnownFlags | undefined;
+  readonly table?: BlockTable | undefined;
 }
 
 /** Packs a source's level. If files moved meanwhile, packs further levels: each brings what changed since the one before began. */
 async function secondLevels(deps: PassDeps, track: Track, index: number, o: SecondPassOptions, moving: PendingArchive[]): Promise<void> {
   const last = track.archives.at(-1);
-  let before: Before = { level: last === undefined ? 0 : last.level + 1, snapshot: track.latest, flags: last };
+  let before: Before = { level: last === undefined ? 0 : last.level + 1, snapshot: track.latest, flags: last, table: track.table };
+  const big = bigFilesOf(deps, track, index);
   let began = 0;
   for (let again = 0; ; again++) {
     const snapshot = join(deps.workFolder, `${index}.second-${again}.snar`);
     const suffix = before.snapshot === undefined ? '' : `.${again + 1}`;
-    const { pending, moved, searched } = await secondLevel(deps, { track, before, snapshot, suffix }, o, moving);
+    const { pending, moved, searched, table } = await secondLevel(deps, { track, before, big, snapshot, suffix }, o, moving);
     track.moved = moved;
     began ||= performance.now();
     if (!moved || again === mostAgain || !canSettle(moved) || performance.now() - began > mostAgainMs) return;
     if (track.source.kind === 'file') pending.isSuperseded = true;
-    else before = { level: before.level + 1, snapshot, flags: await searched };
+    else before = { level: before.level + 1, snapshot, flags: await searched, table };
   }
 }
 
@@ -189,44 +199,47 @@ const canSettle = ({ isStamped, bytes }: MovedFiles): boolean => isStamped && by
 
 interface SecondLevel extends Pick<StoredLevel, 'searched'> {
   readonly pending: PendingArchive;
+  readonly table: BlockTable | undefined;
   readonly moved: MovedFiles | undefined;
+}
+
+interface SecondPlan {
+  readonly track: Track;
+  readonly before: Before;
+  readonly big: BigFiles | undefined;
+  readonly snapshot: string;
+  readonly suffix: string;
 }
 
 async function secondLevel(
   deps: PassDeps,
-  {
-    track,
-    before,
-    snapshot,
-    suffix,
-  }: { readonly track: Track; readonly before: Before; readonly snapshot: string; readonly suffix: string },
+  { track, before, big, snapshot, suffix }: SecondPlan,
   o: SecondPassOptions,
   moving: PendingArchive[],
 ): Promise<SecondLevel> {
   // Before the next one only: the container is resumed before the last one is durable.
   if (moving.length >= deps.connections) await moving[moving.length - deps.connections]?.stored;
   const { source } = track;
-  const path = deps.storer.freePath(track.runStem, suffix);
+  const paths = deps.storer.freePaths(track.runStem, suffix);
+  const reference = Date.now();
+  const moved = o.moved(source);
+  const blocks = before.table && (await big?.look({ before: before.table, reference, looks: moved === 'look' }));
   const plan = {
-    source,
-    snapshot,
-    reference: Date.now(),
-    moved: o.moved(source),
-    inPause: o.inPause,
+    ...{ source, snapshot, reference, moved, inPause: o.inPause },
     ...(before.snapshot !== undefined && { since: before.snapshot, ...(before.flags && { flagsBefore: before.flags }) }),
   };
-  const { moved, searched, stored } = await deps.storer.level(path, plan, before.level, () => undefined);
-  const pending: PendingArchive = { track, path, stored };
+  const level = await deps.storer.level({ paths, plan, level: before.level, blocks });
+  const pending: PendingArchive = { track, paths, stored: level.stored };
   moving.push(pending);
-  const found = await moved.catch(async () => {
-    await stored; // its error says more
+  const found = await level.moved.catch(async () => {
+    await level.stored; // its error says more
     return undefined;
   });
-  return { pending, moved: found, searched };
+  return { pending, moved: found, searched: level.searched, table: blocks?.table };
 }
 
 /** Files that cannot be removed, because the target is away, are garbage that the next run collects. */
 export async function dropPending(deps: PassDeps, moving: readonly PendingArchive[]): Promise<void> {
   await Promise.allSettled(moving.map(({ stored }) => stored));
-  for (const { path } of moving) await deps.storer.drop(path).catch(() => undefined);
+  for (const { paths } of moving) await deps.storer.drop(paths).catch(() => undefined);
 }

@@ -3,13 +3,15 @@ import { pipeline, type Readable } from 'node:stream';
 import {
   type ArchiveEntry,
   checkStored,
-  extractLevel,
   imageSource,
   inLanes,
   type Manifest,
   Meter,
+  restoredFilesOf,
   type Sealer,
+  type StoredFile,
   setFlags,
+  storedBytesOf,
   zstdStream,
 } from '../../archive/index.js';
 import {
@@ -31,6 +33,7 @@ import { findRestoredRun, placeWarnings, planRestore } from '../../targets/resto
 import { neededArchives, refuseNested, refuseNestedPlaces } from '../../targets/restored-part.js';
 import { containerOf, type RestoreSpec, type Undo } from '../job.js';
 import { sourcesAtOnce } from './concurrency.js';
+import { extractSource } from './extract-source.js';
 
 export interface RestoreDeps {
   readonly spec: RestoreSpec;
@@ -41,6 +44,8 @@ export interface RestoreDeps {
   readonly target: Target;
   /** How long the replaced container is kept for an undo. */
   readonly undoMs: number;
+  /** For small files; removed after the run. */
+  readonly workFolder: string;
   readonly signal: AbortSignal;
   readonly log: PluginLog;
   progress(percent: number): void;
@@ -69,7 +74,7 @@ export async function restoreRun(deps: RestoreDeps): Promise<RestoreOutcome> {
   refuseNestedPlaces(preview, found.manifest);
   requireConsent(requestConsent(deps.sealer, preview.grants, found.whole), spec.consent);
   refuseBlocking(preview.conflicts);
-  await checkPieces(target, found, plan);
+  await checkStoredSizes(target, found, plan);
   const draft = await runtime.draft(plan, { signal });
   try {
     const bytes = await fillDraft(deps, draft, found);
@@ -94,8 +99,8 @@ function refuseBlocking(conflicts: readonly Conflict[]): void {
 }
 
 /** Checks that every archive is there in its full size before anything is built. @throws PluginError damaged */
-async function checkPieces(target: Target, { record, manifest }: FoundRun, { action }: RestorePlan): Promise<void> {
-  for (const { path, stored_bytes } of neededArchives(manifest, action)) {
+async function checkStoredSizes(target: Target, { record, manifest }: FoundRun, { action }: RestorePlan): Promise<void> {
+  for (const { path, stored_bytes } of neededArchives(manifest, action).flatMap(restoredFilesOf)) {
     const there = await target.stat(`${record}/${path}`);
     if (there?.size === stored_bytes) continue;
     const what = there ? `has ${there.size} bytes instead of ${stored_bytes}` : 'is missing';
@@ -108,10 +113,10 @@ async function fillDraft(deps: RestoreDeps, draft: Draft, { record, manifest }: 
   const { target } = deps;
   const given = new AbortController();
   const signal = anySignal(deps.signal, given.signal);
-  const total = manifest.archives.reduce((sum, { stored_bytes }) => sum + stored_bytes, 0);
+  const total = manifest.archives.reduce((sum, archive) => sum + storedBytesOf(archive), 0);
   let done = 0;
-  const open = async (archive: ArchiveEntry): Promise<Readable> => {
-    const stored = await target.get(`${record}/${archive.path}`, { signal });
+  const open = async ({ path }: StoredFile): Promise<Readable> => {
+    const stored = await target.get(`${record}/${path}`, { signal });
     stored.on('data', (chunk: Buffer) => {
       done += chunk.length;
       if (total > 0) deps.progress(Math.min(99, Math.floor((done * 100) / total)));
@@ -122,10 +127,10 @@ async function fillDraft(deps: RestoreDeps, draft: Draft, { record, manifest }: 
   for (const archive of draft.needsImage ? images : []) await loadImage(draft, archive, await open(archive), signal);
   const folders = await draft.folders();
   const extract = async (source: Pick<Source, 'name' | 'kind'>): Promise<void> => {
-    for (const archive of manifest.archives.filter((one) => one.source === source.name)) {
-      await extractLevel(archive, source.kind, folders.get(source.name) ?? '', await open(archive), signal);
-    }
-    await setFlagsOf(deps, manifest, { source: source.name, folder: folders.get(source.name) ?? '' });
+    const folder = folders.get(source.name) ?? '';
+    const levels = manifest.archives.filter((one) => one.source === source.name);
+    await extractSource({ source, folder, levels, workFolder: deps.workFolder, open, signal });
+    await setFlagsOf(deps, manifest, { source: source.name, folder });
   };
   const sources = sourcesToFill(manifest, folders);
   await refuseNested(folders);

@@ -69,15 +69,23 @@ function unlessThere(error: unknown): void {
   if (!hasCode(error, 'EEXIST')) throw error;
 }
 
+async function inWorkFolder<T>(name: string, work: (folder: string) => Promise<T>): Promise<T> {
+  const folder = join(task.environment.stateFolder, 'work', `${name}-${randomBytes(4).toString('hex')}`);
+  await mkdir(dirname(folder), { mode: 0o700 }).catch(unlessThere);
+  await mkdir(folder, { mode: 0o700 });
+  try {
+    return await work(folder);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
 async function backup(task: BackupTask, plugins: Plugins): Promise<Result> {
   const opening = { signal: stop.signal, log };
   const { spec, environment: env, id, newBase = false, confirmed = [], rivals = [], takeOver } = task;
   await using runtime = await plugins.openRuntime(spec.type, env.runtimes[spec.type] ?? {}, opening);
   await using target = await openLocation(plugins, env, spec.dest, await locationOpening(task));
-  const workFolder = join(env.stateFolder, 'work', `backup-${id}-${randomBytes(4).toString('hex')}`);
-  await mkdir(dirname(workFolder), { mode: 0o700 }).catch(unlessThere);
-  await mkdir(workFolder, { mode: 0o700 });
-  try {
+  return await inWorkFolder(`backup-${id}`, async (workFolder) => {
     const lease = () => holdLease(leaseClient, spec.type, spec.container_id);
     const progress = (value: number) => post({ type: 'progress', progress: value });
     const startOver = (attempt: number, at: number, reason: string) => post({ type: 'retry', attempt, at, reason });
@@ -95,6 +103,7 @@ async function backup(task: BackupTask, plugins: Plugins): Promise<Result> {
       sealer,
       newBase,
       newBaseRatio: env.newBaseRatio,
+      bigFileBytes: env.bigFileBytes,
       verifyMs: env.verifyMs,
       confirmed,
       claim: { appliance, job: id, rivals, ...(takeOver && { takeOver }), log },
@@ -105,9 +114,7 @@ async function backup(task: BackupTask, plugins: Plugins): Promise<Result> {
       lease,
     });
     return { type: 'result', result: 0, ...done };
-  } finally {
-    await rm(workFolder, { recursive: true, force: true });
-  }
+  });
 }
 
 async function restore(task: RestoreTask, plugins: Plugins): Promise<Result> {
@@ -117,7 +124,9 @@ async function restore(task: RestoreTask, plugins: Plugins): Promise<Result> {
   await using target = await openLocation(plugins, env, spec.src, await locationOpening(task));
   const progress = (value: number) => post({ type: 'progress', progress: value });
   const consent = { runtime, sealer: await openSealer(env.stateFolder), shares: Object.values(env.shares) };
-  const done = await restoreRun({ spec, target, undoMs: env.undoMs, signal: stop.signal, log, progress, ...consent });
+  const done = await inWorkFolder('restore', (workFolder) =>
+    restoreRun({ spec, target, undoMs: env.undoMs, workFolder, signal: stop.signal, log, progress, ...consent }),
+  );
   return { type: 'result', result: 0, ...done };
 }
 

@@ -80,6 +80,7 @@ function runner(runtime: Runtime, work: string): Pick<FaultBench, 'backUp' | 're
         workFolder,
         newBase,
         newBaseRatio: 0.5,
+        bigFileBytes: 16 << 20,
         verifyMs: 0,
         confirmed: [],
         claim: { appliance: sealer.appliance, job: 1, rivals: [], log },
@@ -94,11 +95,13 @@ function runner(runtime: Runtime, work: string): Pick<FaultBench, 'backUp' | 're
         await rm(workFolder, { recursive: true });
       }
     },
-    restore(target, { run, container = name, signal = never } = {}) {
+    async restore(target, { run, container = name, signal = never } = {}) {
+      const workFolder = await mkdtemp(join(work, 'restore-'));
       const portfolio = run === undefined ? 'faults' : `faults/${run}`;
       const src = { target: 'local', path: '/test', portfolio } as const;
       const order = { job_name: 'back', container_id: container, type: 'lxc', src, disable: false };
-      return restoreRun({ spec: order, runtime, target, sealer, shares: [], undoMs: 0, signal, log, progress: () => undefined });
+      const deps = { spec: order, runtime, target, workFolder, sealer, shares: [], undoMs: 0, signal, log, progress: () => undefined };
+      return restoreRun(deps).finally(() => rm(workFolder, { recursive: true }));
     },
   };
 }

@@ -2,13 +2,17 @@
  *  One that differs is marked: runs that need it are listed as damaged, and a new base is made. */
 import {
   type ArchiveEntry,
+  fetchFile,
   type OpenRecord,
   pathsNeeded,
   type RecordRuns,
   readBack,
+  restoredFilesOf,
   runTime,
   type Sealer,
   type StoredFile,
+  StoredTable,
+  type StoredTableFile,
   unpackFile,
   withFailed,
   writeVerifications,
@@ -54,45 +58,66 @@ export class TrustedBases {
     return withFailed(runs, this.opened.verifications);
   }
 
-  /** Whether a run may build on a stored file. A damaged one adds a warning. @throws PluginError as readBack */
+  /** Whether a run may build on a stored level. A damaged one adds a warning. @throws PluginError as readBack */
   async isSound(archive: ArchiveEntry): Promise<boolean> {
-    const known = this.opened.verifications.of(archive);
-    const problem = known?.problem ?? (await this.#problemOf(archive, known?.at ?? storedAt(archive)));
+    for (const file of restoredFilesOf(archive)) if (!(await this.#isFileSound(file, archive.source))) return false;
+    return true;
+  }
+
+  async #isFileSound(file: StoredFile, source: string): Promise<boolean> {
+    const known = this.opened.verifications.of(file);
+    const problem = known?.problem ?? (await this.#problemOf(file, known?.at ?? storedAt(file)));
     if (problem === undefined) return true;
-    if (known?.problem === undefined) await this.#note(archive, problem);
-    await this.#warn(archive, problem.slice(0, mostWords));
+    if (known?.problem === undefined) await this.#note(file, problem);
+    await this.#warn(file, source, problem.slice(0, mostWords));
     return false;
   }
 
   /** Whether a level can build on a whole base: fetches tar's snapshot file to `snapshot`. @throws PluginError as get */
   async hasSnapshot(base: Base, snapshot: string): Promise<boolean> {
-    const { target, record, signal, log } = this.deps;
-    try {
+    const { target, record, signal } = this.deps;
+    const fetched = await this.#unlessDamaged(base.source, async () => {
       await unpackFile(base.snapshot, snapshot, await target.get(`${record}/${base.snapshot.path}`, { signal }), signal);
       return true;
+    });
+    return fetched ?? false;
+  }
+
+  /** Fetches the block table of a whole base to `local`. @returns undefined when a level cannot build on it @throws PluginError as get */
+  async openTable({ source }: Base, file: StoredTableFile, local: string): Promise<StoredTable | undefined> {
+    const { target, record, signal } = this.deps;
+    return this.#unlessDamaged(source, async () => {
+      await fetchFile(file, local, await target.get(`${record}/${file.path}`, { signal }), signal);
+      return StoredTable.open(local, file.hash_bytes);
+    });
+  }
+
+  async #unlessDamaged<T>(source: string, fetch: () => Promise<T>): Promise<T | undefined> {
+    try {
+      return await fetch();
     } catch (error) {
       if (!(error instanceof PluginError && ['damaged', 'not_found'].includes(error.code))) throw error;
-      log('warn', `a new base of ${base.source} is made: ${error.message}`);
-      return false;
+      this.deps.log('warn', `a new base of ${source} is made: ${error.message}`);
+      return undefined;
     }
   }
 
   /** Notes the store time of a base whose name holds none. */
   async noteStored(archives: readonly ArchiveEntry[]): Promise<void> {
-    const undated = archives.find((archive) => storedAt(archive) === 0 && this.opened.verifications.of(archive) === undefined);
-    if (undated) await this.#note(undated);
+    const files = archives.flatMap(restoredFilesOf);
+    for (const file of files) if (storedAt(file) === 0 && this.opened.verifications.of(file) === undefined) await this.#note(file);
   }
 
-  async #problemOf(archive: ArchiveEntry, proven: number): Promise<string | undefined> {
+  async #problemOf(file: StoredFile, proven: number): Promise<string | undefined> {
     const { target, record, verifyMs, signal, log } = this.deps;
-    const there = await target.stat(`${record}/${archive.path}`);
-    if (there === undefined) return `${archive.path} is missing`;
-    if (there.size !== archive.stored_bytes) return `${archive.path} has ${there.size} bytes instead of ${archive.stored_bytes}`;
+    const there = await target.stat(`${record}/${file.path}`);
+    if (there === undefined) return `${file.path} is missing`;
+    if (there.size !== file.stored_bytes) return `${file.path} has ${there.size} bytes instead of ${file.stored_bytes}`;
     const age = Date.now() - proven;
     if (age >= 0 && age < verifyMs) return undefined;
-    log('info', `${record}/${archive.path} is read back before a run builds on it`);
-    const problem = await readBack(target, record, archive, signal);
-    if (problem === undefined) await this.#note(archive);
+    log('info', `${record}/${file.path} is read back before a run builds on it`);
+    const problem = await readBack(target, record, file, signal);
+    if (problem === undefined) await this.#note(file);
     return problem;
   }
 
@@ -107,7 +132,7 @@ export class TrustedBases {
     });
   }
 
-  async #warn({ path, source }: ArchiveEntry, problem: string): Promise<void> {
+  async #warn({ path }: StoredFile, source: string, problem: string): Promise<void> {
     const broken = (await this.runs()).complete.filter(({ failed }) => failed?.includes(path)).map(({ run }) => run);
     const message = `${problem}; ${broken.length} runs need it and cannot come back whole, and a new base of ${source} is made`;
     this.deps.log('warn', message);

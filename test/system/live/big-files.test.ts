@@ -1,0 +1,81 @@
+/** Big files in backups of real containers: each run holds only their changed blocks, and each comes back as it was. */
+
+import { randomBytes } from 'node:crypto';
+import { mkdir, open, readFile, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import t from 'tap';
+import { part } from '../../support/api-client.js';
+import { makeAppliance } from '../../support/appliance.js';
+import { change, random } from '../../support/big-file-history.js';
+import { differences, snapshotOf } from '../../support/fidelity.js';
+import { destroyLxc } from '../../support/lxc.js';
+import { backUp, makeJob, restore, settle } from '../fidelity/bench.js';
+import { manifestHashes, typed } from '../fidelity/shell-block.js';
+
+const a = await makeAppliance(t, { flags: ['--undo-hours', '0', '--new-base-ratio', '10', '--big-file-mib', '0.2'] });
+
+async function makeBed(name: string, features: readonly string[]) {
+  await a.lxc(name);
+  const data = join(a.lxcPath, name, 'volumes/data');
+  const job = await makeJob(a.service, { name, container: name, type: 'lxc', features });
+  const record = join(a.share, 'backups', `container-backup@${name}`);
+  const manifest = async (run: string): Promise<unknown> => JSON.parse(await readFile(join(record, run, 'manifest.json'), 'utf8'));
+  const restored = async (run: string) => {
+    const clone = `${name}-clone`;
+    await restore(a.service, { portfolio: `${name}/${run}`, container: clone, type: 'lxc' });
+    const folder = join(a.lxcPath, clone, 'volumes/data');
+    const found = await snapshotOf(folder);
+    await destroyLxc(a.lxcPath, clone);
+    return found;
+  };
+  const byHand = async (run: string) => {
+    const into = join(a.folder, 'by-hand', name, run);
+    await mkdir(into, { recursive: true });
+    const said = await typed(record, run, into);
+    return { hashes: manifestHashes(said), checks: said.checks, tree: await snapshotOf(join(into, 'data')) };
+  };
+  return { name, data, job, record, manifest, restored, byHand };
+}
+
+t.test('a page changed in a big file costs a block in the next run, and both runs come back', async (t) => {
+  const bed = await makeBed('page', []);
+  const file = join(bed.data, 'disk.img');
+  await writeFile(file, randomBytes(64 << 20));
+  await settle();
+  const first = await backUp(a.service, bed.job);
+  const before = await snapshotOf(bed.data);
+  {
+    await using handle = await open(file, 'r+');
+    await handle.write(randomBytes(4096), 0, 4096, 20 << 20);
+  }
+  await settle();
+  const second = await backUp(a.service, bed.job);
+  const after = await snapshotOf(bed.data);
+  const blocks = (await stat(join(bed.record, second, 'data.blocks.tar'))).size;
+  t.ok(blocks < (128 << 10) + (64 << 10), `${blocks} bytes of blocks`);
+  t.same(differences(before, await bed.restored(first)), [], 'the first run');
+  t.same(differences(after, await bed.restored(second)), [], 'the second run');
+  t.same(part(await bed.manifest(second), 'must_know'), ['blocks']);
+  const hand = await bed.byHand(second);
+  t.match(hand.hashes[1], /^[0-9a-f]{64}$/);
+  t.ok(hand.checks.length > 0 && hand.checks.every((line) => line.endsWith(': OK')), 'each file is checked by its hash');
+  t.same(differences(after, hand.tree), [], 'the second run, by hand');
+});
+
+for (const seed of [1, 2]) {
+  t.test(`random history ${seed} comes back at each run, and by hand`, async (t) => {
+    const bed = await makeBed(`history${seed}`, seed === 1 ? ['compress'] : []);
+    const pick = random(seed * 104_729);
+    const taken: { run: string; was: Awaited<ReturnType<typeof snapshotOf>> }[] = [];
+    for (let run = 0; run < 5; run++) {
+      const did: string[] = [];
+      for (let n = run === 0 ? 15 : 1 + pick(8); n > 0; n--) did.push(await change(bed.data, pick));
+      await settle();
+      taken.push({ run: await backUp(a.service, bed.job), was: await snapshotOf(bed.data) });
+      t.comment(did.join('; '));
+    }
+    for (const { run, was } of taken) t.same(differences(was, await bed.restored(run)), [], run);
+    const last = taken.at(-1);
+    if (last) t.same(differences(last.was, (await bed.byHand(last.run)).tree), [], 'by hand');
+  });
+}
