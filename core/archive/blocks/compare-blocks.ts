@@ -5,6 +5,7 @@ import { openBeneath } from './beneath.js';
 import { type BigFile, statOf } from './big-files.js';
 import { blockBytesOf, hashBlock, hashBytes } from './block-hash.js';
 import type { BlockTable, NewEntry, TableEntry, TableWriter } from './block-table.js';
+import { type Clone, cloneFiles } from './clones.js';
 import { findHoles, type Hole } from './holes.js';
 
 export interface Comparison {
@@ -18,6 +19,8 @@ export interface Comparison {
   /** Epoch ms, noted before the file system was synced, or when the container was paused. A change by a mapping in memory changes the
    *  times of a file only if its pages were written back since the last one. So times after this moment prove nothing. */
   readonly reference: number;
+  /** Whether a container is paused: then files are cloned where that is possible, and read after `settled`. */
+  readonly clones?: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -31,6 +34,8 @@ export type BlockEvent =
   | { readonly kind: 'holes'; readonly path: string; readonly holes: readonly Hole[] }
   /** The file is read: its blocks or its attributes may differ. */
   | ({ readonly kind: 'end'; readonly moved: Moved } & Pick<TableEntry, 'path' | 'size' | 'digest' | 'block_bytes'>)
+  /** What is still to be read are clones: nothing of the source is needed any more. Comes once. */
+  | { readonly kind: 'settled'; readonly cloned: readonly { readonly file: BigFile; readonly moved: Moved }[] }
   /** The level before has blocks of the file, and this one has none: it is gone, or tar has it. */
   | { readonly kind: 'gone'; readonly path: string; readonly moved: Moved };
 
@@ -47,33 +52,50 @@ const isSame = (file: BigFile, entry: TableEntry): boolean =>
 
 /** Compares all files and writes the table of this level. */
 export async function* compareBlocks(o: Comparison): AsyncGenerator<BlockEvent> {
+  const changed: BigFile[] = [];
   for (const file of o.files) {
-    o.signal.throwIfAborted();
     const entry = o.before?.entries.get(file.path);
     if (entry && o.before && isSame(file, entry)) o.table.inherit(entry, o.before);
-    else yield* compareFile(o, file.path, entry);
+    else changed.push(file);
+  }
+  const clones = o.clones ? await cloneFiles(o.top, changed, o.signal) : new Map<string, Clone>();
+  try {
+    for (const { path } of changed) if (!clones.has(path)) yield* compareInPlace(o, path);
+    yield { kind: 'settled', cloned: [...clones.values()].map(({ file, hasMoved }) => ({ file, moved: movedWhen(hasMoved, file, o) })) };
+    for (const { file, content } of clones.values()) yield* compareFile(o, file, content);
+  } finally {
+    for (const clone of clones.values()) await clone[Symbol.asyncDispose]();
   }
   const found = new Set(o.files.map(({ path }) => path));
   for (const path of o.before?.entries.keys() ?? [])
     if (!o.table.has(path)) yield { kind: 'gone', path, moved: found.has(path) ? 'reading' : 'no' };
 }
 
-async function* compareFile(o: Comparison, path: string, entry: TableEntry | undefined): AsyncGenerator<BlockEvent> {
+async function* compareInPlace(o: Comparison, path: string): AsyncGenerator<BlockEvent> {
   const handle = await openBeneath(o.top, path, constants.O_RDONLY).catch(() => undefined);
   if (handle === undefined) return; // removed meanwhile: the next level notices
   await using opened = handle;
   const file = await statOf(opened, path);
-  if (file === undefined) return;
+  if (file) yield* compareFile(o, file, opened, async () => isOther(file, await statOf(opened, path)));
+}
+
+/** @param hasMoved asked when the file is read; a clone does not move */
+async function* compareFile(
+  o: Comparison,
+  file: BigFile,
+  opened: FileHandle,
+  hasMoved: () => Promise<boolean> = async () => false,
+): AsyncGenerator<BlockEvent> {
+  const { path } = file;
+  const entry = o.before?.entries.get(path);
   const blockBytes = blockBytesOf(file.size, entry?.block_bytes);
-  const comparable = entry?.block_bytes === blockBytes ? entry : undefined;
-  const old = comparable && o.before ? await o.before.hashes(comparable) : undefined;
+  const old = entry && o.before && entry.block_bytes === blockBytes ? await o.before.hashes(entry) : undefined;
   if (old === undefined) yield { kind: 'new', path };
   const hashes = new HashList(file.size, blockBytes);
   const holes = file.sparse ? await findHoles(opened, o.signal) : undefined;
   yield* differences({ ...o, path, opened, old, hashes, holes: holes ?? [] });
   if (holes) yield { kind: 'holes', path, holes };
-  const after = await statOf(opened, path);
-  const moved = movedOf(file, after, o.reference);
+  const moved = movedWhen(await hasMoved(), file, o);
   const isProven = moved === 'no' && stampOf(file) < o.reference - stampMs;
   const read: NewEntry = { ...file, size: hashes.bytes, block_bytes: blockBytes, ...(isProven ? {} : { unproven: true }) };
   const digest = await o.table.add(read, hashes.list());
@@ -83,9 +105,12 @@ async function* compareFile(o: Comparison, path: string, entry: TableEntry | und
 /** Epoch ms of the last change. */
 const stampOf = ({ ctime }: BigFile): number => Number(ctime.slice(0, -6));
 
-function movedOf(before: BigFile, after: BigFile | undefined, reference: number): Moved {
-  if (after === undefined || (['size', 'mtime', 'ctime'] as const).some((key) => after[key] !== before[key])) return 'reading';
-  return stampOf(before) > reference ? 'before' : 'no';
+const isOther = (before: BigFile, after: BigFile | undefined): boolean =>
+  after === undefined || (['size', 'mtime', 'ctime'] as const).some((key) => after[key] !== before[key]);
+
+function movedWhen(hasMoved: boolean, file: BigFile, { reference }: Comparison): Moved {
+  if (hasMoved) return 'reading';
+  return stampOf(file) > reference ? 'before' : 'no';
 }
 
 /** The hashes of a file while it is read: one buffer, since a file may have half a million blocks. */

@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { PluginError } from '../../contract/index.js';
 import { childExit } from '../../primitives/child.js';
 import { type ConfinedTree, confineTar } from '../level/sandbox.js';
+import { statFiles } from './big-files.js';
 import { member } from './block-tar.js';
 import { type BlockEvent, type Comparison, compareBlocks, type Moved } from './compare-blocks.js';
 import { holesText } from './holes.js';
@@ -41,50 +42,74 @@ export const emptyReport = (): BlockReport => ({ bytes: 0, files: 0, moved: [], 
 
 const offsetName = (offset: number): string => String(offset).padStart(16, '0');
 
-/** Gives the archive's bytes; nothing at all when no file differs. Fills the report and the plan's table. */
-export async function* packBlocks(plan: BlockPlan, report: BlockReport): AsyncGenerator<Buffer> {
+/** Gives the archive's bytes; nothing at all when no file differs. Fills the report and the plan's table.
+ *  @param onSettled called when nothing of the source is needed any more; then the report's moved files are known */
+export async function* packBlocks(plan: BlockPlan, report: BlockReport, onSettled: () => void = () => undefined): AsyncGenerator<Buffer> {
   const packed: StandIn[] = [];
-  for await (const event of compareBlocks(plan)) {
-    if (event.kind === 'blocks') report.bytes += event.bytes.length;
-    else if (event.kind === 'end') packed.push(event);
-    if ((event.kind === 'end' || event.kind === 'gone') && isMoved(event.moved, plan)) {
-      report.moved.push(event.path);
-      report.movedBytes += event.kind === 'end' ? event.size : 0;
+  let standIns: readonly StandIn[] | undefined;
+  try {
+    for await (const event of compareBlocks(plan)) {
+      if (event.kind !== 'end' || standIns === undefined) note(event, plan, report); // clones were noted when they were made
+      if (event.kind === 'end') packed.push(event);
+      if (event.kind === 'settled') {
+        standIns = [...packed, ...event.cloned.map(({ file }) => file)];
+        await copyAttributes(plan, standIns, report);
+        onSettled();
+      } else yield* member(`${dataFolder}/${event.path}/${lastPartOf(event)}`, contentOf(event));
     }
-    yield* member(`${dataFolder}/${event.path}/${lastPartOf(event)}`, contentOf(event));
+    report.files = packed.length;
+    if (standIns && standIns.length > 0) yield* packStandIns(plan);
+  } finally {
+    await rm(plan.workFolder, { recursive: true, force: true });
   }
-  report.files = packed.length;
-  if (packed.length > 0) yield* packStandIns(plan, packed);
+}
+
+function note(event: BlockEvent, plan: BlockPlan, report: BlockReport): void {
+  const add = (path: string, size: number, moved: Moved) => {
+    if (!isMoved(moved, plan)) return;
+    report.moved.push(path);
+    report.movedBytes += size;
+  };
+  if (event.kind === 'blocks') report.bytes += event.bytes.length;
+  else if (event.kind === 'settled') for (const { file, moved } of event.cloned) add(file.path, file.size, moved);
+  else if (event.kind === 'gone') add(event.path, 0, event.moved);
+  else if (event.kind === 'end') add(event.path, event.size, event.moved);
+}
+
+/** Copies the attributes of the files to stand-ins. A file that vanished since it was read has moved. */
+async function copyAttributes({ tree, top, workFolder, signal }: BlockPlan, files: readonly StandIn[], report: BlockReport): Promise<void> {
+  if (files.length === 0) return;
+  await mkdir(join(workFolder, standInFolder), { recursive: true, mode: 0o700 });
+  await makeStandIns(tree, workFolder, files, signal);
+  const paths = files.map(({ path }) => path);
+  const there = new Set((await statFiles(top, paths)).map(({ path }) => path));
+  report.moved.push(...paths.filter((path) => !there.has(path) && !report.moved.includes(path)));
 }
 
 const isMoved = (moved: Moved, { looks }: BlockPlan): boolean => moved === 'reading' || (looks && moved === 'before');
 
-function lastPartOf(event: BlockEvent): string {
+type StoredEvent = Exclude<BlockEvent, { kind: 'settled' }>;
+
+function lastPartOf(event: StoredEvent): string {
   if (event.kind === 'blocks') return offsetName(event.offset);
   return { new: lastParts.begins, holes: lastParts.holes, end: lastParts.sum, gone: lastParts.gone }[event.kind];
 }
 
-function contentOf(event: BlockEvent): Buffer {
+function contentOf(event: StoredEvent): Buffer {
   if (event.kind === 'blocks') return Buffer.from(event.bytes); // a copy: the buffer is read into again
   if (event.kind === 'holes') return Buffer.from(holesText(event.holes));
   return Buffer.from(event.kind === 'end' ? `${event.digest} ${event.block_bytes}\n` : '');
 }
 
-async function* packStandIns({ tree, workFolder, signal }: BlockPlan, files: readonly StandIn[]): AsyncGenerator<Buffer> {
-  await mkdir(join(workFolder, standInFolder), { recursive: true, mode: 0o700 });
-  try {
-    await makeStandIns(tree, workFolder, files, signal);
-    const args = ['--create', '--file=-', '--format=posix', '--sparse', '--xattrs', '--xattrs-include=*', '--acls', '--numeric-owner'];
-    const own: ConfinedTree = { kind: 'folder', path: workFolder, access: 'read' };
-    const child = confineTar(own, [...args, '--', standInFolder], ['ignore', 'pipe', 'pipe']);
-    let said = '';
-    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-      if (said.length < 1000) said += text;
-    });
-    const exit = childExit(child, 'tar', signal);
-    if (child.stdout) for await (const chunk of child.stdout) yield chunk;
-    if ((await exit) !== 0) throw new PluginError('failed', `the attributes of big files could not be packed: ${said.trim()}`);
-  } finally {
-    await rm(workFolder, { recursive: true, force: true });
-  }
+async function* packStandIns({ workFolder, signal }: BlockPlan): AsyncGenerator<Buffer> {
+  const args = ['--create', '--file=-', '--format=posix', '--sparse', '--xattrs', '--xattrs-include=*', '--acls', '--numeric-owner'];
+  const own: ConfinedTree = { kind: 'folder', path: workFolder, access: 'read' };
+  const child = confineTar(own, [...args, '--', standInFolder], ['ignore', 'pipe', 'pipe']);
+  let said = '';
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    if (said.length < 1000) said += text;
+  });
+  const exit = childExit(child, 'tar', signal);
+  if (child.stdout) for await (const chunk of child.stdout) yield chunk;
+  if ((await exit) !== 0) throw new PluginError('failed', `the attributes of big files could not be packed: ${said.trim()}`);
 }

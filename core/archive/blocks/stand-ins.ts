@@ -21,7 +21,8 @@ export const standInFolder = 'meta';
 /** The bytes of a path below a folder of ours. */
 const bytesOf = (folder: string, path: string): Buffer => Buffer.concat([Buffer.from(`${folder}/`), Buffer.from(path, 'latin1')]);
 
-/** Makes stand-ins in a folder of ours, and copies the attributes of the files in the tree to them. */
+/** Makes stand-ins in a folder of ours, and copies the attributes of the files in the tree to them. A file that vanished leaves its
+ *  stand-in without. */
 export async function makeStandIns(tree: ConfinedTree, folder: string, files: readonly StandIn[], signal: AbortSignal): Promise<void> {
   for (const { path, size } of files) {
     const top = join(folder, standInFolder);
@@ -30,15 +31,20 @@ export async function makeStandIns(tree: ConfinedTree, folder: string, files: re
     await made.truncate(size);
   }
   const confined = { ...tree, files: { '/meta': join(folder, standInFolder) } };
-  await forNames(confined, shell('cp --attributes-only --preserve=all --no-dereference -- "$n" "/meta/$n"'), pathsOf(files), signal);
-  await forNames(confined, shell('touch -m -r "$n" -- "/meta/$n"'), foldersOf(files), signal);
+  await forNames(
+    confined,
+    shell('cp --attributes-only --preserve=all --no-dereference -- "$n" "/meta/$n" || [ ! -e "$n" ]'),
+    pathsOf(files),
+    signal,
+  );
+  await forNames(confined, shell('touch -m -r "$n" -- "/meta/$n" || [ ! -e "$n" ]'), foldersOf(files), signal);
 }
 
 const pathsOf = (files: readonly StandIn[]): string[] => files.map(({ path }) => path);
 const foldersOf = (files: readonly StandIn[]): string[] => [...new Set(files.map(({ path }) => dirname(path)))];
 
 /** xargs gives it names as arguments; the shell parses none of them. */
-const shell = (action: string): string[] => ['sh', '-c', `for n; do ${action} || exit 1; done`, 'sh'];
+const shell = (action: string): string[] => ['sh', '-c', `for n; do { ${action}; } || exit 1; done`, 'sh'];
 
 /** Copies the attributes of stand-ins to the files of a tree, and gives these their sizes.
  *  @throws PluginError failed: a file has no such attributes here, or is not there */

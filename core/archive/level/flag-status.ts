@@ -1,10 +1,12 @@
 /** Inode flags and times by statx(2), which reads them without opening a file. No tool of Debian prints flags for a list of names, but
  *  perl, which every Debian has, can make the system call: 0.2 s of processor for 100,000 small files, where lsattr takes 0.6 s. */
-import { statfs } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { rm, statfs, writeFile } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { PluginError } from '../../contract/index.js';
 import { childExit } from '../../primitives/child.js';
-import { type FoundMoved, type MovedFile, parseMovedFile } from './moved.js';
+import { quoteName } from './flags.js';
+import { type FoundMoved, type MovedFile, type MovedFiles, parseMovedFile } from './moved.js';
 import { type ConfinedTree, confinePerl } from './sandbox.js';
 import { askMoved, marks, statusScript } from './status-script.js';
 
@@ -109,4 +111,31 @@ export async function searchByStatus(search: StatusSearch, signal: AbortSignal):
   if (told.status === 'rejected') throw told.reason;
   const { entries, moved } = lines;
   return code.value === 0 && entries !== undefined ? { entries, moved } : undefined;
+}
+
+/** So many are looked at; the others are only counted. */
+const mostLooked = 1000;
+
+export interface MovedSearch {
+  readonly tree: ConfinedTree;
+  /** Path that a list of names may be put beside. */
+  readonly workFolder: string;
+  readonly signal: AbortSignal;
+}
+
+/** @param paths of the files that moved, their bytes as latin-1 @param bytes of all of them @throws PluginError */
+export async function findMoved({ tree, workFolder, signal }: MovedSearch, paths: readonly string[], bytes: number): Promise<MovedFiles> {
+  const names = paths.slice(0, mostLooked).map(quoteName);
+  const list = `${workFolder}.${randomBytes(4).toString('hex')}.moved`;
+  await writeFile(list, names.map((name) => `./${name}\n`).join(''));
+  try {
+    const search = { tree, list, beside: false, ended: AbortSignal.abort(), since: 0, wantsMoved: () => true };
+    const known = new Map<string, MovedFile>((await searchByStatus(search, signal))?.moved.files.map((file) => [file.path, file]));
+    const files = names.map((path) => known.get(path) ?? { path });
+    const ofDatabases = files.filter(({ database }) => database !== undefined);
+    const sorted = [...ofDatabases, ...files.filter(({ database }) => database === undefined)];
+    return { count: paths.length, files: sorted.slice(0, 100), bytes, isStamped: true };
+  } finally {
+    await rm(list, { force: true });
+  }
 }

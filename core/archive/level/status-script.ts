@@ -29,11 +29,8 @@ const mostFiles = 100;
 /** Folders of which it is remembered whether they belong to a database server. */
 const mostFolders = 1000;
 
-/** 0x900: do not follow the last symlink, trigger no automount. 0x2c1: type, size, mtime and ctime. In statx's answer, byte 8 holds
- *  the flags, 29 the type, 40 the size, 56 the flags that the file system supports, 96 and 112 ctime and mtime; a wrong call number
- *  or byte order would show there. Exits with 3, before it reads anything, where statx cannot report what is asked for. A stamp in
- *  the future is no change: it was set, or made by a clock that was wrong. */
-export const statusScript = ({ call, list, flags, beside, since }: ScriptPlan): string => String.raw`
+/** Reads a name of tar's list, asks for its status, and prints its flags. */
+const statusPart = ({ call, list, flags }: ScriptPlan): string => String.raw`
 my ($here, $status) = (".", "\0" x 256);
 exit 3 if syscall(${call}, -100, $here, 0x900, 0, $status) || (${Number(flags)} && (vec($status, 56, 8) & 0x70) != 0x70);
 open(my $list, "<", "${list}") or exit 3;
@@ -49,7 +46,10 @@ sub flags {
   my $type = vec($status, 29, 8) & 0xf0;
   return if $type != 0x80 && $type != 0x40;
   print +($flags & 0x10 ? "i" : "") . ($flags & 0x20 ? "a" : "") . ($flags & 0x40 ? "d" : "") . " $_[0]\n";
-}
+}`;
+
+/** Counts and keeps files that changed. */
+const movedPart = ({ since }: ScriptPlan): string => String.raw`
 my ($after, $afterNs, $latest, $moved, $bytes, $asked) = (${Math.floor(since / 1000)}, ${(since % 1000) * 1_000_000}, 0, 0, 0, 0);
 my (@databases, @others, %servers);
 sub isLater { my ($s, $ns) = @_; return ($s > $after || ($s == $after && $ns > $afterNs)) && $s <= $latest }
@@ -62,7 +62,10 @@ sub moved {
   my ($kind, $path) = database($_[0]);
   my $found = $kind ne "" ? \@databases : \@others;
   push @$found, "$kind\t$path\t$_[0]" if @$found < ${mostFiles};
-}
+}`;
+
+/** Tells to which database a file belongs. */
+const databasePart = String.raw`
 sub isSqlite {
   require Fcntl;
   sysopen(my $file, plain($_[0]), Fcntl::O_RDONLY() | Fcntl::O_NONBLOCK() | Fcntl::O_NOFOLLOW()) or return 0;
@@ -85,7 +88,10 @@ sub database {
   return ("redis", $name) if $name =~ m{\.aof$|/appendonlydir/[^/]+$};
   my $server = $name =~ m{^(.*)/} && server($1);
   return $server ? @$server : ("", "");
-}
+}`;
+
+/** Follows the list and the standard input to their ends. */
+const followPart = ({ flags, beside }: ScriptPlan): string => String.raw`
 sub look {
   status($_[0]) or return;
   flags($_[0]) if ${Number(flags)};
@@ -119,3 +125,9 @@ if ($again) {
 }
 print "${marks.moved} $moved $bytes\n", map("${marks.file}$_\n", @databases, @others);
 print "${marks.lines} $count\n";`;
+
+/** 0x900: do not follow the last symlink, trigger no automount. 0x2c1: type, size, mtime and ctime. In statx's answer, byte 8 holds
+ *  the flags, 29 the type, 40 the size, 56 the flags that the file system supports, 96 and 112 ctime and mtime; a wrong call number
+ *  or byte order would show there. Exits with 3, before it reads anything, where statx cannot report what is asked for. A stamp in
+ *  the future is no change: it was set, or made by a clock that was wrong. */
+export const statusScript = (plan: ScriptPlan): string => [statusPart(plan), movedPart(plan), databasePart, followPart(plan)].join('');

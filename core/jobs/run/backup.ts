@@ -1,10 +1,8 @@
 /** One backup run: reads the sources in passes, stores their archives, and writes the manifest last. */
-import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import {
   type ArchiveEntry,
   freeRunName,
-  inLanes,
   manifestName,
   manifestText,
   mustKnow,
@@ -26,7 +24,8 @@ import { Estimate, sizeOf } from './estimate.js';
 import type { HeldLease } from './lease.js';
 import { warnMoving } from './moving.js';
 import { dropPending, firstPass, flagsLeftOut, type PassDeps, type PendingArchive, secondPass, syncSources, type Track } from './passes.js';
-import { type Base, type BaseChoice, chooseBase, sourcesOf } from './record/choose-base.js';
+import { type BaseChoice, chooseBase, sourcesOf } from './record/choose-base.js';
+import { fetchBases } from './record/fetch-bases.js';
 import { RecordKeeper } from './record/record-keeper.js';
 import { type Selection, selectSources } from './selection.js';
 
@@ -180,35 +179,15 @@ class Run {
   }
 
   async #tracks(): Promise<Track[]> {
-    const { newest, chosen, stored } = this.parts;
+    const { newest, chosen, stored, keeper } = this.parts;
     const choices = stored.map((kept) => chooseBase(newest, kept, this.deps.newBaseRatio));
-    const bases = await this.#bases(choices);
+    const asked = (name: string) => this.deps.newBase || this.parts.emptied.settled.includes(name);
+    const bases = await fetchBases(
+      keeper.bases,
+      choices.map(({ base }, n) => (base && !asked(chosen.sources[n]?.name ?? '') ? base : undefined)),
+      this.#pass,
+    );
     return chosen.sources.map((source, index) => this.#track(source, choices[index] ?? {}, bases[index]));
-  }
-
-  /** Picks the base of each source. Bases are verified one after the other. Their snapshots are read with as many connections as the
-   *  target takes, because some targets need a login for each file. */
-  async #bases(choices: readonly BaseChoice[]): Promise<(Track['base'] | undefined)[]> {
-    const { keeper, emptied, chosen } = this.parts;
-    const sound: [number, Base | undefined][] = [];
-    for (const [index, { base }] of choices.entries()) {
-      const isAsked = this.deps.newBase || emptied.settled.includes(chosen.sources[index]?.name ?? '');
-      sound.push([index, base && !isAsked && (await keeper.bases.isSound(base)) ? base : undefined]);
-    }
-    return inLanes(sound, this.#pass.connections, async ([index, archive]) => {
-      return archive && this.#base(archive, join(this.deps.workFolder, `${index}.base`));
-    });
-  }
-
-  /** Fetches what a level needs of its base. */
-  async #base(archive: Base, stem: string): Promise<Track['base']> {
-    const { bases } = this.parts.keeper;
-    const snapshot = `${stem}.snar`;
-    if (!(await bases.hasSnapshot(archive, snapshot))) return undefined;
-    if (archive.table === undefined) return { archive, snapshot, table: undefined };
-    const table = await bases.openTable(archive, archive.table, `${stem}.table`);
-    if (table) this.#pass.opened.push(table);
-    return table && { archive, snapshot, table };
   }
 
   #track(source: Source, choice: BaseChoice, base: Track['base']): Track {

@@ -10,7 +10,7 @@ const mostDiskBytes = 4 * 2 ** 30;
 
 export class BlockStream {
   readonly report = emptyReport();
-  /** The files that moved while they were read, when all are read. */
+  /** The files that moved while they were read. Resolves when nothing of the source is needed any more: the container may be resumed. */
   readonly moved: Promise<MovedFiles | undefined>;
   #drained: Promise<Drained> | undefined;
   #settle: { resolve(): void; reject(error: unknown): void } | undefined;
@@ -56,11 +56,12 @@ export class BlockStream {
   async #drain(): Promise<Drained> {
     const file = this.waitsIn;
     const room = { memory: memoryBytes, disk: file === undefined ? 0 : await diskRoom(dirname(file)), file: file ?? '' };
-    const drained = drain(packBlocks(this.plan, this.report), room);
-    drained.read.then(
-      () => this.#settle?.resolve(),
-      (error: unknown) => this.#settle?.reject(error),
+    const plan = { ...this.plan, clones: file !== undefined };
+    const drained = drain(
+      packBlocks(plan, this.report, () => this.#settle?.resolve()),
+      room,
     );
+    drained.read.catch((error: unknown) => this.#settle?.reject(error));
     return drained;
   }
 

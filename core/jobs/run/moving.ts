@@ -30,7 +30,7 @@ const nameOf = ({ name, kind }: Source, path: string): string =>
   kind === 'file' ? name : `${name}:/${path === '.' ? '' : showPath(path)}`;
 
 /** The first texts, each once, and how many more there are. */
-function listed(texts: readonly string[], more = 0): string {
+function listSome(texts: readonly string[], more = 0): string {
   const once = [...new Set(texts)];
   const rest = Math.max(once.length, more) - mostTold;
   return `${once.slice(0, mostTold).join(', ')}${rest > 0 ? ` and ${rest} more` : ''}`;
@@ -61,15 +61,15 @@ function messageOf(count: number, names: readonly string[], paths: readonly Move
     database ? [`${databases[database.kind].title} (${nameOf(source, database.path)})`] : [],
   );
   const what = count === 1 ? 'a file changed or vanished while it was read' : `${count} files changed or vanished while they were read`;
-  const torn = `${what}, so what is restored may be torn or not of one moment: ${listed(names, count)}`;
-  return found.length > 0 ? `${torn}. Databases among them: ${listed(found)}` : torn;
+  const torn = `${what}, so what is restored may be torn or not of one moment: ${listSome(names, count)}`;
+  return found.length > 0 ? `${torn}. Databases among them: ${listSome(found)}` : torn;
 }
 
 function fixesOf(sources: readonly Source[], { name: container, volume }: Description, pausing: boolean): string[] {
   const others = sources.flatMap((source) => {
     const users = volume.find(({ name }) => name === source.name)?.shared_with ?? [];
     const where = `${source.name} (${source.path})`;
-    if (users.length > 0) return [`${where} is used by ${listed(users)} as well: stop all that use it for the time of the backup`];
+    if (users.length > 0) return [`${where} is used by ${listSome(users)} as well: stop all that use it for the time of the backup`];
     return pausing ? [`A program outside ${container} writes to ${where}: stop it for the time of the backup`] : [];
   });
   const pause = `Add pause to the features of the job: ${container} then stands still for a moment, in which these files are read`;

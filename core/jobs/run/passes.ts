@@ -15,13 +15,12 @@ import type { ArchiveWriter, LevelPaths, StoredLevel } from './archive-writer.js
 import { BigFiles, type BigFilesDeps, type PlannedBlocks } from './big-files.js';
 import { sourcesAtOnce } from './concurrency.js';
 import type { Estimate } from './estimate.js';
-import type { Base } from './record/choose-base.js';
+import type { FetchedBase } from './record/fetch-bases.js';
 
 /** A source and its archives so far. */
 export interface Track {
   readonly source: Source;
-  /** `table`: of its big files; undefined when it has none. */
-  base?: { readonly archive: Base; readonly snapshot: string; readonly table: BlockTable | undefined };
+  base?: FetchedBase;
   /** Name of a new level 0 without its suffix, in the record's or the run's folder. */
   readonly baseStem: string;
   readonly runStem: string;
