@@ -44,7 +44,7 @@ export class TableWriter implements AsyncDisposable, BlockTable {
   private constructor(private readonly file: FileHandle) {}
 
   static async create(path: string): Promise<TableWriter> {
-    return new TableWriter(await open(path, 'w+', 0o600));
+    return new TableWriter(await open(path, 'wx+', 0o600)); // the file of another table must not be cut
   }
 
   /** Adds a file that was read. @returns its digest */

@@ -29,6 +29,7 @@ export interface Track {
   /** Snapshot file and block table of the latest packed level. */
   latest?: string;
   table?: BlockTable | undefined;
+  big?: BigFiles | undefined;
   /** Files that moved while the latest level was read. */
   moved?: MovedFiles | undefined;
 }
@@ -102,8 +103,10 @@ async function firstLevel(deps: PassDeps, track: Track, index: number, o: FirstP
 }
 
 /** Single files are read whole by tar. */
-const bigFilesOf = (deps: PassDeps, { source }: Track, index: number): BigFiles | undefined =>
-  source.kind === 'folder' ? new BigFiles(source, `${index}.big`, deps) : undefined;
+function bigFilesOf(deps: PassDeps, track: Track, index: number): BigFiles | undefined {
+  if (track.source.kind === 'folder') track.big ??= new BigFiles(track.source, `${index}.big`, deps);
+  return track.big;
+}
 
 /** The `left_out` entry for inode flags beyond the manifest's limit. */
 export function flagsLeftOut({ source, archives }: Track): { readonly path: string; readonly reason: string }[] {
