@@ -1,6 +1,6 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import t from 'tap';
-import { Estimate, sizeOf } from '../../core/jobs/run/estimate.js';
+import { Estimate, sizeOf } from '../../core/jobs/run/passes/estimate.js';
 import { type Base, chooseBase } from '../../core/jobs/run/record/choose-base.js';
 import { selectSources } from '../../core/jobs/run/selection.js';
 import { archive, folderSource, manifest, never, snapshot, temporary } from '../system/hostile/archive-samples.js';

@@ -18,12 +18,21 @@ import { anySignal, type Description, PluginError, type PluginLog, type Runtime,
 import type { RecordLock } from '../../targets/record-lock.js';
 import { type Claim, findTrustedRun } from '../../targets/record-owner.js';
 import type { BackupSpec, WorkerMessage } from '../job.js';
-import { ArchiveWriter } from './archive-writer.js';
 import { type Emptied, findEmptiedSources } from './emptied.js';
-import { Estimate, sizeOf } from './estimate.js';
 import type { HeldLease } from './lease.js';
-import { warnMoving } from './moving.js';
-import { dropPending, firstPass, flagsLeftOut, type PassDeps, type PendingArchive, secondPass, syncSources, type Track } from './passes.js';
+import { ArchiveWriter } from './passes/archive-writer.js';
+import { Estimate, sizeOf } from './passes/estimate.js';
+import { warnMoving } from './passes/moving.js';
+import {
+  dropPending,
+  firstPass,
+  flagsLeftOut,
+  type PassDeps,
+  type PendingArchive,
+  secondPass,
+  syncSources,
+  type Track,
+} from './passes/passes.js';
 import { type BaseChoice, chooseBase, sourcesOf } from './record/choose-base.js';
 import { fetchBases } from './record/fetch-bases.js';
 import { RecordKeeper } from './record/record-keeper.js';

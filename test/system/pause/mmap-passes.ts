@@ -7,7 +7,7 @@ import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
 import { packLevel } from '../../../core/archive/index.js';
 import type { Source } from '../../../core/contract/index.js';
-import { syncSources } from '../../../core/jobs/run/passes.js';
+import { syncSources } from '../../../core/jobs/run/passes/passes.js';
 import type { Appliance } from '../../support/appliance.js';
 import { lxc } from '../../support/lxc.js';
 import { recordFolder, type Taken } from '../bed/runs.js';

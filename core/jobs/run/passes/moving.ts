@@ -1,7 +1,7 @@
 /** Warns of files that moved while they were read: because the job does not pause the container, or because somebody wrote whom the
  *  pause does not stop. */
-import { type DatabaseKind, type MovedFile, type MovedFiles, showPath } from '../../archive/index.js';
-import type { Description, Source, Warning } from '../../contract/index.js';
+import { type DatabaseKind, type MovedFile, type MovedFiles, showPath } from '../../../archive/index.js';
+import type { Description, Source, Warning } from '../../../contract/index.js';
 
 /** A warning lists at most so many names, and its texts fewer. */
 const mostNames = 100;

@@ -2,7 +2,7 @@
 import { statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Readable } from 'node:stream';
-import { type BlockPlan, type Drained, drain, emptyReport, findMoved, type MovedFiles, packBlocks } from '../../archive/index.js';
+import { type BlockPlan, type Drained, drain, emptyReport, findMoved, type MovedFiles, packBlocks } from '../../../archive/index.js';
 
 /** Bytes that wait in memory, and the most that waits in the work folder beyond them. */
 const memoryBytes = 16 << 20;

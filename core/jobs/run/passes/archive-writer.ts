@@ -19,9 +19,9 @@ import {
   type StoredTableFile,
   type TableWriter,
   zstdStream,
-} from '../../archive/index.js';
-import { anySignal, PluginError, type PluginLog, type Target } from '../../contract/index.js';
-import { longWaits, retry } from '../../policy/index.js';
+} from '../../../archive/index.js';
+import { anySignal, PluginError, type PluginLog, type Target } from '../../../contract/index.js';
+import { longWaits, retry } from '../../../policy/index.js';
 import { BlockStream } from './block-stream.js';
 
 /** Paths of a level in the record. */

@@ -1,7 +1,7 @@
 /** The big files of one source over the levels of a run: which tar leaves out, and the table that each level builds on. */
 import { join } from 'node:path';
-import { type BlockPlan, type BlockTable, findBigFiles, heldElsewhere, openTop, statFiles, TableWriter } from '../../archive/index.js';
-import type { Source } from '../../contract/index.js';
+import { type BlockPlan, type BlockTable, findBigFiles, heldElsewhere, openTop, statFiles, TableWriter } from '../../../archive/index.js';
+import type { Source } from '../../../contract/index.js';
 
 export interface BigFilesDeps {
   readonly workFolder: string;

@@ -1,6 +1,6 @@
 /** Estimates a run's progress from the bytes that tar has written and those that are expected. */
-import { childOutcome } from '../../archive/index.js';
-import type { Source } from '../../contract/index.js';
+import { childOutcome } from '../../../archive/index.js';
+import type { Source } from '../../../contract/index.js';
 
 /** Allocated bytes of a folder or file, by du; undefined when du fails. Sparse files count as tar reads them. */
 export async function sizeOf(source: Source, signal: AbortSignal): Promise<number | undefined> {

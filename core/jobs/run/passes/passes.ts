@@ -9,13 +9,13 @@ import {
   type KnownFlags,
   type LevelPlan,
   type MovedFiles,
-} from '../../archive/index.js';
-import { PluginError, type Source } from '../../contract/index.js';
+} from '../../../archive/index.js';
+import { PluginError, type Source } from '../../../contract/index.js';
+import { sourcesAtOnce } from '../concurrency.js';
+import type { FetchedBase } from '../record/fetch-bases.js';
 import type { ArchiveWriter, LevelPaths, StoredLevel } from './archive-writer.js';
 import { BigFiles, type BigFilesDeps, type PlannedBlocks } from './big-files.js';
-import { sourcesAtOnce } from './concurrency.js';
 import type { Estimate } from './estimate.js';
-import type { FetchedBase } from './record/fetch-bases.js';
 
 /** A source and its archives so far. */
 export interface Track {
