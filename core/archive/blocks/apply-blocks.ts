@@ -9,7 +9,7 @@ import { hasCode } from '../../primitives/guards.js';
 import { type ConfinedTree, confineTar } from '../level/sandbox.js';
 import { clearAttributes } from './attributes.js';
 import { isInside, openBeneath, removeBeneath } from './beneath.js';
-import { parseHoles, punchHoles } from './holes.js';
+import { findHoles, type Hole, parseHoles, punchHoles, subtractHoles } from './holes.js';
 import { dataFolder, lastParts } from './pack-blocks.js';
 import { applyStandIns, type StandIn, standInFolder } from './stand-ins.js';
 import { type Member, readTar } from './tar-reader.js';
@@ -38,6 +38,8 @@ export interface ApplyPlan {
 /** Longest list of holes, and longest sum. */
 const mostHolesText = 8 << 20;
 const mostSum = 100;
+
+const zeros = Buffer.alloc(1 << 20);
 
 const damaged = (name: string, why: string): PluginError =>
   new PluginError('damaged', `${name} is no archive of blocks: ${why}; choose another run`);
@@ -106,7 +108,15 @@ class BlockWriter {
   async #punch(file: FileHandle, content: AsyncIterable<Buffer>): Promise<void> {
     const holes = parseHoles(await this.#text(content, mostHolesText));
     await file.truncate(Math.max(holes.at(-1)?.end ?? 0, (await file.stat()).size));
+    await this.#fill(file, holes);
     await punchHoles(file, holes, this.plan.signal);
+  }
+
+  /** Writes zeros into holes that are none any more: such a block does not differ, so that no level brings it. */
+  async #fill(file: FileHandle, holes: readonly Hole[]): Promise<void> {
+    const present = (await findHoles(file, this.plan.signal)) ?? [];
+    for (const { start, end } of subtractHoles(present, holes))
+      for (let at = start; at < end; ) at += await this.#write(file, zeros.subarray(0, end - at), at);
   }
 
   async #sum(path: string, file: FileHandle, content: AsyncIterable<Buffer>): Promise<void> {
@@ -130,7 +140,7 @@ class BlockWriter {
     if (this.#file !== undefined && this.#path === path && !begins) return this.#file;
     await this.close();
     if (begins) await removeBeneath(this.plan.top, path);
-    const flags = constants.O_WRONLY | (begins ? constants.O_CREAT | constants.O_EXCL : 0);
+    const flags = constants.O_RDWR | (begins ? constants.O_CREAT | constants.O_EXCL : 0);
     const file = await openBeneath(this.plan.top, path, flags).catch((cause: unknown) => {
       throw new PluginError(
         'damaged',

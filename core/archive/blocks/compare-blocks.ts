@@ -30,7 +30,7 @@ export type BlockEvent =
   | { readonly kind: 'new'; readonly path: string }
   /** Bytes that differ. Valid until the next event is asked for. */
   | { readonly kind: 'blocks'; readonly path: string; readonly offset: number; readonly bytes: Buffer }
-  /** All holes of a sparse file. */
+  /** All holes of a file that is sparse, or was. */
   | { readonly kind: 'holes'; readonly path: string; readonly holes: readonly Hole[] }
   /** The file is read: its blocks or its attributes may differ. */
   | ({ readonly kind: 'end'; readonly moved: Moved } & Pick<TableEntry, 'path' | 'size' | 'digest' | 'block_bytes'>)
@@ -92,7 +92,7 @@ async function* compareFile(
   const old = entry && o.before && entry.block_bytes === blockBytes ? await o.before.hashes(entry) : undefined;
   if (old === undefined) yield { kind: 'new', path };
   const hashes = new HashList(file.size, blockBytes);
-  const holes = file.sparse ? await findHoles(opened, o.signal) : undefined;
+  const holes = file.sparse || entry?.sparse ? await findHoles(opened, o.signal) : undefined;
   yield* differences({ ...o, path, opened, old, hashes, holes: holes ?? [] });
   if (holes) yield { kind: 'holes', path, holes };
   const moved = movedWhen(await hasMoved(), file, o);

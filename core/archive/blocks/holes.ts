@@ -61,6 +61,23 @@ export function parseHoles(text: string): Hole[] {
   });
 }
 
+/** What is in the holes of `all` and not in those of `less`. Both are sorted. */
+export function subtractHoles(all: readonly Hole[], less: readonly Hole[]): Hole[] {
+  const left: Hole[] = [];
+  let at = 0;
+  for (const hole of all) {
+    let { start } = hole;
+    while ((less[at]?.end ?? Number.POSITIVE_INFINITY) <= start) at++;
+    for (let n = at; start < hole.end; n++) {
+      const next = less[n];
+      const end = Math.min(hole.end, next?.start ?? Number.POSITIVE_INFINITY);
+      if (end > start) left.push({ start, end });
+      start = Math.max(start, next?.end ?? Number.POSITIVE_INFINITY);
+    }
+  }
+  return left;
+}
+
 /** Gives the ranges back to the file system. On one that cannot, they stay as zeros. */
 export async function punchHoles(file: FileHandle, holes: readonly Hole[], signal: AbortSignal): Promise<void> {
   const call = callNumbers[process.arch];

@@ -1,7 +1,7 @@
 /** Packs the blocks of a level into a plain tar. For each file that differs, in this order:
  *  - `data/<path>/new`, empty, if the file's content starts anew, as zeros;
  *  - `data/<path>/<offset>`, a run of blocks that differ, from that byte on;
- *  - `data/<path>/holes`, for a sparse file: a line for each hole, its first byte and the byte after its last;
+ *  - `data/<path>/holes`, for a file that is sparse or was: a line for each hole, its first byte and the byte after its last;
  *  - `data/<path>/sum`, the hash of all hashes of its blocks, in hex, and the size of its blocks;
  *  - or only `data/<path>/gone`, if the level before has blocks of the file and this one has none.
  *  Then `meta/<path>`: a stand-in for each of them, with its size and attributes, as GNU tar stores it. */
