@@ -7,12 +7,12 @@ import { PluginError } from '../../contract/index.js';
 import { childExit } from '../../primitives/child.js';
 import { hasCode } from '../../primitives/guards.js';
 import { type ConfinedTree, confineTar } from '../level/sandbox.js';
-import { clearAttributes } from './attributes.js';
-import { isInside, openBeneath, removeBeneath } from './beneath.js';
-import { findHoles, type Hole, parseHoles, punchHoles, subtractHoles } from './holes.js';
+import { clearAttributes } from './files/attributes.js';
+import { isInside, openBeneath, removeBeneath } from './files/beneath.js';
+import { findHoles, type Hole, parseHoles, punchHoles, subtractHoles } from './files/holes.js';
+import { applyStandIns, type StandIn, standInFolder } from './files/stand-ins.js';
 import { dataFolder, lastParts } from './pack-blocks.js';
-import { applyStandIns, type StandIn, standInFolder } from './stand-ins.js';
-import { type Member, readTar } from './tar-reader.js';
+import { type Member, readTar } from './tar/read-tar.js';
 
 /** A file that levels have brought: what its blocks must be now. */
 interface AppliedFile {

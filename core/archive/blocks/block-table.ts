@@ -4,8 +4,8 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { PluginError } from '../../contract/index.js';
 import { parseOwn, type Shape, ValidationError } from '../../schemas.js';
-import { isInside } from './beneath.js';
 import { digestOf, hashBytes } from './block-hash.js';
+import { isInside } from './files/beneath.js';
 
 /** A file as it is after a level: schemas/record/block-table-entry.json. */
 export type TableEntry = Shape<'block-table-entry'>;

@@ -2,8 +2,8 @@
 import { constants, type FileHandle } from 'node:fs/promises';
 import { PluginError } from '../../contract/index.js';
 import type { AppliedFiles } from './apply-blocks.js';
-import { openBeneath } from './beneath.js';
 import { digestOf, hashBlock } from './block-hash.js';
+import { openBeneath } from './files/beneath.js';
 
 /** A larger block would take more memory than a file is hashed in. */
 const mostBlock = 1 << 30;

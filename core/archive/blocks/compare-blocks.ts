@@ -1,12 +1,12 @@
 /** Reads the big files that may have changed, and gives the blocks that differ from the level before. */
 import { constants } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
-import { openBeneath } from './beneath.js';
-import { type BigFile, statOf } from './big-files.js';
 import { blockBytesOf, hashBlock, hashBytes } from './block-hash.js';
 import type { BlockTable, NewEntry, TableEntry, TableWriter } from './block-table.js';
-import { type Clone, cloneFiles } from './clones.js';
-import { findHoles, type Hole } from './holes.js';
+import { openBeneath } from './files/beneath.js';
+import { type BigFile, statOf } from './files/big-files.js';
+import { type Clone, cloneFiles } from './files/clones.js';
+import { findHoles, type Hole } from './files/holes.js';
 
 export interface Comparison {
   /** The source's folder. */

@@ -1,8 +1,8 @@
 /** Big files: only the blocks that differ from the level before are stored. tar leaves these files out. */
 export { type AppliedFiles, type ApplyPlan, applyBlocks } from './apply-blocks.js';
-export { openTop } from './beneath.js';
-export { type BigFile, findBigFiles, statFiles } from './big-files.js';
 export { type BlockTable, StoredTable, TableWriter } from './block-table.js';
 export { checkBlocks } from './check-blocks.js';
 export { type Drained, type DrainRoom, drain } from './drain.js';
+export { openTop } from './files/beneath.js';
+export { type BigFile, findBigFiles, statFiles } from './files/big-files.js';
 export { type BlockPlan, type BlockReport, emptyReport, packBlocks } from './pack-blocks.js';

@@ -10,11 +10,11 @@ import { join } from 'node:path';
 import { PluginError } from '../../contract/index.js';
 import { childExit } from '../../primitives/child.js';
 import { type ConfinedTree, confineTar } from '../level/sandbox.js';
-import { statFiles } from './big-files.js';
-import { member } from './block-tar.js';
 import { type BlockEvent, type Comparison, compareBlocks, type Moved } from './compare-blocks.js';
-import { holesText } from './holes.js';
-import { makeStandIns, type StandIn, standInFolder } from './stand-ins.js';
+import { statFiles } from './files/big-files.js';
+import { holesText } from './files/holes.js';
+import { makeStandIns, type StandIn, standInFolder } from './files/stand-ins.js';
+import { member } from './tar/write-tar.js';
 
 export const dataFolder = 'data';
 /** Last parts of a member's path, instead of an offset. */

@@ -190,10 +190,10 @@ class Run {
   async #tracks(): Promise<Track[]> {
     const { newest, chosen, stored, keeper } = this.parts;
     const choices = stored.map((kept) => chooseBase(newest, kept, this.deps.newBaseRatio));
-    const asked = (name: string) => this.deps.newBase || this.parts.emptied.settled.includes(name);
+    const isAsked = (name: string) => this.deps.newBase || this.parts.emptied.settled.includes(name);
     const bases = await fetchBases(
       keeper.bases,
-      choices.map(({ base }, n) => (base && !asked(chosen.sources[n]?.name ?? '') ? base : undefined)),
+      choices.map(({ base }, n) => (base && !isAsked(chosen.sources[n]?.name ?? '') ? base : undefined)),
       this.#pass,
     );
     return chosen.sources.map((source, index) => this.#track(source, choices[index] ?? {}, bases[index]));

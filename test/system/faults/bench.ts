@@ -1,6 +1,6 @@
 /** A real LXC container and a real share. The suite calls runs directly, so that it can inject faults into their target. Both lie in
  *  memory (tmpfs), because hundreds of runs sync their files. */
-import { createHash } from 'node:crypto';
+import { createHash, createHmac } from 'node:crypto';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -64,7 +64,7 @@ const spec = {
 } as const;
 
 const heldLease = async () => ({ isExpired: () => false, release: () => undefined, [Symbol.asyncDispose]: async () => undefined });
-const sealer = { appliance: 'faults', mac: () => 'faults' };
+const sealer = { appliance: 'faults', mac: (text: string) => createHmac('sha256', 'faults').update(text).digest('hex') };
 const never = new AbortController().signal;
 const log = () => undefined;
 

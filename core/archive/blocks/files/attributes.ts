@@ -1,8 +1,8 @@
 /** Removes the extended attributes of a file, ACLs too: cp(1) adds those of a stand-in, and takes none away. No tool that Debian always has
  *  removes them; perl can make the system calls on a descriptor that it inherits. */
 import type { FileHandle } from 'node:fs/promises';
-import { PluginError } from '../../contract/index.js';
-import { archiveChild, childExit } from '../../primitives/child.js';
+import { PluginError } from '../../../contract/index.js';
+import { archiveChild, childExit } from '../../../primitives/child.js';
 
 /** The numbers of flistxattr and fremovexattr. */
 const callNumbers: Readonly<Record<string, readonly [number, number]>> = { x64: [196, 199], arm64: [13, 16] };

@@ -4,10 +4,10 @@ import { mkdir, open } from 'node:fs/promises';
 import { dirname, join } from 'node:path/posix';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { PluginError } from '../../contract/index.js';
-import { childExit } from '../../primitives/child.js';
-import { nulNames } from '../level/flags.js';
-import { type ConfinedTree, confineNames } from '../level/sandbox.js';
+import { PluginError } from '../../../contract/index.js';
+import { childExit } from '../../../primitives/child.js';
+import { nulNames } from '../../level/flags.js';
+import { type ConfinedTree, confineNames } from '../../level/sandbox.js';
 
 export interface StandIn {
   /** Its bytes as latin-1. */

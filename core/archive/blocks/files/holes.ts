@@ -3,8 +3,8 @@
 import type { FileHandle } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { PluginError } from '../../contract/index.js';
-import { archiveChild, childExit } from '../../primitives/child.js';
+import { PluginError } from '../../../contract/index.js';
+import { archiveChild, childExit } from '../../../primitives/child.js';
 
 /** Bytes from `start` to `end`, without the last. */
 export interface Hole {

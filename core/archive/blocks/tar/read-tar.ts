@@ -1,5 +1,5 @@
 /** Reads a plain tar as a stream of members: ustar headers, GNU's long names, and whatever else GNU tar writes, as raw bytes. */
-import { PluginError } from '../../contract/index.js';
+import { PluginError } from '../../../contract/index.js';
 
 const unit = 512;
 /** Longest name, and longest header of attributes. */

@@ -2,7 +2,7 @@
  *  container need not wait until it is read. A clone has no name (O_TMPFILE): it is gone when it is closed, whatever ends this process. */
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
-import { archiveChild, childExit } from '../../primitives/child.js';
+import { archiveChild, childExit } from '../../../primitives/child.js';
 import { openBeneath } from './beneath.js';
 import { type BigFile, statOf } from './big-files.js';
 

@@ -1,7 +1,7 @@
 /** Opens files below a folder without following a symlink: whoever owns the tree may put one there at any time. */
 import { constants } from 'node:fs';
 import { type FileHandle, open, rm } from 'node:fs/promises';
-import { PluginError } from '../../contract/index.js';
+import { PluginError } from '../../../contract/index.js';
 
 const folderFlags = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 

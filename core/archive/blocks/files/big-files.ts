@@ -2,11 +2,11 @@
 import { constants } from 'node:fs';
 import { type FileHandle, rm, writeFile } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
-import { PluginError } from '../../contract/index.js';
-import { childExit } from '../../primitives/child.js';
-import { type ConfinedTree, confineTool } from '../level/sandbox.js';
+import { PluginError } from '../../../contract/index.js';
+import { childExit } from '../../../primitives/child.js';
+import { type ConfinedTree, confineTool } from '../../level/sandbox.js';
+import type { TableEntry } from '../block-table.js';
 import { openBeneath } from './beneath.js';
-import type { TableEntry } from './block-table.js';
 
 /** A regular file without further hard links. */
 export type BigFile = Pick<TableEntry, 'path' | 'size' | 'mtime' | 'ctime' | 'inode' | 'sparse'>;
