@@ -142,6 +142,8 @@ export interface JobService extends JobsByKind {
   progressOf(kind: JobKind, id: number): number | undefined;
   /** The attempt of a running job whose part starts over. */
   retryOf(kind: JobKind, id: number): JobState['retry'];
+  /** How long a running job will pause its container, ms; known right before it does. */
+  expectedPauseOf(kind: JobKind, id: number): number | undefined;
   /** Calls the listener at each event of any job. @returns a function that ends it */
   onEvent(listener: (event: JobsEvent) => void): () => void;
   /** As onEvent, for progress only; -1 is the end of a run. */

@@ -92,11 +92,12 @@ async function startJobs(runners: Runners, timed: TimedRows, begin: () => void):
 function watchOf(
   progress: ProgressBoard,
   events: EventBus,
-): Pick<JobService, 'progress' | 'progressOf' | 'retryOf' | 'onEvent' | 'onProgress'> {
+): Pick<JobService, 'progress' | 'progressOf' | 'retryOf' | 'expectedPauseOf' | 'onEvent' | 'onProgress'> {
   return {
     progress: () => progress.all(),
     progressOf: (kind, id) => progress.of(kind, id),
     retryOf: (kind, id) => progress.retryOf(kind, id),
+    expectedPauseOf: (kind, id) => progress.expectedPauseOf(kind, id),
     onEvent: (listener) => events.subscribe(listener),
     onProgress: (listener) => events.subscribe((event) => event.type === 'progress' && listener(event.progress)),
   };

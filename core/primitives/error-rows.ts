@@ -45,7 +45,8 @@ const table = {
   unsupported: final(400, 'Choose an engine or target that can do this, as the message says.'),
   io: retryable(502, 'Check the disk or the connection that the message names, then try again.'),
   failed: final(502, 'Correct what the message of the program or server says.'),
-  // From runs that the service itself ended or lost:
+  // From runs that the service itself refused, ended or lost:
+  pause_too_long: final(409, 'Raise max_pause_seconds of the job, or let it go on with "long_pause": "skip".'),
   interrupted: retryable(503, 'Run the job again.'),
   crashed: final(500, "Run the job again. If that fails too, read the service's log and report the fault."),
   // From updates of the firmware:

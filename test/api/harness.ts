@@ -108,6 +108,7 @@ function jobService(store: Store, running: ReadonlyMap<number, ProgressEvent>, l
     purge: async (id) => store.backup.delete(id),
     progress: () => [...running.values()],
     progressOf: (_kind, id) => running.get(id)?.progress,
+    expectedPauseOf: () => undefined,
     retryOf: () => undefined,
     history: async () => [],
     onEvent,

@@ -39,6 +39,11 @@ export function showState(
 ): object {
   const { state, spec } = row;
   const next = spec.disable || spec.at === undefined ? undefined : (state.next_run ?? jobs.nextRun(spec.at));
+  const expected = full && state.code === 'running' ? jobs.expectedPauseOf(kind, row.id) : undefined;
   const progress = state.code === 'running' ? (jobs.progressOf(kind, row.id) ?? -1) : undefined;
-  return { ...basicState(state, next, progress), ...(full ? fullState(state, next, jobs.retryOf(kind, row.id)) : {}) };
+  return {
+    ...basicState(state, next, progress),
+    ...(full ? fullState(state, next, jobs.retryOf(kind, row.id)) : {}),
+    ...(expected !== undefined && { expected_pause_ms: expected }),
+  };
 }

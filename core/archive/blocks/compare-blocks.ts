@@ -47,15 +47,18 @@ const stampMs = 2000;
 /** Bytes of one read, and of the largest run of blocks that is given at once. */
 const readBytes = 1 << 20;
 
-const isSame = (file: BigFile, entry: TableEntry): boolean =>
-  entry.unproven === undefined && (['size', 'mtime', 'ctime', 'inode'] as const).every((key) => file[key] === entry[key]);
+/** Whether a file is as a table says, for certain. */
+export const isUnchanged = (file: BigFile, entry: TableEntry | undefined): entry is TableEntry =>
+  entry !== undefined &&
+  entry.unproven === undefined &&
+  (['size', 'mtime', 'ctime', 'inode'] as const).every((key) => file[key] === entry[key]);
 
 /** Compares all files and writes the table of this level. */
 export async function* compareBlocks(o: Comparison): AsyncGenerator<BlockEvent> {
   const changed: BigFile[] = [];
   for (const file of o.files) {
     const entry = o.before?.entries.get(file.path);
-    if (entry && o.before && isSame(file, entry)) o.table.inherit(entry, o.before);
+    if (o.before && isUnchanged(file, entry)) o.table.inherit(entry, o.before);
     else changed.push(file);
   }
   const clones = o.clones ? await cloneFiles(o.top, changed, o.signal) : new Map<string, Clone>();

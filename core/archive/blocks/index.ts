@@ -2,7 +2,9 @@
 export { type AppliedFiles, type ApplyPlan, applyBlocks } from './apply-blocks.js';
 export { type BlockTable, StoredTable, TableWriter } from './block-table.js';
 export { checkBlocks } from './check-blocks.js';
+export { isUnchanged } from './compare-blocks.js';
 export { type Drained, type DrainRoom, drain } from './drain.js';
 export { openTop } from './files/beneath.js';
 export { type BigFile, findBigFiles, statFiles } from './files/big-files.js';
+export { canClone } from './files/clones.js';
 export { type BlockPlan, type BlockReport, emptyReport, packBlocks } from './pack-blocks.js';

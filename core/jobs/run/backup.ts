@@ -23,16 +23,8 @@ import type { HeldLease } from './lease.js';
 import { ArchiveWriter } from './passes/archive-writer.js';
 import { Estimate, sizeOf } from './passes/estimate.js';
 import { warnMoving } from './passes/moving.js';
-import {
-  dropPending,
-  firstPass,
-  flagsLeftOut,
-  type PassDeps,
-  type PendingArchive,
-  secondPass,
-  syncSources,
-  type Track,
-} from './passes/passes.js';
+import { flagsLeftOut, type PassDeps, type Track } from './passes/passes.js';
+import { Passes } from './passes/run-passes.js';
 import { type BaseChoice, chooseBase, sourcesOf } from './record/choose-base.js';
 import { fetchBases } from './record/fetch-bases.js';
 import { RecordKeeper } from './record/record-keeper.js';
@@ -60,6 +52,8 @@ export interface BackupDeps {
   progress(percent: number): void;
   /** Reports that a part of the run starts over: the attempt, its time (epoch ms) and the code of the error before. */
   startOver(attempt: number, at: number, reason: string): void;
+  /** Reports how long the container will be paused, ms. */
+  pauseExpected(ms: number): void;
   /** Takes the lock of a record on the target. */
   lock(record: string): Promise<RecordLock>;
   lease(): Promise<HeldLease>;
@@ -126,8 +120,6 @@ class Run {
   readonly #started = new Date();
   readonly #estimate: Estimate;
   readonly #pass: PassDeps;
-  #pauseMs = 0;
-  #mayBeFrozen = false;
 
   constructor(
     private readonly deps: BackupDeps,
@@ -155,8 +147,9 @@ class Run {
     const { storer, run, record, emptied } = this.parts;
     const image = await this.#image();
     const tracks = await this.#tracks();
-    await this.#passes(tracks);
-    const manifest = sealManifest(this.#manifest(tracks, image), this.deps.sealer);
+    const passes = this.#passes();
+    await passes.go(tracks);
+    const manifest = sealManifest(this.#manifest(tracks, image, passes), this.deps.sealer);
     await this.parts.lock.check();
     await storer.smallFile(`${run}/${manifestName}`, () => Readable.from([Buffer.from(manifestText(manifest))]));
     const back = await runManifest(this.deps.target, record, run, this.deps.signal);
@@ -168,7 +161,12 @@ class Run {
     });
     const warnings = manifest.warnings && { warnings: manifest.warnings };
     const waiting = emptied.unexplained.length > 0 && { emptied: emptied.unexplained };
-    return { run, bytes: storer.bytes, pause_ms: this.#pauseMs, ...warnings, ...waiting };
+    return { run, bytes: storer.bytes, pause_ms: passes.pauseMs, ...warnings, ...waiting };
+  }
+
+  #passes(): Passes {
+    const { spec, runtime, lease, pauseExpected } = this.deps;
+    return new Passes({ spec, runtime, lease, pauseExpected, description: this.parts.description, pass: this.#pass });
   }
 
   /** Stores the engine's image once for all runs that need it. */
@@ -213,74 +211,11 @@ class Run {
       .catch(() => undefined); // progress stays unknown
   }
 
-  async #passes(tracks: readonly Track[]): Promise<void> {
-    const { spec, runtime, signal } = this.deps;
-    const sources = tracks.map(({ source }) => source);
-    const shared = new Set(this.parts.description.volume.filter((volume) => volume.shared_with.length > 0).map(({ name }) => name));
-    const running = this.parts.description.state === 'running';
-    const pausing = spec.features.includes('pause');
-    const reference = await syncSources(sources, signal);
-    const folders = tracks.filter(({ source }) => source.kind === 'folder');
-    const files = tracks.filter(({ source }) => source.kind === 'file');
-    // A pause does not stop others. Of what nobody else should write to, only what tar notices by itself is looked at.
-    const still = ({ origin, name }: Source) => (origin === 'host' || shared.has(name) ? 'look' : 'told');
-    const moved = pausing ? (running ? () => 'ignore' as const : still) : () => 'look' as const;
-    await firstPass(this.#pass, pausing ? folders : tracks, { reference, moved });
-    if (!pausing) return;
-    // If the owner started or thawed it meanwhile, the first pass does not hold one moment.
-    const runs = running || (await runtime.describe(spec.container_id)).state === 'running';
-    const again = runs ? folders : folders.filter((track) => track.moved);
-    // The whole pass starts over, not one archive: everything read in a pause must be of one moment.
-    return this.parts.storer.retryFromStart(
-      'the pass in the pause',
-      async () => {
-        const moving: PendingArchive[] = [];
-        const second = () => secondPass(this.#pass, again, files, { inPause: runs, moved: still }, moving);
-        await (runs ? this.#whilePaused(second) : second().then((finish) => finish())).catch(async (error: unknown) => {
-          await dropPending(this.#pass, moving);
-          throw error;
-        });
-        // If the thaw failed, the main thread's lease resumes the container. A retry would find it frozen and assume the user froze it.
-      },
-      () => !this.#mayBeFrozen,
-    );
-  }
-
-  /** Freezes the container, runs `read`, resumes the container, and then runs the function that `read` returned. */
-  async #whilePaused(read: () => Promise<() => Promise<void>>): Promise<void> {
-    const { spec } = this.deps;
-    let finish: () => Promise<void>;
-    {
-      await using lease = await this.deps.lease();
-      const began = performance.now();
-      {
-        await using _pause = await this.#frozenContainer();
-        finish = await read();
-        if (lease.isExpired())
-          throw new PluginError('failed', `the pause of ${spec.container_id} took longer than its lease`, { retryable: true });
-      }
-      lease.release(); // only after a good resume; otherwise the main thread resumes it by the lease
-      this.#pauseMs = Math.round(performance.now() - began);
-    }
-    await finish();
-  }
-
-  async #frozenContainer(): Promise<AsyncDisposable> {
-    this.#mayBeFrozen = true;
-    const pause = await this.deps.runtime.pause(this.deps.spec.container_id);
-    return {
-      [Symbol.asyncDispose]: async () => {
-        await pause[Symbol.asyncDispose]();
-        this.#mayBeFrozen = false;
-      },
-    };
-  }
-
-  #manifest(tracks: readonly Track[], image: { digest: string; archive: ArchiveEntry } | undefined): NewManifest {
+  #manifest(tracks: readonly Track[], image: { digest: string; archive: ArchiveEntry } | undefined, passes: Passes): NewManifest {
     const { run, description, chosen, keeper, emptied } = this.parts;
-    const moving = warnMoving(tracks, description, this.deps.spec.features.includes('pause'));
+    const moving = warnMoving(tracks, description, passes.pause);
     const archives = [...(image ? [image.archive] : []), ...tracks.flatMap((track) => track.archives)];
-    const warnings = [...moving, ...keeper.bases.warnings, ...emptied.warnings].slice(0, mostWarnings);
+    const warnings = [...passes.warnings, ...moving, ...keeper.bases.warnings, ...emptied.warnings].slice(0, mostWarnings);
     return {
       format: 2,
       ...(archives.some(({ blocks }) => blocks) && { must_know: [mustKnow.blocks] }),
@@ -292,7 +227,7 @@ class Run {
       features: this.deps.spec.features,
       started: this.#started.toISOString(),
       ended: new Date().toISOString(),
-      pause_ms: this.#pauseMs,
+      pause_ms: passes.pauseMs,
       result: 0,
       left_out: [...chosen.left_out, ...tracks.flatMap(flagsLeftOut)],
       ...(warnings.length > 0 && { warnings }),

@@ -9,6 +9,7 @@ import { createLog } from '../../log.js';
 import { loadPlugins, type Plugins } from '../../plugins/index.js';
 import { Bandwidth } from '../../policy/index.js';
 import { hasCode, isFields } from '../../primitives/guards.js';
+import { ServiceError } from '../../primitives/service-error.js';
 import { parseOwn } from '../../schemas.js';
 import { openVault } from '../../secrets.js';
 import { openSealer } from '../../targets/consent.js';
@@ -111,6 +112,7 @@ async function backup(task: BackupTask, plugins: Plugins): Promise<Result> {
       log,
       progress,
       startOver,
+      pauseExpected: (ms) => post({ type: 'pause-expected', ms }),
       lease,
     });
     return { type: 'result', result: 0, ...done };
@@ -144,10 +146,11 @@ async function run(): Promise<Result> {
 function failure(error: unknown): Result {
   if (stop.signal.aborted) return { type: 'result', result: -2 };
   const isFull = hasCode(error, 'ENOSPC', 'EDQUOT');
-  const code = error instanceof PluginError ? error.code : isFull ? 'no_space' : 'failed'; // of the work folder
+  const isCoded = error instanceof PluginError || error instanceof ServiceError;
+  const code = isCoded ? error.code : isFull ? 'no_space' : 'failed'; // of the work folder
   const message = error instanceof Error ? error.message : String(error);
-  if (!(error instanceof PluginError)) log('error', 'a run failed', { error: error instanceof Error ? (error.stack ?? message) : message });
-  const retryable = error instanceof PluginError && error.retryable;
+  if (!isCoded) log('error', 'a run failed', { error: error instanceof Error ? (error.stack ?? message) : message });
+  const retryable = isCoded && error.retryable;
   return { type: 'result', result: -1, error: { code, message }, retryable, ...(error instanceof RecordOwned && { owner: error.owner }) };
 }
 

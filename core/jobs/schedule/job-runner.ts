@@ -225,6 +225,7 @@ export class JobRunner<Spec extends AnySpec> implements Jobs<Spec> {
     if (active.stop) return stopResult(active.stop);
     const run = this.#d.launch(task, {
       onProgress: (value) => progress.set(kind, id, value),
+      onPauseExpected: (ms) => progress.expectPause(kind, id, ms),
       onRetry: (retry) => progress.startOver(kind, id, retry),
     });
     active.run = run;

@@ -29,6 +29,8 @@ export interface LauncherDeps {
 export interface RunListener {
   onProgress(progress: number): void;
   /** A part of it starts over. */
+  /** A container is about to be paused for so long, ms. */
+  onPauseExpected(ms: number): void;
   onRetry(retry: { readonly attempt: number; readonly at: number; readonly reason: string }): void;
 }
 export type Launch = (task: WorkerTask, listener: RunListener) => Run;
@@ -118,6 +120,8 @@ class WorkerRun {
       this.#listener.onProgress(value.progress);
     } else if (value.type === 'retry') {
       this.#listener.onRetry({ attempt: value.attempt, at: value.at, reason: value.reason });
+    } else if (value.type === 'pause-expected') {
+      this.#listener.onPauseExpected(value.ms);
     } else if (value.type === 'lease') {
       this.#keep(value).catch((error: unknown) => this.#refuse(error));
     } else if (value.type === 'found') {

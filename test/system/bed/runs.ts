@@ -22,6 +22,8 @@ export interface Taken {
   readonly readMs: number;
   /** In the order in which a restore reads them. */
   readonly archives: readonly Archive[];
+  /** Codes of its warnings. */
+  readonly warnings: readonly string[];
 }
 
 /** A folder for each record, because a restore reads all records of its location. */
@@ -75,7 +77,9 @@ export async function taken(appliance: Appliance, job: number): Promise<Taken> {
   const record = String(part(part(manifest, 'job'), 'name'));
   const [started, end] = ['started', 'ended'].map((key) => Date.parse(String(part(manifest, key))));
   const readMs = Number(end) - Number(started);
-  return { record, run: String(run), pauseMs: Number(pause_ms), readMs, archives: archivesOf(manifest) };
+  const warnings = part(manifest, 'warnings');
+  const codes = Array.isArray(warnings) ? warnings.map((one) => String(part(one, 'code'))) : [];
+  return { record, run: String(run), pauseMs: Number(pause_ms), readMs, archives: archivesOf(manifest), warnings: codes };
 }
 
 /** Starts a run and waits for its end. @throws Error when it failed */

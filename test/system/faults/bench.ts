@@ -90,7 +90,14 @@ function runner(runtime: Runtime, work: string): Pick<FaultBench, 'backUp' | 're
       };
       try {
         const lock = (record: string) => lockRecord(target, record, { appliance: 'bench', job: 1, signal, log, waits: [10] });
-        return await backupRun({ ...deps, lock, progress: () => undefined, startOver: () => undefined, lease: heldLease });
+        return await backupRun({
+          ...deps,
+          lock,
+          progress: () => undefined,
+          pauseExpected: () => undefined,
+          startOver: () => undefined,
+          lease: heldLease,
+        });
       } finally {
         await rm(workFolder, { recursive: true });
       }

@@ -49,6 +49,7 @@ t.test(`a database under constant writes comes back consistent and up to date, $
     const { committed, problems } = await lookAt(appliance, run, audit);
     pauses.push(run.pauseMs);
     t.same(levelsOfData(run), levels, `${run.record} ${run.run} is of levels ${levels.join(', ')}`);
+    t.same(run.warnings, [], 'nothing moved in the pause');
     t.same(problems, [], 'integrity_check, the books and the acknowledgement agree');
     t.ok(committed >= before, `${before} were acknowledged before the run, ${committed} came back`);
     return problems.length === 0 && committed >= before ? 1 : 0;
@@ -74,8 +75,10 @@ t.test('the audit finds torn copies of the database after runs without a pause',
   const job = await newJob(appliance, 'bank', 'live', ['compress']);
   const torn: string[] = [];
   for (let n = 0; n < 5; n++) {
-    const { problems } = await lookAt(appliance, await take(appliance, job), audit);
+    const run = await take(appliance, job);
+    const { problems } = await lookAt(appliance, run, audit);
     if (problems.length > 0) torn.push(problems.join('; '));
+    t.ok(run.warnings.includes('moving_files'), 'the run says that files moved');
   }
   t.comment(`${torn.length} of 5 are no moment of the database; the first: ${torn[0]}`);
   t.ok(torn.length > 0, 'a check that nothing fails would prove nothing');

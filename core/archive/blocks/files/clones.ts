@@ -86,3 +86,10 @@ export async function cloneFiles(top: FileHandle, files: readonly BigFile[], sig
   }
   return clones;
 }
+
+/** Whether the file system clones: tried with the first file. */
+export async function canClone(top: FileHandle, files: readonly BigFile[], signal: AbortSignal): Promise<boolean> {
+  const clones = await cloneSome(top, files.slice(0, 1), signal);
+  for (const clone of clones) await clone[Symbol.asyncDispose]();
+  return clones.length > 0;
+}

@@ -1,6 +1,16 @@
 /** The big files of one source over the levels of a run: which tar leaves out, and the table that each level builds on. */
 import { join } from 'node:path';
-import { type BlockPlan, type BlockTable, findBigFiles, heldElsewhere, openTop, statFiles, TableWriter } from '../../../archive/index.js';
+import {
+  type BlockPlan,
+  type BlockTable,
+  canClone,
+  findBigFiles,
+  heldElsewhere,
+  isUnchanged,
+  openTop,
+  statFiles,
+  TableWriter,
+} from '../../../archive/index.js';
 import type { Source } from '../../../contract/index.js';
 
 export interface BigFilesDeps {
@@ -53,6 +63,14 @@ export class BigFiles {
   async look(level: BigLevel & { readonly before: BlockTable }): Promise<PlannedBlocks> {
     const { top } = await this.#open();
     return this.#plan(level, await statFiles(top, level.before.entries.keys()));
+  }
+
+  /** Bytes that a level would read while a container waits: of the files that changed, unless the file system clones them. */
+  async bytesToRead(before: BlockTable, signal: AbortSignal): Promise<number> {
+    const { top } = await this.#open();
+    const changed = (await statFiles(top, before.entries.keys())).filter((file) => !isUnchanged(file, before.entries.get(file.path)));
+    if (changed.length === 0 || (await canClone(top, changed, signal))) return 0;
+    return changed.reduce((bytes, { size }) => bytes + size, 0);
   }
 
   async #plan(level: BigLevel, files: BlockPlan['files']): Promise<PlannedBlocks> {

@@ -15,6 +15,8 @@ const databases: Readonly<Record<DatabaseKind, { readonly title: string; readonl
   redis: { title: 'Redis', dump: 'BGSAVE' },
 };
 
+export type Pause = 'none' | 'skipped' | 'done';
+
 export interface MovedSource {
   readonly source: Source;
   readonly moved?: MovedFiles | undefined;
@@ -36,8 +38,8 @@ function listSome(texts: readonly string[], more = 0): string {
   return `${once.slice(0, mostTold).join(', ')}${rest > 0 ? ` and ${rest} more` : ''}`;
 }
 
-/** @param pausing whether the container stood still when the latest levels were read */
-export function warnMoving(tracks: readonly MovedSource[], container: Description, pausing: boolean): Warning[] {
+/** @param pause whether the job asks for a pause, and whether the container stood still when the latest levels were read */
+export function warnMoving(tracks: readonly MovedSource[], container: Description, pause: Pause): Warning[] {
   const count = tracks.reduce((sum, { moved }) => sum + (moved?.count ?? 0), 0);
   if (count === 0) return [];
   const all = tracks.flatMap(({ source, moved }) => (moved?.files ?? []).map((file) => ({ source, file })));
@@ -49,7 +51,7 @@ export function warnMoving(tracks: readonly MovedSource[], container: Descriptio
     {
       code: 'moving_files',
       message: messageOf(count, names, paths),
-      fix: [...fixesOf(sources, container, pausing), ...dumpsOf(paths)].join('. '),
+      fix: [...fixesOf(sources, container, pause), ...dumpsOf(paths)].join('. '),
       count,
       names: names.slice(0, mostNames),
     },
@@ -65,15 +67,15 @@ function messageOf(count: number, names: readonly string[], paths: readonly Move
   return found.length > 0 ? `${torn}. Databases among them: ${listSome(found)}` : torn;
 }
 
-function fixesOf(sources: readonly Source[], { name: container, volume }: Description, pausing: boolean): string[] {
+function fixesOf(sources: readonly Source[], { name: container, volume }: Description, pause: Pause): string[] {
   const others = sources.flatMap((source) => {
     const users = volume.find(({ name }) => name === source.name)?.shared_with ?? [];
     const where = `${source.name} (${source.path})`;
     if (users.length > 0) return [`${where} is used by ${listSome(users)} as well: stop all that use it for the time of the backup`];
-    return pausing ? [`A program outside ${container} writes to ${where}: stop it for the time of the backup`] : [];
+    return pause === 'done' ? [`A program outside ${container} writes to ${where}: stop it for the time of the backup`] : [];
   });
-  const pause = `Add pause to the features of the job: ${container} then stands still for a moment, in which these files are read`;
-  return [...(pausing ? [] : [pause]), ...others.slice(0, mostTold)];
+  const add = `Add pause to the features of the job: ${container} then stands still for a moment, in which these files are read`;
+  return [...(pause === 'none' ? [add] : []), ...others.slice(0, mostTold)];
 }
 
 function dumpsOf(paths: readonly MovedPath[]): string[] {

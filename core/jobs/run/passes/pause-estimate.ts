@@ -1,0 +1,37 @@
+/** Estimates how long a container will be paused, right before it is. */
+import type { Warning } from '../../../contract/index.js';
+import type { Track } from './passes.js';
+
+/** Each pause: freeze, tar's start, thaw. */
+const leastMs = 200;
+/** Bytes of big files that are read and hashed in a second, from memory, on two small cores. */
+const bytesPerSecond = 1.5 * 2 ** 30;
+/** Entries that tar looks at in a second. */
+const entriesPerSecond = 200_000;
+
+export interface ExpectedPause {
+  readonly ms: number;
+  /** Bytes of big files that will be read in the pause. */
+  readonly bytes: number;
+}
+
+/** @throws PluginError */
+export async function expectPause(tracks: readonly Track[], signal: AbortSignal): Promise<ExpectedPause> {
+  let bytes = 0;
+  let entries = 0;
+  for (const { big, table, archives } of tracks) {
+    bytes += big && table ? await big.bytesToRead(table, signal) : 0;
+    entries += archives[0]?.entries ?? 0;
+  }
+  return { ms: Math.round(leastMs + (bytes / bytesPerSecond + entries / entriesPerSecond) * 1000), bytes };
+}
+
+export function warnSkipped({ ms, bytes }: ExpectedPause, most: number, container: string): Warning {
+  const seconds = Math.ceil(ms / 1000);
+  const mib = Math.ceil(bytes / 2 ** 20);
+  return {
+    code: 'pause_too_long',
+    message: `a pause of ${container} would take some ${seconds} s, more than the ${most} s of max_pause_seconds: ${mib} MiB of big files have changed`,
+    fix: 'Raise max_pause_seconds, or keep the big files on xfs or btrfs, where they are cloned in the pause. With "long_pause": "skip" such a run goes on without a pause',
+  };
+}
