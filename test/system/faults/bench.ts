@@ -102,15 +102,28 @@ function runner(runtime: Runtime, work: string): Pick<FaultBench, 'backUp' | 're
         await rm(workFolder, { recursive: true });
       }
     },
-    async restore(target, { run, container = name, signal = never } = {}) {
+    async restore(target, o = {}) {
       const workFolder = await mkdtemp(join(work, 'restore-'));
-      const portfolio = run === undefined ? 'faults' : `faults/${run}`;
-      const src = { target: 'local', path: '/test', portfolio } as const;
-      const order = { job_name: 'back', container_id: container, type: 'lxc', src, disable: false };
-      const deps = { spec: order, runtime, target, workFolder, sealer, shares: [], undoMs: 0, signal, log, progress: () => undefined };
-      return restoreRun(deps).finally(() => rm(workFolder, { recursive: true }));
+      return restoreInto(runtime, target, { ...o, workFolder }).finally(() => rm(workFolder, { recursive: true }));
     },
   };
+}
+
+function restoreInto(
+  runtime: Runtime,
+  target: Target,
+  {
+    run,
+    container = name,
+    signal = never,
+    workFolder,
+  }: NonNullable<Parameters<FaultBench['restore']>[1]> & { readonly workFolder: string },
+): ReturnType<typeof restoreRun> {
+  const portfolio = run === undefined ? 'faults' : `faults/${run}`;
+  const src = { target: 'local', path: '/test', portfolio } as const;
+  const order = { job_name: 'back', container_id: container, type: 'lxc', src, disable: false };
+  const deps = { spec: order, runtime, target, workFolder, sealer, shares: [], undoMs: 0, signal, log, progress: () => undefined };
+  return restoreRun(deps);
 }
 
 function judge(target: Target, record: string): Pick<FaultBench, 'runs' | 'damage' | 'leftovers'> {
