@@ -16,9 +16,11 @@ import {
   openTop,
   packBlocks,
   packLevel,
+  statFiles,
   TableWriter,
 } from '../../core/archive/index.js';
 import { change, least, random } from '../support/big-file-history.js';
+import { pointsOf, seed } from '../support/depth.js';
 import { differences, snapshotOf } from '../support/fidelity.js';
 import { archive, folderSource, never, temporary } from '../system/hostile/archive-samples.js';
 
@@ -52,8 +54,16 @@ class Bed {
     const reference = Date.now();
     const tree = { kind: 'folder', path: this.source, access: 'read' } as const;
     await using top = await openTop(this.source);
-    const known = before?.table.entries.keys() ?? [];
-    const files = await findBigFiles({ tree, top, least, known, excludes: source.excludes, list: at('names') }, never);
+    const known = [...(before?.table.entries.keys() ?? [])];
+    const found = await findBigFiles({ tree, least, excludes: source.excludes, list: at('names') }, never);
+    const seen = new Set(found.map(({ path }) => path));
+    const files = [
+      ...found,
+      ...(await statFiles(
+        top,
+        known.filter((path) => !seen.has(path)),
+      )),
+    ];
     const names = files.map(({ path }) => path);
     const plan = { source, compression: 'none', snapshot: at('snar'), reference, moved: 'ignore', leaveOut: names } as const;
     const {
@@ -109,12 +119,10 @@ async function* split(bytes: Buffer): AsyncGenerator<Buffer> {
   for (let at = 0, size = 1; at < bytes.length; at += size, size = (size * 7) % 100_003) yield bytes.subarray(at, at + size);
 }
 
-const runs = Number(process.env.BLOCK_HISTORIES ?? 4);
-const first = Number(process.env.BLOCK_SEED ?? 1);
-for (let seed = first; seed < first + runs; seed++) {
-  t.test(`random history ${seed} of big files comes back at each run`, async (t) => {
+for (let number = seed; number < seed + pointsOf('blocks').histories; number++) {
+  t.test(`random history ${number} of big files comes back at each run`, async (t) => {
     const bed = await Bed.make(t);
-    const pick = random(seed * 7919);
+    const pick = random(number * 7919);
     const did: string[] = [];
     const changes = async (count: number) => {
       for (let n = 0; n < count; n++) did.push(await change(bed.source, pick));

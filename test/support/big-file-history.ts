@@ -29,6 +29,10 @@ const names = [
   '\u00e9'.repeat(60),
 ];
 
+/** Stores a byte through a mapping. */
+const store = `import mmap, sys
+with open(sys.argv[1], 'r+b') as file, mmap.mmap(file.fileno(), 0) as mapped: mapped[int(sys.argv[2])] = int(sys.argv[3])`;
+
 interface Changed {
   readonly folder: string;
   readonly path: string;
@@ -49,6 +53,7 @@ function contentActions({ path, size, pick }: Changed): Actions {
     write: () => write(pick(size)),
     append: () => write(size),
     'write far behind': () => write(size + pick(500_000)),
+    map: () => (size > 0 ? childOutput('python3', ['-c', store, path, String(pick(size)), String(1 + pick(255))]) : write(0)),
     'cut to nothing': () => truncate(path, 0),
     cut: () => truncate(path, pick(size + 1)),
     grow: () => truncate(path, size + pick(400_000)),

@@ -113,6 +113,12 @@ export const campaigns = {
     short: { docker: 3, lxc: 3, steps: 8, machines: 1 },
     whole: { docker: 200, lxc: 200, steps: 8, machines: 3 },
   }),
+  blocks: campaign<{ readonly histories: number }>({
+    suites: ['archive/blocks'],
+    about: 'random histories of big files: three runs of two levels each, and every run is extracted and compared',
+    short: { histories: 4 },
+    whole: { histories: 300 },
+  }),
   'remote-faults': campaign<{ readonly kills: number }>({
     suites: ['system/remote/faults'],
     about: 'each server, or only its connections, is killed at evenly spaced points of a backup',

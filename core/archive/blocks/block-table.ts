@@ -20,6 +20,14 @@ export interface BlockTable {
   hashes(entry: TableEntry): Promise<Buffer>;
 }
 
+/** Of a base without big files. */
+export const emptyTable: BlockTable = {
+  entries: new Map(),
+  hashes: async ({ path }) => {
+    throw damaged(`it has no ${JSON.stringify(path)}`);
+  },
+};
+
 const damaged = (why: string): PluginError =>
   new PluginError('damaged', `the table of block hashes is damaged: ${why}; a new base is needed`);
 

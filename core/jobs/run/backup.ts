@@ -21,6 +21,7 @@ import type { BackupSpec, WorkerMessage } from '../job.js';
 import { type Emptied, findEmptiedSources } from './emptied.js';
 import type { HeldLease } from './lease.js';
 import { ArchiveWriter } from './passes/archive-writer.js';
+import { BigFilesOfSources } from './passes/big-files.js';
 import { Estimate, sizeOf } from './passes/estimate.js';
 import { warnMoving } from './passes/moving.js';
 import { flagsLeftOut, type PassDeps, type Track } from './passes/passes.js';
@@ -68,11 +69,13 @@ export async function backupRun(deps: BackupDeps): Promise<BackupOutcome> {
   const record = recordFolder(spec.job_name);
   const description = await runtime.describe(spec.container_id);
   const chosen = selectSources(description, await runtime.sources(spec.container_id), spec.exclude ?? []);
+  const { workFolder, signal, bigFileBytes: least } = deps;
+  await using bigFiles = new BigFilesOfSources(chosen.sources, { workFolder, signal, least });
   await using lock = await deps.lock(record); // last of the preparations, so that a run that cannot begin makes no folder
-  return await runLocked({ ...deps, signal: anySignal(deps.signal, lock.lost) }, { record, description, chosen, lock });
+  return await runLocked({ ...deps, signal: anySignal(deps.signal, lock.lost) }, { record, description, chosen, lock, bigFiles });
 }
 
-type FirstParts = Pick<RunParts, 'record' | 'lock' | 'description' | 'chosen'>;
+type FirstParts = Pick<RunParts, 'record' | 'lock' | 'description' | 'chosen' | 'bigFiles'>;
 
 async function runLocked(deps: BackupDeps, parts: FirstParts): Promise<BackupOutcome> {
   const { spec, target, signal } = deps;
@@ -109,6 +112,7 @@ interface RunParts {
   readonly newest: NewestRun | undefined;
   readonly description: Description;
   readonly chosen: Selection;
+  readonly bigFiles: BigFilesOfSources;
   readonly keeper: RecordKeeper;
   readonly emptied: Emptied;
   /** The sources as the manifest lists them. */
@@ -120,17 +124,19 @@ class Run {
   readonly #started = new Date();
   readonly #estimate: Estimate;
   readonly #pass: PassDeps;
+  /** Block tables of bases. */
+  readonly #opened: AsyncDisposable[] = [];
 
   constructor(
     private readonly deps: BackupDeps,
     private readonly parts: RunParts,
   ) {
     this.#estimate = new Estimate(deps.progress);
-    const { workFolder, signal, target, bigFileBytes: least } = deps;
+    const { workFolder, signal, target } = deps;
     this.#pass = {
       storer: parts.storer,
       estimate: this.#estimate,
-      ...{ workFolder, signal, least, opened: [] },
+      ...{ workFolder, signal, bigFiles: parts.bigFiles },
       connections: Math.max(1, target.supports.connections),
     };
   }
@@ -139,7 +145,7 @@ class Run {
     try {
       return await this.#go();
     } finally {
-      await Promise.allSettled(this.#pass.opened.map((one) => one[Symbol.asyncDispose]())); // files of the work folder, and folders
+      await Promise.allSettled(this.#opened.map((one) => one[Symbol.asyncDispose]()));
     }
   }
 
@@ -192,7 +198,7 @@ class Run {
     const bases = await fetchBases(
       keeper.bases,
       choices.map(({ base }, n) => (base && !isAsked(chosen.sources[n]?.name ?? '') ? base : undefined)),
-      this.#pass,
+      { ...this.#pass, opened: this.#opened },
     );
     return chosen.sources.map((source, index) => this.#track(source, choices[index] ?? {}, bases[index]));
   }

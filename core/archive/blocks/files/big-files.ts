@@ -13,12 +13,8 @@ export type BigFile = Pick<TableEntry, 'path' | 'size' | 'mtime' | 'ctime' | 'in
 
 export interface BigFileSearch {
   readonly tree: ConfinedTree;
-  /** The tree's folder, open. */
-  readonly top: FileHandle;
   /** Least size, bytes. */
   readonly least: number;
-  /** Files of the level before, by their paths: they are taken whatever their size, since tar has none of their earlier contents. */
-  readonly known: Iterable<string>;
   /** tar's patterns of the source. */
   readonly excludes: readonly string[];
   /** Path for a file of names. */
@@ -39,19 +35,12 @@ const nanoseconds = (seconds: string): string => seconds.replace('.', '').slice(
 /** Searches a tree. Files with hard links are left to tar, which keeps the links.
  *  @returns sorted by path @throws PluginError unavailable, failed, aborted */
 export async function findBigFiles(search: BigFileSearch, signal: AbortSignal): Promise<BigFile[]> {
-  const found = await largeFiles(search, signal);
-  const seen = new Set(found.map(({ path }) => path));
-  found.push(
-    ...(await statFiles(
-      search.top,
-      [...search.known].filter((path) => !seen.has(path)),
-    )),
-  );
-  const kept = await withoutExcluded(search, found, signal);
+  const kept = await withoutExcluded(search, await largeFiles(search, signal), signal);
   return kept.sort((a, b) => (a.path < b.path ? -1 : 1));
 }
 
-/** Looks at files that are known to be big. Those that are no regular file of one name any more are left out.
+/** Looks at files of the level before: they are taken whatever their size, since tar has none of their earlier contents. Those that are
+ *  no regular file of one name any more are left out.
  *  @returns in the order of the paths */
 export async function statFiles(top: FileHandle, paths: Iterable<string>): Promise<BigFile[]> {
   const { dev } = await top.stat({ bigint: true });

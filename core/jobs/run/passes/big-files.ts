@@ -1,6 +1,7 @@
 /** The big files of one source over the levels of a run: which tar leaves out, and the table that each level builds on. */
 import { join } from 'node:path';
 import {
+  type BigFile,
   type BlockPlan,
   type BlockTable,
   canClone,
@@ -11,15 +12,13 @@ import {
   statFiles,
   TableWriter,
 } from '../../../archive/index.js';
-import type { Source } from '../../../contract/index.js';
+import { anySignal, type Source } from '../../../contract/index.js';
 
 export interface BigFilesDeps {
   readonly workFolder: string;
   readonly signal: AbortSignal;
   /** Least size of a big file, bytes. */
   readonly least: number;
-  /** Gets what must be closed when the run ends. */
-  readonly opened: AsyncDisposable[];
 }
 
 export interface BigLevel {
@@ -38,8 +37,40 @@ export interface PlannedBlocks extends BlockPlan {
   readonly table: TableWriter;
 }
 
-export class BigFiles {
+/** The big files of all sources of a run. The search begins at once, while the run prepares: it takes 0.2 s for 100,000 files. */
+export class BigFilesOfSources implements AsyncDisposable {
+  readonly #stop = new AbortController();
+  readonly #files: ReadonlyMap<string, BigFiles>;
+  readonly #searches: Promise<void>;
+
+  constructor(sources: readonly Source[], deps: BigFilesDeps) {
+    const signal = anySignal(deps.signal, this.#stop.signal);
+    const folders = sources.filter(({ kind }) => kind === 'folder');
+    this.#files = new Map(folders.map((source, index) => [source.name, new BigFiles(source, `${index}.big`, { ...deps, signal })]));
+    this.#searches = this.#search();
+  }
+
+  /** @returns undefined for a single file, which tar reads whole */
+  of({ name }: Source): BigFiles | undefined {
+    return this.#files.get(name);
+  }
+
+  /** One after the other: the disk is busy enough. */
+  async #search(): Promise<void> {
+    for (const files of this.#files.values()) await files.search().catch(() => undefined); // whoever needs it gets the error
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort();
+    await this.#searches;
+    for (const files of this.#files.values()) await files[Symbol.asyncDispose]();
+  }
+}
+
+export class BigFiles implements AsyncDisposable {
+  readonly #closing: AsyncDisposable[] = [];
   #opened: Promise<OpenedTree> | undefined;
+  #found: Promise<BigFile[]> | undefined;
   #levels = 0;
 
   /** @param stem prefix of names in the work folder */
@@ -49,14 +80,30 @@ export class BigFiles {
     private readonly deps: BigFilesDeps,
   ) {}
 
-  /** Searches the source. @returns undefined when there is nothing for this level @throws PluginError */
-  async find(level: BigLevel): Promise<PlannedBlocks | undefined> {
-    const { tree, top } = await this.#open();
+  /** Searches the source once. @throws PluginError */
+  search(): Promise<BigFile[]> {
+    this.#found ??= this.#search();
+    return this.#found;
+  }
+
+  async #search(): Promise<BigFile[]> {
+    const { tree } = await this.#open();
     const { least, signal } = this.deps;
-    const { excludes } = this.source;
-    const list = this.#path('names');
-    const files = await findBigFiles({ tree, top, least, known: level.before?.entries.keys() ?? [], excludes, list }, signal);
-    return files.length === 0 && level.before === undefined ? undefined : this.#plan(level, files);
+    return findBigFiles({ tree, least, excludes: this.source.excludes, list: this.#path('names') }, signal);
+  }
+
+  /** @returns undefined when there is nothing for this level @throws PluginError */
+  async find(level: BigLevel): Promise<PlannedBlocks | undefined> {
+    const found = await this.search();
+    const seen = new Set(found.map(({ path }) => path));
+    const known = [...(level.before?.entries.keys() ?? [])];
+    if (found.length === 0 && known.length === 0) return undefined;
+    const { top } = await this.#open();
+    const rest = await statFiles(
+      top,
+      known.filter((path) => !seen.has(path)),
+    );
+    return this.#plan(level, [...found, ...rest]);
   }
 
   /** Looks only at the files that the level before has: a container waits. tar takes those that have become big since. */
@@ -74,9 +121,9 @@ export class BigFiles {
   }
 
   async #plan(level: BigLevel, files: BlockPlan['files']): Promise<PlannedBlocks> {
-    const { signal, opened } = this.deps;
+    const { signal } = this.deps;
     const table = await TableWriter.create(this.#path(`${++this.#levels}.hashes`));
-    opened.push(table);
+    this.#closing.push(table);
     return { ...(await this.#open()), ...level, files, table, workFolder: this.#path(`${this.#levels}.stand-ins`), signal };
   }
 
@@ -93,7 +140,12 @@ export class BigFiles {
     const { path } = this.source;
     const held = await heldElsewhere(path);
     const top = held ?? (await openTop(path));
-    this.deps.opened.push(top);
+    this.#closing.push(top);
     return { tree: { kind: 'folder', path, access: 'read', held }, top };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#opened?.catch(() => undefined);
+    await Promise.allSettled(this.#closing.map((one) => one[Symbol.asyncDispose]()));
   }
 }

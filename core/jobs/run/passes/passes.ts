@@ -14,7 +14,7 @@ import { PluginError, type Source } from '../../../contract/index.js';
 import { sourcesAtOnce } from '../concurrency.js';
 import type { FetchedBase } from '../record/fetch-bases.js';
 import type { ArchiveWriter, LevelPaths, StoredLevel } from './archive-writer.js';
-import { BigFiles, type BigFilesDeps, type PlannedBlocks } from './big-files.js';
+import type { BigFiles, BigFilesOfSources, BigLevel, PlannedBlocks } from './big-files.js';
 import type { Estimate } from './estimate.js';
 
 /** A source and its archives so far. */
@@ -29,12 +29,15 @@ export interface Track {
   /** Snapshot file and block table of the latest packed level. */
   latest?: string;
   table?: BlockTable | undefined;
-  big?: BigFiles | undefined;
   /** Files that moved while the latest level was read. */
   moved?: MovedFiles | undefined;
 }
 
-export interface PassDeps extends BigFilesDeps {
+export interface PassDeps {
+  readonly bigFiles: BigFilesOfSources;
+  /** Folder for tar's snapshot files. */
+  readonly workFolder: string;
+  readonly signal: AbortSignal;
   readonly storer: ArchiveWriter;
   readonly estimate: Estimate;
   /** Puts that the target takes at a time. */
@@ -84,7 +87,7 @@ async function firstLevel(deps: PassDeps, track: Track, index: number, o: FirstP
   const moved = o.moved(source);
   const plan = { source, snapshot, reference, moved, ...(base && { since: base.snapshot, flagsBefore: base.archive }) };
   const { archive, blocks } = await deps.storer.retryFromStart(source.name, async () => {
-    const blocks = await bigFilesOf(deps, track, index)?.find({ before: base?.table, reference, looks: moved === 'look' });
+    const blocks = await findBlocks(deps, track, { before: base?.table, reference, looks: moved === 'look' });
     const onBytes = (bytes: number) => deps.estimate.did(source.name, bytes);
     const level = await deps.storer.level({ paths, plan, level: base ? 1 : 0, blocks, onBytes });
     const archive = await level.stored;
@@ -102,10 +105,9 @@ async function firstLevel(deps: PassDeps, track: Track, index: number, o: FirstP
   return true;
 }
 
-/** Single files are read whole by tar. */
-function bigFilesOf(deps: PassDeps, track: Track, index: number): BigFiles | undefined {
-  if (track.source.kind === 'folder') track.big ??= new BigFiles(track.source, `${index}.big`, deps);
-  return track.big;
+/** An early version made the base, with big files in its tar: then tar has them in each level until the next base. */
+async function findBlocks({ bigFiles }: PassDeps, { source, base }: Track, level: BigLevel): Promise<PlannedBlocks | undefined> {
+  return base && level.before === undefined ? undefined : bigFiles.of(source)?.find(level);
 }
 
 /** The `left_out` entry for inode flags beyond the manifest's limit. */
@@ -126,8 +128,9 @@ async function asBase(
   archive: ArchiveEntry,
   { snapshot, blocks }: { readonly snapshot: string; readonly blocks: PlannedBlocks | undefined },
 ): Promise<ArchiveEntry> {
-  const table = blocks && (await storer.table(besideArchive(archive.path, 'blocks.table'), blocks.table));
-  return { ...archive, snapshot: await storer.snapshot(besideArchive(archive.path, 'snar.zst'), snapshot), ...(table && { table }) };
+  const kept = await storer.snapshot(besideArchive(archive.path, 'snar.zst'), snapshot);
+  if (blocks === undefined) return { ...archive, snapshot: kept, no_big_files: true };
+  return { ...archive, snapshot: kept, table: await storer.table(besideArchive(archive.path, 'blocks.table'), blocks.table) };
 }
 
 /** An archive of the second pass whose put goes on. */
@@ -183,7 +186,7 @@ interface Before {
 async function secondLevels(deps: PassDeps, track: Track, index: number, o: SecondPassOptions, moving: PendingArchive[]): Promise<void> {
   const last = track.archives.at(-1);
   let before: Before = { level: last === undefined ? 0 : last.level + 1, snapshot: track.latest, flags: last, table: track.table };
-  const big = bigFilesOf(deps, track, index);
+  const big = deps.bigFiles.of(track.source);
   let began = 0;
   for (let again = 0; ; again++) {
     const snapshot = join(deps.workFolder, `${index}.second-${again}.snar`);

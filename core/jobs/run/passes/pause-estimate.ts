@@ -1,6 +1,6 @@
 /** Estimates how long a container will be paused, right before it is. */
 import type { Warning } from '../../../contract/index.js';
-import type { Track } from './passes.js';
+import type { PassDeps, Track } from './passes.js';
 
 /** Each pause: freeze, tar's start, thaw. */
 const leastMs = 200;
@@ -16,11 +16,11 @@ export interface ExpectedPause {
 }
 
 /** @throws PluginError */
-export async function expectPause(tracks: readonly Track[], signal: AbortSignal): Promise<ExpectedPause> {
+export async function expectPause(tracks: readonly Track[], { bigFiles, signal }: PassDeps): Promise<ExpectedPause> {
   let bytes = 0;
   let entries = 0;
-  for (const { big, table, archives } of tracks) {
-    bytes += big && table ? await big.bytesToRead(table, signal) : 0;
+  for (const { source, table, archives } of tracks) {
+    bytes += (table && (await bigFiles.of(source)?.bytesToRead(table, signal))) ?? 0;
     entries += archives[0]?.entries ?? 0;
   }
   return { ms: Math.round(leastMs + (bytes / bytesPerSecond + entries / entriesPerSecond) * 1000), bytes };

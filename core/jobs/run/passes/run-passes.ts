@@ -72,7 +72,7 @@ export class Passes {
   /** @throws ServiceError pause_too_long, when the job refuses a pause as long as this one would be */
   async #mayPause(tracks: readonly Track[]): Promise<boolean> {
     const { spec, pass } = this.deps;
-    const expected = await expectPause(tracks, pass.signal);
+    const expected = await expectPause(tracks, pass);
     this.deps.pauseExpected(expected.ms);
     const most = spec.max_pause_seconds;
     if (most === undefined || expected.ms <= most * 1000) return true;

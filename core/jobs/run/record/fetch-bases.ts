@@ -1,6 +1,6 @@
 /** Fetches what the levels of a run build on: of each base, tar's snapshot file and the block table. */
 import { join } from 'node:path';
-import { type BlockTable, inLanes } from '../../../archive/index.js';
+import { type BlockTable, emptyTable, inLanes } from '../../../archive/index.js';
 import type { Base } from './choose-base.js';
 import type { TrustedBases } from './trusted-bases.js';
 
@@ -9,7 +9,7 @@ export interface FetchedBase {
   readonly archive: Base;
   /** Path of tar's snapshot file. */
   readonly snapshot: string;
-  /** Of its big files; undefined when it has none. */
+  /** Of its big files; undefined when an early version made the base, which knew none. */
   readonly table: BlockTable | undefined;
 }
 
@@ -40,7 +40,7 @@ export async function fetchBases(
 async function fetchBase(bases: TrustedBases, archive: Base, stem: string, { opened }: FetchDeps): Promise<FetchedBase | undefined> {
   const snapshot = `${stem}.snar`;
   if (!(await bases.hasSnapshot(archive, snapshot))) return undefined;
-  if (archive.table === undefined) return { archive, snapshot, table: undefined };
+  if (archive.table === undefined) return { archive, snapshot, table: archive.no_big_files ? emptyTable : undefined };
   const table = await bases.openTable(archive, archive.table, `${stem}.table`);
   if (table) opened.push(table);
   return table && { archive, snapshot, table };
