@@ -12,6 +12,7 @@ import {
   emptyReport,
   extractLevel,
   findBigFiles,
+  type LevelPlan,
   Meter,
   openTop,
   packBlocks,
@@ -34,6 +35,7 @@ interface Level {
 }
 
 class Bed {
+  readonly #tables: TableWriter[] = [];
   #number = 0;
   constructor(
     readonly folder: string,
@@ -44,52 +46,47 @@ class Bed {
     const folder = await temporary(t);
     const source = join(folder, 'source/volume');
     await mkdir(source, { recursive: true });
-    return new Bed(folder, source);
+    const bed = new Bed(folder, source);
+    t.teardown(() => Promise.all(bed.#tables.map((table) => table[Symbol.asyncDispose]())));
+    return bed;
   }
 
   async level(before?: Level): Promise<Level> {
     const number = this.#number++;
-    const at = (name: string) => join(this.folder, `${number}.${name}`);
     const source = folderSource(this.source, { excludes: ['./excluded', './*.skip'] });
     const reference = Date.now();
     const tree = { kind: 'folder', path: this.source, access: 'read' } as const;
     await using top = await openTop(this.source);
-    const known = [...(before?.table.entries.keys() ?? [])];
-    const found = await findBigFiles({ tree, least, excludes: source.excludes, list: at('names') }, never);
+    const found = await findBigFiles({ tree, least, excludes: source.excludes, list: this.#at(number, 'names') }, never);
     const seen = new Set(found.map(({ path }) => path));
-    const files = [
-      ...found,
-      ...(await statFiles(
-        top,
-        known.filter((path) => !seen.has(path)),
-      )),
-    ];
-    const names = files.map(({ path }) => path);
-    const plan = { source, compression: 'none', snapshot: at('snar'), reference, moved: 'ignore', leaveOut: names } as const;
-    const {
-      stream,
-      report: tarReport,
-      searched,
-    } = await packLevel({ ...plan, ...(before && { since: before.snapshot }) }, never, () => undefined);
+    const known = [...(before?.table.entries.keys() ?? [])].filter((path) => !seen.has(path));
+    const files = [...found, ...(await statFiles(top, known))];
+    const packed = await this.#tar(number, { source, reference, leaveOut: files.map(({ path }) => path) }, before);
+    const table = await TableWriter.create(this.#at(number, 'hashes'));
+    this.#tables.push(table);
+    const report = emptyReport();
+    const workFolder = this.#at(number, 'meta');
+    const plan = { tree, top, files, before: before?.table, table, reference, looks: false, workFolder, signal: never };
+    return { ...packed, blocks: await all(packBlocks(plan, report)), report, table };
+  }
+
+  #at(number: number, name: string): string {
+    return join(this.folder, `${number}.${name}`);
+  }
+
+  async #tar(
+    number: number,
+    part: Pick<LevelPlan, 'source' | 'reference' | 'leaveOut'>,
+    before?: Level,
+  ): Promise<Pick<Level, 'tar' | 'entry' | 'snapshot'>> {
+    const snapshot = this.#at(number, 'snar');
+    const plan = { ...part, compression: 'none', snapshot, moved: 'ignore', ...(before && { since: before.snapshot }) } as const;
+    const { stream, report, searched } = await packLevel(plan, never, () => undefined);
     const meter = new Meter();
     const tar = await all(stream.pipe(meter));
     const { entries } = await searched;
-    const entry = archive('x.tar', {
-      stored_bytes: meter.bytes,
-      sha256: meter.sha256,
-      bytes: tarReport.bytes,
-      entries,
-      compression: 'none',
-    });
-    const table = await TableWriter.create(at('hashes'));
-    const report = emptyReport();
-    const blocks = await all(
-      packBlocks(
-        { tree, top, files, before: before?.table, table, reference, looks: false, workFolder: at('meta'), signal: never },
-        report,
-      ),
-    );
-    return { tar, entry, blocks, report, table, snapshot: at('snar') };
+    const sizes = { stored_bytes: meter.bytes, sha256: meter.sha256, bytes: report.bytes, entries };
+    return { tar, entry: archive('x.tar', { ...sizes, compression: 'none' }), snapshot };
   }
 
   async restore(levels: readonly Level[]): Promise<string> {
