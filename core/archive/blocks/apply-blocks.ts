@@ -3,7 +3,7 @@
 import { constants } from 'node:fs';
 import { type FileHandle, mkdir, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path/posix';
-import { PluginError } from '../../contract/index.js';
+import { anySignal, PluginError } from '../../contract/index.js';
 import { childExit } from '../../primitives/child.js';
 import { hasCode } from '../../primitives/guards.js';
 import { type ConfinedTree, confineTar } from '../level/sandbox.js';
@@ -55,6 +55,7 @@ export async function applyBlocks(plan: ApplyPlan, archive: AsyncIterable<Buffer
         await (one.path.startsWith(`${dataFolder}/`) ? writer.write(one) : standIns.write(one));
       await standIns.end();
     } finally {
+      await standIns.stop();
       await writer.close();
     }
     const files: StandIn[] = [...writer.written].map((path) => ({ path, size: 0 }));
@@ -139,9 +140,11 @@ class BlockWriter {
   async #open(path: string, begins: boolean): Promise<FileHandle> {
     if (this.#file !== undefined && this.#path === path && !begins) return this.#file;
     await this.close();
-    if (begins) await removeBeneath(this.plan.top, path);
-    const flags = constants.O_RDWR | (begins ? constants.O_CREAT | constants.O_EXCL : 0);
-    const file = await openBeneath(this.plan.top, path, flags).catch((cause: unknown) => {
+    const open = async () => {
+      if (begins) await removeBeneath(this.plan.top, path);
+      return openBeneath(this.plan.top, path, constants.O_RDWR | (begins ? constants.O_CREAT | constants.O_EXCL : 0));
+    };
+    const file = await open().catch((cause: unknown) => {
       throw new PluginError(
         'damaged',
         `${this.plan.name} has blocks of ${JSON.stringify(path)}, which the level before lacks; choose another run`,
@@ -167,6 +170,7 @@ class BlockWriter {
 class StandInExtractor {
   readonly #child;
   readonly #exit: Promise<number>;
+  readonly #stop = new AbortController();
   #said = '';
 
   constructor(private readonly plan: ApplyPlan) {
@@ -186,7 +190,8 @@ class StandInExtractor {
       if (this.#said.length < 1000) this.#said += text;
     });
     this.#child.stdin?.on('error', () => undefined); // EPIPE; the exit code decides
-    this.#exit = childExit(this.#child, 'tar', plan.signal);
+    this.#exit = childExit(this.#child, 'tar', anySignal(plan.signal, this.#stop.signal));
+    this.#exit.catch(() => undefined); // `end` gets the error; after `stop` nobody needs it
   }
 
   async write({ raw }: Member): Promise<void> {
@@ -198,6 +203,12 @@ class StandInExtractor {
     this.#child.stdin?.end();
     if ((await this.#exit) !== 0)
       throw new PluginError('failed', `the attributes of ${this.plan.name} could not be extracted: ${this.#said.trim()}`);
+  }
+
+  /** Kills tar if it has not ended. */
+  async stop(): Promise<void> {
+    this.#stop.abort();
+    await this.#exit.catch(() => undefined);
   }
 
   async #give(bytes: Buffer): Promise<void> {
