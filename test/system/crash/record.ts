@@ -1,12 +1,12 @@
 /** Compares a record on the share with its manifests: every file that they name must be there with its bytes, and no other. */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { mkdir, readdir, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { childOutput } from '../../../plugins/shared/primitives/child.js';
 import { type Body, isBody, part } from '../../support/api-client.js';
 import type { DemoService } from '../../support/demo-client.js';
 import { readManifestFile } from '../../support/manifest-file.js';
+import { typed } from '../fidelity/shell-block.js';
 import { type Trees, treesOf } from './busy-container.js';
 
 const bodies = (value: unknown): readonly Body[] => (Array.isArray(value) ? value.filter(isBody) : []);
@@ -38,7 +38,7 @@ async function sha256(path: string): Promise<string> {
 /** Every stored file that a manifest names. */
 function filesOf(manifest: unknown): readonly Body[] {
   const archives = bodies(part(manifest, 'archives'));
-  return archives.flatMap((archive) => (isBody(archive.snapshot) ? [archive, archive.snapshot] : [archive]));
+  return archives.flatMap((archive) => [archive, ...[archive.snapshot, archive.blocks, archive.table].filter(isBody)]);
 }
 
 export interface RecordCheck {
@@ -79,18 +79,11 @@ export async function rubbish(record: string, { needed }: RecordCheck): Promise<
   return (await filesIn(record)).filter((file) => !['backup-metadata', 'verified.json'].includes(file) && !needed.has(file));
 }
 
-const flags = '--listed-incremental=/dev/null --xattrs --xattrs-include="*" --acls --same-permissions --numeric-owner';
-const extract = `set -e; case "$0" in *.zst) zstd -dcq "$0" ;; *) cat "$0" ;; esac | tar -x -C "$1" ${flags}`;
-
-/** Restores a run with tar and zstd alone, as docs/archive-format.md describes. */
+/** Restores a run with programs of the system alone, as docs/archive-format.md describes. */
 export async function restoredByHand(record: string, run: string, into: string): Promise<Trees> {
   const manifest = await readManifestFile(join(record, run, 'manifest.json'));
-  for (const { source, path } of bodies(manifest.archives)) {
-    if (source === '@image') continue;
-    const folder = join(into, String(source));
-    await mkdir(folder, { recursive: true });
-    await childOutput('sh', ['-c', extract, join(record, String(path)), folder]);
-  }
+  const { text } = await typed(record, run, into);
+  if (text.includes('FAILED')) throw new Error(text);
   const volumes = bodies(part(manifest.container, 'volume'));
   const folderOf = (mountpoint: string) => join(into, String(volumes.find((volume) => volume.mountpoint === mountpoint)?.name));
   return treesOf({ root: join(into, 'rootfs/app'), volume: folderOf('/data'), host: folderOf('/srv') });

@@ -28,7 +28,7 @@ export async function faultsOf(root: string, record: string, run: string): Promi
   const { archives } = manifestIn(text);
   const faults: string[] = [];
   for (const archive of Array.isArray(archives) ? archives.filter(isBody) : []) {
-    const files = [archive, ...(isBody(archive.snapshot) ? [archive.snapshot] : [])];
+    const files = [archive, ...[archive.snapshot, archive.blocks, archive.table].filter(isBody)];
     for (const file of files) {
       const found = await sha256Of(await filesOf(folder, file)).catch((error: unknown) => String(error));
       if (found !== file.sha256) faults.push(`${run}: ${file.path}: ${found} instead of ${file.sha256}`);
@@ -56,7 +56,7 @@ export async function strayFiles(root: string, record: string): Promise<string[]
     needed.add(manifest);
     const { archives } = await readManifestFile(join(folder, manifest));
     for (const archive of Array.isArray(archives) ? archives.filter(isBody) : [])
-      for (const file of [archive, archive.snapshot]) needed.add(String(part(file, 'path')));
+      for (const file of [archive, archive.snapshot, archive.blocks, archive.table]) needed.add(String(part(file, 'path')));
   }
   return files.filter((file) => !needed.has(file.replace(/\.pieces\/.*$/, '')));
 }
