@@ -14,7 +14,7 @@ import { type BlockEvent, type Comparison, compareBlocks, type Moved } from './c
 import { statFiles } from './files/big-files.js';
 import { holesText } from './files/holes.js';
 import { makeStandIns, type StandIn, standInFolder } from './files/stand-ins.js';
-import { member } from './tar/write-tar.js';
+import { endOfTar, member } from './tar/write-tar.js';
 
 export const dataFolder = 'data';
 /** Last parts of a member's path, instead of an offset. */
@@ -47,6 +47,7 @@ const offsetName = (offset: number): string => String(offset).padStart(16, '0');
 export async function* packBlocks(plan: BlockPlan, report: BlockReport, onSettled: () => void = () => undefined): AsyncGenerator<Buffer> {
   const packed: StandIn[] = [];
   let standIns: readonly StandIn[] | undefined;
+  let isEmpty = true;
   try {
     for await (const event of compareBlocks(plan)) {
       if (event.kind !== 'end' || standIns === undefined) note(event, plan, report); // clones were noted when they were made
@@ -55,10 +56,14 @@ export async function* packBlocks(plan: BlockPlan, report: BlockReport, onSettle
         standIns = [...packed, ...event.cloned.map(({ file }) => file)];
         await copyAttributes(plan, standIns, report);
         onSettled();
-      } else yield* member(`${dataFolder}/${event.path}/${lastPartOf(event)}`, contentOf(event));
+        continue;
+      }
+      yield* member(`${dataFolder}/${event.path}/${lastPartOf(event)}`, contentOf(event));
+      isEmpty = false;
     }
     report.files = packed.length;
     if (standIns && standIns.length > 0) yield* packStandIns(plan);
+    else if (!isEmpty) yield endOfTar; // tar has written none
   } finally {
     await rm(plan.workFolder, { recursive: true, force: true });
   }

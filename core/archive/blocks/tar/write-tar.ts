@@ -19,6 +19,9 @@ function header(name: Buffer, size: number, type: string): Buffer {
   return head;
 }
 
+/** Two empty units. */
+export const endOfTar = Buffer.alloc(2 * unit);
+
 const padding = (size: number): Buffer => emptyUnit.subarray(0, (unit - (size % unit)) % unit);
 
 /** @param path its bytes as latin-1 */
