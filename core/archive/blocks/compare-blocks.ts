@@ -64,14 +64,18 @@ export async function* compareBlocks(o: Comparison): AsyncGenerator<BlockEvent> 
   const clones = o.clones ? await cloneFiles(o.top, changed, o.signal) : new Map<string, Clone>();
   try {
     for (const { path } of changed) if (!clones.has(path)) yield* compareInPlace(o, path);
+    yield* goneFiles(o, clones);
     yield { kind: 'settled', cloned: [...clones.values()].map(({ file, hasMoved }) => ({ file, moved: movedWhen(hasMoved, file, o) })) };
     for (const { file, content } of clones.values()) yield* compareFile(o, file, content);
   } finally {
     for (const clone of clones.values()) await clone[Symbol.asyncDispose]();
   }
-  const found = new Set(o.files.map(({ path }) => path));
-  for (const path of o.before?.entries.keys() ?? [])
-    if (!o.table.has(path)) yield { kind: 'gone', path, moved: found.has(path) ? 'reading' : 'no' };
+}
+
+function* goneFiles({ files, before, table }: Comparison, clones: ReadonlyMap<string, Clone>): Generator<BlockEvent> {
+  const found = new Set(files.map(({ path }) => path));
+  for (const path of before?.entries.keys() ?? [])
+    if (!table.has(path) && !clones.has(path)) yield { kind: 'gone', path, moved: found.has(path) ? 'reading' : 'no' };
 }
 
 async function* compareInPlace(o: Comparison, path: string): AsyncGenerator<BlockEvent> {
