@@ -4,6 +4,7 @@ import { type FileHandle, rm, writeFile } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { PluginError } from '../../../contract/index.js';
 import { childExit } from '../../../primitives/child.js';
+import { inLanes } from '../../../primitives/lanes.js';
 import { type ConfinedTree, confineTool } from '../../level/sandbox.js';
 import type { TableEntry } from '../block-table.js';
 import { openBeneath } from './beneath.js';
@@ -24,6 +25,8 @@ export interface BigFileSearch {
 /** More are left to tar: their table would take too much memory. */
 const mostFiles = 100_000;
 const fields = 7;
+/** Node has four threads for calls of the file system. */
+const looksAtOnce = 8;
 const format = '%p\\0%D\\0%s\\0%T@\\0%C@\\0%i\\0%b\\0';
 
 /** tar reads names to leave out as lines, and cuts blanks from their ends. */
@@ -44,12 +47,8 @@ export async function findBigFiles(search: BigFileSearch, signal: AbortSignal): 
  *  @returns in the order of the paths */
 export async function statFiles(top: FileHandle, paths: Iterable<string>): Promise<BigFile[]> {
   const { dev } = await top.stat({ bigint: true });
-  const files: BigFile[] = [];
-  for (const path of paths) {
-    const file = await statFile(top, path, dev);
-    if (file) files.push(file);
-  }
-  return files;
+  const found = await inLanes([...paths], looksAtOnce, (path) => statFile(top, path, dev));
+  return found.flatMap((file) => file ?? []);
 }
 
 async function largeFiles({ tree, least }: BigFileSearch, signal: AbortSignal): Promise<BigFile[]> {

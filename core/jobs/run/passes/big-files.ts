@@ -112,12 +112,12 @@ export class BigFiles implements AsyncDisposable {
     return this.#plan(level, await statFiles(top, level.before.entries.keys()));
   }
 
-  /** Bytes that a level would read while a container waits: of the files that changed, unless the file system clones them. */
-  async bytesToRead(before: BlockTable, signal: AbortSignal): Promise<number> {
+  /** What a level would do while a container waits: clone the files that changed, where the file system can, or read their bytes. */
+  async readsInPause(before: BlockTable, signal: AbortSignal): Promise<{ readonly bytes: number; readonly clones: boolean }> {
     const { top } = await this.#open();
     const changed = (await statFiles(top, before.entries.keys())).filter((file) => !isUnchanged(file, before.entries.get(file.path)));
-    if (changed.length === 0 || (await canClone(top, changed, signal))) return 0;
-    return changed.reduce((bytes, { size }) => bytes + size, 0);
+    const clones = changed.length > 0 && (await canClone(top, changed, signal));
+    return { clones, bytes: clones ? 0 : changed.reduce((bytes, { size }) => bytes + size, 0) };
   }
 
   async #plan(level: BigLevel, files: BlockPlan['files']): Promise<PlannedBlocks> {

@@ -13,17 +13,22 @@ export interface ExpectedPause {
   readonly ms: number;
   /** Bytes of big files that will be read in the pause. */
   readonly bytes: number;
+  /** Big files will be cloned in the pause. */
+  readonly clones: boolean;
 }
 
 /** @throws PluginError */
 export async function expectPause(tracks: readonly Track[], { bigFiles, signal }: PassDeps): Promise<ExpectedPause> {
   let bytes = 0;
   let entries = 0;
+  let clones = false;
   for (const { source, table, archives } of tracks) {
-    bytes += (table && (await bigFiles.of(source)?.bytesToRead(table, signal))) ?? 0;
+    const reads = table && (await bigFiles.of(source)?.readsInPause(table, signal));
+    bytes += reads?.bytes ?? 0;
+    clones ||= reads?.clones ?? false;
     entries += archives[0]?.entries ?? 0;
   }
-  return { ms: Math.round(leastMs + (bytes / bytesPerSecond + entries / entriesPerSecond) * 1000), bytes };
+  return { ms: Math.round(leastMs + (bytes / bytesPerSecond + entries / entriesPerSecond) * 1000), bytes, clones };
 }
 
 export function warnSkipped({ ms, bytes }: ExpectedPause, most: number, container: string): Warning {

@@ -74,6 +74,12 @@ export class Passes {
     const { spec, pass } = this.deps;
     const expected = await expectPause(tracks, pass);
     this.deps.pauseExpected(expected.ms);
+    // A clone waits until the pages of its file are written back. Without this it would wait in the pause.
+    if (expected.clones)
+      await syncSources(
+        tracks.map(({ source }) => source),
+        pass.signal,
+      );
     const most = spec.max_pause_seconds;
     if (most === undefined || expected.ms <= most * 1000) return true;
     const warning = warnSkipped(expected, most, spec.container_id);
