@@ -5,11 +5,19 @@ import type { Test } from 'tap';
 
 const run = promisify(execFile);
 
-/** Mounts an empty ext4 at a folder, in a new file `image`. A sync of another file system of this machine does not write back its pages. */
-export async function ownFileSystem(t: Pick<Test, 'teardown'>, image: string, folder: string, bytes: number): Promise<void> {
+const formats = { ext4: ['-q', '-F', '-m', '0'], xfs: ['-q', '-f'], btrfs: ['-q', '-f'] } as const;
+
+/** Mounts an empty file system at a folder, in a new file `image`. A sync of another one of this machine does not write back its pages. */
+export async function ownFileSystem(
+  t: Pick<Test, 'teardown'>,
+  image: string,
+  folder: string,
+  bytes: number,
+  type: keyof typeof formats = 'ext4',
+): Promise<void> {
   await writeFile(image, '');
   await truncate(image, bytes);
-  await run('mkfs.ext4', ['-q', '-F', '-m', '0', image]);
+  await run(`mkfs.${type}`, [...formats[type], image]);
   await run('mount', ['-o', 'loop', image, folder]);
   t.teardown(() => run('umount', ['-l', folder])); // lazily: a container that ends later may still use it
 }

@@ -1,22 +1,26 @@
 /** Big files in backups of real containers: each run holds only their changed blocks, and each comes back as it was. */
 
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, readFile, stat, writeFile } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { part } from '../../support/api-client.js';
 import { makeAppliance } from '../../support/appliance.js';
 import { change, random } from '../../support/big-file-history.js';
 import { differences, snapshotOf } from '../../support/fidelity.js';
-import { destroyLxc } from '../../support/lxc.js';
+import { destroyLxc, startLxc } from '../../support/lxc.js';
+import { ownFileSystem } from '../bed/own-file-system.js';
 import { backUp, makeJob, restore, settle } from '../fidelity/bench.js';
 import { manifestHashes, typed } from '../fidelity/shell-block.js';
 
 const a = await makeAppliance(t, { flags: ['--undo-hours', '0', '--new-base-ratio', '10', '--big-file-mib', '0.2'] });
 
-async function makeBed(name: string, features: readonly string[]) {
-  await a.lxc(name);
+async function makeBed(name: string, features: readonly string[], mount: (data: string) => Promise<void> = async () => undefined) {
+  await a.lxc(name, { stopped: true });
   const data = join(a.lxcPath, name, 'volumes/data');
+  await mount(data);
+  await startLxc(a.lxcPath, name);
   const job = await makeJob(a.service, { name, container: name, type: 'lxc', features });
   const record = join(a.share, 'backups', `container-backup@${name}`);
   const manifest = async (run: string): Promise<unknown> => JSON.parse(await readFile(join(record, run, 'manifest.json'), 'utf8'));
@@ -61,6 +65,30 @@ t.test('a page changed in a big file costs a block in the next run, and both run
   t.ok(hand.checks.length > 0 && hand.checks.every((line) => line.endsWith(': OK')), 'each file is checked by its hash');
   t.same(differences(after, hand.tree), [], 'the second run, by hand');
 });
+
+for (const type of ['xfs', 'btrfs'] as const) {
+  t.test(`on ${type} a big file that changes is cloned in the pause, and no clone is left`, async (t) => {
+    const bed = await makeBed(`clone-${type}`, ['pause'], (data) => ownFileSystem(t, join(a.folder, type), data, 1 << 30, type));
+    const file = join(bed.data, 'disk.img');
+    await writeFile(file, randomBytes(200 << 20));
+    await settle();
+    const first = await backUp(a.service, bed.job);
+    let isOver = false;
+    const writing = (async () => {
+      await using handle = await open(file, 'r+');
+      for (let at = 0; !isOver; at++, await sleep(20)) await handle.write(randomBytes(4096), 0, 4096, (at * 7919 * 4096) % (200 << 20));
+    })();
+    const second = await backUp(a.service, bed.job);
+    isOver = true;
+    await writing;
+    const pause = Number(part(await bed.manifest(second), 'pause_ms'));
+    t.ok(pause < 1000, `a pause of ${pause} ms`);
+    t.same(await readdir(bed.data), ['disk.img'], 'nothing is left beside the file');
+    const restored = await bed.restored(second);
+    t.equal(restored.get('disk.img')?.size, BigInt(200 << 20));
+    t.not(restored.get('disk.img')?.sha256, (await bed.restored(first)).get('disk.img')?.sha256, 'it holds what changed');
+  });
+}
 
 for (const seed of [1, 2]) {
   t.test(`random history ${seed} comes back at each run, and by hand`, async (t) => {
