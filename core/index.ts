@@ -137,6 +137,7 @@ function jobService({ store, environment, engines, reader, log, config }: Parts)
     environment,
     targets: createTargetRegistry(store),
     concurrent: async () => (await store.preferences.get()).backup_concurrent,
+    maxPauseSeconds: async () => (await store.preferences.get()).max_pause_seconds,
     runtime: (id) => engines.runtime(id),
     purge: (spec, claimant) => reader.purge(spec, claimant),
     clock: () => Date.now(),

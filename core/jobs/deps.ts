@@ -23,6 +23,8 @@ export interface JobServiceDeps extends RowsByKind {
   readonly targets: TargetRegistry;
   /** Reads `backup_concurrent` at each call. */
   concurrent(): Promise<number>;
+  /** Longest pause of a job that says nothing about it; undefined for no limit. */
+  maxPauseSeconds(): Promise<number | undefined>;
   /** The engine that resumes containers and undoes restores in the main thread. @throws PluginError not_found */
   runtime(id: string): Pick<Runtime, 'resume' | 'undo' | 'dropUndo'>;
   readonly purge: PurgeDeps['purge'];

@@ -171,7 +171,7 @@ function runnersOf(deps: JobServiceDeps, remotes: RemoteTasks, common: Common): 
     backup: new JobRunner<BackupSpec>({
       ...parts('backup'),
       task: async (id, spec) => ({
-        ...{ kind: 'backup', spec, ...(await shared(id, spec.dest)) },
+        ...{ kind: 'backup', spec: withLimit(spec, await deps.maxPauseSeconds()), ...(await shared(id, spec.dest)) },
         ...(common.clock.needsNewBase(id) && { newBase: true }),
         ...(await permissionsOf(deps.backup, id, spec)),
       }),
@@ -182,6 +182,12 @@ function runnersOf(deps: JobServiceDeps, remotes: RemoteTasks, common: Common): 
     }),
   };
 }
+
+/** The job's own limit goes before that of the preferences. */
+const withLimit = (spec: BackupSpec, max_pause_seconds: number | undefined): BackupSpec => ({
+  ...(max_pause_seconds !== undefined && { max_pause_seconds }),
+  ...spec,
+});
 
 function atQueue(
   deps: JobServiceDeps,

@@ -5,6 +5,8 @@ import { openTable, type RowFormat } from './row-format.js';
 export interface Preferences {
   /** Jobs that run at the same time. */
   readonly backup_concurrent: number;
+  /** Longest pause of jobs that have no limit of their own. */
+  readonly max_pause_seconds?: number;
 }
 export interface PreferenceRows {
   get(): Promise<Preferences>;
@@ -18,8 +20,9 @@ const kind: RowFormat<Preferences> = {
   name: 'preference',
   version: 1,
   steps: {},
-  read({ backup_concurrent }) {
-    return typeof backup_concurrent === 'number' ? { backup_concurrent } : defaults;
+  read({ backup_concurrent: concurrent, max_pause_seconds: most }) {
+    const backup_concurrent = typeof concurrent === 'number' ? concurrent : defaults.backup_concurrent;
+    return { backup_concurrent, ...(typeof most === 'number' && { max_pause_seconds: most }) };
   },
   write: (preferences) => ({ ...preferences }),
 };

@@ -114,6 +114,7 @@ function depsOf(fakes: Fakes, folder: string): JobServiceDeps {
     environment: { ...environment, stateFolder: folder },
     targets: { get: async () => fakes.target, seal: (text) => text, keepFound: async () => undefined },
     concurrent: async () => fakes.limit,
+    maxPauseSeconds: async () => undefined,
     runtime: () => ({ resume: async (container) => void fakes.resumed.push(container), undo, dropUndo: undo }),
     purge: async ({ job_name }) => {
       fakes.purged.push(job_name);

@@ -1,11 +1,11 @@
 /** Big files in backups of real containers: each run holds only their changed blocks, and each comes back as it was. */
 
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
-import { part } from '../../support/api-client.js';
+import { notSoon, part } from '../../support/api-client.js';
 import { makeAppliance } from '../../support/appliance.js';
 import { change, random } from '../../support/big-file-history.js';
 import { differences, snapshotOf } from '../../support/fidelity.js';
@@ -64,6 +64,31 @@ t.test('a page changed in a big file costs a block in the next run, and both run
   t.match(hand.hashes[1], /^[0-9a-f]{64}$/);
   t.ok(hand.checks.length > 0 && hand.checks.every((line) => line.endsWith(': OK')), 'each file is checked by its hash');
   t.same(differences(after, hand.tree), [], 'the second run, by hand');
+});
+
+t.test('a pause that would be too long is refused before the container is frozen, or skipped, as the job says', async (t) => {
+  const bed = await makeBed('long', ['pause']);
+  await writeFile(join(bed.data, 'disk.img'), Buffer.alloc(2 * 2 ** 30, 1));
+  await settle();
+  const job = await a.service.create('backup', {
+    ...{ job_name: 'limited', container_id: 'long', type: 'lxc', dest: { target: 'local', path: '/test/limited' }, at: notSoon() },
+    ...{ features: ['pause'], max_pause_seconds: 1 },
+  });
+  const touch = () => utimes(join(bed.data, 'disk.img'), new Date(), new Date());
+  await a.service.call('PUT', '/preference/', { backup_concurrent: 2, max_pause_seconds: 1 });
+  for (const one of [job, bed.job]) {
+    const running = a.service.backUp(one);
+    await touch();
+    await t.rejects(running, /pause_too_long.*more than the 1 s/);
+  }
+  await a.service.call('PUT', '/preference/', { backup_concurrent: 2 });
+  const { state: _, id: __, ...spec } = Object(await a.service.call('GET', `/backup/${job}`));
+  await a.service.call('PUT', `/backup/${job}`, { ...spec, long_pause: 'skip' });
+  const running = a.service.backUp(job);
+  await touch();
+  const { warnings, pause_ms } = await running;
+  t.match(warnings, [{ code: 'pause_too_long' }]);
+  t.equal(pause_ms, 0);
 });
 
 for (const type of ['xfs', 'btrfs'] as const) {
