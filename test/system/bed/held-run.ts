@@ -33,6 +33,9 @@ export async function heldChild(service: DemoService, name: string, after?: Held
   throw new Error(`no ${name} was seen in ${catchLimit / 1000} s`);
 }
 
+/** Flags of a service whose ballast is read by tar, and not by blocks. */
+export const ballastFlags = ['--big-file-mib', '1024'] as const;
+
 /** Makes a large file: a backup reads and stores its 160 MiB in half a second or more. */
 export async function ballast(file: string, mebibytes = 160): Promise<void> {
   await mkdir(dirname(file), { recursive: true });

@@ -3,7 +3,7 @@ import t from 'tap';
 import { type Body, isBody, notSoon, part } from '../../support/api-client.js';
 import { type Appliance, makeAppliance } from '../../support/appliance.js';
 import { startSshd } from '../../support/servers/sshd.js';
-import { ballast, heldChild } from '../bed/held-run.js';
+import { ballast, ballastFlags, heldChild } from '../bed/held-run.js';
 
 async function historyOf(a: Appliance, path: string): Promise<Body[]> {
   const rows = await a.service.call('GET', `${path}/history`);
@@ -59,7 +59,7 @@ t.test('a backup to a server that is down is retried, and the history holds each
 });
 
 t.test('a run that dies with the service, a stopped run and a restore are rows of the history', async (t) => {
-  const a = await makeAppliance(t, { flags: ['--undo-hours', '0'] });
+  const a = await makeAppliance(t, { flags: ['--undo-hours', '0', ...ballastFlags] });
   await a.lxc('web');
   const dest = { target: 'local', path: '/test/runs' };
   const backup = await a.service.create('backup', { job_name: 'web', container_id: 'web', type: 'lxc', dest, at: notSoon() });

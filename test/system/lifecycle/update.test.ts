@@ -11,7 +11,7 @@ import t, { type Test } from 'tap';
 import { notSoon, part } from '../../support/api-client.js';
 import { type Appliance, makeAppliance } from '../../support/appliance.js';
 import { RaucBed } from '../../support/servers/rauc-bed.js';
-import { ballast, heldChild } from '../bed/held-run.js';
+import { ballast, ballastFlags, heldChild } from '../bed/held-run.js';
 import { ownFileSystem } from '../bed/own-file-system.js';
 import { sentBlindly } from '../rules/blind-client.js';
 
@@ -41,7 +41,7 @@ const code = (name: string) => `urn:container-backup:error:${name}`;
 
 async function withUpdates(t: Test, bed: RaucBed, more: readonly string[] = []): Promise<Appliance> {
   const flags = ['--update', 'rauc', '--rauc-config', bed.config, ...more];
-  return makeAppliance(t, { environment: bed.environment, flags });
+  return makeAppliance(t, { environment: bed.environment, flags: [...flags, ...ballastFlags] });
 }
 
 t.test('a good bundle is accepted, and a foreign, damaged or older one is refused', async (t) => {

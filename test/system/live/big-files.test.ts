@@ -129,6 +129,8 @@ for (const seed of [1, 2]) {
     }
     for (const { run, was } of taken) t.same(differences(was, await bed.restored(run)), [], run);
     const last = taken.at(-1);
-    if (last) t.same(differences(last.was, (await bed.byHand(last.run)).tree), [], 'by hand');
+    // By hand, zeros where a hole was stay a hole.
+    const wrong = last && differences(last.was, (await bed.byHand(last.run)).tree).filter((line) => !/: blocks was /.test(line));
+    t.same(wrong, [], 'by hand');
   });
 }

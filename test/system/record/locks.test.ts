@@ -6,7 +6,7 @@ import t, { type Test } from 'tap';
 import { type Body, notSoon, part } from '../../support/api-client.js';
 import { type Appliance, makeAppliance } from '../../support/appliance.js';
 import { lxc } from '../../support/lxc.js';
-import { ballast, type HeldRun, heldChild } from '../bed/held-run.js';
+import { ballast, ballastFlags, type HeldRun, heldChild } from '../bed/held-run.js';
 import { list } from '../bed/request-bodies.js';
 
 t.jobs = 3; // each has a service of its own and mostly waits
@@ -44,7 +44,7 @@ async function heldRestore(a: Appliance, from: string, to: string): Promise<{ re
 }
 
 t.test('a waiting backup that is changed to a container under restore waits for the restore', async (t) => {
-  const a = await makeAppliance(t);
+  const a = await makeAppliance(t, { flags: ballastFlags });
   for (const name of ['one', 'two']) await a.lxc(name);
   await ballast(join(a.lxcPath, 'two/volumes/data/ballast'), 48); // so large that its tar can be suspended
   const two = await a.service.create('backup', backupBody('two'));
@@ -67,7 +67,7 @@ t.test('a waiting backup that is changed to a container under restore waits for 
 });
 
 t.test('a run with retention and a purge wait for a restore that reads the record', async (t) => {
-  const a = await makeAppliance(t);
+  const a = await makeAppliance(t, { flags: ballastFlags });
   for (const name of ['removed', 'small']) await a.lxc(name);
   await ballast(join(a.lxcPath, 'removed/volumes/data/ballast'), 48);
   for (const name of ['copy', 'second']) a.alsoDestroy(name);
@@ -96,7 +96,7 @@ t.test('a run with retention and a purge wait for a restore that reads the recor
 });
 
 t.test('a purge without its target keeps the job, and succeeds once the target is back', async (t) => {
-  const a = await makeAppliance(t);
+  const a = await makeAppliance(t, { flags: ballastFlags });
   await a.lxc('away');
   const id = await a.service.create('backup', backupBody('away'));
   await a.service.backUp(id);
@@ -114,7 +114,7 @@ t.test('a purge without its target keeps the job, and succeeds once the target i
 });
 
 t.test('SIGTERM refuses a waiting undo with 503 and lets a running one finish', async (t) => {
-  const a = await makeAppliance(t);
+  const a = await makeAppliance(t, { flags: ballastFlags });
   await a.lxc('undoing');
   const file = join(a.lxcPath, 'undoing/volumes/data/file');
   await ballast(join(a.lxcPath, 'undoing/volumes/data/ballast'), 48);
@@ -172,8 +172,8 @@ async function lostRuns(a: Appliance, job: number, told: readonly string[], reco
 const sharing = (prefix: string, index: number): Body => backupBody(`${prefix}-${index}`, { job_name: 'web' });
 
 async function twoAppliances(t: Test, prefix: string): Promise<readonly Appliance[]> {
-  const one = await makeAppliance(t);
-  const two = await makeAppliance(t, { shares: { test: one.share } });
+  const one = await makeAppliance(t, { flags: ballastFlags });
+  const two = await makeAppliance(t, { shares: { test: one.share }, flags: ballastFlags });
   for (const [index, a] of [one, two].entries()) await a.lxc(`${prefix}-${index}`);
   return [one, two];
 }

@@ -5,7 +5,7 @@ import t from 'tap';
 import { makeAppliance } from '../../support/appliance.js';
 import { differences, snapshotOf } from '../../support/fidelity.js';
 import { lxc } from '../../support/lxc.js';
-import { ballast, heldChild } from '../bed/held-run.js';
+import { ballast, ballastFlags, heldChild } from '../bed/held-run.js';
 import { accepted, allIn, endedBackup, stateOf } from '../bed/request-bodies.js';
 import { zone } from '../bed/zone.js';
 import { backupRules } from './backup.js';
@@ -19,7 +19,7 @@ import { restoreRules } from './restore.js';
 import { bedOf } from './rules.js';
 import { targetRules } from './target.js';
 
-const a = await makeAppliance(t, { environment: { TZ: zone.name } });
+const a = await makeAppliance(t, { environment: { TZ: zone.name }, flags: ballastFlags });
 const curl = await curlOf(a);
 for (const name of ['utest', 'small', 'other']) await a.lxc(name);
 const data = join(a.lxcPath, 'utest/volumes/data');
