@@ -41,7 +41,7 @@ const random = seededRandom();
 t.comment(`TEST_SEED=${random.seed}`);
 const dockerd = await ownDockerd(t);
 // A low ratio: bases and differentials alternate, so that kills hit both. The hot file is stored by blocks.
-const a = await makeAppliance(t, { dockerd, flags: ['--new-base-ratio', '0.05', '--undo-hours', '0', '--big-file-mib', '0.5'] });
+const a = await makeAppliance(t, { dockerd, flags: ['--new-base-ratio', '0.05', '--undo-hours', '0', '--big-file-mib', '4'] });
 const bench = new CrashBench(a, random, new Ledger('busy-lxc'));
 a.alsoDestroy('clone');
 

@@ -52,7 +52,7 @@ async function stopped(t: Test, a: Appliance, kind: 'backup' | 'restore', id: nu
 t.test('SIGTERM ends the service within 10 s with code 0, its containers run, and nothing of the runs is left', async (t) => {
   const random = seededRandom(seed);
   const dockerd = await ownDockerd(t);
-  const a = await makeAppliance(t, { dockerd, flags: ['--new-base-ratio', '0.05', '--big-file-mib', '0.5'] });
+  const a = await makeAppliance(t, { dockerd, flags: ['--new-base-ratio', '0.05', '--big-file-mib', '4'] });
   const first = await makeBusyLxc(a, 'busy-lxc', size);
   const containers = [first, await makeBusyDocker(a, dockerd, 'busy-docker', size)];
   const jobs = await Promise.all(containers.map((container) => newJob(a, container)));
@@ -86,7 +86,7 @@ t.test('SIGTERM ends the service within 10 s with code 0, its containers run, an
 t.test('a stopped backup leaves nothing, at any point of the run', async (t) => {
   const random = seededRandom(seed);
   const dockerd = await ownDockerd(t);
-  const a = await makeAppliance(t, { dockerd, flags: ['--new-base-ratio', '0.05', '--big-file-mib', '0.5'] });
+  const a = await makeAppliance(t, { dockerd, flags: ['--new-base-ratio', '0.05', '--big-file-mib', '4'] });
   for (const container of [await makeBusyLxc(a, 'busy-lxc', size), await makeBusyDocker(a, dockerd, 'busy-docker', size)]) {
     const { engine, name } = container;
     const nothing = await everything(a);
