@@ -107,7 +107,10 @@ async function firstLevel(deps: PassDeps, track: Track, index: number, o: FirstP
 
 /** An early version made the base, with big files in its tar: then tar has them in each level until the next base. */
 async function findBlocks({ bigFiles }: PassDeps, { source, base }: Track, level: BigLevel): Promise<PlannedBlocks | undefined> {
-  return base && level.before === undefined ? undefined : bigFiles.of(source)?.find(level);
+  const { before } = level;
+  const files = bigFiles.of(source);
+  if (base === undefined) return files?.find(level);
+  return before && files?.look({ ...level, before });
 }
 
 /** The `left_out` entry for inode flags beyond the manifest's limit. */
