@@ -69,13 +69,11 @@ export async function backupRun(deps: BackupDeps): Promise<BackupOutcome> {
   const record = recordFolder(spec.job_name);
   const description = await runtime.describe(spec.container_id);
   const chosen = selectSources(description, await runtime.sources(spec.container_id), spec.exclude ?? []);
-  const { workFolder, signal, bigFileBytes: least } = deps;
-  await using bigFiles = new BigFilesOfSources(chosen.sources, { workFolder, signal, least });
   await using lock = await deps.lock(record); // last of the preparations, so that a run that cannot begin makes no folder
-  return await runLocked({ ...deps, signal: anySignal(deps.signal, lock.lost) }, { record, description, chosen, lock, bigFiles });
+  return await runLocked({ ...deps, signal: anySignal(deps.signal, lock.lost) }, { record, description, chosen, lock });
 }
 
-type FirstParts = Pick<RunParts, 'record' | 'lock' | 'description' | 'chosen' | 'bigFiles'>;
+type FirstParts = Pick<RunParts, 'record' | 'lock' | 'description' | 'chosen'>;
 
 async function runLocked(deps: BackupDeps, parts: FirstParts): Promise<BackupOutcome> {
   const { spec, target, signal } = deps;
@@ -112,7 +110,6 @@ interface RunParts {
   readonly newest: NewestRun | undefined;
   readonly description: Description;
   readonly chosen: Selection;
-  readonly bigFiles: BigFilesOfSources;
   readonly keeper: RecordKeeper;
   readonly emptied: Emptied;
   /** The sources as the manifest lists them. */
@@ -124,19 +121,21 @@ class Run {
   readonly #started = new Date();
   readonly #estimate: Estimate;
   readonly #pass: PassDeps;
-  /** Block tables of bases. */
-  readonly #opened: AsyncDisposable[] = [];
+  /** The folders and tables of big files. */
+  readonly #opened: AsyncDisposable[];
 
   constructor(
     private readonly deps: BackupDeps,
     private readonly parts: RunParts,
   ) {
     this.#estimate = new Estimate(deps.progress);
-    const { workFolder, signal, target } = deps;
+    const { workFolder, signal, target, bigFileBytes: least } = deps;
+    const bigFiles = new BigFilesOfSources(parts.chosen.sources, { workFolder, signal, least });
+    this.#opened = [bigFiles];
     this.#pass = {
       storer: parts.storer,
       estimate: this.#estimate,
-      ...{ workFolder, signal, bigFiles: parts.bigFiles },
+      ...{ workFolder, signal, bigFiles },
       connections: Math.max(1, target.supports.connections),
     };
   }

@@ -1,7 +1,6 @@
 /** The big files of one source over the levels of a run: which tar leaves out, and the table that each level builds on. */
 import { join } from 'node:path';
 import {
-  type BigFile,
   type BlockPlan,
   type BlockTable,
   canClone,
@@ -12,7 +11,7 @@ import {
   statFiles,
   TableWriter,
 } from '../../../archive/index.js';
-import { anySignal, type Source } from '../../../contract/index.js';
+import type { Source } from '../../../contract/index.js';
 
 export interface BigFilesDeps {
   readonly workFolder: string;
@@ -39,13 +38,11 @@ export interface PlannedBlocks extends BlockPlan {
 
 /** The big files of all sources of a run. */
 export class BigFilesOfSources implements AsyncDisposable {
-  readonly #stop = new AbortController();
   readonly #files: ReadonlyMap<string, BigFiles>;
 
   constructor(sources: readonly Source[], deps: BigFilesDeps) {
-    const signal = anySignal(deps.signal, this.#stop.signal);
     const folders = sources.filter(({ kind }) => kind === 'folder');
-    this.#files = new Map(folders.map((source, index) => [source.name, new BigFiles(source, `${index}.big`, { ...deps, signal })]));
+    this.#files = new Map(folders.map((source, index) => [source.name, new BigFiles(source, `${index}.big`, deps)]));
   }
 
   /** @returns undefined for a single file, which tar reads whole */
@@ -54,7 +51,6 @@ export class BigFilesOfSources implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#stop.abort();
     for (const files of this.#files.values()) await files[Symbol.asyncDispose]();
   }
 }
@@ -71,15 +67,11 @@ export class BigFiles implements AsyncDisposable {
     private readonly deps: BigFilesDeps,
   ) {}
 
-  async #search(): Promise<BigFile[]> {
-    const { tree } = await this.#open();
-    const { least, signal } = this.deps;
-    return findBigFiles({ tree, least, excludes: this.source.excludes, list: this.#path('names') }, signal);
-  }
-
   /** Searches the source for its base. @returns undefined when it has no big files @throws PluginError */
   async find(level: Omit<BigLevel, 'before'>): Promise<PlannedBlocks | undefined> {
-    const found = await this.#search();
+    const { tree } = await this.#open();
+    const { least, signal } = this.deps;
+    const found = await findBigFiles({ tree, least, excludes: this.source.excludes, list: this.#path('names') }, signal);
     return found.length === 0 ? undefined : this.#plan({ ...level, before: undefined }, found);
   }
 
