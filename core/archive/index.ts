@@ -10,7 +10,7 @@ export type { KnownFlags } from './level/flag-search.js';
 export { findMoved } from './level/flag-status.js';
 export * from './level/flags.js';
 export * from './level/meter.js';
-export { addMoved, type DatabaseKind, type MovedFile, type MovedFiles, showPath } from './level/moved.js';
+export { addMoved, type DatabaseKind, databasesFirst, type MovedFile, type MovedFiles, showPath } from './level/moved.js';
 export * from './level/pack.js';
 export { heldElsewhere } from './level/sandbox.js';
 export { collectGarbage, withSeen } from './record/garbage.js';

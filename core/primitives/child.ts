@@ -77,6 +77,15 @@ export function runForOutput(child: ChildProcess, ended: () => Promise<void>): R
   return Readable.from(chunks(), { objectMode: false, highWaterMark: 1 << 20 });
 }
 
+/** Collects the beginning of what a child writes to its standard error. @returns a function for the text so far */
+export function errorsOf(child: ChildProcess, most = 1000): () => string {
+  let said = '';
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    if (said.length < most) said += text;
+  });
+  return () => said;
+}
+
 /** Runs a child to its end. @returns its exit code and the first 64 KiB of each output @throws PluginError aborted, unavailable,
  *  failed */
 export async function childOutcome(

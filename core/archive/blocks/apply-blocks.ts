@@ -4,9 +4,9 @@ import { constants } from 'node:fs';
 import { type FileHandle, mkdir, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path/posix';
 import { anySignal, PluginError } from '../../contract/index.js';
-import { childExit } from '../../primitives/child.js';
+import { childExit, errorsOf } from '../../primitives/child.js';
 import { hasCode } from '../../primitives/guards.js';
-import { type ConfinedTree, confineTar } from '../level/sandbox.js';
+import { type ConfinedTree, confineTar, restoredAttributes } from '../level/sandbox.js';
 import { clearAttributes } from './files/attributes.js';
 import { isInside, openBeneath, removeBeneath } from './files/beneath.js';
 import { findHoles, type Hole, parseHoles, punchHoles, subtractHoles } from './files/holes.js';
@@ -171,24 +171,12 @@ class StandInExtractor {
   readonly #child;
   readonly #exit: Promise<number>;
   readonly #stop = new AbortController();
-  #said = '';
+  readonly #said: () => string;
 
   constructor(private readonly plan: ApplyPlan) {
-    const args = [
-      '--extract',
-      '--file=-',
-      '--xattrs',
-      '--xattrs-include=*',
-      '--acls',
-      '--same-permissions',
-      '--same-owner',
-      '--numeric-owner',
-    ];
     const own: ConfinedTree = { kind: 'folder', path: plan.workFolder, access: 'write' };
-    this.#child = confineTar(own, args, ['pipe', 'ignore', 'pipe']);
-    this.#child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-      if (this.#said.length < 1000) this.#said += text;
-    });
+    this.#child = confineTar(own, ['--extract', '--file=-', ...restoredAttributes], ['pipe', 'ignore', 'pipe']);
+    this.#said = errorsOf(this.#child);
     this.#child.stdin?.on('error', () => undefined); // EPIPE; the exit code decides
     this.#exit = childExit(this.#child, 'tar', anySignal(plan.signal, this.#stop.signal));
     this.#exit.catch(() => undefined); // `end` gets the error; after `stop` nobody needs it
@@ -202,7 +190,7 @@ class StandInExtractor {
     await this.#give(Buffer.alloc(1024)); // the end of an archive
     this.#child.stdin?.end();
     if ((await this.#exit) !== 0)
-      throw new PluginError('failed', `the attributes of ${this.plan.name} could not be extracted: ${this.#said.trim()}`);
+      throw new PluginError('failed', `the attributes of ${this.plan.name} could not be extracted: ${this.#said().trim()}`);
   }
 
   /** Kills tar if it has not ended. */

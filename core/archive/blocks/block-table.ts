@@ -3,6 +3,7 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { PluginError } from '../../contract/index.js';
+import { readWhole, writeWhole } from '../../primitives/whole-bytes.js';
 import { parseOwn, type Shape, ValidationError } from '../../schemas.js';
 import { digestOf, hashBytes } from './block-hash.js';
 import { isInside } from './files/beneath.js';
@@ -32,13 +33,7 @@ const damaged = (why: string): PluginError =>
   new PluginError('damaged', `the table of block hashes is damaged: ${why}; a new base is needed`);
 
 async function readHashes(file: FileHandle, entry: TableEntry): Promise<Buffer> {
-  const length = blocksOf(entry) * hashBytes;
-  const hashes = Buffer.allocUnsafe(length);
-  for (let done = 0; done < length; ) {
-    const { bytesRead } = await file.read(hashes, done, length - done, entry.at + done);
-    if (bytesRead === 0) break;
-    done += bytesRead;
-  }
+  const hashes = await readWhole(file, Buffer.allocUnsafe(blocksOf(entry) * hashBytes), entry.at);
   if (digestOf(hashes) === entry.digest) return hashes;
   throw damaged(`the hashes of ${JSON.stringify(entry.path)} are not the ones that were stored`);
 }
@@ -57,8 +52,7 @@ export class TableWriter implements AsyncDisposable, BlockTable {
 
   /** Adds a file that was read. @returns its digest */
   async add(file: NewEntry, hashes: Buffer): Promise<string> {
-    for (let done = 0; done < hashes.length; )
-      done += (await this.file.write(hashes, done, hashes.length - done, this.#at + done)).bytesWritten;
+    await writeWhole(this.file, hashes, this.#at);
     const digest = digestOf(hashes);
     this.#own.set(file.path, { ...file, at: this.#at, digest });
     this.#at += hashes.length;
@@ -120,8 +114,8 @@ export class StoredTable implements AsyncDisposable, BlockTable {
     try {
       const length = (await file.stat()).size - hashBytes;
       if (length < 0 || length > mostIndex) throw damaged('its index has another length');
-      const { buffer } = await file.read(Buffer.alloc(length), 0, length, hashBytes);
-      return new StoredTable(file, new Map(entriesIn(buffer).map((entry) => [entry.path, entry])));
+      const index = await readWhole(file, Buffer.allocUnsafe(length), hashBytes);
+      return new StoredTable(file, new Map(entriesIn(index).map((entry) => [entry.path, entry])));
     } catch (error) {
       await file.close();
       throw error;

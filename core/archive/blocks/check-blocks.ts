@@ -1,6 +1,7 @@
 /** Reads files back that several levels have brought, and compares them with the hash that the last level has of them. */
 import { constants, type FileHandle } from 'node:fs/promises';
 import { PluginError } from '../../contract/index.js';
+import { readWhole } from '../../primitives/whole-bytes.js';
 import type { AppliedFiles } from './apply-blocks.js';
 import { digestOf, hashBlock } from './block-hash.js';
 import { openBeneath } from './files/beneath.js';
@@ -13,12 +14,10 @@ async function hashesOf(file: FileHandle, blockBytes: number, signal: AbortSigna
   const hashes: Buffer[] = [];
   for (let at = 0; ; ) {
     signal.throwIfAborted();
-    let got = 0;
-    for (let read = -1; read !== 0 && got < blockBytes; got += read)
-      read = (await file.read(buffer, got, blockBytes - got, at + got)).bytesRead;
-    if (got === 0) return Buffer.concat(hashes);
-    hashes.push(hashBlock(buffer.subarray(0, got)));
-    at += got;
+    const block = await readWhole(file, buffer, at);
+    if (block.length === 0) return Buffer.concat(hashes);
+    hashes.push(hashBlock(block));
+    at += block.length;
   }
 }
 

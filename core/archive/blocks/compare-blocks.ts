@@ -1,10 +1,11 @@
 /** Reads the big files that may have changed, and gives the blocks that differ from the level before. */
 import { constants } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
+import { readWhole } from '../../primitives/whole-bytes.js';
 import { blockBytesOf, hashBlock, hashBytes } from './block-hash.js';
 import type { BlockTable, NewEntry, TableEntry, TableWriter } from './block-table.js';
 import { openBeneath } from './files/beneath.js';
-import { type BigFile, statOf } from './files/big-files.js';
+import { type BigFile, hasChanged, statOf } from './files/big-files.js';
 import { type Clone, cloneFiles } from './files/clones.js';
 import { findHoles, type Hole } from './files/holes.js';
 
@@ -83,7 +84,7 @@ async function* compareInPlace(o: Comparison, path: string): AsyncGenerator<Bloc
   if (handle === undefined) return; // removed meanwhile: the next level notices
   await using opened = handle;
   const file = await statOf(opened, path);
-  if (file) yield* compareFile(o, file, opened, async () => isOther(file, await statOf(opened, path)));
+  if (file) yield* compareFile(o, file, opened, async () => hasChanged(file, await statOf(opened, path)));
 }
 
 /** @param hasMoved asked when the file is read; a clone does not move */
@@ -111,9 +112,6 @@ async function* compareFile(
 
 /** Epoch ms of the last change. */
 const stampOf = ({ ctime }: BigFile): number => Number(ctime.slice(0, -6));
-
-const isOther = (before: BigFile, after: BigFile | undefined): boolean =>
-  after === undefined || (['size', 'mtime', 'ctime'] as const).some((key) => after[key] !== before[key]);
 
 function movedWhen(hasMoved: boolean, file: BigFile, { reference }: Comparison): Moved {
   if (hasMoved) return 'reading';
@@ -202,7 +200,7 @@ async function* readAhead(file: FileHandle, { length, holes, signal }: ReadPlan)
   const read = async (number: number) => {
     const start = number * length;
     if (inHole(start, start + length)) return zeros;
-    return readFull(file, buffers[number % 2 === 0 ? 0 : 1], start);
+    return readWhole(file, buffers[number % 2 === 0 ? 0 : 1], start);
   };
   let next = read(0);
   for (let number = 0; ; number++) {
@@ -216,14 +214,4 @@ async function* readAhead(file: FileHandle, { length, holes, signal }: ReadPlan)
     next.catch(() => undefined); // awaited after the yield
     yield { offset: number * length, bytes };
   }
-}
-
-async function readFull(file: FileHandle, buffer: Buffer, position: number): Promise<Buffer> {
-  let got = 0;
-  while (got < buffer.length) {
-    const { bytesRead } = await file.read(buffer, got, buffer.length - got, position + got);
-    if (bytesRead === 0) break;
-    got += bytesRead;
-  }
-  return buffer.subarray(0, got);
 }

@@ -1,6 +1,7 @@
 /** Takes bytes from a source as fast as it gives them, so that a paused container resumes before a slow compressor or target has them. */
 import { type FileHandle, open, rm } from 'node:fs/promises';
 import { Readable } from 'node:stream';
+import { readWhole, writeWhole } from '../../primitives/whole-bytes.js';
 
 export interface DrainRoom {
   /** Bytes that wait in memory. */
@@ -45,7 +46,7 @@ class Queue {
   async #spill(bytes: Buffer): Promise<Part> {
     this.#file ??= await open(this.room.file, 'w+', 0o600);
     const at = this.#disk;
-    for (let done = 0; done < bytes.length; ) done += (await this.#file.write(bytes, done, bytes.length - done, at + done)).bytesWritten;
+    await writeWhole(this.#file, bytes, at);
     this.#disk += bytes.length; // room of the file is used once: a pause is short
     return { at, length: bytes.length };
   }
@@ -78,13 +79,9 @@ class Queue {
   }
 
   async #readBack({ at, length }: Exclude<Part, Buffer>): Promise<Buffer> {
-    const buffer = Buffer.allocUnsafe(length);
-    for (let done = 0; done < length; ) {
-      const { bytesRead } = (await this.#file?.read(buffer, done, length - done, at + done)) ?? { bytesRead: 0 };
-      if (bytesRead === 0) throw new Error(`${this.room.file} is shorter than what was written`);
-      done += bytesRead;
-    }
-    return buffer;
+    const bytes = this.#file && (await readWhole(this.#file, Buffer.allocUnsafe(length), at));
+    if (bytes?.length !== length) throw new Error(`${this.room.file} is shorter than what was written`);
+    return bytes;
   }
 
   get isGivenUp(): boolean {

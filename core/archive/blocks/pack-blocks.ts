@@ -8,7 +8,7 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PluginError } from '../../contract/index.js';
-import { childExit } from '../../primitives/child.js';
+import { childExit, errorsOf } from '../../primitives/child.js';
 import { type ConfinedTree, confineTar } from '../level/sandbox.js';
 import { type BlockEvent, type Comparison, compareBlocks, type Moved } from './compare-blocks.js';
 import { statFiles } from './files/big-files.js';
@@ -110,11 +110,8 @@ async function* packStandIns({ workFolder, signal }: BlockPlan): AsyncGenerator<
   const args = ['--create', '--file=-', '--format=posix', '--sparse', '--xattrs', '--xattrs-include=*', '--acls', '--numeric-owner'];
   const own: ConfinedTree = { kind: 'folder', path: workFolder, access: 'read' };
   const child = confineTar(own, [...args, '--', standInFolder], ['ignore', 'pipe', 'pipe']);
-  let said = '';
-  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-    if (said.length < 1000) said += text;
-  });
+  const said = errorsOf(child);
   const exit = childExit(child, 'tar', signal);
   if (child.stdout) for await (const chunk of child.stdout) yield chunk;
-  if ((await exit) !== 0) throw new PluginError('failed', `the attributes of big files could not be packed: ${said.trim()}`);
+  if ((await exit) !== 0) throw new PluginError('failed', `the attributes of big files could not be packed: ${said().trim()}`);
 }

@@ -3,10 +3,10 @@ import { dirname } from 'node:path';
 import { type Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { anySignal, PluginError } from '../../contract/index.js';
-import { archiveChild, childExit } from '../../primitives/child.js';
+import { archiveChild, childExit, errorsOf } from '../../primitives/child.js';
 import type { ArchiveEntry, StoredFile } from '../record/manifest.js';
 import { Meter } from './meter.js';
-import { confineTar } from './sandbox.js';
+import { confineTar, restoredAttributes } from './sandbox.js';
 
 /** @throws PluginError damaged: size or hash of the stored bytes differs from the manifest */
 export function checkStored(meter: Meter, file: StoredFile): void {
@@ -55,14 +55,11 @@ async function fed(
   stored: Readable,
   signal: AbortSignal,
 ): Promise<void> {
-  let said = '';
-  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-    if (said.length < 4096) said += text;
-  });
+  const said = errorsOf(child, 4096);
   const exit = childExit(child, name, signal);
   const meter = new Meter();
   if (!child.stdin) throw new PluginError('failed', `${name} has no input`);
-  const outOfSpace = () => /No space left on device|: Wrote only \d+ of \d+ bytes/.test(said);
+  const outOfSpace = () => /No space left on device|: Wrote only \d+ of \d+ bytes/.test(said());
   const failed = new AbortController();
   exit.then(
     (code) => code !== 0 && outOfSpace() && failed.abort(), // else read on: the hash tells whether the archive is at fault
@@ -80,7 +77,7 @@ async function fed(
   if (end.value !== 0) {
     if (outOfSpace()) throw new PluginError('no_space', `there is no space to extract ${file.path}: free some space ${room}`);
     checkStored(meter, file);
-    throw new PluginError('failed', `${file.path} is undamaged, but could not be extracted: ${said.trim().slice(0, 500)}`);
+    throw new PluginError('failed', `${file.path} is undamaged, but could not be extracted: ${said().trim().slice(0, 500)}`);
   }
   checkStored(meter, file);
 }
@@ -102,12 +99,7 @@ export function extractLevel(
       '--blocking-factor=64', // bytes per read; the archive may have been written with another factor
       ...(archive.compression === 'zstd' ? ['--use-compress-program=zstd -q'] : []),
       ...(kind === 'folder' ? ['--listed-incremental=/dev/null'] : []),
-      '--xattrs',
-      '--xattrs-include=*',
-      '--acls',
-      '--same-permissions',
-      '--same-owner',
-      '--numeric-owner',
+      ...restoredAttributes,
     ],
     ['pipe', 'ignore', 'pipe'],
   );

@@ -5,8 +5,8 @@ import { text } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
 import { PluginError } from '../../contract/index.js';
 import { childExit } from '../../primitives/child.js';
-import { checkXargs, nulNames, unquoteName } from './flags.js';
-import { type ConfinedTree, confineNames } from './sandbox.js';
+import { checkXargs, unquoteName } from './flags.js';
+import { type ConfinedTree, confineNames, nulNames } from './sandbox.js';
 
 /** Most names with a line end that are looked at. */
 const mostOdd = 1000;

@@ -6,7 +6,7 @@ import type { Readable } from 'node:stream';
 import { PluginError } from '../../contract/index.js';
 import { childExit } from '../../primitives/child.js';
 import { quoteName } from './flags.js';
-import { type FoundMoved, type MovedFile, type MovedFiles, parseMovedFile } from './moved.js';
+import { type FoundMoved, firstFiles, type MovedFile, type MovedFiles, parseMovedFile } from './moved.js';
 import { type ConfinedTree, confinePerl } from './sandbox.js';
 import { askMoved, marks, statusScript } from './status-script.js';
 
@@ -132,9 +132,7 @@ export async function findMoved({ tree, workFolder, signal }: MovedSearch, paths
     const search = { tree, list, beside: false, ended: AbortSignal.abort(), since: 0, wantsMoved: () => true };
     const known = new Map<string, MovedFile>((await searchByStatus(search, signal))?.moved.files.map((file) => [file.path, file]));
     const files = names.map((path) => known.get(path) ?? { path });
-    const ofDatabases = files.filter(({ database }) => database !== undefined);
-    const sorted = [...ofDatabases, ...files.filter(({ database }) => database === undefined)];
-    return { count: paths.length, files: sorted.slice(0, 100), bytes, isStamped: true };
+    return { count: paths.length, files: firstFiles(files), bytes, isStamped: true };
   } finally {
     await rm(list, { force: true });
   }

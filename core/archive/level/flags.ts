@@ -1,9 +1,6 @@
 /** Inode flags (chattr(1)), which tar does not store: immutable `i`, append-only `a`, nodump `d`, no copy-on-write `C`. */
-import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import { PluginError } from '../../contract/index.js';
-import { childExit } from '../../primitives/child.js';
-import { type ConfinedTree, confineNames } from './sandbox.js';
+import { type ConfinedTree, namesOutcome } from './sandbox.js';
 
 export interface FlaggedEntry {
   /** Relative to the source, `.` for itself. Bytes other than printable ASCII are `\ooo`, as in tar's list: a name need not be
@@ -32,9 +29,6 @@ export function isFlaggedPath(path: string): boolean {
   return name === '.' || (!name.includes('\0') && name.split('/').every((part) => part !== '' && part !== '.' && part !== '..'));
 }
 
-/** Names for `xargs -0`; `./` keeps them from looking like options. */
-export const nulNames = (names: readonly string[]): Buffer => Buffer.from(names.map((name) => `./${name}\0`).join(''), 'latin1');
-
 /** Accepts 123, xargs's exit code when the command failed for some names. @throws PluginError failed */
 export function checkXargs(code: number, command: string): void {
   if (code !== 0 && code !== 123) throw new PluginError('failed', `${command} ended with ${code}: is the package e2fsprogs installed?`);
@@ -42,15 +36,7 @@ export function checkXargs(code: number, command: string): void {
 
 /** @returns chattr's messages for names that it could not change */
 async function changed(tree: ConfinedTree, change: string, names: readonly string[], signal: AbortSignal): Promise<string> {
-  const child = confineNames(tree, ['chattr', change, '--'], ['pipe', 'ignore', 'pipe']);
-  let said = '';
-  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-    if (said.length < 1000) said += text;
-  });
-  const exit = childExit(child, 'chattr', signal);
-  if (!child.stdin) throw new PluginError('failed', 'chattr has no input');
-  await pipeline(Readable.from([nulNames(names)]), child.stdin).catch(() => undefined); // EPIPE; the exit code decides
-  const code = await exit;
+  const { code, said } = await namesOutcome(tree, 'chattr', ['chattr', change, '--'], names, signal);
   checkXargs(code, 'chattr');
   return code === 0 ? '' : said.trim();
 }

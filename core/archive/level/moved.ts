@@ -31,14 +31,21 @@ export interface MovedNames {
 
 const mostFiles = 100;
 
+/** The same items, with those of databases first. */
+export const databasesFirst = <T>(items: readonly T[], fileOf: (item: T) => MovedFile): T[] => {
+  const isOfDatabase = (item: T) => fileOf(item).database !== undefined;
+  return [...items.filter(isOfDatabase), ...items.filter((item) => !isOfDatabase(item))];
+};
+
+/** The first files, those of databases before others. */
+export const firstFiles = (files: readonly MovedFile[]): MovedFile[] => databasesFirst(files, (file) => file).slice(0, mostFiles);
+
 /** Adds up what moved in the two parts of a level. */
 export function addMoved(one: MovedFiles | undefined, other: MovedFiles | undefined): MovedFiles | undefined {
   if (one === undefined || other === undefined) return one ?? other;
-  const files = [...one.files, ...other.files];
-  const isOfDatabase = ({ database }: MovedFile) => database !== undefined;
   return {
     count: one.count + other.count,
-    files: [...files.filter(isOfDatabase), ...files.filter((file) => !isOfDatabase(file))].slice(0, mostFiles),
+    files: firstFiles([...one.files, ...other.files]),
     bytes: one.bytes + other.bytes,
     isStamped: one.isStamped && other.isStamped,
   };

@@ -4,8 +4,10 @@ import type { ChildProcess } from 'node:child_process';
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { basename } from 'node:path';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { PluginError } from '../../contract/index.js';
-import { groupChild } from '../../primitives/child.js';
+import { childExit, errorsOf, groupChild } from '../../primitives/child.js';
 
 export interface ConfinedTree {
   readonly kind: 'folder' | 'file';
@@ -17,6 +19,9 @@ export interface ConfinedTree {
   /** Files outside the tree that tar may write, by their names in the sandbox. They must exist. */
   readonly files?: Readonly<Record<string, string>>;
 }
+
+/** tar's arguments for whatever it extracts. */
+export const restoredAttributes = ['--xattrs', '--xattrs-include=*', '--acls', '--same-permissions', '--same-owner', '--numeric-owner'];
 
 /** Path of the tree in the sandbox. */
 const inside = '/data';
@@ -84,3 +89,23 @@ export function confineNames(tree: ConfinedTree, command: readonly string[], std
 
 export const confinePerl = (tree: ConfinedTree, script: string, stdio: readonly ('ignore' | 'pipe')[]): ChildProcess =>
   confineTool(tree, ['perl', '-e', script], stdio);
+
+/** Names for `xargs -0`; `./` keeps them from looking like options. */
+export const nulNames = (names: readonly string[]): Buffer => Buffer.from(names.map((name) => `./${name}\0`).join(''), 'latin1');
+
+/** Runs a command for names to its end, and gives it all of them.
+ *  @param name of the program in messages @returns the exit code of xargs, and the beginning of what was said @throws PluginError */
+export async function namesOutcome(
+  tree: ConfinedTree,
+  name: string,
+  command: readonly string[],
+  names: readonly string[],
+  signal: AbortSignal,
+): Promise<{ readonly code: number; readonly said: string }> {
+  const child = confineNames(tree, command, ['pipe', 'ignore', 'pipe']);
+  const said = errorsOf(child);
+  const exit = childExit(child, name, signal);
+  if (!child.stdin) throw new PluginError('failed', `${name} has no input`);
+  await pipeline(Readable.from([nulNames(names)]), child.stdin).catch(() => undefined); // EPIPE; the exit code decides
+  return { code: await exit, said: said() };
+}

@@ -102,6 +102,10 @@ export async function statOf(file: FileHandle, path: string): Promise<BigFile | 
   return { path, size: Number(size), mtime: `${mtimeNs}`, ctime: `${ctimeNs}`, inode: `${ino}`, sparse };
 }
 
+/** Whether a file changed between two looks at it. */
+export const hasChanged = (before: BigFile, after: BigFile | undefined): boolean =>
+  after === undefined || (['size', 'mtime', 'ctime'] as const).some((key) => after[key] !== before[key]);
+
 /** Asks tar itself, since its patterns have many rules. With /dev/null as the archive it reads no file. */
 async function withoutExcluded(
   { tree, excludes, list }: BigFileSearch,

@@ -4,7 +4,7 @@ import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { archiveChild, childExit } from '../../../primitives/child.js';
 import { openBeneath } from './beneath.js';
-import { type BigFile, statOf } from './big-files.js';
+import { type BigFile, hasChanged, statOf } from './big-files.js';
 
 export interface Clone extends AsyncDisposable {
   /** The file as it was cloned. */
@@ -68,10 +68,7 @@ async function cloneSome(top: FileHandle, files: readonly BigFile[], signal: Abo
     const after = isCloned[n] ? await statOf(source, file.path) : undefined;
     await source.close();
     if (after === undefined) await content.close();
-    else {
-      const hasMoved = after.size !== file.size || after.mtime !== file.mtime || after.ctime !== file.ctime;
-      clones.push({ file, content, hasMoved, [Symbol.asyncDispose]: () => content.close() });
-    }
+    else clones.push({ file, content, hasMoved: hasChanged(file, after), [Symbol.asyncDispose]: () => content.close() });
   }
   return clones;
 }

@@ -2,12 +2,8 @@
  *  attributes. cp(1) of GNU copies these in both directions, and tar stores a stand-in in a few hundred bytes. */
 import { mkdir, open } from 'node:fs/promises';
 import { dirname, join } from 'node:path/posix';
-import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import { PluginError } from '../../../contract/index.js';
-import { childExit } from '../../../primitives/child.js';
-import { nulNames } from '../../level/flags.js';
-import { type ConfinedTree, confineNames } from '../../level/sandbox.js';
+import { type ConfinedTree, namesOutcome } from '../../level/sandbox.js';
 
 export interface StandIn {
   /** Its bytes as latin-1. */
@@ -57,14 +53,6 @@ export async function applyStandIns(tree: ConfinedTree, folder: string, files: r
 }
 
 async function forNames(tree: ConfinedTree, command: readonly string[], names: readonly string[], signal: AbortSignal): Promise<void> {
-  const child = confineNames(tree, command, ['pipe', 'ignore', 'pipe']);
-  let said = '';
-  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-    if (said.length < 1000) said += text;
-  });
-  const exit = childExit(child, 'cp', signal);
-  if (!child.stdin) throw new PluginError('failed', 'cp has no input');
-  await pipeline(Readable.from([nulNames(names)]), child.stdin).catch(() => undefined); // EPIPE; the exit code decides
-  const code = await exit;
+  const { code, said } = await namesOutcome(tree, 'cp', command, names, signal);
   if (code !== 0) throw new PluginError('failed', `the attributes of big files could not be copied: ${said.trim()}`);
 }

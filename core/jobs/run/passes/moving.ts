@@ -1,6 +1,6 @@
 /** Warns of files that moved while they were read: because the job does not pause the container, or because somebody wrote whom the
  *  pause does not stop. */
-import { type DatabaseKind, type MovedFile, type MovedFiles, showPath } from '../../../archive/index.js';
+import { type DatabaseKind, databasesFirst, type MovedFile, type MovedFiles, showPath } from '../../../archive/index.js';
 import type { Description, Source, Warning } from '../../../contract/index.js';
 
 /** A warning lists at most so many names, and its texts fewer. */
@@ -43,8 +43,7 @@ export function warnMoving(tracks: readonly MovedSource[], container: Descriptio
   const count = tracks.reduce((sum, { moved }) => sum + (moved?.count ?? 0), 0);
   if (count === 0) return [];
   const all = tracks.flatMap(({ source, moved }) => (moved?.files ?? []).map((file) => ({ source, file })));
-  const isOfDatabase = ({ file }: MovedPath) => file.database !== undefined;
-  const paths = [...all.filter(isOfDatabase), ...all.filter((path) => !isOfDatabase(path))];
+  const paths = databasesFirst(all, ({ file }) => file);
   const names = paths.map(({ source, file }) => nameOf(source, file.path));
   const sources = tracks.flatMap(({ source, moved }) => (moved ? [source] : []));
   return [
