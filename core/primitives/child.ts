@@ -64,8 +64,10 @@ export function childExit(child: ChildProcess, name: string, signal: AbortSignal
 }
 
 /** The child's output. It ends only after `ended` has resolved, so that a reader never takes a failed child's output for
- *  complete. */
+ *  complete. It waits for a reader, however late. */
 export function runForOutput(child: ChildProcess, ended: () => Promise<void>): Readable {
+  // When a child exits, Node discards what nobody has begun to read. The generator begins only when its reader does.
+  child.stdout?.on('readable', () => undefined);
   async function* chunks(): AsyncGenerator<Buffer> {
     try {
       if (child.stdout) for await (const chunk of child.stdout) yield chunk;

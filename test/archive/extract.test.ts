@@ -166,3 +166,13 @@ t.test('a snapshot is unpacked only when it is whole', async (t) => {
   t.equal(await unpacked(bytes, { ...file, sha256: hash('0') }), 'damaged', 'another hash');
   t.equal(await unpacked(Buffer.from('nothing of the kind')), 'damaged');
 });
+
+t.test('the output of a child that has exited waits for its reader', async (t) => {
+  for (const size of [0, 10, 200_000]) {
+    const plain = randomBytes(size);
+    const packed = await buffer(zstdStream(Readable.from([plain]), 'compress', never));
+    const late = zstdStream(Readable.from([packed]), 'decompress', never);
+    await sleep(300); // zstd has exited, or has filled its pipe
+    t.ok((await buffer(late)).equals(plain), `${size} bytes`);
+  }
+});
