@@ -49,9 +49,9 @@ async function names(target: Target, path: string): Promise<string[]> {
   for await (const { name } of target.list(path)) found.push(name);
   return found.sort();
 }
-/** The sizes of staged pieces, without the note of the folder on the server. */
+/** The sizes of staged pieces. The notes of folders on the server lie beside the folders of pieces. */
 const staged = async (): Promise<string[]> => {
-  const { stdout } = await run('find', [stateFolder, '-type', 'f', '-size', '+0', '!', '-name', '*.json', '-printf', '%s\n']);
+  const { stdout } = await run('find', [stateFolder, '-path', '*/stage-*', '-type', 'f', '-printf', '%s\n']);
   return stdout.split('\n').filter((line) => line !== '');
 };
 
