@@ -96,7 +96,7 @@ t.test('flags override variables, variables the file, and the file the defaults'
     lxc_path: at('no-lxc'),
     docker_socket: at('no-docker'),
     new_base_ratio: 0.25,
-    big_file_mib: 1048576,
+    big_file_mib: 16,
     undo_hours: 1,
     log_level: 'error',
   };
