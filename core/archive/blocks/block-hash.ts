@@ -1,5 +1,10 @@
 /** Blocks of a big file and their hashes: BLAKE3, cut to 16 bytes. */
-import { blake3 } from '@napi-rs/blake-hash';
+import { createRequire } from 'node:module';
+
+type Library = typeof import('@napi-rs/blake-hash');
+
+const load = createRequire(import.meta.url);
+let library: Library | undefined;
 
 /** Bytes of a hash. 128 bits: no two different blocks of a file ever have the same by chance. */
 export const hashBytes = 16;
@@ -15,7 +20,13 @@ export function blockBytesOf(size: number, before = leastBlock): number {
   return bytes;
 }
 
-export const hashBlock = (block: Buffer): Buffer => blake3(block).subarray(0, hashBytes);
+/** Loads the library with the first block: it takes 13 ms, and a run in which no big file changed hashes none. */
+const loadLibrary = (): Library => load('@napi-rs/blake-hash');
+
+export function hashBlock(block: Buffer): Buffer {
+  library ??= loadLibrary();
+  return library.blake3(block).subarray(0, hashBytes);
+}
 
 /** Hash of a file's hashes: tells whether a stored list of them is whole. */
 export const digestOf = (hashes: Buffer): string => hashBlock(hashes).toString('hex');
