@@ -80,7 +80,7 @@ class Bed {
     before?: Level,
   ): Promise<Pick<Level, 'tar' | 'entry' | 'snapshot'>> {
     const snapshot = this.#at(number, 'snar');
-    const plan = { ...part, compression: 'none', snapshot, moved: 'ignore', ...(before && { since: before.snapshot }) } as const;
+    const plan = { ...part, compression: 'none', snapshot, looks: false, ...(before && { since: before.snapshot }) } as const;
     const { stream, report, searched } = await packLevel(plan, never, () => undefined);
     const meter = new Meter();
     const tar = await all(stream.pipe(meter));

@@ -20,7 +20,7 @@ const planOf = (source: Source, snapshot: string): LevelPlan => ({
   snapshot,
   compression: 'none',
   reference: Date.now(),
-  moved: 'ignore',
+  looks: false,
 });
 
 async function packed(source: Source, snapshot: string, since?: string): Promise<{ readonly bytes: Buffer; readonly entries: number }> {

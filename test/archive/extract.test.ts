@@ -30,7 +30,7 @@ async function sample(t: Test, compression: Compression, size = 300_000): Promis
   const top = await temporary(t);
   await mkdir(join(top, 'source'));
   await writeFile(join(top, 'source/file'), randomBytes(size));
-  const plan = { source: folderSource(join(top, 'source')), compression, snapshot: join(top, 's'), reference: 0, moved: 'ignore' } as const;
+  const plan = { source: folderSource(join(top, 'source')), compression, snapshot: join(top, 's'), reference: 0, looks: false } as const;
   const bytes = await buffer((await packLevel(plan, never, () => undefined)).stream);
   const sha256 = createHash('sha256').update(bytes).digest('hex');
   let n = 0;

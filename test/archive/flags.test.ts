@@ -41,7 +41,7 @@ const inWords = (entries: readonly FlaggedEntry[]): string[] => entries.map(({ p
 async function packed(folder: string, snapshot: string, o: { since?: string; before?: Level; excludes?: string[] } = {}): Promise<Level> {
   const plan = {
     source: folderSource(folder, { excludes: o.excludes ?? [] }),
-    ...{ compression: 'none' as const, snapshot, reference: Date.now(), moved: 'look' as const },
+    ...{ compression: 'none' as const, snapshot, reference: Date.now(), looks: true },
     ...(o.since && { since: o.since }),
     ...(o.before && { flagsBefore: { flags: o.before.found, flags_left_out: o.before.leftOut } }),
   };

@@ -21,7 +21,7 @@ type Wish = Partial<LevelPlan> & Pick<LevelPlan, 'source' | 'snapshot'>;
 
 /** Packs a level to its end. Its reference is now unless told otherwise. */
 async function packed(wish: Wish, signal = never): Promise<Kept> {
-  const plan = { compression: 'none', reference: Date.now(), moved: 'look', ...wish } as const;
+  const plan = { compression: 'none', reference: Date.now(), looks: true, ...wish } as const;
   const { stream, report, searched } = await packLevel(plan, signal, () => undefined);
   const meter = new Meter();
   const chunks: Buffer[] = [];

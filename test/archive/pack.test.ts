@@ -65,7 +65,7 @@ t.test('a level is accepted only when tar ended in an expected way', async (t) =
   await writeFile(join(folder, 'file'), '');
   for (const { title, script, ...expected } of endings) {
     const source = folderSource(join(folder, 'file'), { kind: 'file' }); // has no snapshot file, which this tar would not write
-    const plan = { source, compression: 'none', snapshot: join(folder, 'snar'), reference: Date.now(), moved: 'told' } as const;
+    const plan = { source, compression: 'none', snapshot: join(folder, 'snar'), reference: Date.now(), looks: true } as const;
     let moved: MovedFiles | undefined;
     const code = await withSandboxCommands(join(folder, 'commands'), { tar: script }, async () =>
       codeOf(
@@ -91,7 +91,7 @@ async function packedAround(t: Test, meanwhile: (folder: string) => Promise<void
     compression: 'none',
     snapshot: `${folder}.snar`,
     reference: Date.now(),
-    moved: 'look',
+    looks: true,
   } as const;
   return codeOf(
     packLevel(plan, never, () => undefined).then(async ({ stream }) => {
@@ -129,7 +129,7 @@ t.test('a killed tar and a reader that gives up end a level', async (t) => {
     compression: 'zstd',
     snapshot: `${folder}/../s-${process.pid}`,
     reference: 0,
-    moved: 'look',
+    looks: true,
   } as const;
   t.teardown(() => rm(plan.snapshot, { force: true }));
   const { stream } = await packLevel(plan, never, () => undefined);
@@ -145,7 +145,7 @@ t.test('a killed tar and a reader that gives up end a level', async (t) => {
 
 t.test('a missing folder and a failed compressor end a level', async (t) => {
   const folder = await temporary(t);
-  const plan = { compression: 'none', snapshot: join(folder, 's'), reference: Date.now(), moved: 'look' } as const;
+  const plan = { compression: 'none', snapshot: join(folder, 's'), reference: Date.now(), looks: true } as const;
   const absent = packLevel({ ...plan, source: folderSource(join(folder, 'absent')) }, never, () => undefined);
   t.equal(await codeOf(absent.then(({ stream }) => buffer(stream))), 'failed');
   const failing = { zstd: 'head -c 100; exit 1' };

@@ -2,7 +2,7 @@
  *  A change of flags changes ctime, so an entry that a later level does not contain still has its earlier flags. */
 import { rm } from 'node:fs/promises';
 import { LsattrLook } from './flag-lsattr.js';
-import { hasFlagsInStatus, type StatusFound, type StatusSearch, searchByStatus } from './flag-status.js';
+import { hasFlagsInStatus, searchByStatus } from './flag-status.js';
 import { type FlaggedEntry, quoteName, unquoteName } from './flags.js';
 import type { FoundMoved } from './moved.js';
 import { countLines, listHas, type NameListPlan, readLines } from './name-list.js';
@@ -11,7 +11,7 @@ import type { ConfinedTree } from './sandbox.js';
 /** A manifest's limits for a source: entries, and characters of their paths. */
 const mostEntries = 1000;
 const mostCharacters = 65_536;
-/** Bytes of names before the search starts in a pause; it also starts when tar ends. So it does not slow down a short level. */
+/** Bytes of names before lsattr starts in a pause; it also starts when tar ends. So it does not slow down a short level. */
 const mostBeforeSearch = 65_536;
 
 /** The flags of an archive, as its manifest has them. */
@@ -23,8 +23,13 @@ export interface KnownFlags {
 export interface SearchedLevel extends Required<KnownFlags> {
   /** Lines of tar's list. */
   readonly entries: number;
-  /** Files that changed while tar ran, when they were asked for. */
-  readonly moved?: FoundMoved;
+}
+
+/** What the search finds. Both promises settle when tar has ended. */
+export interface FoundInList {
+  readonly level: Promise<SearchedLevel>;
+  /** Undefined when nobody looks, or when statx cannot be used. */
+  readonly moved: Promise<FoundMoved | undefined>;
 }
 
 /** The search removes the list at its end. */
@@ -38,10 +43,8 @@ export interface SearchPlan extends NameListPlan {
   readonly inPause: boolean;
   /** Epoch ms; a file with a later stamp has changed. */
   readonly since: number;
-  /** Whether files that changed will be asked for at tar's end. Then each file is looked at only then, for both. */
-  readonly willWantMoved: boolean;
-  /** Asked when tar has ended: whether to look for files that changed. */
-  wantsMoved(): boolean;
+  /** Whether to look for files that changed. Then each file is looked at once, at tar's end, for that and for flags. */
+  readonly looks: boolean;
 }
 
 class FoundFlags {
@@ -65,51 +68,37 @@ class FoundFlags {
   };
 }
 
-export class FlagSearch {
+export class ListSearch {
   constructor(
     private readonly plan: SearchPlan,
     private readonly signal: AbortSignal,
   ) {}
 
-  /** Follows tar's list to its end. @throws PluginError */
-  async go(): Promise<SearchedLevel> {
-    const { plan, signal } = this;
-    try {
-      if (plan.inPause && !plan.willWantMoved) await listHas(mostBeforeSearch, plan, signal);
-      return (await this.#byStatus()) ?? (await this.#byLsattr());
-    } finally {
-      await rm(plan.list, { force: true });
-    }
+  /** Follows tar's list to its end. The promises reject with PluginError. */
+  go(): FoundInList {
+    const byStatus = this.#byStatus();
+    const moved = byStatus.then((found) => (found ? found.moved : this.#movedByStatus()));
+    const level = byStatus.then((found) => found?.level ?? this.#flagsByLsattr());
+    const ended = Promise.allSettled([moved, level]).then(() => rm(this.plan.list, { force: true }));
+    return { level: level.finally(() => ended), moved };
   }
 
   /** @returns undefined when statx cannot be used here */
-  async #byStatus(): Promise<SearchedLevel | undefined> {
+  async #byStatus(): Promise<{ readonly level: SearchedLevel; readonly moved: FoundMoved | undefined } | undefined> {
     if (!(await hasFlagsInStatus(this.plan.tree))) return undefined;
-    const found = this.#flags();
-    const add = (line: string, flags: string) => found.add(unquoteName(line), flags);
-    const { entries, moved } = (await this.#search({ known: this.#known(), add })) ?? {};
-    return entries === undefined ? undefined : { ...found.level(entries), ...(moved && { moved }) };
-  }
-
-  /** @returns undefined when statx cannot be used here */
-  async #search(flags?: StatusSearch['flags']): Promise<StatusFound | undefined> {
-    const { willWantMoved, ...plan } = this.plan;
-    return searchByStatus({ ...plan, beside: !willWantMoved, ...(flags && { flags }) }, this.signal);
-  }
-
-  async #byLsattr(): Promise<SearchedLevel> {
-    const [level, moved] = await Promise.all([this.#flagsByLsattr(), this.#movedByStatus()]);
-    return { ...level, ...(moved && { moved }) };
+    const flags = this.#flags();
+    const add = (line: string, said: string) => flags.add(unquoteName(line), said);
+    const found = await searchByStatus({ ...this.plan, flags: { known: this.#known(), add } }, this.signal);
+    return found && { level: flags.level(found.entries), moved: found.moved };
   }
 
   async #movedByStatus(): Promise<FoundMoved | undefined> {
-    const { plan, signal } = this;
-    if (!plan.willWantMoved) await listHas(Number.POSITIVE_INFINITY, plan, signal);
-    return plan.willWantMoved || plan.wantsMoved() ? (await this.#search())?.moved : undefined;
+    return this.plan.looks ? (await searchByStatus(this.plan, this.signal))?.moved : undefined;
   }
 
   async #flagsByLsattr(): Promise<SearchedLevel> {
     const { plan, signal } = this;
+    if (plan.inPause) await listHas(mostBeforeSearch, plan, signal);
     const found = this.#flags();
     const look = new LsattrLook(plan.tree, found.add, signal);
     const known = Buffer.from(this.#known(), 'latin1');

@@ -8,7 +8,7 @@ import { childExit } from '../../primitives/child.js';
 import { quoteName } from './flags.js';
 import { type FoundMoved, firstFiles, type MovedFile, type MovedFiles, parseMovedFile } from './moved.js';
 import { type ConfinedTree, confinePerl } from './sandbox.js';
-import { askMoved, marks, statusScript } from './status-script.js';
+import { marks, statusScript } from './status-script.js';
 
 /** The number of the statx system call. */
 const callNumbers: Readonly<Record<string, number>> = { x64: 332, arm64: 291 };
@@ -41,20 +41,18 @@ export interface StatusSearch {
   readonly list: string;
   /** Where to look for flags: further names, as lines, and a function for each name with flags, in the form of tar's list. */
   readonly flags?: { readonly known: string; add(line: string, flags: string): void };
-  /** Whether to follow the list while tar writes it. */
-  readonly beside: boolean;
+  /** Whether to look for files that changed, when tar has ended. Otherwise the search follows the list while tar writes it. */
+  readonly looks: boolean;
   /** Aborted once tar has ended. */
   readonly ended: AbortSignal;
   /** Epoch ms; a file with a later stamp has changed. */
   readonly since: number;
-  /** Asked when tar has ended: whether to look for files that changed. */
-  wantsMoved(): boolean;
 }
 
 export interface StatusFound {
   /** Lines of the list. */
   readonly entries: number;
-  readonly moved: FoundMoved;
+  readonly moved: FoundMoved | undefined;
 }
 
 /** Parses the script's output. */
@@ -89,16 +87,16 @@ class StatusLines {
 export async function searchByStatus(search: StatusSearch, signal: AbortSignal): Promise<StatusFound | undefined> {
   const call = callNumbers[process.arch];
   if (call === undefined) return undefined;
-  const { flags, beside, since, ended } = search;
+  const { flags, looks, since, ended } = search;
   const tree = { ...search.tree, files: { [list]: search.list } };
-  const script = statusScript({ call, list, flags: flags !== undefined, beside, since });
+  const script = statusScript({ call, list, flags: flags !== undefined, looks, since });
   const child = confinePerl(tree, script, ['pipe', 'pipe', 'ignore']);
   const exit = childExit(child, 'perl', signal);
   const { stdin, stdout } = child;
   if (!stdin || !stdout) throw new PluginError('failed', 'perl has no input or output');
   stdin.on('error', () => undefined); // EPIPE of a child that ended; its exit code says why
   stdin.write(flags?.known ?? '', 'latin1');
-  const end = () => stdin.end(search.wantsMoved() ? askMoved : '');
+  const end = () => stdin.end();
   ended.addEventListener('abort', end, { once: true });
   if (ended.aborted) end();
   const lines = new StatusLines((line, said) => flags?.add(line, said));
@@ -110,7 +108,7 @@ export async function searchByStatus(search: StatusSearch, signal: AbortSignal):
   if (code.status === 'rejected') throw code.reason;
   if (told.status === 'rejected') throw told.reason;
   const { entries, moved } = lines;
-  return code.value === 0 && entries !== undefined ? { entries, moved } : undefined;
+  return code.value === 0 && entries !== undefined ? { entries, moved: looks ? moved : undefined } : undefined;
 }
 
 /** So many are looked at; the others are only counted. */
@@ -129,8 +127,8 @@ export async function findMoved({ tree, workFolder, signal }: MovedSearch, paths
   const list = `${workFolder}.${randomBytes(4).toString('hex')}.moved`;
   await writeFile(list, names.map((name) => `./${name}\n`).join(''));
   try {
-    const search = { tree, list, beside: false, ended: AbortSignal.abort(), since: 0, wantsMoved: () => true };
-    const known = new Map<string, MovedFile>((await searchByStatus(search, signal))?.moved.files.map((file) => [file.path, file]));
+    const search = { tree, list, looks: true, ended: AbortSignal.abort(), since: 0 };
+    const known = new Map<string, MovedFile>((await searchByStatus(search, signal))?.moved?.files.map((file) => [file.path, file]));
     const files = names.map((path) => known.get(path) ?? { path });
     return { count: paths.length, files: firstFiles(files), bytes, isStamped: true };
   } finally {

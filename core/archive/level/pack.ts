@@ -6,7 +6,7 @@ import { anySignal, PluginError, type Source } from '../../contract/index.js';
 import { childExit, runForOutput } from '../../primitives/child.js';
 import type { Compression } from '../record/layout.js';
 import { zstdFlags } from './compress.js';
-import { FlagSearch, type KnownFlags, type SearchedLevel } from './flag-search.js';
+import { type FoundInList, type KnownFlags, ListSearch, type SearchedLevel } from './flag-search.js';
 import { joinMoved, type MovedFiles } from './moved.js';
 import { confineTar, heldElsewhere } from './sandbox.js';
 import { copySnapshot, setReference } from './snapshot.js';
@@ -31,9 +31,8 @@ export interface LevelPlan {
   /** Epoch ms noted before the file system was synced, or after the container was paused. A file with a later stamp has changed; the
    *  next level compares with this time, less a margin. */
   readonly reference: number;
-  /** What to do about files that change: look for them when tar has ended, look for them only when tar noticed some, or nothing,
-   *  since a later level brings them again. */
-  readonly moved: 'look' | 'told' | 'ignore';
+  /** Whether to look, when tar has ended, for files that changed since the reference. Otherwise a later level brings them again. */
+  readonly looks: boolean;
   /** Whether a container is paused until tar ends; then nothing that can wait runs beside tar. */
   readonly inPause?: boolean;
   /** Inode flags of the level before. */
@@ -91,8 +90,8 @@ export interface PackedLevel {
   readonly read: Promise<void>;
   /** Number of packed entries and their inode flags; resolves a little after `read`. */
   readonly searched: Promise<SearchedLevel>;
-  /** The files that changed or vanished while they were read; undefined when none did. Resolves with `read` when nobody asks for
-   *  them, and with `searched` otherwise. */
+  /** The files that changed or vanished while they were read; undefined when none did, or when nobody looks. Resolves a little after
+   *  `read`. */
   readonly moved: Promise<MovedFiles | undefined>;
 }
 
@@ -106,10 +105,10 @@ export async function packLevel(plan: LevelPlan, signal: AbortSignal, onBytes: (
   const held = await heldElsewhere(plan.source.path);
   const run = new TarRun({ ...plan, list, held }, signal, onBytes);
   const { stream, report } = run;
-  const searched = run.searched.finally(() => held?.close());
+  const searched = run.found.level.finally(() => held?.close());
   searched.catch(() => undefined); // the caller gets the error from `searched`; this only marks it as handled
   const read = readOf(stream, plan.source.path);
-  const moved = read.then(async () => (run.wantsMoved ? run.movedIn(await searched) : undefined));
+  const moved = read.then(() => (plan.looks ? run.moved() : undefined));
   moved.catch(() => undefined); // likewise
   return { stream, report, read, searched, moved };
 }
@@ -117,7 +116,7 @@ export async function packLevel(plan: LevelPlan, signal: AbortSignal, onBytes: (
 /** A run of tar, and beside it the search for flags in tar's list. */
 class TarRun {
   readonly stream: Readable;
-  readonly searched: Promise<SearchedLevel>;
+  readonly found: FoundInList;
   readonly #messages: TarMessages;
   readonly #ended = new AbortController();
 
@@ -127,8 +126,8 @@ class TarRun {
     onBytes: (bytes: number) => void,
   ) {
     const tree = { kind: plan.source.kind, path: plan.source.path, access: 'read', held: plan.held } as const;
-    const leaveOut = plan.leaveOut && { [names.leaveOut]: leaveOutFile(plan) };
-    const files = { [names.list]: plan.list, [names.snapshot]: plan.snapshot, ...leaveOut };
+    const leftOut = plan.leaveOut && { [names.leaveOut]: leaveOutFile(plan) };
+    const files = { [names.list]: plan.list, [names.snapshot]: plan.snapshot, ...leftOut };
     const child = confineTar({ ...tree, files }, tarArguments(plan), ['ignore', 'pipe', 'pipe']);
     this.#messages = new TarMessages(onBytes);
     child.stderr?.setEncoding('utf8').on('data', (text: string) => this.#messages.take(text));
@@ -136,30 +135,15 @@ class TarRun {
     this.stream = runForOutput(child, async () => this.#end(await exit));
     const given = new AbortController();
     this.stream.once('close', () => this.#ended.signal.aborted || given.abort()); // the reader gave up, or tar failed
-    const search = {
-      ...{
-        tree,
-        list: plan.list,
-        known: plan.flagsBefore ?? {},
-        unlisted: plan.leaveOut ?? [],
-        ended: this.#ended.signal,
-        inPause: plan.inPause ?? false,
-      },
-      since: plan.reference + 1, // the reference is cut to a millisecond, and stamps are not
-      willWantMoved: plan.moved === 'look',
-      wantsMoved: () => this.wantsMoved,
-    };
-    this.searched = new FlagSearch(search, anySignal(signal, given.signal)).go();
+    const { list, looks, flagsBefore: known = {}, leaveOut: unlisted = [], inPause = false } = plan;
+    const since = plan.reference + 1; // the reference is cut to a millisecond, and stamps are not
+    const search = { tree, list, known, unlisted, ended: this.#ended.signal, inPause, since, looks };
+    this.found = new ListSearch(search, anySignal(signal, given.signal)).go();
   }
 
-  /** Valid when tar has ended. */
-  get wantsMoved(): boolean {
-    const { moved } = this.plan;
-    return moved === 'look' || (moved === 'told' && this.#messages.hasMoved);
-  }
-
-  movedIn({ moved }: SearchedLevel): MovedFiles | undefined {
-    return joinMoved(this.#messages, moved);
+  /** Asked when tar has ended. */
+  async moved(): Promise<MovedFiles | undefined> {
+    return joinMoved(this.#messages, await this.found.moved);
   }
 
   get report(): TarReport {

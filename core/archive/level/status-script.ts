@@ -10,15 +10,12 @@ export interface ScriptPlan {
   readonly list: string;
   /** Whether to look for flags. */
   readonly flags: boolean;
-  /** Whether to follow the list while tar writes it. Otherwise each file is looked at once, when tar has ended. */
-  readonly beside: boolean;
+  /** Whether to look for files that changed too, and then at all files when tar has ended. Otherwise the script follows the list while
+   *  tar writes it. */
+  readonly looks: boolean;
   /** Epoch ms; a file with a later ctime or mtime has changed. */
   readonly since: number;
 }
-
-/** On standard input come further names to look at for flags, each a line, and `askMoved` when files that changed are asked for.
- *  Its end means that tar has ended. */
-export const askMoved = '?\n';
 
 /** First characters of lines that do not list a flagged entry: how many lines the list has; how many files changed, and their
  *  bytes; a file that changed, after the kind and path of its database. */
@@ -48,9 +45,9 @@ sub flags {
   print +($flags & 0x10 ? "i" : "") . ($flags & 0x20 ? "a" : "") . ($flags & 0x40 ? "d" : "") . " $_[0]\n";
 }`;
 
-/** Counts and keeps files that changed. */
+/** Counts and keeps files that changed. A stamp in the future is no change: it was set, or made by a clock that was wrong. */
 const movedPart = ({ since }: ScriptPlan): string => String.raw`
-my ($after, $afterNs, $latest, $moved, $bytes, $asked) = (${Math.floor(since / 1000)}, ${(since % 1000) * 1_000_000}, 0, 0, 0, 0);
+my ($after, $afterNs, $latest, $moved, $bytes) = (${Math.floor(since / 1000)}, ${(since % 1000) * 1_000_000}, 0, 0, 0);
 my (@databases, @others, %servers);
 sub isLater { my ($s, $ns) = @_; return ($s > $after || ($s == $after && $ns > $afterNs)) && $s <= $latest }
 sub moved {
@@ -90,17 +87,18 @@ sub database {
   return $server ? @$server : ("", "");
 }`;
 
-/** Follows the list and the standard input to their ends. */
-const followPart = ({ flags, beside }: ScriptPlan): string => String.raw`
+/** Follows the list and the standard input to their ends. On standard input come further names to look at for flags, each a line. Its
+ *  end means that tar has ended. */
+const followPart = ({ flags, looks }: ScriptPlan): string => String.raw`
 sub look {
   status($_[0]) or return;
   flags($_[0]) if ${Number(flags)};
-  moved($_[0]) if $asked;
+  moved($_[0]) if ${Number(looks)};
 }
-my ($given, $listed, $ended, $count, $again) = ("", "", 0, 0, 0);
+my ($given, $listed, $ended, $count) = ("", "", 0, 0);
 for (;;) {
   my $last = $ended;
-  while ((${Number(beside)} || $last) && defined($_ = <$list>)) {
+  while ((${Number(!looks)} || $last) && defined($_ = <$list>)) {
     if ($listed ne "") { $_ = $listed . $_; $listed = "" }
     if (substr($_, -1) ne "\n") { $listed = $_; next }
     chomp;
@@ -110,24 +108,18 @@ for (;;) {
   last if $last;
   seek($list, 0, 1);
   vec(my $ready = "", fileno(STDIN), 1) = 1;
-  next if select($ready, undef, undef, ${beside ? listPauseMs / 1000 : 'undef'}) <= 0;
-  $ended = 1 if !sysread(STDIN, $given, 65536, length $given);
+  next if select($ready, undef, undef, ${looks ? 'undef' : listPauseMs / 1000}) <= 0;
+  if (!sysread(STDIN, $given, 65536, length $given)) { $ended = 1; $latest = time + 1 }
   while ((my $end = index($given, "\n")) >= 0) {
     my $name = substr($given, 0, $end);
     substr($given, 0, $end + 1) = "";
-    if ($name eq "?") { $latest = time + 1; $asked = ${Number(!beside)}; $again = ${Number(beside)} }
-    elsif (status($name)) { flags($name) }
+    flags($name) if status($name);
   }
-}
-if ($again) {
-  seek($list, 0, 0);
-  while (<$list>) { chomp; status($_) && moved($_) }
 }
 print "${marks.moved} $moved $bytes\n", map("${marks.file}$_\n", @databases, @others);
 print "${marks.lines} $count\n";`;
 
 /** 0x900: do not follow the last symlink, trigger no automount. 0x2c1: type, size, mtime and ctime. In statx's answer, byte 8 holds
  *  the flags, 29 the type, 40 the size, 56 the flags that the file system supports, 96 and 112 ctime and mtime; a wrong call number
- *  or byte order would show there. Exits with 3, before it reads anything, where statx cannot report what is asked for. A stamp in
- *  the future is no change: it was set, or made by a clock that was wrong. */
+ *  or byte order would show there. Exits with 3, before it reads anything, where statx cannot report what is asked for. */
 export const statusScript = (plan: ScriptPlan): string => [statusPart(plan), movedPart(plan), databasePart, followPart(plan)].join('');

@@ -63,13 +63,14 @@ for (const features of [[], ['pause']] as const) {
     await writeFile(big, Buffer.alloc(4 << 20, 1));
     await makeSqlite(database);
     await settle();
-    keepWriting(t, [log, big, database]);
+    const own = join(a.lxcPath, name, 'volumes/data/own.log'); // in a folder that only the container should write to
+    keepWriting(t, [log, big, database, own]);
     const job = await makeJob(a.service, { name, container: name, type: 'lxc', features });
     for (const what of ['a base', 'a level']) {
       const moving = await movingIn(job, await backUp(a.service, job));
       const files = moving?.names.map((one) => one.split(':/')[1]).toSorted();
-      t.same(files, ['app.log', 'big.img', 'notes.sqlite'], `${what}: the three files`);
-      t.equal(moving?.count, 3);
+      t.same(files, ['app.log', 'big.img', 'notes.sqlite', 'own.log'], `${what}: the four files`);
+      t.equal(moving?.count, 4);
       t.match(moving?.message, /Databases among them: SQLite \([^)]*notes\.sqlite\)/);
       t.match(moving?.fix, features.length > 0 ? /outside outside1 writes to / : /Add pause/);
       t.match(moving?.fix, /sqlite3 with \.backup/);

@@ -80,7 +80,7 @@ async function pass(source: Source, folder: string, level: 0 | 1, reference: num
     compression: 'none' as const,
     snapshot: join(folder, `${level}.snar`),
     reference,
-    moved: 'ignore' as const,
+    looks: false,
     ...since,
   };
   const { stream } = await packLevel(plan, new AbortController().signal, () => undefined);

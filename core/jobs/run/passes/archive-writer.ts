@@ -142,7 +142,7 @@ export class ArchiveWriter {
     { report, searched }: PackedLevel,
     { file, beside }: { readonly file: StoredFile; readonly beside: BlockStream | undefined },
   ): Promise<ArchiveEntry> {
-    const { flags_left_out: leftOut, moved: _, ...found } = await searched;
+    const { flags_left_out: leftOut, ...found } = await searched;
     if (plan.source.kind === 'file' && found.entries === 0)
       throw new PluginError('failed', `${plan.source.path} vanished before it was read; run the backup again`, { retryable: true });
     const blocks = beside && (await this.#blocks(paths.blocks, beside, (bytes) => onBytes?.(report.bytes + bytes)));

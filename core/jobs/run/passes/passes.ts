@@ -53,12 +53,7 @@ export async function syncSources(sources: readonly Source[], signal: AbortSigna
   return reference;
 }
 
-export interface PassOptions {
-  /** What to do about files that change while a source is read. */
-  moved(source: Source): LevelPlan['moved'];
-}
-
-export interface FirstPassOptions extends PassOptions {
+export interface FirstPassOptions extends Pick<LevelPlan, 'looks'> {
   readonly reference: number;
 }
 
@@ -83,11 +78,10 @@ async function firstLevel(deps: PassDeps, track: Track, index: number, o: FirstP
   const { source, base } = track;
   const snapshot = join(deps.workFolder, `${index}.first.snar`);
   const paths = deps.storer.freePaths(base ? track.runStem : track.baseStem);
-  const { reference } = o;
-  const moved = o.moved(source);
-  const plan = { source, snapshot, reference, moved, ...(base && { since: base.snapshot, flagsBefore: base.archive }) };
+  const { reference, looks } = o;
+  const plan = { source, snapshot, reference, looks, ...(base && { since: base.snapshot, flagsBefore: base.archive }) };
   const { archive, blocks } = await deps.storer.retryFromStart(source.name, async () => {
-    const blocks = await findBlocks(deps, track, { before: base?.table, reference, looks: moved === 'look' });
+    const blocks = await findBlocks(deps, track, { before: base?.table, reference, looks });
     const onBytes = (bytes: number) => deps.estimate.did(source.name, bytes);
     const level = await deps.storer.level({ paths, plan, level: base ? 1 : 0, blocks, onBytes });
     const archive = await level.stored;
@@ -145,7 +139,7 @@ export interface PendingArchive {
   isSuperseded?: true;
 }
 
-export interface SecondPassOptions extends PassOptions {
+export interface SecondPassOptions {
   /** The container is paused for this pass. */
   readonly inPause: boolean;
 }
@@ -230,10 +224,10 @@ async function secondLevel(
   const { source } = track;
   const paths = deps.storer.freePaths(track.runStem, suffix);
   const reference = Date.now();
-  const moved = o.moved(source);
-  const blocks = before.table && (await big?.look({ before: before.table, reference, looks: moved === 'look' }));
+  const looks = true; // a pause does not stop others
+  const blocks = before.table && (await big?.look({ before: before.table, reference, looks }));
   const plan = {
-    ...{ source, snapshot, reference, moved, inPause: o.inPause },
+    ...{ source, snapshot, reference, looks, inPause: o.inPause },
     ...(before.snapshot !== undefined && { since: before.snapshot, ...(before.flags && { flagsBefore: before.flags }) }),
   };
   const level = await deps.storer.level({ paths, plan, level: before.level, blocks });

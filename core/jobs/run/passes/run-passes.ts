@@ -1,5 +1,5 @@
 /** The passes of a run: live, and with the feature `pause` once more while the container is frozen. */
-import { type Description, PluginError, type Runtime, type Source, type Warning } from '../../../contract/index.js';
+import { type Description, PluginError, type Runtime, type Warning } from '../../../contract/index.js';
 import { ServiceError } from '../../../primitives/service-error.js';
 import type { BackupSpec } from '../../job.js';
 import type { HeldLease } from '../lease.js';
@@ -30,16 +30,13 @@ export class Passes {
   async go(tracks: readonly Track[]): Promise<void> {
     const { spec, runtime, description, pass } = this.deps;
     const sources = tracks.map(({ source }) => source);
-    const shared = new Set(description.volume.filter((volume) => volume.shared_with.length > 0).map(({ name }) => name));
     const running = description.state === 'running';
     const pausing = spec.features.includes('pause');
     const reference = await syncSources(sources, pass.signal);
     const folders = tracks.filter(({ source }) => source.kind === 'folder');
     const files = tracks.filter(({ source }) => source.kind === 'file');
-    // A pause does not stop others. Of what nobody else should write to, only what tar notices by itself is looked at.
-    const still = ({ origin, name }: Source) => (origin === 'host' || shared.has(name) ? 'look' : 'told');
-    const moved = pausing ? (running ? () => 'ignore' as const : still) : () => 'look' as const;
-    await firstPass(pass, pausing ? folders : tracks, { reference, moved });
+    // What the container changes meanwhile, the pass in the pause brings again.
+    await firstPass(pass, pausing ? folders : tracks, { reference, looks: !(pausing && running) });
     if (!pausing) return;
     // If the owner started or thawed it meanwhile, the first pass does not hold one moment.
     const runs = running || (await runtime.describe(spec.container_id)).state === 'running';
@@ -47,7 +44,7 @@ export class Passes {
     if (this.pause === 'skipped') return this.#goOn(folders, files);
     const again = runs ? folders : folders.filter((track) => track.moved);
     await this.#retryPass((moving) => {
-      const second = () => secondPass(pass, again, files, { inPause: runs, moved: still }, moving);
+      const second = () => secondPass(pass, again, files, { inPause: runs }, moving);
       return runs ? this.#whilePaused(second) : second().then((finish) => finish());
     });
   }
@@ -92,7 +89,7 @@ export class Passes {
   #goOn(folders: readonly Track[], files: readonly Track[]): Promise<void> {
     const { pass } = this.deps;
     return this.#retryPass(async (moving) => {
-      const finish = await secondPass(pass, folders, files, { inPause: false, moved: () => 'look' }, moving);
+      const finish = await secondPass(pass, folders, files, { inPause: false }, moving);
       await finish();
     });
   }
