@@ -73,7 +73,7 @@ const rooms: readonly Room[] = [
   {
     of: /^core\/appliance\//,
     why: 'it is what the machine needs: the port, certificates, engines, sshd',
-    may: [...base, /^core\/config\.ts$/, /^core\/api\/rescue\.ts$/],
+    may: [...base, archive, /^core\/config\.ts$/, /^core\/api\/rescue\.ts$/],
     types: [/^core\/store\//, plugins, /^core\/api\/deps\.ts$/],
   },
   { of: /^plugins\/shared\//, why: 'plugins of any kind build on it', may: [contract] },

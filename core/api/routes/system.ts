@@ -19,6 +19,12 @@ const rows = rowsOf({
     errors: { 503: 'state_damaged: the state must be repaired; until then all but /healthz answer this' },
   },
   listContainers: { summary: 'List containers of all runtimes', access: 'user', query: ['type'], answer: listOf('container') },
+  getContainer: {
+    summary: 'Describe a container, and the big files that would make a pause of it long',
+    access: 'user',
+    answer: one('container-view'),
+    errors: { 404: 'not_found: there is no such runtime or container' },
+  },
   getSystem: { summary: 'Describe the machine', access: 'user', answer: one('machine') },
   listPlugins: { summary: 'List loaded and refused plugins', access: 'user', answer: listOf('plugin-report') },
   getPreferences: { summary: 'Get preferences', access: 'user', answer: one('preference') },
@@ -74,6 +80,9 @@ function serviceRoutes(deps: ApiDeps, all: () => readonly Route[]): Route[] {
 export function systemRoutes(deps: ApiDeps, all: () => readonly Route[]): Route[] {
   return [
     route('get', '/container/', rows.listContainers, (c) => containers(deps, c)),
+    route('get', '/container/:type/:id', rows.getContainer, async ({ params, gone }) =>
+      json(await deps.viewContainer(params.type ?? '', params.id ?? '', gone)),
+    ),
     route('get', '/system/', rows.getSystem, () => system(deps)),
     route('get', '/plugin/', rows.listPlugins, () => json(deps.plugins.reports)),
     route('get', '/preference/', rows.getPreferences, async () => json(await deps.store.preferences.get())),

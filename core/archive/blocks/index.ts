@@ -1,5 +1,6 @@
 /** Big files: only the blocks that differ from the level before are stored. tar leaves these files out. */
 export { type AppliedFiles, type ApplyPlan, applyBlocks } from './apply-blocks.js';
+export { bytesHashedPerSecond } from './block-hash.js';
 export { type BlockTable, emptyTable, StoredTable, TableWriter } from './block-table.js';
 export { checkBlocks } from './check-blocks.js';
 export { isUnchanged } from './compare-blocks.js';
