@@ -4,6 +4,7 @@ import { chmod, mkdir, readFile, readlink, rm, stat, symlink } from 'node:fs/pro
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createApi } from './api/index.js';
+import { viewContainer } from './appliance/container-view.js';
 import { type Engines, openEngines } from './appliance/engines.js';
 import { listen, type Service, type Tls } from './appliance/listen.js';
 import { startRescue } from './appliance/rescue.js';

@@ -1,5 +1,5 @@
 /** `make bench`: compares the service with other tools on the same container, in turns, and remote targets with the programs of their
- *  protocols. Writes docs/performance.md. BENCH_ONLY=service, remote, jobs or runs measures one part of it. BENCH_ONLY=versions
+ *  protocols. Writes docs/performance.md. BENCH_ONLY=service, remote, jobs, runs or live measures one part of it. BENCH_ONLY=versions
  *  compares the service with an earlier version of itself, BENCH_BEFORE. */
 import { execFile } from 'node:child_process';
 import { mkdir, rm, stat, statfs, writeFile } from 'node:fs/promises';
@@ -20,6 +20,8 @@ import { thisMachine, versionOf } from './machine.js';
 import { peers } from './peers.js';
 import { benchRemote } from './remote/remote.js';
 import { remoteText } from './remote/report.js';
+import { measureChanges, measurePauses } from './live/live.js';
+import { liveText } from './live/report.js';
 import { reportText } from './report.js';
 import { ServiceContender } from './service.js';
 import { BenchSubject, type Contents, contentsOf } from './subject.js';
@@ -33,11 +35,11 @@ const documentFile = fileURLToPath(new URL('../../../docs/performance.md', impor
 const onlyPart = process.env.BENCH_ONLY ?? '';
 /** Rounds: two versions differ by less than single runs do, which differ by a tenth. */
 const rounds = Math.max(1, Number(process.env.BENCH_ROUNDS ?? (onlyPart === 'versions' ? 10 : 3)));
-const parts = ['service', 'remote', 'jobs', 'versions', 'runs'] as const;
+const parts = ['service', 'remote', 'jobs', 'versions', 'runs', 'live'] as const;
 const isWanted = (part: (typeof parts)[number]): boolean => onlyPart === part || (onlyPart === '' && part !== 'versions');
 /** Free bytes that the bench needs: for the container, one round's backups, all rounds' restores, and the files on the servers. */
 const neededBytes =
-  (isWanted('service') ? (rounds + 1) * 8e9 : 0) + (isWanted('versions') ? (rounds + 1) * 4e9 : 0) + (isWanted('remote') ? 6e9 : 0) + 1e9;
+  (isWanted('service') ? (rounds + 1) * 8e9 : 0) + (isWanted('versions') ? (rounds + 1) * 4e9 : 0) + (isWanted('remote') ? 6e9 : 0) + (isWanted('live') ? 18e9 : 0) + 1e9;
 /** A built earlier checkout, to measure too. */
 const earlier = process.env.BENCH_BEFORE;
 /** Ms to wait after a large removal. ext4 without a journal does not reuse an inode within six minutes of its removal, and searches long
@@ -174,6 +176,17 @@ async function versionsBench(): Promise<void> {
   await writeDocument(documentFile, { versions: text });
 }
 
+/** Of the big file, GiB: BENCH_GIB. */
+const liveGib = Number(process.env.BENCH_GIB ?? 4);
+
+async function liveBench(): Promise<void> {
+  await mkdir(work, { recursive: true });
+  const bench = { work, lxcPath, signal: stopped.signal, say };
+  const rows = await measureChanges(bench, liveGib * 2 ** 30);
+  const pauses = await measurePauses(bench, [1, liveGib]);
+  await writeDocument(documentFile, { live: liveText({ date: new Date(), machine: await thisMachine(folder), gib: liveGib, rows, pauses }) });
+}
+
 async function remoteBench(): Promise<void> {
   const began = performance.now();
   const bench = await benchRemote({ work, rounds, signal: stopped.signal, say });
@@ -255,6 +268,7 @@ try {
   if (isWanted('jobs')) await jobsBench();
   if (isWanted('versions')) await versionsBench();
   if (isWanted('runs')) await runsBench();
+  if (isWanted('live')) await liveBench();
 } catch (error) {
   const told: unknown = stopped.signal.aborted ? stopped.signal.reason : error;
   console.error(told instanceof Error ? told.message : told);
