@@ -179,7 +179,7 @@ function apiOf(parts: ApiParts) {
       checkTarget: (plugin, spec) => checkTargetOptions(plugins, plugin, spec),
     },
     listContainers: (type) => engines.containers(type),
-    viewContainer: (type, id, signal) => viewContainer(engines.runtime(type), id, { least: environment.bigFileBytes, signal }),
+    viewContainer: (container) => viewContainer(engines, container, { least: environment.bigFileBytes, signal }),
     localTarget: { shares: config.share, listShare: (share, path) => reader.shareFolders(share, path) },
     remoteTargets: remoteTargets({ store, plugins, stallMs: environment.stallMs, log }),
     restorePlan: (spec, gone) => reader.restorePlan(spec, gone),

@@ -56,8 +56,8 @@ export interface ApiDeps {
     checkTarget?(plugin: string, spec: TargetSpec): void;
   };
   listContainers(type?: string): Promise<ContainerSummary[]>;
-  /** What belongs to a container, and its big files. @throws PluginError not_found, unavailable */
-  viewContainer(type: string, id: string, gone: AbortSignal): Promise<object>;
+  /** What belongs to a container, and its big files. `gone` aborts the search. @throws PluginError not_found, unavailable */
+  viewContainer(container: { readonly type: string; readonly id: string; readonly gone: AbortSignal }): Promise<object>;
   readonly localTarget: {
     /** Share name → folder on the host. */
     readonly shares: Readonly<Record<string, string>>;

@@ -105,6 +105,8 @@ function sharedErrors(routes: readonly Route[], set: SchemaSet): object {
 
 const pathRows: Readonly<Record<string, { readonly description: string; readonly schema: object; readonly example: unknown }>> = {
   id: { description: 'Id of the object', schema: { type: 'integer', minimum: 1 }, example: 1 },
+  type: { description: 'Id of a runtime plugin', schema: { type: 'string' }, example: 'docker' },
+  container: { description: 'Id of the container, as in the list of containers', schema: { type: 'string' }, example: 'web' },
   run: { description: 'Name of the run, as in the list of runs', schema: { type: 'string' }, example: '2026-11-24_00-00-00' },
   path: {
     description: 'Folder below the base of the target or the shares; / or %2F separates its parts. The top when omitted',

@@ -2,73 +2,126 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type BigFile, bytesHashedPerSecond, findBigFiles, heldElsewhere, quoteName, showPath } from '../archive/index.js';
-import { anySignal, type ContainerSummary, PluginError, type Runtime, type Source } from '../contract/index.js';
+import { canCloneWithin, hashMs, heldElsewhere, leastPauseMs, lookForBigFiles, openTop, quoteName, showPath } from '../archive/index.js';
+import { anySignal, type ContainerSummary, type Description, type Source } from '../contract/index.js';
+import { queued, Semaphore } from '../primitives/semaphore.js';
+import { type Engines, inTime } from './engines.js';
 
-/** Files that are named, the largest first. */
-const mostFiles = 100;
+/** Files that are named, the largest first, and files that are found at all. */
+const mostNamed = 100;
+const mostFound = 10_000;
+/** Of the search, which a container with millions of files would hold up. */
+const searchMs = 3000;
 /** A client waits for the answer. */
 const answerMs = 30_000;
+/** A search reads the disk that the runs read. */
+const searches = new Semaphore(1);
+
+interface NamedFile {
+  readonly source: string;
+  /** In the container; bytes that are no text are quoted. */
+  readonly path: string;
+  readonly size: number;
+  /** A pause clones it and does not read it. */
+  readonly cloned: boolean;
+}
+
+type ViewedSource = Pick<Source, 'name' | 'origin' | 'kind' | 'path' | 'unavailable'> & {
+  /** In the container. */
+  readonly mountpoint: string;
+};
 
 export interface ContainerView extends ContainerSummary {
-  readonly sources: readonly (Pick<Source, 'name' | 'origin' | 'kind' | 'path'> & { readonly unavailable?: string })[];
+  readonly sources: readonly ViewedSource[];
   /** The largest files that are stored by blocks. */
-  readonly big_files: readonly { readonly source: string; readonly path: string; readonly size: number }[];
-  /** How many more there are. */
+  readonly big_files: readonly NamedFile[];
+  /** How many more were found. */
   readonly big_files_more: number;
-  /** Ms of a pause in which all of them must be read, on a file system that does not clone. */
+  /** Whether the search saw all files. */
+  readonly big_files_whole: boolean;
+  /** Least size of a big file, bytes. */
+  readonly big_file_bytes: number;
+  /** Estimate for a pause in which all big files that were found have changed, ms. */
   readonly longest_pause_ms: number;
 }
 
 export interface ViewOptions {
   /** Least size of a big file, bytes. */
   readonly least: number;
+  /** Of the service. */
   readonly signal: AbortSignal;
 }
 
-async function summaryOf(runtime: Runtime, id: string): Promise<ContainerSummary> {
-  for await (const one of runtime.list()) if (one.id === id || one.name === id) return one;
-  throw new PluginError('not_found', `there is no container ${id}`);
+interface Search {
+  readonly least: number;
+  /** Path for a file of names. */
+  readonly list: string;
+  readonly most: number;
+  readonly until: AbortSignal;
 }
 
-async function bigFilesOf(source: Source, list: string, { least, signal }: ViewOptions): Promise<BigFile[]> {
-  const { kind, path, excludes, unavailable } = source;
-  if (kind !== 'folder' || unavailable !== undefined) return [];
+interface Found {
+  readonly files: readonly NamedFile[];
+  readonly isWhole: boolean;
+}
+
+/** Single files are left to tar. */
+async function searchSource(source: Source & ViewedSource, { most, until, ...search }: Search, signal: AbortSignal): Promise<Found> {
+  const { kind, path, excludes, unavailable, name, mountpoint } = source;
+  if (kind !== 'folder' || unavailable !== undefined) return { files: [], isWhole: true };
   const held = await heldElsewhere(path);
-  try {
-    return await findBigFiles({ tree: { kind, path, access: 'read', held }, least, excludes, list }, signal);
-  } finally {
-    await held?.close();
-  }
+  await using top = held ?? (await openTop(path));
+  const tree = { kind, path, access: 'read', held } as const;
+  const { files, isWhole } = await lookForBigFiles({ tree, excludes, ...search }, { most, until }, signal);
+  const cloned = files.length > 0 && (await canCloneWithin(top, signal));
+  const shown = files.map((file) => ({ source: name, path: join(mountpoint, showPath(quoteName(file.path))), size: file.size, cloned }));
+  return { files: shown, isWhole };
 }
 
-type NamedFile = ContainerView['big_files'][number];
-
-/** All big files, the largest first. */
-async function namedFiles(sources: readonly Source[], o: ViewOptions): Promise<NamedFile[]> {
+/** Each source gets an equal part of the time that is left, so that a large root leaves some for the volumes. */
+async function searchAll(sources: readonly (Source & ViewedSource)[], least: number, signal: AbortSignal): Promise<Found> {
   const folder = await mkdtemp(join(tmpdir(), 'big-files-'));
+  const end = performance.now() + searchMs;
+  const files: NamedFile[] = [];
+  let isWhole = true;
   try {
-    const found: NamedFile[] = [];
-    for (const source of sources)
-      for (const { path, size } of await bigFilesOf(source, join(folder, 'names'), o))
-        found.push({ source: source.name, path: showPath(quoteName(path)), size });
-    return found.sort((a, b) => b.size - a.size);
+    for (const [n, source] of sources.entries()) {
+      const until = AbortSignal.timeout(Math.max(0, Math.round((end - performance.now()) / (sources.length - n))));
+      const search = { least, list: join(folder, 'names'), most: mostFound - files.length, until };
+      const found = await searchSource(source, search, signal);
+      files.push(...found.files);
+      isWhole &&= found.isWhole;
+    }
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
+  return { files, isWhole };
 }
 
-/** @throws PluginError not_found, unavailable */
-export async function viewContainer(runtime: Runtime, id: string, o: ViewOptions): Promise<ContainerView> {
-  const summary = await summaryOf(runtime, id);
-  const sources = await runtime.sources(summary.id);
-  const found = await namedFiles(sources, { ...o, signal: anySignal(o.signal, AbortSignal.timeout(answerMs)) });
-  const bytes = found.reduce((sum, { size }) => sum + size, 0);
+/** The mount point of each source, by its name. */
+const mountpointsOf = ({ volume }: Description): ReadonlyMap<string, string> =>
+  new Map(volume.map(({ name, mountpoint }) => [name, join('/', mountpoint)]));
+
+export async function viewContainer(
+  engines: Pick<Engines, 'runtime'>,
+  { type, id, gone }: { readonly type: string; readonly id: string; readonly gone: AbortSignal },
+  { least, signal: closing }: ViewOptions,
+): Promise<ContainerView> {
+  const runtime = engines.runtime(type);
+  const description = await inTime(runtime.describe(id), type);
+  const { name, image, state } = description;
+  const mountpoints = mountpointsOf(description);
+  const sources = (await inTime(runtime.sources(name), type)).map((one) => ({ ...one, mountpoint: mountpoints.get(one.name) ?? '/' }));
+  const signal = anySignal(closing, gone, AbortSignal.timeout(answerMs));
+  const { files, isWhole } = await queued(searches, signal, () => searchAll(sources, least, signal));
+  const read = files.reduce((bytes, { size, cloned }) => bytes + (cloned ? 0 : size), 0);
   return {
-    ...summary,
-    sources: sources.map(({ name, origin, kind, path, unavailable }) => ({ name, origin, kind, path, ...(unavailable && { unavailable }) })),
-    big_files: found.slice(0, mostFiles),
-    big_files_more: Math.max(0, found.length - mostFiles),
-    longest_pause_ms: Math.round((bytes / bytesHashedPerSecond) * 1000),
+    ...{ id: name, name, image, state, type },
+    sources: sources.map(({ excludes: _excludes, ...shown }) => shown),
+    big_files: files.toSorted((a, b) => b.size - a.size).slice(0, mostNamed),
+    big_files_more: Math.max(0, files.length - mostNamed),
+    big_files_whole: isWhole,
+    big_file_bytes: least,
+    longest_pause_ms: Math.round(leastPauseMs + hashMs(read)),
   };
 }

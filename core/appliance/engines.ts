@@ -19,7 +19,8 @@ export interface Engines {
 /** An engine that does not answer must not hang every list. */
 const answerMs = 5_000;
 
-function inTime<T>(action: Promise<T>, id: string): Promise<T> {
+/** @throws PluginError unavailable when the engine does not answer */
+export function inTime<T>(action: Promise<T>, id: string): Promise<T> {
   return settleWithin(answerMs, action, () => new PluginError('unavailable', `${id} does not answer`, { retryable: true }));
 }
 

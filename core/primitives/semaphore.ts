@@ -1,3 +1,5 @@
+import { PluginError } from '../contract/index.js';
+
 /** A counting semaphore, first come first served. */
 export class Semaphore {
   readonly #waiting: (() => void)[] = [];
@@ -45,5 +47,17 @@ export class Semaphore {
       this.#waiting.push(go);
       signal.addEventListener('abort', stop, { once: true });
     });
+  }
+}
+
+/** Runs an action that a client waits for. @throws PluginError unavailable when others take too long */
+export async function queued<T>(limit: Semaphore, signal: AbortSignal, action: () => Promise<T>): Promise<T> {
+  const free = await limit.take(signal).catch((cause: unknown) => {
+    throw new PluginError('unavailable', 'other requests are read first; ask again', { retryable: true, cause });
+  });
+  try {
+    return await action();
+  } finally {
+    free();
   }
 }

@@ -20,7 +20,7 @@ import type { TargetRegistry } from '../jobs/deps.js';
 import type { BackupSpec, Claimant, Location, RestoreSpec, WorkerEnvironment } from '../jobs/job.js';
 import type { Plugins } from '../plugins/loaded.js';
 import type { PolicyTarget } from '../policy/index.js';
-import { Semaphore } from '../primitives/semaphore.js';
+import { queued, Semaphore } from '../primitives/semaphore.js';
 import { openSealer, requestConsent } from './consent.js';
 import { describeFailure } from './find-run.js';
 import { type LocationOpening, openLocation } from './open.js';
@@ -80,18 +80,6 @@ async function showRuns({ environment, log }: BrowserDeps, target: Target, recor
 /** A plan holds a manifest in memory until it is answered, and a list holds all runs of a record. Both may be large, so two run at a time. */
 const plans = new Semaphore(2);
 const lists = new Semaphore(2);
-
-/** @throws PluginError unavailable when others take too long */
-async function queued<T>(limit: Semaphore, signal: AbortSignal, action: () => Promise<T>): Promise<T> {
-  const free = await limit.take(signal).catch((cause: unknown) => {
-    throw new PluginError('unavailable', 'other requests are read first; ask again', { retryable: true, cause });
-  });
-  try {
-    return await action();
-  } finally {
-    free();
-  }
-}
 
 export function createRecordBrowser(deps: BrowserDeps): RecordBrowser {
   const { plugins, environment, log } = deps;

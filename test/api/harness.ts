@@ -131,6 +131,10 @@ function handlerOf({ store, jobs, share, setupCodeFile, more }: HandlerParts) {
     jobs,
     plugins: { reports: [report('lxc', 'runtime'), report('docker', 'runtime'), report('sftp', 'target')] },
     listContainers: async () => [{ id: 'utest', name: 'utest', image: '', state: 'running', type: 'lxc' }],
+    viewContainer: async ({ type, id }) => {
+      if (id !== 'utest') throw new PluginError('not_found', `there is no container ${id}`);
+      return exampleOf('container-view', { id, name: id, type });
+    },
     localTarget: {
       shares: { test: share },
       listShare: async () => [

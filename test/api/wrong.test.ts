@@ -99,6 +99,8 @@ t.test('wrong bodies, paths, methods, tags and origins get their status', async 
   for (const path of ['/healthz', '/readyz', '/api/v1/system/', '/api/v1/container/', '/api/v1/plugin/', '/api/v1/preference/']) {
     t.equal((await h.ask('GET', path)).status, 200, path);
   }
+  t.match((await h.ask('GET', '/api/v1/container/lxc/utest')).json, { name: 'utest', big_files: [{ cloned: false }] });
+  t.match((await h.ask('GET', '/api/v1/container/lxc/nobody/')).json, { error: { code: 404 } });
 });
 
 t.test('a request needs a login, a change an admin, and many wrong passwords are limited', async (t) => {

@@ -23,7 +23,7 @@ const rows = rowsOf({
     summary: 'Describe a container, and the big files that would make a pause of it long',
     access: 'user',
     answer: one('container-view'),
-    errors: { 404: 'not_found: there is no such runtime or container' },
+    errors: { 404: 'not_found: there is no such runtime or container, or one of its volumes is gone' },
   },
   getSystem: { summary: 'Describe the machine', access: 'user', answer: one('machine') },
   listPlugins: { summary: 'List loaded and refused plugins', access: 'user', answer: listOf('plugin-report') },
@@ -80,8 +80,8 @@ function serviceRoutes(deps: ApiDeps, all: () => readonly Route[]): Route[] {
 export function systemRoutes(deps: ApiDeps, all: () => readonly Route[]): Route[] {
   return [
     route('get', '/container/', rows.listContainers, (c) => containers(deps, c)),
-    route('get', '/container/:type/:id', rows.getContainer, async ({ params, gone }) =>
-      json(await deps.viewContainer(params.type ?? '', params.id ?? '', gone)),
+    route('get', '/container/:type/:container', rows.getContainer, async ({ params, gone }) =>
+      json(await deps.viewContainer({ type: params.type ?? '', id: params.container ?? '', gone })),
     ),
     route('get', '/system/', rows.getSystem, () => system(deps)),
     route('get', '/plugin/', rows.listPlugins, () => json(deps.plugins.reports)),

@@ -20,9 +20,6 @@ export function blockBytesOf(size: number, before = leastBlock): number {
   return bytes;
 }
 
-/** Bytes of big files that are read and hashed in a second, from memory, on two small cores. */
-export const bytesHashedPerSecond = 1.5 * 2 ** 30;
-
 /** Loads the library with the first block: it takes 13 ms, and a run in which no big file changed hashes none. */
 const loadLibrary = (): Library => load('@napi-rs/blake-hash');
 

@@ -2,7 +2,7 @@
 import { constants } from 'node:fs';
 import { type FileHandle, rm, writeFile } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
-import { PluginError } from '../../../contract/index.js';
+import { anySignal, PluginError } from '../../../contract/index.js';
 import { childExit } from '../../../primitives/child.js';
 import { inLanes } from '../../../primitives/lanes.js';
 import { type ConfinedTree, confineTool } from '../../level/sandbox.js';
@@ -22,6 +22,20 @@ export interface BigFileSearch {
   readonly list: string;
 }
 
+/** Where a search ends before it has seen the whole tree. */
+export interface SearchEnd {
+  readonly most: number;
+  /** Undefined: it takes as long as it takes. */
+  readonly until?: AbortSignal;
+}
+
+export interface FoundBigFiles {
+  /** In the order of the search. */
+  readonly files: readonly BigFile[];
+  /** Whether the whole tree was seen. */
+  readonly isWhole: boolean;
+}
+
 /** More are left to tar: their table would take too much memory. */
 const mostFiles = 100_000;
 const fields = 7;
@@ -38,8 +52,14 @@ const nanoseconds = (seconds: string): string => seconds.replace('.', '').slice(
 /** Searches a tree. Files with hard links are left to tar, which keeps the links.
  *  @returns sorted by path @throws PluginError unavailable, failed, aborted */
 export async function findBigFiles(search: BigFileSearch, signal: AbortSignal): Promise<BigFile[]> {
-  const kept = await withoutExcluded(search, await largeFiles(search, signal), signal);
-  return kept.sort((a, b) => (a.path < b.path ? -1 : 1));
+  const { files } = await lookForBigFiles(search, { most: mostFiles }, signal);
+  return files.toSorted((a, b) => (a.path < b.path ? -1 : 1));
+}
+
+/** Searches a tree as far as it may. @throws PluginError unavailable, failed, aborted */
+export async function lookForBigFiles(search: BigFileSearch, end: SearchEnd, signal: AbortSignal): Promise<FoundBigFiles> {
+  const { files, isWhole } = await largeFiles(search, end, signal);
+  return { files: await withoutExcluded(search, files, signal), isWhole };
 }
 
 /** Looks at files of the level before: they are taken whatever their size, since tar has none of their earlier contents. Those that are
@@ -51,22 +71,32 @@ export async function statFiles(top: FileHandle, paths: Iterable<string>): Promi
   return found.flatMap((file) => file ?? []);
 }
 
-async function largeFiles({ tree, least }: BigFileSearch, signal: AbortSignal): Promise<BigFile[]> {
+async function largeFiles({ tree, least }: BigFileSearch, { most, until }: SearchEnd, signal: AbortSignal): Promise<FoundBigFiles> {
   const chosen = ['(', '-path', '.', '-o', '-type', 'f', '-links', '1', '-size', `+${least - 1}c`, ')'];
-  const child = confineTool(tree, ['find', '.', '-xdev', ...chosen, '-printf', format], ['ignore', 'pipe', 'ignore']);
-  const exit = childExit(child, 'find', signal);
+  const find = ['find', '.', '-ignore_readdir_race', '-xdev', ...chosen, '-printf', format];
+  const child = confineTool(tree, find, ['ignore', 'pipe', 'ignore']);
+  const full = new AbortController();
+  const exit = childExit(child, 'find', anySignal(signal, full.signal, ...(until ? [until] : [])));
   if (!child.stdout) throw new PluginError('failed', 'find has no output');
-  const found: BigFile[] = [];
+  const files: BigFile[] = [];
   let device: string | undefined;
-  for await (const [path = '', dev = '', bytes = '', mtime = '', ctime = '', inode = '', blocks = ''] of rowsOf(child.stdout)) {
+  for await (const [path = '', dev = '', ...row] of rowsOf(child.stdout)) {
     device ??= dev; // of the tree itself, which comes first; a single file may be mounted from another disk
-    const size = Number(bytes);
-    const file = { path: path.slice(2), size, inode, sparse: Number(blocks) * 512 < size };
-    if (path !== '.' && dev === device && isExpressible(file.path) && found.length < mostFiles)
-      found.push({ ...file, mtime: nanoseconds(mtime), ctime: nanoseconds(ctime) });
+    const file = fileOf(path.slice(2), row);
+    if (path === '.' || dev !== device || !isExpressible(file.path)) continue;
+    if (files.length < most) files.push(file);
+    else full.abort();
   }
-  await exit; // it ends with 1 when a folder was removed meanwhile; what it printed is right
-  return found;
+  const code = await exit.catch((error: unknown) => {
+    if (signal.aborted || !(full.signal.aborted || until?.aborted)) throw error;
+    return 1;
+  });
+  return { files, isWhole: code === 0 && device !== undefined }; // 1: a folder could not be read; what it printed is right
+}
+
+function fileOf(path: string, [bytes = '', mtime = '', ctime = '', inode = '', blocks = '']: readonly string[]): BigFile {
+  const size = Number(bytes);
+  return { path, size, inode, sparse: Number(blocks) * 512 < size, mtime: nanoseconds(mtime), ctime: nanoseconds(ctime) };
 }
 
 async function* rowsOf(output: Readable): AsyncGenerator<string[]> {

@@ -36,19 +36,21 @@ interface Pair {
   readonly content: FileHandle;
 }
 
+const openUnnamed = (top: FileHandle): Promise<FileHandle> => open(`/proc/self/fd/${top.fd}`, constants.O_RDWR | unnamed, 0o600);
+
 async function openPair(top: FileHandle, { path }: BigFile): Promise<Pair | undefined> {
   const source = await openBeneath(top, path, constants.O_RDONLY).catch(() => undefined);
   if (source === undefined) return undefined;
   const file = await statOf(source, path);
   // A read-only file system, or one without unnamed files: the file is read where it is.
-  const content = file && (await open(`/proc/self/fd/${top.fd}`, constants.O_RDWR | unnamed, 0o600).catch(() => undefined));
+  const content = file && (await openUnnamed(top).catch(() => undefined));
   if (file && content) return { file, source, content };
   await source.close();
   return undefined;
 }
 
 /** @returns for each pair, whether it was cloned */
-async function runPerl(pairs: readonly Pair[], signal: AbortSignal): Promise<readonly boolean[]> {
+async function runPerl(pairs: readonly Omit<Pair, 'file'>[], signal: AbortSignal): Promise<readonly boolean[]> {
   const descriptors = pairs.flatMap(({ source, content }) => [source.fd, content.fd]);
   const child = archiveChild('perl', ['-e', script(pairs.length)], ['ignore', 'pipe', 'ignore', ...descriptors]);
   const exit = childExit(child, 'perl', signal);
@@ -89,4 +91,20 @@ export async function canClone(top: FileHandle, files: readonly BigFile[], signa
   const clones = await cloneSome(top, files.slice(0, 1), signal);
   for (const clone of clones) await clone[Symbol.asyncDispose]();
   return clones.length > 0;
+}
+
+/** Whether the file system clones: tried with two empty files without names. It opens no file of the tree: the clone of a file waits until
+ *  what was written to it is on disk, and meanwhile its writer waits too. */
+export async function canCloneWithin(top: FileHandle, signal: AbortSignal): Promise<boolean> {
+  const opened: FileHandle[] = [];
+  try {
+    for (let n = 0; n < 2; n++) opened.push(await openUnnamed(top));
+    const [source, content] = opened;
+    return source !== undefined && content !== undefined && (await runPerl([{ source, content }], signal))[0] === true;
+  } catch (error) {
+    if (signal.aborted) throw error;
+    return false; // a read-only file system, or one without unnamed files
+  } finally {
+    for (const file of opened) await file.close();
+  }
 }

@@ -1,10 +1,8 @@
 /** Estimates how long a container will be paused, right before it is. */
-import { bytesHashedPerSecond } from '../../../archive/index.js';
+import { hashMs, leastPauseMs } from '../../../archive/index.js';
 import type { Warning } from '../../../contract/index.js';
 import type { PassDeps, Track } from './passes.js';
 
-/** Each pause: freeze, tar's start, thaw. */
-const leastMs = 200;
 /** Entries that tar looks at in a second. */
 const entriesPerSecond = 200_000;
 
@@ -27,7 +25,7 @@ export async function expectPause(tracks: readonly Track[], { bigFiles, signal }
     clones ||= reads?.clones ?? false;
     entries += archives[0]?.entries ?? 0;
   }
-  return { ms: Math.round(leastMs + (bytes / bytesHashedPerSecond + entries / entriesPerSecond) * 1000), bytes, clones };
+  return { ms: Math.round(leastPauseMs + hashMs(bytes) + (entries / entriesPerSecond) * 1000), bytes, clones };
 }
 
 export function warnSkipped({ ms, bytes }: ExpectedPause, most: number, container: string): Warning {
