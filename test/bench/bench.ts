@@ -1,5 +1,5 @@
 /** `make bench`: compares the service with other tools on the same container, in turns, and remote targets with the programs of their
- *  protocols. Writes docs/performance.md. BENCH_ONLY=service, remote, jobs, runs or live measures one part of it. BENCH_ONLY=versions
+ *  protocols. Writes docs/performance.md. BENCH_ONLY=service, remote, jobs, runs, live or pauses measures one part of it. BENCH_ONLY=versions
  *  compares the service with an earlier version of itself, BENCH_BEFORE. */
 import { execFile } from 'node:child_process';
 import { mkdir, rm, stat, statfs, writeFile } from 'node:fs/promises';
@@ -16,12 +16,12 @@ import { measureJobs } from './growth/many-jobs.js';
 import { measureRuns, type RunsCase } from './growth/many-runs.js';
 import { type RunsReport, runsText } from './growth/runs-report.js';
 import { measureTicks } from './growth/ticks.js';
+import { fileSystems, measureChanges, measurePauses } from './live/live.js';
+import { liveText, pausesText } from './live/report.js';
 import { thisMachine, versionOf } from './machine.js';
 import { peers } from './peers.js';
 import { benchRemote } from './remote/remote.js';
 import { remoteText } from './remote/report.js';
-import { measureChanges, measurePauses } from './live/live.js';
-import { liveText } from './live/report.js';
 import { reportText } from './report.js';
 import { ServiceContender } from './service.js';
 import { BenchSubject, type Contents, contentsOf } from './subject.js';
@@ -35,11 +35,20 @@ const documentFile = fileURLToPath(new URL('../../../docs/performance.md', impor
 const onlyPart = process.env.BENCH_ONLY ?? '';
 /** Rounds: two versions differ by less than single runs do, which differ by a tenth. */
 const rounds = Math.max(1, Number(process.env.BENCH_ROUNDS ?? (onlyPart === 'versions' ? 10 : 3)));
-const parts = ['service', 'remote', 'jobs', 'versions', 'runs', 'live'] as const;
+const parts = ['service', 'remote', 'jobs', 'versions', 'runs', 'live', 'pauses'] as const;
 const isWanted = (part: (typeof parts)[number]): boolean => onlyPart === part || (onlyPart === '' && part !== 'versions');
+/** Of the big file, GiB. */
+const liveGib = Number(process.env.BENCH_GIB ?? 4);
+/** Of the files whose pause is measured, GiB, with commas between. */
+const pauseGib = (process.env.BENCH_PAUSE_GIB ?? '1,4,16').split(',').map(Number);
 /** Free bytes that the bench needs: for the container, one round's backups, all rounds' restores, and the files on the servers. */
 const neededBytes =
-  (isWanted('service') ? (rounds + 1) * 8e9 : 0) + (isWanted('versions') ? (rounds + 1) * 4e9 : 0) + (isWanted('remote') ? 6e9 : 0) + (isWanted('live') ? 18e9 : 0) + 1e9;
+  (isWanted('service') ? (rounds + 1) * 8e9 : 0) +
+  (isWanted('versions') ? (rounds + 1) * 4e9 : 0) +
+  (isWanted('remote') ? 6e9 : 0) +
+  (isWanted('live') ? liveGib * 4.5e9 : 0) +
+  (isWanted('pauses') ? Math.max(...pauseGib) * 1.2e9 : 0) +
+  1e9;
 /** A built earlier checkout, to measure too. */
 const earlier = process.env.BENCH_BEFORE;
 /** Ms to wait after a large removal. ext4 without a journal does not reuse an inode within six minutes of its removal, and searches long
@@ -165,7 +174,7 @@ async function bench(): Promise<void> {
 async function versionsBench(): Promise<void> {
   await using subject = new BenchSubject(lxcPath, say);
   await subject.start(rounds);
-  await using before = await ServiceContender.open(subject, work, stopped.signal, earlier);
+  await using before = await ServiceContender.open(subject, work, stopped.signal, { ...(earlier !== undefined && { checkout: earlier }) });
   await using now = await ServiceContender.open(subject, work, stopped.signal);
   const [load = 0] = loadavg();
   const all = new Bench(subject, [before, now]);
@@ -176,15 +185,14 @@ async function versionsBench(): Promise<void> {
   await writeDocument(documentFile, { versions: text });
 }
 
-/** Of the big file, GiB: BENCH_GIB. */
-const liveGib = Number(process.env.BENCH_GIB ?? 4);
-
 async function liveBench(): Promise<void> {
-  await mkdir(work, { recursive: true });
-  const bench = { work, lxcPath, signal: stopped.signal, say };
-  const rows = await measureChanges(bench, liveGib * 2 ** 30);
-  const pauses = await measurePauses(bench, [1, liveGib]);
-  await writeDocument(documentFile, { live: liveText({ date: new Date(), machine: await thisMachine(folder), gib: liveGib, rows, pauses }) });
+  const rows = await measureChanges({ work, lxcPath, signal: stopped.signal, say }, liveGib * 2 ** 30);
+  await writeDocument(documentFile, { live: liveText({ date: new Date(), machine: await thisMachine(folder), rows }, liveGib) });
+}
+
+async function pausesBench(): Promise<void> {
+  const rows = await measurePauses({ work, lxcPath, signal: stopped.signal, say }, fileSystems, pauseGib);
+  await writeDocument(documentFile, { pauses: pausesText({ date: new Date(), machine: await thisMachine(folder), rows }) });
 }
 
 async function remoteBench(): Promise<void> {
@@ -269,6 +277,7 @@ try {
   if (isWanted('versions')) await versionsBench();
   if (isWanted('runs')) await runsBench();
   if (isWanted('live')) await liveBench();
+  if (isWanted('pauses')) await pausesBench();
 } catch (error) {
   const told: unknown = stopped.signal.aborted ? stopped.signal.reason : error;
   console.error(told instanceof Error ? told.message : told);

@@ -9,10 +9,24 @@ import { DemoService } from '../support/demo-client.js';
 import type { Contender, Running } from './contender.js';
 import type { Phase } from './figures.js';
 import { processorSeconds } from './processes.js';
-import type { BenchSubject } from './subject.js';
 
 const run = promisify(execFile);
 const limitMs = 300_000;
+
+/** The container that is backed up. */
+interface Subject {
+  readonly lxcPath: string;
+  readonly name: string;
+}
+
+export interface ServiceWish {
+  /** A built checkout, to measure another version. */
+  readonly checkout?: string;
+  /** Further arguments of the command line. */
+  readonly flags?: readonly string[];
+  /** Of the job. */
+  readonly features?: readonly string[];
+}
 
 export class ServiceContender implements Contender, AsyncDisposable {
   readonly commands = [
@@ -21,15 +35,18 @@ export class ServiceContender implements Contender, AsyncDisposable {
     'POST /api/v1/restore {"type":"lxc","container_id":"bench-restored-1",…}',
   ];
   readonly restoresLatest = true;
+  /** Of the last backup. */
+  pauseMs = 0;
   #job = 0;
   #round = 0;
 
   private constructor(
     readonly name: string,
     private readonly service: DemoService,
-    private readonly subject: BenchSubject,
+    private readonly subject: Subject,
     readonly destination: string,
     readonly version: string,
+    private readonly features: readonly string[],
     private readonly signal: AbortSignal,
   ) {}
 
@@ -41,8 +58,8 @@ export class ServiceContender implements Contender, AsyncDisposable {
     return `${this.subject.name}-restored-by-${this.name}-${round}`;
   }
 
-  /** @param checkout a built checkout, to measure another version */
-  static async open(subject: BenchSubject, work: string, signal: AbortSignal, checkout?: string): Promise<ServiceContender> {
+  static async open(subject: Subject, work: string, signal: AbortSignal, o: ServiceWish = {}): Promise<ServiceContender> {
+    const { checkout, flags, features = ['compress'] } = o;
     const { stdout } = await run('git', ['describe', '--always', '--dirty'], { cwd: checkout }).catch(() => ({ stdout: 'unknown commit' }));
     const commit = stdout.trim();
     const name = checkout === undefined ? 'container-backup' : commit;
@@ -53,8 +70,9 @@ export class ServiceContender implements Contender, AsyncDisposable {
       shares: { bench: share },
       lxcPath: subject.lxcPath,
       ...(checkout !== undefined && { checkout }),
+      ...(flags && { flags }),
     });
-    return new ServiceContender(name, service, subject, share, `${commit}, Node.js ${process.version}`, signal);
+    return new ServiceContender(name, service, subject, share, `${commit}, Node.js ${process.version}`, features, signal);
   }
 
   /** Makes a new job with a new folder, so that each round begins with a full backup. */
@@ -68,7 +86,7 @@ export class ServiceContender implements Contender, AsyncDisposable {
       dest: { target: 'local', path: `/bench/round-${round}` },
       at: notSoon(),
       disable: true, // it runs only on request
-      features: ['compress'],
+      features: this.features,
     });
   }
 
@@ -103,7 +121,8 @@ export class ServiceContender implements Contender, AsyncDisposable {
     for (let passed = 0; passed < limitMs; passed = performance.now() - began) {
       await sleep(Math.min(100, Math.max(10, passed / 50)), undefined, { signal: this.signal });
       if (!hasEnded(part(await this.service.call('GET', `/${kind}/${id}`), 'state'))) continue;
-      const { duration } = await this.service.ended(kind, id);
+      const { duration, pause_ms } = await this.service.ended(kind, id);
+      if (kind === 'backup') this.pauseMs = Number(pause_ms);
       return { own: Number(duration) / 1000 };
     }
     throw new Error(`${kind} ${id} did not end in ${limitMs / 1000} s`);
