@@ -68,6 +68,8 @@ const borg: Recipe = {
   version: () => versionOf('borg', '--version'),
   environment: (cache) => ({ BORG_BASE_DIR: cache, BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK: 'yes' }),
   begin: 'borg init --encryption none $DEST/repo',
+  // a step that is repeated needs its name again
+  prepare: { changed: 'if borg list --short $DEST/repo | grep -x changed; then borg rename $DEST/repo::changed changed-$RANDOM; fi' },
   steps: {
     full: borgCreate('full'),
     unchanged: borgCreate('unchanged'),

@@ -75,7 +75,7 @@ export interface PauseRow {
   readonly seconds: number;
 }
 
-/** The pause of a run after one page of the big file has changed. @param sizes GiB */
+/** The pause of a run while the container writes a page of the big file ten times a second. @param sizes GiB */
 export async function measurePauses(bench: LiveBench, types: readonly FileSystem[], sizes: readonly number[]): Promise<PauseRow[]> {
   const rows: PauseRow[] = [];
   for (const type of types) {
@@ -102,14 +102,23 @@ async function measurePause(bench: LiveBench, type: FileSystem, size: number): P
     await file.fillRepeated();
     await service.begin(1);
     await measured(service, 'full', 1);
-    await file.change({ what: '1 page', start: size / 2, stride: 0, count: 1, length: 4096 });
     await file.warm();
+    using _writer = writePages(lxcPath, size);
     const { seconds } = await measured(service, 'changed', 1);
     return { pauseMs: service.pauseMs, seconds };
   } finally {
     await rm(work, { recursive: true });
     await destroyLxc(lxcPath, name);
   }
+}
+
+/** Writes from inside the container, so that the pause stops it. */
+function writePages(lxcPath: string, size: number): Disposable {
+  const write = 'echo $at | dd of=/data/disk.img bs=4096 seek=$at count=1 conv=notrunc';
+  const loop = `at=0; while :; do ${write}; at=$(((at + 7919) % ${size / 4096})); usleep 100000; done`;
+  const script = `/bin/busybox --install -s /bin; ${loop}`;
+  const writer = execFile('lxc-attach', ['-P', lxcPath, '-n', name, '--', '/bin/sh', '-c', script], () => undefined);
+  return { [Symbol.dispose]: () => void writer.kill() };
 }
 
 /** Mounts a new file system. Its device reads and writes the image past the page cache, which would otherwise hold all twice. */

@@ -43,7 +43,7 @@ export function liveText({ date, machine, rows }: LiveReport<LiveRow>, gib: numb
   ];
   return [
     '## A big file in which little changes',
-    `Written by \`BENCH_ONLY=live BENCH_GIB=${gib} make bench\` on ${dayAndTime(date)}, on ${machine.processor} with ${machine.cores} cores. The file has ${gib} GiB of random bytes. It lies on ${machine.disk.split(',')[0]} and is in the page cache before each step. Each tool has made a full backup; then a part of the file changes, each backs it up again, and the change is taken back. The service compresses and pauses the container. \`MB of blocks\`: blocks of 128 KiB that differ. \`of the faster\`: the seconds of the service, as a part of those of the faster other tool.`,
+    `Written by \`BENCH_ONLY=live BENCH_GIB=${gib} make bench\` on ${dayAndTime(date)}, on ${machine.processor} with ${machine.cores} cores. The file has ${gib} GiB of random bytes. It lies on ${machine.disk.split(',')[0]} and is in the page cache before each step. Each tool has made a full backup; then a part of the file changes, each backs it up again, and the change is taken back. The service compresses, and pauses the container, which writes nothing meanwhile. \`MB of blocks\`: blocks of 128 KiB that differ. \`of the faster\`: the seconds of the service, as a part of those of the faster other tool.`,
     '',
     table(head, rows.flatMap(linesOf)),
   ].join('\n');
@@ -59,7 +59,7 @@ export function pausesText({ date, machine, rows }: LiveReport<PauseRow>): strin
   ]);
   return [
     '## The pause for a big file',
-    `Written by \`BENCH_ONLY=pauses make bench\` on ${dayAndTime(date)}, on ${machine.processor} with ${machine.cores} cores. The file is in the page cache, a page of it has changed since the base, and the container is paused. The volume is a loop device with the file system.`,
+    `Written by \`BENCH_ONLY=pauses make bench\` on ${dayAndTime(date)}, on ${machine.processor} with ${machine.cores} cores. The file is in the page cache. While the run reads it, the container writes a page of it ten times a second, until it is paused. The volume is a loop device with the file system.`,
     '',
     table(['file system', 'GiB of the file', 'pause, ms', 'ms for a GiB', 'whole run, s'], lines),
   ].join('\n');
