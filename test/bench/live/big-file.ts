@@ -68,12 +68,13 @@ export class BigFile {
 
   /** Random bytes, so that no tool gains by compression. */
   async fillRandom(): Promise<void> {
-    await this.#pipe('openssl enc -aes-128-ctr -nosalt -K 00000000000000000000000000000000 -iv 00000000000000000000000000000000');
+    const cipher = 'openssl enc -aes-128-ctr -nosalt -K 00000000000000000000000000000000 -iv 00000000000000000000000000000000';
+    await this.#make(`head -c ${this.size} /dev/zero | ${cipher}`);
   }
 
   /** 64 KiB over and over: a backup of it takes no space. */
   async fillRepeated(): Promise<void> {
-    await this.#pipe(`perl -e 'read STDIN, my $_, 65536; s/./chr(rand 256)/ges; print for 1 .. ${this.size >> 16}'`);
+    await this.#make(`perl -e '$text = join "", map chr(rand 256), 1 .. 65536; print $text for 1 .. ${this.size / 65536}'`);
   }
 
   async change({ start, stride, count, length }: Change): Promise<void> {
@@ -91,8 +92,8 @@ export class BigFile {
     await run('sh', ['-c', 'cat -- "$0" >/dev/null', this.path]);
   }
 
-  async #pipe(filter: string): Promise<void> {
-    await run('sh', ['-c', `head -c ${this.size} /dev/zero | ${filter} >"$0" && sync -f "$0"`, this.path]);
+  async #make(command: string): Promise<void> {
+    await run('sh', ['-c', `${command} >"$0" && sync -f "$0"`, this.path]);
     await sleep(settleMs);
   }
 }

@@ -8,6 +8,7 @@ import { type Contender, measured } from '../contender.js';
 import type { Measurement, Phase } from '../figures.js';
 import { peers } from '../peers.js';
 import { ServiceContender } from '../service.js';
+import { mebibytes } from '../tables.js';
 import { BigFile, changedBytes, changesOf } from './big-file.js';
 
 const run = promisify(execFile);
@@ -44,7 +45,8 @@ export async function measureChanges({ work, lxcPath, signal, say }: LiveBench, 
     const step = async (one: Contender, phase: Phase) => {
       await file.warm();
       const figure = await measured(one, phase, 1);
-      say(`${phase}  ${one.name}  ${figure.seconds.toFixed(2)} s  ${(figure.written / 1e6).toFixed(2)} MB`);
+      const most = figure.atPeak.map((process) => `${process.name} ${mebibytes(process.bytes)}`).join(', ');
+      say(`${phase}  ${one.name}  ${figure.seconds.toFixed(2)} s  ${(figure.written / 1e6).toFixed(2)} MB  MiB: ${most}`);
       return figure;
     };
     for (const one of contenders) await one.begin(1);
