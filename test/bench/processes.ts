@@ -49,9 +49,14 @@ function bytesOf(pid: number, stat: ReturnType<typeof statOf>, counted: Counted)
   return Number(/^Pss:\s+(\d+) kB/m.exec(textOf(`/proc/${pid}/smaps_rollup`))?.[1] ?? 0) * 1024;
 }
 
-function residents(pid: number, counted: Counted): Resident[] {
+/** Flag of a process that has not called exec since its fork: its pages are its parent's. */
+const notExecuted = 0x40;
+
+function residents(pid: number, counted: Counted, parent = ''): Resident[] {
   const stat = statOf(pid);
-  return [{ name: stat.name, bytes: bytesOf(pid, stat, counted) }, ...childrenOf(pid).flatMap((child) => residents(child, counted))];
+  if (stat.name === parent && (field(stat, 9) & notExecuted) !== 0) return []; // it is about to start another program
+  const below = childrenOf(pid).flatMap((child) => residents(child, counted, stat.name));
+  return [{ name: stat.name, bytes: bytesOf(pid, stat, counted) }, ...below];
 }
 
 /** Samples the memory of the tree until it is disposed. It reads synchronously, so that a sample shows one moment. A sample of resident
