@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import { chmod, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { makeDebianRoot } from '../support/debian-root.js';
 import { destroyLxc, lxc, stopLxc } from '../support/lxc.js';
 import { changeSmallFiles, filesPerFolder, folderCount, makeSmallFiles } from './small-files.js';
 
@@ -40,31 +41,6 @@ export async function contentsOf(folder: string): Promise<Contents> {
   return { entries: lines.length, bytes, hash: hash.digest('hex') };
 }
 
-/** Installs packages from the machine's Debian sources, through its proxy if it has one. */
-async function makeRoot(folder: string, log: string): Promise<void> {
-  const { stdout: about } = await run('sh', ['-c', '. /etc/os-release; echo "$VERSION_CODENAME"']);
-  const format = 'deb $(REPO_URI) $(RELEASE) $(COMPONENT)';
-  const { stdout: found } = await run('apt-get', ['indextargets', '--format', format, 'Created-By: Packages', 'Origin: Debian']);
-  const sources = [...new Set(found.split('\n').filter(Boolean))].sort().join('\n');
-  if (sources === '') throw new Error('apt knows no Debian source: apt-get update first');
-  const { stdout: settings } = await run('apt-config', ['dump']);
-  const proxies = settings.split('\n').filter((line) => /^Acquire::https?::Proxy /i.test(line));
-  await writeFile(`${folder}.list`, `${sources}\n`);
-  const options = [
-    '--variant=minbase',
-    `--include=${packages.join(',')}`,
-    `--logfile=${log}`,
-    ...proxies.map((line) => `--aptopt=${line}`),
-  ];
-  try {
-    await run('mmdebstrap', [...options, about.trim(), folder, `${folder}.list`], { maxBuffer: 1 << 28 });
-  } catch (cause) {
-    throw new Error(`mmdebstrap failed; ${log} says why`, { cause });
-  } finally {
-    await rm(`${folder}.list`, { force: true });
-  }
-}
-
 /** Makes `folder`, unless it was made by the same recipe. `make` fills a new folder, which is renamed when it is complete. */
 async function cached(folder: string, recipe: string, make: (fresh: string) => Promise<void>): Promise<void> {
   if ((await readFile(`${folder}.recipe`, 'utf8').catch(() => '')) === recipe) return;
@@ -99,7 +75,7 @@ export class BenchSubject implements AsyncDisposable {
     await chmod(this.lxcPath, 0o755);
     await cached(this.root, packages.join(' '), (fresh) => {
       this.say('making the root file system; it is kept for the next time, and takes about a minute');
-      return makeRoot(fresh, join(this.lxcPath, '..', 'mmdebstrap.log'));
+      return makeDebianRoot(fresh, { packages, options: ['--variant=minbase'] });
     });
     await cached(this.data, `${folderCount} ${filesPerFolder} ${smallFilesVersion}`, (fresh) => {
       this.say(`making ${folderCount * filesPerFolder} small files`);

@@ -53,6 +53,15 @@ export interface HouseholdPoints {
   readonly machines: number;
 }
 
+/** Whether MariaDB and Redis run beside PostgreSQL and SQLite; runs with and without a pause of each engine, and how many of the paused
+ *  ones retention keeps. The bases change in the middle. */
+export interface DatabasePoints {
+  readonly all: boolean;
+  readonly paused: number;
+  readonly retention: number;
+  readonly live: number;
+}
+
 const campaign = <Points>(one: Campaign<Points>): Campaign<Points> => one;
 
 export const campaigns = {
@@ -131,11 +140,11 @@ export const campaigns = {
     short: { stride: 4 },
     whole: { stride: 1 },
   }),
-  consistency: campaign<{ readonly rounds: number }>({
-    suites: ['system/pause/consistency'],
-    about: 'a database under load is backed up with a pause, restored and audited, on new bases and on a chain of levels',
-    short: { rounds: 4 },
-    whole: { rounds: 20 },
+  databases: campaign<DatabasePoints>({
+    suites: ['system/databases/databases'],
+    about: 'databases under load on both engines are backed up with and without a pause, and each copy starts and is audited',
+    short: { all: false, paused: 4, retention: 2, live: 2 },
+    whole: { all: true, paused: 10, retention: 3, live: 10 },
   }),
   fidelity: campaign<{ readonly everyCell: boolean }>({
     suites: ['system/fidelity/lxc', 'system/fidelity/docker'],

@@ -14,10 +14,12 @@ export interface Dockerd extends AsyncDisposable {
   readonly client: Client;
   /** Makes an image that holds busybox and /seed/file. @returns its id */
   sampleImage(tag: string): Promise<string>;
+  /** Makes an image of a folder that holds a root file system. @returns its id */
+  importImage(root: string, tag: string): Promise<string>;
   /** Creates and starts a container. `body` is that of Docker's API. */
   run(name: string, body: Readonly<Record<string, unknown>>): Promise<string>;
-  /** Runs a shell command in a container and waits for its end. */
-  exec(name: string, command: string): Promise<void>;
+  /** Runs a shell command in a container and waits for its end. @returns what it printed @throws Error when it failed */
+  exec(name: string, command: string): Promise<string>;
   removeContainer(name: string): Promise<void>;
 }
 
@@ -34,13 +36,17 @@ async function waitUntilUp(client: Client, log: string): Promise<void> {
   }
 }
 
-async function importImage(client: Client, folder: string, tag: string): Promise<string> {
+async function importSample(client: Client, folder: string, tag: string): Promise<string> {
   const root = await mkdtemp(join(folder, 'image-'));
   await mkdir(join(root, 'bin'));
   await mkdir(join(root, 'seed'));
   await copyFile('/bin/busybox', join(root, 'bin/busybox'));
   for (const applet of ['sh', 'sleep', 'rm', 'mkdir', 'chmod', 'true']) await symlink('busybox', join(root, 'bin', applet));
   await childOutput('sh', ['-c', `echo seed > ${root}/seed/file`]);
+  return importImage(client, root, tag);
+}
+
+async function importImage(client: Client, root: string, tag: string): Promise<string> {
   const tar = startChild('tar', ['-C', root, '-c', '.'], { stdio: ['ignore', 'pipe', 'inherit'] });
   if (!tar.stdout) throw new Error('tar has no output');
   const [repo, version] = tag.split(':');
@@ -90,9 +96,10 @@ export async function startDockerd(more: readonly string[] = []): Promise<Docker
   return { socket, folder, client, [Symbol.asyncDispose]: stop, ...verbs(client, folder) };
 }
 
-function verbs(client: Client, folder: string): Pick<Dockerd, 'sampleImage' | 'run' | 'exec' | 'removeContainer'> {
+function verbs(client: Client, folder: string): Pick<Dockerd, 'sampleImage' | 'importImage' | 'run' | 'exec' | 'removeContainer'> {
   return {
-    sampleImage: (tag) => importImage(client, folder, tag),
+    sampleImage: (tag) => importSample(client, folder, tag),
+    importImage: (root, tag) => importImage(client, root, tag),
     async run(name, body) {
       const id = text(fields(await client.json('POST', `/containers/create?name=${name}`, { body })).Id);
       await client.json('POST', `/containers/${id}/start`);
@@ -100,11 +107,14 @@ function verbs(client: Client, folder: string): Pick<Dockerd, 'sampleImage' | 'r
     },
     async exec(name, command) {
       const Cmd = ['/bin/sh', '-c', command];
-      const made = await client.json('POST', `/containers/${name}/exec`, { body: { Cmd, AttachStdout: true, AttachStderr: true } });
+      const made = await client.json('POST', `/containers/${name}/exec`, {
+        body: { Cmd, AttachStdout: true, AttachStderr: true, Tty: true },
+      });
       const id = text(fields(made).Id);
-      await client.text('POST', `/exec/${id}/start`, { body: { Detach: false } }); // answers when the command ended
+      const said = await client.text('POST', `/exec/${id}/start`, { body: { Detach: false, Tty: true } }); // answers when the command ended
       const { ExitCode } = fields(await client.json('GET', `/exec/${id}/json`));
-      if (ExitCode !== 0) throw new Error(`${command} ended with ${ExitCode}`);
+      if (ExitCode !== 0) throw new Error(`${command} ended with ${ExitCode}: ${said.trim()}`);
+      return said;
     },
     async removeContainer(name) {
       await client.json('DELETE', `/containers/${name}?force=1&v=1`).catch(() => undefined);

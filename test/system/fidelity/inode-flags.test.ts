@@ -59,7 +59,9 @@ async function dockerSubject(t: Test, name: string): Promise<Subject> {
       const mounts = new Map(items(inspect.Mounts).map((mount) => [text(fields(mount).Destination), text(fields(mount).Source)]));
       return [text(fields(fields(inspect.GraphDriver).Data).UpperDir), mounts.get('/data') ?? '', mounts.get('/srv') ?? ''];
     },
-    breakRoot: (broken) => docker.exec(name, broken ? '/bin/busybox rm /bin/sleep' : '/bin/busybox ln -s busybox /bin/sleep'),
+    async breakRoot(broken) {
+      await docker.exec(name, broken ? '/bin/busybox rm /bin/sleep' : '/bin/busybox ln -s busybox /bin/sleep');
+    },
   };
 }
 

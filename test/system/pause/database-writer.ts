@@ -1,10 +1,8 @@
-/** A bank in SQLite. In a torn copy its books do not balance. Each transfer between random accounts is a transaction. Right after the
- *  commit, its number is acknowledged in another file. */
+/** A bank in SQLite. Each transfer between random accounts is a transaction. Right after the commit, its number is acknowledged in another
+ *  file. */
 import { randomFillSync } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { isBody } from '../../support/api-client.js';
-import { hostPython } from './python-container.js';
 
 const accounts = 20_000;
 const opening = 1_000_000;
@@ -43,47 +41,7 @@ while True:
     os.pwrite(acknowledged, b'%020d' % number, 0)
 `;
 
-/** Opens the database, which replays its WAL, as the first program after a power cut does. */
-const auditor = `
-import json, sqlite3, sys
-problems, committed = [], -1
-try:
-    db = sqlite3.connect(sys.argv[1])
-    problems += [line for (line,) in db.execute('PRAGMA integrity_check') if line != 'ok'][:3]
-    count, committed = db.execute('SELECT count(*), ifnull(max(id), 0) FROM transfer').fetchone()
-    if count != committed: problems.append('%d transfers, the last is %d' % (count, committed))
-    wrong = db.execute('''
-        SELECT count(*) FROM account LEFT JOIN (
-            SELECT id, sum(moved) AS moved FROM (
-                SELECT payer AS id, -amount AS moved FROM transfer UNION ALL SELECT payee, amount FROM transfer
-            ) GROUP BY id
-        ) USING (id) WHERE balance <> ${opening} + ifnull(moved, 0)''').fetchone()[0]
-    if wrong: problems.append('%d accounts are not what their transfers make' % wrong)
-    total = db.execute('SELECT sum(balance) FROM account').fetchone()[0]
-    if total != ${accounts * opening}: problems.append('the accounts hold %s' % total)
-except sqlite3.DatabaseError as error:
-    problems.append(str(error))
-print(json.dumps({'committed': committed, 'problems': problems}))
-`;
-
-export interface Audit {
-  /** Number of the last transaction. */
-  readonly committed: number;
-  readonly problems: readonly string[];
-}
-
 /** Number of the last acknowledged transaction; 0 before the first. */
 export async function acknowledged(data: string): Promise<number> {
   return Number(await readFile(join(data, 'acknowledged'), 'utf8').catch(() => '0'));
-}
-
-/** Looks for content that the folder had at no single moment. */
-export async function audit(data: string): Promise<Audit> {
-  const said = await hostPython(auditor, join(data, 'bank.db'));
-  if (!isBody(said) || typeof said.committed !== 'number' || !Array.isArray(said.problems)) throw new Error('the auditor said nothing');
-  const problems = said.problems.map(String);
-  const known = await acknowledged(data);
-  // the pause may come between a commit and its acknowledgement
-  if (![0, 1].includes(said.committed - known)) problems.push(`${said.committed} is the last transaction, ${known} the last acknowledged`);
-  return { committed: said.committed, problems };
 }

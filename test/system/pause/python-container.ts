@@ -1,13 +1,10 @@
 /** Containers that run the host's Python. A writer that a pause should freeze must run inside its container. */
-import { execFile } from 'node:child_process';
 import { readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { promisify } from 'node:util';
 import type { Appliance } from '../../support/appliance.js';
 import { lxc, startLxc } from '../../support/lxc.js';
 
-const run = promisify(execFile);
 const python = '/usr/bin/python3';
 
 /** Mounts the host's /usr. It is a system folder, so a backup leaves it out. */
@@ -58,12 +55,6 @@ export async function makePythonContainer(
       await lxc('attach', lxcPath, name, '--', '/bin/busybox', ...args);
     },
   };
-}
-
-/** Runs Python on the host. @returns the JSON that it prints */
-export async function hostPython(program: string, ...args: string[]): Promise<unknown> {
-  const { stdout } = await run(python, ['-E', '-s', '-B', '-c', program, ...args]);
-  return JSON.parse(stdout);
 }
 
 /** Waits until the condition is true. @throws Error that names the condition */

@@ -1,30 +1,17 @@
-/** A restored container is a snapshot of one moment, the pause, however busy the container was. */
+/** A file that is written through a mapping comes back as it stood in the pause, however busy its writer was. */
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { type Appliance, makeAppliance } from '../../support/appliance.js';
-import { pointsOf } from '../../support/depth.js';
 import { ownFileSystem } from '../bed/own-file-system.js';
 import { levelsOfData, lookAt, newJob, take } from '../bed/runs.js';
-import { acknowledged, audit, databaseWriter, fillBank } from './database-writer.js';
 import { firstCopy, mappedFile, seenFrozen, twoPasses, writeMapped } from './mmap-passes.js';
 import { blankMapped, latest, mmapWriter, momentOf, tornBy } from './mmap-writer.js';
-import { makePythonContainer, type PythonContainer, until } from './python-container.js';
-
-const { rounds } = pointsOf('consistency');
+import { makePythonContainer, type PythonContainer } from './python-container.js';
 
 interface Subject {
   readonly appliance: Appliance;
   readonly container: PythonContainer;
-}
-
-/** Makes a container that has written its database for a while. */
-async function bank(t: Test): Promise<Subject> {
-  const appliance = await makeAppliance(t);
-  const container = await makePythonContainer(appliance, 'bank', databaseWriter, fillBank);
-  await sleep(2500); // the next pass reads again what changed within the second before this one
-  await until('the first transfers', async () => (await acknowledged(container.data)) > 100);
-  return { appliance, container };
 }
 
 /** Makes a container whose only process stores into a mapped file as fast as it can. */
@@ -38,51 +25,6 @@ async function mapped(t: Test, blank: Buffer, leastMib: string): Promise<Subject
   await sleep(3500); // then a pass no longer takes the latest time for a change
   return { appliance, container };
 }
-
-t.test(`a database under constant writes comes back consistent and up to date, ${rounds} of ${rounds} times`, async (t) => {
-  const { appliance, container } = await bank(t);
-  const began = { time: performance.now(), number: await acknowledged(container.data) };
-  const pauses: number[] = [];
-  const round = async (job: number, levels: readonly number[]): Promise<number> => {
-    const before = await acknowledged(container.data);
-    const run = await take(appliance, job);
-    const { committed, problems } = await lookAt(appliance, run, audit);
-    pauses.push(run.pauseMs);
-    t.same(levelsOfData(run), levels, `${run.record} ${run.run} is of levels ${levels.join(', ')}`);
-    t.same(run.warnings, [], 'nothing moved in the pause');
-    t.same(problems, [], 'integrity_check, the books and the acknowledgement agree');
-    t.ok(committed >= before, `${before} were acknowledged before the run, ${committed} came back`);
-    return problems.length === 0 && committed >= before ? 1 : 0;
-  };
-  const whole = { bases: 0, chain: 0 };
-  const bases = async () => {
-    for (let n = 0; n < rounds; n++)
-      whole.bases += await round(await newJob(appliance, 'bank', `base-${n}`, ['compress', 'pause']), [0, 1]);
-  };
-  const chain = async () => {
-    const job = await newJob(appliance, 'bank', 'chain', ['compress', 'pause']);
-    for (let n = 0; n < rounds; n++) whole.chain += await round(job, n === 0 ? [0, 1] : [0, 1, 2]);
-  };
-  await Promise.all([bases(), chain()]); // one restores while the other uses the container
-  const perSecond = ((await acknowledged(container.data)) - began.number) / ((performance.now() - began.time) / 1000);
-  const [shortest, median, longest] = [0, rounds, 2 * rounds - 1].map((n) => pauses.toSorted((a, b) => a - b)[n]);
-  t.comment(`${whole.bases} of ${rounds} new bases and ${whole.chain} of ${rounds} runs on one base came back whole`);
-  t.comment(`${perSecond.toFixed(0)} transactions/s; pauses: shortest ${shortest}, median ${median}, longest ${longest} ms`);
-});
-
-t.test('the audit finds torn copies of the database after runs without a pause', async (t) => {
-  const { appliance } = await bank(t);
-  const job = await newJob(appliance, 'bank', 'live', ['compress']);
-  const torn: string[] = [];
-  for (let n = 0; n < 5; n++) {
-    const run = await take(appliance, job);
-    const { problems } = await lookAt(appliance, run, audit);
-    if (problems.length > 0) torn.push(problems.join('; '));
-    t.ok(run.warnings.includes('moving_files'), 'the run says that files moved');
-  }
-  t.comment(`${torn.length} of 5 are no moment of the database; the first: ${torn[0]}`);
-  t.ok(torn.length > 0, 'a check that nothing fails would prove nothing');
-});
 
 t.test('a file that is written through a mapping and stored by blocks comes back byte for byte as in the pause', async (t) => {
   const blank = blankMapped();
