@@ -143,7 +143,7 @@ export const campaigns = {
   databases: campaign<DatabasePoints>({
     suites: ['system/databases/databases'],
     about: 'databases under load on both engines are backed up with and without a pause, and each copy starts and is audited',
-    short: { all: false, paused: 4, retention: 2, live: 2 },
+    short: { all: false, paused: 3, retention: 2, live: 1 },
     whole: { all: true, paused: 10, retention: 3, live: 10 },
   }),
   fidelity: campaign<{ readonly everyCell: boolean }>({

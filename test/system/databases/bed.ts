@@ -51,8 +51,8 @@ export interface Bed {
   /** Folder of the job's record on the host. */
   readonly record: string;
   take(): Promise<Taken>;
-  /** Changes what the job excludes, so that its next run makes new bases. */
-  exclude(paths: readonly string[]): Promise<void>;
+  /** Excludes a path of each source, so that the next run makes new bases. */
+  exclude(path: string): Promise<void>;
   /** Restores a run as a container that starts and recovers, audits it and removes it. */
   copyOf(run: Taken): Promise<AllSaid>;
 }
@@ -73,9 +73,12 @@ export async function makeBed(
       const run = await backUp(a.service, job);
       return parseRun(run, await a.service.call('GET', `/backup/${job}/runs/${run}`));
     },
-    async exclude(paths) {
+    async exclude(path) {
       const { state: _, id: __, ...spec } = Object(await a.service.call('GET', `/backup/${job}`));
-      await a.service.call('PUT', `/backup/${job}`, { ...spec, exclude: paths });
+      await a.service.call('PUT', `/backup/${job}`, {
+        ...spec,
+        exclude: ['rootfs', machine.volume(container)].map((one) => `${one}:/${path}`),
+      });
     },
     async copyOf({ run }) {
       const copy = `copy-of-${name}`;
@@ -93,11 +96,11 @@ export async function makeBed(
 export const problemsOf = (said: AllSaid): string[] =>
   Object.entries(said).flatMap(([name, { problems }]) => problems.map((one) => `${name}: ${one}`));
 
-/** Databases that have committed less than before. */
-export const behind = (said: AllSaid, before: AllSaid): string[] =>
-  Object.keys(before).filter((name) => (said[name]?.count ?? -1) < (before[name]?.count ?? 0));
+/** Databases that have committed less than before, or than so many more. */
+export const behind = (said: AllSaid, before: AllSaid, more = 0): string[] =>
+  Object.entries(before).flatMap(([name, { count }]) => ((said[name]?.count ?? -1) < count + more ? [name] : []));
 
-export const sourcesOf = ({ archives }: Taken): string[] => [...new Set(archives.map(({ source }) => source))];
+const sourcesOf = ({ archives }: Taken): string[] => [...new Set(archives.map(({ source }) => source))];
 
 /** The levels of each source. */
 export const levelsOf = (run: Taken): number[][] =>

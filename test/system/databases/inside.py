@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """The first process of a container with databases, and the commands that a suite runs in it. A database is used if it is installed.
 
-Without an argument it makes the databases that are not there yet and starts all of them, as after a power cut. `wait` ends when they
-answer. `load SEED` transfers money until it is killed. `counts` prints how many transfers each database has committed. `audit` prints the
+Without an argument it makes the databases that are not there yet and starts all of them, as after a power cut. `fill` opens the accounts.
+`load SEED` transfers money until it is killed. `counts` prints how many transfers each database has committed. `audit` prints the
 same, and what no database could hold at any one moment."""
 import glob, json, os, random, shutil, signal, socket, sqlite3, subprocess, sys, threading, time
 
@@ -254,17 +254,17 @@ DATABASES = [one for one in (PostgreSQL(), MariaDB(), SQLite(), Redis()) if has(
 FOLDERS = {'postgresql': POSTGRESQL, 'mariadb': MARIADB, 'sqlite': os.path.dirname(SQLITE), 'redis': REDIS}
 
 
-def await_answer(database):
-    """Waits until it answers. Raises an error with its log if its program has ended."""
+def once_up(database, call):
+    """Calls it until the database answers. Raises an error with its log if its program has ended. SQLite has none, and answers at once."""
     end = time.monotonic() + 60
     while True:
         try:
-            return database.count()
+            return call()
+        except sqlite3.Error:
+            raise
         except Exception as error:
             if os.path.exists('/tmp/%s.ended' % database.name) or time.monotonic() > end:
-                log = '/tmp/%s.log' % database.name
-                words = open(log, errors='replace').read()[-600:] if os.path.exists(log) else ''
-                raise RuntimeError('%s\n%s' % (error, words))
+                raise RuntimeError('%s\n%s' % (error, open('/tmp/%s.log' % database.name, errors='replace').read()[-600:]))
             time.sleep(0.05)
 
 
@@ -272,14 +272,12 @@ def serve():
     started = {}
     for signal_number in (signal.SIGTERM, signal.SIGPWR):
         signal.signal(signal_number, lambda *_: os._exit(0))
-    is_new = [database for database in DATABASES if not os.path.exists(FOLDERS[database.name])]
-    for database in is_new:
-        database.make()
     for database in DATABASES:
+        if not os.path.exists(FOLDERS[database.name]):
+            database.make()
         child = database.start()
         if child:
             started[child.pid] = database.name
-    open('/tmp/started', 'w').close()
     while True:
         try:
             pid, status = os.wait()
@@ -288,19 +286,6 @@ def serve():
             continue
         if pid in started:
             open('/tmp/%s.ended' % started[pid], 'w').close()
-
-
-def fill():
-    for database in DATABASES:
-        end = time.monotonic() + 60
-        while True:
-            try:
-                database.fill()
-                break
-            except Exception:
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.1)
 
 
 def load(seed):
@@ -318,7 +303,7 @@ def audit():
     for database in DATABASES:
         count, problems = -1, []
         try:
-            count = await_answer(database)
+            count = once_up(database, database.count)
             problems = list(database.problems())
         except Exception as error:
             problems = [str(error)]
@@ -330,7 +315,8 @@ command = sys.argv[1] if len(sys.argv) > 1 else 'serve'
 if command == 'serve':
     serve()
 elif command == 'fill':
-    fill()
+    for database in DATABASES:
+        once_up(database, database.fill)
 elif command == 'load':
     load(int(sys.argv[2]))
 elif command == 'counts':
