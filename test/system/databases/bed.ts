@@ -53,8 +53,8 @@ export interface Bed {
   take(): Promise<Taken>;
   /** Excludes a path of each source, so that the next run makes new bases. */
   exclude(path: string): Promise<void>;
-  /** Restores a run as a container that starts and recovers, audits it and removes it. */
-  copyOf(run: Taken): Promise<AllSaid>;
+  /** Restores a run as a container that starts and recovers, looks at it and removes it. */
+  copyOf<Seen>(run: Taken, look: (copy: string) => Promise<Seen>): Promise<Seen>;
 }
 
 export async function makeBed(
@@ -80,12 +80,12 @@ export async function makeBed(
         exclude: ['rootfs', machine.volume(container)].map((one) => `${one}:/${path}`),
       });
     },
-    async copyOf({ run }) {
+    async copyOf({ run }, look) {
       const copy = `copy-of-${name}`;
       a.alsoDestroy(copy);
       await restore(a.service, { portfolio: `${name}/${run}`, container: copy, type });
       try {
-        return await machine.audit(copy);
+        return await look(copy);
       } finally {
         await machine.remove(copy);
       }

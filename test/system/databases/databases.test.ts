@@ -34,7 +34,7 @@ async function copyPaused(t: Test, bed: Bed, last: Copied | undefined): Promise<
   const before = await bed.machine.counts(bed.container);
   t.same(last ? behind(before, last.copy, 1) : [], [], 'every database goes on');
   const run = await bed.take();
-  const copy = await bed.copyOf(run);
+  const copy = await bed.copyOf(run, bed.machine.audit);
   t.same(problemsOf(copy), [], `${run.run}, with a pause of ${run.pauseMs} ms: every invariant holds`);
   t.same(behind(copy, before), [], 'what was committed before the run is there');
   t.equal(run.moving, '', 'nothing moved in the pause');
@@ -45,7 +45,7 @@ async function copyPaused(t: Test, bed: Bed, last: Copied | undefined): Promise<
 async function copyLive(t: Test, bed: Bed): Promise<string[]> {
   await anyMoment();
   const run = await bed.take();
-  const problems = problemsOf(await bed.copyOf(run));
+  const problems = problemsOf(await bed.copyOf(run, bed.machine.audit));
   const isNamed = /Databases among them: .*SQLite \(rootfs:\/srv\/bank\/bank\.db\)/.test(run.moving);
   t.ok(isNamed || !ofSqlite(problems), `${run.run} ${isNamed ? 'names' : 'does not name'} SQLite; its copy: ${problems[0] ?? 'whole'}`);
   return problems;
@@ -75,12 +75,24 @@ async function tryPaused(t: Test, machine: Machine): Promise<void> {
   tell(t, machine.type, taken);
   t.comment(`stored by blocks: ${[...byBlocks].sort().join(', ')}`);
   const isByBlocks = (file: RegExp) => [...byBlocks].some((one) => file.test(one));
-  for (const file of [/^srv\/bank\/bank\.db$/, /^postgresql\/base\//, /^postgresql\/pg_wal\//]) t.ok(isByBlocks(file), file.source);
+  for (const file of [/^srv.bank.bank.db$/, /^postgresql.base/, /^postgresql.pg_wal/])
+    t.ok(isByBlocks(file), `${file.source} is stored by blocks`);
   const old = taken.slice(0, newBases).flatMap(({ run }) => basesOf(run));
   const left = (await readdir(bed.record, { recursive: true })).filter((path) => old.includes(path));
   t.same(left, [], 'retention has removed the old bases with their runs');
   const oldest = taken.at(-retention);
-  t.same(oldest && (await bed.copyOf(oldest.run)), oldest?.copy, 'the oldest run that is left comes back as before');
+  if (oldest) await spoilCopy(t, bed, oldest);
+}
+
+/** Compares a copy with an earlier one of the same run, and proves that the audit finds a broken invariant of each database. */
+async function spoilCopy(t: Test, bed: Bed, { run, copy }: Copied): Promise<void> {
+  const { audit, spoil } = bed.machine;
+  await bed.copyOf(run, async (name) => {
+    t.same(await audit(name), copy, 'the oldest run that is left comes back as before');
+    await spoil(name);
+    const found = Object.values(await audit(name)).filter(({ problems }) => problems.length > 0);
+    t.equal(found.length, Object.keys(copy).length, 'the audit finds what is spoiled in each database');
+  });
 }
 
 async function tryLive(t: Test, machine: Machine): Promise<void> {

@@ -3,7 +3,7 @@
 
 Without an argument it makes the databases that are not there yet and starts all of them, as after a power cut. `fill` opens the accounts.
 `load SEED` transfers money until it is killed. `counts` prints how many transfers each database has committed. `audit` prints the
-same, and what no database could hold at any one moment."""
+same, and what no database could hold at any one moment. `spoil` breaks an invariant of each database, as a proof that `audit` finds it."""
 import glob, json, os, random, shutil, signal, socket, sqlite3, subprocess, sys, threading, time
 
 POSTGRESQL = '/data/postgresql'
@@ -73,6 +73,9 @@ class PostgreSQL:
     def count(self):
         return int(self.ask('SELECT count(*) FROM pgbench_history'))
 
+    def spoil(self):
+        self.ask('UPDATE pgbench_accounts SET abalance = abalance + 1 WHERE aid = 1')
+
     def problems(self):
         sums = [('bbalance', 'branches'), ('tbalance', 'tellers'), ('abalance', 'accounts'), ('delta', 'history')]
         found = set(self.ask('SELECT coalesce(sum(%s), 0) FROM pgbench_%s' % one) for one in sums)
@@ -124,6 +127,9 @@ class MariaDB:
     def count(self):
         return int(self.ask('SELECT count(*) FROM bank.transfer'))
 
+    def spoil(self):
+        self.ask('UPDATE bank.account SET balance = balance + 1 WHERE id = 1')
+
     def problems(self):
         tables = self.ask(
             "SELECT concat(table_schema, '.', table_name) FROM information_schema.tables WHERE engine = 'InnoDB'").split('\n')
@@ -172,6 +178,9 @@ class SQLite:
     def count(self):
         return self.open().execute('SELECT count(*) FROM transfer').fetchone()[0]
 
+    def spoil(self):
+        self.open().execute('UPDATE account SET balance = balance + 1 WHERE id = 1')
+
     def problems(self):
         db = self.open()
         yield from [line for (line,) in db.execute('PRAGMA integrity_check') if line != 'ok'][:3]
@@ -214,6 +223,11 @@ class Redis:
 
     def count(self):
         return self.client()('INCRBY n 0')
+
+    def spoil(self):
+        ask = self.client()
+        for _ in range(2):
+            ask('LPUSH l 0')
 
     def problems(self):
         ask = self.client()
@@ -323,3 +337,6 @@ elif command == 'counts':
     print(json.dumps({database.name: {'count': database.count(), 'problems': []} for database in DATABASES}))
 elif command == 'audit':
     audit()
+elif command == 'spoil':
+    for database in DATABASES:
+        database.spoil()

@@ -57,6 +57,8 @@ export interface Machine {
   counts(name: string): Promise<AllSaid>;
   /** As counts, after each database has recovered and was checked. */
   audit(name: string): Promise<AllSaid>;
+  /** Breaks an invariant of each database, as a proof that an audit finds it. */
+  spoil(name: string): Promise<void>;
   /** Removes it with its data. */
   remove(name: string): Promise<void>;
 }
@@ -85,6 +87,7 @@ const machine = (type: Machine['type'], sh: Shell, begin: (name: string) => Prom
   },
   counts: async (name) => parseSaid(await sh(name, `${program} counts`)),
   audit: async (name) => parseSaid(await sh(name, `${program} audit`)),
+  spoil: async (name) => void (await sh(name, `${program} spoil`)),
 });
 
 export function lxcMachine(a: Appliance, root: string): Machine {
