@@ -1,6 +1,6 @@
-/** Containers of both engines with the same Debian root: real databases, started by `inside.py` as the first process. SQLite and Redis lie
+/** Containers of both engines with the same Debian root: real databases, started by `inside/init.py` as the first process. SQLite and Redis lie
  *  in the root, PostgreSQL and MariaDB in the volume `/data`, so that a copy must be of one moment across sources. */
-import { chmod, copyFile, mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { chmod, cp, mkdir, mkdtemp, rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { childOutput } from '../../../plugins/shared/primitives/child.js';
 import { isBody, part } from '../../support/api-client.js';
@@ -18,7 +18,7 @@ const needless = [
   ),
   ...['libLLVM*', 'libz3*', 'perl*', 'libperl*', 'gconv'].map((path) => `usr/lib/*/${path}`),
   ...['usr/lib/postgresql/*/lib/bitcode', 'usr/bin/perl*', 'usr/lib/python3*/test', 'var/lib/dpkg', 'var/lib/apt', 'var/cache/*'],
-  'var/lib/mysql/*', // the package makes it, and inside.py another one
+  'var/lib/mysql/*', // the package makes it, and inside/kinds.py another one
 ];
 
 const recipe = (all: boolean) => ({
@@ -68,8 +68,8 @@ export async function makeRoot(folder: string, all: boolean): Promise<string> {
   const root = await mkdtemp(join(folder, 'root-'));
   await chmod(root, 0o755);
   await childOutput('tar', ['--zstd', '--numeric-owner', '-xf', await cachedDebianRoot(recipe(all)), '-C', root, '--exclude=./dev/*']);
-  await copyFile(new URL('../../../../test/system/databases/inside.py', import.meta.url), join(root, program));
-  await chmod(join(root, program), 0o755);
+  await cp(new URL('../../../../test/system/databases/inside', import.meta.url), join(root, 'opt/inside'), { recursive: true });
+  await symlink('/opt/inside/init.py', join(root, program));
   await mkdir(join(root, 'data'));
   return root;
 }

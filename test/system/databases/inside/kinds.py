@@ -1,61 +1,48 @@
-#!/usr/bin/python3
-"""The first process of a container with databases, and the commands that a suite runs in it. A database is used if it is installed.
+"""The databases that a container may have. Each is made and started as its packages do it, loaded without a break, and audited with its own
+tools. `count` is how many transfers it has committed."""
+import glob, os, shutil, socket, sqlite3, subprocess, time
+from bank import ACCOUNTS, EACH, PAUSE, bank_problems, transfers
 
-Without an argument it makes the databases that are not there yet and starts all of them, as after a power cut. `fill` opens the accounts.
-`load SEED` transfers money until it is killed. `counts` prints how many transfers each database has committed. `audit` prints the
-same, and what no database could hold at any one moment. `spoil` breaks an invariant of each database, as a proof that `audit` finds it."""
-import glob, json, os, random, shutil, signal, socket, sqlite3, subprocess, sys, threading, time
-
-POSTGRESQL = '/data/postgresql'
-MARIADB = '/data/mysql'
-SQLITE = '/srv/bank/bank.db'
-REDIS = '/srv/redis'
-ACCOUNTS = 20_000
-EACH = 5  # so that the accounts of a bank hold 100,000 in all
-PAUSE = 0.003  # seconds between two transfers of one database: some 200 to 300 in a second, and the machine is not busy with them alone
-
-PROGRAMS = os.pathsep.join(['/usr/bin', '/usr/sbin', *glob.glob('/usr/lib/postgresql/*/bin')])
-os.environ['PATH'] = PROGRAMS
+os.environ['PATH'] = os.pathsep.join(['/usr/bin', '/usr/sbin', *glob.glob('/usr/lib/postgresql/*/bin')])
 
 
-def has(program):
-    return shutil.which(program) is not None
+def as_user(name):
+    return {'user': name, 'group': name, 'extra_groups': [], 'cwd': '/'}
 
 
-def run(args, user=None, text=None):
+def run(args, user='root', text=None):
     """Runs a program to its end. Returns what it prints; raises an error with its last words if it fails."""
-    group = {'user': user, 'group': user, 'extra_groups': []} if user else {}
-    done = subprocess.run(args, input=text, text=True, capture_output=True, cwd='/', **group)
+    done = subprocess.run(args, input=text, text=True, capture_output=True, **as_user(user))
     if done.returncode != 0:
         raise RuntimeError('%s ended with %d: %s' % (args[0], done.returncode, (done.stderr or done.stdout).strip()[-400:]))
     return done.stdout.strip()
 
 
-def logged(name, args, user=None):
-    group = {'user': user, 'group': user, 'extra_groups': []} if user else {}
+def begin(name, args, user='root'):
+    """Starts a daemon, whose output goes to /tmp."""
     log = open('/tmp/%s.log' % name, 'ab')
-    return subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd='/', **group)
+    return subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **as_user(user))
 
 
 class PostgreSQL:
-    name, program = 'postgresql', 'postgres'
+    name, program, folder = 'postgresql', 'postgres', '/data/postgresql'
     settings = {
         'listen_addresses': '', 'unix_socket_directories': '/tmp', 'shared_buffers': '32MB', 'jit': 'off',
         'checkpoint_timeout': '30s', 'max_wal_size': '64MB', 'min_wal_size': '32MB', 'autovacuum_naptime': '10s',
     }
 
     def make(self):
-        os.makedirs(POSTGRESQL, 0o700)
-        shutil.chown(POSTGRESQL, 'postgres', 'postgres')
-        run(['initdb', '--pgdata', POSTGRESQL, '--locale=C.UTF-8', '--no-sync'], 'postgres')
+        os.makedirs(self.folder, 0o700)
+        shutil.chown(self.folder, 'postgres', 'postgres')
+        run(['initdb', '--pgdata', self.folder, '--locale=C.UTF-8', '--no-sync'], 'postgres')
 
     def start(self):
         # It names a process of a container that is gone. In this one the number may be that of another process, and then PostgreSQL
         # believes that it runs already.
-        if os.path.exists(POSTGRESQL + '/postmaster.pid'):
-            os.unlink(POSTGRESQL + '/postmaster.pid')
+        if os.path.exists(self.folder + '/postmaster.pid'):
+            os.unlink(self.folder + '/postmaster.pid')
         set_all = [word for key, value in self.settings.items() for word in ('-c', '%s=%s' % (key, value))]
-        return logged(self.name, ['postgres', '-D', POSTGRESQL, *set_all], 'postgres')
+        return begin(self.name, ['postgres', '-D', self.folder, *set_all], 'postgres')
 
     def ask(self, sql):
         return run(['psql', '-h', '/tmp', '-X', '-A', '-t', '-q', '-v', 'ON_ERROR_STOP=1', '-c', sql, 'postgres'], 'postgres')
@@ -68,7 +55,7 @@ class PostgreSQL:
     def load(self, seed):
         subprocess.run(
             ['pgbench', '-h', '/tmp', '-n', '-c', '2', '-R', '300', '-T', '1000000', '--random-seed=%d' % seed, 'postgres'],
-            user='postgres', group='postgres', extra_groups=[], cwd='/', check=True)
+            check=True, **as_user('postgres'))
 
     def count(self):
         return int(self.ask('SELECT count(*) FROM pgbench_history'))
@@ -89,17 +76,17 @@ class PostgreSQL:
 
 
 class MariaDB:
-    name, program = 'mariadb', 'mariadbd'
+    name, program, folder = 'mariadb', 'mariadbd', '/data/mysql'
     client = ['mariadb', '--no-defaults', '--socket=/tmp/mysql.sock', '--batch', '--skip-column-names', '--unbuffered']
 
     def make(self):
-        os.makedirs(MARIADB)
-        shutil.chown(MARIADB, 'mysql', 'mysql')
-        run(['mariadb-install-db', '--no-defaults', '--datadir=' + MARIADB, '--user=mysql', '--skip-test-db', '--innodb-log-file-size=16M'])
+        os.makedirs(self.folder)
+        shutil.chown(self.folder, 'mysql', 'mysql')
+        run(['mariadb-install-db', '--no-defaults', '--datadir=' + self.folder, '--user=mysql', '--skip-test-db', '--innodb-log-file-size=16M'])
 
     def start(self):
-        return logged(self.name, [
-            'mariadbd', '--no-defaults', '--user=mysql', '--datadir=' + MARIADB, '--socket=/tmp/mysql.sock', '--pid-file=/tmp/mysql.pid',
+        return begin(self.name, [
+            'mariadbd', '--no-defaults', '--user=mysql', '--datadir=' + self.folder, '--socket=/tmp/mysql.sock', '--pid-file=/tmp/mysql.pid',
             '--skip-networking', '--innodb-buffer-pool-size=32M', '--innodb-log-file-size=16M'])
 
     def ask(self, sql):
@@ -142,16 +129,16 @@ class MariaDB:
 class SQLite:
     """In WAL mode with an fsync for each commit. Each commit changes the index on the balance. Checkpoints come often, so that the main
     file changes while a reader reads it, too."""
-    name, program = 'sqlite', 'python3'
+    name, program, folder = 'sqlite', 'python3', '/srv/bank'
 
     def make(self):
-        os.makedirs(os.path.dirname(SQLITE))
+        os.makedirs(self.folder)
 
     def start(self):
         return None
 
     def open(self):
-        db = sqlite3.connect(SQLITE, isolation_level=None, timeout=20)
+        db = sqlite3.connect(self.folder + '/bank.db', isolation_level=None, timeout=20)
         for setting in ('journal_mode = WAL', 'synchronous = FULL', 'wal_autocheckpoint = 100'):
             db.execute('PRAGMA ' + setting)
         return db
@@ -188,14 +175,14 @@ class SQLite:
 
 
 class Redis:
-    name, program = 'redis', 'redis-server'
+    name, program, folder = 'redis', 'redis-server', '/srv/redis'
 
     def make(self):
-        os.makedirs(REDIS)
+        os.makedirs(self.folder)
 
     def start(self):
-        return logged(self.name, [
-            'redis-server', '--port', '0', '--unixsocket', '/tmp/redis.sock', '--dir', REDIS, '--appendonly', 'yes', '--save', '',
+        return begin(self.name, [
+            'redis-server', '--port', '0', '--unixsocket', '/tmp/redis.sock', '--dir', self.folder, '--appendonly', 'yes', '--save', '',
             '--auto-aof-rewrite-min-size', '256kb'])
 
     def client(self):
@@ -236,107 +223,4 @@ class Redis:
             yield 'n is %d, the list has %d elements' % (n, length)
 
 
-def transfers(seed, done):
-    """Gives transfers between random accounts: number, payer, payee, amount."""
-    pick = random.Random(seed)
-    while True:
-        done += 1
-        payer, payee = pick.sample(range(1, ACCOUNTS + 1), 2)
-        yield done, payer, payee, pick.randint(1, 1000)
-        time.sleep(PAUSE)
-
-
-def bank_problems(row):
-    """`row` gives the integers of the one row of a query."""
-    count, last = row('SELECT count(*), coalesce(max(id), 0) FROM transfer')
-    if count != last:
-        yield '%d transfers, the last is %d' % (count, last)
-    wrong = row("""
-        SELECT count(*) FROM account LEFT JOIN (
-            SELECT id, sum(moved) AS moved FROM (
-                SELECT payer AS id, -amount AS moved FROM transfer UNION ALL SELECT payee, amount FROM transfer
-            ) AS each_one GROUP BY id
-        ) AS all_of_it USING (id) WHERE balance <> %d + coalesce(moved, 0)""" % EACH)[0]
-    if wrong:
-        yield '%d accounts are not what their transfers make' % wrong
-    total = row('SELECT sum(balance) FROM account')[0]
-    if total != ACCOUNTS * EACH:
-        yield 'the accounts hold %s' % total
-
-
-DATABASES = [one for one in (PostgreSQL(), MariaDB(), SQLite(), Redis()) if has(one.program)]
-FOLDERS = {'postgresql': POSTGRESQL, 'mariadb': MARIADB, 'sqlite': os.path.dirname(SQLITE), 'redis': REDIS}
-
-
-def once_up(database, call):
-    """Calls it until the database answers. Raises an error with its log if its program has ended. SQLite has none, and answers at once."""
-    end = time.monotonic() + 60
-    while True:
-        try:
-            return call()
-        except sqlite3.Error:
-            raise
-        except Exception as error:
-            if os.path.exists('/tmp/%s.ended' % database.name) or time.monotonic() > end:
-                raise RuntimeError('%s\n%s' % (error, open('/tmp/%s.log' % database.name, errors='replace').read()[-600:]))
-            time.sleep(0.05)
-
-
-def serve():
-    started = {}
-    for signal_number in (signal.SIGTERM, signal.SIGPWR):
-        signal.signal(signal_number, lambda *_: os._exit(0))
-    for database in DATABASES:
-        if not os.path.exists(FOLDERS[database.name]):
-            database.make()
-        child = database.start()
-        if child:
-            started[child.pid] = database.name
-    while True:
-        try:
-            pid, status = os.wait()
-        except ChildProcessError:
-            time.sleep(0.2)
-            continue
-        if pid in started:
-            open('/tmp/%s.ended' % started[pid], 'w').close()
-
-
-def load(seed):
-    def forever(database):
-        try:
-            database.load(seed)
-        finally:
-            os._exit(1)  # a load that goes on without one of the databases would prove less
-    for database in DATABASES:
-        threading.Thread(target=forever, args=(database,)).start()
-
-
-def audit():
-    said = {}
-    for database in DATABASES:
-        count, problems = -1, []
-        try:
-            count = once_up(database, database.count)
-            problems = list(database.problems())
-        except Exception as error:
-            problems = [str(error)]
-        said[database.name] = {'count': count, 'problems': problems}
-    print(json.dumps(said))
-
-
-command = sys.argv[1] if len(sys.argv) > 1 else 'serve'
-if command == 'serve':
-    serve()
-elif command == 'fill':
-    for database in DATABASES:
-        once_up(database, database.fill)
-elif command == 'load':
-    load(int(sys.argv[2]))
-elif command == 'counts':
-    print(json.dumps({database.name: {'count': database.count(), 'problems': []} for database in DATABASES}))
-elif command == 'audit':
-    audit()
-elif command == 'spoil':
-    for database in DATABASES:
-        database.spoil()
+DATABASES = [one for one in (PostgreSQL(), MariaDB(), SQLite(), Redis()) if shutil.which(one.program)]
