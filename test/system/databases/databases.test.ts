@@ -103,8 +103,9 @@ async function tryLive(t: Test, machine: Machine): Promise<void> {
     const problems = await copyLive(t, bed);
     if (problems.length > 0) torn.push(problems);
   }
-  const brokenIn = torn.map((problems) => [...new Set(problems.map((one) => one.split(':')[0]))].join(' and '));
-  t.comment(`${machine.type}: ${torn.length} of ${taken} copies without a pause are broken, in ${brokenIn.join(', ')}`);
+  const names = torn.flatMap((problems) => [...new Set(problems.map((one) => one.split(':')[0] ?? ''))]);
+  const broken = [...new Set(names)].map((name) => `${name} in ${names.filter((one) => one === name).length}`);
+  t.comment(`${machine.type}: ${torn.length} of ${taken} copies without a pause are broken: ${broken.join(', ')}`);
   t.ok(torn.some(ofSqlite), 'an audit that finds nothing would prove nothing');
 }
 
