@@ -57,7 +57,7 @@ class Bed {
     const reference = Date.now();
     const tree = { kind: 'folder', path: this.source, access: 'read' } as const;
     await using top = await openTop(this.source);
-    const found = await findBigFiles({ tree, least, excludes: source.excludes, list: this.#at(number, 'names') }, never);
+    const { files: found } = await findBigFiles({ tree, least, excludes: source.excludes, list: this.#at(number, 'names') }, never);
     const seen = new Set(found.map(({ path }) => path));
     const known = [...(before?.table.entries.keys() ?? [])].filter((path) => !seen.has(path));
     const files = [...found, ...(await statFiles(top, known))];

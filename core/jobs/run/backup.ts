@@ -22,7 +22,7 @@ import { type Emptied, findEmptiedSources } from './emptied.js';
 import type { HeldLease } from './lease.js';
 import { ArchiveWriter } from './passes/archive-writer.js';
 import { BigFilesOfSources } from './passes/big-files.js';
-import { Estimate, sizeOf } from './passes/estimate.js';
+import { Estimate } from './passes/estimate.js';
 import { warnMoving } from './passes/moving.js';
 import { flagsLeftOut, type PassDeps, type Track } from './passes/passes.js';
 import { Passes } from './passes/run-passes.js';
@@ -206,14 +206,7 @@ class Run {
     const onTop = source.name === 'rootfs' && !this.deps.runtime.supports.images;
     const runStem = `${this.parts.run}/${source.name}`;
     this.#estimate.expect(source.name, base || choice.base === undefined ? choice.expected : undefined);
-    if (!base && choice.expected === undefined) this.#scan(source);
     return { source, archives: [], runStem, baseStem: onTop ? this.#topStem() : runStem, ...(base && { base }) };
-  }
-
-  #scan(source: Source): void {
-    sizeOf(source, this.deps.signal)
-      .then((size) => this.#estimate.expect(source.name, size))
-      .catch(() => undefined); // progress stays unknown
   }
 
   #manifest(tracks: readonly Track[], image: { digest: string; archive: ArchiveEntry } | undefined, passes: Passes): NewManifest {

@@ -27,6 +27,8 @@ export interface SearchEnd {
   readonly most: number;
   /** Undefined: it takes as long as it takes. */
   readonly until?: AbortSignal;
+  /** Whether to add up what the tree takes on its disk. */
+  readonly addsUp?: boolean;
 }
 
 export interface FoundBigFiles {
@@ -34,14 +36,20 @@ export interface FoundBigFiles {
   readonly files: readonly BigFile[];
   /** Whether the whole tree was seen. */
   readonly isWhole: boolean;
+  /** Allocated bytes of what was seen; 0 unless it was asked for. A sparse file counts as tar reads it, and a hard link as often as it
+   *  is there. */
+  readonly bytes: number;
 }
 
 /** More are left to tar: their table would take too much memory. */
 const mostFiles = 100_000;
 const fields = 7;
+const unit = 512;
 /** Node has four threads for calls of the file system. */
 const looksAtOnce = 8;
 const format = '%p\\0%D\\0%s\\0%T@\\0%C@\\0%i\\0%b\\0';
+/** Of all other files, when the whole tree is added up. No path begins so. */
+const addedFormat = '+%b\\0';
 
 /** tar reads names to leave out as lines, and cuts blanks from their ends. */
 const isExpressible = (path: string): boolean => !/\n|\s$/.test(path);
@@ -49,17 +57,17 @@ const isExpressible = (path: string): boolean => !/\n|\s$/.test(path);
 /** `1700000000.1234567890` in nanoseconds. */
 const nanoseconds = (seconds: string): string => seconds.replace('.', '').slice(0, -1);
 
-/** Searches a tree. Files with hard links are left to tar, which keeps the links.
- *  @returns sorted by path @throws PluginError unavailable, failed, aborted */
-export async function findBigFiles(search: BigFileSearch, signal: AbortSignal): Promise<BigFile[]> {
-  const { files } = await lookForBigFiles(search, { most: mostFiles }, signal);
-  return files.toSorted((a, b) => (a.path < b.path ? -1 : 1));
+/** Searches a tree and adds it up. Files with hard links are left to tar, which keeps the links.
+ *  @returns files sorted by path @throws PluginError unavailable, failed, aborted */
+export async function findBigFiles(search: BigFileSearch, signal: AbortSignal): Promise<Pick<FoundBigFiles, 'files' | 'bytes'>> {
+  const { files, bytes } = await lookForBigFiles(search, { most: mostFiles, addsUp: true }, signal);
+  return { files: files.toSorted((a, b) => (a.path < b.path ? -1 : 1)), bytes };
 }
 
 /** Searches a tree as far as it may. @throws PluginError unavailable, failed, aborted */
 export async function lookForBigFiles(search: BigFileSearch, end: SearchEnd, signal: AbortSignal): Promise<FoundBigFiles> {
-  const { files, isWhole } = await largeFiles(search, end, signal);
-  return { files: await withoutExcluded(search, files, signal), isWhole };
+  const found = await largeFiles(search, end, signal);
+  return { ...found, files: await withoutExcluded(search, found.files, signal) };
 }
 
 /** Looks at files of the level before: they are taken whatever their size, since tar has none of their earlier contents. Those that are
@@ -71,18 +79,25 @@ export async function statFiles(top: FileHandle, paths: Iterable<string>): Promi
   return found.flatMap((file) => file ?? []);
 }
 
-async function largeFiles({ tree, least }: BigFileSearch, { most, until }: SearchEnd, signal: AbortSignal): Promise<FoundBigFiles> {
-  const chosen = ['(', '-path', '.', '-o', '-type', 'f', '-links', '1', '-size', `+${least - 1}c`, ')'];
-  const find = ['find', '.', '-ignore_readdir_race', '-xdev', ...chosen, '-printf', format];
-  const child = confineTool(tree, find, ['ignore', 'pipe', 'ignore']);
+/** Ends with 1 when a folder could not be read; what it printed is right. */
+function findCommand(least: number, addsUp: boolean): string[] {
+  const chosen = ['(', '-path', '.', '-o', '-type', 'f', '-links', '1', '-size', `+${least - 1}c`, ')', '-printf', format];
+  return ['find', '.', '-ignore_readdir_race', '-xdev', ...(addsUp ? ['(', ...chosen, ')', '-o', '-printf', addedFormat] : chosen)];
+}
+
+async function largeFiles({ tree, least }: BigFileSearch, end: SearchEnd, signal: AbortSignal): Promise<FoundBigFiles> {
+  const { most, until, addsUp = false } = end;
+  const child = confineTool(tree, findCommand(least, addsUp), ['ignore', 'pipe', 'ignore']);
   const full = new AbortController();
   const exit = childExit(child, 'find', anySignal(signal, full.signal, ...(until ? [until] : [])));
   if (!child.stdout) throw new PluginError('failed', 'find has no output');
   const files: BigFile[] = [];
   let device: string | undefined;
-  for await (const [path = '', dev = '', ...row] of rowsOf(child.stdout)) {
+  let blocks = 0;
+  for await (const [path = '', dev = '', ...row] of rowsOf(child.stdout, (count) => void (blocks += count))) {
     device ??= dev; // of the tree itself, which comes first; a single file may be mounted from another disk
     const file = fileOf(path.slice(2), row);
+    if (addsUp) blocks += Number(row.at(-1));
     if (path === '.' || dev !== device || !isExpressible(file.path)) continue;
     if (files.length < most) files.push(file);
     else full.abort();
@@ -91,22 +106,24 @@ async function largeFiles({ tree, least }: BigFileSearch, { most, until }: Searc
     if (signal.aborted || !(full.signal.aborted || until?.aborted)) throw error;
     return 1;
   });
-  return { files, isWhole: code === 0 && device !== undefined }; // 1: a folder could not be read; what it printed is right
+  return { files, isWhole: code === 0 && device !== undefined, bytes: blocks * unit };
 }
 
 function fileOf(path: string, [bytes = '', mtime = '', ctime = '', inode = '', blocks = '']: readonly string[]): BigFile {
   const size = Number(bytes);
-  return { path, size, inode, sparse: Number(blocks) * 512 < size, mtime: nanoseconds(mtime), ctime: nanoseconds(ctime) };
+  return { path, size, inode, sparse: Number(blocks) * unit < size, mtime: nanoseconds(mtime), ctime: nanoseconds(ctime) };
 }
 
-async function* rowsOf(output: Readable): AsyncGenerator<string[]> {
+/** The rows of files. `add` gets the blocks of all others. */
+async function* rowsOf(output: Readable, add: (blocks: number) => void): AsyncGenerator<string[]> {
   let rest = '';
   let row: string[] = [];
   for await (const text of output.setEncoding('latin1')) {
     const parts = `${rest}${text}`.split('\0');
     rest = parts.pop() ?? '';
     for (const part of parts) {
-      row.push(part);
+      if (row.length === 0 && part.startsWith('+')) add(Number(part));
+      else row.push(part);
       if (row.length < fields) continue;
       yield row;
       row = [];

@@ -67,12 +67,12 @@ export class BigFiles implements AsyncDisposable {
     private readonly deps: BigFilesDeps,
   ) {}
 
-  /** Searches the source for its base. @returns undefined when it has no big files @throws PluginError */
-  async find(level: Omit<BigLevel, 'before'>): Promise<PlannedBlocks | undefined> {
+  /** Searches the source for its base. @returns its size on the disk, and blocks if it has big files @throws PluginError */
+  async find(level: Omit<BigLevel, 'before'>): Promise<{ readonly bytes: number; readonly blocks?: PlannedBlocks }> {
     const { tree } = await this.#open();
     const { least, signal } = this.deps;
-    const found = await findBigFiles({ tree, least, excludes: this.source.excludes, list: this.#path('names') }, signal);
-    return found.length === 0 ? undefined : this.#plan({ ...level, before: undefined }, found);
+    const { files, bytes } = await findBigFiles({ tree, least, excludes: this.source.excludes, list: this.#path('names') }, signal);
+    return { bytes, ...(files.length > 0 && { blocks: await this.#plan({ ...level, before: undefined }, files) }) };
   }
 
   /** Looks only at the files that the level before has. tar takes those that have become big since the base: a search of 100,000 files

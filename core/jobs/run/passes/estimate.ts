@@ -1,13 +1,10 @@
 /** Estimates a run's progress from the bytes that tar has written and those that are expected. */
-import { childOutcome } from '../../../archive/index.js';
-import type { Source } from '../../../contract/index.js';
+import { stat } from 'node:fs/promises';
 
-/** Allocated bytes of a folder or file, by du; undefined when du fails. Sparse files count as tar reads them. */
-export async function sizeOf(source: Source, signal: AbortSignal): Promise<number | undefined> {
-  const { code, stdout } = await childOutcome('nice', ['-n', '19', 'du', '-s', '-x', '--block-size=1', '--', source.path], signal);
-  const size = Number(stdout.split('\t')[0]);
-  // du exits with 1 when a file vanishes meanwhile. An estimate need not be exact.
-  return (code === 0 || code === 1) && size > 0 ? size : undefined;
+/** Allocated bytes of a single file; undefined when it is gone, which its reader reports. */
+export async function sizeOfFile(path: string): Promise<number | undefined> {
+  const found = await stat(path).catch(() => undefined);
+  return found && found.blocks * 512;
 }
 
 export class Estimate {
@@ -18,6 +15,10 @@ export class Estimate {
   /** @param bytes undefined while unknown; progress starts when all parts are known */
   expect(part: string, bytes: number | undefined): void {
     this.#expected.set(part, bytes);
+  }
+
+  expectUnlessKnown(part: string, bytes: number | undefined): void {
+    if (this.#expected.get(part) === undefined) this.expect(part, bytes);
   }
 
   did(part: string, bytes: number): void {

@@ -15,7 +15,7 @@ import { sourcesAtOnce } from '../concurrency.js';
 import type { FetchedBase } from '../record/fetch-bases.js';
 import type { ArchiveWriter, LevelPaths, StoredLevel } from './archive-writer.js';
 import type { BigFiles, BigFilesOfSources, BigLevel, PlannedBlocks } from './big-files.js';
-import type { Estimate } from './estimate.js';
+import { type Estimate, sizeOfFile } from './estimate.js';
 
 /** A source and its archives so far. */
 export interface Track {
@@ -100,11 +100,13 @@ async function firstLevel(deps: PassDeps, track: Track, index: number, o: FirstP
 }
 
 /** An early version made the base, with big files in its tar: then tar has them in each level until the next base. */
-async function findBlocks({ bigFiles }: PassDeps, { source, base }: Track, level: BigLevel): Promise<PlannedBlocks | undefined> {
+async function findBlocks({ bigFiles, estimate }: PassDeps, { source, base }: Track, level: BigLevel): Promise<PlannedBlocks | undefined> {
   const { before } = level;
   const files = bigFiles.of(source);
-  if (base === undefined) return files?.find(level);
-  return before && files?.look({ ...level, before });
+  if (base !== undefined) return before && files?.look({ ...level, before });
+  const { blocks, bytes } = (await files?.find(level)) ?? { bytes: await sizeOfFile(source.path) };
+  estimate.expectUnlessKnown(source.name, bytes);
+  return blocks;
 }
 
 /** The `left_out` entry for inode flags beyond the manifest's limit. */
