@@ -4,8 +4,10 @@ import { dirname } from 'node:path';
 import type { Readable } from 'node:stream';
 import { type BlockPlan, type Drained, drain, emptyReport, findMoved, type MovedFiles, packBlocks } from '../../../archive/index.js';
 
-/** Bytes that wait in memory, and the most that waits in the work folder beyond them. */
-const memoryBytes = 16 << 20;
+/** Bytes that wait in memory while the container runs, and in a pause. */
+const liveBytes = 4 << 20;
+const pauseBytes = 16 << 20;
+/** The most that waits in the work folder beyond them. */
 const mostDiskBytes = 4 * 2 ** 30;
 
 export class BlockStream {
@@ -55,7 +57,8 @@ export class BlockStream {
 
   async #drain(): Promise<Drained> {
     const file = this.waitsIn;
-    const room = { memory: memoryBytes, disk: file === undefined ? 0 : await diskRoom(dirname(file)), file: file ?? '' };
+    const room =
+      file === undefined ? { memory: liveBytes, disk: 0, file: '' } : { memory: pauseBytes, disk: await diskRoom(dirname(file)), file };
     const plan = { ...this.plan, clones: file !== undefined };
     const drained = drain(
       packBlocks(plan, this.report, () => this.#settle?.resolve()),
