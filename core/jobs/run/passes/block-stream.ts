@@ -6,7 +6,7 @@ import { type BlockPlan, type Drained, drain, emptyReport, findMoved, type Moved
 
 /** Bytes that wait in memory while the container runs, and in a pause. */
 const liveBytes = 4 << 20;
-const pauseBytes = 16 << 20;
+const pauseBytes = 8 << 20;
 /** The most that waits in the work folder beyond them. */
 const mostDiskBytes = 4 * 2 ** 30;
 
