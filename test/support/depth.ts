@@ -62,6 +62,13 @@ export interface DatabasePoints {
   readonly live: number;
 }
 
+/** Size of the big file; kills on a file system that clones, and on one that does not. */
+export interface BlockKillPoints {
+  readonly mebibytes: number;
+  readonly xfs: number;
+  readonly ext4: number;
+}
+
 const campaign = <Points>(one: Campaign<Points>): Campaign<Points> => one;
 
 export const campaigns = {
@@ -127,6 +134,13 @@ export const campaigns = {
     about: 'random histories of big files: three runs of two levels each, and every run is extracted and compared',
     short: { histories: 4 },
     whole: { histories: 300 },
+  }),
+  'block-kills': campaign<BlockKillPoints>({
+    suites: ['system/live/kills'],
+    about:
+      'kill -9 of the service and of its children while the blocks of a big file are stored, while the container is frozen, while its files are cloned, and while the clones are read',
+    short: { mebibytes: 32, xfs: 2, ext4: 2 },
+    whole: { mebibytes: 64, xfs: 16, ext4: 16 },
   }),
   'remote-faults': campaign<{ readonly kills: number }>({
     suites: ['system/remote/faults'],

@@ -33,6 +33,12 @@ export function descendants(pid: number): Process[] {
   return below(pid);
 }
 
+/** Those that still run, wherever their parent is. */
+export function survivors(some: readonly Process[]): Process[] {
+  const pids = new Set(some.map(({ pid }) => pid));
+  return allProcesses().filter(({ pid }) => pids.has(pid));
+}
+
 /** Proportional set size in bytes: private pages, and of each shared page this process's part. Page cache is not in it. */
 export function proportionalBytes(pid: number): number {
   return Number(/^Pss:\s+(\d+) kB$/m.exec(textOf(`/proc/${pid}/smaps_rollup`))?.[1] ?? 0) * 1024;

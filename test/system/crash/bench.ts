@@ -12,12 +12,23 @@ export type Victim = 'service' | 'child';
 export type JobKind = 'backup' | 'restore';
 
 /** Not lxc-start: its process becomes the container's monitor, which no crash of the service kills. */
-const children = new Set(['tar', 'zstd', 'bwrap', 'setpriv', 'sync', 'lxc-freeze', 'lxc-unfreeze', 'lxc-stop', 'lxc-info']);
+const children = new Set(['tar', 'zstd', 'perl', 'bwrap', 'setpriv', 'sync', 'lxc-freeze', 'lxc-unfreeze', 'lxc-stop', 'lxc-info']);
 /** Time limit of a thaw. A container that is frozen for longer is a fault; the bench thaws it to continue. */
 const thawLimitMs = 10_000;
 
-/** A point in a run: a part of the run's usual length, or so many ms after the container went through the states. */
-export type Moment = { readonly part: number } | { readonly seen: readonly State[]; readonly delayMs: number };
+/** A point in a run: a part of the run's usual length, or so many ms after the container went through the states, or after the suite
+ *  saw something of the run. */
+export type Moment =
+  | { readonly part: number }
+  | { readonly seen: readonly State[]; readonly delayMs: number }
+  | { readonly shows: () => boolean; readonly delayMs: number };
+
+/** What a suite sees of a run right before the kill. It reads at once: an engine's tools take some milliseconds, in which a pause may end. */
+export interface Look {
+  readonly state: State;
+  /** What the run did, in a word of the suite. */
+  readonly during: string;
+}
 
 export interface Hit {
   readonly victim: Victim;
@@ -25,6 +36,8 @@ export interface Hit {
   readonly what: string;
   /** State of the container at the kill. */
   readonly state: State;
+  /** As Look.during; empty without a look. */
+  readonly during: string;
   /** Ms since the request to run. */
   readonly afterMs: number;
   /** Result of the run. */
@@ -42,6 +55,7 @@ export interface Attempt {
   /** Kills one child with this command. */
   readonly command?: string;
   readonly when: Moment;
+  readonly look?: () => Look;
   /** Usual length of such a run, for `part`. */
   readonly usual: string;
 }
@@ -91,7 +105,8 @@ export class CrashBench {
 
   async #moment({ when, usual, engine, container }: Attempt, run: Watched): Promise<void> {
     if ('part' in when) return sleep(when.part * (this.#expected.get(usual) ?? 1000));
-    for (const wanted of when.seen) while (!run.over() && (await engine.state(container)) !== wanted) await sleep(2);
+    if ('shows' in when) while (!run.over() && !when.shows()) await sleep(1);
+    else for (const wanted of when.seen) while (!run.over() && (await engine.state(container)) !== wanted) await sleep(2);
     await sleep(when.delayMs);
   }
 
@@ -101,6 +116,7 @@ export class CrashBench {
     const writing = this.ledger.write(service);
     await this.#moment(attempt, run);
     const afterMs = performance.now() - began;
+    const during = attempt.look?.().during ?? '';
     await service.kill();
     await writing.end();
     const state = await engine.state(container); // no process can thaw it now
@@ -108,7 +124,7 @@ export class CrashBench {
     const thawedMs = await thawed(engine, container);
     const outcome = await stateOf(this.a.service, kind, id);
     const over = outcome.result === 0; // the run ended between the last poll and the kill
-    return over ? undefined : { victim: 'service', what: 'service', state, afterMs, outcome, thawedMs };
+    return over ? undefined : { victim: 'service', what: 'service', state, during, afterMs, outcome, thawedMs };
   }
 
   async #killChild(attempt: Attempt, run: Watched, began: number): Promise<Hit | undefined> {
@@ -116,25 +132,28 @@ export class CrashBench {
     const { service } = this.a;
     await this.#moment(attempt, run);
     let what: string | undefined;
-    let state: State = 'absent';
+    let seen: Look = { state: 'absent', during: '' };
     while (!run.over() && what === undefined) {
-      state = await engine.state(container);
-      what = this.#shoot(service.pid, command);
+      const state = attempt.look ? 'absent' : await engine.state(container);
+      what = this.#shoot(service.pid, command, () => {
+        seen = attempt.look?.() ?? { state, during: '' };
+      });
       if (what === undefined) await sleep(1);
     }
     const afterMs = performance.now() - began;
     const outcome = await run.ended;
     const thawedMs = await thawed(engine, container);
-    return what === undefined ? undefined : { victim: 'child', what, state, afterMs, outcome, thawedMs };
+    return what === undefined ? undefined : { victim: 'child', what, ...seen, afterMs, outcome, thawedMs };
   }
 
-  /** Kills a child whose command was killed least often so far. @returns the command */
-  #shoot(service: number, command?: string): string | undefined {
+  /** Kills a child whose command was killed least often so far. @param look called right before @returns the command */
+  #shoot(service: number, command: string | undefined, look: () => void): string | undefined {
     const there = descendants(service).filter(({ name }) => (command === undefined ? children.has(name) : name === command));
     const hits = ({ name }: { readonly name: string }): number => this.byWhat.get(name) ?? 0;
     const least = Math.min(...there.map(hits));
     const child = this.random.pick(there.filter((one) => hits(one) === least));
     if (!child) return undefined;
+    look();
     try {
       process.kill(child.pid, 'SIGKILL');
       return child.name;
@@ -163,6 +182,9 @@ async function thawed(engine: Engine, container: string): Promise<number> {
   return Math.round(performance.now() - began);
 }
 
+export const describeHit = ({ what, state, during, afterMs, outcome }: Hit): string =>
+  `${what} killed after ${Math.round(afterMs)} ms${during && ` (${during})`}, container ${state}: ${outcome.result} ${part(outcome.error, 'code') ?? ''}`;
+
 /** The job's state, once it neither waits nor runs. */
 export async function stateOf(service: DemoService, kind: JobKind, id: number): Promise<Body> {
   const state = part(await service.call('GET', `/${kind}/${id}?view=full`), 'state');
@@ -171,8 +193,10 @@ export async function stateOf(service: DemoService, kind: JobKind, id: number): 
   return typeof state === 'object' && state !== null ? { ...state } : {};
 }
 
+type Named = Pick<BusyContainer, 'engine' | 'name'>;
+
 /** The jobs for a container, and the requests for them. */
-export function backupBody({ engine, name }: BusyContainer, retention: number): Body {
+export function backupBody({ engine, name }: Named, retention: number): Body {
   return {
     job_name: name,
     container_id: name,
@@ -184,7 +208,7 @@ export function backupBody({ engine, name }: BusyContainer, retention: number): 
   };
 }
 
-export function restoreBody({ engine, name }: BusyContainer, container: string, run: string): Body {
+export function restoreBody({ engine, name }: Named, container: string, run: string): Body {
   const src = { target: 'local', path: '/test/crash', portfolio: `${name}/${run}` };
   return { job_name: `restore of ${name}`, container_id: container, type: engine.type, src };
 }

@@ -6,7 +6,7 @@ import t, { type Test } from 'tap';
 import { type Body, part } from '../../support/api-client.js';
 import { makeAppliance, ownDockerd } from '../../support/appliance.js';
 import { pointsOf } from '../../support/depth.js';
-import { backupBody, CrashBench, type Hit, type Moment, restoreBody, type Victim } from './bench.js';
+import { backupBody, CrashBench, describeHit, type Hit, type Moment, restoreBody, type Victim } from './bench.js';
 import { type BusyContainer, makeBusyDocker, makeBusyLxc, type State, type Trees, treeDifferences, treesOf } from './busy-container.js';
 import { Ledger } from './ledger.js';
 import { seededRandom } from './random.js';
@@ -79,8 +79,6 @@ async function fire(shots: readonly Shot[], attempt: (shot: Shot, n: number) => 
 }
 
 const recordOf = ({ name }: BusyContainer): string => join(a.share, 'crash', `container-backup@${name}`);
-const told = ({ what, state, afterMs, outcome }: Hit): string =>
-  `${what} killed after ${Math.round(afterMs)} ms, container ${state}: ${outcome.result} ${part(outcome.error, 'code') ?? ''}`;
 
 async function newJob(container: BusyContainer): Promise<number> {
   const answer = await a.service.call('POST', '/backup/', backupBody(container, 3));
@@ -90,7 +88,7 @@ async function newJob(container: BusyContainer): Promise<number> {
 
 /** Checks after any kill, once the service runs. */
 async function checkAfterKill(t: Test, hit: Hit): Promise<void> {
-  t.ok(hit.thawedMs < 3000, `${told(hit)}: not frozen after ${hit.thawedMs} ms`);
+  t.ok(hit.thawedMs < 3000, `${describeHit(hit)}: not frozen after ${hit.thawedMs} ms`);
   t.same(await bench.ledger.problems(a.service), [], 'what was acknowledged is there');
   if (hit.outcome.result !== 0) t.match(hit.outcome, { result: -1, error: { code: String, message: String } });
 }
@@ -121,7 +119,7 @@ async function killedBackup(t: Test, container: BusyContainer, job: number, shot
   await a.service.call('PUT', `/backup/${job}/run`);
   const hit = await bench.interrupt({ kind: 'backup', id: job, container: name, engine, usual: `backup ${engine.type}`, ...shot });
   if (!hit) return undefined;
-  t.comment(told(hit));
+  t.comment(describeHit(hit));
   await checkAfterKill(t, hit);
   t.equal(await engine.state(name), 'running');
   const fresh = runNames(await listedRuns(a.service, job)).filter((run) => !before.includes(run));
@@ -232,7 +230,7 @@ for (const type of ['lxc', 'docker'] as const) {
       t.ok(is >= 0, `wholly one of its states: ${differ.map((lines) => lines.slice(0, 3).join('; ')).join(' | ')}`);
       if (hit) {
         seen[is === now ? 'old' : 'new']++;
-        t.comment(`${told(hit)}, ${is === now ? 'old' : 'new'}`);
+        t.comment(`${describeHit(hit)}, ${is === now ? 'old' : 'new'}`);
         await checkAfterKill(t, hit);
         if (hit.outcome.result === -1 && shot.victim === 'child') t.equal(is, now, 'old when the restore says that it failed');
       }
@@ -258,7 +256,7 @@ for (const type of ['lxc', 'docker'] as const) {
       const id = await a.service.create('restore', body);
       const hit = await bench.interrupt({ kind: 'restore', id, container: 'clone', engine, usual, ...shot });
       const state = await engine.state('clone');
-      if (hit) t.comment(`${told(hit)}, clone ${state}`);
+      if (hit) t.comment(`${describeHit(hit)}, clone ${state}`);
       if (hit) await checkAfterKill(t, hit);
       if (state === 'absent') {
         const there = await Promise.all(folders.map((path) => stat(path).catch(() => undefined)));
