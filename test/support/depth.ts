@@ -140,7 +140,7 @@ export const campaigns = {
     about:
       'kill -9 of the service and of its children while the blocks of a big file are stored, while the container is frozen, while its files are cloned, and while the clones are read',
     short: { mebibytes: 32, xfs: 2, ext4: 2 },
-    whole: { mebibytes: 64, xfs: 16, ext4: 16 },
+    whole: { mebibytes: 64, xfs: 20, ext4: 18 },
   }),
   'remote-faults': campaign<{ readonly kills: number }>({
     suites: ['system/remote/faults'],

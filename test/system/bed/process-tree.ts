@@ -26,6 +26,9 @@ function allProcesses(): Process[] {
   });
 }
 
+/** The arguments of a process; none when it is gone. */
+export const argumentsOf = (pid: number): string[] => textOf(`/proc/${pid}/cmdline`).split('\0').slice(0, -1);
+
 /** Children, their children and so on; not the process itself. A daemon that left its parent is no descendant. */
 export function descendants(pid: number): Process[] {
   const all = allProcesses();

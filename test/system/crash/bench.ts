@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type Body, notSoon, part } from '../../support/api-client.js';
 import type { Appliance } from '../../support/appliance.js';
 import type { DemoService } from '../../support/demo-client.js';
-import { descendants } from '../bed/process-tree.js';
+import { descendants, type Process } from '../bed/process-tree.js';
 import type { BusyContainer, Engine, State } from './busy-container.js';
 import type { Ledger } from './ledger.js';
 import type { Random } from './random.js';
@@ -54,6 +54,8 @@ export interface Attempt {
   readonly victim: Victim;
   /** Kills one child with this command. */
   readonly command?: string;
+  /** Kills one of these children. */
+  readonly isVictim?: (child: Process) => boolean;
   readonly when: Moment;
   readonly look?: () => Look;
   /** Usual length of such a run, for `part`. */
@@ -128,14 +130,14 @@ export class CrashBench {
   }
 
   async #killChild(attempt: Attempt, run: Watched, began: number): Promise<Hit | undefined> {
-    const { container, engine, command } = attempt;
+    const { container, engine } = attempt;
     const { service } = this.a;
     await this.#moment(attempt, run);
     let what: string | undefined;
     let seen: Look = { state: 'absent', during: '' };
     while (!run.over() && what === undefined) {
       const state = attempt.look ? 'absent' : await engine.state(container);
-      what = this.#shoot(service.pid, command, () => {
+      what = this.#shoot(service.pid, attempt, () => {
         seen = attempt.look?.() ?? { state, during: '' };
       });
       if (what === undefined) await sleep(1);
@@ -147,8 +149,9 @@ export class CrashBench {
   }
 
   /** Kills a child whose command was killed least often so far. @param look called right before @returns the command */
-  #shoot(service: number, command: string | undefined, look: () => void): string | undefined {
-    const there = descendants(service).filter(({ name }) => (command === undefined ? children.has(name) : name === command));
+  #shoot(service: number, { command, isVictim }: Attempt, look: () => void): string | undefined {
+    const wanted = isVictim ?? (({ name }: Process) => (command === undefined ? children.has(name) : name === command));
+    const there = descendants(service).filter(wanted);
     const hits = ({ name }: { readonly name: string }): number => this.byWhat.get(name) ?? 0;
     const least = Math.min(...there.map(hits));
     const child = this.random.pick(there.filter((one) => hits(one) === least));

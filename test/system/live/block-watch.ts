@@ -1,14 +1,17 @@
 /** Tells at any moment of a run what the service does with the container's big file. It reads synchronously, so that a kill hits what it saw. */
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { descendants, type Process } from '../bed/process-tree.js';
+import { argumentsOf, descendants, type Process } from '../bed/process-tree.js';
 import type { Look } from '../crash/bench.js';
 import type { PageWriter } from './page-writer.js';
 
-/** What a kill is to hit: the blocks of the first pass on their way, the container frozen, the perl that clones in the pause, and the blocks
- *  of the paused pass on their way, read from the clones or from what waits. */
-export const phases = ['live', 'frozen', 'clone', 'thawed'] as const;
-export type Phase = (typeof phases)[number];
+/** What a kill is to hit: the blocks of the first pass on their way, the perl that tries before the pause whether the file system clones, the
+ *  container frozen, the perl that clones in the pause, and the blocks of the paused pass on their way, read from clones or from what waits. */
+export type Phase = 'live' | 'trial' | 'frozen' | 'clone' | 'thawed';
+
+/** Whether a process is the perl that clones: other ones look for inode flags and holes. FICLONE has this number. */
+export const isCloning = ({ pid, name }: Process): boolean =>
+  name === 'perl' && argumentsOf(pid).some((one) => one.includes(`${0x40049409}`));
 
 /** Watches one run. */
 export class BlockWatch {
@@ -28,7 +31,9 @@ export class BlockWatch {
   }
 
   #phase(isFrozen: boolean): Phase | 'elsewhere' {
-    if (isFrozen) return this.children.some(({ name }) => name === 'perl') ? 'clone' : 'frozen';
+    const perl = this.children.some(isCloning);
+    if (isFrozen) return perl ? 'clone' : 'frozen';
+    if (perl) return 'trial';
     const names = this.#stored().map(({ name }) => name);
     if (names.some((name) => name.startsWith('data.1.blocks'))) return 'elsewhere'; // all blocks are stored
     if (this.#wasFrozen || names.some((name) => name.startsWith('data.1.'))) return 'thawed';
@@ -42,12 +47,12 @@ export class BlockWatch {
     if (phase === 'live') return this.#isUploading();
     if (phase === 'frozen') return isFrozen;
     if (phase === 'thawed') return this.#wasFrozen && !isFrozen;
-    return isFrozen && descendants(this.service).some(({ name }) => name === 'perl');
+    return isFrozen === (phase === 'clone') && descendants(this.service).some(isCloning);
   }
 
   /** A part file tells no name, but no other file of a later run is as large as the blocks of the big file. */
   #isUploading(): boolean {
-    return this.#stored().some(({ name, bytes }) => name.endsWith('.part') && bytes > 1 << 20);
+    return this.#stored().some(({ name, bytes }) => name.endsWith('.part') && bytes > 4 << 20);
   }
 
   /** The files of the newest run. */
