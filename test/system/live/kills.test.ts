@@ -116,6 +116,7 @@ async function kill(t: Test, bed: Bed, { phase, victim, clones }: Shot, delayMs:
   t.comment(`${bed.type}, ${phase}: ${describeHit(hit)}, thawed in ${hit.thawedMs} ms`);
   await checkAfterKill(t, bed, hit, watch);
   const fresh = runNames(await listedRuns(a.service, job)).filter((run) => !before.includes(run));
+  if (clones) t.equal(hit.outcome.result, 0, 'a killed perl is started again');
   if (hit.outcome.result !== 0 && victim === 'child') {
     t.same(fresh, [], 'a run that failed is not listed');
     t.same(await filesIn(writer.record), files, 'and left nothing on the target');

@@ -69,7 +69,7 @@ export class Passes {
   /** @throws ServiceError pause_too_long, when the job refuses a pause as long as this one would be */
   async #mayPause(tracks: readonly Track[]): Promise<boolean> {
     const { spec, pass } = this.deps;
-    const expected = await expectPause(tracks, pass);
+    const expected = await pass.storer.retryFromStart('the estimate of the pause', () => expectPause(tracks, pass));
     this.deps.pauseExpected(expected.ms);
     // A clone waits until the pages of its file are written back. Without this it would wait in the pause.
     if (expected.clones)
