@@ -38,14 +38,14 @@ const within: Readonly<Record<Phase, number>> = { live: 60, trial: 0, frozen: 10
 
 /** Each file system begins with other phases, so that the few kills of `make test` hit each phase. The number of phases is odd, so that each gets
  *  both kinds of victims. Where nothing can be cloned, perl is over at once. */
-const turns: Readonly<Record<'xfs' | 'ext4', readonly Phase[]>> = {
+const rounds: Readonly<Record<'xfs' | 'ext4', readonly Phase[]>> = {
   xfs: ['clone', 'thawed', 'frozen', 'live', 'trial'],
   ext4: ['live', 'frozen', 'thawed'],
 };
 
 function plan(type: 'xfs' | 'ext4'): Shot[] {
   return Array.from({ length: points[type] }, (_, n): Shot => {
-    const phase = turns[type][n % turns[type].length] ?? 'live';
+    const phase = rounds[type][n % rounds[type].length] ?? 'live';
     const ofService = (n + (type === 'xfs' ? 0 : 1)) % 2 === 1;
     const clones = !ofService && (phase === 'clone' || phase === 'trial');
     return { phase, within: within[phase], victim: ofService ? 'service' : 'child', clones };

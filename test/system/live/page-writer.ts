@@ -18,26 +18,26 @@ const run = promisify(execFile);
 export const fileName = 'disk.img';
 const pageBytes = 4096;
 /** The container writes to the first page of every 32 KiB. What lies between does not compress and never changes. */
-const slotBytes = 32 << 10;
-/** Odd, so that in a file of 2^n slots as many writes in a row reach each slot once. */
+const pageAreaBytes = 32 << 10;
+/** Odd, so that in a file of 2^n areas as many writes in a row reach each area once. */
 const stride = 389;
-const slotOf = (write: number, slots: number): number => (write * stride) % slots;
+const areaOf = (write: number, areas: number): number => (write * stride) % areas;
 
 /** Each write is a page with its number. Every sixteenth waits for the disk. The folder /tmp is in the container's memory. */
-const loop = (slots: number): string => `
+const loop = (areas: number): string => `
 n=0
 while [ ! -e /tmp/stop ]; do
   n=$((n + 1))
   conv=notrunc,sync
   [ $((n % 16)) = 0 ] && conv=$conv,fsync
   echo $n > /tmp/n
-  /bin/busybox dd if=/tmp/n of=/data/${fileName} bs=${pageBytes} count=1 seek=$((n * ${stride} % ${slots} * ${slotBytes / pageBytes})) conv=$conv status=none || exit 1
+  /bin/busybox dd if=/tmp/n of=/data/${fileName} bs=${pageBytes} count=1 seek=$((n * ${stride} % ${areas} * ${pageAreaBytes / pageBytes})) conv=$conv status=none || exit 1
 done`;
 
 export interface Image {
   /** Number of the last write that it has. */
   readonly last: number;
-  /** One line for each slot that is not as it was after that write. */
+  /** One line for each area that is not as it was after that write. */
   readonly wrong: readonly string[];
   /** SHA-256 of what the container does not write. */
   readonly rest: string;
@@ -46,23 +46,23 @@ export interface Image {
 /** Reads a copy of the file. */
 export async function readImage(path: string): Promise<Image> {
   const bytes = await readFile(path);
-  const slots = bytes.length / slotBytes;
-  const found = Array.from({ length: slots }, (_, slot) => {
-    const page = bytes.subarray(slot * slotBytes, slot * slotBytes + pageBytes);
+  const areas = bytes.length / pageAreaBytes;
+  const found = Array.from({ length: areas }, (_, area) => {
+    const page = bytes.subarray(area * pageAreaBytes, area * pageAreaBytes + pageBytes);
     const write = Number(/^(\d+)\n\0*$/.exec(page.toString('latin1'))?.[1] ?? Number.NaN);
     page.fill(0);
     return write;
   });
   const last = Math.max(...found);
-  const expected = new Array<number>(slots).fill(0);
-  for (let write = Math.max(1, last - slots + 1); write <= last; write++) expected[slotOf(write, slots)] = write;
-  const wrong = found.flatMap((write, slot) => (write === expected[slot] ? [] : `slot ${slot}: write ${write}, not ${expected[slot]}`));
+  const expected = new Array<number>(areas).fill(0);
+  for (let write = Math.max(1, last - areas + 1); write <= last; write++) expected[areaOf(write, areas)] = write;
+  const wrong = found.flatMap((write, area) => (write === expected[area] ? [] : `area ${area}: write ${write}, not ${expected[area]}`));
   return { last, wrong, rest: createHash('sha256').update(bytes).digest('hex') };
 }
 
 function freshFile(length: number): Buffer {
   const bytes = randomFillSync(Buffer.alloc(length));
-  for (let at = 0; at < length; at += slotBytes) bytes.fill(0, at, at + pageBytes).write('0\n', at);
+  for (let at = 0; at < length; at += pageAreaBytes) bytes.fill(0, at, at + pageBytes).write('0\n', at);
   return bytes;
 }
 
@@ -91,7 +91,7 @@ export class PageWriter {
     private readonly first: { readonly use: Use; readonly rest: string },
     private readonly frozenFile: string,
   ) {
-    this.#writing = this.#inside(loop((wish.mebibytes << 20) / slotBytes));
+    this.#writing = this.#inside(loop((wish.mebibytes << 20) / pageAreaBytes));
     this.#writing.catch(() => undefined); // awaited by `stop`
     this.engine = lxcEngine(a);
   }

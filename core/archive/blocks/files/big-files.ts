@@ -94,10 +94,13 @@ async function largeFiles({ tree, least }: BigFileSearch, end: SearchEnd, signal
   const files: BigFile[] = [];
   let device: string | undefined;
   let blocks = 0;
-  for await (const [path = '', dev = '', ...row] of rowsOf(child.stdout, (count) => void (blocks += count))) {
+  const add = (count: number): void => {
+    blocks += count;
+  };
+  for await (const [path = '', dev = '', ...row] of rowsOf(child.stdout, add)) {
     device ??= dev; // of the tree itself, which comes first; a single file may be mounted from another disk
     const file = fileOf(path.slice(2), row);
-    if (addsUp) blocks += Number(row.at(-1));
+    if (addsUp) add(Number(row.at(-1)));
     if (path === '.' || dev !== device || !isExpressible(file.path)) continue;
     if (files.length < most) files.push(file);
     else full.abort();
