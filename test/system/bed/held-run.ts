@@ -4,7 +4,7 @@ import { mkdir, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { DemoService } from '../../support/demo-client.js';
-import { descendants } from './process-tree.js';
+import { descendants, stateOf } from './process-tree.js';
 
 export interface HeldRun {
   readonly pid: number;
@@ -22,12 +22,22 @@ function signal(pid: number, name: 'SIGSTOP' | 'SIGCONT'): boolean {
   }
 }
 
+/** Suspends a process. @returns false when it had ended: a zombie takes the signal, too */
+async function suspend(pid: number): Promise<boolean> {
+  if (!signal(pid, 'SIGSTOP')) return false;
+  for (let state = stateOf(pid); state !== undefined; state = stateOf(pid)) {
+    if (state === 'T') return true;
+    await sleep(1);
+  }
+  return false;
+}
+
 /** Suspends the first child of that name as soon as it appears. Call it before the run starts: a small run may end at once.
  *  `after`: pid of a child to leave alone. */
 export async function heldChild(service: DemoService, name: string, after?: HeldRun): Promise<HeldRun> {
   for (const end = Date.now() + catchLimit; Date.now() < end; await sleep(2)) {
     const child = descendants(service.pid).find((one) => one.name === name && one.pid !== after?.pid);
-    if (child === undefined || !signal(child.pid, 'SIGSTOP')) continue;
+    if (child === undefined || !(await suspend(child.pid))) continue;
     return { pid: child.pid, release: () => void signal(child.pid, 'SIGCONT') };
   }
   throw new Error(`no ${name} was seen in ${catchLimit / 1000} s`);

@@ -17,14 +17,18 @@ function textOf(path: string): string {
   }
 }
 
-function allProcesses(): Process[] {
-  return readdirSync('/proc').flatMap((entry) => {
-    if (!/^\d+$/.test(entry)) return [];
-    // the name stands in parentheses and may hold anything, a parenthesis too
-    const [, name, state, parent] = /^\d+ \((.*)\) (\S) (\d+) /s.exec(textOf(`/proc/${entry}/stat`)) ?? [];
-    return name === undefined || state === 'Z' ? [] : [{ pid: Number(entry), parent: Number(parent), name }];
-  });
+/** A process and its state, a letter of proc(5); undefined when it is gone or a zombie. */
+function processOf(pid: number): (Process & { readonly state: string }) | undefined {
+  // the name stands in parentheses and may hold anything, a parenthesis too
+  const [, name, state = '', parent] = /^\d+ \((.*)\) (\S) (\d+) /s.exec(textOf(`/proc/${pid}/stat`)) ?? [];
+  return name === undefined || state === 'Z' ? undefined : { pid, parent: Number(parent), name, state };
 }
+
+const allProcesses = (): Process[] =>
+  readdirSync('/proc').flatMap((entry) => (/^\d+$/.test(entry) ? (processOf(Number(entry)) ?? []) : []));
+
+/** The state of a process, a letter of proc(5); undefined when it is gone or a zombie. */
+export const stateOf = (pid: number): string | undefined => processOf(pid)?.state;
 
 /** The arguments of a process; none when it is gone. */
 export const argumentsOf = (pid: number): string[] => textOf(`/proc/${pid}/cmdline`).split('\0').slice(0, -1);
