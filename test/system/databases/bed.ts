@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { childOutput } from '../../../plugins/shared/primitives/child.js';
 import { part } from '../../support/api-client.js';
 import type { Appliance } from '../../support/appliance.js';
+import { list } from '../bed/request-bodies.js';
 import { backUp, makeJob, restore } from '../fidelity/bench.js';
 import type { AllSaid, Machine } from './machines.js';
 
@@ -22,8 +23,6 @@ export interface Taken {
   /** The message of the warning about moving files; empty without one. */
   readonly moving: string;
 }
-
-const list = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : []);
 
 function parseRun(run: string, manifest: unknown): Taken {
   const moving = list(part(manifest, 'warnings')).find((one) => part(one, 'code') === 'moving_files');
@@ -74,11 +73,8 @@ export async function makeBed(
       return parseRun(run, await a.service.call('GET', `/backup/${job}/runs/${run}`));
     },
     async exclude(path) {
-      const { state: _, id: __, ...spec } = Object(await a.service.call('GET', `/backup/${job}`));
-      await a.service.call('PUT', `/backup/${job}`, {
-        ...spec,
-        exclude: ['rootfs', machine.volume(container)].map((one) => `${one}:/${path}`),
-      });
+      const exclude = ['rootfs', machine.volume(container)].map((one) => `${one}:/${path}`);
+      await a.service.call('PUT', `/backup/${job}`, { exclude });
     },
     async copyOf({ run }, look) {
       const copy = `copy-of-${name}`;

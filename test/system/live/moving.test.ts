@@ -7,6 +7,7 @@ import { promisify } from 'node:util';
 import t, { type Test } from 'tap';
 import { part } from '../../support/api-client.js';
 import { makeAppliance, ownDockerd } from '../../support/appliance.js';
+import { list } from '../bed/request-bodies.js';
 import { backUp, makeJob, settle } from '../fidelity/bench.js';
 
 const exec = promisify(execFile);
@@ -23,14 +24,12 @@ interface Warned {
 /** The warning of a run about files that moved. */
 async function movingIn(job: number, run: string): Promise<Warned | undefined> {
   const warnings = part(await a.service.call('GET', `/backup/${job}/runs/${run}`), 'warnings');
-  const all: readonly unknown[] = Array.isArray(warnings) ? warnings : [];
-  const found = all.find((one) => part(one, 'code') === 'moving_files');
+  const found = list(warnings).find((one) => part(one, 'code') === 'moving_files');
   if (found === undefined) return undefined;
-  const names = part(found, 'names');
   const [message, fix] = [part(found, 'message'), part(found, 'fix')].map(String);
   return {
     count: Number(part(found, 'count')),
-    names: Array.isArray(names) ? names.map(String) : [],
+    names: list(part(found, 'names')).map(String),
     message: message ?? '',
     fix: fix ?? '',
   };
